@@ -1,0 +1,26 @@
+//! Exit codes of `cargo harness`. They are the peer's, so that scripts need no change.
+
+/// Everything asked for was done; every test that ran passed.
+pub const OK: i32 = 0;
+/// An unexpected internal error.
+pub const INTERNAL: i32 = 1;
+/// The command line could not be understood.
+pub const USAGE: i32 = 2;
+/// No test was selected, and `--no-tests` does not allow that.
+pub const NO_TESTS: i32 = 4;
+/// The double-spawn stub could not start; seen by the runner only.
+pub const DOUBLE_SPAWN: i32 = 70;
+/// A filterset is invalid.
+pub const INVALID_FILTERSET: i32 = 94;
+/// The configuration, a profile or an argument is wrong.
+pub const SETUP: i32 = 96;
+/// A test failed, timed out, or the run was interrupted.
+pub const TEST_RUN_FAILED: i32 = 100;
+/// `cargo test --no-run` failed.
+pub const BUILD_FAILED: i32 = 101;
+/// `cargo metadata` failed.
+pub const METADATA_FAILED: i32 = 102;
+/// A test binary could not be listed.
+pub const LIST_FAILED: i32 = 104;
+/// Results could not be written.
+pub const WRITE_FAILED: i32 = 110;

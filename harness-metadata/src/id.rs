@@ -1,0 +1,49 @@
+//! Names of things: a run, a test, an attempt.
+
+use nextest_metadata::{RustBinaryId, TestCaseName};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+/// One invocation of `cargo harness run`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub Uuid);
+
+impl RunId {
+    /// Returns a new random (version 4) id.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A test: the binary that holds it and its name therein. Ordered by binary, then by name, in
+/// byte order. Clones are cheap.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TestId {
+    /// The binary's id, such as `my-crate::tests`.
+    pub binary: RustBinaryId,
+    /// The test's name as its binary lists it, such as `module::test`.
+    pub name: TestCaseName,
+}
+
+impl fmt::Display for TestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.binary, self.name)
+    }
+}
+
+/// One execution of a test. A retried test has several.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// The test.
+    pub test: TestId,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+}

@@ -1,0 +1,21 @@
+//! What other programs may rely on: the events of a run, the outcomes of tests, ids, statistics
+//! and exit codes, as data that serializes.
+//!
+//! Nothing here does I/O. The test list is the peer's schema, `nextest_metadata`, so that editors'
+//! plugins work unchanged.
+
+pub mod event;
+pub mod exit_code;
+pub mod id;
+pub mod outcome;
+pub mod stats;
+pub mod usage;
+
+pub use event::{Event, EventKind};
+pub use id::{AttemptId, RunId, TestId};
+pub use nextest_metadata::{RustBinaryId, TestCaseName};
+pub use outcome::{
+    Attempt, Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict,
+};
+pub use stats::RunStats;
+pub use usage::Usage;

@@ -1,0 +1,156 @@
+//! What happened to a test, and what the profile makes of it.
+
+use crate::usage::Usage;
+use chrono::{DateTime, FixedOffset};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How a process ended, exactly as its wait status told.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// A signal killed it.
+    Signal {
+        /// The signal's number, real-time signals included.
+        signal: i32,
+        /// Whether the kernel wrote a core dump.
+        core_dumped: bool,
+    },
+}
+
+impl Exit {
+    /// Returns true for exit code 0.
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+/// Why a test's process could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartFailure {
+    /// A sentence fragment: what is wrong, with the file concerned, and what to do if known.
+    pub message: String,
+    /// The `errno(3)` of the call that failed.
+    pub errno: i32,
+}
+
+/// A failure of the harness itself, never the test's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What broke.
+    pub message: String,
+}
+
+/// Why a test was ended before its time.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interruption {
+    /// The run received this signal.
+    Signal(i32),
+    /// Another test failed, and fail-fast ends running tests immediately.
+    FailFast,
+    /// The run as a whole ran out of time.
+    GlobalTimeout,
+    /// The results could no longer be reported.
+    ReportFailed,
+}
+
+/// What happened to one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The test's process came to its end by itself.
+    Exited(Exit),
+    /// The process was never there.
+    StartFailed(StartFailure),
+    /// The test exceeded its time limit and was terminated.
+    TimedOut {
+        /// How the process ended then; `None` if it could not be killed.
+        exit: Option<Exit>,
+    },
+    /// The run was cancelled, and the test with it.
+    Interrupted {
+        /// What cancelled it.
+        by: Interruption,
+        /// How the process ended then; `None` if it could not be killed.
+        exit: Option<Exit>,
+    },
+    /// The harness failed; nothing is known of the test.
+    HarnessFault(Fault),
+}
+
+/// A process that was alive when its test's own process had ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    /// Its process id.
+    pub pid: i32,
+    /// Its parent when it was found.
+    pub parent: i32,
+    /// Its command line, arguments separated by spaces and quoted as a shell would need it. Bytes
+    /// that are not UTF-8 are shown as U+FFFD.
+    pub command: String,
+    /// How long it outlived the test's own process.
+    pub outlived: Duration,
+    /// Whether it was killed, rather than gone by itself within the leak window.
+    pub killed: bool,
+}
+
+/// What a test left behind past the leak window.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leak {
+    /// A captured output stream was still open.
+    pub output_open: bool,
+    /// Descendants that were still alive.
+    pub survivors: Vec<Survivor>,
+}
+
+/// What the profile makes of an outcome.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Counts as a success.
+    Pass,
+    /// Counts as a failure.
+    Fail,
+    /// Neither: the run was cancelled before the test could tell.
+    Interrupted,
+}
+
+/// How much a stream carried.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamSize {
+    /// Bytes written by the test.
+    pub written: u64,
+    /// Bytes not kept, between the kept head and the kept tail.
+    pub dropped: u64,
+}
+
+/// The record of one finished attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The number of the attempt, from 1.
+    pub number: u32,
+    /// What happened.
+    pub outcome: Outcome,
+    /// What was left behind, if anything was.
+    pub leak: Option<Leak>,
+    /// What the profile makes of it.
+    pub verdict: Verdict,
+    /// Whether it ran longer than the slow period.
+    pub slow: bool,
+    /// When it started.
+    pub started_at: DateTime<FixedOffset>,
+    /// How long the test's own process ran. Time in which the run was stopped (Ctrl-Z) does not
+    /// count.
+    pub elapsed: Duration,
+    /// What it used. All zero when the process was never there.
+    pub usage: Usage,
+    /// Size of the standard output.
+    pub stdout: StreamSize,
+    /// Size of the standard error.
+    pub stderr: StreamSize,
+    /// The process id; `None` if there was none.
+    pub pid: Option<i32>,
+}

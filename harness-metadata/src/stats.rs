@@ -1,0 +1,99 @@
+//! The counts of a run.
+
+use crate::{
+    event::TestFinished,
+    outcome::{Outcome, Verdict},
+};
+use serde::{Deserialize, Serialize};
+
+/// Counts over the finished tests of a run. A test counts once, by its last attempt.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStats {
+    /// Tests that were to run.
+    pub selected: usize,
+    /// Tests that were listed but not selected.
+    pub skipped: usize,
+    /// Tests that have a result.
+    pub finished: usize,
+    /// Passed, flaky, slow and leaky ones included.
+    pub passed: usize,
+    /// Of the passed: took longer than the slow period.
+    pub passed_slow: usize,
+    /// Of the passed: only after a failed attempt.
+    pub flaky: usize,
+    /// Of the passed: timed out, and the profile lets that pass.
+    pub passed_timed_out: usize,
+    /// Of the passed: left something behind.
+    pub passed_leaky: usize,
+    /// Failed by exit code or signal, or because the profile fails a flaky or leaky test.
+    pub failed: usize,
+    /// Of the failed: took longer than the slow period.
+    pub failed_slow: usize,
+    /// Of the failed: exited successfully but left something behind.
+    pub failed_leaky: usize,
+    /// Of the failed: passed at last, and the profile fails flaky tests.
+    pub failed_flaky: usize,
+    /// Timed out.
+    pub timed_out: usize,
+    /// Could not be started.
+    pub start_failed: usize,
+    /// Ended because the run was cancelled.
+    pub interrupted: usize,
+    /// Lost to a failure of the harness.
+    pub faults: usize,
+}
+
+impl RunStats {
+    /// Counts a finished test.
+    pub fn add(&mut self, test: &TestFinished) {
+        self.finished += 1;
+        let Some(last) = test.attempts.last() else {
+            self.faults += 1;
+            return;
+        };
+        match test.verdict {
+            Verdict::Pass => {
+                self.passed += 1;
+                self.passed_slow += usize::from(last.slow);
+                self.flaky += usize::from(test.attempts.len() > 1);
+                self.passed_leaky += usize::from(last.leak.is_some());
+                let timed_out = matches!(last.outcome, Outcome::TimedOut { .. });
+                self.passed_timed_out += usize::from(timed_out);
+            }
+            Verdict::Interrupted => self.interrupted += 1,
+            Verdict::Fail => match &last.outcome {
+                Outcome::Exited(exit) => {
+                    self.failed += 1;
+                    self.failed_slow += usize::from(last.slow);
+                    let passed_at_last = last.verdict == Verdict::Pass;
+                    self.failed_flaky += usize::from(passed_at_last);
+                    let leak_failed = exit.success() && !passed_at_last;
+                    self.failed_leaky += usize::from(leak_failed);
+                }
+                Outcome::TimedOut { .. } if last.verdict == Verdict::Pass => {
+                    self.failed += 1;
+                    self.failed_flaky += 1;
+                }
+                Outcome::TimedOut { .. } => self.timed_out += 1,
+                Outcome::StartFailed(_) => self.start_failed += 1,
+                Outcome::Interrupted { .. } => self.interrupted += 1,
+                Outcome::HarnessFault(_) => self.faults += 1,
+            },
+        }
+    }
+
+    /// Returns how many tests count as failures: the run's exit code depends on it.
+    pub fn failures(&self) -> usize {
+        self.failed + self.timed_out + self.start_failed + self.faults
+    }
+
+    /// Returns how many selected tests have no result.
+    pub fn not_run(&self) -> usize {
+        self.selected.saturating_sub(self.finished)
+    }
+
+    /// Returns true if every selected test ran and counts as a success.
+    pub fn success(&self) -> bool {
+        self.failures() == 0 && self.interrupted == 0 && self.not_run() == 0
+    }
+}

@@ -1,0 +1,207 @@
+//! The settings of one test, after profiles, inheritance and overrides.
+
+use harness_metadata::event::{OutputPolicy, TraceLevel};
+use std::{num::NonZeroU32, time::Duration};
+
+/// Everything that a test's attempts run under.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TestSettings {
+    /// How often and when a failed test is tried again.
+    pub retries: RetryPolicy,
+    /// What a test that passes after a failure counts as.
+    pub flaky_result: FlakyResult,
+    /// When a test is slow, and when it is ended.
+    pub slow_timeout: SlowTimeout,
+    /// How long descendants and open output may outlive the test.
+    pub leak_timeout: LeakTimeout,
+    /// How many of the run's slots the test takes.
+    pub threads_required: ThreadsRequired,
+    /// The group that limits how many tests like it run at once.
+    pub test_group: TestGroup,
+    /// Tests with a higher priority start earlier; −100 to 100.
+    pub priority: i8,
+    /// Arguments added to the test's command line.
+    pub run_extra_args: Vec<String>,
+    /// When and where its output is shown.
+    pub output: OutputPolicy,
+    /// How closely it is watched.
+    pub trace: TraceSetting,
+}
+
+/// How often a failed test is tried again, and how long to wait in between.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub enum RetryPolicy {
+    /// The same delay each time.
+    Fixed {
+        /// Further attempts after the first.
+        count: u32,
+        /// The delay before each.
+        delay: Duration,
+        /// Whether each delay is shortened by a random factor in (0.5, 1].
+        jitter: bool,
+    },
+    /// A delay that doubles.
+    Exponential {
+        /// Further attempts after the first.
+        count: u32,
+        /// The first delay.
+        delay: Duration,
+        /// Whether each delay is shortened by a random factor in (0.5, 1].
+        jitter: bool,
+        /// No delay is longer.
+        max_delay: Option<Duration>,
+    },
+}
+
+impl RetryPolicy {
+    /// No retries.
+    pub const NONE: Self = Self::Fixed { count: 0, delay: Duration::ZERO, jitter: false };
+
+    /// Returns how many further attempts a failed test gets.
+    pub fn count(self) -> u32 {
+        match self {
+            Self::Fixed { count, .. } | Self::Exponential { count, .. } => count,
+        }
+    }
+
+    /// Returns the delay before the attempt that follows failed attempt `attempt` (from 1),
+    /// before jitter, and whether to apply jitter.
+    pub fn delay_after(self, attempt: u32) -> (Duration, bool) {
+        match self {
+            Self::Fixed { delay, jitter, .. } => (delay, jitter),
+            Self::Exponential { delay, jitter, max_delay, .. } => {
+                let factor = 2u32.saturating_pow(attempt.saturating_sub(1));
+                let delay = delay.saturating_mul(factor);
+                (max_delay.map_or(delay, |max| delay.min(max)), jitter)
+            }
+        }
+    }
+}
+
+/// What a test counts as that passes after a failed attempt.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum FlakyResult {
+    /// A success.
+    #[default]
+    Pass,
+    /// A failure.
+    Fail,
+}
+
+/// When a test is slow, and when it is ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct SlowTimeout {
+    /// A test is reported as slow each time it has run for this long again.
+    pub period: Duration,
+    /// After so many periods it is terminated; `None` for never.
+    pub terminate_after: Option<NonZeroU32>,
+    /// How long it has between SIGTERM and SIGKILL. Zero means SIGKILL at once.
+    pub grace_period: Duration,
+    /// What a timed-out test counts as.
+    pub on_timeout: TimeoutResult,
+}
+
+/// What a timed-out test counts as.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum TimeoutResult {
+    /// A success.
+    Pass,
+    /// A failure.
+    #[default]
+    Fail,
+}
+
+/// How long descendants and open output may outlive the test.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct LeakTimeout {
+    /// The leak window.
+    pub period: Duration,
+    /// What a leaky test counts as.
+    pub result: LeakResult,
+}
+
+/// What a leaky test counts as.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum LeakResult {
+    /// A success, marked.
+    #[default]
+    Pass,
+    /// A failure.
+    Fail,
+}
+
+/// How many of the run's slots a test takes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum ThreadsRequired {
+    /// This many; at least 1.
+    Count(usize),
+    /// As many as the machine has CPUs.
+    NumCpus,
+    /// All slots: nothing else runs beside it.
+    NumTestThreads,
+}
+
+/// The group of a test.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TestGroup {
+    /// No group of its own (`@global`).
+    #[default]
+    Global,
+    /// A group of the configuration.
+    Named(String),
+}
+
+/// A number of threads as configuration and command line give it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum TestThreads {
+    /// This many.
+    Count(usize),
+    /// As many as there are CPUs.
+    NumCpus,
+    /// This many fewer than there are CPUs, but at least one.
+    CpusMinus(usize),
+}
+
+impl TestThreads {
+    /// Returns the number for a machine with `cpus` CPUs; at least 1.
+    pub fn resolve(self, cpus: usize) -> usize {
+        match self {
+            Self::Count(count) => count,
+            Self::NumCpus => cpus,
+            Self::CpusMinus(fewer) => cpus.saturating_sub(fewer).max(1),
+        }
+    }
+}
+
+/// How closely a test is watched, and whether less will do.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceSetting {
+    /// The level.
+    pub level: TraceLevel,
+    /// Whether the run fails rather than degrade.
+    pub required: bool,
+}
+
+/// When a run gives up.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum MaxFail {
+    /// After this many failed tests.
+    Count {
+        /// The number; at least 1.
+        max_fail: usize,
+        /// What becomes of running tests then.
+        terminate: TerminateMode,
+    },
+    /// Never.
+    All,
+}
+
+/// What becomes of running tests when a run gives up.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum TerminateMode {
+    /// They finish.
+    #[default]
+    Wait,
+    /// They are terminated.
+    Immediate,
+}

@@ -1,0 +1,16 @@
+//! Builds, lists, plans, runs and reports the tests of a Cargo workspace, one process per test,
+//! every process under a tracer.
+//!
+//! Modules import one way, in this order: `filter`, `report`, `protocol`; then `stub`, `config`,
+//! `build`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
+
+pub mod build;
+pub mod config;
+pub mod filter;
+pub mod list;
+pub mod plan;
+pub mod protocol;
+pub mod report;
+pub mod run;
+pub mod session;
+pub mod stub;

@@ -1,0 +1,175 @@
+//! What the runner and a stub say to each other.
+//!
+//! One SOCK_SEQPACKET pair a slot, one message a packet, encoded with postcard. File descriptors
+//! travel beside a message as SCM_RIGHTS (unix(7)). A message that does not fit into a packet
+//! travels in a memfd whose descriptor comes first among the rights. Both sides are the same
+//! executable, so there is no version to negotiate. End of file on the socket means that the
+//! other side is gone: a stub then kills its whole tree and exits; the runner reports a fault
+//! and starts another stub.
+
+use harness_metadata::{Exit, StartFailure, Survivor, Usage, event::TraceLevel};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    time::Duration,
+};
+
+/// A program to run, with all that it sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The program, absolute or searched for in the `PATH` of `environment`.
+    pub program: PathBuf,
+    /// Its arguments, without argument zero.
+    pub args: Vec<OsString>,
+    /// Its whole environment. Nothing is inherited.
+    pub environment: Environment,
+    /// Its working directory.
+    pub cwd: PathBuf,
+}
+
+/// The environment of a process. Names do not contain `=`, and neither names nor values NUL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<OsString, OsString>);
+
+impl Environment {
+    /// Returns the environment of this process. Entries without a name are dropped.
+    pub fn inherited() -> Self {
+        let mut environment = Self::default();
+        for (name, value) in std::env::vars_os() {
+            environment.set(name, value);
+        }
+        environment
+    }
+
+    /// Sets a variable. A name or value that no environment can hold is left out: an empty name,
+    /// a name with `=`, or NUL in either.
+    pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        let (name, value) = (name.into(), value.into());
+        let (n, v) = (name.as_bytes(), value.as_bytes());
+        if n.is_empty() || n.contains(&b'=') || n.contains(&0) || v.contains(&0) {
+            return;
+        }
+        self.0.insert(name, value);
+    }
+
+    /// Removes a variable.
+    pub fn remove(&mut self, name: impl AsRef<OsStr>) {
+        self.0.remove(name.as_ref());
+    }
+
+    /// Returns a variable's value.
+    pub fn get(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        self.0.get(name.as_ref()).map(OsString::as_os_str)
+    }
+
+    /// Returns the variables, ordered by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// Returns the variables as execve(2) wants them: `NAME=VALUE`, each ended by NUL.
+    pub fn to_block(&self) -> Vec<u8> {
+        let mut block = Vec::with_capacity(8 * 1024);
+        for (name, value) in &self.0 {
+            push_variable(&mut block, name, value);
+        }
+        block
+    }
+}
+
+/// Appends `NAME=VALUE` and NUL to an environment block. Later entries do not replace earlier
+/// ones: the caller appends only names that the block does not have.
+pub fn push_variable(block: &mut Vec<u8>, name: &OsStr, value: &OsStr) {
+    block.extend_from_slice(name.as_bytes());
+    block.push(b'=');
+    block.extend_from_slice(value.as_bytes());
+    block.push(0);
+}
+
+/// Number of an attempt within a run; answers carry the number of their request.
+pub type Ticket = u64;
+
+/// What the runner says.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request<'a> {
+    /// Start a process. Comes with three descriptors: standard input, output and error.
+    #[serde(borrow)]
+    Spawn(Spawn<'a>),
+    /// Send a signal to the process group of the running attempt.
+    Signal {
+        /// The attempt.
+        ticket: Ticket,
+        /// The signal.
+        signal: i32,
+    },
+    /// Kill everything that the running attempt started, until nothing is left.
+    Kill {
+        /// The attempt.
+        ticket: Ticket,
+    },
+}
+
+/// A process to start. Strings are ended by NUL, as the system call takes them.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spawn<'a> {
+    /// The attempt's number.
+    pub ticket: Ticket,
+    /// The program's path; searched for in `PATH` if it has no slash.
+    pub program: &'a [u8],
+    /// All arguments, argument zero included.
+    pub args: &'a [u8],
+    /// The environment block.
+    pub environment: &'a [u8],
+    /// The working directory.
+    pub cwd: &'a [u8],
+    /// How closely to watch.
+    pub trace: TraceLevel,
+}
+
+/// What a stub says.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// The stub is ready. The first message.
+    Ready {
+        /// Why processes cannot be traced here, if they cannot.
+        trace_unavailable: Option<String>,
+    },
+    /// The process could not be started. The attempt is over.
+    StartFailed {
+        /// The attempt.
+        ticket: Ticket,
+        /// Why.
+        failure: StartFailure,
+    },
+    /// The process has ended. If `survivors` is empty the attempt is over; otherwise the stub
+    /// waits for them to go by themselves or for [`Request::Kill`], and then says
+    /// [`Response::Gone`].
+    Exited {
+        /// The attempt.
+        ticket: Ticket,
+        /// The process.
+        pid: i32,
+        /// How it ended.
+        exit: Exit,
+        /// How long it ran, by the stub's clock (CLOCK_MONOTONIC), from fork to exit.
+        elapsed: Duration,
+        /// What the tree has used so far.
+        usage: Usage,
+        /// Descendants that are still alive.
+        survivors: Vec<Survivor>,
+    },
+    /// The last descendant is gone. The attempt is over.
+    Gone {
+        /// The attempt.
+        ticket: Ticket,
+        /// What the tree has used.
+        usage: Usage,
+        /// All descendants that outlived the process, with what became of them.
+        survivors: Vec<Survivor>,
+        /// Processes that could not be killed within the limit (uninterruptible sleep).
+        unkillable: Vec<i32>,
+    },
+}
