@@ -7,6 +7,8 @@
 //! other side is gone: a stub then kills its whole tree and exits; the runner reports a fault
 //! and starts another stub.
 
+pub mod packet;
+
 use harness_metadata::{Exit, StartFailure, Survivor, Usage, event::TraceLevel};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -89,7 +91,7 @@ pub fn push_variable(block: &mut Vec<u8>, name: &OsStr, value: &OsStr) {
     block.push(0);
 }
 
-/// Number of an attempt within a run; answers carry the number of their request.
+/// Number of an attempt; an answer carries the number of its request.
 pub type Ticket = u64;
 
 /// What the runner says.
@@ -98,14 +100,14 @@ pub enum Request<'a> {
     /// Start a process. Comes with three descriptors: standard input, output and error.
     #[serde(borrow)]
     Spawn(Spawn<'a>),
-    /// Send a signal to the process group of the running attempt.
+    /// Send a signal to the process group of the attempt.
     Signal {
         /// The attempt.
         ticket: Ticket,
         /// The signal.
         signal: i32,
     },
-    /// Kill everything that the running attempt started, until nothing is left.
+    /// Name what is alive of the attempt and kill it, until nothing is left.
     Kill {
         /// The attempt.
         ticket: Ticket,
@@ -118,19 +120,23 @@ pub struct Spawn<'a> {
     /// The attempt's number.
     pub ticket: Ticket,
     /// The program's path; searched for in `PATH` if it has no slash.
+    #[serde(with = "serde_bytes")]
     pub program: &'a [u8],
     /// All arguments, argument zero included.
+    #[serde(with = "serde_bytes")]
     pub args: &'a [u8],
     /// The environment block.
+    #[serde(with = "serde_bytes")]
     pub environment: &'a [u8],
     /// The working directory.
+    #[serde(with = "serde_bytes")]
     pub cwd: &'a [u8],
     /// How closely to watch.
     pub trace: TraceLevel,
 }
 
 /// What a stub says.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Response {
     /// The stub is ready. The first message.
     Ready {
@@ -144,9 +150,7 @@ pub enum Response {
         /// Why.
         failure: StartFailure,
     },
-    /// The process has ended. If `survivors` is empty the attempt is over; otherwise the stub
-    /// waits for them to go by themselves or for [`Request::Kill`], and then says
-    /// [`Response::Gone`].
+    /// The process has ended. Unless descendants are alive, the attempt is over.
     Exited {
         /// The attempt.
         ticket: Ticket,
@@ -154,12 +158,13 @@ pub enum Response {
         pid: i32,
         /// How it ended.
         exit: Exit,
-        /// How long it ran, by the stub's clock (CLOCK_MONOTONIC), from fork to exit.
+        /// How long it existed, from fork to exit, by CLOCK_MONOTONIC.
         elapsed: Duration,
         /// What the tree has used so far.
         usage: Usage,
-        /// Descendants that are still alive.
-        survivors: Vec<Survivor>,
+        /// Whether descendants are still alive. If so, the stub waits for them to go by
+        /// themselves or for [`Request::Kill`], and then says [`Response::Gone`].
+        descendants_alive: bool,
     },
     /// The last descendant is gone. The attempt is over.
     Gone {
@@ -167,9 +172,11 @@ pub enum Response {
         ticket: Ticket,
         /// What the tree has used.
         usage: Usage,
-        /// All descendants that outlived the process, with what became of them.
+        /// Descendants that were alive when [`Request::Kill`] came. Empty if they went by
+        /// themselves before.
         survivors: Vec<Survivor>,
-        /// Processes that could not be killed within the limit (uninterruptible sleep).
+        /// Processes that SIGKILL did not end within the limit (uninterruptible sleep). The stub
+        /// exits after this message if there are any.
         unkillable: Vec<i32>,
     },
 }

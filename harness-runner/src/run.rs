@@ -1,1 +1,478 @@
-//! (to come)
+//! The near side: starts attempts in slots, keeps their clocks, and tells what happens.
+//!
+//! A run is two state machines and their drivers: [`dispatch`](self) decides what runs next and
+//! when the run is over, [`unit`](self) decides the life of one attempt. This file drives the
+//! first, `slot` drives the second. This is the only module that uses tokio, on one thread.
+
+mod capture;
+mod clock;
+mod dispatch;
+mod environment;
+mod slot;
+mod unit;
+
+use crate::{
+    config::settings::{MaxFail, TestSettings},
+    protocol::Environment,
+    report::Kept,
+    stub::link::Stub,
+};
+use capture::Captured;
+use clock::Clock;
+use dispatch::{Action, Candidate, Dispatcher, Input, Limits};
+use harness_metadata::{
+    AttemptId, Event, EventKind, RunId, TestId,
+    event::TraceLevel,
+};
+use slot::{FromSlot, Slot, ToSlot};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    rc::Rc,
+    sync::{Arc, mpsc as std_mpsc},
+    thread,
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    task::LocalSet,
+    time::{Instant, sleep_until},
+};
+
+/// How long the sinks may take to give the terminal back before the run stops for Ctrl-Z.
+const PAUSE_LIMIT: Duration = Duration::from_millis(100);
+
+/// Everything that a run needs. Complete before the first test starts.
+#[derive(Debug)]
+pub struct Work {
+    /// The run's id.
+    pub run_id: RunId,
+    /// The profile's name, for the tests' environment.
+    pub profile: String,
+    /// When the run started.
+    pub started_at: chrono::DateTime<chrono::FixedOffset>,
+    /// The tests, in the order in which they start.
+    pub tests: Vec<Test>,
+    /// The binaries that hold them.
+    pub binaries: Vec<Binary>,
+    /// Tests that can run at the same time; at least 1.
+    pub slots: usize,
+    /// CPUs of the machine.
+    pub cpus: usize,
+    /// Limits of test groups.
+    pub groups: BTreeMap<String, usize>,
+    /// When the run gives up.
+    pub max_fail: MaxFail,
+    /// When the run as a whole is out of time.
+    pub global_timeout: Option<Duration>,
+    /// How many listed tests do not run, for the counts.
+    pub skipped: usize,
+    /// How many bytes of a stream are kept.
+    pub output_cap: u64,
+    /// Whether output is captured or goes where the run's own goes.
+    pub capture: Capture,
+    /// Whether tests are traced at all.
+    pub tracing_available: bool,
+    /// Stubs that have been started already.
+    pub stubs: Vec<Stub>,
+}
+
+/// Where the tests' output goes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// Into pipes that the run reads.
+    Pipes,
+    /// Where the run's own goes.
+    Inherit,
+}
+
+/// A test to run.
+#[derive(Debug)]
+pub struct Test {
+    /// Its id.
+    pub id: TestId,
+    /// What it runs under.
+    pub settings: Arc<TestSettings>,
+    /// Index of its binary.
+    pub binary: usize,
+    /// Whether it is marked as ignored.
+    pub ignored: bool,
+    /// Whether it is a benchmark.
+    pub bench: bool,
+}
+
+/// A binary that holds tests.
+#[derive(Debug)]
+pub struct Binary {
+    /// The program and its first arguments: a target runner, if there is one, then the binary.
+    pub program: Vec<OsString>,
+    /// Where its tests run.
+    pub cwd: PathBuf,
+    /// What its tests see, but for what depends on the run and the test.
+    pub environment: Environment,
+    /// Whether the standard test harness is linked into it.
+    pub libtest: bool,
+}
+
+/// An event on its way to the sinks, with the output that belongs to it.
+#[derive(Debug)]
+pub struct Told {
+    /// The event.
+    pub event: Event,
+    /// The output of the attempt that the event ends, if it ends one and if it was captured.
+    pub output: Option<(AttemptId, Output)>,
+    /// To be dropped once the event has been shown and the terminal is as it was found.
+    pub shown: Option<std_mpsc::SyncSender<()>>,
+}
+
+/// The captured output of an attempt.
+#[derive(Debug)]
+pub struct Output {
+    stdout: Captured,
+    stderr: Captured,
+}
+
+impl Output {
+    /// Opens standard output.
+    pub fn stdout(&self) -> Kept<'_> {
+        self.stdout.open()
+    }
+
+    /// Opens standard error.
+    pub fn stderr(&self) -> Kept<'_> {
+        self.stderr.open()
+    }
+}
+
+/// What others ask of a run.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Results cannot be reported any more.
+    ReportFailed,
+    /// The user wants to know what is running.
+    Status,
+}
+
+/// A run on its own thread.
+#[derive(Debug)]
+pub struct Running {
+    /// The events. Disconnected when the run is over.
+    pub events: std_mpsc::Receiver<Told>,
+    control: mpsc::UnboundedSender<Control>,
+    thread: thread::JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    /// Starts a run. The calling thread is unparked when it is over.
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread to be had.
+    pub fn start(work: Work) -> io::Result<Self> {
+        let (tell, events) = std_mpsc::channel();
+        let (control, controls) = mpsc::unbounded_channel();
+        let sinks = thread::current();
+        let thread = thread::Builder::new().name("run".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let result = LocalSet::new().block_on(&runtime, drive(work, tell, controls));
+            sinks.unpark();
+            result
+        })?;
+        Ok(Self { events, control, thread })
+    }
+
+    /// Asks something of the run. Nothing happens if it is over.
+    pub fn control(&self, control: Control) {
+        let _ = self.control.send(control);
+    }
+
+    /// Waits for the end, when all events have been received.
+    ///
+    /// # Errors
+    ///
+    /// When the run could not be driven to its end.
+    pub fn join(self) -> io::Result<()> {
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that drives the run panicked")))
+    }
+}
+
+/// What slots and the dispatcher share.
+struct Shared {
+    clock: Clock,
+    work: SharedWork,
+}
+
+/// The parts of [`Work`] that slots need.
+struct SharedWork {
+    tests: Vec<Test>,
+    binaries: Vec<Binary>,
+    blocks: environment::Blocks,
+    output_cap: u64,
+    capture: Capture,
+    tracing_available: bool,
+    started_at: chrono::DateTime<chrono::FixedOffset>,
+}
+
+async fn drive(
+    work: Work,
+    tell: std_mpsc::Sender<Told>,
+    mut controls: mpsc::UnboundedReceiver<Control>,
+) -> io::Result<()> {
+    let mut signals = Signals::new()?;
+    let mut driver = Driver::new(work, tell);
+    let (slot_tx, mut from_slots) = mpsc::unbounded_channel();
+    driver.step(Input::Begin, &slot_tx);
+    while !driver.finished {
+        let deadline = driver.dispatcher.deadline().and_then(|at| driver.shared.clock.instant(at));
+        tokio::select! {
+            Some(message) = from_slots.recv() => {
+                driver.heard(message, &slot_tx);
+                while let Ok(message) = from_slots.try_recv() {
+                    driver.heard(message, &slot_tx);
+                }
+            }
+            signal = signals.next() => driver.signalled(signal, &slot_tx),
+            Some(control) = controls.recv() => match control {
+                Control::ReportFailed => driver.step(Input::ReportFailed, &slot_tx),
+                Control::Status => driver.tell_status(),
+            },
+            () = until(deadline) => driver.step(Input::Deadline, &slot_tx),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a moment, or for ever.
+async fn until(at: Option<std::time::Instant>) {
+    match at {
+        Some(at) => sleep_until(Instant::from_std(at)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Drives a [`Dispatcher`]: performs what it decides.
+struct Driver {
+    dispatcher: Dispatcher,
+    shared: Rc<Shared>,
+    slots: BTreeMap<usize, mpsc::UnboundedSender<ToSlot>>,
+    stubs: Vec<Stub>,
+    tell: std_mpsc::Sender<Told>,
+    finished: bool,
+}
+
+impl Driver {
+    fn new(work: Work, tell: std_mpsc::Sender<Told>) -> Self {
+        let blocks = environment::Blocks::new(&work);
+        let candidates = work.tests.iter().map(|test| Candidate {
+            id: test.id.clone(),
+            settings: Arc::clone(&test.settings),
+            command: slot::displayed_command(&work.binaries[test.binary], test),
+        });
+        let limits = Limits {
+            slots: work.slots,
+            cpus: work.cpus,
+            groups: work.groups,
+            max_fail: work.max_fail,
+            global_timeout: work.global_timeout,
+            skipped: work.skipped,
+        };
+        let dispatcher = Dispatcher::new(candidates.collect(), limits, random);
+        let shared = Shared {
+            clock: Clock::start(),
+            work: SharedWork {
+                tests: work.tests,
+                binaries: work.binaries,
+                blocks,
+                output_cap: work.output_cap,
+                capture: work.capture,
+                tracing_available: work.tracing_available,
+                started_at: work.started_at,
+            },
+        };
+        Self {
+            dispatcher,
+            shared: Rc::new(shared),
+            slots: BTreeMap::new(),
+            stubs: work.stubs,
+            tell,
+            finished: false,
+        }
+    }
+
+    fn step(&mut self, input: Input, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        self.step_with(input, None, slot_tx);
+    }
+
+    /// Lets the dispatcher decide and does as it is told. `output` belongs to the attempt that
+    /// `input` ends.
+    fn step_with(
+        &mut self,
+        input: Input,
+        mut output: Option<(AttemptId, Output)>,
+        slot_tx: &mpsc::UnboundedSender<FromSlot>,
+    ) {
+        for action in self.dispatcher.handle(self.shared.clock.now(), input) {
+            match action {
+                Action::Start { slot, test, attempt, total_attempts, group_slot } => {
+                    let start = slot::Start { test, attempt, total_attempts, group_slot };
+                    self.send(slot, ToSlot::Start(start), slot_tx);
+                }
+                Action::Interrupt { slot, by, force } => {
+                    self.send(slot, ToSlot::Interrupt(by, force), slot_tx);
+                }
+                Action::Emit(kind) => {
+                    let ends = matches!(
+                        kind,
+                        EventKind::TestFinished(_) | EventKind::AttemptFailed { .. }
+                    );
+                    let output = if ends { output.take() } else { None };
+                    self.emit(kind, output, None);
+                }
+                Action::Finish => self.finished = true,
+            }
+        }
+    }
+
+    fn heard(&mut self, message: FromSlot, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        match message {
+            FromSlot::Slow { test, attempt, elapsed, terminating } => {
+                let test = self.dispatcher.test(test).id.clone();
+                self.emit(
+                    EventKind::AttemptSlow { test, attempt, elapsed, terminating },
+                    None,
+                    None,
+                );
+            }
+            FromSlot::Over { slot, test, attempt, output } => {
+                let id = AttemptId {
+                    test: self.dispatcher.test(test).id.clone(),
+                    attempt: attempt.number,
+                };
+                let output = output.map(|output| (id, output));
+                self.step_with(Input::AttemptOver { slot, attempt }, output, slot_tx);
+            }
+        }
+    }
+
+    fn emit(
+        &self,
+        kind: EventKind,
+        output: Option<(AttemptId, Output)>,
+        shown: Option<std_mpsc::SyncSender<()>>,
+    ) {
+        let event = Event { at: self.shared.clock.now(), kind };
+        // If nobody listens any more, the sinks have failed and have said so by `control`.
+        let _ = self.tell.send(Told { event, output, shown });
+    }
+
+    fn tell_status(&self) {
+        let running = self.dispatcher.status(self.shared.clock.now());
+        self.emit(EventKind::Status { running, stats: self.dispatcher.stats() }, None, None);
+    }
+
+    fn signalled(&mut self, signal: Heard, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        match signal {
+            Heard::Shutdown(signal) => self.step(Input::Shutdown { signal }, slot_tx),
+            Heard::Status => self.tell_status(),
+            Heard::Stop => self.stop(slot_tx),
+        }
+    }
+
+    /// Stops for Ctrl-Z: the clocks, the tests, the terminal, and then this process. What follows
+    /// happens when the user lets it go on.
+    fn stop(&mut self, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        self.shared.clock.pause();
+        self.signal_slots(libc::SIGTSTP, slot_tx);
+        let running = self.dispatcher.running();
+        let (shown, is_shown) = std_mpsc::sync_channel(1);
+        self.emit(EventKind::Paused { running }, None, Some(shown));
+        // Disconnected once the sinks are done; a sink that hangs must not keep us from stopping.
+        let _ = is_shown.recv_timeout(PAUSE_LIMIT);
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+        self.shared.clock.resume();
+        self.signal_slots(libc::SIGCONT, slot_tx);
+        self.emit(EventKind::Continued { running }, None, None);
+    }
+
+    fn signal_slots(&mut self, signal: i32, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        let slots: Vec<usize> = self.slots.keys().copied().collect();
+        for slot in slots {
+            self.send(slot, ToSlot::Signal(signal), slot_tx);
+        }
+    }
+
+    /// Sends to a slot, which is made when it is first needed.
+    fn send(
+        &mut self,
+        number: usize,
+        message: ToSlot,
+        slot_tx: &mpsc::UnboundedSender<FromSlot>,
+    ) {
+        let slot = self.slots.entry(number).or_insert_with(|| {
+            let (tx, rx) = mpsc::unbounded_channel();
+            let slot = Slot::new(number, Rc::clone(&self.shared), self.stubs.pop());
+            tokio::task::spawn_local(slot.serve(rx, slot_tx.clone()));
+            tx
+        });
+        // A slot lives as long as its sender.
+        let _ = slot.send(message);
+    }
+}
+
+/// A random number in [0, 1).
+fn random() -> f64 {
+    let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
+    // 53 bits are what a double holds exactly.
+    (high >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The signals that a run listens to.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    quit: Signal,
+    stop: Signal,
+    status: Signal,
+}
+
+/// A signal, by what it means.
+enum Heard {
+    Shutdown(i32),
+    Stop,
+    Status,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+            stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
+            status: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn next(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.interrupt.recv() => Heard::Shutdown(libc::SIGINT),
+            _ = self.terminate.recv() => Heard::Shutdown(libc::SIGTERM),
+            _ = self.hangup.recv() => Heard::Shutdown(libc::SIGHUP),
+            _ = self.quit.recv() => Heard::Shutdown(libc::SIGQUIT),
+            _ = self.stop.recv() => Heard::Stop,
+            _ = self.status.recv() => Heard::Status,
+        }
+    }
+}
+
+/// Returns the level at which a test is really traced.
+fn effective_level(work: &SharedWork, settings: &TestSettings) -> TraceLevel {
+    if work.tracing_available { settings.trace.level } else { TraceLevel::Off }
+}

@@ -1,1 +1,253 @@
-//! (to come)
+//! The far side: the `__double-spawn` process of a slot.
+//!
+//! A stub has one thread and plain blocking code. It spawns one attempt after the other, traces
+//! it, is the subreaper of its orphans, and kills what is left. It decides nothing: when to
+//! signal and when to kill, the runner says. When the runner is gone, the stub kills its whole
+//! tree and exits.
+//!
+//! [`link`] is the near side's handle.
+
+mod explain;
+pub mod link;
+mod probe;
+mod spawn;
+mod survivors;
+mod sys;
+mod tree;
+
+use crate::protocol::{
+    Request, Response, Spawn, Ticket,
+    packet::{Packet, send_response},
+};
+use harness_metadata::{Survivor, event::TraceLevel, exit_code};
+use spawn::{SpawnError, Spawner};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
+};
+use sys::{Pid, Signals, WaitAny, Woken};
+use tree::Tree;
+
+/// The argument by which the executable is asked to be a stub.
+pub const ARGUMENT: &str = "__double-spawn";
+
+/// How often a kill is repeated for what has appeared since.
+const SWEEP: Duration = Duration::from_millis(2);
+
+/// How long SIGKILL may take. A process in uninterruptible sleep is reported after this.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Serves requests on standard input until the runner is gone. Returns the exit code.
+pub fn serve() -> i32 {
+    match Stub::new().and_then(|mut stub| stub.run()) {
+        Ok(()) => exit_code::OK,
+        // The runner reads end of file and reports the attempt as a fault.
+        Err(_) => exit_code::DOUBLE_SPAWN,
+    }
+}
+
+/// The state of a stub.
+struct Stub {
+    socket: OwnedFd,
+    signals: Signals,
+    spawner: Spawner,
+    trace_unavailable: Option<String>,
+    attempt: Option<Attempt>,
+}
+
+/// The attempt that runs, or whose descendants do.
+struct Attempt {
+    ticket: Ticket,
+    tree: Tree,
+    /// Set once the runner has been told of the root's exit.
+    exit_told: bool,
+    killing: Option<Killing>,
+}
+
+/// A kill in progress.
+struct Killing {
+    deadline: Instant,
+    survivors: Vec<Survivor>,
+}
+
+impl Stub {
+    fn new() -> io::Result<Self> {
+        let signals = sys::block_signals();
+        // Out of the runner's process group: a signal sent to the whole group must leave somebody
+        // to clean up. This fails only for a session leader, which a stub is not.
+        let _ = nix::unistd::setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
+        let socket = take_socket()?;
+        sys::become_subreaper()?;
+        let spawner = Spawner::new()?;
+        let trace_unavailable = probe::tracing(&signals).err();
+        let ready = Response::Ready { trace_unavailable: trace_unavailable.clone() };
+        send_response(socket.as_fd(), &ready)?;
+        Ok(Self { socket, signals, spawner, trace_unavailable, attempt: None })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut packet = Packet::default();
+        let served = loop {
+            if let Err(error) = self.collect() {
+                break Err(error);
+            }
+            let limit = self.attempt.as_ref().and_then(|attempt| attempt.killing.as_ref());
+            match self.signals.wait(self.socket.as_fd(), limit.map(|_| SWEEP)) {
+                Woken::Child | Woken::Limit => {}
+                Woken::Socket => match packet.receive(self.socket.as_fd()) {
+                    Ok(true) => {
+                        if let Err(error) = self.obey(&mut packet) {
+                            break Err(error);
+                        }
+                    }
+                    Ok(false) => break Ok(()),
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        self.abandon();
+        served
+    }
+
+    /// Takes all news of children and tracees, and tells what has ended.
+    fn collect(&mut self) -> io::Result<()> {
+        let Some(attempt) = &mut self.attempt else { return Ok(()) };
+        let nobody_left = loop {
+            match sys::wait_any() {
+                WaitAny::News { pid, waited, usage } => attempt.tree.handle(pid, waited, usage),
+                WaitAny::Quiet => break false,
+                WaitAny::Nobody => break true,
+            }
+        };
+        if let Some(ended) = attempt.tree.root_ended().filter(|_| !attempt.exit_told) {
+            attempt.exit_told = true;
+            let ticket = attempt.ticket;
+            let response = match self.spawner.failure_of(&attempt.tree, ended.exit) {
+                Some(failure) => Response::StartFailed { ticket, failure },
+                None => Response::Exited {
+                    ticket,
+                    pid: attempt.tree.root(),
+                    exit: ended.exit,
+                    elapsed: ended.elapsed,
+                    usage: attempt.tree.usage(),
+                    descendants_alive: !nobody_left,
+                },
+            };
+            send_response(self.socket.as_fd(), &response)?;
+            if nobody_left {
+                self.attempt = None;
+            }
+            return Ok(());
+        }
+        if nobody_left {
+            return self.gone(Vec::new());
+        }
+        if let Some(killing) = &attempt.killing {
+            let overdue = killing.deadline <= Instant::now();
+            let left = attempt.tree.kill_all();
+            if overdue && attempt.exit_told {
+                self.gone(left)?;
+                return Err(io::Error::from(io::ErrorKind::TimedOut));
+            }
+        }
+        Ok(())
+    }
+
+    fn gone(&mut self, unkillable: Vec<Pid>) -> io::Result<()> {
+        let Some(attempt) = self.attempt.take() else { return Ok(()) };
+        let response = Response::Gone {
+            ticket: attempt.ticket,
+            usage: attempt.tree.usage(),
+            survivors: attempt.killing.map_or_else(Vec::new, |killing| killing.survivors),
+            unkillable,
+        };
+        send_response(self.socket.as_fd(), &response)
+    }
+
+    fn obey(&mut self, packet: &mut Packet) -> io::Result<()> {
+        let stdio = std::mem::take(&mut packet.fds);
+        match packet.decode::<Request<'_>>()? {
+            Request::Spawn(spawn) => return self.spawn(&spawn, &stdio),
+            Request::Signal { ticket, signal } => {
+                if let Some(attempt) = self.attempt.as_ref().filter(|a| a.ticket == ticket) {
+                    attempt.tree.signal_group(signal);
+                }
+            }
+            Request::Kill { ticket } => {
+                if let Some(attempt) = self.attempt.as_mut().filter(|a| a.ticket == ticket) {
+                    attempt.kill();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, spawn: &Spawn<'_>, stdio: &[OwnedFd]) -> io::Result<()> {
+        let traced = spawn.trace > TraceLevel::Off && self.trace_unavailable.is_none();
+        match self.spawner.spawn(spawn, stdio, traced, &self.signals) {
+            Ok(tree) => {
+                let ticket = spawn.ticket;
+                self.attempt = Some(Attempt { ticket, tree, exit_told: false, killing: None });
+                Ok(())
+            }
+            Err(SpawnError::Test(failure)) => {
+                let failed = Response::StartFailed { ticket: spawn.ticket, failure };
+                send_response(self.socket.as_fd(), &failed)
+            }
+            Err(SpawnError::Stub(error)) => Err(error),
+        }
+    }
+
+    /// Kills everything, because nobody is there to be told.
+    fn abandon(&mut self) {
+        let Some(attempt) = &mut self.attempt else { return };
+        attempt.kill();
+        let deadline = Instant::now() + KILL_LIMIT;
+        while Instant::now() < deadline {
+            attempt.tree.kill_all();
+            loop {
+                match sys::wait_any() {
+                    WaitAny::News { pid, waited, usage } => {
+                        attempt.tree.handle(pid, waited, usage);
+                    }
+                    WaitAny::Quiet => break,
+                    WaitAny::Nobody => return,
+                }
+            }
+            // The socket is at its end, so only SIGCHLD and the limit are worth waiting for.
+            self.signals.wait_for_child(SWEEP);
+        }
+    }
+}
+
+impl Attempt {
+    /// Names what is alive, once, and kills it.
+    fn kill(&mut self) {
+        if self.killing.is_none() {
+            let survivors = match self.tree.root_ended() {
+                Some(ended) => survivors::name(&self.tree.alive(), ended.at),
+                // The test itself still runs: its descendants have not outlived anything.
+                None => Vec::new(),
+            };
+            self.killing = Some(Killing { deadline: Instant::now() + KILL_LIMIT, survivors });
+        }
+        self.tree.kill_all();
+    }
+}
+
+/// Moves the socket from standard input to a descriptor of its own, closes whatever else was
+/// inherited, and leaves `/dev/null` behind.
+fn take_socket() -> io::Result<OwnedFd> {
+    let stdin = io::stdin();
+    // Above the standard streams, so that a child's own can be put there without a clash.
+    let socket = stdin.as_fd().try_clone_to_owned()?;
+    let high = nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    drop(socket);
+    let socket = sys::keep_only(high);
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    Ok(socket)
+}

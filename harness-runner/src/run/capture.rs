@@ -1,0 +1,286 @@
+//! Keeps what a test writes to one stream: byte-exact up to a cap, in bounded memory.
+//!
+//! The first bytes stay in memory, the following go to an unnamed temporary file. Past the cap
+//! the first half and the last half of it are kept, and the gap between them is counted.
+
+use crate::report::Kept;
+use harness_metadata::outcome::StreamSize;
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileExt,
+    },
+};
+
+/// How much of a stream stays in memory.
+const IN_MEMORY: usize = 1024 * 1024;
+
+/// How much is read at once. A pipe holds 64 KiB unless somebody enlarged it (pipe(7)).
+const CHUNK: usize = 64 * 1024;
+
+/// How many chunks are read before others get their turn.
+const CHUNKS_A_TURN: usize = 32;
+
+/// A pipe that is being read, and what has been kept of it.
+#[derive(Debug)]
+pub(super) struct Capture {
+    /// `None` once the stream is at its end or given up.
+    pipe: Option<OwnedFd>,
+    kept: Captured,
+}
+
+/// Whether there is more to come.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The stream is at its end.
+    Closed,
+    /// Nothing more can be read now.
+    Empty,
+    /// There is more to read now, but others should get their turn.
+    More,
+}
+
+impl Capture {
+    /// Reads from a pipe's reading end, which must not block. Keeps up to `cap` bytes.
+    pub(super) fn new(pipe: OwnedFd, cap: u64) -> Self {
+        Self { pipe: Some(pipe), kept: Captured::new(cap) }
+    }
+
+    /// Returns the pipe, while it is open.
+    pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads what is there, through `buffer`.
+    pub(super) fn read_available(&mut self, buffer: &mut Vec<u8>) -> Progress {
+        let Some(pipe) = &self.pipe else { return Progress::Closed };
+        buffer.resize(CHUNK, 0);
+        for _ in 0..CHUNKS_A_TURN {
+            match nix::unistd::read(pipe, buffer) {
+                Ok(0) => {
+                    self.pipe = None;
+                    return Progress::Closed;
+                }
+                Ok(read) => {
+                    self.kept.push(&buffer[..read]);
+                    // Less than asked for: the pipe was empty, or a writer was between two
+                    // writes. Asking again costs less than being woken again.
+                }
+                Err(nix::errno::Errno::EAGAIN) => return Progress::Empty,
+                Err(nix::errno::Errno::EINTR) => {}
+                // A pipe has no other errors; if it had, there would be nothing more to come.
+                Err(_) => {
+                    self.pipe = None;
+                    return Progress::Closed;
+                }
+            }
+        }
+        Progress::More
+    }
+
+    /// Gives up what has not been read, and returns what has been kept.
+    pub(super) fn finish(self) -> Captured {
+        self.kept
+    }
+}
+
+/// What has been kept of a stream.
+#[derive(Debug)]
+pub(super) struct Captured {
+    cap: u64,
+    written: u64,
+    memory: Vec<u8>,
+    spill: Option<Spill>,
+}
+
+/// The part of a stream that did not stay in memory.
+#[derive(Debug)]
+struct Spill {
+    /// Holds the rest of the head, then a ring of the last bytes. `None` if it could not be
+    /// written: then what is not in memory is lost, and counted.
+    file: Option<File>,
+    /// Bytes of the head in the file.
+    head: u64,
+    /// Bytes that went to the ring, most of which have been overwritten by later ones.
+    ring: u64,
+}
+
+impl Captured {
+    fn new(cap: u64) -> Self {
+        Self { cap, written: 0, memory: Vec::new(), spill: None }
+    }
+
+    fn memory_limit(&self) -> usize {
+        usize::try_from(self.head_limit()).map_or(IN_MEMORY, |head| head.min(IN_MEMORY))
+    }
+
+    fn head_limit(&self) -> u64 {
+        self.cap.div_ceil(2)
+    }
+
+    fn ring_size(&self) -> u64 {
+        self.cap / 2
+    }
+
+    /// Bytes of the head that belong into the file.
+    fn file_head_limit(&self) -> u64 {
+        self.head_limit() - self.memory_limit() as u64
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.written += bytes.len() as u64;
+        let room = self.memory_limit() - self.memory.len();
+        let (to_memory, rest) = bytes.split_at(room.min(bytes.len()));
+        self.memory.extend_from_slice(to_memory);
+        if !rest.is_empty() {
+            self.push_to_file(rest);
+        }
+    }
+
+    fn push_to_file(&mut self, mut bytes: &[u8]) {
+        let (head_limit, ring_size) = (self.file_head_limit(), self.ring_size());
+        let spill = self.spill.get_or_insert_with(|| Spill {
+            file: tempfile::tempfile().ok(),
+            head: 0,
+            ring: 0,
+        });
+        let Some(file) = &spill.file else { return };
+        while !bytes.is_empty() {
+            let (offset, room) = if spill.head < head_limit {
+                (spill.head, head_limit - spill.head)
+            } else if ring_size == 0 {
+                return;
+            } else {
+                let position = spill.ring % ring_size;
+                (head_limit + position, ring_size - position)
+            };
+            let len = usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len()));
+            let (now, rest) = bytes.split_at(len);
+            if file.write_all_at(now, offset).is_err() {
+                // The disk is full. What is in memory is what there is.
+                spill.file = None;
+                return;
+            }
+            if spill.head < head_limit {
+                spill.head += len as u64;
+            } else {
+                spill.ring += len as u64;
+            }
+            bytes = rest;
+        }
+    }
+
+    /// Returns how much was written and how much of it has not been kept.
+    pub(super) fn size(&self) -> StreamSize {
+        StreamSize { written: self.written, dropped: self.written - self.kept_bytes() }
+    }
+
+    fn kept_bytes(&self) -> u64 {
+        let in_file = match &self.spill {
+            Some(Spill { file: Some(_), head, ring }) => head + ring.min(&self.ring_size()),
+            _ => 0,
+        };
+        self.memory.len() as u64 + in_file
+    }
+
+    /// Opens what has been kept.
+    pub(super) fn open(&self) -> Kept<'_> {
+        let dropped = self.size().dropped;
+        let memory: &[u8] = &self.memory;
+        let Some(Spill { file: Some(file), head, ring }) = &self.spill else {
+            return Kept { head: Box::new(memory), dropped, tail: Box::new(io::empty()) };
+        };
+        let ring_size = self.ring_size();
+        let head = memory.chain(Section { file, offset: 0, left: *head });
+        let ring_start = self.file_head_limit();
+        if *ring <= ring_size {
+            let rest = Section { file, offset: ring_start, left: *ring };
+            return Kept { head: Box::new(head.chain(rest)), dropped, tail: Box::new(io::empty()) };
+        }
+        let position = ring % ring_size;
+        let older =
+            Section { file, offset: ring_start + position, left: ring_size - position };
+        let newer = Section { file, offset: ring_start, left: position };
+        Kept { head: Box::new(head), dropped, tail: Box::new(older.chain(newer)) }
+    }
+}
+
+/// A part of a file as a reader.
+struct Section<'a> {
+    file: &'a File,
+    offset: u64,
+    left: u64,
+}
+
+impl Read for Section<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = self.file.read_at(&mut buffer[..len], self.offset)?;
+        self.offset += read as u64;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(reader: &mut dyn Read) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn captured(cap: u64, pieces: &[Vec<u8>]) -> (Vec<u8>, u64, Vec<u8>) {
+        let mut captured = Captured::new(cap);
+        for piece in pieces {
+            captured.push(piece);
+        }
+        let mut kept = captured.open();
+        (read(&mut kept.head), kept.dropped, read(&mut kept.tail))
+    }
+
+    fn pattern(len: usize) -> Vec<u8> {
+        (0..len).map(|at| (at % 251) as u8).collect()
+    }
+
+    #[test]
+    fn output_larger_than_memory_is_kept_byte_for_byte() {
+        let all = pattern(3 * IN_MEMORY + 17);
+        let pieces: Vec<_> = all.chunks(70_001).map(<[u8]>::to_vec).collect();
+        let (head, dropped, tail) = captured(64 << 20, &pieces);
+        assert!(head == all, "the head differs");
+        assert_eq!((dropped, tail.len()), (0, 0));
+    }
+
+    #[test]
+    fn past_the_cap_head_and_tail_are_kept_and_the_gap_is_counted() {
+        let all = pattern(9 * IN_MEMORY);
+        let pieces: Vec<_> = all.chunks(65_536).map(<[u8]>::to_vec).collect();
+        let cap = 4 * IN_MEMORY;
+        let (head, dropped, tail) = captured(cap as u64, &pieces);
+        assert!(head == all[..cap / 2], "the head differs");
+        assert!(tail == all[all.len() - cap / 2..], "the tail differs");
+        assert_eq!(dropped, (all.len() - cap) as u64);
+    }
+
+    proptest! {
+        #[test]
+        fn kept_output_is_a_prefix_and_a_suffix(
+            cap in 0u64..200,
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..12),
+        ) {
+            let all = pieces.concat();
+            let (head, dropped, tail) = captured(cap, &pieces);
+            prop_assert!(all.starts_with(&head));
+            prop_assert!(all.ends_with(&tail));
+            prop_assert_eq!(head.len() + tail.len() + dropped as usize, all.len());
+            prop_assert!(dropped == 0 || head.len() + tail.len() == cap as usize);
+            prop_assert!(dropped > 0 || tail.is_empty());
+        }
+    }
+}

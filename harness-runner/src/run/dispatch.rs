@@ -1,0 +1,529 @@
+//! Decides the life of a run: which test starts when and in which slot, what is retried, when the
+//! run gives up, and when it is over.
+//!
+//! It is given the active time and what happened, and answers what to do. It starts nothing and
+//! waits for nothing.
+
+use super::unit::Force;
+use crate::config::settings::{
+    FlakyResult, MaxFail, TerminateMode, TestGroup, TestSettings, ThreadsRequired,
+};
+use harness_metadata::{
+    Attempt, EventKind, Interruption, RunStats, TestId, Verdict,
+    event::{
+        AttemptStarted, CancelReason, RunFinished, RunningState, RunningTest, TestFinished,
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+/// SIGINT and SIGTERM, as every Linux architecture numbers them.
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
+
+/// A test as the run sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub(super) id: TestId,
+    pub(super) settings: Arc<TestSettings>,
+    pub(super) command: Vec<String>,
+}
+
+/// What bounds the run.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    /// Tests that can run at the same time.
+    pub(super) slots: usize,
+    /// CPUs of the machine.
+    pub(super) cpus: usize,
+    pub(super) groups: BTreeMap<String, usize>,
+    pub(super) max_fail: MaxFail,
+    pub(super) global_timeout: Option<Duration>,
+    /// Listed tests that do not run, for the counts.
+    pub(super) skipped: usize,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// The run begins.
+    Begin,
+    /// An attempt is over.
+    AttemptOver { slot: usize, attempt: Box<Attempt> },
+    /// The time of [`Dispatcher::deadline`] has come.
+    Deadline,
+    /// A signal asks the run to end.
+    Shutdown { signal: i32 },
+    /// Nobody can be told of results any more.
+    ReportFailed,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Start an attempt in a slot.
+    Start { slot: usize, test: usize, attempt: u32, total_attempts: u32, group_slot: Option<usize> },
+    /// Interrupt the attempt in a slot.
+    Interrupt { slot: usize, by: Interruption, force: Force },
+    /// Tell the sinks.
+    Emit(EventKind),
+    /// The run is over. Attempts that are still running are not waited for.
+    Finish,
+}
+
+/// A test that has a slot.
+#[derive(Debug)]
+struct Occupant {
+    test: usize,
+    weight: usize,
+    group_slot: Option<usize>,
+    attempts: Vec<Attempt>,
+    state: Occupancy,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq)]
+enum Occupancy {
+    Running { since: Duration },
+    /// Its next attempt starts then.
+    Waiting { until: Duration },
+}
+
+/// A group of tests with a limit of its own.
+#[derive(Debug, Default)]
+struct Group {
+    used: usize,
+    limit: usize,
+    slots: BTreeSet<usize>,
+    /// Tests that had their turn while the group was full.
+    waiting: VecDeque<usize>,
+}
+
+/// The state of a run.
+#[derive(Debug)]
+pub(super) struct Dispatcher {
+    tests: Vec<Candidate>,
+    limits: Limits,
+    /// Index of the first test that has not had its turn.
+    next: usize,
+    groups: BTreeMap<String, Group>,
+    /// Occupants by slot number.
+    slots: BTreeMap<usize, Occupant>,
+    used: usize,
+    stats: RunStats,
+    cancelled: Option<CancelReason>,
+    shutdowns: u32,
+    started: Vec<bool>,
+    finished: bool,
+    random: fn() -> f64,
+}
+
+impl Dispatcher {
+    /// A run of these tests in this order. `random` returns numbers in [0, 1), for jitter.
+    pub(super) fn new(tests: Vec<Candidate>, limits: Limits, random: fn() -> f64) -> Self {
+        let groups = limits.groups.iter().map(|(name, limit)| {
+            (name.clone(), Group { limit: *limit, ..Group::default() })
+        });
+        Self {
+            next: 0,
+            groups: groups.collect(),
+            slots: BTreeMap::new(),
+            used: 0,
+            stats: RunStats {
+                selected: tests.len(),
+                skipped: limits.skipped,
+                ..RunStats::default()
+            },
+            cancelled: None,
+            shutdowns: 0,
+            started: vec![false; tests.len()],
+            finished: false,
+            random,
+            tests,
+            limits,
+        }
+    }
+
+    /// Returns a test by the index that actions use.
+    pub(super) fn test(&self, index: usize) -> &Candidate {
+        &self.tests[index]
+    }
+
+    /// Returns the counts so far.
+    pub(super) fn stats(&self) -> RunStats {
+        self.stats
+    }
+
+    /// Returns how many tests have a slot.
+    pub(super) fn running(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Returns the active time at which [`Input::Deadline`] is due.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let retries = self.slots.values().filter_map(|occupant| match occupant.state {
+            Occupancy::Waiting { until } => Some(until),
+            Occupancy::Running { .. } => None,
+        });
+        let global = self.limits.global_timeout.filter(|_| self.cancelled.is_none());
+        retries.chain(global).min()
+    }
+
+    /// Takes what happened, answers what to do, in order.
+    pub(super) fn handle(&mut self, now: Duration, input: Input) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.finished {
+            return actions;
+        }
+        match input {
+            Input::Begin => {}
+            Input::AttemptOver { slot, attempt } => {
+                self.attempt_over(now, slot, *attempt, &mut actions);
+            }
+            Input::Deadline => self.deadline_reached(now, &mut actions),
+            Input::Shutdown { signal } => self.shutdown(signal, &mut actions),
+            Input::ReportFailed => {
+                self.cancel(CancelReason::ReportFailed, &mut actions);
+            }
+        }
+        self.fill_slots(now, &mut actions);
+        let nothing_left = self.cancelled.is_some() || !self.has_waiting();
+        if self.slots.is_empty() && nothing_left && !self.finished {
+            self.finish(now, &mut actions);
+        }
+        actions
+    }
+
+    /// Returns what has a slot.
+    pub(super) fn status(&self, now: Duration) -> Vec<RunningTest> {
+        let describe = |(slot, occupant): (&usize, &Occupant)| RunningTest {
+            test: self.tests[occupant.test].id.clone(),
+            attempt: self.attempt_number(occupant),
+            slot: *slot,
+            elapsed: match occupant.state {
+                Occupancy::Running { since } => now.saturating_sub(since),
+                Occupancy::Waiting { .. } => Duration::ZERO,
+            },
+            state: match occupant.state {
+                Occupancy::Running { .. } => RunningState::Running,
+                Occupancy::Waiting { .. } => RunningState::Waiting,
+            },
+        };
+        self.slots.iter().map(describe).collect()
+    }
+
+    fn attempt_number(&self, occupant: &Occupant) -> u32 {
+        u32::try_from(occupant.attempts.len()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.next < self.tests.len() || self.groups.values().any(|group| !group.waiting.is_empty())
+    }
+
+    // Slots
+
+    fn fill_slots(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        while self.cancelled.is_none() && self.used < self.limits.slots {
+            let Some(test) = self.next_test() else { break };
+            let weight = self.weight(test);
+            if self.used + weight > self.limits.slots {
+                // It keeps its turn, so that lighter tests behind it cannot starve it.
+                self.put_back(test);
+                break;
+            }
+            self.occupy(now, test, weight, actions);
+        }
+    }
+
+    /// Takes the next test whose group has room. Groups that were full come first: their tests
+    /// had their turn before.
+    fn next_test(&mut self) -> Option<usize> {
+        let earliest = self
+            .groups
+            .values_mut()
+            .filter(|group| {
+                let Some(&test) = group.waiting.front() else { return false };
+                group.used == 0
+                    || group.used + weight(&self.tests[test], &self.limits) <= group.limit
+            })
+            .min_by_key(|group| group.waiting.front().copied());
+        if let Some(test) = earliest.and_then(|group| group.waiting.pop_front()) {
+            return Some(test);
+        }
+        while self.next < self.tests.len() {
+            let test = self.next;
+            self.next += 1;
+            let weight = self.weight(test);
+            let TestGroup::Named(name) = &self.tests[test].settings.test_group else {
+                return Some(test);
+            };
+            let Some(group) = self.groups.get_mut(name) else { return Some(test) };
+            let has_room = group.used == 0 || group.used + weight <= group.limit;
+            if has_room && group.waiting.is_empty() {
+                return Some(test);
+            }
+            group.waiting.push_back(test);
+        }
+        None
+    }
+
+    fn put_back(&mut self, test: usize) {
+        match &self.tests[test].settings.test_group {
+            TestGroup::Named(name) if self.groups.contains_key(name) => {
+                if let Some(group) = self.groups.get_mut(name) {
+                    group.waiting.push_front(test);
+                }
+            }
+            _ => self.next = test,
+        }
+    }
+
+    fn weight(&self, test: usize) -> usize {
+        weight(&self.tests[test], &self.limits)
+    }
+
+    fn occupy(&mut self, now: Duration, test: usize, weight: usize, actions: &mut Vec<Action>) {
+        let slot = smallest_free(|slot| self.slots.contains_key(&slot));
+        let group = match &self.tests[test].settings.test_group {
+            TestGroup::Named(name) => self.groups.get_mut(name),
+            TestGroup::Global => None,
+        };
+        let group_slot = group.map(|group| {
+            group.used += weight;
+            let slot = smallest_free(|slot| group.slots.contains(&slot));
+            group.slots.insert(slot);
+            slot
+        });
+        self.used += weight;
+        self.started[test] = true;
+        let state = Occupancy::Running { since: now };
+        let occupant = Occupant { test, weight, group_slot, attempts: Vec::new(), state };
+        self.slots.insert(slot, occupant);
+        self.start(now, slot, actions);
+    }
+
+    fn start(&mut self, now: Duration, slot: usize, actions: &mut Vec<Action>) {
+        let running = self.slots.len();
+        let Some(occupant) = self.slots.get_mut(&slot) else { return };
+        occupant.state = Occupancy::Running { since: now };
+        let (test, group_slot) = (occupant.test, occupant.group_slot);
+        let attempt = u32::try_from(occupant.attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let candidate = &self.tests[test];
+        let total_attempts = total_attempts(&candidate.settings);
+        actions.push(Action::Start { slot, test, attempt, total_attempts, group_slot });
+        actions.push(Action::Emit(EventKind::AttemptStarted(AttemptStarted {
+            test: candidate.id.clone(),
+            attempt,
+            total_attempts,
+            slot,
+            running,
+            command: candidate.command.clone(),
+        })));
+    }
+
+    fn vacate(&mut self, slot: usize) -> Option<Occupant> {
+        let occupant = self.slots.remove(&slot)?;
+        self.used -= occupant.weight;
+        if let TestGroup::Named(name) = &self.tests[occupant.test].settings.test_group
+            && let Some(group) = self.groups.get_mut(name)
+        {
+            group.used -= occupant.weight;
+            if let Some(group_slot) = occupant.group_slot {
+                group.slots.remove(&group_slot);
+            }
+        }
+        Some(occupant)
+    }
+
+    // Results
+
+    fn attempt_over(
+        &mut self,
+        now: Duration,
+        slot: usize,
+        attempt: Attempt,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(occupant) = self.slots.get_mut(&slot) else { return };
+        let candidate = &self.tests[occupant.test];
+        let number = attempt.number;
+        let total_attempts = total_attempts(&candidate.settings);
+        let again = attempt.verdict == Verdict::Fail
+            && number < total_attempts
+            && self.cancelled.is_none();
+        if !again {
+            occupant.attempts.push(attempt);
+            self.test_over(slot, actions);
+            return;
+        }
+        let (delay, jitter) = candidate.settings.retries.delay_after(number);
+        let delay = if jitter { delay.mul_f64(1.0 - (self.random)() / 2.0) } else { delay };
+        occupant.attempts.push(attempt.clone());
+        occupant.state = Occupancy::Waiting { until: now + delay };
+        actions.push(Action::Emit(EventKind::AttemptFailed {
+            test: candidate.id.clone(),
+            attempt: Box::new(attempt),
+            total_attempts,
+            delay,
+            output: candidate.settings.output,
+        }));
+        if delay.is_zero() {
+            self.start(now, slot, actions);
+        }
+    }
+
+    /// Ends the test in a slot with the attempts that it has.
+    fn test_over(&mut self, slot: usize, actions: &mut Vec<Action>) {
+        let Some(occupant) = self.vacate(slot) else { return };
+        let candidate = &self.tests[occupant.test];
+        let last = occupant.attempts.last().map_or(Verdict::Interrupted, |last| last.verdict);
+        let flaky = last == Verdict::Pass && occupant.attempts.len() > 1;
+        let verdict = match last {
+            Verdict::Pass if flaky && candidate.settings.flaky_result == FlakyResult::Fail => {
+                Verdict::Fail
+            }
+            // The run was cancelled during a further attempt: the test had failed before.
+            Verdict::Interrupted if occupant.attempts.len() > 1 => Verdict::Fail,
+            verdict => verdict,
+        };
+        let mut finished = TestFinished {
+            test: candidate.id.clone(),
+            total_attempts: total_attempts(&candidate.settings),
+            attempts: occupant.attempts,
+            verdict,
+            slot,
+            output: candidate.settings.output,
+            stats: self.stats,
+            running: self.slots.len(),
+        };
+        self.stats.add(&finished);
+        finished.stats = self.stats;
+        actions.push(Action::Emit(EventKind::TestFinished(Box::new(finished))));
+        if verdict == Verdict::Fail
+            && let MaxFail::Count { max_fail, terminate } = self.limits.max_fail
+            && self.stats.failures() >= max_fail
+        {
+            let reason = match terminate {
+                TerminateMode::Wait => CancelReason::TestFailure,
+                TerminateMode::Immediate => CancelReason::TestFailureImmediate,
+            };
+            self.cancel(reason, actions);
+        }
+    }
+
+    fn finish(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        self.finished = true;
+        let not_run = self.tests.iter().zip(&self.started).filter(|(_, started)| !**started);
+        actions.push(Action::Emit(EventKind::RunFinished(Box::new(RunFinished {
+            elapsed: now,
+            stats: self.stats,
+            cancelled: self.cancelled,
+            not_run: not_run.map(|(test, _)| test.id.clone()).collect(),
+        }))));
+        actions.push(Action::Finish);
+    }
+
+    // Endings before time
+
+    fn deadline_reached(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let due: Vec<usize> = self
+            .slots
+            .iter()
+            .filter(|(_, occupant)| {
+                matches!(occupant.state, Occupancy::Waiting { until } if until <= now)
+            })
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in due {
+            self.start(now, slot, actions);
+        }
+        if self.limits.global_timeout.is_some_and(|limit| limit <= now) {
+            self.cancel(CancelReason::GlobalTimeout, actions);
+        }
+    }
+
+    fn shutdown(&mut self, signal: i32, actions: &mut Vec<Action>) {
+        self.shutdowns += 1;
+        let reason = match signal {
+            SIGINT => CancelReason::Interrupt,
+            signal => CancelReason::Signal(signal),
+        };
+        match self.shutdowns {
+            1 => self.cancel(reason, actions),
+            2 => {
+                actions.push(Action::Emit(EventKind::Cancelled {
+                    reason: self.cancelled.unwrap_or(reason),
+                    running: self.slots.len(),
+                    killing: true,
+                }));
+                self.interrupt_all(reason.interruption(), Force::Kill, actions);
+            }
+            _ => {
+                // The stubs kill what is left when the runner is gone.
+                let slots: Vec<usize> = self.slots.keys().copied().collect();
+                for slot in slots {
+                    self.test_over(slot, actions);
+                }
+            }
+        }
+    }
+
+    /// Starts no further tests. A reason replaces a lesser one.
+    fn cancel(&mut self, reason: CancelReason, actions: &mut Vec<Action>) {
+        if self.cancelled.is_some_and(|before| before >= reason) {
+            return;
+        }
+        self.cancelled = Some(reason);
+        // What waits for another attempt keeps the result it has.
+        let waiting: Vec<usize> = self
+            .slots
+            .iter()
+            .filter(|(_, occupant)| matches!(occupant.state, Occupancy::Waiting { .. }))
+            .map(|(slot, _)| *slot)
+            .collect();
+        actions.push(Action::Emit(EventKind::Cancelled {
+            reason,
+            running: self.slots.len() - waiting.len(),
+            killing: false,
+        }));
+        for slot in waiting {
+            self.test_over(slot, actions);
+        }
+        let signal = match reason {
+            CancelReason::TestFailure => return,
+            CancelReason::Interrupt => SIGINT,
+            CancelReason::Signal(signal) => signal,
+            CancelReason::ReportFailed
+            | CancelReason::GlobalTimeout
+            | CancelReason::TestFailureImmediate => SIGTERM,
+        };
+        self.interrupt_all(reason.interruption(), Force::Signal(signal), actions);
+    }
+
+    fn interrupt_all(&self, by: Interruption, force: Force, actions: &mut Vec<Action>) {
+        let interrupt = |slot: &usize| Action::Interrupt { slot: *slot, by, force };
+        actions.extend(self.slots.keys().map(interrupt));
+    }
+}
+
+fn weight(test: &Candidate, limits: &Limits) -> usize {
+    let weight = match test.settings.threads_required {
+        ThreadsRequired::Count(count) => count,
+        ThreadsRequired::NumCpus => limits.cpus,
+        ThreadsRequired::NumTestThreads => limits.slots,
+    };
+    weight.clamp(1, limits.slots)
+}
+
+fn total_attempts(settings: &TestSettings) -> u32 {
+    settings.retries.count().saturating_add(1)
+}
+
+fn smallest_free(taken: impl Fn(usize) -> bool) -> usize {
+    (0..).find(|slot| !taken(*slot)).expect("fewer slots than numbers are taken")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,509 @@
+//! Drives a [`Unit`]: gives one attempt after the other to a stub, reads its output, keeps its
+//! deadlines.
+
+use super::{
+    Binary, Capture as CaptureMode, Output, Shared, Test,
+    capture::{Capture, Progress},
+    effective_level,
+    environment::OfAttempt,
+    unit::{Action, Force, Input, Unit, verdict},
+    until,
+};
+use crate::{
+    protocol::{Request, Response, Spawn, packet::receive_response},
+    stub::link::{Stub, StubError},
+};
+use harness_metadata::{Attempt, Interruption, Outcome, Usage, outcome::StreamSize};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
+    rc::Rc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::mpsc,
+};
+
+/// Output is not looked at before an attempt is this old: a short one is read once, at its end,
+/// and nobody is woken for every line that it prints. A pipe holds 64 KiB meanwhile (pipe(7)).
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+
+/// What the dispatcher says to a slot.
+#[derive(Debug)]
+pub(super) enum ToSlot {
+    Start(Start),
+    Interrupt(Interruption, Force),
+    /// Send a signal to the process group of the running attempt.
+    Signal(i32),
+}
+
+/// An attempt to start.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Start {
+    pub(super) test: usize,
+    pub(super) attempt: u32,
+    pub(super) total_attempts: u32,
+    pub(super) group_slot: Option<usize>,
+}
+
+/// What a slot says to the dispatcher.
+#[derive(Debug)]
+pub(super) enum FromSlot {
+    Slow { test: usize, attempt: u32, elapsed: Duration, terminating: bool },
+    Over { slot: usize, test: usize, attempt: Box<Attempt>, output: Option<Output> },
+}
+
+/// A slot and its stub.
+pub(super) struct Slot {
+    number: usize,
+    shared: Rc<Shared>,
+    /// Registered with the event loop. `None` before the first attempt and after a fault.
+    stub: Option<AsyncFd<StubFd>>,
+    spare: Option<Stub>,
+    ticket: u64,
+    buffer: Vec<u8>,
+    null: Option<File>,
+}
+
+/// A stub by its socket's descriptor.
+pub(super) struct StubFd(Stub);
+
+impl AsRawFd for StubFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// What the stub has told of the running attempt.
+#[derive(Default)]
+struct Told {
+    pid: Option<i32>,
+    elapsed: Option<Duration>,
+    usage: Usage,
+}
+
+impl Slot {
+    pub(super) fn new(number: usize, shared: Rc<Shared>, stub: Option<Stub>) -> Self {
+        Self {
+            number,
+            shared,
+            stub: None,
+            spare: stub,
+            ticket: 0,
+            buffer: Vec::new(),
+            null: None,
+        }
+    }
+
+    /// Takes orders until there are no more.
+    pub(super) async fn serve(
+        mut self,
+        mut orders: mpsc::UnboundedReceiver<ToSlot>,
+        tell: mpsc::UnboundedSender<FromSlot>,
+    ) {
+        while let Some(order) = orders.recv().await {
+            // Anything else is meant for an attempt that is over.
+            if let ToSlot::Start(start) = order {
+                let (attempt, output) = self.attempt(start, &mut orders, &tell).await;
+                let over = FromSlot::Over {
+                    slot: self.number,
+                    test: start.test,
+                    attempt: Box::new(attempt),
+                    output,
+                };
+                // Nobody listens any more if the run has been abandoned.
+                let _ = tell.send(over);
+            }
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        start: Start,
+        orders: &mut mpsc::UnboundedReceiver<ToSlot>,
+        tell: &mpsc::UnboundedSender<FromSlot>,
+    ) -> (Attempt, Option<Output>) {
+        let shared = Rc::clone(&self.shared);
+        let test = &shared.work.tests[start.test];
+        let settings = &test.settings;
+        let begun = shared.clock.now();
+        let paused_before = shared.clock.paused();
+        let mut unit = Unit::new(begun, settings.slow_timeout, settings.leak_timeout);
+        let mut streams = Streams::default();
+        let mut told = Told::default();
+        let mut inputs = match self.spawn(start, test, &mut streams) {
+            Ok(()) => Vec::new(),
+            Err(error) => vec![Input::StubLost(describe(&error))],
+        };
+        if streams.closed() {
+            inputs.push(Input::OutputClosed);
+        }
+        let ending = 'life: loop {
+            for input in inputs.drain(..) {
+                for action in unit.handle(shared.clock.now(), input) {
+                    match action {
+                        Action::Finish(ending) => break 'life ending,
+                        Action::Slow { terminating } => {
+                            let elapsed = shared.clock.now() - begun;
+                            let (test, attempt) = (start.test, start.attempt);
+                            let slow = FromSlot::Slow { test, attempt, elapsed, terminating };
+                            let _ = tell.send(slow);
+                        }
+                        Action::Signal(signal) => {
+                            self.say(&Request::Signal { ticket: self.ticket, signal });
+                        }
+                        Action::Kill => self.say(&Request::Kill { ticket: self.ticket }),
+                    }
+                }
+            }
+            inputs = self.wait(&unit, &mut streams, &mut told, orders, begun).await;
+        };
+        if !ending.stub_free {
+            // Closing its socket makes it kill what it has, and exit.
+            self.stub = None;
+        }
+        streams.read_rest(&mut self.buffer);
+        let output = streams.finish();
+        let by_stub = told.elapsed.map(|elapsed| {
+            elapsed.saturating_sub(shared.clock.paused().saturating_sub(paused_before))
+        });
+        let attempt = Attempt {
+            number: start.attempt,
+            verdict: verdict(&ending, settings),
+            slow: ending.slow,
+            started_at: shared.work.started_at + begun + paused_before,
+            elapsed: by_stub.unwrap_or_else(|| match ending.outcome {
+                Outcome::StartFailed(_) => Duration::ZERO,
+                _ => shared.clock.now() - begun,
+            }),
+            usage: told.usage,
+            stdout: output.as_ref().map_or_else(StreamSize::default, |o| o.stdout.size()),
+            stderr: output.as_ref().map_or_else(StreamSize::default, |o| o.stderr.size()),
+            pid: told.pid,
+            outcome: ending.outcome,
+            leak: ending.leak,
+        };
+        (attempt, output)
+    }
+
+    /// Waits for the next thing to happen to the running attempt.
+    async fn wait(
+        &mut self,
+        unit: &Unit,
+        streams: &mut Streams,
+        told: &mut Told,
+        orders: &mut mpsc::UnboundedReceiver<ToSlot>,
+        begun: Duration,
+    ) -> Vec<Input> {
+        let clock = &self.shared.clock;
+        let deadline = clock.instant(unit.deadline());
+        let first_look = (!streams.watched).then(|| clock.instant(begun + FIRST_LOOK)).flatten();
+        let wake = [deadline, first_look].into_iter().flatten().min();
+        let Some(stub) = &self.stub else {
+            return vec![Input::StubLost("the slot has no stub".to_owned())];
+        };
+        tokio::select! {
+            response = receive(stub) => self.heard(response, streams, told),
+            Some(order) = orders.recv() => match order {
+                ToSlot::Interrupt(by, force) => vec![Input::Interrupt(by, force)],
+                ToSlot::Signal(signal) => {
+                    self.say(&Request::Signal { ticket: self.ticket, signal });
+                    Vec::new()
+                }
+                ToSlot::Start(_) => Vec::new(),
+            },
+            () = streams.readable() => streams.read(&mut self.buffer),
+            () = until(wake) => {
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    vec![Input::Deadline]
+                } else {
+                    streams.watch();
+                    Vec::new()
+                }
+            }
+        }
+    }
+
+    fn heard(
+        &mut self,
+        response: Result<Response, StubError>,
+        streams: &mut Streams,
+        told: &mut Told,
+    ) -> Vec<Input> {
+        match response {
+            Err(error) => vec![Input::StubLost(describe(&error))],
+            Ok(Response::Ready { .. }) => Vec::new(),
+            Ok(
+                Response::StartFailed { ticket, .. }
+                | Response::Exited { ticket, .. }
+                | Response::Gone { ticket, .. },
+            ) if ticket != self.ticket => Vec::new(),
+            Ok(Response::StartFailed { failure, .. }) => vec![Input::StartFailed(failure)],
+            Ok(Response::Exited { pid, exit, elapsed, usage, descendants_alive, .. }) => {
+                *told = Told { pid: Some(pid), elapsed: Some(elapsed), usage };
+                let mut inputs = streams.read(&mut self.buffer);
+                inputs.insert(0, Input::Exited { exit, descendants_alive });
+                inputs
+            }
+            Ok(Response::Gone { usage, survivors, unkillable, .. }) => {
+                told.usage = usage;
+                let mut inputs = streams.read(&mut self.buffer);
+                if unkillable.is_empty() {
+                    inputs.insert(0, Input::Gone { survivors });
+                } else {
+                    let message = format!(
+                        "processes {unkillable:?} could not be killed: they are in \
+                         uninterruptible sleep"
+                    );
+                    inputs.insert(0, Input::StubLost(message));
+                }
+                inputs
+            }
+        }
+    }
+
+    fn spawn(&mut self, start: Start, test: &Test, streams: &mut Streams) -> Result<(), StubError> {
+        self.ticket += 1;
+        let work = &self.shared.work;
+        let binary = &work.binaries[test.binary];
+        let of = OfAttempt {
+            test,
+            attempt: start.attempt,
+            total_attempts: start.total_attempts,
+            slot: self.number,
+            group_slot: start.group_slot,
+        };
+        let environment = work.blocks.of_attempt(&of);
+        let args = arguments(binary, test);
+        let spawn = Spawn {
+            ticket: self.ticket,
+            program: &string(binary.program.first().map_or(OsStr::new(""), OsString::as_os_str)),
+            args: &args.iter().flat_map(|arg| string(arg)).collect::<Vec<u8>>(),
+            environment: &environment,
+            cwd: &string(binary.cwd.as_os_str()),
+            trace: effective_level(work, &test.settings),
+        };
+        let null = match &mut self.null {
+            Some(null) => null,
+            none => none.insert(File::open("/dev/null")?),
+        };
+        let (stdout, stderr) = match work.capture {
+            CaptureMode::Pipes => streams.open(work.output_cap)?,
+            CaptureMode::Inherit => {
+                (io::stdout().as_fd().try_clone_to_owned()?, io::stderr().as_fd().try_clone_to_owned()?)
+            }
+        };
+        let stub = match &self.stub {
+            Some(stub) => stub,
+            None => {
+                let stub = match self.spare.take() {
+                    Some(stub) => stub,
+                    None => Stub::launch()?,
+                };
+                let flags = OFlag::from_bits_retain(
+                    fcntl(stub.as_fd(), FcntlArg::F_GETFL).map_err(io::Error::from)?,
+                );
+                fcntl(stub.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))
+                    .map_err(io::Error::from)?;
+                self.stub.insert(AsyncFd::with_interest(StubFd(stub), Interest::READABLE)?)
+            }
+        };
+        let fds = [null.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        stub.get_ref().0.send(&Request::Spawn(spawn), &fds)
+    }
+
+    /// Says something to the stub. If it is gone, that is heard from its socket.
+    fn say(&self, request: &Request<'_>) {
+        if let Some(stub) = &self.stub {
+            let _ = stub.get_ref().0.send(request, &[]);
+        }
+    }
+}
+
+/// Waits for a response.
+async fn receive(stub: &AsyncFd<StubFd>) -> Result<Response, StubError> {
+    loop {
+        let mut ready = stub.readable().await?;
+        if let Ok(received) = ready.try_io(|stub| receive_response(stub.get_ref().0.as_fd())) {
+            return received?.ok_or(StubError::Gone);
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// A string ended by NUL. What follows a NUL within cannot be passed to a program.
+fn string(text: &OsStr) -> Vec<u8> {
+    let mut bytes: Vec<u8> = text.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
+    bytes.push(0);
+    bytes
+}
+
+/// The arguments of a test's process, argument zero included.
+fn arguments<'a>(binary: &'a Binary, test: &'a Test) -> Vec<&'a OsStr> {
+    let mut args: Vec<&OsStr> = binary.program.iter().map(OsString::as_os_str).collect();
+    args.extend([OsStr::new("--exact"), OsStr::new(test.id.name.as_str()), OsStr::new("--nocapture")]);
+    if test.ignored {
+        args.push(OsStr::new("--ignored"));
+    }
+    if test.bench {
+        args.push(OsStr::new("--bench"));
+    }
+    let extra = &test.settings.run_extra_args;
+    // One test runs, so the number of threads changes nothing but this: libtest does not read
+    // the CPU quota from the cgroup files first. One would change its output, two do not.
+    if binary.libtest && !extra.iter().any(|arg| arg.starts_with("--test-threads")) {
+        args.push(OsStr::new("--test-threads=2"));
+    }
+    args.extend(extra.iter().map(OsStr::new));
+    args
+}
+
+/// The command of a test, for people.
+pub(super) fn displayed_command(binary: &Binary, test: &Test) -> Vec<String> {
+    arguments(binary, test).iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
+}
+
+/// The two output streams of an attempt.
+#[derive(Default)]
+struct Streams {
+    stdout: Option<Capture>,
+    stderr: Option<Capture>,
+    /// Whether the event loop watches them.
+    watched: bool,
+    watch: [Option<AsyncFd<Watched>>; 2],
+}
+
+/// A pipe's descriptor while it is registered with the event loop. [`Capture`] owns it, and
+/// outlives the registration.
+struct Watched(RawFd);
+
+impl AsRawFd for Watched {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Streams {
+    /// Makes the pipes. Returns the writing ends.
+    fn open(&mut self, cap: u64) -> io::Result<(OwnedFd, OwnedFd)> {
+        let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
+            let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+            // Only our end: the test must not notice.
+            fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            Ok((reader, writer))
+        };
+        let (stdout, stdout_writer) = pipe()?;
+        let (stderr, stderr_writer) = pipe()?;
+        self.stdout = Some(Capture::new(stdout, cap));
+        self.stderr = Some(Capture::new(stderr, cap));
+        Ok((stdout_writer, stderr_writer))
+    }
+
+    fn captures(&mut self) -> [Option<&mut Capture>; 2] {
+        [self.stdout.as_mut(), self.stderr.as_mut()]
+    }
+
+    fn closed(&self) -> bool {
+        [&self.stdout, &self.stderr]
+            .into_iter()
+            .flatten()
+            .all(|capture| capture.pipe().is_none())
+    }
+
+    /// Has the event loop watch what is open.
+    fn watch(&mut self) {
+        self.watched = true;
+        for (watch, capture) in self.watch.iter_mut().zip([&self.stdout, &self.stderr]) {
+            let pipe = capture.as_ref().and_then(Capture::pipe);
+            *watch = pipe.and_then(|pipe| {
+                // Without a registration the stream is still read when the test ends.
+                AsyncFd::with_interest(Watched(pipe.as_raw_fd()), Interest::READABLE).ok()
+            });
+        }
+    }
+
+    /// Waits until a watched stream can be read.
+    async fn readable(&self) {
+        let [stdout, stderr] = &self.watch;
+        tokio::select! {
+            () = ready(stdout) => {}
+            () = ready(stderr) => {}
+        }
+    }
+
+    /// Reads what is there.
+    fn read(&mut self, buffer: &mut Vec<u8>) -> Vec<Input> {
+        let was_closed = self.closed();
+        let mut wanting = [false; 2];
+        for (capture, wants) in self.captures().into_iter().zip(&mut wanting) {
+            if let Some(capture) = capture {
+                *wants = capture.read_available(buffer) == Progress::More;
+            }
+        }
+        for (at, wants) in wanting.into_iter().enumerate() {
+            let open = match at {
+                0 => self.stdout.as_ref(),
+                _ => self.stderr.as_ref(),
+            };
+            if open.and_then(Capture::pipe).is_none() {
+                self.watch[at] = None;
+            } else if let Some(watch) = &self.watch[at]
+                && !wants
+            {
+                clear(watch);
+            }
+        }
+        if !was_closed && self.closed() { vec![Input::OutputClosed] } else { Vec::new() }
+    }
+
+    /// Reads what is left when nobody writes any more, without waiting.
+    fn read_rest(&mut self, buffer: &mut Vec<u8>) {
+        for capture in self.captures().into_iter().flatten() {
+            // Bounded by what a pipe can hold, since nobody of the test is left to fill it.
+            while capture.read_available(buffer) == Progress::More {}
+        }
+    }
+
+    fn finish(self) -> Option<Output> {
+        // The registrations go before the descriptors.
+        drop(self.watch);
+        Some(Output { stdout: self.stdout?.finish(), stderr: self.stderr?.finish() })
+    }
+}
+
+async fn ready(watch: &Option<AsyncFd<Watched>>) {
+    match watch {
+        // An error would be one of the event loop as a whole; the stream is read at the end.
+        Some(watch) => match watch.readable().await {
+            Ok(mut guard) => guard.retain_ready(),
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells the event loop that a stream has been read empty.
+fn clear(watch: &AsyncFd<Watched>) {
+    // `try_io` with a call that would block is how tokio is told so.
+    let _ = watch.try_io(Interest::READABLE, |_| {
+        Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock))
+    });
+}

@@ -1,0 +1,493 @@
+//! Decides the life of one attempt: when it is slow, when it is terminated, how long what it
+//! left behind may live, and what the outcome is.
+//!
+//! It is given the active time and what happened, and answers what to do. It starts nothing and
+//! waits for nothing.
+
+use crate::config::settings::{
+    LeakResult, LeakTimeout, SlowTimeout, TestSettings, TimeoutResult,
+};
+use harness_metadata::{
+    Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict,
+    event::RunningState,
+};
+use std::time::Duration;
+
+/// How long the stub may take to kill a tree before the attempt ends without it. Longer than the
+/// stub's own limit, so that the stub is heard first.
+const KILL_LIMIT: Duration = Duration::from_secs(15);
+
+/// SIGTERM, as every Linux architecture numbers it.
+const SIGTERM: i32 = 15;
+
+/// What happened to the attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Input {
+    /// The time of [`Unit::deadline`] has come.
+    Deadline,
+    /// The process was never there.
+    StartFailed(StartFailure),
+    /// The test's own process has ended.
+    Exited { exit: Exit, descendants_alive: bool },
+    /// The last descendant is gone.
+    Gone { survivors: Vec<Survivor> },
+    /// Both output streams are at their end.
+    OutputClosed,
+    /// The run wants the attempt to end.
+    Interrupt(Interruption, Force),
+    /// The stub ended, or does not make sense.
+    StubLost(String),
+}
+
+/// How an attempt is interrupted.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Force {
+    /// By this signal, with a grace period.
+    Signal(i32),
+    /// Outright.
+    Kill,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Action {
+    /// Say that the attempt is slow, or that its time is up.
+    Slow { terminating: bool },
+    /// Send a signal to the test's process group.
+    Signal(i32),
+    /// Kill all that is alive.
+    Kill,
+    /// The attempt is over. Output that is still open is not waited for. If the stub has not
+    /// said so, it is not fit for another attempt.
+    Finish(Ending),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ending {
+    pub(super) outcome: Outcome,
+    pub(super) leak: Option<Leak>,
+    pub(super) slow: bool,
+    /// The stub has finished with the attempt and can take another.
+    pub(super) stub_free: bool,
+}
+
+/// Why an attempt does not come to its end by itself.
+#[derive(Copy, Clone, Debug, PartialEq)]
+enum Because {
+    TimedOut,
+    Interrupted(Interruption),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Phase {
+    Running,
+    /// It has been asked to end.
+    Terminating { because: Because },
+    /// It is being killed.
+    Killing { because: Because },
+    /// The root has exited; descendants are alive or output is open.
+    Draining { outcome: Outcome, descendants: bool },
+    /// The leak window is over; descendants are being killed.
+    Reaping { outcome: Outcome, output_open: bool },
+    Finished,
+}
+
+/// The state of one attempt.
+#[derive(Debug)]
+pub(super) struct Unit {
+    slow_timeout: SlowTimeout,
+    leak_timeout: LeakTimeout,
+    phase: Phase,
+    deadline: Duration,
+    slow_periods: u32,
+    output_open: bool,
+}
+
+impl Unit {
+    /// An attempt that starts at `now`.
+    pub(super) fn new(now: Duration, slow: SlowTimeout, leak: LeakTimeout) -> Self {
+        Self {
+            slow_timeout: slow,
+            leak_timeout: leak,
+            phase: Phase::Running,
+            deadline: now.saturating_add(slow.period),
+            slow_periods: 0,
+            output_open: true,
+        }
+    }
+
+    /// Returns the active time at which [`Input::Deadline`] is due.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Returns what to say of the attempt when asked.
+    pub(super) fn state(&self) -> RunningState {
+        match self.phase {
+            Phase::Running => RunningState::Running,
+            Phase::Terminating { .. } | Phase::Killing { .. } => RunningState::Terminating,
+            Phase::Draining { .. } | Phase::Reaping { .. } | Phase::Finished => {
+                RunningState::Draining
+            }
+        }
+    }
+
+    /// Takes what happened, answers what to do, in order.
+    pub(super) fn handle(&mut self, now: Duration, input: Input) -> Vec<Action> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Finished);
+        match (phase, input) {
+            (Phase::Finished, _) => Vec::new(),
+            (_, Input::StubLost(message)) => {
+                self.finish(Outcome::HarnessFault(Fault { message }), None, false)
+            }
+            (_, Input::StartFailed(failure)) => {
+                self.finish(Outcome::StartFailed(failure), None, true)
+            }
+            (phase, Input::OutputClosed) => {
+                self.output_open = false;
+                self.output_closed(phase)
+            }
+            (Phase::Running, Input::Deadline) => self.slow_period_over(now),
+            (Phase::Terminating { because }, Input::Deadline) => self.kill(now, because),
+            (Phase::Killing { because }, Input::Deadline) => {
+                self.finish(because.outcome(None), None, false)
+            }
+            (Phase::Draining { outcome, descendants }, Input::Deadline) => {
+                self.leak_window_over(now, outcome, descendants)
+            }
+            (Phase::Reaping { outcome, output_open }, Input::Deadline) => {
+                let leak = Leak { output_open, survivors: Vec::new() };
+                self.finish(outcome, Some(leak), false)
+            }
+            (Phase::Running, Input::Exited { exit, descendants_alive }) => {
+                self.drain(now, Outcome::Exited(exit), descendants_alive)
+            }
+            (
+                Phase::Terminating { because } | Phase::Killing { because },
+                Input::Exited { exit, descendants_alive },
+            ) => self.drain(now, because.outcome(Some(exit)), descendants_alive),
+            (Phase::Draining { outcome, .. }, Input::Gone { survivors }) => {
+                // Killed with the rest while the window was open, or gone by themselves.
+                if self.output_open && survivors.is_empty() {
+                    self.phase = Phase::Draining { outcome, descendants: false };
+                    return Vec::new();
+                }
+                let leak = (!survivors.is_empty())
+                    .then_some(Leak { output_open: false, survivors });
+                self.finish(outcome, leak, true)
+            }
+            (Phase::Reaping { outcome, output_open }, Input::Gone { survivors }) => {
+                let leaked = output_open || !survivors.is_empty();
+                let leak = leaked.then_some(Leak { output_open, survivors });
+                self.finish(outcome, leak, true)
+            }
+            (Phase::Running, Input::Interrupt(by, force)) => {
+                let because = Because::Interrupted(by);
+                match force {
+                    Force::Signal(signal) => self.terminate(now, because, signal),
+                    Force::Kill => self.kill(now, because),
+                }
+            }
+            // What ended it first is why it ended; only the force can grow.
+            (Phase::Terminating { because }, Input::Interrupt(_, Force::Kill)) => {
+                self.kill(now, because)
+            }
+            (Phase::Draining { outcome, descendants: true }, Input::Interrupt(_, Force::Kill)) => {
+                self.leak_window_over(now, outcome, true)
+            }
+            (
+                phase @ (Phase::Terminating { .. }
+                | Phase::Killing { .. }
+                | Phase::Draining { .. }
+                | Phase::Reaping { .. }),
+                Input::Interrupt(..),
+            )
+            // The stub says these only after the root's exit, or once.
+            | (phase @ (Phase::Running | Phase::Terminating { .. } | Phase::Killing { .. }), Input::Gone { .. })
+            | (phase @ (Phase::Draining { .. } | Phase::Reaping { .. }), Input::Exited { .. }) => {
+                self.phase = phase;
+                Vec::new()
+            }
+        }
+    }
+
+    fn slow_period_over(&mut self, now: Duration) -> Vec<Action> {
+        self.slow_periods += 1;
+        let terminate = self.slow_timeout.terminate_after;
+        if terminate.is_some_and(|periods| self.slow_periods >= periods.get()) {
+            let mut actions = Vec::new();
+            if !self.slow_timeout.grace_period.is_zero() {
+                actions.push(Action::Slow { terminating: true });
+            }
+            actions.extend(self.terminate(now, Because::TimedOut, SIGTERM));
+            return actions;
+        }
+        self.phase = Phase::Running;
+        self.deadline = self.deadline.saturating_add(self.slow_timeout.period).max(now);
+        vec![Action::Slow { terminating: false }]
+    }
+
+    fn terminate(&mut self, now: Duration, because: Because, signal: i32) -> Vec<Action> {
+        let grace = self.slow_timeout.grace_period;
+        if grace.is_zero() {
+            return self.kill(now, because);
+        }
+        self.phase = Phase::Terminating { because };
+        self.deadline = now.saturating_add(grace);
+        vec![Action::Signal(signal)]
+    }
+
+    fn kill(&mut self, now: Duration, because: Because) -> Vec<Action> {
+        self.phase = Phase::Killing { because };
+        self.deadline = now + KILL_LIMIT;
+        vec![Action::Kill]
+    }
+
+    fn drain(&mut self, now: Duration, outcome: Outcome, descendants: bool) -> Vec<Action> {
+        if !descendants && !self.output_open {
+            return self.finish(outcome, None, true);
+        }
+        self.phase = Phase::Draining { outcome, descendants };
+        self.deadline = now.saturating_add(self.leak_timeout.period);
+        Vec::new()
+    }
+
+    fn output_closed(&mut self, phase: Phase) -> Vec<Action> {
+        match phase {
+            Phase::Draining { outcome, descendants: false } => self.finish(outcome, None, true),
+            phase => {
+                self.phase = phase;
+                Vec::new()
+            }
+        }
+    }
+
+    fn leak_window_over(
+        &mut self,
+        now: Duration,
+        outcome: Outcome,
+        descendants: bool,
+    ) -> Vec<Action> {
+        let output_open = self.output_open;
+        if descendants {
+            self.phase = Phase::Reaping { outcome, output_open };
+            self.deadline = now + KILL_LIMIT;
+            return vec![Action::Kill];
+        }
+        let leak = output_open.then_some(Leak { output_open, survivors: Vec::new() });
+        self.finish(outcome, leak, true)
+    }
+
+    fn finish(&mut self, outcome: Outcome, leak: Option<Leak>, stub_free: bool) -> Vec<Action> {
+        self.phase = Phase::Finished;
+        vec![Action::Finish(Ending { outcome, leak, slow: self.slow_periods > 0, stub_free })]
+    }
+}
+
+impl Because {
+    fn outcome(self, exit: Option<Exit>) -> Outcome {
+        match self {
+            Self::TimedOut => Outcome::TimedOut { exit },
+            Self::Interrupted(by) => Outcome::Interrupted { by, exit },
+        }
+    }
+}
+
+/// Returns what the test's settings make of an ending.
+pub(super) fn verdict(ending: &Ending, settings: &TestSettings) -> Verdict {
+    match &ending.outcome {
+        Outcome::Exited(exit) if exit.success() => {
+            let leak_fails = settings.leak_timeout.result == LeakResult::Fail;
+            if ending.leak.is_some() && leak_fails { Verdict::Fail } else { Verdict::Pass }
+        }
+        Outcome::TimedOut { .. } if settings.slow_timeout.on_timeout == TimeoutResult::Pass => {
+            Verdict::Pass
+        }
+        Outcome::Exited(_)
+        | Outcome::TimedOut { .. }
+        | Outcome::StartFailed(_)
+        | Outcome::HarnessFault(_) => Verdict::Fail,
+        Outcome::Interrupted { .. } => Verdict::Interrupted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    const PASS: Exit = Exit::Code(0);
+    const SIGINT: i32 = 2;
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn unit(terminate_after: Option<u32>, grace: u64) -> Unit {
+        let slow = SlowTimeout {
+            period: secs(60),
+            terminate_after: terminate_after.and_then(NonZeroU32::new),
+            grace_period: secs(grace),
+            on_timeout: TimeoutResult::Fail,
+        };
+        let leak = LeakTimeout { period: secs(1), result: LeakResult::Pass };
+        Unit::new(secs(0), slow, leak)
+    }
+
+    fn exited(descendants_alive: bool) -> Input {
+        Input::Exited { exit: PASS, descendants_alive }
+    }
+
+    fn ended(actions: Vec<Action>) -> Ending {
+        match <[Action; 1]>::try_from(actions) {
+            Ok([Action::Finish(ending)]) => ending,
+            other => panic!("not an end: {other:?}"),
+        }
+    }
+
+    fn survivor() -> Survivor {
+        Survivor {
+            pid: 7,
+            parent: 1,
+            command: "sleep 60".to_owned(),
+            outlived: secs(1),
+            killed: true,
+        }
+    }
+
+    #[test]
+    fn a_test_that_exits_and_closes_its_output_is_finished() {
+        let mut unit = unit(None, 10);
+        assert_eq!(unit.handle(secs(1), exited(false)), []);
+        let ending = ended(unit.handle(secs(1), Input::OutputClosed));
+        assert_eq!(ending.outcome, Outcome::Exited(PASS));
+        assert_eq!(ending.leak, None);
+        assert!(ending.stub_free && !ending.slow);
+    }
+
+    #[test]
+    fn output_may_close_before_the_exit() {
+        let mut unit = unit(None, 10);
+        assert_eq!(unit.handle(secs(1), Input::OutputClosed), []);
+        assert_eq!(ended(unit.handle(secs(2), exited(false))).outcome, Outcome::Exited(PASS));
+    }
+
+    #[test]
+    fn a_slow_test_is_reported_at_every_period() {
+        let mut unit = unit(None, 10);
+        for period in 1..4 {
+            assert_eq!(unit.deadline(), secs(60 * period));
+            let actions = unit.handle(secs(60 * period), Input::Deadline);
+            assert_eq!(actions, [Action::Slow { terminating: false }]);
+        }
+        unit.handle(secs(200), Input::OutputClosed);
+        assert!(ended(unit.handle(secs(200), exited(false))).slow);
+    }
+
+    #[test]
+    fn a_test_that_ignores_sigterm_is_killed_after_the_grace_period() {
+        let mut unit = unit(Some(1), 10);
+        assert_eq!(
+            unit.handle(secs(60), Input::Deadline),
+            [Action::Slow { terminating: true }, Action::Signal(SIGTERM)]
+        );
+        assert_eq!(unit.deadline(), secs(70));
+        assert_eq!(unit.handle(secs(70), Input::Deadline), [Action::Kill]);
+        let exit = Exit::Signal { signal: 9, core_dumped: false };
+        unit.handle(secs(70), Input::OutputClosed);
+        let ending =
+            ended(unit.handle(secs(70), Input::Exited { exit, descendants_alive: false }));
+        assert_eq!(ending.outcome, Outcome::TimedOut { exit: Some(exit) });
+    }
+
+    #[test]
+    fn without_a_grace_period_a_test_is_killed_at_once_and_silently() {
+        let mut unit = unit(Some(1), 0);
+        assert_eq!(unit.handle(secs(60), Input::Deadline), [Action::Kill]);
+    }
+
+    #[test]
+    fn descendants_that_ignore_sigterm_are_killed_after_the_leak_window() {
+        let mut unit = unit(Some(1), 10);
+        unit.handle(secs(60), Input::Deadline);
+        assert_eq!(unit.handle(secs(61), exited(true)), []);
+        assert_eq!(unit.deadline(), secs(62));
+        assert_eq!(unit.handle(secs(62), Input::Deadline), [Action::Kill]);
+        let ending = ended(unit.handle(secs(62), Input::Gone { survivors: vec![survivor()] }));
+        assert_eq!(ending.outcome, Outcome::TimedOut { exit: Some(PASS) });
+        assert_eq!(ending.leak.unwrap().survivors, [survivor()]);
+    }
+
+    #[test]
+    fn descendants_that_go_within_the_leak_window_are_no_leak() {
+        let mut unit = unit(None, 10);
+        unit.handle(secs(1), exited(true));
+        assert_eq!(unit.handle(secs(1), Input::Gone { survivors: Vec::new() }), []);
+        assert_eq!(ended(unit.handle(secs(1), Input::OutputClosed)).leak, None);
+    }
+
+    #[test]
+    fn a_daemon_without_our_output_is_a_leak() {
+        let mut unit = unit(None, 10);
+        unit.handle(secs(1), exited(true));
+        assert_eq!(unit.handle(secs(1), Input::OutputClosed), []);
+        assert_eq!(unit.handle(secs(2), Input::Deadline), [Action::Kill]);
+        let ending = ended(unit.handle(secs(2), Input::Gone { survivors: vec![survivor()] }));
+        assert_eq!(ending.leak, Some(Leak { output_open: false, survivors: vec![survivor()] }));
+    }
+
+    #[test]
+    fn output_that_stays_open_in_a_stranger_is_a_leak_and_not_waited_for() {
+        let mut unit = unit(None, 10);
+        unit.handle(secs(1), exited(false));
+        let ending = ended(unit.handle(secs(2), Input::Deadline));
+        assert_eq!(ending.leak, Some(Leak { output_open: true, survivors: Vec::new() }));
+    }
+
+    #[test]
+    fn an_interrupted_test_gets_the_signal_and_its_grace_period() {
+        let mut unit = unit(None, 10);
+        let by = Interruption::Signal(SIGINT);
+        let interrupt = Input::Interrupt(by, Force::Signal(SIGINT));
+        assert_eq!(unit.handle(secs(5), interrupt), [Action::Signal(SIGINT)]);
+        assert_eq!(unit.deadline(), secs(15));
+        assert_eq!(unit.handle(secs(6), Input::Interrupt(by, Force::Kill)), [Action::Kill]);
+        unit.handle(secs(6), Input::OutputClosed);
+        let outcome = ended(unit.handle(secs(6), exited(false))).outcome;
+        assert_eq!(outcome, Outcome::Interrupted { by, exit: Some(PASS) });
+    }
+
+    #[test]
+    fn a_test_that_timed_out_stays_timed_out_when_the_run_is_interrupted() {
+        let mut unit = unit(Some(1), 10);
+        unit.handle(secs(60), Input::Deadline);
+        let by = Interruption::Signal(SIGINT);
+        assert_eq!(unit.handle(secs(61), Input::Interrupt(by, Force::Signal(SIGINT))), []);
+        assert_eq!(unit.handle(secs(61), Input::Interrupt(by, Force::Kill)), [Action::Kill]);
+        unit.handle(secs(61), Input::OutputClosed);
+        let outcome = ended(unit.handle(secs(61), exited(false))).outcome;
+        assert_eq!(outcome, Outcome::TimedOut { exit: Some(PASS) });
+    }
+
+    #[test]
+    fn a_test_that_cannot_be_killed_is_not_waited_for() {
+        let mut unit = unit(Some(1), 0);
+        unit.handle(secs(60), Input::Deadline);
+        let ending = ended(unit.handle(unit.deadline(), Input::Deadline));
+        assert_eq!(ending.outcome, Outcome::TimedOut { exit: None });
+        assert!(!ending.stub_free);
+    }
+
+    #[test]
+    fn a_lost_stub_is_a_fault_in_every_phase() {
+        let mut running = unit(None, 10);
+        let mut draining = unit(None, 10);
+        draining.handle(secs(1), exited(true));
+        for unit in [&mut running, &mut draining] {
+            let ending = ended(unit.handle(secs(1), Input::StubLost("gone".to_owned())));
+            assert!(matches!(ending.outcome, Outcome::HarnessFault(_)));
+            assert!(!ending.stub_free);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The near side's handle on a stub.
+
+use crate::protocol::{
+    Request, Response,
+    packet::{self, receive_response, send_request},
+};
+use nix::sys::signal::{SigSet, Signal};
+use std::{
+    env, io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use thiserror::Error;
+
+/// How long a stub may take to say that it is ready. It takes a few milliseconds.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running stub. When it is dropped, the stub kills whatever it runs, exits, and is reaped.
+#[derive(Debug)]
+pub struct Stub {
+    /// `None` only while dropping.
+    socket: Option<OwnedFd>,
+    process: Child,
+}
+
+/// Why a stub could not be used.
+#[derive(Debug, Error)]
+pub enum StubError {
+    /// It could not be started.
+    #[error("failed to start the double-spawn stub `{program}`")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The socket failed.
+    #[error("failed to talk to the double-spawn stub")]
+    Talk {
+        /// Why.
+        #[from]
+        source: io::Error,
+    },
+    /// It ended.
+    #[error("the double-spawn stub ended unexpectedly")]
+    Gone,
+    /// It does not answer.
+    #[error("the double-spawn stub did not answer within {}", humantime::format_duration(*limit))]
+    Silent {
+        /// How long was waited.
+        limit: Duration,
+    },
+}
+
+impl Stub {
+    /// Starts a stub from this executable. Does not wait for it: see [`Stub::ready`].
+    ///
+    /// SIGTSTP is blocked for this thread until the stub exists and stays blocked in the stub, so
+    /// that Ctrl-Z cannot stop it half-made. The calling thread's other signals are inherited.
+    ///
+    /// # Errors
+    ///
+    /// When there is no socket, or no process.
+    pub fn launch() -> Result<Self, StubError> {
+        let (near, far) = packet::pair()?;
+        let tstp = SigSet::from(Signal::SIGTSTP);
+        let before = tstp
+            .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
+            .map_err(io::Error::from)?;
+        let program = executable();
+        let spawned = Command::new(&program)
+            .arg0("cargo-harness")
+            .arg(super::ARGUMENT)
+            .stdin(Stdio::from(far))
+            .stdout(Stdio::null())
+            .spawn();
+        before.thread_set_mask().map_err(io::Error::from)?;
+        let process = spawned.map_err(|source| StubError::Start {
+            program: program.display().to_string(),
+            source,
+        })?;
+        Ok(Self { socket: Some(near), process })
+    }
+
+    /// Waits until the stub has said that it is ready. Returns why it cannot trace, if it cannot.
+    ///
+    /// # Errors
+    ///
+    /// When it does not say so.
+    pub fn ready(&self) -> Result<Option<String>, StubError> {
+        match self.receive(READY_LIMIT)? {
+            Response::Ready { trace_unavailable } => Ok(trace_unavailable),
+            _ => Err(StubError::Gone),
+        }
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    ///
+    /// When the stub is gone.
+    pub fn send(&self, request: &Request<'_>, fds: &[BorrowedFd<'_>]) -> Result<(), StubError> {
+        Ok(send_request(self.as_fd(), request, fds)?)
+    }
+
+    /// Waits for a response.
+    ///
+    /// # Errors
+    ///
+    /// When the stub is gone or the limit has passed.
+    pub fn receive(&self, limit: Duration) -> Result<Response, StubError> {
+        if !packet::readable(self, limit)? {
+            return Err(StubError::Silent { limit });
+        }
+        receive_response(self.as_fd())?.ok_or(StubError::Gone)
+    }
+
+    /// The stub's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl AsFd for Stub {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_ref().expect("the socket is there until drop").as_fd()
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        drop(self.socket.take());
+        // The stub bounds its own killing, so this ends. A stub that somebody else has reaped is
+        // gone, too.
+        let _ = self.process.wait();
+    }
+}
+
+/// This executable, even if its file has been replaced since (by a build of itself).
+fn executable() -> PathBuf {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() {
+        return own;
+    }
+    env::args_os().next().map_or(own, PathBuf::from)
+}
+

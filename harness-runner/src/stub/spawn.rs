@@ -1,0 +1,163 @@
+//! Starts the root of an attempt.
+
+use super::{
+    explain,
+    sys::{self, Child, Signals, Stage},
+    tree::Tree,
+};
+use crate::protocol::Spawn;
+use harness_metadata::{Exit, StartFailure, exit_code};
+use nix::fcntl::OFlag;
+use std::{
+    ffi::{CStr, CString, c_char},
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    ptr,
+    time::Instant,
+};
+
+/// Forks roots.
+pub(super) struct Spawner {
+    go: Pipe,
+    failed: Pipe,
+    stub: sys::Pid,
+    /// The program and working directory of the last spawn, for messages.
+    last: Option<Paths>,
+}
+
+struct Paths {
+    program: PathBuf,
+    cwd: PathBuf,
+}
+
+struct Pipe {
+    reader: File,
+    writer: File,
+}
+
+/// Why no root was started.
+pub(super) enum SpawnError {
+    /// It is the test's fault, or its environment's.
+    Test(StartFailure),
+    /// The stub cannot go on.
+    Stub(io::Error),
+}
+
+impl Spawner {
+    pub(super) fn new() -> io::Result<Self> {
+        let stub = nix::unistd::getpid().as_raw();
+        let go = Pipe::new(OFlag::O_CLOEXEC)?;
+        // Not blocking: a child that did not fail has left nothing to read.
+        let failed = Pipe::new(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        Ok(Self { go, failed, stub, last: None })
+    }
+
+    /// Forks a root, and seizes it before it becomes the test.
+    pub(super) fn spawn(
+        &mut self,
+        spawn: &Spawn<'_>,
+        stdio: &[OwnedFd],
+        traced: bool,
+        signals: &Signals,
+    ) -> Result<Tree, SpawnError> {
+        let [stdin, stdout, stderr] = stdio else {
+            return Err(SpawnError::Stub(io::Error::from(io::ErrorKind::InvalidData)));
+        };
+        let cwd = string(spawn.cwd)?;
+        let program = find_program(string(spawn.program)?, spawn.environment, cwd);
+        self.last = Some(Paths { program: explain::path(&program), cwd: explain::path(cwd) });
+        let started = Instant::now();
+        let baseline = sys::usage_of_reaped();
+        let child = Child {
+            program: &program,
+            argv: &pointers(spawn.args),
+            envp: &pointers(spawn.environment),
+            cwd,
+            stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+            go: traced.then(|| self.go.reader.as_fd()),
+            failed: self.failed.writer.as_fd(),
+            signals,
+            stub: self.stub,
+        };
+        let root = sys::fork_into(&child).map_err(|errno| {
+            let message = "the system refused a new process (limit of processes or memory)";
+            SpawnError::Test(StartFailure { message: message.to_owned(), errno: errno as i32 })
+        })?;
+        // If it is not there to be seized it has failed already, and says so in its report.
+        let seized = traced && sys::seize(root).is_ok();
+        if traced {
+            self.go.writer.write_all(&[1]).map_err(SpawnError::Stub)?;
+        }
+        Ok(Tree::new(root, seized, started, baseline))
+    }
+
+    /// Returns why the root of a tree did not become the test, if it did not.
+    pub(super) fn failure_of(&mut self, tree: &Tree, exit: Exit) -> Option<StartFailure> {
+        match tree.executed() {
+            Some(true) => return None,
+            // Whatever it was, it may not have taken its byte.
+            Some(false) => self.go = Pipe::new(OFlag::O_CLOEXEC).ok()?,
+            None if exit == Exit::Code(exit_code::DOUBLE_SPAWN) => {}
+            None => return None,
+        }
+        let mut report = [0; sys::REPORT_LEN];
+        self.failed.reader.read_exact(&mut report).ok()?;
+        let (stage, errno) = report.split_at(4);
+        let stage = Stage::from_raw(i32::from_ne_bytes(stage.try_into().ok()?))?;
+        let errno = i32::from_ne_bytes(errno.try_into().ok()?);
+        let paths = self.last.as_ref()?;
+        let message = explain::failure(stage, errno, &paths.program, &paths.cwd);
+        Some(StartFailure { message, errno })
+    }
+}
+
+impl Pipe {
+    fn new(flags: OFlag) -> io::Result<Self> {
+        let (reader, writer) = nix::unistd::pipe2(flags)?;
+        Ok(Self { reader: reader.into(), writer: writer.into() })
+    }
+}
+
+fn string(bytes: &[u8]) -> Result<&CStr, SpawnError> {
+    CStr::from_bytes_with_nul(bytes).map_err(|_| {
+        let message = "a path contains a NUL byte, which no path can";
+        SpawnError::Test(StartFailure { message: message.to_owned(), errno: libc::EINVAL })
+    })
+}
+
+/// Returns pointers to the strings of a block, and a null pointer at the end.
+fn pointers(block: &[u8]) -> Vec<*const c_char> {
+    let mut pointers = Vec::with_capacity(128);
+    let mut rest = block;
+    while let Ok(string) = CStr::from_bytes_until_nul(rest) {
+        pointers.push(string.as_ptr());
+        rest = &rest[string.count_bytes() + 1..];
+    }
+    pointers.push(ptr::null());
+    pointers
+}
+
+/// Searches a program without a slash in the `PATH` of the environment, as execvp(3) would.
+fn find_program(program: &CStr, environment: &[u8], cwd: &CStr) -> CString {
+    let name = program.to_bytes();
+    if name.contains(&b'/') || name.is_empty() {
+        return program.to_owned();
+    }
+    let variables = environment.split(|byte| *byte == 0);
+    let path = variables.filter_map(|variable| variable.strip_prefix(b"PATH=")).next();
+    for directory in path.unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':') {
+        let mut candidate = match directory {
+            [b'/', ..] => directory.to_vec(),
+            relative => [cwd.to_bytes(), b"/", relative].concat(),
+        };
+        candidate.push(b'/');
+        candidate.extend_from_slice(name);
+        let Ok(candidate) = CString::new(candidate) else { continue };
+        if nix::unistd::access(candidate.as_c_str(), nix::unistd::AccessFlags::X_OK).is_ok() {
+            return candidate;
+        }
+    }
+    program.to_owned()
+}

@@ -1,0 +1,105 @@
+//! Finds, names and kills the descendants of this process through /proc.
+
+use super::sys::{self, Pid};
+use harness_metadata::Survivor;
+use std::{collections::BTreeSet, fs, os::fd::AsFd, time::Instant};
+
+/// Returns all live descendants of this process. Empty where there is no /proc.
+///
+/// Since the stub is a subreaper, a descendant always has a chain of live parents up to it.
+pub(super) fn descendants() -> BTreeSet<Pid> {
+    let mut found = BTreeSet::new();
+    let mut parents = vec![own_pid()];
+    while let Some(parent) = parents.pop() {
+        for child in children(parent) {
+            if found.insert(child) {
+                parents.push(child);
+            }
+        }
+    }
+    found
+}
+
+/// Sends SIGKILL to all live descendants. Returns those that are not zombies.
+pub(super) fn kill_descendants() -> Vec<Pid> {
+    let mut left = Vec::new();
+    for pid in descendants() {
+        // Only a direct child's id is safe from reuse; another's is pinned by the pidfd, and
+        // looked at again behind it.
+        let Some(pidfd) = sys::pidfd_open(pid) else { continue };
+        if stat(pid).is_some_and(|stat| stat.state != 'Z' && is_descendant(&stat)) {
+            sys::kill_by_pidfd(pidfd.as_fd());
+            left.push(pid);
+        }
+    }
+    left
+}
+
+/// Describes those of `pids` that are alive and outlived a process that ended at `since`.
+pub(super) fn name(pids: &BTreeSet<Pid>, since: Instant) -> Vec<Survivor> {
+    let outlived = since.elapsed();
+    let describe = |pid: &Pid| {
+        let stat = stat(*pid).filter(|stat| stat.state != 'Z')?;
+        let command = command_line(*pid).unwrap_or_else(|| format!("[{}]", stat.name));
+        Some(Survivor { pid: *pid, parent: stat.parent, command, outlived, killed: true })
+    };
+    pids.iter().filter_map(describe).collect()
+}
+
+fn own_pid() -> Pid {
+    nix::unistd::getpid().as_raw()
+}
+
+/// Children of all threads of a process (proc_pid_task_children(5)).
+fn children(parent: Pid) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };
+    let lists = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("children")));
+    lists
+        .flatten()
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+fn is_descendant(stat: &Stat) -> bool {
+    let own = own_pid();
+    let mut parent = stat.parent;
+    while parent > 1 {
+        if parent == own {
+            return true;
+        }
+        match self::stat(parent) {
+            Some(stat) => parent = stat.parent,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// The first fields of /proc/PID/stat (proc_pid_stat(5)).
+struct Stat {
+    name: String,
+    state: char,
+    parent: Pid,
+}
+
+fn stat(pid: Pid) -> Option<Stat> {
+    let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    // The name is in parentheses and may itself hold some.
+    let (before, after) = text.rsplit_once(')')?;
+    let name = before.split_once('(')?.1.to_owned();
+    let mut fields = after.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    Some(Stat { name, state, parent })
+}
+
+fn command_line(pid: Pid) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+    if bytes.is_empty() {
+        return None;
+    }
+    let args = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    Some(shell_words::join(args))
+}

@@ -1,0 +1,180 @@
+//! The processes of one attempt: its root, everything that the tracer follows, and the orphans.
+
+use super::sys::{self, Pid, RawUsage, Stop, Waited};
+use crate::stub::survivors;
+use harness_metadata::{Exit, Usage};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+
+/// The tasks of an attempt.
+pub(super) struct Tree {
+    root: Pid,
+    traced: bool,
+    started: Instant,
+    /// What earlier attempts of this stub had used.
+    baseline: RawUsage,
+    max_rss_bytes: u64,
+    processes: u32,
+    /// Whether the root has become the test.
+    executed: bool,
+    ended: Option<Ended>,
+    killing: bool,
+    /// Live tracees by task id. Empty if not traced.
+    tasks: HashMap<Pid, Task>,
+}
+
+/// A live tracee.
+#[derive(Copy, Clone)]
+struct Task {
+    /// Its process; `None` until the event of its creation has been seen.
+    process: Option<Pid>,
+}
+
+/// The end of the root.
+#[derive(Copy, Clone)]
+pub(super) struct Ended {
+    pub(super) exit: Exit,
+    pub(super) at: Instant,
+    pub(super) elapsed: Duration,
+}
+
+impl Tree {
+    /// A tree that consists of a root that was forked at `started`.
+    pub(super) fn new(root: Pid, traced: bool, started: Instant, baseline: RawUsage) -> Self {
+        let mut tasks = HashMap::new();
+        if traced {
+            tasks.insert(root, Task { process: Some(root) });
+        }
+        Self {
+            root,
+            traced,
+            started,
+            baseline,
+            max_rss_bytes: 0,
+            processes: 1,
+            executed: false,
+            ended: None,
+            killing: false,
+            tasks,
+        }
+    }
+
+    pub(super) fn root(&self) -> Pid {
+        self.root
+    }
+
+    pub(super) fn root_ended(&self) -> Option<Ended> {
+        self.ended
+    }
+
+    /// Returns whether the root is known to have become the test. Not known if not traced.
+    pub(super) fn executed(&self) -> Option<bool> {
+        self.traced.then_some(self.executed)
+    }
+
+    /// Handles what wait4(2) told of a task, and resumes it if it is stopped.
+    pub(super) fn handle(&mut self, pid: Pid, waited: Waited, usage: RawUsage) {
+        match waited {
+            Waited::Ended(exit) => self.task_ended(pid, exit, usage),
+            Waited::Stopped(stop) => self.task_stopped(pid, stop),
+        }
+    }
+
+    fn task_ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage) {
+        self.max_rss_bytes = self.max_rss_bytes.max(usage.max_rss_bytes);
+        if let Some(Task { process: None }) = self.tasks.remove(&pid) {
+            // Its parent was killed before it could report the creation.
+            self.processes += 1;
+        }
+        if pid == self.root && self.ended.is_none() {
+            let at = Instant::now();
+            self.ended = Some(Ended { exit, at, elapsed: at - self.started });
+        }
+    }
+
+    fn task_stopped(&mut self, pid: Pid, stop: Stop) {
+        match stop {
+            Stop::Created => self.created(pid),
+            Stop::Exec => self.executed_by(pid),
+            // A new task can report before the event of its creation. It may go on: the event
+            // only adds where it came from.
+            Stop::Trap => {
+                self.tasks.entry(pid).or_insert(Task { process: None });
+            }
+            Stop::Signal(_) | Stop::Group(_) | Stop::Other => {}
+        }
+        match stop {
+            // What was created while the tree is being killed never gets to run.
+            _ if self.killing => {
+                let _ = sys::kill(pid, libc::SIGKILL);
+            }
+            Stop::Group(_) => sys::listen(pid),
+            Stop::Signal(signal) => sys::resume(pid, signal),
+            Stop::Trap | Stop::Created | Stop::Exec | Stop::Other => sys::resume(pid, 0),
+        }
+    }
+
+    fn created(&mut self, creator: Pid) {
+        let Some(child) = sys::event_message(creator) else { return };
+        let process = match self.tasks.get(&creator).and_then(|task| task.process) {
+            Some(process) if sys::is_thread_of(process, child) => process,
+            _ => child,
+        };
+        // The event's kind does not tell a thread from a process: it depends on the exit signal
+        // and on CLONE_VFORK, not on CLONE_THREAD.
+        self.processes += u32::from(process == child);
+        self.tasks.insert(child, Task { process: Some(process) });
+    }
+
+    fn executed_by(&mut self, pid: Pid) {
+        self.executed |= pid == self.root;
+        // A thread that executes takes its leader's id over; its own is no more, and no exit of
+        // it will be reported.
+        if let Some(former) = sys::event_message(pid).filter(|former| *former != pid) {
+            self.tasks.remove(&former);
+        }
+        self.tasks.insert(pid, Task { process: Some(pid) });
+    }
+
+    /// Sends a signal to the process group of the root, or to the root alone if it has not made
+    /// its group yet.
+    pub(super) fn signal_group(&self, signal: i32) {
+        if sys::kill(-self.root, signal).is_err() && self.ended.is_none() {
+            let _ = sys::kill(self.root, signal);
+        }
+    }
+
+    /// Returns the live processes below the stub, the root included: those that are traced, and
+    /// those that are children by birth or by adoption.
+    pub(super) fn alive(&self) -> BTreeSet<Pid> {
+        let traced = self.tasks.values().filter_map(|task| task.process);
+        traced.chain(survivors::descendants()).collect()
+    }
+
+    /// Sends SIGKILL to the group and to every live process. Returns those that it found.
+    pub(super) fn kill_all(&mut self) -> Vec<Pid> {
+        self.killing = true;
+        // The group outlives its leader only while it has members; then its id is not reused.
+        let _ = sys::kill(-self.root, libc::SIGKILL);
+        for process in self.tasks.values().filter_map(|task| task.process) {
+            // A tracee's id is not reused before we have waited for it.
+            let _ = sys::kill(process, libc::SIGKILL);
+        }
+        survivors::kill_descendants()
+    }
+
+    /// Returns what the tree has used, as far as it has ended.
+    pub(super) fn usage(&self) -> Usage {
+        let now = sys::usage_of_reaped();
+        Usage {
+            user: now.user.saturating_sub(self.baseline.user),
+            system: now.system.saturating_sub(self.baseline.system),
+            peak_memory: self.max_rss_bytes,
+            processes: self.traced.then_some(self.processes),
+            voluntary_switches: now.voluntary_switches - self.baseline.voluntary_switches,
+            involuntary_switches: now.involuntary_switches - self.baseline.involuntary_switches,
+        }
+    }
+}
