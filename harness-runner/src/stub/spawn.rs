@@ -2,34 +2,29 @@
 
 use super::{
     explain,
-    sys::{self, Child, Signals, Stage},
+    sys::{self, Block, Child, ChildStack, Signals, Stage},
     tree::Tree,
 };
 use crate::protocol::Spawn;
 use harness_metadata::{Exit, StartFailure, exit_code};
 use nix::fcntl::OFlag;
 use std::{
-    ffi::{CStr, CString, c_char},
+    ffi::{CStr, CString},
     fs::File,
     io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
-    ptr,
+    os::fd::{AsRawFd, OwnedFd},
     time::Instant,
 };
 
-/// Forks roots.
+/// Creates roots.
 pub(super) struct Spawner {
     go: Pipe,
     failed: Pipe,
+    stack: ChildStack,
     stub: sys::Pid,
-    /// The program and working directory of the last spawn, for messages.
-    last: Option<Paths>,
-}
-
-struct Paths {
-    program: PathBuf,
-    cwd: PathBuf,
+    /// The last child's memory, which it reads from until it has executed. There is no next child
+    /// before it is gone.
+    last: Option<Box<Child>>,
 }
 
 struct Pipe {
@@ -51,10 +46,10 @@ impl Spawner {
         let go = Pipe::new(OFlag::O_CLOEXEC)?;
         // Not blocking: a child that did not fail has left nothing to read.
         let failed = Pipe::new(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok(Self { go, failed, stub, last: None })
+        Ok(Self { go, failed, stack: ChildStack::new()?, stub, last: None })
     }
 
-    /// Forks a root, and seizes it before it becomes the test.
+    /// Creates a root, and seizes it before it becomes the test.
     pub(super) fn spawn(
         &mut self,
         spawn: &Spawn<'_>,
@@ -65,23 +60,23 @@ impl Spawner {
         let [stdin, stdout, stderr] = stdio else {
             return Err(SpawnError::Stub(io::Error::from(io::ErrorKind::InvalidData)));
         };
+        let environment = Block::new(spawn.environment);
         let cwd = string(spawn.cwd)?;
-        let program = find_program(string(spawn.program)?, spawn.environment, cwd);
-        self.last = Some(Paths { program: explain::path(&program), cwd: explain::path(cwd) });
+        let program = find_program(string(spawn.program)?, environment.bytes(), cwd);
         let started = Instant::now();
         let baseline = sys::usage_of_reaped();
-        let child = Child {
-            program: &program,
-            argv: &pointers(spawn.args),
-            envp: &pointers(spawn.environment),
-            cwd,
-            stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
-            go: traced.then(|| self.go.reader.as_fd()),
-            failed: self.failed.writer.as_fd(),
-            signals,
+        let child = self.last.insert(Box::new(Child {
+            program,
+            args: Block::new(spawn.args),
+            environment,
+            cwd: cwd.to_owned(),
+            stdio: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],
+            go: traced.then(|| self.go.reader.as_raw_fd()),
+            failed: self.failed.writer.as_raw_fd(),
+            mask: signals.inherited,
             stub: self.stub,
-        };
-        let root = sys::fork_into(&child).map_err(|errno| {
+        }));
+        let root = sys::clone_into(child, &self.stack).map_err(|errno| {
             let message = "the system refused a new process (limit of processes or memory)";
             SpawnError::Test(StartFailure { message: message.to_owned(), errno: errno as i32 })
         })?;
@@ -107,8 +102,9 @@ impl Spawner {
         let (stage, errno) = report.split_at(4);
         let stage = Stage::from_raw(i32::from_ne_bytes(stage.try_into().ok()?))?;
         let errno = i32::from_ne_bytes(errno.try_into().ok()?);
-        let paths = self.last.as_ref()?;
-        let message = explain::failure(stage, errno, &paths.program, &paths.cwd);
+        let child = self.last.as_ref()?;
+        let (program, cwd) = (explain::path(&child.program), explain::path(&child.cwd));
+        let message = explain::failure(stage, errno, &program, &cwd);
         Some(StartFailure { message, errno })
     }
 }
@@ -125,18 +121,6 @@ fn string(bytes: &[u8]) -> Result<&CStr, SpawnError> {
         let message = "a path contains a NUL byte, which no path can";
         SpawnError::Test(StartFailure { message: message.to_owned(), errno: libc::EINVAL })
     })
-}
-
-/// Returns pointers to the strings of a block, and a null pointer at the end.
-fn pointers(block: &[u8]) -> Vec<*const c_char> {
-    let mut pointers = Vec::with_capacity(128);
-    let mut rest = block;
-    while let Ok(string) = CStr::from_bytes_until_nul(rest) {
-        pointers.push(string.as_ptr());
-        rest = &rest[string.count_bytes() + 1..];
-    }
-    pointers.push(ptr::null());
-    pointers
 }
 
 /// Searches a program without a slash in the `PATH` of the environment, as execvp(3) would.

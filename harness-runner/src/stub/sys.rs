@@ -3,14 +3,15 @@
 
 #![allow(unsafe_code)]
 
-use harness_metadata::Exit;
+use harness_metadata::{Exit, exit_code};
 use nix::errno::Errno;
 use std::{
-    ffi::{CStr, c_int, c_long, c_void},
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ffi::{CStr, CString, c_char, c_int, c_long, c_void},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     ptr,
     time::Duration,
 };
+use syscalls::{Sysno, syscall};
 
 /// A process or thread id as the kernel gives it.
 pub(crate) type Pid = libc::pid_t;
@@ -201,9 +202,14 @@ pub(crate) fn become_subreaper() -> Result<(), Errno> {
     Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
 }
 
+/// A set of signals.
+#[derive(Copy, Clone)]
+pub(crate) struct SignalMask(libc::sigset_t);
+
 /// Signals that are blocked while the stub works, and what to restore in its children.
 pub(crate) struct Signals {
-    inherited: libc::sigset_t,
+    /// What children start with.
+    pub(crate) inherited: SignalMask,
     /// For ppoll(2): everything blocked but SIGCHLD.
     waiting: libc::sigset_t,
 }
@@ -235,7 +241,7 @@ pub(crate) fn block_signals() -> Signals {
     action.sa_sigaction = interrupt as extern "C" fn(c_int) as usize;
     // SAFETY: the handler does nothing, which is async-signal-safe.
     unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, ptr::null_mut()) };
-    Signals { inherited, waiting }
+    Signals { inherited: SignalMask(inherited), waiting }
 }
 
 /// Why a wait ended.
@@ -294,21 +300,48 @@ pub(crate) fn keep_only(socket: c_int) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(socket) }
 }
 
-/// What a forked child does before it becomes the test. All pointers stay valid until then.
-pub(crate) struct Child<'a> {
-    pub(crate) program: &'a CStr,
-    /// Ended by a null pointer.
-    pub(crate) argv: &'a [*const libc::c_char],
-    /// Ended by a null pointer.
-    pub(crate) envp: &'a [*const libc::c_char],
-    pub(crate) cwd: &'a CStr,
-    pub(crate) stdio: [BorrowedFd<'a>; 3],
+/// What a child needs from its creation until it has executed the test. It owns its memory, which
+/// the child reads from.
+pub(crate) struct Child {
+    pub(crate) program: CString,
+    pub(crate) args: Block,
+    pub(crate) environment: Block,
+    pub(crate) cwd: CString,
+    /// Descriptors that are to become the standard streams.
+    pub(crate) stdio: [RawFd; 3],
     /// If it is to be traced: a byte can be read from here once it has been seized.
-    pub(crate) go: Option<BorrowedFd<'a>>,
+    pub(crate) go: Option<RawFd>,
     /// Report a failure here.
-    pub(crate) failed: BorrowedFd<'a>,
-    pub(crate) signals: &'a Signals,
+    pub(crate) failed: RawFd,
+    /// The signal mask to start with.
+    pub(crate) mask: SignalMask,
     pub(crate) stub: Pid,
+}
+
+/// Strings ended by NUL, one after the other, and an array of pointers to them that is ended by
+/// a null pointer, as execve(2) takes it.
+pub(crate) struct Block {
+    bytes: Vec<u8>,
+    pointers: Vec<*const c_char>,
+}
+
+impl Block {
+    /// Copies the strings. What follows the last NUL is left out.
+    pub(crate) fn new(strings: &[u8]) -> Self {
+        let bytes = strings.to_vec();
+        let mut pointers = Vec::with_capacity(128);
+        let mut rest = bytes.as_slice();
+        while let Ok(string) = CStr::from_bytes_until_nul(rest) {
+            pointers.push(string.as_ptr());
+            rest = &rest[string.count_bytes() + 1..];
+        }
+        pointers.push(ptr::null());
+        Self { bytes, pointers }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Where a child failed before it became the test.
@@ -332,21 +365,61 @@ impl Stage {
     }
 }
 
-/// Forks a child that becomes the test. Returns its pid.
-pub(crate) fn fork_into(child: &Child<'_>) -> Result<Pid, Errno> {
-    // SAFETY: the stub has one thread, so the child's copy of memory is in a consistent state.
-    // Before exec it makes plain system calls only, allocates nothing and never returns.
-    match unsafe { libc::fork() } {
-        -1 => Err(Errno::last()),
-        0 => become_test(child),
-        pid => Ok(pid),
+/// A child's stack, with a page below it that nobody may touch.
+pub(crate) struct ChildStack {
+    base: *mut c_void,
+}
+
+/// What the child's few frames need many times over.
+const STACK_SIZE: usize = 64 * 1024;
+const GUARD_SIZE: usize = 64 * 1024;
+
+impl ChildStack {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        let len = GUARD_SIZE + STACK_SIZE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice.
+        let base = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        // SAFETY: the range is the lower part of the mapping that was just made.
+        Errno::result(unsafe { libc::mprotect(base, GUARD_SIZE, libc::PROT_NONE) })?;
+        Ok(Self { base })
     }
+}
+
+impl Drop for ChildStack {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping that `new` made, and it is not used after.
+        unsafe { libc::munmap(self.base, GUARD_SIZE + STACK_SIZE) };
+    }
+}
+
+/// Creates a child that becomes the test. Returns its pid.
+///
+/// The child shares the stub's memory until it executes the test, as with vfork(2): copying the
+/// page tables and faulting written pages in again costs more than all the rest of a spawn. If it
+/// is to be traced, it runs beside the stub, which must be able to seize it; the caller keeps
+/// `child` alive until it is known to have executed or ended. If not, the stub is suspended until
+/// then (CLONE_VFORK).
+pub(crate) fn clone_into(child: &Child, stack: &ChildStack) -> Result<Pid, Errno> {
+    let vfork = if child.go.is_some() { 0 } else { libc::CLONE_VFORK };
+    // SAFETY: one past the end of the mapping, where a stack that grows down begins.
+    let top = unsafe { stack.base.byte_add(GUARD_SIZE + STACK_SIZE) };
+    let argument = ptr::from_ref(child).cast_mut().cast::<c_void>();
+    let flags = libc::CLONE_VM | vfork | libc::SIGCHLD;
+    // SAFETY: the child has a stack of its own. Until it executes, it makes system calls without
+    // libc (which would write to the errno that it shares with the stub), allocates nothing,
+    // writes to nothing but its stack, and never returns.
+    Errno::result(unsafe { libc::clone(become_test, top, flags, argument) })
 }
 
 /// Forks a child that waits for `go` and then runs `main` and exits with what it returns. For the
 /// probe; `main` must make plain system calls only.
 pub(crate) fn fork_probe(go: BorrowedFd<'_>, main: fn() -> c_int) -> Result<Pid, Errno> {
-    // SAFETY: as in `fork_into`.
+    // SAFETY: the stub has one thread, so the child's copy of memory is in a consistent state.
     match unsafe { libc::fork() } {
         -1 => Err(Errno::last()),
         0 => {
@@ -365,7 +438,7 @@ pub(crate) fn exit_now(code: c_int) -> ! {
 
 /// Forks a process that exits at once, and waits for it. For the probe's child.
 pub(crate) fn fork_and_reap() -> c_int {
-    // SAFETY: as in `fork_into`; the child only exits.
+    // SAFETY: as in `fork_probe`; the child only exits.
     match unsafe { libc::fork() } {
         -1 => 1,
         0 => exit_now(0),
@@ -382,61 +455,73 @@ fn wait_for_go(go: c_int) {
     let mut byte = 0u8;
     loop {
         // SAFETY: reads at most one byte into a live local.
-        let read = unsafe { libc::read(go, (&raw mut byte).cast(), 1) };
-        match read {
-            -1 if Errno::last() == Errno::EINTR => {}
-            1 => return,
+        match unsafe { syscall!(Sysno::read, go, &raw mut byte, 1) } {
+            Err(syscalls::Errno::EINTR) => {}
+            Ok(1) => return,
             // The stub is gone.
-            _ => exit_now(70),
+            _ => exit_now(exit_code::DOUBLE_SPAWN),
         }
     }
 }
 
-fn become_test(child: &Child<'_>) -> ! {
-    // SAFETY: plain numbers. A process that has just been forked can always lead a group.
-    unsafe { libc::setpgid(0, 0) };
-    // Dies with the stub even where it is not traced; a belt, prctl(2) PR_SET_PDEATHSIG.
-    // SAFETY: plain numbers.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
-    // SAFETY: no preconditions.
-    if unsafe { libc::getppid() } != child.stub {
-        fail(child, Stage::Orphaned);
-    }
-    for (fd, target) in child.stdio.iter().zip(0..) {
-        // SAFETY: plain numbers. The stub keeps its own descriptors above 2.
-        if unsafe { libc::dup2(fd.as_raw_fd(), target) } == -1 {
-            fail(child, Stage::Stdio);
-        }
-    }
-    // SAFETY: the string is valid and ended by NUL.
-    if unsafe { libc::chdir(child.cwd.as_ptr()) } == -1 {
-        fail(child, Stage::Chdir);
-    }
-    // Rust's runtime ignores SIGPIPE in the stub, and ignored signals survive exec.
-    // SAFETY: sets a disposition; no handler is involved.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-    // SAFETY: the set was initialized by sigprocmask.
-    unsafe {
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const child.signals.inherited, ptr::null_mut())
+/// The child's life until it executes. See [`clone_into`] for what it may do.
+extern "C" fn become_test(argument: *mut c_void) -> c_int {
+    // SAFETY: the argument is the `Child` that `clone_into` was given and that its caller keeps.
+    let child = unsafe { &*argument.cast::<Child>() };
+    let (stage, errno) = match prepare(child) {
+        Ok(()) => (Stage::Exec, execute(child)),
+        Err(failure) => failure,
     };
-    if let Some(go) = child.go {
-        wait_for_go(go.as_raw_fd());
-    }
-    // SAFETY: the strings and the arrays are valid, ended by NUL and null.
-    unsafe {
-        libc::execve(child.program.as_ptr(), child.argv.as_ptr(), child.envp.as_ptr());
-    }
-    fail(child, Stage::Exec)
-}
-
-fn fail(child: &Child<'_>, stage: Stage) -> ! {
-    let errno = Errno::last_raw();
     let mut report = [0; REPORT_LEN];
     report[..4].copy_from_slice(&(stage as i32).to_ne_bytes());
-    report[4..].copy_from_slice(&errno.to_ne_bytes());
+    report[4..].copy_from_slice(&errno.into_raw().to_ne_bytes());
+    let failed = child.failed;
     // SAFETY: writes from a live local of that length. A write this small to a pipe is atomic.
-    unsafe { libc::write(child.failed.as_raw_fd(), report.as_ptr().cast(), report.len()) };
-    exit_now(70)
+    let _ = unsafe { syscall!(Sysno::write, failed, report.as_ptr(), report.len()) };
+    exit_now(exit_code::DOUBLE_SPAWN)
+}
+
+fn prepare(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
+    // A process that has just been created can always lead a group.
+    // SAFETY: plain numbers.
+    let _ = unsafe { syscall!(Sysno::setpgid, 0, 0) };
+    // Dies with the stub even where it is not traced; a belt, prctl(2) PR_SET_PDEATHSIG.
+    // SAFETY: plain numbers.
+    let _ = unsafe { syscall!(Sysno::prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    // SAFETY: no arguments.
+    if unsafe { syscall!(Sysno::getppid) } != Ok(child.stub as usize) {
+        return Err((Stage::Orphaned, syscalls::Errno::ESRCH));
+    }
+    for (fd, target) in child.stdio.iter().zip(0..) {
+        // SAFETY: plain numbers. The stub keeps its own descriptors above 2, so they differ.
+        unsafe { syscall!(Sysno::dup3, *fd, target, 0) }
+            .map_err(|errno| (Stage::Stdio, errno))?;
+    }
+    // SAFETY: the string is valid and ended by NUL.
+    unsafe { syscall!(Sysno::chdir, child.cwd.as_ptr()) }.map_err(|errno| (Stage::Chdir, errno))?;
+    // Rust's runtime ignores SIGPIPE in the stub, and ignored signals survive exec. All zero is
+    // the kernel's struct sigaction for SIG_DFL without flags; the last argument is the size of
+    // its mask.
+    let default = [0u64; 4];
+    // SAFETY: reads from a live local that is as large as the kernel's struct.
+    let _ = unsafe { syscall!(Sysno::rt_sigaction, libc::SIGPIPE, default.as_ptr(), 0, 8) };
+    let mask = &raw const child.mask.0;
+    // SAFETY: reads the first 8 bytes of a signal set, which are the kernel's.
+    let _ = unsafe { syscall!(Sysno::rt_sigprocmask, libc::SIG_SETMASK, mask, 0, 8) };
+    if let Some(go) = child.go {
+        wait_for_go(go);
+    }
+    Ok(())
+}
+
+/// Becomes the test, or returns why not.
+fn execute(child: &Child) -> syscalls::Errno {
+    let (argv, envp) = (child.args.pointers.as_ptr(), child.environment.pointers.as_ptr());
+    // SAFETY: the strings and the arrays are valid, ended by NUL and null.
+    match unsafe { syscall!(Sysno::execve, child.program.as_ptr(), argv, envp) } {
+        Err(errno) => errno,
+        Ok(_) => syscalls::Errno::ENOEXEC,
+    }
 }
 
 /// Opens a process by pidfd, so that a signal through it can never reach a successor with the
