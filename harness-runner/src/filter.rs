@@ -1,1 +1,3 @@
 //! (to come)
+mod diagnostic;
+pub use diagnostic::FiltersetError;
