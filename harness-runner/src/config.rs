@@ -77,9 +77,14 @@ impl Config {
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => match config_file {
                 None => Self::parse(file, String::new()),
-                Some(_) => Err(ConfigError::Missing { file: file.to_owned() }),
+                Some(_) => Err(ConfigError::Missing {
+                    file: file.to_owned(),
+                }),
             },
-            Err(source) => Err(ConfigError::Read { file: file.to_owned(), source }),
+            Err(source) => Err(ConfigError::Read {
+                file: file.to_owned(),
+                source,
+            }),
         }
     }
 
@@ -88,19 +93,28 @@ impl Config {
     /// # Errors
     ///
     /// As for [`Config::load`].
-    pub fn parse(
-        file: &Utf8Path,
-        text: String,
-    ) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
-        let document = Document { file: file.to_owned(), text };
+    pub fn parse(file: &Utf8Path, text: String) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
+        let document = Document {
+            file: file.to_owned(),
+            text,
+        };
         let root = document.parse()?;
         let warnings = RefCell::new(Vec::new());
-        let context = parse::Context { document: &document, warnings: &warnings };
+        let context = parse::Context {
+            document: &document,
+            warnings: &warnings,
+        };
         let (profiles, test_groups) = file::read(parse::Table::root(context, &root))?;
         drop(root);
         let mut warnings = warnings.into_inner();
         warnings.sort_by_key(|warning| (warning.place().line, warning.place().column));
-        Ok((Self { profiles, test_groups: Arc::new(test_groups) }, warnings))
+        Ok((
+            Self {
+                profiles,
+                test_groups: Arc::new(test_groups),
+            },
+            warnings,
+        ))
     }
 
     /// Returns a profile with all that it inherits.
@@ -127,7 +141,10 @@ impl Config {
                 None => self.profiles.get(DEFAULT_PROFILE),
             };
         }
-        Ok(Profile { chain, test_groups: Arc::clone(&self.test_groups) })
+        Ok(Profile {
+            chain,
+            test_groups: Arc::clone(&self.test_groups),
+        })
     }
 
     /// Returns the names of all profiles, in byte order.
@@ -142,6 +159,8 @@ impl Config {
 
     /// Returns the groups that a `group()` predicate can name.
     pub fn known_groups(&self) -> KnownGroups {
-        KnownGroups::Known { custom_groups: self.test_groups.keys().cloned().collect() }
+        KnownGroups::Known {
+            custom_groups: self.test_groups.keys().cloned().collect(),
+        }
     }
 }

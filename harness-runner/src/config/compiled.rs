@@ -6,13 +6,11 @@
 
 use super::{
     RunSettings,
-    layer::{
-        Explained, FlakyFailStatus, Origin, RunOrigins, TestLayer, TestOrigins, TestValues,
-    },
+    layer::{Explained, FlakyFailStatus, Origin, RunOrigins, TestLayer, TestOrigins, TestValues},
     settings::{TestSettings, TestThreads},
 };
-use harness_metadata::{ReportSkipped, event::OutputPolicy};
 use guppy::graph::cargo::BuildPlatform;
+use harness_metadata::{ReportSkipped, event::OutputPolicy};
 use nextest_filtering::{
     BinaryQuery, CompiledExpr, EvalContext, GroupLookup, NameMatcher, TestQuery,
 };
@@ -54,7 +52,11 @@ pub struct DefaultFilter {
 
 impl DefaultFilter {
     pub(super) fn all() -> Self {
-        Self { text: "all()".to_owned(), compiled: CompiledExpr::ALL, origin: Origin::Default }
+        Self {
+            text: "all()".to_owned(),
+            compiled: CompiledExpr::ALL,
+            origin: Origin::Default,
+        }
     }
 }
 
@@ -78,7 +80,9 @@ impl CompiledOverride {
         if !on_platform {
             return Some(false);
         }
-        self.filter.as_ref().map_or(Some(true), |filter| filter.matches_binary(query, cx))
+        self.filter
+            .as_ref()
+            .map_or(Some(true), |filter| filter.matches_binary(query, cx))
     }
 }
 
@@ -106,8 +110,13 @@ pub struct CompiledProfile {
 impl CompiledProfile {
     pub(super) fn new(mut parts: Parts) -> Self {
         // An override that only replaces the default filter has nothing to say here.
-        parts.overrides.retain(|candidate| candidate.layer != TestLayer::default());
-        Self { parts, resolved: Mutex::default() }
+        parts
+            .overrides
+            .retain(|candidate| candidate.layer != TestLayer::default());
+        Self {
+            parts,
+            resolved: Mutex::default(),
+        }
     }
 
     /// Returns its name.
@@ -157,14 +166,22 @@ impl CompiledProfile {
                 Some(false) => {}
             }
         }
-        let decided = candidates.iter().all(|&(_, applies)| applies == Applies::Always);
+        let decided = candidates
+            .iter()
+            .all(|&(_, applies)| applies == Applies::Always);
         let shared =
             decided.then(|| self.resolve(candidates.iter().map(|&(index, _)| index).collect()));
-        BinarySettings { profile: self, candidates, shared }
+        BinarySettings {
+            profile: self,
+            candidates,
+            shared,
+        }
     }
 
     fn eval_context(&self) -> EvalContext<'_> {
-        EvalContext { default_filter: &self.parts.default_filter.compiled }
+        EvalContext {
+            default_filter: &self.parts.default_filter.compiled,
+        }
     }
 
     fn resolve(&self, overrides: Box<[u32]>) -> Arc<Resolved> {
@@ -184,7 +201,11 @@ impl CompiledProfile {
             .iter()
             .map(|&index| &self.parts.overrides[index as usize])
             .map(|candidate| (&candidate.layer, &candidate.origin));
-        let profiles = self.parts.profiles.iter().map(|(layer, origin)| (layer, origin));
+        let profiles = self
+            .parts
+            .profiles
+            .iter()
+            .map(|(layer, origin)| (layer, origin));
         let cli = std::iter::once((&self.parts.cli, &Origin::CommandLine));
         let (values, origins) = TestValues::merge(cli.chain(overrides).chain(profiles));
         let settings = TestSettings {
@@ -216,7 +237,9 @@ impl CompiledProfile {
 
 impl fmt::Debug for CompiledProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CompiledProfile").field("name", &self.parts.name).finish_non_exhaustive()
+        f.debug_struct("CompiledProfile")
+            .field("name", &self.parts.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -251,9 +274,15 @@ impl BinarySettings<'_> {
         let applies = |&(index, applies): &(u32, Applies)| {
             let filter = &self.profile.parts.overrides[index as usize].filter;
             applies == Applies::Always
-                || filter.as_ref().is_none_or(|filter| filter.matches_test(query, &cx))
+                || filter
+                    .as_ref()
+                    .is_none_or(|filter| filter.matches_test(query, &cx))
         };
-        let matching = self.candidates.iter().filter(|candidate| applies(candidate));
-        self.profile.resolve(matching.map(|&(index, _)| index).collect())
+        let matching = self
+            .candidates
+            .iter()
+            .filter(|candidate| applies(candidate));
+        self.profile
+            .resolve(matching.map(|&(index, _)| index).collect())
     }
 }

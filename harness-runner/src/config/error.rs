@@ -131,9 +131,7 @@ pub enum ConfigWarning {
         nearest: Option<String>,
     },
     /// A key that means something to cargo-nextest only.
-    #[error(
-        "{place}: `{key}` is a key of cargo-nextest that cargo harness does not support yet"
-    )]
+    #[error("{place}: `{key}` is a key of cargo-nextest that cargo harness does not support yet")]
     UnsupportedKey {
         /// Where it stands.
         place: Place,
@@ -176,10 +174,7 @@ impl ConfigWarning {
 }
 
 /// Returns the known name that `name` was probably meant to be.
-pub(super) fn nearest<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters may be wrong, as rustc has it; `a_b` for `a-b` costs nothing.
     let normal = name.to_lowercase().replace('_', "-");
     let limit = (normal.chars().count() / 3).max(1);
@@ -193,13 +188,20 @@ pub(super) fn nearest<'a>(
 
 /// Returns names in backticks with commas between them.
 pub(super) fn quoted<T: AsRef<str>>(names: &[T]) -> String {
-    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{}`", name.as_ref()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn did_you_mean(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
 }
 
 fn hint_suffix(hint: &Option<String>) -> String {
-    hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"))
+    hint.as_ref()
+        .map_or_else(String::new, |hint| format!("; {hint}"))
 }

@@ -64,7 +64,13 @@ type TestGroups = BTreeMap<String, TestThreads>;
 
 /// Reads a document.
 pub(super) fn read(mut root: Table<'_>) -> Result<(Profiles, TestGroups), ConfigError> {
-    root.unsupported(&["nextest-version", "experimental", "store", "scripts", "script"]);
+    root.unsupported(&[
+        "nextest-version",
+        "experimental",
+        "store",
+        "scripts",
+        "script",
+    ]);
     let groups = root.read("test-groups", |value| test_groups(&value.table()?))?;
     let groups = groups.unwrap_or_default();
 
@@ -75,7 +81,10 @@ pub(super) fn read(mut root: Table<'_>) -> Result<(Profiles, TestGroups), Config
     if let Some(tables) = root.read("profile", |value| value.table())? {
         for (place, name, value) in tables.named() {
             if name.starts_with("default-") && name != MIRI_PROFILE {
-                let warning = ConfigWarning::ReservedProfile { place, profile: name.to_owned() };
+                let warning = ConfigWarning::ReservedProfile {
+                    place,
+                    profile: name.to_owned(),
+                };
                 value.warn(|_, _| warning);
                 continue;
             }
@@ -146,7 +155,9 @@ fn profile(
             return Err(list.wrong_type("an array of tables", Some(hint)));
         };
         for (index, element) in elements.enumerate() {
-            profile.overrides.push(override_table(&profile.name, index, &element, groups)?);
+            profile
+                .overrides
+                .push(override_table(&profile.name, index, &element, groups)?);
         }
     }
     table.unsupported(&["archive", "bench", "scripts"]);
@@ -204,15 +215,21 @@ fn check_inheritance(profiles: &Profiles) -> Result<(), ConfigError> {
 /// Reads a filterset, and checks its syntax. What it names is checked when it is compiled.
 fn filter(profile: &str, value: &Value<'_>) -> Result<FilterText, ConfigError> {
     let text = value.string()?;
-    let filter =
-        FilterText { text: text.to_owned(), key: value.key().to_owned(), place: value.place() };
+    let filter = FilterText {
+        text: text.to_owned(),
+        key: value.key().to_owned(),
+        place: value.place(),
+    };
     match ParsedExpr::parse(text) {
         Ok(_) => Ok(filter),
         Err(errors) => Err(ConfigError::Filterset {
             place: filter.place,
             key: filter.key,
             profile: profile.to_owned(),
-            source: FiltersetError { input: filter.text, errors },
+            source: FiltersetError {
+                input: filter.text,
+                errors,
+            },
         }),
     }
 }
@@ -237,12 +254,16 @@ fn test_layer(
     if let Some(junit) = junit {
         layer.junit_success = junit.read("store-success-output", |value| value.boolean())?;
         layer.junit_failure = junit.read("store-failure-output", |value| value.boolean())?;
-        layer.report_skipped =
-            junit.read("report-skipped", |value| value::level(&value, ReportSkipped::NAMES))?;
+        layer.report_skipped = junit.read("report-skipped", |value| {
+            value::level(&value, ReportSkipped::NAMES)
+        })?;
         layer.flaky_fail_status = junit.read("flaky-fail-status", |value| {
             value::word(
                 &value,
-                &[("failure", FlakyFailStatus::Failure), ("success", FlakyFailStatus::Success)],
+                &[
+                    ("failure", FlakyFailStatus::Failure),
+                    ("success", FlakyFailStatus::Success),
+                ],
             )
         })?;
     }
@@ -260,10 +281,12 @@ fn run_layer(
         max_fail: table.read("fail-fast", value::fail_fast)?,
         global_timeout: table.read("global-timeout", limit)?.map(Some),
         list_timeout: table.read("list-timeout", limit)?,
-        status_level: table
-            .read("status-level", |value| value::level(&value, StatusLevel::NAMES))?,
-        final_status_level: table
-            .read("final-status-level", |value| value::level(&value, FinalStatusLevel::NAMES))?,
+        status_level: table.read("status-level", |value| {
+            value::level(&value, StatusLevel::NAMES)
+        })?,
+        final_status_level: table.read("final-status-level", |value| {
+            value::level(&value, FinalStatusLevel::NAMES)
+        })?,
         durations: table.read("durations", |value| {
             Ok(value::count(&value, 0)?.try_into().unwrap_or(usize::MAX))
         })?,
@@ -293,12 +316,21 @@ fn override_table(
 ) -> Result<OverrideTable, ConfigError> {
     let mut table = value.table()?;
     let filter_value = table.get("filter");
-    let filter_text = filter_value.as_ref().map(|value| filter(profile, value)).transpose()?;
+    let filter_text = filter_value
+        .as_ref()
+        .map(|value| filter(profile, value))
+        .transpose()?;
     let platform_value = table.get("platform");
-    let platform = platform_value.as_ref().map(platform).transpose()?.unwrap_or_default();
+    let platform = platform_value
+        .as_ref()
+        .map(platform)
+        .transpose()?
+        .unwrap_or_default();
     let default_filter_value = table.get("default-filter");
-    let default_filter =
-        default_filter_value.as_ref().map(|value| filter(profile, value)).transpose()?;
+    let default_filter = default_filter_value
+        .as_ref()
+        .map(|value| filter(profile, value))
+        .transpose()?;
 
     let has_platform = platform.host.is_some() || platform.target.is_some();
     if filter_text.is_none() && !has_platform {
@@ -379,7 +411,11 @@ struct PlatformTable {
 fn platform(value: &Value<'_>) -> Result<PlatformTable, ConfigError> {
     if let Some(text) = value.as_str() {
         let target = target_spec(value)?;
-        return Ok(PlatformTable { host: None, target: Some(target), text: Some(text.to_owned()) });
+        return Ok(PlatformTable {
+            host: None,
+            target: Some(target),
+            text: Some(text.to_owned()),
+        });
     }
     let Some(mut table) = value.as_table() else {
         return Err(value.wrong_type("a string or a table with `host` and `target`", None));

@@ -61,13 +61,21 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for OverrideOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`overrides[{}]` of profile `{}`", self.index, self.profile)?;
+        write!(
+            f,
+            "`overrides[{}]` of profile `{}`",
+            self.index, self.profile
+        )?;
         let conditions = [("filter", &self.filter), ("platform", &self.platform)];
         let conditions: Vec<String> = conditions
             .into_iter()
             .filter_map(|(name, text)| text.as_ref().map(|text| format!("{name} `{text}`")))
             .collect();
-        if conditions.is_empty() { Ok(()) } else { write!(f, " ({})", conditions.join(", ")) }
+        if conditions.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({})", conditions.join(", "))
+        }
     }
 }
 

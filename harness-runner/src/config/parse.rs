@@ -98,7 +98,10 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn warn(&self, warning: impl FnOnce(Place, String) -> ConfigWarning) {
-        self.context.warnings.borrow_mut().push(warning(self.place(), self.key.clone()));
+        self.context
+            .warnings
+            .borrow_mut()
+            .push(warning(self.place(), self.key.clone()));
     }
 
     pub(super) fn as_str(&self) -> Option<&'a str> {
@@ -138,7 +141,8 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn string(&self) -> Result<&'a str, ConfigError> {
-        self.as_str().ok_or_else(|| self.wrong_type("a string", self.quoting_hint()))
+        self.as_str()
+            .ok_or_else(|| self.wrong_type("a string", self.quoting_hint()))
     }
 
     pub(super) fn boolean(&self) -> Result<bool, ConfigError> {
@@ -146,11 +150,13 @@ impl<'a> Value<'a> {
             Some("true" | "false") => Some("remove the quotes".to_owned()),
             _ => None,
         };
-        self.as_bool().ok_or_else(|| self.wrong_type("`true` or `false`", hint))
+        self.as_bool()
+            .ok_or_else(|| self.wrong_type("`true` or `false`", hint))
     }
 
     pub(super) fn table(&self) -> Result<Table<'a>, ConfigError> {
-        self.as_table().ok_or_else(|| self.wrong_type("a table", None))
+        self.as_table()
+            .ok_or_else(|| self.wrong_type("a table", None))
     }
 
     fn quoting_hint(&self) -> Option<String> {
@@ -224,8 +230,12 @@ impl<'a> Table<'a> {
                 let place = self.context.document.place(name.span().start);
                 let text: &str = name.get_ref();
                 let key = self.dotted(text);
-                let value =
-                    Value { context: self.context, key, value: value.get_ref(), span: value.span() };
+                let value = Value {
+                    context: self.context,
+                    key,
+                    value: value.get_ref(),
+                    span: value.span(),
+                };
                 (place, text, value)
             })
             .collect()
@@ -243,11 +253,14 @@ impl<'a> Table<'a> {
     /// Warns about keys that nobody asked for.
     pub(super) fn warn_of_unknown(&self) {
         for (place, key, nearest) in self.unknown() {
-            self.context.warnings.borrow_mut().push(ConfigWarning::UnknownKey {
-                place,
-                key,
-                nearest: nearest.map(str::to_owned),
-            });
+            self.context
+                .warnings
+                .borrow_mut()
+                .push(ConfigWarning::UnknownKey {
+                    place,
+                    key,
+                    nearest: nearest.map(str::to_owned),
+                });
         }
     }
 
@@ -259,10 +272,17 @@ impl<'a> Table<'a> {
                 let problem = match nearest {
                     Some(nearest) => format!("is unknown (did you mean `{nearest}`?)"),
                     None => {
-                        format!("is unknown; known keys: {}", super::error::quoted(&self.asked))
+                        format!(
+                            "is unknown; known keys: {}",
+                            super::error::quoted(&self.asked)
+                        )
                     }
                 };
-                Err(ConfigError::Invalid { place, key, problem })
+                Err(ConfigError::Invalid {
+                    place,
+                    key,
+                    problem,
+                })
             }
         }
     }
@@ -278,8 +298,11 @@ impl<'a> Table<'a> {
             .map(|name| {
                 let text: &str = name.get_ref();
                 // A known key that is already there is not what an unknown one was meant to be.
-                let absent =
-                    self.asked.iter().copied().filter(|&known| !self.entries.contains_key(known));
+                let absent = self
+                    .asked
+                    .iter()
+                    .copied()
+                    .filter(|&known| !self.entries.contains_key(known));
                 (
                     self.context.document.place(name.span().start),
                     self.dotted(text),
@@ -291,9 +314,19 @@ impl<'a> Table<'a> {
 
     fn dotted(&self, key: &str) -> String {
         let bare = !key.is_empty()
-            && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-        let key = if bare { key.to_owned() } else { format!("{key:?}") };
-        if self.key.is_empty() { key } else { format!("{}.{key}", self.key) }
+            && key
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let key = if bare {
+            key.to_owned()
+        } else {
+            format!("{key:?}")
+        };
+        if self.key.is_empty() {
+            key
+        } else {
+            format!("{}.{key}", self.key)
+        }
     }
 }
 

@@ -72,13 +72,23 @@ impl Profile {
                 let matches = PlatformMatch::new(table, platforms);
                 let filter = table.filter.as_ref();
                 let filter = filter.map(|filter| {
-                    compile(filter, &profile.name, packages, FiltersetKind::OverrideFilter)
+                    compile(
+                        filter,
+                        &profile.name,
+                        packages,
+                        FiltersetKind::OverrideFilter,
+                    )
                 });
                 // Compiled even if the platform does not match, so that a mistake shows
                 // everywhere.
                 let filter = filter.transpose()?;
                 let default = table.default_filter.as_ref().map(|filter| {
-                    compile(filter, &profile.name, packages, FiltersetKind::DefaultFilter)
+                    compile(
+                        filter,
+                        &profile.name,
+                        packages,
+                        FiltersetKind::DefaultFilter,
+                    )
                 });
                 let origin = Origin::Override(Arc::clone(&table.origin));
                 if let Some(filter) = default.transpose()?
@@ -100,16 +110,27 @@ impl Profile {
         }
         for (profile, origin) in self.chain.iter().zip(self.origins()) {
             if let Some(filter) = &profile.default_filter {
-                let filter =
-                    compile(filter, &profile.name, packages, FiltersetKind::DefaultFilter)?;
+                let filter = compile(
+                    filter,
+                    &profile.name,
+                    packages,
+                    FiltersetKind::DefaultFilter,
+                )?;
                 default_filter.get_or_insert((filter, origin));
             }
         }
-        let default_filter = default_filter.map_or_else(DefaultFilter::all, |(filter, origin)| {
-            DefaultFilter { text: filter.input, compiled: filter.compiled, origin }
-        });
+        let default_filter =
+            default_filter.map_or_else(DefaultFilter::all, |(filter, origin)| DefaultFilter {
+                text: filter.input,
+                compiled: filter.compiled,
+                origin,
+            });
         let (run, run_origins) = self.run_settings(&cli);
-        let layers = self.chain.iter().map(|table| table.test.clone()).zip(self.origins());
+        let layers = self
+            .chain
+            .iter()
+            .map(|table| table.test.clone())
+            .zip(self.origins());
         Ok(CompiledProfile::new(super::compiled::Parts {
             name: self.name().to_owned(),
             cli: cli.test,
@@ -123,7 +144,9 @@ impl Profile {
     }
 
     fn origins(&self) -> impl Iterator<Item = Origin> {
-        self.chain.iter().map(|table| Origin::Profile(Arc::clone(&table.name)))
+        self.chain
+            .iter()
+            .map(|table| Origin::Profile(Arc::clone(&table.name)))
     }
 }
 
@@ -138,7 +161,8 @@ impl PlatformMatch {
     fn new(table: &OverrideTable, platforms: &Platforms) -> Self {
         // What depends on target features that nobody knows might well hold.
         let holds = |spec: &Option<target_spec::TargetSpec>, platform| {
-            spec.as_ref().is_none_or(|spec| spec.eval(platform).unwrap_or(true))
+            spec.as_ref()
+                .is_none_or(|spec| spec.eval(platform).unwrap_or(true))
         };
         let host = holds(&table.host, &platforms.host);
         Self {
@@ -155,12 +179,16 @@ fn compile(
     kind: FiltersetKind,
 ) -> Result<Filterset, ConfigError> {
     // `group()` is not allowed in configuration, so no groups are needed.
-    Filterset::parse(filter.text.clone(), packages, kind, &KnownGroups::Unavailable).map_err(
-        |errors| ConfigError::Filterset {
-            place: filter.place.clone(),
-            key: filter.key.clone(),
-            profile: profile.to_owned(),
-            source: errors.into(),
-        },
+    Filterset::parse(
+        filter.text.clone(),
+        packages,
+        kind,
+        &KnownGroups::Unavailable,
     )
+    .map_err(|errors| ConfigError::Filterset {
+        place: filter.place.clone(),
+        key: filter.key.clone(),
+        profile: profile.to_owned(),
+        source: errors.into(),
+    })
 }

@@ -56,11 +56,19 @@ pub enum RetryPolicy {
 
 impl RetryPolicy {
     /// No retries.
-    pub const NONE: Self = Self::Fixed { count: 0, delay: Duration::ZERO, jitter: false };
+    pub const NONE: Self = Self::Fixed {
+        count: 0,
+        delay: Duration::ZERO,
+        jitter: false,
+    };
 
     /// Returns so many retries, each at once.
     pub fn at_once(count: u32) -> Self {
-        Self::Fixed { count, delay: Duration::ZERO, jitter: false }
+        Self::Fixed {
+            count,
+            delay: Duration::ZERO,
+            jitter: false,
+        }
     }
 
     /// Returns how many further attempts a failed test gets.
@@ -75,7 +83,12 @@ impl RetryPolicy {
     pub fn delay_after(self, attempt: u32) -> (Duration, bool) {
         match self {
             Self::Fixed { delay, jitter, .. } => (delay, jitter),
-            Self::Exponential { delay, jitter, max_delay, .. } => {
+            Self::Exponential {
+                delay,
+                jitter,
+                max_delay,
+                ..
+            } => {
                 let factor = 2u32.saturating_pow(attempt.saturating_sub(1));
                 let delay = delay.saturating_mul(factor);
                 (max_delay.map_or(delay, |max| delay.min(max)), jitter)
@@ -215,11 +228,14 @@ impl FromStr for TestThreads {
 
     fn from_str(text: &str) -> Result<Self, InvalidSetting> {
         let number = || text.parse().ok().and_then(Self::from_integer);
-        if text == "num-cpus" { Some(Self::NumCpus) } else { number() }.ok_or_else(|| {
-            InvalidSetting {
-                given: text.to_owned(),
-                expected: "`num-cpus` or an integer other than 0",
-            }
+        if text == "num-cpus" {
+            Some(Self::NumCpus)
+        } else {
+            number()
+        }
+        .ok_or_else(|| InvalidSetting {
+            given: text.to_owned(),
+            expected: "`num-cpus` or an integer other than 0",
         })
     }
 }
@@ -231,7 +247,10 @@ impl FromStr for FlakyResult {
         match text {
             "pass" => Ok(Self::Pass),
             "fail" => Ok(Self::Fail),
-            _ => Err(InvalidSetting { given: text.to_owned(), expected: "`pass` or `fail`" }),
+            _ => Err(InvalidSetting {
+                given: text.to_owned(),
+                expected: "`pass` or `fail`",
+            }),
         }
     }
 }
@@ -263,7 +282,10 @@ impl MaxFail {
     /// Returns what `fail-fast = true` and `fail-fast = false` mean.
     pub fn from_fail_fast(fail_fast: bool) -> Self {
         if fail_fast {
-            Self::Count { max_fail: 1, terminate: TerminateMode::Wait }
+            Self::Count {
+                max_fail: 1,
+                terminate: TerminateMode::Wait,
+            }
         } else {
             Self::All
         }
@@ -285,7 +307,10 @@ impl FromStr for MaxFail {
             Some((number, _)) => (number, None),
         };
         match (number.parse(), terminate) {
-            (Ok(max_fail @ 1..), Some(terminate)) => Ok(Self::Count { max_fail, terminate }),
+            (Ok(max_fail @ 1..), Some(terminate)) => Ok(Self::Count {
+                max_fail,
+                terminate,
+            }),
             _ => Err(InvalidSetting {
                 given: text.to_owned(),
                 expected: "`all` or a number from 1, with or without `:wait` or `:immediate`",
@@ -314,7 +339,9 @@ mod tests {
         assert_eq!("-2".parse(), Ok(TestThreads::CpusMinus(2)));
         assert_eq!("num-cpus".parse(), Ok(TestThreads::NumCpus));
         assert_eq!(
-            "0".parse::<TestThreads>().expect_err("0 runs nothing").to_string(),
+            "0".parse::<TestThreads>()
+                .expect_err("0 runs nothing")
+                .to_string(),
             "`0` is not `num-cpus` or an integer other than 0"
         );
     }
@@ -327,7 +354,12 @@ mod tests {
 
     #[test]
     fn the_number_of_failures_may_say_what_becomes_of_running_tests() {
-        let count = |max_fail, terminate| Ok(MaxFail::Count { max_fail, terminate });
+        let count = |max_fail, terminate| {
+            Ok(MaxFail::Count {
+                max_fail,
+                terminate,
+            })
+        };
         assert_eq!("all".parse(), Ok(MaxFail::All));
         assert_eq!("3".parse(), count(3, TerminateMode::Wait));
         assert_eq!("3:wait".parse(), count(3, TerminateMode::Wait));
@@ -345,7 +377,9 @@ mod tests {
             jitter: false,
             max_delay: Some(seconds(5)),
         };
-        let delays: Vec<_> = (1..=4).map(|attempt| policy.delay_after(attempt).0).collect();
+        let delays: Vec<_> = (1..=4)
+            .map(|attempt| policy.delay_after(attempt).0)
+            .collect();
         assert_eq!(delays, [seconds(1), seconds(2), seconds(4), seconds(5)]);
     }
 }

@@ -90,14 +90,27 @@ impl Show for u64 {
 impl Show for RetryPolicy {
     fn show(&self) -> String {
         match *self {
-            Self::Fixed { count, delay: Duration::ZERO, .. } => count.to_string(),
-            Self::Fixed { count, delay, jitter } => format!(
+            Self::Fixed {
+                count,
+                delay: Duration::ZERO,
+                ..
+            } => count.to_string(),
+            Self::Fixed {
+                count,
+                delay,
+                jitter,
+            } => format!(
                 "{{ backoff = \"fixed\", count = {count}, delay = {}, jitter = {jitter} }}",
                 delay.show()
             ),
-            Self::Exponential { count, delay, jitter, max_delay } => {
-                let max_delay =
-                    max_delay.map_or_else(String::new, |max| format!(", max-delay = {}", max.show()));
+            Self::Exponential {
+                count,
+                delay,
+                jitter,
+                max_delay,
+            } => {
+                let max_delay = max_delay
+                    .map_or_else(String::new, |max| format!(", max-delay = {}", max.show()));
                 format!(
                     "{{ backoff = \"exponential\", count = {count}, delay = {}, \
                      jitter = {jitter}{max_delay} }}",
@@ -110,8 +123,9 @@ impl Show for RetryPolicy {
 
 impl Show for SlowTimeout {
     fn show(&self) -> String {
-        let terminate_after =
-            self.terminate_after.map_or_else(String::new, |n| format!("terminate-after = {n}, "));
+        let terminate_after = self
+            .terminate_after
+            .map_or_else(String::new, |n| format!("terminate-after = {n}, "));
         format!(
             "{{ period = {}, {terminate_after}grace-period = {}, on-timeout = {} }}",
             self.period.show(),
@@ -123,7 +137,11 @@ impl Show for SlowTimeout {
 
 impl Show for LeakTimeout {
     fn show(&self) -> String {
-        format!("{{ period = {}, result = {} }}", self.period.show(), self.result.show())
+        format!(
+            "{{ period = {}, result = {} }}",
+            self.period.show(),
+            self.result.show()
+        )
     }
 }
 
@@ -167,9 +185,18 @@ impl Show for MaxFail {
     fn show(&self) -> String {
         match self {
             Self::All => "false".to_owned(),
-            Self::Count { max_fail: 1, terminate: TerminateMode::Wait } => "true".to_owned(),
-            Self::Count { max_fail, terminate } => {
-                format!("{{ max-fail = {max_fail}, terminate = {} }}", terminate.show())
+            Self::Count {
+                max_fail: 1,
+                terminate: TerminateMode::Wait,
+            } => "true".to_owned(),
+            Self::Count {
+                max_fail,
+                terminate,
+            } => {
+                format!(
+                    "{{ max-fail = {max_fail}, terminate = {} }}",
+                    terminate.show()
+                )
             }
         }
     }

@@ -19,17 +19,20 @@ pub(super) const GRACE_PERIOD: Duration = Duration::from_secs(10);
 /// A duration in words.
 pub(super) fn duration(value: &Value<'_>) -> Result<Duration, ConfigError> {
     let Some(text) = value.as_str() else {
-        let hint = value.as_integer().map(|number| format!("write `\"{number}s\"` for seconds"));
+        let hint = value
+            .as_integer()
+            .map(|number| format!("write `\"{number}s\"` for seconds"));
         return Err(value.wrong_type("a duration such as `\"1m 30s\"`", hint));
     };
-    humantime::parse_duration(text).map_err(|error| {
-        value.invalid(format!("is not a duration such as `\"1m 30s\"`: {error}"))
-    })
+    humantime::parse_duration(text)
+        .map_err(|error| value.invalid(format!("is not a duration such as `\"1m 30s\"`: {error}")))
 }
 
 /// An integer from `low` on.
 pub(super) fn count(value: &Value<'_>, low: u32) -> Result<u32, ConfigError> {
-    let number = value.as_integer().ok_or_else(|| not_an_integer(value, "an integer"))?;
+    let number = value
+        .as_integer()
+        .ok_or_else(|| not_an_integer(value, "an integer"))?;
     match u32::try_from(number) {
         Ok(number) if number >= low => Ok(number),
         Ok(_) => Err(value.invalid(format!("must be at least {low}"))),
@@ -39,8 +42,13 @@ pub(super) fn count(value: &Value<'_>, low: u32) -> Result<u32, ConfigError> {
 }
 
 fn not_an_integer(value: &Value<'_>, expected: &'static str) -> ConfigError {
-    let quoted_number = value.as_str().is_some_and(|text| text.parse::<i64>().is_ok());
-    value.wrong_type(expected, quoted_number.then(|| "remove the quotes".to_owned()))
+    let quoted_number = value
+        .as_str()
+        .is_some_and(|text| text.parse::<i64>().is_ok());
+    value.wrong_type(
+        expected,
+        quoted_number.then(|| "remove the quotes".to_owned()),
+    )
 }
 
 /// One of a few words.
@@ -52,11 +60,18 @@ pub(super) fn word<T: Copy>(
     let Some(text) = value.as_str() else {
         return Err(value.wrong_type("a string", Some(format!("write one of {}", quoted(&names)))));
     };
-    words.iter().find(|&&(name, _)| name == text).map(|&(_, word)| word).ok_or_else(|| {
-        let nearest = nearest(text, names.iter().copied())
-            .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
-        value.invalid(format!("must be one of {}, not `{text}`{nearest}", quoted(&names)))
-    })
+    words
+        .iter()
+        .find(|&&(name, _)| name == text)
+        .map(|&(_, word)| word)
+        .ok_or_else(|| {
+            let nearest = nearest(text, names.iter().copied())
+                .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
+            value.invalid(format!(
+                "must be one of {}, not `{text}`{nearest}",
+                quoted(&names)
+            ))
+        })
 }
 
 /// A level, which parses itself; `names` are for the message.
@@ -78,14 +93,24 @@ pub(super) fn level<T: std::str::FromStr>(
 pub(super) fn retries(value: Value<'_>) -> Result<RetryPolicy, ConfigError> {
     if value.as_integer().is_some() {
         let count = count(&value, 0)?;
-        return Ok(RetryPolicy::Fixed { count, delay: Duration::ZERO, jitter: false });
+        return Ok(RetryPolicy::Fixed {
+            count,
+            delay: Duration::ZERO,
+            jitter: false,
+        });
     }
     let Some(mut table) = value.as_table() else {
-        return Err(not_an_integer(&value, "an integer or a table with `backoff`"));
+        return Err(not_an_integer(
+            &value,
+            "an integer or a table with `backoff`",
+        ));
     };
     let backoff = table.get("backoff");
     let count_value = table.get("count");
-    let count_given = count_value.as_ref().map(|value| count(value, 0)).transpose()?;
+    let count_given = count_value
+        .as_ref()
+        .map(|value| count(value, 0))
+        .transpose()?;
     let delay = table.read("delay", |value| duration(&value))?;
     let jitter = table.get("jitter");
     let jitter_given = jitter.as_ref().map(Value::boolean).transpose()?;
@@ -99,7 +124,9 @@ pub(super) fn retries(value: Value<'_>) -> Result<RetryPolicy, ConfigError> {
             return Err(table.invalid("lacks `count`"));
         };
         if let (Some(jitter), Some(true), None) = (jitter, jitter_given, delay) {
-            return Err(jitter.invalid("needs `delay`, because without one there is nothing to vary"));
+            return Err(
+                jitter.invalid("needs `delay`, because without one there is nothing to vary")
+            );
         }
         return Ok(RetryPolicy::Fixed {
             count,
@@ -159,7 +186,10 @@ pub(super) fn slow_timeout(value: Value<'_>) -> Result<SlowTimeout, ConfigError>
         slow.grace_period = grace;
     }
     if let Some(result) = table.read("on-timeout", |value| {
-        word(&value, &[("pass", TimeoutResult::Pass), ("fail", TimeoutResult::Fail)])
+        word(
+            &value,
+            &[("pass", TimeoutResult::Pass), ("fail", TimeoutResult::Fail)],
+        )
     })? {
         slow.on_timeout = result;
     }
@@ -169,27 +199,43 @@ pub(super) fn slow_timeout(value: Value<'_>) -> Result<SlowTimeout, ConfigError>
 
 /// A period of zero would report a test as slow without end.
 pub(super) fn nonzero(value: &Value<'_>, duration: Duration) -> Result<Duration, ConfigError> {
-    if duration.is_zero() { Err(value.invalid("must be longer than zero")) } else { Ok(duration) }
+    if duration.is_zero() {
+        Err(value.invalid("must be longer than zero"))
+    } else {
+        Ok(duration)
+    }
 }
 
 /// `leak-timeout`: a duration or a table.
 pub(super) fn leak_timeout(value: Value<'_>) -> Result<LeakTimeout, ConfigError> {
     let Some(mut table) = value.as_table() else {
-        return Ok(LeakTimeout { period: duration(&value)?, result: LeakResult::Pass });
+        return Ok(LeakTimeout {
+            period: duration(&value)?,
+            result: LeakResult::Pass,
+        });
     };
     let Some(period) = table.read("period", |value| duration(&value))? else {
         return Err(table.invalid("lacks `period`"));
     };
     let result = table.read("result", |value| {
-        word(&value, &[("pass", LeakResult::Pass), ("fail", LeakResult::Fail)])
+        word(
+            &value,
+            &[("pass", LeakResult::Pass), ("fail", LeakResult::Fail)],
+        )
     })?;
     table.warn_of_unknown();
-    Ok(LeakTimeout { period, result: result.unwrap_or_default() })
+    Ok(LeakTimeout {
+        period,
+        result: result.unwrap_or_default(),
+    })
 }
 
 /// `flaky-result`.
 pub(super) fn flaky_result(value: Value<'_>) -> Result<FlakyResult, ConfigError> {
-    word(&value, &[("pass", FlakyResult::Pass), ("fail", FlakyResult::Fail)])
+    word(
+        &value,
+        &[("pass", FlakyResult::Pass), ("fail", FlakyResult::Fail)],
+    )
 }
 
 /// `success-output` and `failure-output`.
@@ -221,12 +267,17 @@ pub(super) fn threads(value: Value<'_>) -> Result<TestThreads, ConfigError> {
 pub(super) fn threads_required(value: Value<'_>) -> Result<ThreadsRequired, ConfigError> {
     if value.as_integer().is_some() {
         let count = count(&value, 1)?;
-        return Ok(ThreadsRequired::Count(count.try_into().unwrap_or(usize::MAX)));
+        return Ok(ThreadsRequired::Count(
+            count.try_into().unwrap_or(usize::MAX),
+        ));
     }
     match value.as_str() {
         Some("num-cpus") => Ok(ThreadsRequired::NumCpus),
         Some("num-test-threads") => Ok(ThreadsRequired::NumTestThreads),
-        _ => Err(not_an_integer(&value, "an integer, `\"num-cpus\"` or `\"num-test-threads\"`")),
+        _ => Err(not_an_integer(
+            &value,
+            "an integer, `\"num-cpus\"` or `\"num-test-threads\"`",
+        )),
     }
 }
 
@@ -242,13 +293,21 @@ pub(super) fn fail_fast(value: Value<'_>) -> Result<MaxFail, ConfigError> {
         return Err(table.invalid("lacks `max-fail`"));
     };
     let terminate = table.read("terminate", |value| {
-        word(&value, &[("wait", TerminateMode::Wait), ("immediate", TerminateMode::Immediate)])
+        word(
+            &value,
+            &[
+                ("wait", TerminateMode::Wait),
+                ("immediate", TerminateMode::Immediate),
+            ],
+        )
     })?;
     table.warn_of_unknown();
     match (max_fail.as_str(), max_fail.as_integer()) {
         (Some("all"), _) => Ok(MaxFail::All),
-        (Some(text), _) if text.parse::<u32>().is_ok() => Err(max_fail
-            .wrong_type("an integer or `\"all\"`", Some(format!("write `max-fail = {text}`")))),
+        (Some(text), _) if text.parse::<u32>().is_ok() => Err(max_fail.wrong_type(
+            "an integer or `\"all\"`",
+            Some(format!("write `max-fail = {text}`")),
+        )),
         (None, Some(_)) => Ok(MaxFail::Count {
             max_fail: count(&max_fail, 1)?.try_into().unwrap_or(usize::MAX),
             terminate: terminate.unwrap_or_default(),
@@ -263,15 +322,24 @@ pub(super) fn strings(value: Value<'_>) -> Result<Vec<String>, ConfigError> {
         let hint = value.as_str().map(|text| format!("write `[{text:?}]`"));
         return Err(value.wrong_type("an array of strings", hint));
     };
-    elements.map(|element| element.string().map(str::to_owned)).collect()
+    elements
+        .map(|element| element.string().map(str::to_owned))
+        .collect()
 }
 
 /// `trace`: a level or a table.
 pub(super) fn trace(value: Value<'_>) -> Result<TraceSetting, ConfigError> {
-    let level =
-        |value: &Value<'_>| word(value, &[("off", TraceLevel::Off), ("process", TraceLevel::Process)]);
+    let level = |value: &Value<'_>| {
+        word(
+            value,
+            &[("off", TraceLevel::Off), ("process", TraceLevel::Process)],
+        )
+    };
     if value.as_str().is_some() {
-        return Ok(TraceSetting { level: level(&value)?, required: false });
+        return Ok(TraceSetting {
+            level: level(&value)?,
+            required: false,
+        });
     }
     let Some(mut table) = value.as_table() else {
         return Err(value.wrong_type("`\"off\"`, `\"process\"` or a table with `level`", None));
@@ -281,7 +349,10 @@ pub(super) fn trace(value: Value<'_>) -> Result<TraceSetting, ConfigError> {
     };
     let required = table.read("required", |value| value.boolean())?;
     table.warn_of_unknown();
-    Ok(TraceSetting { level, required: required.unwrap_or_default() })
+    Ok(TraceSetting {
+        level,
+        required: required.unwrap_or_default(),
+    })
 }
 
 /// A number of bytes: `"64 MiB"` or an integer.
@@ -302,7 +373,9 @@ pub(super) fn bytes(value: Value<'_>) -> Result<u64, ConfigError> {
 
 fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
         "" | "b" => 1,

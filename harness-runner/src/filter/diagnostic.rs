@@ -19,9 +19,14 @@ impl FiltersetError {
     /// Returns the text with carets below what is wrong, one diagram an error, without a newline
     /// at the end.
     pub fn render(&self, color: bool) -> String {
-        let theme =
-            if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-        let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_urls(false);
+        let theme = if color {
+            GraphicalTheme::unicode()
+        } else {
+            GraphicalTheme::unicode_nocolor()
+        };
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_width(100)
+            .with_urls(false);
         let mut text = String::new();
         for error in &self.errors {
             let report = Report::new(error.clone()).with_source_code(self.input.clone());
@@ -50,7 +55,10 @@ impl std::error::Error for FiltersetError {}
 
 impl From<FiltersetParseErrors> for FiltersetError {
     fn from(parsed: FiltersetParseErrors) -> Self {
-        Self { input: parsed.input, errors: parsed.errors }
+        Self {
+            input: parsed.input,
+            errors: parsed.errors,
+        }
     }
 }
 
@@ -62,7 +70,10 @@ mod tests {
 
     fn error(input: &str) -> FiltersetError {
         let errors = ParsedExpr::parse(input).expect_err("the input is wrong");
-        FiltersetError { input: input.to_owned(), errors }
+        FiltersetError {
+            input: input.to_owned(),
+            errors,
+        }
     }
 
     #[test]
@@ -73,7 +84,10 @@ mod tests {
     #[test]
     fn color_adds_escape_sequences_and_nothing_else() {
         let error = error("test(a) &&& test(b)");
-        assert_eq!(strip_ansi_escapes::strip_str(error.render(true)), error.render(false));
+        assert_eq!(
+            strip_ansi_escapes::strip_str(error.render(true)),
+            error.render(false)
+        );
         assert_ne!(error.render(true), error.render(false));
     }
 }
