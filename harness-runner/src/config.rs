@@ -20,6 +20,8 @@ mod value;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod validation_tests;
 
 pub use compiled::{BinarySettings, CompiledProfile, DefaultFilter, Resolved};
 pub use error::{ConfigError, ConfigWarning, Place};

@@ -8,11 +8,14 @@ mod diagnostic;
 mod emulated;
 mod names;
 mod partition;
+mod syntax;
 
 pub use diagnostic::FiltersetError;
 pub use emulated::{Emulated, EmulatedError};
 pub use names::NameFilter;
 pub use partition::{Dealer, Partition, PartitionError};
+pub use syntax::check_filtersets;
+pub(crate) use syntax::check_syntax;
 
 use nextest_filtering::{
     BinaryQuery, CompiledExpr, EvalContext, Filterset, FiltersetKind, GroupLookup, KnownGroups,
@@ -254,5 +257,7 @@ impl TestFilter {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

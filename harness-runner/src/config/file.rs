@@ -9,9 +9,9 @@ use super::{
     settings::{TestGroup, TestThreads},
     value,
 };
-use crate::filter::FiltersetError;
+use crate::filter::check_syntax;
 use harness_metadata::{FinalStatusLevel, ReportSkipped, StatusLevel};
-use nextest_filtering::ParsedExpr;
+use nextest_filtering::FiltersetKind;
 use nextest_metadata::GLOBAL_TEST_GROUP;
 use std::{collections::BTreeMap, sync::Arc};
 use target_spec::TargetSpec;
@@ -142,7 +142,9 @@ fn profile(
 ) -> Result<ProfileTable, ConfigError> {
     let mut profile = ProfileTable::empty(name);
     profile.inherits = table.read("inherits", |value| inherits(name, &value))?;
-    profile.default_filter = table.read("default-filter", |value| filter(name, &value))?;
+    profile.default_filter = table.read("default-filter", |value| {
+        filter(name, FiltersetKind::DefaultFilter, &value)
+    })?;
     let mut junit = table.read("junit", |value| value.table())?;
     profile.test = test_layer(&mut table, junit.as_mut())?;
     profile.run = run_layer(&mut table, junit.as_mut())?;
@@ -213,25 +215,23 @@ fn check_inheritance(profiles: &Profiles) -> Result<(), ConfigError> {
 }
 
 /// Reads a filterset, and checks its syntax. What it names is checked when it is compiled.
-fn filter(profile: &str, value: &Value<'_>) -> Result<FilterText, ConfigError> {
+fn filter(
+    profile: &str,
+    kind: FiltersetKind,
+    value: &Value<'_>,
+) -> Result<FilterText, ConfigError> {
     let text = value.string()?;
-    let filter = FilterText {
+    check_syntax(text, kind).map_err(|source| ConfigError::Filterset {
+        place: value.place(),
+        key: value.key().to_owned(),
+        profile: profile.to_owned(),
+        source,
+    })?;
+    Ok(FilterText {
         text: text.to_owned(),
         key: value.key().to_owned(),
         place: value.place(),
-    };
-    match ParsedExpr::parse(text) {
-        Ok(_) => Ok(filter),
-        Err(errors) => Err(ConfigError::Filterset {
-            place: filter.place,
-            key: filter.key,
-            profile: profile.to_owned(),
-            source: FiltersetError {
-                input: filter.text,
-                errors,
-            },
-        }),
-    }
+    })
 }
 
 /// Reads the settings that a profile and an override have in common.
@@ -318,7 +318,7 @@ fn override_table(
     let filter_value = table.get("filter");
     let filter_text = filter_value
         .as_ref()
-        .map(|value| filter(profile, value))
+        .map(|value| filter(profile, FiltersetKind::DefaultFilter, value))
         .transpose()?;
     let platform_value = table.get("platform");
     let platform = platform_value

@@ -78,7 +78,20 @@ mod tests {
 
     #[test]
     fn every_error_of_a_filterset_is_shown_with_carets() {
-        expect![[""]].assert_eq(&error("test(/a(/) | platform(moon)").to_string());
+        expect![[r#"
+              × invalid regex
+               ╭────
+             1 │ test(/a(/) | platform(moon)
+               ·        ┬
+               ·        ╰── unclosed group
+               ╰────
+              × invalid argument for platform
+               ╭────
+             1 │ test(/a(/) | platform(moon)
+               ·                       ──┬─
+               ·                         ╰── expected "target" or "host"
+               ╰────"#]]
+        .assert_eq(&error("test(/a(/) | platform(moon)").to_string());
     }
 
     #[test]
