@@ -12,16 +12,16 @@ mod compiled;
 mod error;
 mod file;
 mod layer;
+mod overrides;
 mod parse;
 mod profile;
 pub mod settings;
 mod show;
+mod size;
 mod value;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod validation_tests;
 
 pub use compiled::{BinarySettings, CompiledProfile, DefaultFilter, Resolved};
 pub use error::{ConfigError, ConfigWarning, Place};

@@ -74,7 +74,7 @@ pub enum ConfigError {
         problem: String,
     },
     /// A filterset cannot be parsed, or selects what does not exist.
-    #[error("{place}: `{key}` of profile `{profile}` is not a valid filterset")]
+    #[error("{place}: `{key}` is not a valid filterset")]
     Filterset {
         /// Where the filterset stands.
         place: Place,
@@ -86,14 +86,14 @@ pub enum ConfigError {
         source: FiltersetError,
     },
     /// A platform cannot be parsed.
-    #[error("{place}: `{key}` is neither a target triple nor a `cfg(...)` expression")]
+    #[error("{place}: `{key}` is neither a target triple nor a `cfg(...)` expression: {problem}")]
     Platform {
         /// Where it stands.
         place: Place,
         /// The dotted key.
         key: String,
         /// Why.
-        source: Box<target_spec::Error>,
+        problem: String,
     },
     /// The profile asked for does not exist.
     #[error("profile `{name}` does not exist{}; known profiles: {}", did_you_mean(.nearest), quoted(.known))]

@@ -4,17 +4,16 @@
 use super::{
     DEFAULT_PROFILE, MIRI_PROFILE,
     error::{ConfigError, ConfigWarning, Place, nearest, quoted},
-    layer::{FlakyFailStatus, OverrideOrigin, RunLayer, TestLayer},
+    layer::{FlakyFailStatus, RunLayer, TestLayer},
+    overrides::{self, OverrideTable},
     parse::{Table, Value},
-    settings::{TestGroup, TestThreads},
-    value,
+    settings::TestThreads,
+    size, value,
 };
 use crate::filter::check_syntax;
 use harness_metadata::{FinalStatusLevel, ReportSkipped, StatusLevel};
 use nextest_filtering::FiltersetKind;
-use nextest_metadata::GLOBAL_TEST_GROUP;
 use std::{collections::BTreeMap, sync::Arc};
-use target_spec::TargetSpec;
 
 /// What a profile's table says, before inheritance.
 #[derive(Debug)]
@@ -40,17 +39,6 @@ impl ProfileTable {
     }
 }
 
-/// What one entry of a profile's `overrides` says.
-#[derive(Debug)]
-pub(super) struct OverrideTable {
-    pub(super) origin: Arc<OverrideOrigin>,
-    pub(super) filter: Option<FilterText>,
-    pub(super) default_filter: Option<FilterText>,
-    pub(super) host: Option<TargetSpec>,
-    pub(super) target: Option<TargetSpec>,
-    pub(super) test: TestLayer,
-}
-
 /// A filterset as it is written; known to parse.
 #[derive(Clone, Debug)]
 pub(super) struct FilterText {
@@ -60,7 +48,7 @@ pub(super) struct FilterText {
 }
 
 type Profiles = BTreeMap<Arc<str>, Arc<ProfileTable>>;
-type TestGroups = BTreeMap<String, TestThreads>;
+pub(super) type TestGroups = BTreeMap<String, TestThreads>;
 
 /// Reads a document.
 pub(super) fn read(mut root: Table<'_>) -> Result<(Profiles, TestGroups), ConfigError> {
@@ -159,7 +147,7 @@ fn profile(
         for (index, element) in elements.enumerate() {
             profile
                 .overrides
-                .push(override_table(&profile.name, index, &element, groups)?);
+                .push(overrides::read(&profile.name, index, &element, groups)?);
         }
     }
     table.unsupported(&["archive", "bench", "scripts"]);
@@ -215,7 +203,7 @@ fn check_inheritance(profiles: &Profiles) -> Result<(), ConfigError> {
 }
 
 /// Reads a filterset, and checks its syntax. What it names is checked when it is compiled.
-fn filter(
+pub(super) fn filter(
     profile: &str,
     kind: FiltersetKind,
     value: &Value<'_>,
@@ -235,7 +223,7 @@ fn filter(
 }
 
 /// Reads the settings that a profile and an override have in common.
-fn test_layer(
+pub(super) fn test_layer(
     table: &mut Table<'_>,
     junit: Option<&mut Table<'_>>,
 ) -> Result<TestLayer, ConfigError> {
@@ -290,7 +278,7 @@ fn run_layer(
         durations: table.read("durations", |value| {
             Ok(value::count(&value, 0)?.try_into().unwrap_or(usize::MAX))
         })?,
-        output_cap: table.read("output-cap", value::bytes)?,
+        output_cap: table.read("output-cap", size::read)?,
         ..RunLayer::default()
     };
     if let Some(junit) = junit {
@@ -303,145 +291,7 @@ fn run_layer(
         })?;
         layer.junit_report_name =
             junit.read("report-name", |value| value.string().map(str::to_owned))?;
-        layer.junit_output_cap = junit.read("output-cap", value::bytes)?;
+        layer.junit_output_cap = junit.read("output-cap", size::read)?;
     }
     Ok(layer)
-}
-
-fn override_table(
-    profile: &Arc<str>,
-    index: usize,
-    value: &Value<'_>,
-    groups: &TestGroups,
-) -> Result<OverrideTable, ConfigError> {
-    let mut table = value.table()?;
-    let filter_value = table.get("filter");
-    let filter_text = filter_value
-        .as_ref()
-        .map(|value| filter(profile, FiltersetKind::DefaultFilter, value))
-        .transpose()?;
-    let platform_value = table.get("platform");
-    let platform = platform_value
-        .as_ref()
-        .map(platform)
-        .transpose()?
-        .unwrap_or_default();
-    let default_filter_value = table.get("default-filter");
-    let default_filter = default_filter_value
-        .as_ref()
-        .map(|value| filter(profile, value))
-        .transpose()?;
-
-    let has_platform = platform.host.is_some() || platform.target.is_some();
-    if filter_text.is_none() && !has_platform {
-        return Err(value.invalid("needs `filter` or `platform`, to say which tests it is for"));
-    }
-    if let Some(default_filter) = default_filter_value {
-        if filter_text.is_some() {
-            return Err(default_filter.invalid("cannot be combined with `filter`"));
-        }
-        if !has_platform {
-            return Err(default_filter.invalid("needs `platform`"));
-        }
-    }
-
-    let mut junit = table.read("junit", |value| value.table())?;
-    let mut test = test_layer(&mut table, junit.as_mut())?;
-    if let Some(junit) = junit {
-        junit.warn_of_unknown();
-    }
-    test.priority = table.read("priority", |value| priority(&value))?;
-    test.test_group = table.read("test-group", |value| test_group(&value, groups))?;
-    table.unsupported(&["bench"]);
-    table.warn_of_unknown();
-
-    let origin = OverrideOrigin {
-        profile: Arc::clone(profile),
-        index,
-        filter: filter_text.as_ref().map(|filter| filter.text.clone()),
-        platform: platform.text,
-        place: value.place(),
-    };
-    Ok(OverrideTable {
-        origin: Arc::new(origin),
-        filter: filter_text,
-        default_filter,
-        host: platform.host,
-        target: platform.target,
-        test,
-    })
-}
-
-fn priority(value: &Value<'_>) -> Result<i8, ConfigError> {
-    let Some(number) = value.as_integer() else {
-        return Err(value.wrong_type("an integer from -100 to 100", None));
-    };
-    match i8::try_from(number) {
-        Ok(priority @ -100..=100) => Ok(priority),
-        _ => Err(value.invalid("must be from -100 to 100")),
-    }
-}
-
-fn test_group(value: &Value<'_>, groups: &TestGroups) -> Result<TestGroup, ConfigError> {
-    let name = value.string()?;
-    if name == GLOBAL_TEST_GROUP {
-        return Ok(TestGroup::Global);
-    }
-    if groups.contains_key(name) {
-        return Ok(TestGroup::Named(name.to_owned()));
-    }
-    let mut known: Vec<&str> = groups.keys().map(String::as_str).collect();
-    known.push(GLOBAL_TEST_GROUP);
-    let hint = nearest(name, known.iter().copied())
-        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
-    Err(value.invalid(format!(
-        "names the test group `{name}`, which does not exist{hint}; known groups: {}",
-        quoted(&known)
-    )))
-}
-
-/// The platforms that an override is for.
-#[derive(Default)]
-struct PlatformTable {
-    host: Option<TargetSpec>,
-    target: Option<TargetSpec>,
-    text: Option<String>,
-}
-
-fn platform(value: &Value<'_>) -> Result<PlatformTable, ConfigError> {
-    if let Some(text) = value.as_str() {
-        let target = target_spec(value)?;
-        return Ok(PlatformTable {
-            host: None,
-            target: Some(target),
-            text: Some(text.to_owned()),
-        });
-    }
-    let Some(mut table) = value.as_table() else {
-        return Err(value.wrong_type("a string or a table with `host` and `target`", None));
-    };
-    let host = table.read("host", |value| target_spec(&value))?;
-    let target = table.read("target", |value| target_spec(&value))?;
-    table.warn_of_unknown();
-    let parts = [("host", &host), ("target", &target)];
-    let parts: Vec<String> = parts
-        .into_iter()
-        .filter_map(|(name, spec)| spec.as_ref().map(|spec| format!("{name} = {spec}")))
-        .collect();
-    let text = (!parts.is_empty()).then(|| parts.join(", "));
-    Ok(PlatformTable { host, target, text })
-}
-
-fn target_spec(value: &Value<'_>) -> Result<TargetSpec, ConfigError> {
-    let text = value.string()?;
-    let spec = TargetSpec::new(text.to_owned()).map_err(|source| ConfigError::Platform {
-        place: value.place(),
-        key: value.key().to_owned(),
-        source: Box::new(source),
-    })?;
-    if !spec.is_known() {
-        let triple = text.to_owned();
-        value.warn(|place, key| ConfigWarning::UnknownTarget { place, key, triple });
-    }
-    Ok(spec)
 }

@@ -3,8 +3,9 @@
 use super::{
     CliOverrides, ConfigError,
     compiled::{CompiledOverride, CompiledProfile, DefaultFilter},
-    file::{FilterText, OverrideTable, ProfileTable},
+    file::{FilterText, ProfileTable},
     layer::{Origin, RunOrigins, RunSettings},
+    overrides::OverrideTable,
     settings::TestThreads,
 };
 use nextest_filtering::{Filterset, FiltersetKind, KnownGroups, ParseContext};

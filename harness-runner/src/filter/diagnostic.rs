@@ -27,16 +27,25 @@ impl FiltersetError {
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_width(100)
             .with_urls(false);
+        // A label at the very end of the text would be left out.
+        let source = format!("{} ", self.input);
         let mut text = String::new();
         for error in &self.errors {
-            let report = Report::new(error.clone()).with_source_code(self.input.clone());
+            let report = Report::new(error.clone()).with_source_code(source.clone());
             let mut diagram = String::new();
             let rendered = handler.render_report(&mut diagram, report.as_ref());
             if !text.is_empty() {
                 text.push('\n');
             }
             match rendered {
-                Ok(()) => text.push_str(diagram.trim_matches('\n')),
+                Ok(()) => {
+                    let lines: Vec<&str> = diagram
+                        .trim_matches('\n')
+                        .lines()
+                        .map(str::trim_end)
+                        .collect();
+                    text.push_str(&lines.join("\n"));
+                }
                 // A label that does not fit the text. The sentence alone still helps.
                 Err(fmt::Error) => text.push_str(&error.to_string()),
             }
