@@ -97,7 +97,7 @@ impl Config {
     /// As for [`Config::load`].
     pub fn parse(file: &Utf8Path, text: String) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
         let document = Document {
-            file: file.to_owned(),
+            file: Arc::from(file),
             text,
         };
         let root = document.parse()?;

@@ -156,6 +156,7 @@ pub struct TestFilter {
     mode: Mode,
     default_filter: CompiledExpr,
     default_filter_use: DefaultFilterUse,
+    partition: Option<Partition>,
     groups: Arc<dyn GroupLookup + Send + Sync>,
 }
 
@@ -193,6 +194,7 @@ impl TestFilter {
             mode: options.mode,
             default_filter,
             default_filter_use: options.default_filter,
+            partition: options.partition,
             groups,
         })
     }
@@ -235,6 +237,11 @@ impl TestFilter {
         } else {
             FilterMatch::Matches
         }
+    }
+
+    /// Returns someone who deals out the selected tests, if only a part of them is to run.
+    pub fn dealer(&self) -> Option<Dealer> {
+        self.partition.map(Dealer::new)
     }
 
     fn in_expressions(&self, query: &TestQuery<'_>) -> bool {

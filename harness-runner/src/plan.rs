@@ -5,7 +5,7 @@
 
 use crate::{
     config::{BinarySettings, CompiledProfile, settings::TestSettings},
-    filter::{BinaryMatch, BinaryMismatch, Dealer, Partition, TestFilter},
+    filter::{BinaryMatch, BinaryMismatch, Dealer, TestFilter},
 };
 use harness_metadata::{ReportSkipped, TestId};
 use nextest_filtering::{BinaryQuery, TestQuery};
@@ -99,11 +99,10 @@ pub struct PlanCounts {
 }
 
 impl Plan {
-    /// Applies the filter, the partition and the profile to what was listed.
+    /// Applies the filter and the profile to what was listed.
     pub fn new(
         binaries: &[ListedBinary<'_>],
         filter: &TestFilter,
-        partition: Option<Partition>,
         profile: &CompiledProfile,
     ) -> Self {
         // Partitions depend on the order in which tests are dealt, which must be the same on every
@@ -112,7 +111,7 @@ impl Plan {
         order.sort_by_key(|&index| binaries[index].query.binary_id);
 
         let mut plan = Self::default();
-        let mut dealer = partition.map(Dealer::new);
+        let mut dealer = filter.dealer();
         for index in order {
             let binary = &binaries[index];
             let Some(tests) = &binary.tests else {

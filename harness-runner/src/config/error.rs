@@ -1,19 +1,19 @@
 //! What can be wrong with a configuration, and where.
 
 use crate::filter::FiltersetError;
-use camino::Utf8PathBuf;
-use std::{fmt, io};
+use camino::{Utf8Path, Utf8PathBuf};
+use std::{fmt, io, sync::Arc};
 use thiserror::Error;
 
 /// A position in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file, relative to the workspace root where it is inside.
-    pub file: Utf8PathBuf,
+    pub file: Arc<Utf8Path>,
     /// The line, from 1.
-    pub line: usize,
+    pub line: u32,
     /// The column, from 1, in characters.
-    pub column: usize,
+    pub column: u32,
 }
 
 impl fmt::Display for Place {
@@ -80,8 +80,6 @@ pub enum ConfigError {
         place: Place,
         /// The dotted key.
         key: String,
-        /// The profile.
-        profile: String,
         /// What is wrong; displays as diagrams.
         source: FiltersetError,
     },

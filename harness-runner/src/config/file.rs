@@ -42,6 +42,7 @@ impl ProfileTable {
 /// A filterset as it is written; known to parse.
 #[derive(Clone, Debug)]
 pub(super) struct FilterText {
+    pub(super) kind: FiltersetKind,
     pub(super) text: String,
     pub(super) key: String,
     pub(super) place: Place,
@@ -131,7 +132,7 @@ fn profile(
     let mut profile = ProfileTable::empty(name);
     profile.inherits = table.read("inherits", |value| inherits(name, &value))?;
     profile.default_filter = table.read("default-filter", |value| {
-        filter(name, FiltersetKind::DefaultFilter, &value)
+        filter(FiltersetKind::DefaultFilter, &value)
     })?;
     let mut junit = table.read("junit", |value| value.table())?;
     profile.test = test_layer(&mut table, junit.as_mut())?;
@@ -203,19 +204,15 @@ fn check_inheritance(profiles: &Profiles) -> Result<(), ConfigError> {
 }
 
 /// Reads a filterset, and checks its syntax. What it names is checked when it is compiled.
-pub(super) fn filter(
-    profile: &str,
-    kind: FiltersetKind,
-    value: &Value<'_>,
-) -> Result<FilterText, ConfigError> {
+pub(super) fn filter(kind: FiltersetKind, value: &Value<'_>) -> Result<FilterText, ConfigError> {
     let text = value.string()?;
     check_syntax(text, kind).map_err(|source| ConfigError::Filterset {
         place: value.place(),
         key: value.key().to_owned(),
-        profile: profile.to_owned(),
         source,
     })?;
     Ok(FilterText {
+        kind,
         text: text.to_owned(),
         key: value.key().to_owned(),
         place: value.place(),

@@ -51,7 +51,7 @@ pub struct OverrideOrigin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Default => f.write_str("default"),
+            Self::Default => f.write_str("built-in default"),
             Self::Profile(name) => write!(f, "profile `{name}`"),
             Self::Override(origin) => origin.fmt(f),
             Self::CommandLine => f.write_str("command line"),

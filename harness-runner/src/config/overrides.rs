@@ -34,7 +34,7 @@ pub(super) fn read(
     let filter_value = table.get("filter");
     let filter_text = filter_value
         .as_ref()
-        .map(|value| filter(profile, FiltersetKind::OverrideFilter, value))
+        .map(|value| filter(FiltersetKind::OverrideFilter, value))
         .transpose()?;
     let platform_value = table.get("platform");
     let platform = platform_value
@@ -45,7 +45,7 @@ pub(super) fn read(
     let default_filter_value = table.get("default-filter");
     let default_filter = default_filter_value
         .as_ref()
-        .map(|value| filter(profile, FiltersetKind::DefaultFilter, value))
+        .map(|value| filter(FiltersetKind::DefaultFilter, value))
         .transpose()?;
 
     let has_platform = platform.host.is_some() || platform.target.is_some();

@@ -3,8 +3,8 @@
 //! A [`Table`] remembers which keys it was asked for; those that nobody asked for are unknown.
 
 use super::error::{ConfigError, ConfigWarning, Place, nearest};
-use camino::Utf8PathBuf;
-use std::{cell::RefCell, ops::Range};
+use camino::Utf8Path;
+use std::{cell::RefCell, ops::Range, sync::Arc};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -14,7 +14,7 @@ use toml::{
 #[derive(Debug)]
 pub(super) struct Document {
     /// Its path as messages name it.
-    pub(super) file: Utf8PathBuf,
+    pub(super) file: Arc<Utf8Path>,
     /// What it says.
     pub(super) text: String,
 }
@@ -25,9 +25,9 @@ impl Document {
         let before = self.text.get(..offset).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Place {
-            file: self.file.clone(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            file: Arc::clone(&self.file),
+            line: from_one(before.matches('\n').count()),
+            column: from_one(before[line_start..].chars().count()),
         }
     }
 
@@ -35,11 +35,12 @@ impl Document {
     pub(super) fn parse(&self) -> Result<Spanned<DeTable<'_>>, ConfigError> {
         DeTable::parse(&self.text).map_err(|error| {
             let place = self.place(error.span().map_or(self.text.len(), |span| span.start));
-            let line = self.text.lines().nth(place.line - 1).unwrap_or_default();
+            let before = self.text.lines().take(place.line as usize);
+            let line = before.last().unwrap_or_default();
             // Tabs stay tabs, so that the caret stands where the terminal puts the character.
             let indent: String = line
                 .chars()
-                .take(place.column - 1)
+                .take(place.column as usize - 1)
                 .map(|c| if c == '\t' { '\t' } else { ' ' })
                 .collect();
             ConfigError::Syntax {
@@ -49,6 +50,11 @@ impl Document {
             }
         })
     }
+}
+
+/// Counts from 1 what was counted from 0.
+fn from_one(index: usize) -> u32 {
+    u32::try_from(index).map_or(u32::MAX, |index| index.saturating_add(1))
 }
 
 /// What all values of a document share.

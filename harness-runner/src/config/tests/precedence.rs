@@ -484,7 +484,8 @@ filter = "package(gamma) | rdeps(delta)"
 "#;
     let error = compile_for(text, "ci", &linux(), CliOverrides::default());
     let error = error.expect_err("there is no such package");
-    expect!["harness.toml:5:10: `profile.ci.overrides[1].filter` is not a valid filterset"].assert_eq(&error.to_string());
+    expect!["harness.toml:5:10: `profile.ci.overrides[1].filter` is not a valid filterset"]
+        .assert_eq(&error.to_string());
     let diagrams = error.filterset().expect("it is about a filterset");
     expect![[r#"
           × operator didn't match any packages
