@@ -1,1 +1,270 @@
-//! (to come)
+//! Decides which tests the command line selects.
+//!
+//! A [`FilterOptions`] is what the user typed; [`TestFilter`] is that with its filtersets resolved.
+//! It knows binaries and tests one at a time. What depends on all tests together, `--partition`,
+//! is dealt out afterwards by a [`Dealer`].
+
+mod diagnostic;
+mod emulated;
+mod names;
+mod partition;
+mod syntax;
+
+pub use diagnostic::FiltersetError;
+pub use emulated::{Emulated, EmulatedError};
+pub use names::NameFilter;
+pub use partition::{Dealer, Partition, PartitionError};
+pub use syntax::check_filtersets;
+pub(crate) use syntax::check_syntax;
+
+use nextest_filtering::{
+    BinaryQuery, CompiledExpr, EvalContext, Filterset, FiltersetKind, GroupLookup, KnownGroups,
+    ParseContext, TestQuery,
+};
+use nextest_metadata::{FilterMatch, MismatchReason, RustTestKind};
+use std::{str::FromStr, sync::Arc};
+use thiserror::Error;
+
+/// What the command line says about which tests to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilterOptions {
+    /// Names of tests, from before and after `--`.
+    pub names: NameFilter,
+    /// Filtersets (`-E`). A test needs to be in one of them; none at all select every test.
+    pub filtersets: Vec<String>,
+    /// What to do with ignored tests.
+    pub run_ignored: RunIgnored,
+    /// Whether the profile's default filter bounds the selection.
+    pub default_filter: DefaultFilterUse,
+    /// Tests, or benchmarks only.
+    pub mode: Mode,
+    /// Which part of the selection to run.
+    pub partition: Option<Partition>,
+}
+
+/// What to do with tests that are marked `#[ignore]`.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum RunIgnored {
+    /// Leave them out.
+    #[default]
+    Default,
+    /// Run them and no others.
+    Only,
+    /// Run them like all others.
+    All,
+}
+
+impl RunIgnored {
+    fn selects(self, ignored: bool) -> bool {
+        match self {
+            Self::Default => !ignored,
+            Self::Only => ignored,
+            Self::All => true,
+        }
+    }
+}
+
+/// The name of no choice for `--run-ignored`.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{0}` is none of `default`, `only`, `all`")]
+pub struct UnknownRunIgnored(pub String);
+
+impl FromStr for RunIgnored {
+    type Err = UnknownRunIgnored;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRunIgnored> {
+        match text {
+            "default" => Ok(Self::Default),
+            "only" | "ignored-only" => Ok(Self::Only),
+            "all" => Ok(Self::All),
+            _ => Err(UnknownRunIgnored(text.to_owned())),
+        }
+    }
+}
+
+/// Whether the profile's default filter bounds the selection.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum DefaultFilterUse {
+    /// It does.
+    #[default]
+    Bound,
+    /// `--ignore-default-filter`.
+    Ignore,
+}
+
+/// What kind of thing is run.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Tests, and benchmarks as if they were tests.
+    #[default]
+    Tests,
+    /// Benchmarks only.
+    Benchmarks,
+}
+
+/// Filtersets of the command line that cannot be used: all of them, in the order given.
+#[derive(Debug, Error)]
+#[error("{}", headline(.0))]
+pub struct FiltersetsError(pub Vec<FiltersetError>);
+
+fn headline(errors: &[FiltersetError]) -> String {
+    let inputs: Vec<String> = errors
+        .iter()
+        .map(|error| format!("`{}`", error.input))
+        .collect();
+    match inputs.as_slice() {
+        [only] => format!("failed to parse the filterset {only}"),
+        several => format!(
+            "failed to parse {} filtersets: {}",
+            several.len(),
+            several.join(", ")
+        ),
+    }
+}
+
+/// Whether a binary needs to be asked for its tests.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum BinaryMatch {
+    /// Some of its tests may be selected.
+    Possible,
+    /// None of its tests can be selected.
+    Never(BinaryMismatch),
+}
+
+impl BinaryMatch {
+    /// Returns true if the binary needs to be asked for its tests.
+    pub fn is_possible(self) -> bool {
+        self == Self::Possible
+    }
+}
+
+/// Why none of a binary's tests can be selected.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum BinaryMismatch {
+    /// The filtersets exclude it.
+    Expression,
+    /// The profile's default filter excludes it.
+    DefaultFilter,
+}
+
+/// Says of each binary and of each test whether the command line selects it.
+#[derive(Clone, Debug)]
+pub struct TestFilter {
+    names: NameFilter,
+    expressions: Vec<CompiledExpr>,
+    run_ignored: RunIgnored,
+    mode: Mode,
+    default_filter: CompiledExpr,
+    default_filter_use: DefaultFilterUse,
+    partition: Option<Partition>,
+    groups: Arc<dyn GroupLookup + Send + Sync>,
+}
+
+impl TestFilter {
+    /// Resolves the filtersets of `options`.
+    ///
+    /// `default_filter` and `groups` come from the profile: its default filter, and who is a
+    /// member of which test group.
+    ///
+    /// # Errors
+    ///
+    /// When filtersets do not parse, or name what does not exist.
+    pub fn new(
+        options: FilterOptions,
+        packages: &ParseContext<'_>,
+        known_groups: &KnownGroups,
+        default_filter: CompiledExpr,
+        groups: Arc<dyn GroupLookup + Send + Sync>,
+    ) -> Result<Self, FiltersetsError> {
+        let mut expressions = Vec::new();
+        let mut errors = Vec::new();
+        for text in options.filtersets {
+            match Filterset::parse(text, packages, FiltersetKind::Test, known_groups) {
+                Ok(filterset) => expressions.push(filterset.compiled),
+                Err(error) => errors.push(error.into()),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(FiltersetsError(errors));
+        }
+        Ok(Self {
+            names: options.names,
+            expressions,
+            run_ignored: options.run_ignored,
+            mode: options.mode,
+            default_filter,
+            default_filter_use: options.default_filter,
+            partition: options.partition,
+            groups,
+        })
+    }
+
+    /// Returns whether a binary needs to be asked for its tests.
+    pub fn matches_binary(&self, query: &BinaryQuery<'_>) -> BinaryMatch {
+        let cx = self.eval_context();
+        let excluded = |expr: &CompiledExpr| expr.matches_binary(query, &cx) == Some(false);
+        if !self.expressions.is_empty() && self.expressions.iter().all(excluded) {
+            BinaryMatch::Never(BinaryMismatch::Expression)
+        } else if self.bounded() && excluded(&self.default_filter) {
+            BinaryMatch::Never(BinaryMismatch::DefaultFilter)
+        } else {
+            BinaryMatch::Possible
+        }
+    }
+
+    /// Returns whether a test is selected, partitions aside, and if not the first reason why.
+    pub fn matches_test(
+        &self,
+        query: &TestQuery<'_>,
+        ignored: bool,
+        kind: &RustTestKind,
+    ) -> FilterMatch {
+        let mismatch = |reason| FilterMatch::Mismatch { reason };
+        if self.mode == Mode::Benchmarks && *kind != RustTestKind::BENCH {
+            mismatch(MismatchReason::NotBenchmark)
+        } else if !self.run_ignored.selects(ignored) {
+            mismatch(MismatchReason::Ignored)
+        } else if !self.names.selects(query.test_name.as_str()) {
+            mismatch(MismatchReason::String)
+        } else if !self.in_expressions(query) {
+            mismatch(MismatchReason::Expression)
+        } else if self.bounded()
+            && !self
+                .default_filter
+                .matches_test(query, &self.eval_context())
+        {
+            mismatch(MismatchReason::DefaultFilter)
+        } else {
+            FilterMatch::Matches
+        }
+    }
+
+    /// Returns someone who deals out the selected tests, if only a part of them is to run.
+    pub fn dealer(&self) -> Option<Dealer> {
+        self.partition.map(Dealer::new)
+    }
+
+    fn in_expressions(&self, query: &TestQuery<'_>) -> bool {
+        let cx = self.eval_context();
+        self.expressions.is_empty()
+            || self
+                .expressions
+                .iter()
+                .any(|expr| expr.matches_test_with_groups(query, &cx, &*self.groups))
+    }
+
+    fn bounded(&self) -> bool {
+        self.default_filter_use == DefaultFilterUse::Bound
+    }
+
+    fn eval_context(&self) -> EvalContext<'_> {
+        EvalContext {
+            default_filter: &self.default_filter,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

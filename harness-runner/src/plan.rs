@@ -1,1 +1,208 @@
-//! (to come)
+//! Decides which tests run, in what order, and with which settings.
+//!
+//! A [`Plan`] is complete before the first process starts. Nothing after it reads configuration
+//! or evaluates a filterset.
+
+use crate::{
+    config::{BinarySettings, CompiledProfile, settings::TestSettings},
+    filter::{BinaryMatch, BinaryMismatch, Dealer, TestFilter},
+};
+use harness_metadata::{ReportSkipped, TestId};
+use nextest_filtering::{BinaryQuery, TestQuery};
+use nextest_metadata::{FilterMatch, MismatchReason, RustTestKind, TestCaseName};
+use std::{cmp::Reverse, sync::Arc};
+
+/// A binary, and the tests that it listed.
+#[derive(Clone, Debug)]
+pub struct ListedBinary<'a> {
+    /// The binary.
+    pub query: BinaryQuery<'a>,
+    /// Its tests in any order; `None` if [`TestFilter::matches_binary`] ruled it out and it was
+    /// not asked.
+    pub tests: Option<Vec<ListedTest<'a>>>,
+}
+
+/// A test as its binary listed it.
+#[derive(Copy, Clone, Debug)]
+pub struct ListedTest<'a> {
+    /// Its name.
+    pub name: &'a TestCaseName,
+    /// Whether it is marked `#[ignore]`.
+    pub ignored: bool,
+    /// Test or benchmark.
+    pub kind: &'a RustTestKind,
+}
+
+/// A test that will run.
+#[derive(Clone, Debug)]
+pub struct PlannedTest {
+    /// The test.
+    pub id: TestId,
+    /// The index of its binary among those that the plan was made from.
+    pub binary: usize,
+    /// Whether it is marked `#[ignore]`, and so has to be asked for by `--ignored`.
+    pub ignored: bool,
+    /// Whether it is a benchmark.
+    pub bench: bool,
+    /// What it runs under.
+    pub settings: Arc<TestSettings>,
+}
+
+/// A test that was listed and will not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkippedTest {
+    /// The test.
+    pub id: TestId,
+    /// The index of its binary among those that the plan was made from.
+    pub binary: usize,
+    /// Why it does not run.
+    pub reason: MismatchReason,
+    /// Whether it is marked `#[ignore]`.
+    pub ignored: bool,
+    /// Which skipped tests JUnit reports mention, as far as this one is concerned.
+    pub report_skipped: ReportSkipped,
+}
+
+impl SkippedTest {
+    /// Returns whether JUnit reports mention it.
+    pub fn reported(&self) -> bool {
+        match self.report_skipped {
+            ReportSkipped::None => false,
+            ReportSkipped::Ignored => self.reason == MismatchReason::Ignored,
+            ReportSkipped::All => true,
+        }
+    }
+}
+
+/// What is going to happen.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The tests that will run, in the order in which they start.
+    pub tests: Vec<PlannedTest>,
+    /// The tests that were listed and will not run, by binary and then by name.
+    pub skipped: Vec<SkippedTest>,
+    /// Numbers of the above.
+    pub counts: PlanCounts,
+}
+
+/// How much is going to happen.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanCounts {
+    /// Binaries that have at least one test in the plan.
+    pub binaries: usize,
+    /// Binaries that were not asked for their tests.
+    pub skipped_binaries: usize,
+    /// Of these: because of the profile's default filter.
+    pub binaries_skipped_by_default_filter: usize,
+    /// Tests skipped because of the profile's default filter.
+    pub skipped_by_default_filter: usize,
+}
+
+impl Plan {
+    /// Applies the filter and the profile to what was listed.
+    pub fn new(
+        binaries: &[ListedBinary<'_>],
+        filter: &TestFilter,
+        profile: &CompiledProfile,
+    ) -> Self {
+        // Partitions depend on the order in which tests are dealt, which must be the same on every
+        // machine.
+        let mut order: Vec<usize> = (0..binaries.len()).collect();
+        order.sort_by_key(|&index| binaries[index].query.binary_id);
+
+        let mut plan = Self::default();
+        let mut dealer = filter.dealer();
+        for index in order {
+            let binary = &binaries[index];
+            let Some(tests) = &binary.tests else {
+                plan.skip_binary(filter.matches_binary(&binary.query));
+                continue;
+            };
+            let mut tests = tests.clone();
+            // Of two with the same name the ignored one stays.
+            tests.sort_unstable_by_key(|test| (test.name.as_bytes(), !test.ignored));
+            tests.dedup_by_key(|test| test.name);
+            if let Some(dealer) = &mut dealer {
+                dealer.next_binary();
+            }
+            let settings = profile.for_binary(&binary.query);
+            let before = plan.tests.len();
+            for test in tests {
+                let place = Place {
+                    index,
+                    binary,
+                    settings: &settings,
+                };
+                plan.add(test, place, filter, dealer.as_mut());
+            }
+            plan.counts.binaries += usize::from(plan.tests.len() > before);
+        }
+        // Stable: among equals the order is by binary and name.
+        plan.tests
+            .sort_by_key(|test| Reverse(test.settings.priority));
+        plan
+    }
+
+    fn skip_binary(&mut self, matched: BinaryMatch) {
+        self.counts.skipped_binaries += 1;
+        if matched == BinaryMatch::Never(BinaryMismatch::DefaultFilter) {
+            self.counts.binaries_skipped_by_default_filter += 1;
+        }
+    }
+
+    fn add(
+        &mut self,
+        test: ListedTest<'_>,
+        place: Place<'_>,
+        filter: &TestFilter,
+        dealer: Option<&mut Dealer>,
+    ) {
+        let query = TestQuery {
+            binary_query: place.binary.query,
+            test_name: test.name,
+        };
+        let mut matched = filter.matches_test(&query, test.ignored, test.kind);
+        if let (FilterMatch::Matches, Some(dealer)) = (matched, dealer)
+            && !dealer.deal(test.name.as_str(), test.ignored)
+        {
+            matched = FilterMatch::Mismatch {
+                reason: MismatchReason::Partition,
+            };
+        }
+        let id = TestId {
+            binary: place.binary.query.binary_id.clone(),
+            name: test.name.clone(),
+        };
+        let resolved = place.settings.settings_for(&query);
+        match matched {
+            FilterMatch::Matches => self.tests.push(PlannedTest {
+                id,
+                binary: place.index,
+                ignored: test.ignored,
+                bench: *test.kind == RustTestKind::BENCH,
+                settings: Arc::clone(&resolved.settings),
+            }),
+            FilterMatch::Mismatch { reason } => {
+                self.counts.skipped_by_default_filter +=
+                    usize::from(reason == MismatchReason::DefaultFilter);
+                self.skipped.push(SkippedTest {
+                    id,
+                    binary: place.index,
+                    reason,
+                    ignored: test.ignored,
+                    report_skipped: resolved.report_skipped,
+                });
+            }
+        }
+    }
+}
+
+/// Where a test belongs.
+struct Place<'a> {
+    index: usize,
+    binary: &'a ListedBinary<'a>,
+    settings: &'a BinarySettings<'a>,
+}
+
+#[cfg(test)]
+mod tests;

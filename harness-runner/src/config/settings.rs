@@ -1,7 +1,8 @@
 //! The settings of one test, after profiles, inheritance and overrides.
 
 use harness_metadata::event::{OutputPolicy, TraceLevel};
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, str::FromStr, time::Duration};
+use thiserror::Error;
 
 /// Everything that a test's attempts run under.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +56,20 @@ pub enum RetryPolicy {
 
 impl RetryPolicy {
     /// No retries.
-    pub const NONE: Self = Self::Fixed { count: 0, delay: Duration::ZERO, jitter: false };
+    pub const NONE: Self = Self::Fixed {
+        count: 0,
+        delay: Duration::ZERO,
+        jitter: false,
+    };
+
+    /// Returns so many retries, each at once.
+    pub fn at_once(count: u32) -> Self {
+        Self::Fixed {
+            count,
+            delay: Duration::ZERO,
+            jitter: false,
+        }
+    }
 
     /// Returns how many further attempts a failed test gets.
     pub fn count(self) -> u32 {
@@ -69,7 +83,12 @@ impl RetryPolicy {
     pub fn delay_after(self, attempt: u32) -> (Duration, bool) {
         match self {
             Self::Fixed { delay, jitter, .. } => (delay, jitter),
-            Self::Exponential { delay, jitter, max_delay, .. } => {
+            Self::Exponential {
+                delay,
+                jitter,
+                max_delay,
+                ..
+            } => {
                 let factor = 2u32.saturating_pow(attempt.saturating_sub(1));
                 let delay = delay.saturating_mul(factor);
                 (max_delay.map_or(delay, |max| delay.min(max)), jitter)
@@ -151,6 +170,16 @@ pub enum TestGroup {
     Named(String),
 }
 
+impl TestGroup {
+    /// Returns the group's name, `@global` for none.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Global => nextest_metadata::GLOBAL_TEST_GROUP,
+            Self::Named(name) => name,
+        }
+    }
+}
+
 /// A number of threads as configuration and command line give it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum TestThreads {
@@ -163,12 +192,65 @@ pub enum TestThreads {
 }
 
 impl TestThreads {
+    /// Returns what an integer means: negative ones count down from the number of CPUs. Zero
+    /// means nothing.
+    pub fn from_integer(number: i64) -> Option<Self> {
+        let magnitude = usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX);
+        match number.signum() {
+            1 => Some(Self::Count(magnitude)),
+            -1 => Some(Self::CpusMinus(magnitude)),
+            _ => None,
+        }
+    }
+
     /// Returns the number for a machine with `cpus` CPUs; at least 1.
     pub fn resolve(self, cpus: usize) -> usize {
         match self {
             Self::Count(count) => count,
             Self::NumCpus => cpus,
             Self::CpusMinus(fewer) => cpus.saturating_sub(fewer).max(1),
+        }
+    }
+}
+
+/// What a command line's word for a setting should have been.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{given}` is not {expected}")]
+pub struct InvalidSetting {
+    /// What was given.
+    pub given: String,
+    /// What is wanted.
+    pub expected: &'static str,
+}
+
+impl FromStr for TestThreads {
+    type Err = InvalidSetting;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
+        let number = || text.parse().ok().and_then(Self::from_integer);
+        if text == "num-cpus" {
+            Some(Self::NumCpus)
+        } else {
+            number()
+        }
+        .ok_or_else(|| InvalidSetting {
+            given: text.to_owned(),
+            expected: "`num-cpus` or an integer other than 0",
+        })
+    }
+}
+
+impl FromStr for FlakyResult {
+    type Err = InvalidSetting;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
+        match text {
+            "pass" => Ok(Self::Pass),
+            "fail" => Ok(Self::Fail),
+            _ => Err(InvalidSetting {
+                given: text.to_owned(),
+                expected: "`pass` or `fail`",
+            }),
         }
     }
 }
@@ -196,6 +278,47 @@ pub enum MaxFail {
     All,
 }
 
+impl MaxFail {
+    /// Returns what `fail-fast = true` and `fail-fast = false` mean.
+    pub fn from_fail_fast(fail_fast: bool) -> Self {
+        if fail_fast {
+            Self::Count {
+                max_fail: 1,
+                terminate: TerminateMode::Wait,
+            }
+        } else {
+            Self::All
+        }
+    }
+}
+
+impl FromStr for MaxFail {
+    type Err = InvalidSetting;
+
+    /// Parses `all`, `N`, `N:wait` or `N:immediate`.
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let (number, terminate) = match text.split_once(':') {
+            None => (text, Some(TerminateMode::Wait)),
+            Some((number, "wait")) => (number, Some(TerminateMode::Wait)),
+            Some((number, "immediate")) => (number, Some(TerminateMode::Immediate)),
+            Some((number, _)) => (number, None),
+        };
+        match (number.parse(), terminate) {
+            (Ok(max_fail @ 1..), Some(terminate)) => Ok(Self::Count {
+                max_fail,
+                terminate,
+            }),
+            _ => Err(InvalidSetting {
+                given: text.to_owned(),
+                expected: "`all` or a number from 1, with or without `:wait` or `:immediate`",
+            }),
+        }
+    }
+}
+
 /// What becomes of running tests when a run gives up.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum TerminateMode {
@@ -204,4 +327,59 @@ pub enum TerminateMode {
     Wait,
     /// They are terminated.
     Immediate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_read_from_numbers_and_from_num_cpus() {
+        assert_eq!("4".parse(), Ok(TestThreads::Count(4)));
+        assert_eq!("-2".parse(), Ok(TestThreads::CpusMinus(2)));
+        assert_eq!("num-cpus".parse(), Ok(TestThreads::NumCpus));
+        assert_eq!(
+            "0".parse::<TestThreads>()
+                .expect_err("0 runs nothing")
+                .to_string(),
+            "`0` is not `num-cpus` or an integer other than 0"
+        );
+    }
+
+    #[test]
+    fn fewer_threads_than_cpus_are_at_least_one() {
+        assert_eq!(TestThreads::CpusMinus(8).resolve(2), 1);
+        assert_eq!(TestThreads::CpusMinus(1).resolve(4), 3);
+    }
+
+    #[test]
+    fn the_number_of_failures_may_say_what_becomes_of_running_tests() {
+        let count = |max_fail, terminate| {
+            Ok(MaxFail::Count {
+                max_fail,
+                terminate,
+            })
+        };
+        assert_eq!("all".parse(), Ok(MaxFail::All));
+        assert_eq!("3".parse(), count(3, TerminateMode::Wait));
+        assert_eq!("3:wait".parse(), count(3, TerminateMode::Wait));
+        assert_eq!("1:immediate".parse(), count(1, TerminateMode::Immediate));
+        assert!("0".parse::<MaxFail>().is_err());
+        assert!("3:now".parse::<MaxFail>().is_err());
+    }
+
+    #[test]
+    fn exponential_delays_double_up_to_the_greatest() {
+        let seconds = Duration::from_secs;
+        let policy = RetryPolicy::Exponential {
+            count: 9,
+            delay: seconds(1),
+            jitter: false,
+            max_delay: Some(seconds(5)),
+        };
+        let delays: Vec<_> = (1..=4)
+            .map(|attempt| policy.delay_after(attempt).0)
+            .collect();
+        assert_eq!(delays, [seconds(1), seconds(2), seconds(4), seconds(5)]);
+    }
 }

@@ -1,0 +1,288 @@
+//! Answers which settings a test runs under, and why.
+//!
+//! There are few overrides and many tests. Overrides are evaluated once a binary where that
+//! decides them, and a test only asks for the rest. Tests to which the same overrides apply share
+//! one [`Resolved`].
+
+use super::{
+    RunSettings,
+    layer::{Explained, FlakyFailStatus, Origin, RunOrigins, TestLayer, TestOrigins, TestValues},
+    settings::{TestSettings, TestThreads},
+};
+use guppy::graph::cargo::BuildPlatform;
+use harness_metadata::{ReportSkipped, event::OutputPolicy};
+use nextest_filtering::{
+    BinaryQuery, CompiledExpr, EvalContext, GroupLookup, NameMatcher, TestQuery,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The settings of a test, and where each comes from.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The settings.
+    pub settings: Arc<TestSettings>,
+    /// Whether a JUnit report mentions the test if it does not run.
+    pub report_skipped: ReportSkipped,
+    /// Where each setting comes from.
+    pub origins: TestOrigins,
+    values: TestValues,
+}
+
+impl Resolved {
+    /// Returns every setting with its value and its origin.
+    pub fn explain(&self) -> Vec<Explained> {
+        self.values.explain(&self.origins)
+    }
+}
+
+/// The filterset that bounds what a run selects.
+#[derive(Clone, Debug)]
+pub struct DefaultFilter {
+    /// As it is written.
+    pub text: String,
+    /// Ready to use.
+    pub compiled: CompiledExpr,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl DefaultFilter {
+    pub(super) fn all() -> Self {
+        Self {
+            text: "all()".to_owned(),
+            compiled: CompiledExpr::ALL,
+            origin: Origin::Default,
+        }
+    }
+}
+
+/// An override whose platforms match at least some of the binaries.
+#[derive(Debug)]
+pub(super) struct CompiledOverride {
+    pub(super) layer: TestLayer,
+    pub(super) origin: Origin,
+    /// `None` for all tests.
+    pub(super) filter: Option<CompiledExpr>,
+    pub(super) on_host: bool,
+    pub(super) on_target: bool,
+}
+
+impl CompiledOverride {
+    fn matches_binary(&self, query: &BinaryQuery<'_>, cx: &EvalContext<'_>) -> Option<bool> {
+        let on_platform = match query.platform {
+            BuildPlatform::Host => self.on_host,
+            BuildPlatform::Target => self.on_target,
+        };
+        if !on_platform {
+            return Some(false);
+        }
+        self.filter
+            .as_ref()
+            .map_or(Some(true), |filter| filter.matches_binary(query, cx))
+    }
+}
+
+/// What a [`CompiledProfile`] is made of.
+pub(super) struct Parts {
+    pub(super) name: String,
+    pub(super) cli: TestLayer,
+    /// In order of precedence.
+    pub(super) overrides: Vec<CompiledOverride>,
+    /// In order of precedence.
+    pub(super) profiles: Vec<(TestLayer, Origin)>,
+    pub(super) default_filter: DefaultFilter,
+    pub(super) run: RunSettings,
+    pub(super) run_origins: RunOrigins,
+    pub(super) test_groups: Arc<BTreeMap<String, TestThreads>>,
+}
+
+/// A profile that can tell the settings of every test.
+pub struct CompiledProfile {
+    parts: Parts,
+    /// Keyed by the indexes of the overrides that apply, ascending.
+    resolved: Mutex<HashMap<Box<[u32]>, Arc<Resolved>>>,
+}
+
+impl CompiledProfile {
+    pub(super) fn new(mut parts: Parts) -> Self {
+        // An override that only replaces the default filter has nothing to say here.
+        parts
+            .overrides
+            .retain(|candidate| candidate.layer != TestLayer::default());
+        Self {
+            parts,
+            resolved: Mutex::default(),
+        }
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    /// Returns the settings of the run as a whole.
+    pub fn run_settings(&self) -> &RunSettings {
+        &self.parts.run
+    }
+
+    /// Returns where each setting of the run comes from.
+    pub fn run_origins(&self) -> &RunOrigins {
+        &self.parts.run_origins
+    }
+
+    /// Returns every setting of the run with its value and its origin.
+    pub fn explain_run(&self) -> Vec<Explained> {
+        self.parts.run.explain(&self.parts.run_origins)
+    }
+
+    /// Returns the filterset that bounds what a run selects.
+    pub fn default_filter(&self) -> &DefaultFilter {
+        &self.parts.default_filter
+    }
+
+    /// Returns the test groups and how many of their tests may run at once.
+    pub fn test_groups(&self) -> &BTreeMap<String, TestThreads> {
+        &self.parts.test_groups
+    }
+
+    /// Returns the settings of a test. For all tests of a binary,
+    /// [`CompiledProfile::for_binary`] is cheaper.
+    pub fn settings_for(&self, query: &TestQuery<'_>) -> Arc<Resolved> {
+        self.for_binary(&query.binary_query).settings_for(query)
+    }
+
+    /// Decides the overrides that a binary decides.
+    pub fn for_binary(&self, query: &BinaryQuery<'_>) -> BinarySettings<'_> {
+        let cx = self.eval_context();
+        let mut candidates = Vec::new();
+        for (index, candidate) in (0u32..).zip(&self.parts.overrides) {
+            match candidate.matches_binary(query, &cx) {
+                Some(true) => candidates.push((index, Applies::Always)),
+                None => candidates.push((index, Applies::Sometimes)),
+                Some(false) => {}
+            }
+        }
+        let decided = candidates
+            .iter()
+            .all(|&(_, applies)| applies == Applies::Always);
+        let shared =
+            decided.then(|| self.resolve(candidates.iter().map(|&(index, _)| index).collect()));
+        BinarySettings {
+            profile: self,
+            candidates,
+            shared,
+        }
+    }
+
+    fn eval_context(&self) -> EvalContext<'_> {
+        EvalContext {
+            default_filter: &self.parts.default_filter.compiled,
+        }
+    }
+
+    fn resolve(&self, overrides: Box<[u32]>) -> Arc<Resolved> {
+        // Nothing panics while the lock is held but for want of memory, and the map is valid
+        // between any two statements.
+        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = resolved.get(&overrides) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(self.merge(&overrides));
+        resolved.insert(overrides, Arc::clone(&new));
+        new
+    }
+
+    fn merge(&self, overrides: &[u32]) -> Resolved {
+        let overrides = overrides
+            .iter()
+            .map(|&index| &self.parts.overrides[index as usize])
+            .map(|candidate| (&candidate.layer, &candidate.origin));
+        let profiles = self
+            .parts
+            .profiles
+            .iter()
+            .map(|(layer, origin)| (layer, origin));
+        let cli = std::iter::once((&self.parts.cli, &Origin::CommandLine));
+        let (values, origins) = TestValues::merge(cli.chain(overrides).chain(profiles));
+        let settings = TestSettings {
+            retries: values.retries,
+            flaky_result: values.flaky_result,
+            slow_timeout: values.slow_timeout,
+            leak_timeout: values.leak_timeout,
+            threads_required: values.threads_required,
+            test_group: values.test_group.clone(),
+            priority: values.priority,
+            run_extra_args: values.run_extra_args.clone(),
+            output: OutputPolicy {
+                success: values.success_output,
+                failure: values.failure_output,
+                junit_success: values.junit_success,
+                junit_failure: values.junit_failure,
+                junit_flaky_fail_as_failure: values.flaky_fail_status == FlakyFailStatus::Failure,
+            },
+            trace: values.trace,
+        };
+        Resolved {
+            settings: Arc::new(settings),
+            report_skipped: values.report_skipped,
+            origins,
+            values,
+        }
+    }
+}
+
+impl fmt::Debug for CompiledProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompiledProfile")
+            .field("name", &self.parts.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GroupLookup for CompiledProfile {
+    fn is_member_test(&self, test: &TestQuery<'_>, matcher: &NameMatcher) -> bool {
+        matcher.is_match(self.settings_for(test).settings.test_group.name())
+    }
+}
+
+/// To which tests of a binary an override applies.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Applies {
+    Always,
+    Sometimes,
+}
+
+/// The settings of the tests of one binary.
+pub struct BinarySettings<'a> {
+    profile: &'a CompiledProfile,
+    candidates: Vec<(u32, Applies)>,
+    /// What all tests have in common, if no override asks for their names.
+    shared: Option<Arc<Resolved>>,
+}
+
+impl BinarySettings<'_> {
+    /// Returns the settings of a test of this binary.
+    pub fn settings_for(&self, query: &TestQuery<'_>) -> Arc<Resolved> {
+        if let Some(shared) = &self.shared {
+            return Arc::clone(shared);
+        }
+        let cx = self.profile.eval_context();
+        let applies = |&(index, applies): &(u32, Applies)| {
+            let filter = &self.profile.parts.overrides[index as usize].filter;
+            applies == Applies::Always
+                || filter
+                    .as_ref()
+                    .is_none_or(|filter| filter.matches_test(query, &cx))
+        };
+        let matching = self
+            .candidates
+            .iter()
+            .filter(|candidate| applies(candidate));
+        self.profile
+            .resolve(matching.map(|&(index, _)| index).collect())
+    }
+}

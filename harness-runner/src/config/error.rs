@@ -1,0 +1,205 @@
+//! What can be wrong with a configuration, and where.
+
+use crate::filter::FiltersetError;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::{fmt, io, sync::Arc};
+use thiserror::Error;
+
+/// A position in a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file, relative to the workspace root where it is inside.
+    pub file: Arc<Utf8Path>,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1, in characters.
+    pub column: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file that `--config-file` names is not there.
+    #[error("the config file `{file}` does not exist")]
+    Missing {
+        /// The file.
+        file: Utf8PathBuf,
+    },
+    /// The file cannot be read.
+    #[error("failed to read the config file `{file}`")]
+    Read {
+        /// The file.
+        file: Utf8PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{place}: not valid TOML: {message}\n{excerpt}")]
+    Syntax {
+        /// Where it stops being TOML.
+        place: Place,
+        /// What the parser says.
+        message: String,
+        /// The line, with a caret below it.
+        excerpt: String,
+    },
+    /// A value has the wrong type.
+    #[error("{place}: `{key}` must be {expected}, but is {found}{}", hint_suffix(.hint))]
+    WrongType {
+        /// Where the value stands.
+        place: Place,
+        /// The dotted key.
+        key: String,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+        /// What to write instead, if there is a good guess.
+        hint: Option<String>,
+    },
+    /// A value has the right type but makes no sense.
+    #[error("{place}: `{key}` {problem}")]
+    Invalid {
+        /// Where the value stands.
+        place: Place,
+        /// The dotted key.
+        key: String,
+        /// What is wrong, as the end of a sentence that starts with the key.
+        problem: String,
+    },
+    /// A filterset cannot be parsed, or selects what does not exist.
+    #[error("{place}: `{key}` is not a valid filterset")]
+    Filterset {
+        /// Where the filterset stands.
+        place: Place,
+        /// The dotted key.
+        key: String,
+        /// What is wrong; displays as diagrams.
+        source: FiltersetError,
+    },
+    /// A platform cannot be parsed.
+    #[error("{place}: `{key}` is neither a target triple nor a `cfg(...)` expression: {problem}")]
+    Platform {
+        /// Where it stands.
+        place: Place,
+        /// The dotted key.
+        key: String,
+        /// Why.
+        problem: String,
+    },
+    /// The profile asked for does not exist.
+    #[error("profile `{name}` does not exist{}; known profiles: {}", did_you_mean(.nearest), quoted(.known))]
+    UnknownProfile {
+        /// What was asked for.
+        name: String,
+        /// The profiles that exist.
+        known: Vec<String>,
+        /// The one that was probably meant.
+        nearest: Option<String>,
+    },
+}
+
+impl ConfigError {
+    /// Returns the diagrams of a filterset that cannot be used, for whoever wants them in color.
+    pub fn filterset(&self) -> Option<&FiltersetError> {
+        match self {
+            Self::Filterset { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Something in a configuration that has no effect. The run goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigWarning {
+    /// A key that means nothing.
+    #[error("{place}: unknown key `{key}`{}", did_you_mean(.nearest))]
+    UnknownKey {
+        /// Where it stands.
+        place: Place,
+        /// The dotted key.
+        key: String,
+        /// The key that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A key that means something to cargo-nextest only.
+    #[error("{place}: `{key}` is a key of cargo-nextest that cargo harness does not support yet")]
+    UnsupportedKey {
+        /// Where it stands.
+        place: Place,
+        /// The dotted key.
+        key: String,
+    },
+    /// A profile whose name is reserved.
+    #[error(
+        "{place}: profile `{profile}` is ignored, because names that begin with `default-` are \
+         reserved"
+    )]
+    ReservedProfile {
+        /// Where it stands.
+        place: Place,
+        /// Its name.
+        profile: String,
+    },
+    /// A target triple that is none of the known ones. It may still be a custom target.
+    #[error("{place}: `{key}` names the unknown target `{triple}`")]
+    UnknownTarget {
+        /// Where it stands.
+        place: Place,
+        /// The dotted key.
+        key: String,
+        /// The triple.
+        triple: String,
+    },
+}
+
+impl ConfigWarning {
+    /// Returns what the warning is about.
+    pub fn place(&self) -> &Place {
+        match self {
+            Self::UnknownKey { place, .. }
+            | Self::UnsupportedKey { place, .. }
+            | Self::ReservedProfile { place, .. }
+            | Self::UnknownTarget { place, .. } => place,
+        }
+    }
+}
+
+/// Returns the known name that `name` was probably meant to be.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A third of the letters may be wrong, as rustc has it; `a_b` for `a-b` costs nothing.
+    let normal = name.to_lowercase().replace('_', "-");
+    let limit = (normal.chars().count() / 3).max(1);
+    known
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&normal, candidate), candidate))
+        .filter(|&(distance, _)| distance <= limit)
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Returns names in backticks with commas between them.
+pub(super) fn quoted<T: AsRef<str>>(names: &[T]) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{}`", name.as_ref()))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn did_you_mean(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
+}
+
+fn hint_suffix(hint: &Option<String>) -> String {
+    hint.as_ref()
+        .map_or_else(String::new, |hint| format!("; {hint}"))
+}

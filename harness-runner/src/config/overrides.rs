@@ -1,0 +1,169 @@
+//! Reads the entries of a profile's `overrides`.
+
+use super::{
+    error::{ConfigError, ConfigWarning, nearest, quoted},
+    file::{FilterText, TestGroups, filter, test_layer},
+    layer::{OverrideOrigin, TestLayer},
+    parse::Value,
+    settings::TestGroup,
+};
+use nextest_filtering::FiltersetKind;
+use nextest_metadata::GLOBAL_TEST_GROUP;
+use std::sync::Arc;
+use target_spec::TargetSpec;
+
+/// What one entry of a profile's `overrides` says.
+#[derive(Debug)]
+pub(super) struct OverrideTable {
+    pub(super) origin: Arc<OverrideOrigin>,
+    pub(super) filter: Option<FilterText>,
+    pub(super) default_filter: Option<FilterText>,
+    pub(super) host: Option<TargetSpec>,
+    pub(super) target: Option<TargetSpec>,
+    pub(super) test: TestLayer,
+}
+
+/// Reads an entry. What it sets is read as in a profile.
+pub(super) fn read(
+    profile: &Arc<str>,
+    index: usize,
+    value: &Value<'_>,
+    groups: &TestGroups,
+) -> Result<OverrideTable, ConfigError> {
+    let mut table = value.table()?;
+    let filter_value = table.get("filter");
+    let filter_text = filter_value
+        .as_ref()
+        .map(|value| filter(FiltersetKind::OverrideFilter, value))
+        .transpose()?;
+    let platform_value = table.get("platform");
+    let platform = platform_value
+        .as_ref()
+        .map(platform)
+        .transpose()?
+        .unwrap_or_default();
+    let default_filter_value = table.get("default-filter");
+    let default_filter = default_filter_value
+        .as_ref()
+        .map(|value| filter(FiltersetKind::DefaultFilter, value))
+        .transpose()?;
+
+    let has_platform = platform.host.is_some() || platform.target.is_some();
+    if filter_text.is_none() && !has_platform {
+        return Err(value.invalid("needs `filter` or `platform`, to say which tests it is for"));
+    }
+    if let Some(default_filter) = default_filter_value {
+        if filter_text.is_some() {
+            return Err(default_filter.invalid("cannot be combined with `filter`"));
+        }
+        if !has_platform {
+            return Err(default_filter.invalid("needs `platform`"));
+        }
+    }
+
+    let mut junit = table.read("junit", |value| value.table())?;
+    let mut test = test_layer(&mut table, junit.as_mut())?;
+    if let Some(junit) = junit {
+        junit.warn_of_unknown();
+    }
+    test.priority = table.read("priority", |value| priority(&value))?;
+    test.test_group = table.read("test-group", |value| test_group(&value, groups))?;
+    table.unsupported(&["bench"]);
+    table.warn_of_unknown();
+
+    let origin = OverrideOrigin {
+        profile: Arc::clone(profile),
+        index,
+        filter: filter_text.as_ref().map(|filter| filter.text.clone()),
+        platform: platform.text,
+        place: value.place(),
+    };
+    Ok(OverrideTable {
+        origin: Arc::new(origin),
+        filter: filter_text,
+        default_filter,
+        host: platform.host,
+        target: platform.target,
+        test,
+    })
+}
+
+fn priority(value: &Value<'_>) -> Result<i8, ConfigError> {
+    let Some(number) = value.as_integer() else {
+        return Err(value.wrong_type("an integer from -100 to 100", None));
+    };
+    match i8::try_from(number) {
+        Ok(priority @ -100..=100) => Ok(priority),
+        _ => Err(value.invalid("must be from -100 to 100")),
+    }
+}
+
+fn test_group(value: &Value<'_>, groups: &TestGroups) -> Result<TestGroup, ConfigError> {
+    let name = value.string()?;
+    if name == GLOBAL_TEST_GROUP {
+        return Ok(TestGroup::Global);
+    }
+    if groups.contains_key(name) {
+        return Ok(TestGroup::Named(name.to_owned()));
+    }
+    let mut known: Vec<&str> = groups.keys().map(String::as_str).collect();
+    known.push(GLOBAL_TEST_GROUP);
+    let hint = nearest(name, known.iter().copied())
+        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
+    Err(value.invalid(format!(
+        "names the test group `{name}`, which does not exist{hint}; known groups: {}",
+        quoted(&known)
+    )))
+}
+
+/// The platforms that an override is for.
+#[derive(Default)]
+struct PlatformTable {
+    host: Option<TargetSpec>,
+    target: Option<TargetSpec>,
+    text: Option<String>,
+}
+
+fn platform(value: &Value<'_>) -> Result<PlatformTable, ConfigError> {
+    if let Some(text) = value.as_str() {
+        let target = target_spec(value)?;
+        return Ok(PlatformTable {
+            host: None,
+            target: Some(target),
+            text: Some(text.to_owned()),
+        });
+    }
+    let Some(mut table) = value.as_table() else {
+        return Err(value.wrong_type("a string or a table with `host` and `target`", None));
+    };
+    let host = table.get("host");
+    let target = table.get("target");
+    table.warn_of_unknown();
+    let written: Vec<String> = [("host", &host), ("target", &target)]
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name} = {}", value.as_ref()?.as_str()?)))
+        .collect();
+    Ok(PlatformTable {
+        host: host.as_ref().map(target_spec).transpose()?,
+        target: target.as_ref().map(target_spec).transpose()?,
+        text: (!written.is_empty()).then(|| written.join(", ")),
+    })
+}
+
+fn target_spec(value: &Value<'_>) -> Result<TargetSpec, ConfigError> {
+    let text = value.string()?;
+    let spec = TargetSpec::new(text.to_owned()).map_err(|error| ConfigError::Platform {
+        place: value.place(),
+        key: value.key().to_owned(),
+        problem: match error {
+            target_spec::Error::InvalidExpression(error) => error.kind.to_string(),
+            target_spec::Error::InvalidTargetSpecString(error) => error.to_string(),
+            error => error.to_string(),
+        },
+    })?;
+    if !spec.is_known() {
+        let triple = text.to_owned();
+        value.warn(|place, key| ConfigWarning::UnknownTarget { place, key, triple });
+    }
+    Ok(spec)
+}

@@ -1,0 +1,351 @@
+//! Walks a TOML document, and knows for every value its place and its dotted key.
+//!
+//! A [`Table`] remembers which keys it was asked for; those that nobody asked for are unknown.
+
+use super::error::{ConfigError, ConfigWarning, Place, nearest};
+use camino::Utf8Path;
+use std::{cell::RefCell, ops::Range, sync::Arc};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+/// A configuration file's text.
+#[derive(Debug)]
+pub(super) struct Document {
+    /// Its path as messages name it.
+    pub(super) file: Arc<Utf8Path>,
+    /// What it says.
+    pub(super) text: String,
+}
+
+impl Document {
+    /// Returns the place of a byte of the text.
+    pub(super) fn place(&self, offset: usize) -> Place {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place {
+            file: Arc::clone(&self.file),
+            line: from_one(before.matches('\n').count()),
+            column: from_one(before[line_start..].chars().count()),
+        }
+    }
+
+    /// Parses the text.
+    pub(super) fn parse(&self) -> Result<Spanned<DeTable<'_>>, ConfigError> {
+        DeTable::parse(&self.text).map_err(|error| {
+            let place = self.place(error.span().map_or(self.text.len(), |span| span.start));
+            let before = self.text.lines().take(place.line as usize);
+            let line = before.last().unwrap_or_default();
+            // Tabs stay tabs, so that the caret stands where the terminal puts the character.
+            let indent: String = line
+                .chars()
+                .take(place.column as usize - 1)
+                .map(|c| if c == '\t' { '\t' } else { ' ' })
+                .collect();
+            ConfigError::Syntax {
+                message: error.message().lines().collect::<Vec<_>>().join(", "),
+                excerpt: format!("  | {line}\n  | {indent}^"),
+                place,
+            }
+        })
+    }
+}
+
+/// Counts from 1 what was counted from 0.
+fn from_one(index: usize) -> u32 {
+    u32::try_from(index).map_or(u32::MAX, |index| index.saturating_add(1))
+}
+
+/// What all values of a document share.
+#[derive(Copy, Clone)]
+pub(super) struct Context<'a> {
+    pub(super) document: &'a Document,
+    pub(super) warnings: &'a RefCell<Vec<ConfigWarning>>,
+}
+
+/// A value, with its dotted key.
+#[derive(Clone)]
+pub(super) struct Value<'a> {
+    context: Context<'a>,
+    key: String,
+    value: &'a DeValue<'a>,
+    span: Range<usize>,
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn place(&self) -> Place {
+        self.context.document.place(self.span.start)
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Returns the error of a value that is not of the `expected` type.
+    pub(super) fn wrong_type(&self, expected: &'static str, hint: Option<String>) -> ConfigError {
+        ConfigError::WrongType {
+            place: self.place(),
+            key: self.key.clone(),
+            expected,
+            found: describe(self.value),
+            hint,
+        }
+    }
+
+    /// Returns the error of a value that makes no sense; `problem` continues a sentence that
+    /// starts with the key.
+    pub(super) fn invalid(&self, problem: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid {
+            place: self.place(),
+            key: self.key.clone(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(super) fn warn(&self, warning: impl FnOnce(Place, String) -> ConfigWarning) {
+        self.context
+            .warnings
+            .borrow_mut()
+            .push(warning(self.place(), self.key.clone()));
+    }
+
+    pub(super) fn as_str(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
+
+    pub(super) fn as_bool(&self) -> Option<bool> {
+        self.value.as_bool()
+    }
+
+    /// Returns an integer; `None` for other types and for integers beyond 64 bits.
+    pub(super) fn as_integer(&self) -> Option<i64> {
+        let integer = self.value.as_integer()?;
+        i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+    }
+
+    pub(super) fn as_array(&self) -> Option<impl Iterator<Item = Value<'a>> + use<'a>> {
+        let array = self.value.as_array()?;
+        let (context, key) = (self.context, self.key.clone());
+        Some(array.iter().enumerate().map(move |(index, element)| Value {
+            context,
+            key: format!("{key}[{index}]"),
+            value: element.get_ref(),
+            span: element.span(),
+        }))
+    }
+
+    pub(super) fn as_table(&self) -> Option<Table<'a>> {
+        let entries = self.value.as_table()?;
+        Some(Table {
+            context: self.context,
+            key: self.key.clone(),
+            entries,
+            start: self.span.start,
+            asked: Vec::new(),
+        })
+    }
+
+    pub(super) fn string(&self) -> Result<&'a str, ConfigError> {
+        self.as_str()
+            .ok_or_else(|| self.wrong_type("a string", self.quoting_hint()))
+    }
+
+    pub(super) fn boolean(&self) -> Result<bool, ConfigError> {
+        let hint = match self.as_str() {
+            Some("true" | "false") => Some("remove the quotes".to_owned()),
+            _ => None,
+        };
+        self.as_bool()
+            .ok_or_else(|| self.wrong_type("`true` or `false`", hint))
+    }
+
+    pub(super) fn table(&self) -> Result<Table<'a>, ConfigError> {
+        self.as_table()
+            .ok_or_else(|| self.wrong_type("a table", None))
+    }
+
+    fn quoting_hint(&self) -> Option<String> {
+        match self.value {
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) => {
+                Some("put it in quotes".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A table, with its dotted key.
+pub(super) struct Table<'a> {
+    context: Context<'a>,
+    key: String,
+    entries: &'a DeTable<'a>,
+    start: usize,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Table<'a> {
+    /// Returns the table of a whole document.
+    pub(super) fn root(context: Context<'a>, root: &'a Spanned<DeTable<'a>>) -> Self {
+        Self {
+            context,
+            key: String::new(),
+            entries: root.get_ref(),
+            start: 0,
+            asked: Vec::new(),
+        }
+    }
+
+    /// Returns the value of a key, if it is there, and remembers that the key has a meaning.
+    pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
+        self.asked.push(key);
+        let value = self.entries.get(key)?;
+        Some(Value {
+            context: self.context,
+            key: self.dotted(key),
+            value: value.get_ref(),
+            span: value.span(),
+        })
+    }
+
+    /// Returns the value of a key converted by `read`, if it is there.
+    pub(super) fn read<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(Value<'a>) -> Result<T, ConfigError>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.get(key).map(read).transpose()
+    }
+
+    /// Warns about keys that mean something to cargo-nextest only.
+    pub(super) fn unsupported(&mut self, keys: &[&'static str]) {
+        for &key in keys {
+            if let Some(value) = self.get(key) {
+                value.warn(|place, key| ConfigWarning::UnsupportedKey { place, key });
+            }
+        }
+    }
+
+    /// Returns all entries of a table whose keys are names: their place, their name, their value.
+    pub(super) fn named(&self) -> Vec<(Place, &'a str, Value<'a>)> {
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        entries
+            .into_iter()
+            .map(|(name, value)| {
+                let place = self.context.document.place(name.span().start);
+                let text: &str = name.get_ref();
+                let key = self.dotted(text);
+                let value = Value {
+                    context: self.context,
+                    key,
+                    value: value.get_ref(),
+                    span: value.span(),
+                };
+                (place, text, value)
+            })
+            .collect()
+    }
+
+    /// Returns the error of a table that makes no sense as a whole.
+    pub(super) fn invalid(&self, problem: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid {
+            place: self.context.document.place(self.start),
+            key: self.key.clone(),
+            problem: problem.into(),
+        }
+    }
+
+    /// Warns about keys that nobody asked for.
+    pub(super) fn warn_of_unknown(&self) {
+        for (place, key, nearest) in self.unknown() {
+            self.context
+                .warnings
+                .borrow_mut()
+                .push(ConfigWarning::UnknownKey {
+                    place,
+                    key,
+                    nearest: nearest.map(str::to_owned),
+                });
+        }
+    }
+
+    /// Fails if there is a key that nobody asked for.
+    pub(super) fn forbid_unknown(&self) -> Result<(), ConfigError> {
+        match self.unknown().into_iter().next() {
+            None => Ok(()),
+            Some((place, key, nearest)) => {
+                let problem = match nearest {
+                    Some(nearest) => format!("is unknown (did you mean `{nearest}`?)"),
+                    None => {
+                        format!(
+                            "is unknown; known keys: {}",
+                            super::error::quoted(&self.asked)
+                        )
+                    }
+                };
+                Err(ConfigError::Invalid {
+                    place,
+                    key,
+                    problem,
+                })
+            }
+        }
+    }
+
+    fn unknown(&self) -> Vec<(Place, String, Option<&'static str>)> {
+        let unknown = |name: &&Spanned<_>| {
+            let name: &toml::de::DeString<'_> = name.get_ref();
+            !self.asked.iter().any(|&asked| asked == name.as_ref())
+        };
+        self.entries
+            .keys()
+            .filter(unknown)
+            .map(|name| {
+                let text: &str = name.get_ref();
+                // A known key that is already there is not what an unknown one was meant to be.
+                let absent = self
+                    .asked
+                    .iter()
+                    .copied()
+                    .filter(|&known| !self.entries.contains_key(known));
+                (
+                    self.context.document.place(name.span().start),
+                    self.dotted(text),
+                    nearest(text, absent),
+                )
+            })
+            .collect()
+    }
+
+    fn dotted(&self, key: &str) -> String {
+        let bare = !key.is_empty()
+            && key
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let key = if bare {
+            key.to_owned()
+        } else {
+            format!("{key:?}")
+        };
+        if self.key.is_empty() {
+            key
+        } else {
+            format!("{}.{key}", self.key)
+        }
+    }
+}
+
+/// Returns what a value is, with its article, and the value itself if it is short.
+fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) if text.chars().count() <= 40 => format!("the string {text:?}"),
+        DeValue::String(_) => "a string".to_owned(),
+        DeValue::Integer(integer) => format!("the integer {integer}"),
+        DeValue::Float(float) => format!("the float {float}"),
+        DeValue::Boolean(boolean) => format!("the boolean {boolean}"),
+        DeValue::Datetime(_) => "a date".to_owned(),
+        DeValue::Array(_) => "an array".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}

@@ -1,0 +1,203 @@
+//! Writes settings the way the configuration would.
+
+use super::{
+    layer::FlakyFailStatus,
+    settings::{
+        FlakyResult, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TerminateMode,
+        TestGroup, TestThreads, ThreadsRequired, TimeoutResult, TraceSetting,
+    },
+};
+use camino::Utf8PathBuf;
+use harness_metadata::{
+    FinalStatusLevel, ReportSkipped, StatusLevel,
+    event::{OutputWhen, TraceLevel},
+};
+use std::time::Duration;
+
+/// A setting that can be written in TOML.
+pub(super) trait Show {
+    /// Returns the value in TOML. What has no TOML, such as no limit, is a word without quotes.
+    fn show(&self) -> String;
+}
+
+/// Words are strings.
+macro_rules! show_words {
+    ($($type:ty { $($pattern:pat => $word:literal),+ $(,)? })+) => {
+        $(impl Show for $type {
+            fn show(&self) -> String {
+                let word = match self {
+                    $($pattern => $word),+
+                };
+                format!("{word:?}")
+            }
+        })+
+    };
+}
+
+show_words! {
+    FlakyResult { Self::Pass => "pass", Self::Fail => "fail" }
+    TimeoutResult { Self::Pass => "pass", Self::Fail => "fail" }
+    LeakResult { Self::Pass => "pass", Self::Fail => "fail" }
+    FlakyFailStatus { Self::Failure => "failure", Self::Success => "success" }
+    TerminateMode { Self::Wait => "wait", Self::Immediate => "immediate" }
+    TraceLevel { Self::Off => "off", Self::Process => "process" }
+    OutputWhen {
+        Self::Immediate => "immediate",
+        Self::ImmediateFinal => "immediate-final",
+        Self::Final => "final",
+        Self::Never => "never",
+    }
+}
+
+/// Things that print as TOML already, or do when quoted.
+macro_rules! show_with {
+    ($format:literal: $($type:ty),+) => {
+        $(impl Show for $type {
+            fn show(&self) -> String {
+                format!($format, self)
+            }
+        })+
+    };
+}
+
+show_with!("{}": bool, i8, usize);
+show_with!("{:?}": String, Utf8PathBuf, Vec<String>);
+show_with!("\"{}\"": StatusLevel, FinalStatusLevel, ReportSkipped);
+
+impl Show for Duration {
+    fn show(&self) -> String {
+        format!("\"{}\"", humantime::format_duration(*self))
+    }
+}
+
+impl<T: Show> Show for Option<T> {
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), T::show)
+    }
+}
+
+impl Show for u64 {
+    fn show(&self) -> String {
+        for (unit, bytes) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+            if *self > 0 && self.is_multiple_of(bytes) {
+                return format!("\"{} {unit}\"", self / bytes);
+            }
+        }
+        self.to_string()
+    }
+}
+
+impl Show for RetryPolicy {
+    fn show(&self) -> String {
+        match *self {
+            Self::Fixed {
+                count,
+                delay: Duration::ZERO,
+                ..
+            } => count.to_string(),
+            Self::Fixed {
+                count,
+                delay,
+                jitter,
+            } => format!(
+                "{{ backoff = \"fixed\", count = {count}, delay = {}, jitter = {jitter} }}",
+                delay.show()
+            ),
+            Self::Exponential {
+                count,
+                delay,
+                jitter,
+                max_delay,
+            } => {
+                let max_delay = max_delay
+                    .map_or_else(String::new, |max| format!(", max-delay = {}", max.show()));
+                format!(
+                    "{{ backoff = \"exponential\", count = {count}, delay = {}, \
+                     jitter = {jitter}{max_delay} }}",
+                    delay.show()
+                )
+            }
+        }
+    }
+}
+
+impl Show for SlowTimeout {
+    fn show(&self) -> String {
+        let terminate_after = self
+            .terminate_after
+            .map_or_else(String::new, |n| format!("terminate-after = {n}, "));
+        format!(
+            "{{ period = {}, {terminate_after}grace-period = {}, on-timeout = {} }}",
+            self.period.show(),
+            self.grace_period.show(),
+            self.on_timeout.show()
+        )
+    }
+}
+
+impl Show for LeakTimeout {
+    fn show(&self) -> String {
+        format!(
+            "{{ period = {}, result = {} }}",
+            self.period.show(),
+            self.result.show()
+        )
+    }
+}
+
+impl Show for ThreadsRequired {
+    fn show(&self) -> String {
+        match self {
+            Self::Count(count) => count.to_string(),
+            Self::NumCpus => "\"num-cpus\"".to_owned(),
+            Self::NumTestThreads => "\"num-test-threads\"".to_owned(),
+        }
+    }
+}
+
+impl Show for TestGroup {
+    fn show(&self) -> String {
+        format!("{:?}", self.name())
+    }
+}
+
+impl Show for TestThreads {
+    fn show(&self) -> String {
+        match self {
+            Self::Count(count) => count.to_string(),
+            Self::NumCpus => "\"num-cpus\"".to_owned(),
+            Self::CpusMinus(fewer) => format!("-{fewer}"),
+        }
+    }
+}
+
+impl Show for TraceSetting {
+    fn show(&self) -> String {
+        if self.required {
+            format!("{{ level = {}, required = true }}", self.level.show())
+        } else {
+            self.level.show()
+        }
+    }
+}
+
+impl Show for MaxFail {
+    fn show(&self) -> String {
+        match self {
+            Self::All => "false".to_owned(),
+            Self::Count {
+                max_fail: 1,
+                terminate: TerminateMode::Wait,
+            } => "true".to_owned(),
+            Self::Count {
+                max_fail,
+                terminate,
+            } => {
+                format!(
+                    "{{ max-fail = {max_fail}, terminate = {} }}",
+                    terminate.show()
+                )
+            }
+        }
+    }
+}

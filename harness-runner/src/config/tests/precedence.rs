@@ -1,0 +1,573 @@
+//! Which of several settings wins.
+
+use crate::config::{settings::*, *};
+use crate::filter::fixture::{self, Binary};
+use expect_test::expect;
+use harness_metadata::event::{OutputWhen, TraceLevel};
+use nextest_filtering::ParseContext;
+use nextest_metadata::TestCaseName;
+use std::time::Duration;
+use target_spec::{Platform, TargetFeatures};
+
+fn platform(triple: &'static str) -> Platform {
+    Platform::new(triple, TargetFeatures::Unknown).expect("the triple is known")
+}
+
+fn linux() -> Platforms {
+    Platforms {
+        host: platform("x86_64-unknown-linux-gnu"),
+        target: None,
+    }
+}
+
+fn windows_from_linux() -> Platforms {
+    Platforms {
+        target: Some(platform("x86_64-pc-windows-gnu")),
+        ..linux()
+    }
+}
+
+fn compile_for(
+    text: &str,
+    profile: &str,
+    platforms: &Platforms,
+    cli: CliOverrides,
+) -> Result<CompiledProfile, ConfigError> {
+    let (config, _) = Config::parse("harness.toml".into(), text.to_owned())?;
+    let graph = fixture::graph();
+    config
+        .profile(profile)?
+        .compile(&ParseContext::new(&graph), platforms, cli)
+}
+
+fn compile(text: &str, profile: &str) -> CompiledProfile {
+    compile_for(text, profile, &linux(), CliOverrides::default()).expect("it is right")
+}
+
+fn resolve(profile: &CompiledProfile, binary: &Binary, test: &str) -> Arc<Resolved> {
+    profile.settings_for(&binary.test(&TestCaseName::new(test)))
+}
+
+fn retries(profile: &CompiledProfile, binary: &Binary, test: &str) -> u32 {
+    resolve(profile, binary, test).settings.retries.count()
+}
+
+#[test]
+fn without_a_configuration_every_setting_has_its_default() {
+    let profile = compile("", "default");
+    let explained = |settings: Vec<Explained>| -> String {
+        assert!(
+            settings
+                .iter()
+                .all(|setting| setting.origin == Origin::Default)
+        );
+        settings
+            .iter()
+            .map(|setting| format!("{} = {}\n", setting.key, setting.value))
+            .collect()
+    };
+    expect![[r#"
+        test-threads = "num-cpus"
+        fail-fast = true
+        global-timeout = none
+        list-timeout = "1m"
+        status-level = "pass"
+        final-status-level = "flaky"
+        durations = 0
+        output-cap = "64 MiB"
+        junit.path = none
+        junit.report-name = "harness-run"
+        junit.output-cap = "1 MiB"
+    "#]]
+    .assert_eq(&explained(profile.explain_run()));
+    expect![[r#"
+        retries = 0
+        flaky-result = "pass"
+        slow-timeout = { period = "1m", grace-period = "10s", on-timeout = "fail" }
+        leak-timeout = { period = "200ms", result = "pass" }
+        threads-required = 1
+        test-group = "@global"
+        priority = 0
+        run-extra-args = []
+        trace = "process"
+        success-output = "never"
+        failure-output = "immediate"
+        junit.store-success-output = false
+        junit.store-failure-output = true
+        junit.report-skipped = "none"
+        junit.flaky-fail-status = "failure"
+    "#]]
+    .assert_eq(&explained(
+        resolve(&profile, &fixture::alpha(), "a").explain(),
+    ));
+    assert_eq!(profile.default_filter().text, "all()");
+    assert_eq!(profile.default_filter().origin, Origin::Default);
+}
+
+/// Every key that a profile can have, with a value other than the default.
+const EVERY_KEY: &str = r#"
+[test-groups.serial]
+max-threads = 1
+
+[test-groups.most]
+max-threads = -1
+
+[profile.ci]
+default-filter = "not test(slow)"
+test-threads = -2
+threads-required = "num-cpus"
+retries = { backoff = "exponential", count = 3, delay = "1s", jitter = true, max-delay = "5s" }
+flaky-result = "fail"
+slow-timeout = { period = "30s", terminate-after = 4, grace-period = "0s", on-timeout = "pass" }
+leak-timeout = { period = "500ms", result = "fail" }
+global-timeout = "1h 30m"
+list-timeout = "5s"
+fail-fast = { max-fail = 5, terminate = "immediate" }
+run-extra-args = ["--verbose", "a b"]
+status-level = "all"
+final-status-level = "retry"
+failure-output = "immediate-final"
+success-output = "final"
+trace = { level = "process", required = true }
+output-cap = "1 MiB"
+durations = 10
+
+[profile.ci.junit]
+path = "junit.xml"
+report-name = "mine"
+store-success-output = true
+store-failure-output = false
+report-skipped = "ignored"
+flaky-fail-status = "success"
+output-cap = 1000
+
+[[profile.ci.overrides]]
+filter = "test(heavy)"
+platform = { host = "cfg(unix)", target = "cfg(target_os = \"linux\")" }
+priority = -100
+test-group = "serial"
+threads-required = "num-test-threads"
+retries = { backoff = "fixed", count = 2, delay = "1s" }
+slow-timeout = "2m"
+leak-timeout = "1s"
+run-extra-args = []
+failure-output = "never"
+trace = "off"
+junit.report-skipped = "all"
+"#;
+
+#[test]
+fn every_key_is_read() {
+    let (config, warnings) =
+        Config::parse("harness.toml".into(), EVERY_KEY.to_owned()).expect("it is right");
+    assert_eq!(warnings, []);
+    assert_eq!(config.test_groups()["most"], TestThreads::CpusMinus(1));
+
+    let profile = compile(EVERY_KEY, "ci");
+    let explained = |settings: Vec<Explained>| -> String {
+        settings
+            .iter()
+            .map(|Explained { key, value, origin }| format!("{key} = {value}  # {origin}\n"))
+            .collect()
+    };
+    expect![[r#"
+        test-threads = -2  # profile `ci`
+        fail-fast = { max-fail = 5, terminate = "immediate" }  # profile `ci`
+        global-timeout = "1h 30m"  # profile `ci`
+        list-timeout = "5s"  # profile `ci`
+        status-level = "all"  # profile `ci`
+        final-status-level = "flaky"  # profile `ci`
+        durations = 10  # profile `ci`
+        output-cap = "1 MiB"  # profile `ci`
+        junit.path = "junit.xml"  # profile `ci`
+        junit.report-name = "mine"  # profile `ci`
+        junit.output-cap = 1000  # profile `ci`
+    "#]]
+    .assert_eq(&explained(profile.explain_run()));
+    expect![[r#"
+        retries = { backoff = "exponential", count = 3, delay = "1s", jitter = true, max-delay = "5s" }  # profile `ci`
+        flaky-result = "fail"  # profile `ci`
+        slow-timeout = { period = "30s", terminate-after = 4, grace-period = "0s", on-timeout = "pass" }  # profile `ci`
+        leak-timeout = { period = "500ms", result = "fail" }  # profile `ci`
+        threads-required = "num-cpus"  # profile `ci`
+        test-group = "@global"  # default
+        priority = 0  # default
+        run-extra-args = ["--verbose", "a b"]  # profile `ci`
+        trace = { level = "process", required = true }  # profile `ci`
+        success-output = "final"  # profile `ci`
+        failure-output = "immediate-final"  # profile `ci`
+        junit.store-success-output = true  # profile `ci`
+        junit.store-failure-output = false  # profile `ci`
+        junit.report-skipped = "ignored"  # profile `ci`
+        junit.flaky-fail-status = "success"  # profile `ci`
+    "#]].assert_eq(&explained(
+        resolve(&profile, &fixture::alpha(), "light").explain(),
+    ));
+    expect![[r#"
+        retries = { backoff = "fixed", count = 2, delay = "1s", jitter = false }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        flaky-result = "fail"  # profile `ci`
+        slow-timeout = { period = "2m", grace-period = "10s", on-timeout = "fail" }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        leak-timeout = { period = "1s", result = "pass" }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        threads-required = "num-test-threads"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        test-group = "serial"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        priority = -100  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        run-extra-args = []  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        trace = "off"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        success-output = "final"  # profile `ci`
+        failure-output = "never"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        junit.store-success-output = true  # profile `ci`
+        junit.store-failure-output = false  # profile `ci`
+        junit.report-skipped = "all"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        junit.flaky-fail-status = "success"  # profile `ci`
+    "#]].assert_eq(&explained(
+        resolve(&profile, &fixture::alpha(), "heavy").explain(),
+    ));
+    assert_eq!(profile.default_filter().text, "not test(slow)");
+}
+
+#[test]
+fn a_setting_comes_from_the_nearest_profile_that_has_it() {
+    let text = r#"
+        [profile.default]
+        retries = 1
+        success-output = "final"
+        failure-output = "final"
+        [profile.ci]
+        retries = 2
+        failure-output = "never"
+        junit.path = "junit.xml"
+        [profile.nightly]
+        inherits = "ci"
+        retries = 3
+    "#;
+    let profile = compile(text, "nightly");
+    let resolved = resolve(&profile, &fixture::alpha(), "a");
+    assert_eq!(resolved.settings.retries.count(), 3);
+    assert_eq!(resolved.settings.output.failure, OutputWhen::Never);
+    assert_eq!(resolved.settings.output.success, OutputWhen::Final);
+    assert_eq!(
+        resolved.origins.get(TestSetting::FailureOutput).to_string(),
+        "profile `ci`"
+    );
+    assert_eq!(
+        profile.run_settings().junit_path.as_deref(),
+        Some("junit.xml".into())
+    );
+    assert_eq!(
+        profile.run_origins().get(RunSetting::JunitPath).to_string(),
+        "profile `ci`"
+    );
+}
+
+#[test]
+fn the_miri_profile_is_always_there() {
+    let profile = compile("profile.default.retries = 4", MIRI_PROFILE);
+    assert_eq!(retries(&profile, &fixture::alpha(), "a"), 4);
+}
+
+#[test]
+fn the_first_override_that_has_a_setting_wins() {
+    let text = r#"
+        [[profile.default.overrides]]
+        filter = "test(a)"
+        retries = 1
+        [[profile.default.overrides]]
+        filter = "test(ab)"
+        retries = 2
+        priority = 7
+    "#;
+    let profile = compile(text, "default");
+    let resolved = resolve(&profile, &fixture::alpha(), "ab");
+    assert_eq!(resolved.settings.retries.count(), 1);
+    assert_eq!(resolved.settings.priority, 7);
+    assert_eq!(
+        resolved.origins.get(TestSetting::Priority).to_string(),
+        "`overrides[1]` of profile `default` (filter `test(ab)`)"
+    );
+}
+
+#[test]
+fn overrides_are_inherited_through_the_whole_chain() {
+    let text = r#"
+        [[profile.default.overrides]]
+        filter = "all()"
+        retries = 1
+        priority = 1
+        slow-timeout = "1s"
+        [[profile.ci.overrides]]
+        filter = "all()"
+        retries = 2
+        priority = 2
+        [profile.nightly]
+        inherits = "ci"
+        [[profile.nightly.overrides]]
+        filter = "all()"
+        retries = 3
+    "#;
+    let settings = &resolve(&compile(text, "nightly"), &fixture::alpha(), "a").settings;
+    assert_eq!(settings.retries.count(), 3);
+    assert_eq!(settings.priority, 2);
+    assert_eq!(settings.slow_timeout.period, Duration::from_secs(1));
+}
+
+#[test]
+fn an_override_of_any_profile_beats_what_a_nearer_profile_says_for_all_tests() {
+    let text = r#"
+        [[profile.default.overrides]]
+        filter = "all()"
+        retries = 1
+        [profile.ci]
+        retries = 2
+    "#;
+    assert_eq!(retries(&compile(text, "ci"), &fixture::alpha(), "a"), 1);
+}
+
+#[test]
+fn the_command_line_beats_everything() {
+    let text = r#"
+        [profile.default]
+        test-threads = 3
+        [[profile.default.overrides]]
+        filter = "all()"
+        retries = { backoff = "fixed", count = 5, delay = "1h" }
+    "#;
+    let cli = CliOverrides {
+        test: TestLayer {
+            retries: Some(RetryPolicy::at_once(2)),
+            ..TestLayer::default()
+        },
+        run: RunLayer {
+            test_threads: Some(TestThreads::Count(9)),
+            ..RunLayer::default()
+        },
+    };
+    let profile = compile_for(text, "default", &linux(), cli).expect("it is right");
+    let resolved = resolve(&profile, &fixture::alpha(), "a");
+    assert_eq!(resolved.settings.retries, RetryPolicy::at_once(2));
+    assert_eq!(
+        *resolved.origins.get(TestSetting::Retries),
+        Origin::CommandLine
+    );
+    assert_eq!(profile.run_settings().test_threads, TestThreads::Count(9));
+}
+
+#[test]
+fn the_default_filter_is_that_of_the_nearest_profile_that_has_one() {
+    let text = r#"
+        [profile.default]
+        default-filter = "test(default)"
+        [profile.ci]
+        default-filter = "test(ci)"
+        [profile.nightly]
+        inherits = "ci"
+        [profile.other]
+    "#;
+    let nightly = compile(text, "nightly");
+    assert_eq!(nightly.default_filter().text, "test(ci)");
+    assert_eq!(nightly.default_filter().origin.to_string(), "profile `ci`");
+    assert_eq!(
+        compile(text, "other").default_filter().text,
+        "test(default)"
+    );
+}
+
+#[test]
+fn the_default_filter_can_be_another_for_a_platform() {
+    let text = r#"
+        [profile.ci]
+        default-filter = "all()"
+        [[profile.ci.overrides]]
+        platform = "cfg(windows)"
+        default-filter = "not test(unix)"
+        [[profile.ci.overrides]]
+        platform = "cfg(target_arch = \"x86_64\")"
+        default-filter = "not test(arm)"
+    "#;
+    assert_eq!(compile(text, "ci").default_filter().text, "not test(arm)");
+    let windows = compile_for(text, "ci", &windows_from_linux(), CliOverrides::default());
+    let windows = windows.expect("it is right");
+    assert_eq!(windows.default_filter().text, "not test(unix)");
+    assert_eq!(
+        windows.default_filter().origin.to_string(),
+        "`overrides[0]` of profile `ci` (platform `cfg(windows)`)"
+    );
+}
+
+#[test]
+fn a_platform_is_that_which_the_binary_is_built_for() {
+    let text = r#"
+        [[profile.ci.overrides]]
+        platform = "cfg(windows)"
+        retries = 1
+        [[profile.ci.overrides]]
+        platform = "x86_64-unknown-linux-gnu"
+        retries = 2
+        [[profile.ci.overrides]]
+        platform = { host = "cfg(windows)" }
+        priority = 1
+        [[profile.ci.overrides]]
+        platform = { host = "cfg(unix)", target = "cfg(windows)" }
+        priority = 2
+    "#;
+    let profile = compile_for(text, "ci", &windows_from_linux(), CliOverrides::default());
+    let profile = profile.expect("it is right");
+    assert_eq!(retries(&profile, &fixture::alpha(), "a"), 1);
+    assert_eq!(retries(&profile, &fixture::macros(), "a"), 2);
+    assert_eq!(
+        resolve(&profile, &fixture::alpha(), "a").settings.priority,
+        2
+    );
+    assert_eq!(
+        resolve(&profile, &fixture::macros(), "a").settings.priority,
+        0
+    );
+    assert_eq!(retries(&compile(text, "ci"), &fixture::alpha(), "a"), 2);
+}
+
+#[test]
+fn an_override_that_depends_on_unknown_target_features_applies() {
+    let text = r#"
+        [[profile.default.overrides]]
+        platform = "cfg(target_feature = \"avx512f\")"
+        retries = 1
+    "#;
+    assert_eq!(
+        retries(&compile(text, "default"), &fixture::alpha(), "a"),
+        1
+    );
+}
+
+#[test]
+fn an_override_can_build_on_the_default_filter() {
+    let text = r#"
+        [profile.default]
+        default-filter = "test(fast)"
+        [[profile.default.overrides]]
+        filter = "not default()"
+        retries = 1
+    "#;
+    let profile = compile(text, "default");
+    assert_eq!(retries(&profile, &fixture::alpha(), "slow"), 1);
+    assert_eq!(retries(&profile, &fixture::alpha(), "fast"), 0);
+}
+
+#[test]
+fn tests_to_which_the_same_overrides_apply_share_their_settings() {
+    let text = r#"
+        [[profile.default.overrides]]
+        filter = "package(alpha)"
+        retries = 1
+        [[profile.default.overrides]]
+        filter = "package(beta) and test(b)"
+        retries = 2
+    "#;
+    let profile = compile(text, "default");
+    let settings = |binary, test| Arc::clone(&resolve(&profile, binary, test).settings);
+    let (alpha, integration) = (fixture::alpha(), fixture::integration());
+    let (beta, macros) = (fixture::beta(), fixture::macros());
+    assert!(Arc::ptr_eq(
+        &settings(&alpha, "a"),
+        &settings(&integration, "b")
+    ));
+    assert!(Arc::ptr_eq(&settings(&beta, "a"), &settings(&macros, "b")));
+    assert!(!Arc::ptr_eq(&settings(&beta, "a"), &settings(&beta, "b")));
+    assert_eq!(retries(&profile, &beta, "b"), 2);
+}
+
+#[test]
+fn a_filterset_of_something_that_does_not_exist_is_shown_with_its_place() {
+    let text = r#"
+[[profile.ci.overrides]]
+filter = "all()"
+[[profile.ci.overrides]]
+filter = "package(gamma) | rdeps(delta)"
+"#;
+    let error = compile_for(text, "ci", &linux(), CliOverrides::default());
+    let error = error.expect_err("there is no such package");
+    expect!["harness.toml:5:10: `profile.ci.overrides[1].filter` is not a valid filterset"]
+        .assert_eq(&error.to_string());
+    let diagrams = error.filterset().expect("it is about a filterset");
+    expect![[r#"
+          × operator didn't match any packages
+           ╭────
+         1 │ package(gamma) | rdeps(delta)
+           ·         ──┬──
+           ·           ╰── no packages matched this
+           ╰────
+          × operator didn't match any packages
+           ╭────
+         1 │ package(gamma) | rdeps(delta)
+           ·                        ──┬──
+           ·                          ╰── no packages matched this
+           ╰────"#]]
+    .assert_eq(&diagrams.to_string());
+}
+
+#[test]
+fn predicates_that_a_configuration_cannot_use_are_errors() {
+    let diagrams = |text: &str| {
+        let error = compile_for(text, "default", &linux(), CliOverrides::default());
+        let error = error.expect_err("the predicate is not allowed");
+        error
+            .filterset()
+            .expect("it is about a filterset")
+            .to_string()
+    };
+    expect![[r#"
+          × predicate not allowed in `default-filter` expressions
+           ╭────
+         1 │ not default()
+           ·     ────┬────
+           ·         ╰── default() causes infinite recursion
+           ╰────"#]]
+    .assert_eq(&diagrams(
+        "profile.default.default-filter = 'not default()'",
+    ));
+    expect![[r#"
+          × predicate not allowed in `override-filter` expressions
+           ╭────
+         1 │ group(@global)
+           ·       ───┬───
+           ·          ╰── group() creates a circular dependency with overrides
+           ╰────"#]]
+    .assert_eq(&diagrams(
+        "[[profile.default.overrides]]\nfilter = 'group(@global)'\nretries = 1",
+    ));
+}
+
+#[test]
+fn tracing_can_be_required_and_switched_off_for_single_tests() {
+    let text = r#"
+        [profile.default]
+        trace = { level = "process", required = true }
+        [[profile.default.overrides]]
+        filter = "test(ptrace)"
+        trace = "off"
+    "#;
+    let profile = compile(text, "default");
+    let trace = |test| resolve(&profile, &fixture::alpha(), test).settings.trace;
+    assert_eq!(
+        trace("a"),
+        TraceSetting {
+            level: TraceLevel::Process,
+            required: true
+        }
+    );
+    assert_eq!(
+        trace("ptrace"),
+        TraceSetting {
+            level: TraceLevel::Off,
+            required: false
+        }
+    );
+}
+
+#[test]
+fn profiles_can_be_used_from_several_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<Config>();
+    check::<Profile>();
+    check::<CompiledProfile>();
+    check::<BinarySettings<'_>>();
+    check::<ConfigError>();
+}

@@ -1,0 +1,362 @@
+//! Reads single settings from TOML values.
+
+use super::{
+    error::{ConfigError, nearest, quoted},
+    parse::Value,
+    settings::{
+        FlakyResult, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TerminateMode,
+        TestThreads, ThreadsRequired, TimeoutResult, TraceSetting,
+    },
+};
+use harness_metadata::event::{OutputWhen, TraceLevel};
+use std::{num::NonZeroU32, time::Duration};
+
+/// The period after which a test is slow, unless configured.
+pub(super) const SLOW_PERIOD: Duration = Duration::from_secs(60);
+/// How long a test has between SIGTERM and SIGKILL, unless configured.
+pub(super) const GRACE_PERIOD: Duration = Duration::from_secs(10);
+
+/// A duration in words.
+pub(super) fn duration(value: &Value<'_>) -> Result<Duration, ConfigError> {
+    let Some(text) = value.as_str() else {
+        let hint = value
+            .as_integer()
+            .map(|number| format!("write `\"{number}s\"` for seconds"));
+        return Err(value.wrong_type("a duration such as `\"1m 30s\"`", hint));
+    };
+    humantime::parse_duration(text)
+        .map_err(|error| value.invalid(format!("is not a duration such as `\"1m 30s\"`: {error}")))
+}
+
+/// An integer from `low` on.
+pub(super) fn count(value: &Value<'_>, low: u32) -> Result<u32, ConfigError> {
+    let number = value
+        .as_integer()
+        .ok_or_else(|| not_an_integer(value, "an integer"))?;
+    match u32::try_from(number) {
+        Ok(number) if number >= low => Ok(number),
+        Ok(_) => Err(value.invalid(format!("must be at least {low}"))),
+        Err(_) if number < 0 => Err(value.invalid(format!("must be at least {low}"))),
+        Err(_) => Err(value.invalid("is too large")),
+    }
+}
+
+fn not_an_integer(value: &Value<'_>, expected: &'static str) -> ConfigError {
+    let quoted_number = value
+        .as_str()
+        .is_some_and(|text| text.parse::<i64>().is_ok());
+    value.wrong_type(
+        expected,
+        quoted_number.then(|| "remove the quotes".to_owned()),
+    )
+}
+
+/// One of a few words.
+pub(super) fn word<T: Copy>(
+    value: &Value<'_>,
+    words: &[(&'static str, T)],
+) -> Result<T, ConfigError> {
+    let names: Vec<&str> = words.iter().map(|&(name, _)| name).collect();
+    let Some(text) = value.as_str() else {
+        return Err(value.wrong_type("a string", Some(format!("write one of {}", quoted(&names)))));
+    };
+    words
+        .iter()
+        .find(|&&(name, _)| name == text)
+        .map(|&(_, word)| word)
+        .ok_or_else(|| {
+            let nearest = nearest(text, names.iter().copied())
+                .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
+            value.invalid(format!(
+                "must be one of {}, not `{text}`{nearest}",
+                quoted(&names)
+            ))
+        })
+}
+
+/// A level, which parses itself; `names` are for the message.
+pub(super) fn level<T: std::str::FromStr>(
+    value: &Value<'_>,
+    names: &[&'static str],
+) -> Result<T, ConfigError> {
+    let words: Vec<(&'static str, ())> = names.iter().map(|&name| (name, ())).collect();
+    match value.as_str().map(str::parse) {
+        Some(Ok(level)) => Ok(level),
+        _ => match word(value, &words) {
+            Err(error) => Err(error),
+            Ok(()) => Err(value.invalid(format!("must be one of {}", quoted(names)))),
+        },
+    }
+}
+
+/// `retries`: a number or a table.
+pub(super) fn retries(value: Value<'_>) -> Result<RetryPolicy, ConfigError> {
+    if value.as_integer().is_some() {
+        let count = count(&value, 0)?;
+        return Ok(RetryPolicy::Fixed {
+            count,
+            delay: Duration::ZERO,
+            jitter: false,
+        });
+    }
+    let Some(mut table) = value.as_table() else {
+        return Err(not_an_integer(
+            &value,
+            "an integer or a table with `backoff`",
+        ));
+    };
+    let backoff = table.get("backoff");
+    let count_value = table.get("count");
+    let count_given = count_value
+        .as_ref()
+        .map(|value| count(value, 0))
+        .transpose()?;
+    let delay = table.read("delay", |value| duration(&value))?;
+    let jitter = table.get("jitter");
+    let jitter_given = jitter.as_ref().map(Value::boolean).transpose()?;
+    let Some(backoff) = backoff else {
+        return Err(table.invalid("lacks `backoff`, which is `\"fixed\"` or `\"exponential\"`"));
+    };
+    let exponential = word(&backoff, &[("fixed", false), ("exponential", true)])?;
+    if !exponential {
+        table.forbid_unknown()?;
+        let Some(count) = count_given else {
+            return Err(table.invalid("lacks `count`"));
+        };
+        if let (Some(jitter), Some(true), None) = (jitter, jitter_given, delay) {
+            return Err(
+                jitter.invalid("needs `delay`, because without one there is nothing to vary")
+            );
+        }
+        return Ok(RetryPolicy::Fixed {
+            count,
+            delay: delay.unwrap_or_default(),
+            jitter: jitter_given.unwrap_or_default(),
+        });
+    }
+    let max_delay_value = table.get("max-delay");
+    let max_delay = max_delay_value.as_ref().map(duration).transpose()?;
+    table.forbid_unknown()?;
+    let (Some(count), Some(count_value)) = (count_given, count_value) else {
+        return Err(table.invalid("lacks `count`"));
+    };
+    if count == 0 {
+        return Err(count_value.invalid("must be at least 1 with exponential backoff"));
+    }
+    let Some(delay) = delay else {
+        return Err(table.invalid("lacks `delay`, which exponential backoff needs"));
+    };
+    if delay.is_zero() {
+        return Err(table.invalid("has a `delay` of zero, which exponential backoff cannot double"));
+    }
+    if let (Some(value), Some(max)) = (&max_delay_value, max_delay)
+        && max < delay
+    {
+        return Err(value.invalid("must not be shorter than `delay`"));
+    }
+    Ok(RetryPolicy::Exponential {
+        count,
+        delay,
+        jitter: jitter_given.unwrap_or_default(),
+        max_delay,
+    })
+}
+
+/// `slow-timeout`: a duration or a table.
+pub(super) fn slow_timeout(value: Value<'_>) -> Result<SlowTimeout, ConfigError> {
+    let mut slow = SlowTimeout {
+        period: SLOW_PERIOD,
+        terminate_after: None,
+        grace_period: GRACE_PERIOD,
+        on_timeout: TimeoutResult::Fail,
+    };
+    let Some(mut table) = value.as_table() else {
+        slow.period = nonzero(&value, duration(&value)?)?;
+        return Ok(slow);
+    };
+    let Some(period) = table.get("period") else {
+        return Err(table.invalid("lacks `period`"));
+    };
+    slow.period = nonzero(&period, duration(&period)?)?;
+    slow.terminate_after = table.read("terminate-after", |value| {
+        let count = count(&value, 1)?;
+        Ok(NonZeroU32::new(count).expect("`count` is at least 1"))
+    })?;
+    if let Some(grace) = table.read("grace-period", |value| duration(&value))? {
+        slow.grace_period = grace;
+    }
+    if let Some(result) = table.read("on-timeout", |value| {
+        word(
+            &value,
+            &[("pass", TimeoutResult::Pass), ("fail", TimeoutResult::Fail)],
+        )
+    })? {
+        slow.on_timeout = result;
+    }
+    table.warn_of_unknown();
+    Ok(slow)
+}
+
+/// A period of zero would report a test as slow without end.
+pub(super) fn nonzero(value: &Value<'_>, duration: Duration) -> Result<Duration, ConfigError> {
+    if duration.is_zero() {
+        Err(value.invalid("must be longer than zero"))
+    } else {
+        Ok(duration)
+    }
+}
+
+/// `leak-timeout`: a duration or a table.
+pub(super) fn leak_timeout(value: Value<'_>) -> Result<LeakTimeout, ConfigError> {
+    let Some(mut table) = value.as_table() else {
+        return Ok(LeakTimeout {
+            period: duration(&value)?,
+            result: LeakResult::Pass,
+        });
+    };
+    let Some(period) = table.read("period", |value| duration(&value))? else {
+        return Err(table.invalid("lacks `period`"));
+    };
+    let result = table.read("result", |value| {
+        word(
+            &value,
+            &[("pass", LeakResult::Pass), ("fail", LeakResult::Fail)],
+        )
+    })?;
+    table.warn_of_unknown();
+    Ok(LeakTimeout {
+        period,
+        result: result.unwrap_or_default(),
+    })
+}
+
+/// `flaky-result`.
+pub(super) fn flaky_result(value: Value<'_>) -> Result<FlakyResult, ConfigError> {
+    word(
+        &value,
+        &[("pass", FlakyResult::Pass), ("fail", FlakyResult::Fail)],
+    )
+}
+
+/// `success-output` and `failure-output`.
+pub(super) fn output(value: Value<'_>) -> Result<OutputWhen, ConfigError> {
+    word(
+        &value,
+        &[
+            ("immediate", OutputWhen::Immediate),
+            ("immediate-final", OutputWhen::ImmediateFinal),
+            ("final", OutputWhen::Final),
+            ("never", OutputWhen::Never),
+        ],
+    )
+}
+
+/// `test-threads` and a group's `max-threads`.
+pub(super) fn threads(value: Value<'_>) -> Result<TestThreads, ConfigError> {
+    if let Some(number) = value.as_integer() {
+        return TestThreads::from_integer(number)
+            .ok_or_else(|| value.invalid("must not be 0: that would run nothing"));
+    }
+    match value.as_str() {
+        Some("num-cpus") => Ok(TestThreads::NumCpus),
+        _ => Err(not_an_integer(&value, "an integer or `\"num-cpus\"`")),
+    }
+}
+
+/// `threads-required`.
+pub(super) fn threads_required(value: Value<'_>) -> Result<ThreadsRequired, ConfigError> {
+    if value.as_integer().is_some() {
+        let count = count(&value, 1)?;
+        return Ok(ThreadsRequired::Count(
+            count.try_into().unwrap_or(usize::MAX),
+        ));
+    }
+    match value.as_str() {
+        Some("num-cpus") => Ok(ThreadsRequired::NumCpus),
+        Some("num-test-threads") => Ok(ThreadsRequired::NumTestThreads),
+        _ => Err(not_an_integer(
+            &value,
+            "an integer, `\"num-cpus\"` or `\"num-test-threads\"`",
+        )),
+    }
+}
+
+/// `fail-fast`: a boolean or a table.
+pub(super) fn fail_fast(value: Value<'_>) -> Result<MaxFail, ConfigError> {
+    if let Some(fail_fast) = value.as_bool() {
+        return Ok(MaxFail::from_fail_fast(fail_fast));
+    }
+    let Some(mut table) = value.as_table() else {
+        let hint = match value.as_str() {
+            Some("true" | "false") => Some("remove the quotes".to_owned()),
+            _ => value
+                .as_integer()
+                .map(|count| format!("write `{{ max-fail = {count} }}`")),
+        };
+        return Err(value.wrong_type("a boolean or a table with `max-fail`", hint));
+    };
+    let Some(max_fail) = table.get("max-fail") else {
+        return Err(table.invalid("lacks `max-fail`"));
+    };
+    let terminate = table.read("terminate", |value| {
+        word(
+            &value,
+            &[
+                ("wait", TerminateMode::Wait),
+                ("immediate", TerminateMode::Immediate),
+            ],
+        )
+    })?;
+    table.warn_of_unknown();
+    match (max_fail.as_str(), max_fail.as_integer()) {
+        (Some("all"), _) => Ok(MaxFail::All),
+        (Some(text), _) if text.parse::<u32>().is_ok() => Err(max_fail.wrong_type(
+            "an integer or `\"all\"`",
+            Some(format!("write `max-fail = {text}`")),
+        )),
+        (None, Some(_)) => Ok(MaxFail::Count {
+            max_fail: count(&max_fail, 1)?.try_into().unwrap_or(usize::MAX),
+            terminate: terminate.unwrap_or_default(),
+        }),
+        _ => Err(max_fail.wrong_type("an integer or `\"all\"`", None)),
+    }
+}
+
+/// `run-extra-args`.
+pub(super) fn strings(value: Value<'_>) -> Result<Vec<String>, ConfigError> {
+    let Some(elements) = value.as_array() else {
+        let hint = value.as_str().map(|text| format!("write `[{text:?}]`"));
+        return Err(value.wrong_type("an array of strings", hint));
+    };
+    elements
+        .map(|element| element.string().map(str::to_owned))
+        .collect()
+}
+
+/// `trace`: a level or a table.
+pub(super) fn trace(value: Value<'_>) -> Result<TraceSetting, ConfigError> {
+    let level = |value: &Value<'_>| {
+        word(
+            value,
+            &[("off", TraceLevel::Off), ("process", TraceLevel::Process)],
+        )
+    };
+    if value.as_str().is_some() {
+        return Ok(TraceSetting {
+            level: level(&value)?,
+            required: false,
+        });
+    }
+    let Some(mut table) = value.as_table() else {
+        return Err(value.wrong_type("`\"off\"`, `\"process\"` or a table with `level`", None));
+    };
+    let Some(level) = table.read("level", |value| level(&value))? else {
+        return Err(table.invalid("lacks `level`"));
+    };
+    let required = table.read("required", |value| value.boolean())?;
+    table.warn_of_unknown();
+    Ok(TraceSetting {
+        level,
+        required: required.unwrap_or_default(),
+    })
+}
