@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use std::{cell::RefCell, ops::Range, sync::Arc};
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeInteger, DeTable, DeValue},
 };
 
 /// A configuration file's text.
@@ -120,8 +120,7 @@ impl<'a> Value<'a> {
 
     /// Returns an integer; `None` for other types and for integers beyond 64 bits.
     pub(super) fn as_integer(&self) -> Option<i64> {
-        let integer = self.value.as_integer()?;
-        i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+        self.value.as_integer().and_then(to_i64)
     }
 
     pub(super) fn as_array(&self) -> Option<impl Iterator<Item = Value<'a>> + use<'a>> {
@@ -336,11 +335,18 @@ impl<'a> Table<'a> {
     }
 }
 
+fn to_i64(integer: &DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
 /// Returns what a value is, with its article, and the value itself if it is short.
 fn describe(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) if text.chars().count() <= 40 => format!("the string {text:?}"),
         DeValue::String(_) => "a string".to_owned(),
+        DeValue::Integer(integer) if to_i64(integer).is_none() => {
+            "an integer that is too large".to_owned()
+        }
         DeValue::Integer(integer) => format!("the integer {integer}"),
         DeValue::Float(float) => format!("the float {float}"),
         DeValue::Boolean(boolean) => format!("the boolean {boolean}"),

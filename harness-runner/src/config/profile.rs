@@ -61,18 +61,107 @@ impl Profile {
     /// When a filterset names a package or a binary that does not exist, or uses a predicate that
     /// is not allowed where it stands.
     pub fn compile(
+        &self,
+        packages: &ParseContext<'_>,
+        platforms: &Platforms,
+        cli: CliOverrides,
+    ) -> Result<CompiledProfile, ConfigError> {
+        let mut overrides = Vec::new();
+        // The first one counts. All are compiled, also those for other platforms, so that a
+        // mistake shows everywhere.
+        let mut default_filters = Vec::new();
+        for table in self.chain.iter().flat_map(|profile| &profile.overrides) {
+            let origin = Origin::Override(Arc::clone(&table.origin));
+            let applies = PlatformMatch::new(table, platforms);
+            let filter = compile(table.filter.as_ref(), packages)?;
+            if let Some(filter) = compile(table.default_filter.as_ref(), packages)?
+                && applies.target
+            {
+                default_filters.push((filter, origin.clone()));
+            }
+            if applies.host || applies.target {
+                overrides.push(CompiledOverride {
+                    layer: table.test.clone(),
+                    origin,
+                    filter: filter.map(|filter| filter.compiled),
+                    on_host: applies.host,
+                    on_target: applies.target,
+                });
+            }
+        }
+        for (profile, origin) in self.chain.iter().zip(self.origins()) {
+            let filter = compile(profile.default_filter.as_ref(), packages)?;
+            default_filters.extend(filter.map(|filter| (filter, origin)));
+        }
+        let default_filter = match default_filters.into_iter().next() {
+            Some((filter, origin)) => DefaultFilter {
+                text: filter.input,
+                compiled: filter.compiled,
+                origin,
+            },
+            None => DefaultFilter::all(),
+        };
+        let (run, run_origins) = self.run_settings(&cli);
+        let layers = self
+            .chain
+            .iter()
+            .map(|table| table.test.clone())
+            .zip(self.origins());
+        Ok(CompiledProfile::new(super::compiled::Parts {
+            name: self.name().to_owned(),
+            cli: cli.test,
+            overrides,
+            profiles: layers.collect(),
+            default_filter,
+            run,
+            run_origins,
+            test_groups: Arc::clone(&self.test_groups),
+        }))
+    }
+
+    fn origins(&self) -> impl Iterator<Item = Origin> {
+        self.chain
+            .iter()
+            .map(|table| Origin::Profile(Arc::clone(&table.name)))
+    }
+}
+
+/// Whether an override is for tests that are built for the host (proc macros) and for those that
+/// are built for the target.
+struct PlatformMatch {
+    host: bool,
+    target: bool,
+}
+
+impl PlatformMatch {
+    fn new(table: &OverrideTable, platforms: &Platforms) -> Self {
+        // What depends on target features that nobody knows might well hold.
+        let holds = |spec: &Option<target_spec::TargetSpec>, platform| {
+            spec.as_ref()
+                .is_none_or(|spec| spec.eval(platform).unwrap_or(true))
+        };
+        let host = holds(&table.host, &platforms.host);
+        Self {
+            host: host && holds(&table.target, &platforms.host),
+            target: host && holds(&table.target, platforms.target()),
+        }
+    }
+}
+
+fn compile(
     filter: Option<&FilterText>,
     packages: &ParseContext<'_>,
 ) -> Result<Option<Filterset>, ConfigError> {
-    let Some(FilterText { kind, text, key, place }) = filter else {
+    let Some(filter) = filter else {
         return Ok(None);
     };
     // `group()` is not allowed in configuration, so no groups are needed.
-    match Filterset::parse(text.clone(), packages, *kind, &KnownGroups::Unavailable) {
+    let (text, groups) = (filter.text.clone(), KnownGroups::Unavailable);
+    match Filterset::parse(text, packages, filter.kind, &groups) {
         Ok(filterset) => Ok(Some(filterset)),
         Err(errors) => Err(ConfigError::Filterset {
-            place: place.clone(),
-            key: key.clone(),
+            place: filter.place.clone(),
+            key: filter.key.clone(),
             source: errors.into(),
         }),
     }

@@ -190,8 +190,8 @@ fn every_key_is_read() {
         slow-timeout = { period = "30s", terminate-after = 4, grace-period = "0s", on-timeout = "pass" }  # profile `ci`
         leak-timeout = { period = "500ms", result = "fail" }  # profile `ci`
         threads-required = "num-cpus"  # profile `ci`
-        test-group = "@global"  # default
-        priority = 0  # default
+        test-group = "@global"  # built-in default
+        priority = 0  # built-in default
         run-extra-args = ["--verbose", "a b"]  # profile `ci`
         trace = { level = "process", required = true }  # profile `ci`
         success-output = "final"  # profile `ci`
