@@ -1,2 +1,39 @@
-#![allow(missing_docs)]
-fn main() {}
+//! `cargo harness`: runs the tests of a Cargo workspace, one traced process per test.
+
+mod cargo_options;
+mod cli;
+mod command_error;
+
+use clap::Parser;
+use harness_runner::stub;
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    process::ExitCode,
+};
+
+fn main() -> ExitCode {
+    let mut args: Vec<OsString> = env::args_os().collect();
+    let first = args.get(1).map(OsString::as_os_str);
+    if first == Some(OsStr::new(stub::ARGUMENT)) {
+        return exit_code(stub::serve());
+    }
+    // `cargo harness …` runs `cargo-harness harness …`.
+    if first == Some(OsStr::new("harness")) {
+        args.remove(1);
+    }
+    let app = cli::App::parse_from(args);
+    let colors = app.colors();
+    match app.run() {
+        Ok(code) => exit_code(code),
+        Err(error) => {
+            // If standard error is gone there is nobody to tell.
+            let _ = error.write(&mut std::io::stderr().lock(), colors);
+            exit_code(error.exit_code())
+        }
+    }
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

@@ -1,0 +1,137 @@
+//! The command line: argv to options.
+
+mod filter_options;
+mod list;
+mod run;
+mod runner_options;
+
+use crate::command_error::CommandError;
+use camino::Utf8PathBuf;
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::styling::{AnsiColor, Styles},
+};
+use std::io::{self, IsTerminal};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Runs the tests of a Cargo workspace, one traced process per test.
+#[derive(Debug, Parser)]
+#[command(name = "cargo-harness", bin_name = "cargo harness", version, styles = STYLES)]
+pub(crate) struct App {
+    #[command(flatten)]
+    global: GlobalOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalOptions {
+    /// When to use colors.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "CARGO_TERM_COLOR",
+        global = true
+    )]
+    color: Color,
+    /// Say more: what is skipped, the command of each test.
+    #[arg(long, short, env = "HARNESS_VERBOSE", value_parser = clap::builder::FalseyValueParser::new(), global = true)]
+    verbose: bool,
+    /// Read this file instead of `.config/harness.toml`.
+    #[arg(long, value_name = "PATH", global = true, help_heading = "Config options")]
+    config_file: Option<Utf8PathBuf>,
+    /// The profile to use.
+    #[arg(
+        long,
+        short = 'P',
+        value_name = "NAME",
+        env = "HARNESS_PROFILE",
+        global = true,
+        help_heading = "Config options"
+    )]
+    profile: Option<String>,
+}
+
+/// When to use colors.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    fn on(self, stream: owo_colors::Stream) -> bool {
+        use owo_colors::{OwoColorize, Stream};
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                // `NO_COLOR`, `FORCE_COLOR`, `CLICOLOR` and `TERM` have their say here.
+                let probe = "".if_supports_color(stream, |text| text.red()).to_string();
+                let _ = Stream::Stdout;
+                !probe.is_empty()
+            }
+        }
+    }
+
+    /// As cargo's option.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build and run tests.
+    #[command(visible_alias = "r")]
+    Run(Box<run::RunCommand>),
+    /// Build and list tests.
+    List(Box<list::ListCommand>),
+}
+
+impl App {
+    /// Whether standard error has colors.
+    pub(crate) fn colors(&self) -> bool {
+        self.global.color.on(owo_colors::Stream::Stderr)
+    }
+
+    /// Does what the command line says. Returns the exit code.
+    pub(crate) fn run(self) -> Result<i32, CommandError> {
+        match self.command {
+            Command::Run(command) => command.run(&self.global),
+            Command::List(command) => command.run(&self.global),
+        }
+    }
+}
+
+/// Whether a person looks at standard error, and not a CI system's log.
+fn interactive() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("CI").is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        App::command().debug_assert();
+    }
+}

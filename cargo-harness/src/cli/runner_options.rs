@@ -1,0 +1,231 @@
+//! How tests run, and how that is told.
+
+use clap::{Args, ValueEnum};
+use harness_metadata::{
+    FinalStatusLevel, StatusLevel,
+    event::{OutputWhen, TraceLevel},
+};
+use harness_runner::config::{
+    CliOverrides,
+    settings::{FlakyResult, MaxFail, RetryPolicy, TerminateMode, TestThreads, TraceSetting},
+};
+use std::{str::FromStr, time::Duration};
+
+/// Options that say how tests run.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Runner options")]
+pub(crate) struct RunnerArgs {
+    /// Build, and run nothing.
+    #[arg(long)]
+    pub(super) no_run: bool,
+    /// How many tests run at the same time: a number, a negative number to leave CPUs free, or
+    /// `num-cpus`.
+    #[arg(
+        long,
+        short = 'j',
+        visible_alias = "jobs",
+        value_name = "N",
+        env = "HARNESS_TEST_THREADS",
+        allow_negative_numbers = true
+    )]
+    test_threads: Option<TestThreads>,
+    /// How many further attempts a failed test gets.
+    #[arg(long, value_name = "N", env = "HARNESS_RETRIES")]
+    retries: Option<u32>,
+    /// What a test counts as that passes after a failure.
+    #[arg(long, value_name = "RESULT", env = "HARNESS_FLAKY_RESULT")]
+    flaky_result: Option<FlakyArg>,
+    /// Start no further tests after the first failure.
+    #[arg(long, visible_alias = "ff", overrides_with = "no_fail_fast")]
+    fail_fast: bool,
+    /// Run all tests whatever fails.
+    #[arg(long, visible_alias = "nff", overrides_with = "fail_fast")]
+    no_fail_fast: bool,
+    /// Start no further tests after this many failures: `N`, `N:wait`, `N:immediate`, `all`.
+    #[arg(
+        long,
+        value_name = "N[:MODE]",
+        conflicts_with_all = ["fail_fast", "no_fail_fast", "no_run"],
+        value_parser = parse_max_fail
+    )]
+    max_fail: Option<MaxFail>,
+    /// How closely tests are watched.
+    #[arg(long, value_name = "LEVEL", env = "HARNESS_TRACE")]
+    trace: Option<TraceArg>,
+    /// What to do if no test is selected.
+    #[arg(long, value_name = "ACTION", default_value = "auto", env = "HARNESS_NO_TESTS")]
+    pub(super) no_tests: NoTests,
+    /// Let tests write to the terminal, one test at a time.
+    #[arg(long, visible_alias = "nocapture")]
+    pub(super) no_capture: bool,
+}
+
+/// Options that say what is shown.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reporter options")]
+pub(crate) struct ReporterArgs {
+    /// Which tests get a line when they finish.
+    #[arg(long, value_name = "LEVEL", env = "HARNESS_STATUS_LEVEL")]
+    status_level: Option<StatusLevel>,
+    /// Which tests get a line at the end.
+    #[arg(long, value_name = "LEVEL", env = "HARNESS_FINAL_STATUS_LEVEL")]
+    final_status_level: Option<FinalStatusLevel>,
+    /// When to show the output of tests that fail.
+    #[arg(long, value_name = "WHEN", env = "HARNESS_FAILURE_OUTPUT")]
+    failure_output: Option<OutputArg>,
+    /// When to show the output of tests that pass.
+    #[arg(long, value_name = "WHEN", env = "HARNESS_SUCCESS_OUTPUT")]
+    success_output: Option<OutputArg>,
+    /// How to show progress.
+    #[arg(long, value_name = "HOW", default_value = "auto", env = "HARNESS_SHOW_PROGRESS")]
+    pub(super) show_progress: ShowProgress,
+    /// The same as `--show-progress counter`.
+    #[arg(
+        long,
+        conflicts_with = "show_progress",
+        env = "HARNESS_HIDE_PROGRESS_BAR",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub(super) hide_progress_bar: bool,
+    /// How many running tests the progress bar names.
+    #[arg(long, value_name = "N", default_value_t = 8, env = "HARNESS_MAX_PROGRESS_RUNNING")]
+    pub(super) max_progress_running: usize,
+    /// Do not indent captured output.
+    #[arg(
+        long,
+        env = "HARNESS_NO_OUTPUT_INDENT",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub(super) no_output_indent: bool,
+    /// Name the N slowest tests at the end.
+    #[arg(long, value_name = "N")]
+    durations: Option<usize>,
+    /// Write a JUnit report to this file.
+    #[arg(long, value_name = "PATH")]
+    pub(super) junit: Option<camino::Utf8PathBuf>,
+    /// Write the events of the run to this file, one JSON object a line; `-` is standard output.
+    #[arg(long, value_name = "PATH")]
+    pub(super) events: Option<camino::Utf8PathBuf>,
+}
+
+/// What to do if no test is selected.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NoTests {
+    /// Fail.
+    Auto,
+    /// Succeed silently.
+    Pass,
+    /// Succeed with a warning.
+    Warn,
+    /// Fail.
+    #[value(alias = "error")]
+    Fail,
+}
+
+/// How to show progress.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShowProgress {
+    /// A bar on a terminal, a counter elsewhere.
+    Auto,
+    /// Nothing.
+    None,
+    /// A bar with the running tests.
+    #[value(alias = "running")]
+    Bar,
+    /// A counter beside each test.
+    Counter,
+    /// A bar, and no lines for tests that pass.
+    Only,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+enum OutputArg {
+    /// When the test finishes.
+    Immediate,
+    /// When the test finishes, and again at the end.
+    ImmediateFinal,
+    /// At the end.
+    Final,
+    /// Not at all.
+    Never,
+}
+
+impl From<OutputArg> for OutputWhen {
+    fn from(arg: OutputArg) -> Self {
+        match arg {
+            OutputArg::Immediate => Self::Immediate,
+            OutputArg::ImmediateFinal => Self::ImmediateFinal,
+            OutputArg::Final => Self::Final,
+            OutputArg::Never => Self::Never,
+        }
+    }
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+enum FlakyArg {
+    /// A success.
+    Pass,
+    /// A failure.
+    Fail,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+enum TraceArg {
+    /// Not at all.
+    Off,
+    /// The life of every descendant: fork, exec, signals, exit.
+    Process,
+}
+
+impl From<TraceArg> for TraceLevel {
+    fn from(arg: TraceArg) -> Self {
+        match arg {
+            TraceArg::Off => Self::Off,
+            TraceArg::Process => Self::Process,
+        }
+    }
+}
+
+/// Adds what the options say to what beats the profile.
+pub(super) fn overrides(runner: &RunnerArgs, reporter: &ReporterArgs) -> CliOverrides {
+    let mut cli = CliOverrides::default();
+    cli.run.test_threads = runner.test_threads;
+    cli.test.retries = runner.retries.map(|count| RetryPolicy::Fixed {
+        count,
+        delay: Duration::ZERO,
+        jitter: false,
+    });
+    cli.test.flaky_result = runner.flaky_result.map(|result| match result {
+        FlakyArg::Pass => FlakyResult::Pass,
+        FlakyArg::Fail => FlakyResult::Fail,
+    });
+    cli.run.max_fail = match (runner.fail_fast, runner.no_fail_fast) {
+        (true, _) => Some(MaxFail::Count { max_fail: 1, terminate: TerminateMode::Wait }),
+        (_, true) => Some(MaxFail::All),
+        _ => runner.max_fail,
+    };
+    cli.test.trace =
+        runner.trace.map(|level| TraceSetting { level: level.into(), required: false });
+    cli.test.success_output = reporter.success_output.map(OutputWhen::from);
+    cli.test.failure_output = reporter.failure_output.map(OutputWhen::from);
+    cli.run.status_level = reporter.status_level;
+    cli.run.final_status_level = reporter.final_status_level;
+    cli.run.durations = reporter.durations;
+    cli
+}
+
+fn parse_max_fail(text: &str) -> Result<MaxFail, String> {
+    if text == "all" {
+        return Ok(MaxFail::All);
+    }
+    let (number, mode) = text.split_once(':').unwrap_or((text, "wait"));
+    let terminate = match mode {
+        "wait" => TerminateMode::Wait,
+        "immediate" => TerminateMode::Immediate,
+        other => return Err(format!("`{other}` is neither `wait` nor `immediate`")),
+    };
+    match usize::from_str(number) {
+        Ok(max_fail) if max_fail > 0 => Ok(MaxFail::Count { max_fail, terminate }),
+        _ => Err(format!("`{number}` is neither a number above 0 nor `all`")),
+    }
+}
