@@ -7,6 +7,7 @@
 //!
 //! [`link`] is the near side's handle.
 
+pub mod blocking;
 mod explain;
 pub mod link;
 mod probe;

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     protocol::{Request, Response, Spawn, packet::receive_response},
-    stub::link::{Stub, StubError},
+    stub::{
+        blocking::terminated,
+        link::{Stub, StubError},
+    },
 };
 use harness_metadata::{Attempt, Interruption, Outcome, Usage, outcome::StreamSize};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -19,10 +22,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io,
-    os::{
-        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
-        unix::ffi::OsStrExt,
-    },
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -284,10 +284,10 @@ impl Slot {
         let args = arguments(binary, test);
         let spawn = Spawn {
             ticket: self.ticket,
-            program: &string(binary.program.first().map_or(OsStr::new(""), OsString::as_os_str)),
-            args: &args.iter().flat_map(|arg| string(arg)).collect::<Vec<u8>>(),
+            program: &terminated(binary.program.first().map_or(OsStr::new(""), OsString::as_os_str)),
+            args: &args.iter().flat_map(|arg| terminated(arg)).collect::<Vec<u8>>(),
             environment: &environment,
-            cwd: &string(binary.cwd.as_os_str()),
+            cwd: &terminated(binary.cwd.as_os_str()),
             trace: effective_level(work, &test.settings),
         };
         let null = match &mut self.null {
@@ -347,13 +347,6 @@ fn describe(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// A string ended by NUL. What follows a NUL within cannot be passed to a program.
-fn string(text: &OsStr) -> Vec<u8> {
-    let mut bytes: Vec<u8> = text.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
-    bytes.push(0);
-    bytes
 }
 
 /// The arguments of a test's process, argument zero included.

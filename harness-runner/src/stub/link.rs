@@ -6,6 +6,7 @@ use crate::protocol::{
 };
 use nix::sys::signal::{SigSet, Signal};
 use std::{
+    cell::OnceCell,
     env, io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -26,6 +27,8 @@ pub struct Stub {
     /// `None` only while dropping.
     socket: Option<OwnedFd>,
     process: Child,
+    /// What it said when it was ready; `None` before.
+    ready: OnceCell<Option<String>>,
 }
 
 /// Why a stub could not be used.
@@ -84,7 +87,7 @@ impl Stub {
             program: program.display().to_string(),
             source,
         })?;
-        Ok(Self { socket: Some(near), process })
+        Ok(Self { socket: Some(near), process, ready: OnceCell::new() })
     }
 
     /// Waits until the stub has said that it is ready. Returns why it cannot trace, if it cannot.
@@ -93,8 +96,13 @@ impl Stub {
     ///
     /// When it does not say so.
     pub fn ready(&self) -> Result<Option<String>, StubError> {
+        if let Some(trace_unavailable) = self.ready.get() {
+            return Ok(trace_unavailable.clone());
+        }
         match self.receive(READY_LIMIT)? {
-            Response::Ready { trace_unavailable } => Ok(trace_unavailable),
+            Response::Ready { trace_unavailable } => {
+                Ok(self.ready.get_or_init(|| trace_unavailable).clone())
+            }
             _ => Err(StubError::Gone),
         }
     }

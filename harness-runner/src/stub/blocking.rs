@@ -1,0 +1,201 @@
+//! Runs one command to its end through a stub, for callers that have nothing else to do.
+
+use super::link::{Stub, StubError};
+use crate::protocol::{Command, Request, Response, Spawn, Ticket, packet::receive_response};
+use harness_metadata::{Exit, StartFailure, Survivor, event::TraceLevel};
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    time::{Duration, Instant},
+};
+
+/// How long a killed tree may take to be gone. Longer than the stub's own limit.
+const KILL_LIMIT: Duration = Duration::from_secs(15);
+
+/// How much of each output stream is kept; what follows is read and dropped.
+const OUTPUT_CAP: usize = 64 * 1024 * 1024;
+
+/// What became of a command.
+#[derive(Debug)]
+pub struct Completed {
+    /// How it ended.
+    pub end: End,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+    /// What it left behind, which was killed.
+    pub survivors: Vec<Survivor>,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself.
+    Exited(Exit),
+    /// It was not there.
+    StartFailed(StartFailure),
+    /// It exceeded its limit and was killed.
+    TimedOut,
+}
+
+impl Stub {
+    /// Runs a command with nothing on its standard input, reads its output, and kills what is
+    /// left of it when it has ended or when `limit` has passed. `ticket` must not have been used
+    /// with this stub before. The stub must have said that it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When the stub fails; it is of no further use then.
+    pub fn run_to_end(
+        &mut self,
+        ticket: Ticket,
+        command: &Command,
+        limit: Duration,
+    ) -> Result<Completed, StubError> {
+        let (mut stdout, stdout_writer) = Stream::open()?;
+        let (mut stderr, stderr_writer) = Stream::open()?;
+        self.spawn(ticket, command, &stdout_writer, &stderr_writer)?;
+        drop((stdout_writer, stderr_writer));
+        let mut deadline = Instant::now() + limit;
+        let mut killing = false;
+        let mut end = None;
+        let mut survivors = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if wait_for([self.as_fd()].into_iter().chain(stdout.open_fd()).chain(stderr.open_fd()), left)?
+            {
+                stdout.read();
+                stderr.read();
+                if !crate::protocol::packet::readable(&*self, Duration::ZERO)? {
+                    continue;
+                }
+                match receive_response(self.as_fd())?.ok_or(StubError::Gone)? {
+                    Response::StartFailed { failure, .. } => {
+                        end = Some(End::StartFailed(failure));
+                        break;
+                    }
+                    Response::Exited { exit, descendants_alive, .. } => {
+                        end.get_or_insert(End::Exited(exit));
+                        if !descendants_alive {
+                            break;
+                        }
+                        if !killing {
+                            killing = true;
+                            deadline = Instant::now() + KILL_LIMIT;
+                            self.send(&Request::Kill { ticket }, &[])?;
+                        }
+                    }
+                    Response::Gone { survivors: gone, .. } => {
+                        survivors = gone;
+                        break;
+                    }
+                    Response::Ready { .. } => {}
+                }
+            } else if killing {
+                return Err(StubError::Silent { limit: KILL_LIMIT });
+            } else {
+                killing = true;
+                end = Some(End::TimedOut);
+                deadline = Instant::now() + KILL_LIMIT;
+                self.send(&Request::Kill { ticket }, &[])?;
+            }
+        }
+        stdout.read();
+        stderr.read();
+        let end = end.ok_or(StubError::Gone)?;
+        Ok(Completed { end, stdout: stdout.bytes, stderr: stderr.bytes, survivors })
+    }
+
+    fn spawn(
+        &self,
+        ticket: Ticket,
+        command: &Command,
+        stdout: &OwnedFd,
+        stderr: &OwnedFd,
+    ) -> Result<(), StubError> {
+        let null = File::open("/dev/null")?;
+        let program = terminated(command.program.as_os_str());
+        let mut args = program.clone();
+        for arg in &command.args {
+            args.extend(terminated(arg));
+        }
+        let spawn = Spawn {
+            ticket,
+            program: &program,
+            args: &args,
+            environment: &command.environment.to_block(),
+            cwd: &terminated(command.cwd.as_os_str()),
+            trace: TraceLevel::Process,
+        };
+        self.send(&Request::Spawn(spawn), &[null.as_fd(), stdout.as_fd(), stderr.as_fd()])
+    }
+}
+
+/// Returns a string ended by NUL. What follows a NUL within cannot be passed to a program.
+pub(crate) fn terminated(text: &OsStr) -> Vec<u8> {
+    let mut bytes: Vec<u8> =
+        text.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
+    bytes.push(0);
+    bytes
+}
+
+/// Waits until one of the descriptors can be read. Returns false if the time is up.
+fn wait_for<'a>(
+    fds: impl Iterator<Item = BorrowedFd<'a>>,
+    limit: Duration,
+) -> Result<bool, StubError> {
+    let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    let millis = limit.as_micros().div_ceil(1000);
+    let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(ready) => Ok(ready > 0 || !limit.is_zero()),
+        Err(Errno::EINTR) => Ok(true),
+        Err(error) => Err(io::Error::from(error).into()),
+    }
+}
+
+/// An output stream that is being read.
+struct Stream {
+    pipe: Option<OwnedFd>,
+    bytes: Vec<u8>,
+}
+
+impl Stream {
+    fn open() -> io::Result<(Self, OwnedFd)> {
+        let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok((Self { pipe: Some(reader), bytes: Vec::new() }, writer))
+    }
+
+    fn open_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    fn read(&mut self) {
+        let mut chunk = [0; 16 * 1024];
+        // Bounded, so that a program that never stops printing cannot keep the deadline waiting.
+        for _ in 0..64 {
+            let Some(pipe) = &self.pipe else { return };
+            match nix::unistd::read(pipe, &mut chunk) {
+                Ok(0) => self.pipe = None,
+                Ok(read) => {
+                    let room = OUTPUT_CAP - self.bytes.len();
+                    self.bytes.extend_from_slice(&chunk[..read.min(room)]);
+                }
+                Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
