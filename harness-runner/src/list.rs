@@ -1,1 +1,486 @@
-//! (to come)
+//! Asks test binaries for their tests, while others are still being built.
+//!
+//! Processes are started by whoever implements [`Execute`]; which binaries are asked at all is
+//! told by a callback. Which of the tests run is decided in `plan`.
+
+mod cache;
+mod output;
+mod parse;
+
+pub use output::{Format, Listing, ListingTest, Styles, write_binaries, write_tests};
+pub use parse::ParseError;
+
+use crate::{
+    build::{Harness, Runners, TestBinary},
+    protocol::{Command, Environment},
+};
+use cache::{Cache, Identity};
+use camino::{Utf8Path, Utf8PathBuf};
+use harness_metadata::{Exit, StartFailure};
+use nextest_metadata::{RustBinaryId, RustTestKind, TestCaseName};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
+    time::Duration,
+};
+use thiserror::Error;
+
+/// Runs a process to its end.
+pub trait Execute: Send {
+    /// Runs a command, captures its output, and kills it and all that it started when the limit
+    /// is exceeded.
+    ///
+    /// # Errors
+    ///
+    /// When the executor itself fails; not when the process does.
+    fn execute(&mut self, command: &Command, limit: Duration) -> io::Result<Executed>;
+}
+
+/// What became of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Executed {
+    /// How it ended; `None` if it exceeded the limit and was killed, or was never there.
+    pub exit: Option<Exit>,
+    /// All of its standard output.
+    pub stdout: Vec<u8>,
+    /// All of its standard error.
+    pub stderr: Vec<u8>,
+    /// Why it could not be started, if it could not.
+    pub start_failure: Option<StartFailure>,
+}
+
+/// What a test is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TestKind {
+    /// A test.
+    Test,
+    /// A benchmark.
+    Bench,
+}
+
+impl From<TestKind> for RustTestKind {
+    fn from(kind: TestKind) -> Self {
+        match kind {
+            TestKind::Test => Self::TEST,
+            TestKind::Bench => Self::BENCH,
+        }
+    }
+}
+
+/// A test as its binary lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedTest {
+    /// Its name.
+    pub name: TestCaseName,
+    /// Whether it is marked as ignored.
+    pub ignored: bool,
+    /// What it is.
+    pub kind: TestKind,
+}
+
+/// Whether a binary is to be asked.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// It may hold tests that are wanted.
+    Ask,
+    /// The filtersets of the command line rule all its tests out.
+    Skip,
+    /// The profile's default filter rules all its tests out.
+    SkipByDefault,
+}
+
+/// All tests.
+#[derive(Clone, Debug, Default)]
+pub struct TestList {
+    /// The binaries, ordered by id.
+    pub binaries: Vec<ListedBinary>,
+}
+
+/// A binary and its tests.
+#[derive(Clone, Debug)]
+pub struct ListedBinary {
+    /// The binary.
+    pub binary: Arc<TestBinary>,
+    /// What is known of its tests.
+    pub status: Status,
+}
+
+/// What is known of a binary's tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// All of them, ordered by name.
+    Listed(Vec<ListedTest>),
+    /// Nothing: filtersets of the command line rule the binary out.
+    Skipped,
+    /// Nothing: the profile's default filter rules the binary out.
+    SkippedDefaultFilter,
+}
+
+/// Why a binary could not be listed.
+#[derive(Debug, Error)]
+pub enum ListError {
+    /// The executor failed.
+    #[error("failed to run `{command}`")]
+    Execute {
+        /// The command line.
+        command: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The binary could not be started.
+    #[error("failed to start `{command}`: {}", failure.message)]
+    Start {
+        /// The command line.
+        command: String,
+        /// Why.
+        failure: StartFailure,
+    },
+    /// The binary did not answer in time.
+    #[error("`{binary}` did not list its tests within {}; `{command}` was killed", humantime::format_duration(*limit))]
+    TooSlow {
+        /// The binary.
+        binary: RustBinaryId,
+        /// The command line.
+        command: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The binary failed.
+    #[error("`{command}` {}{}", ended(*exit), dump(stdout, stderr))]
+    Failed {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        exit: Exit,
+        /// Its standard output.
+        stdout: String,
+        /// Its standard error.
+        stderr: String,
+    },
+    /// The binary printed something else.
+    #[error("`{command}` did not print a list of tests{}", dump(stdout, ""))]
+    Malformed {
+        /// The command line.
+        command: String,
+        /// Its standard output.
+        stdout: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// A binary with a harness of its own does not know what to do.
+    #[error(
+        "`{binary}` has `harness = false` and does not answer `--list --format terse`; set `test = false` for it in `Cargo.toml`, or let it print `NAME: test` for each of its tests"
+    )]
+    Harness {
+        /// The binary.
+        binary: RustBinaryId,
+        /// What it did instead.
+        source: Box<ListError>,
+    },
+}
+
+fn ended(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exited with code {code}"),
+        Exit::Signal { signal, .. } => format!("was ended by signal {signal}"),
+    }
+}
+
+fn dump(stdout: &str, stderr: &str) -> String {
+    let part = |name, text: &str| match text.trim_end() {
+        "" => String::new(),
+        text => format!("\n--- {name}:\n{text}"),
+    };
+    part("standard output", stdout) + &part("standard error", stderr)
+}
+
+/// How to list.
+#[derive(Debug)]
+pub struct ListOptions<'a> {
+    /// What runs the binaries.
+    pub runners: &'a Runners,
+    /// How long a binary has for each of its two answers.
+    pub limit: Duration,
+    /// Where the cache lies; `None` for no cache.
+    pub target_directory: Option<&'a Utf8Path>,
+    /// Variables that depend on the run, such as `NEXTEST_RUN_ID`.
+    pub environment: &'a [(OsString, OsString)],
+}
+
+/// Lists binaries as they arrive, as many processes at a time as there are workers.
+///
+/// # Errors
+///
+/// With the first binary that could not be listed.
+///
+/// # Panics
+///
+/// Without any worker.
+pub fn list(
+    binaries: Receiver<Arc<TestBinary>>,
+    workers: Vec<Box<dyn Execute>>,
+    select: &dyn Fn(&TestBinary) -> Selection,
+    options: &ListOptions<'_>,
+) -> Result<TestList, ListError> {
+    assert!(!workers.is_empty(), "without workers nothing can be listed");
+    let mut cache = options
+        .target_directory
+        .map(Cache::load)
+        .unwrap_or_default();
+    let mut listed: BTreeMap<RustBinaryId, ListedBinary> = BTreeMap::new();
+    let mut asked: BTreeMap<RustBinaryId, Asked> = BTreeMap::new();
+    let (jobs, queue) = mpsc::channel::<Job>();
+    let (answers, answered) = mpsc::channel::<Answer>();
+    let queue = Mutex::new(queue);
+    let failed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for mut worker in workers {
+            let (queue, failed, answers) = (&queue, &failed, answers.clone());
+            scope.spawn(move || work(&mut *worker, queue, &answers, failed, options));
+        }
+        drop(answers);
+        for binary in binaries {
+            if failed.load(Ordering::Relaxed) {
+                break;
+            }
+            let status = match select(&binary) {
+                Selection::Skip => Some(Status::Skipped),
+                Selection::SkipByDefault => Some(Status::SkippedDefaultFilter),
+                Selection::Ask => None,
+            };
+            // Taken before it is asked: if it changes meanwhile, the entry is worth nothing.
+            let identity = match binary.harness {
+                Harness::Libtest => Identity::of(&binary.path),
+                Harness::Custom => None,
+            };
+            let remembered = || Some(cache.get(&binary.path, identity?)?.to_vec());
+            let status = status.or_else(|| remembered().map(Status::Listed));
+            if let Some(status) = status {
+                listed.insert(binary.id.clone(), ListedBinary { binary, status });
+                continue;
+            }
+            for ignored in [false, true] {
+                let _ = jobs.send(Job {
+                    binary: Arc::clone(&binary),
+                    ignored,
+                });
+            }
+            asked.insert(
+                binary.id.clone(),
+                Asked {
+                    binary,
+                    identity,
+                    outputs: [None, None],
+                },
+            );
+        }
+        drop(jobs);
+        let mut error = None;
+        for answer in answered {
+            match answer.output {
+                Ok(output) => {
+                    let asked = asked
+                        .get_mut(&answer.id)
+                        .expect("only what was asked answers");
+                    asked.outputs[usize::from(answer.ignored)] = Some(output);
+                }
+                Err(why) => drop(error.get_or_insert(why)),
+            }
+        }
+        error.map_or(Ok(()), Err)
+    })?;
+    for (
+        id,
+        Asked {
+            binary,
+            identity,
+            outputs,
+        },
+    ) in asked
+    {
+        let [all, ignored] = outputs
+            .map(|output| output.expect("every call was answered, or an error was returned above"));
+        // The workers have parsed each of them already.
+        let tests = parse::parse(&all, &ignored).map_err(|source| ListError::Malformed {
+            command: binary.path.to_string(),
+            stdout: String::from_utf8_lossy(&all).into_owned(),
+            source,
+        })?;
+        if let Some(identity) = identity {
+            cache.put(&binary.path, identity, &tests);
+        }
+        listed.insert(
+            id,
+            ListedBinary {
+                binary,
+                status: Status::Listed(tests),
+            },
+        );
+    }
+    if let Some(directory) = options.target_directory
+        && let Err(error) = cache.save(directory)
+    {
+        tracing::warn!("failed to write the cache of test lists in `{directory}`: {error}");
+    }
+    Ok(TestList {
+        binaries: listed.into_values().collect(),
+    })
+}
+
+/// One of the two calls of a binary.
+struct Job {
+    binary: Arc<TestBinary>,
+    ignored: bool,
+}
+
+struct Answer {
+    id: RustBinaryId,
+    ignored: bool,
+    output: Result<Vec<u8>, ListError>,
+}
+
+struct Asked {
+    binary: Arc<TestBinary>,
+    /// For the cache; `None` if the answer must not be remembered.
+    identity: Option<Identity>,
+    /// Of the calls without and with `--ignored`.
+    outputs: [Option<Vec<u8>>; 2],
+}
+
+fn work(
+    worker: &mut dyn Execute,
+    queue: &Mutex<Receiver<Job>>,
+    answers: &Sender<Answer>,
+    failed: &AtomicBool,
+    options: &ListOptions<'_>,
+) {
+    loop {
+        let job = queue
+            .lock()
+            .expect("no worker panics while it takes a job")
+            .recv();
+        let Ok(Job { binary, ignored }) = job else {
+            return;
+        };
+        if failed.load(Ordering::Relaxed) {
+            continue;
+        }
+        let output = ask(worker, &binary, ignored, options);
+        if output.is_err() {
+            failed.store(true, Ordering::Relaxed);
+        }
+        let _ = answers.send(Answer {
+            id: binary.id.clone(),
+            ignored,
+            output,
+        });
+    }
+}
+
+fn ask(
+    worker: &mut dyn Execute,
+    binary: &TestBinary,
+    ignored: bool,
+    options: &ListOptions<'_>,
+) -> Result<Vec<u8>, ListError> {
+    let command = command(binary, ignored, options);
+    let words = std::iter::once(command.program.as_os_str())
+        .chain(command.args.iter().map(OsString::as_os_str));
+    let shown = shell_words::join(words.map(|word| word.to_string_lossy()));
+    let explained = |error: ListError| match binary.harness {
+        Harness::Libtest => error,
+        Harness::Custom => ListError::Harness {
+            binary: binary.id.clone(),
+            source: Box::new(error),
+        },
+    };
+    let executed =
+        worker
+            .execute(&command, options.limit)
+            .map_err(|source| ListError::Execute {
+                command: shown.clone(),
+                source,
+            })?;
+    if let Some(failure) = executed.start_failure {
+        return Err(ListError::Start {
+            command: shown,
+            failure,
+        });
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match executed.exit {
+        None => {
+            let (binary, limit) = (binary.id.clone(), options.limit);
+            return Err(explained(ListError::TooSlow {
+                binary,
+                command: shown,
+                limit,
+            }));
+        }
+        Some(exit) if !exit.success() => {
+            let (stdout, stderr) = (text(&executed.stdout), text(&executed.stderr));
+            return Err(explained(ListError::Failed {
+                command: shown,
+                exit,
+                stdout,
+                stderr,
+            }));
+        }
+        Some(_) => {}
+    }
+    match parse::lines(&executed.stdout) {
+        Ok(_) => Ok(executed.stdout),
+        Err(source) => {
+            let stdout = text(&executed.stdout);
+            Err(explained(ListError::Malformed {
+                command: shown,
+                stdout,
+                source,
+            }))
+        }
+    }
+}
+
+fn command(binary: &TestBinary, ignored: bool, options: &ListOptions<'_>) -> Command {
+    let mut environment = Environment::clone(&binary.list_environment);
+    for (name, value) in options.environment {
+        environment.set(name, value);
+    }
+    for prefix in ["NEXTEST", "HARNESS"] {
+        environment.set(format!("{prefix}_TEST_PHASE"), "list");
+    }
+    let mut args = vec!["--list", "--format", "terse"];
+    args.extend(ignored.then_some("--ignored"));
+    let args = args.into_iter().map(OsString::from);
+    let cwd = binary.cwd.clone().into();
+    let path: Utf8PathBuf = binary.path.clone();
+    match options.runners.get(binary.platform) {
+        None => Command {
+            program: path.into(),
+            args: args.collect(),
+            environment,
+            cwd,
+        },
+        Some(runner) => {
+            let before = runner.args.iter().cloned().chain([path.into_os_string()]);
+            let program = runner.program.clone();
+            Command {
+                program,
+                args: before.chain(args).collect(),
+                environment,
+                cwd,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

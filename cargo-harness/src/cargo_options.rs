@@ -1,0 +1,178 @@
+//! The flags that are passed on to cargo.
+
+use camino::Utf8PathBuf;
+use clap::{ArgAction, Args};
+use harness_runner::build::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};
+
+const PACKAGES: &str = "Package selection";
+const TARGETS: &str = "Target selection";
+const FEATURES: &str = "Feature selection";
+const COMPILATION: &str = "Compilation options";
+const MANIFEST: &str = "Manifest options";
+const OTHER: &str = "Other Cargo options";
+
+/// What to build, and how.
+#[derive(Clone, Debug, Default, Args)]
+#[group(id = "cargo-opts", multiple = true)]
+pub struct CargoArgs {
+    /// Package to test.
+    #[arg(short = 'p', long = "package", value_name = "SPEC", help_heading = PACKAGES)]
+    package: Vec<String>,
+    /// Test all packages in the workspace.
+    #[arg(long, help_heading = PACKAGES)]
+    workspace: bool,
+    /// Exclude a package.
+    #[arg(long, value_name = "SPEC", help_heading = PACKAGES)]
+    exclude: Vec<String>,
+    /// Alias for --workspace (deprecated).
+    #[arg(long, help_heading = PACKAGES)]
+    all: bool,
+
+    /// Test only the library's unit tests.
+    #[arg(long, help_heading = TARGETS)]
+    lib: bool,
+    /// Test only this executable.
+    #[arg(long, value_name = "NAME", help_heading = TARGETS)]
+    bin: Vec<String>,
+    /// Test all executables.
+    #[arg(long, help_heading = TARGETS)]
+    bins: bool,
+    /// Test only this example.
+    #[arg(long, value_name = "NAME", help_heading = TARGETS)]
+    example: Vec<String>,
+    /// Test all examples.
+    #[arg(long, help_heading = TARGETS)]
+    examples: bool,
+    /// Test only this test target.
+    #[arg(long, value_name = "NAME", help_heading = TARGETS)]
+    test: Vec<String>,
+    /// Test all targets that have `test = true`.
+    #[arg(long, help_heading = TARGETS)]
+    tests: bool,
+    /// Test only this bench target.
+    #[arg(long, value_name = "NAME", help_heading = TARGETS)]
+    bench: Vec<String>,
+    /// Test all targets that have `bench = true`.
+    #[arg(long, help_heading = TARGETS)]
+    benches: bool,
+    /// Test all targets.
+    #[arg(long, help_heading = TARGETS)]
+    all_targets: bool,
+
+    /// Features to activate, separated by spaces or commas.
+    #[arg(short = 'F', long, value_name = "FEATURES", help_heading = FEATURES)]
+    features: Vec<String>,
+    /// Activate all features.
+    #[arg(long, help_heading = FEATURES)]
+    all_features: bool,
+    /// Do not activate the `default` feature.
+    #[arg(long, help_heading = FEATURES)]
+    no_default_features: bool,
+
+    /// Number of build jobs.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = COMPILATION)]
+    build_jobs: Option<String>,
+    /// Build in release mode, with optimizations.
+    #[arg(short = 'r', long, help_heading = COMPILATION)]
+    release: bool,
+    /// Build with this Cargo profile.
+    #[arg(long, value_name = "NAME", help_heading = COMPILATION)]
+    cargo_profile: Option<String>,
+    /// Build for this target triple.
+    #[arg(long, value_name = "TRIPLE", env = "CARGO_BUILD_TARGET", help_heading = COMPILATION)]
+    target: Option<String>,
+    /// Directory for all that is built.
+    #[arg(long, value_name = "DIR", env = "CARGO_TARGET_DIR", help_heading = COMPILATION)]
+    target_dir: Option<Utf8PathBuf>,
+    /// Print the build graph as JSON (unstable).
+    #[arg(long, help_heading = COMPILATION)]
+    unit_graph: bool,
+    /// Report how long the build took, in these formats.
+    #[arg(long, value_name = "FMTS", num_args = 0..=1, require_equals = true,
+        help_heading = COMPILATION)]
+    timings: Option<Option<String>>,
+
+    /// Path to Cargo.toml.
+    #[arg(long, value_name = "PATH", global = true, help_heading = MANIFEST)]
+    manifest_path: Option<Utf8PathBuf>,
+    /// Require Cargo.lock and the cache to be up to date.
+    #[arg(long, help_heading = MANIFEST)]
+    frozen: bool,
+    /// Require Cargo.lock to be up to date.
+    #[arg(long, help_heading = MANIFEST)]
+    locked: bool,
+    /// Run without accessing the network.
+    #[arg(long, help_heading = MANIFEST)]
+    offline: bool,
+
+    /// How Cargo reports: human, short, json, json-diagnostic-short,
+    /// json-diagnostic-rendered-ansi, json-render-diagnostics. JSON goes to standard output.
+    #[arg(long, value_name = "FMT", help_heading = OTHER)]
+    cargo_message_format: Vec<String>,
+    /// Print no Cargo log messages; twice for nothing from Cargo at all.
+    #[arg(long, action = ArgAction::Count, help_heading = OTHER)]
+    cargo_quiet: u8,
+    /// Verbose Cargo output; twice for very verbose.
+    #[arg(long, action = ArgAction::Count, help_heading = OTHER)]
+    cargo_verbose: u8,
+    /// Ignore `rust-version` in packages.
+    #[arg(long, help_heading = OTHER)]
+    ignore_rust_version: bool,
+    /// Report future incompatibilities at the end of the build.
+    #[arg(long, help_heading = OTHER)]
+    future_incompat_report: bool,
+    /// Override a value of Cargo's configuration.
+    #[arg(long, value_name = "KEY=VALUE|PATH", help_heading = OTHER)]
+    config: Vec<String>,
+    /// Unstable flag of Cargo.
+    #[arg(short = 'Z', value_name = "FLAG", help_heading = OTHER)]
+    unstable: Vec<String>,
+}
+
+impl CargoArgs {
+    /// Returns the options for the build.
+    ///
+    /// # Errors
+    ///
+    /// When the message formats do not go together.
+    pub fn into_options(self, color: Color) -> Result<CargoOptions, MessageFormatError> {
+        let formats = self.cargo_message_format.iter().map(String::as_str);
+        Ok(CargoOptions {
+            message_format: CargoMessageFormat::parse(formats)?,
+            package: self.package,
+            workspace: self.workspace || self.all,
+            exclude: self.exclude,
+            lib: self.lib,
+            bin: self.bin,
+            bins: self.bins,
+            example: self.example,
+            examples: self.examples,
+            test: self.test,
+            tests: self.tests,
+            bench: self.bench,
+            benches: self.benches,
+            all_targets: self.all_targets,
+            features: self.features,
+            all_features: self.all_features,
+            no_default_features: self.no_default_features,
+            build_jobs: self.build_jobs,
+            release: self.release,
+            cargo_profile: self.cargo_profile,
+            target: self.target.filter(|target| !target.is_empty()),
+            target_dir: self.target_dir.filter(|dir| !dir.as_str().is_empty()),
+            unit_graph: self.unit_graph,
+            timings: self.timings,
+            manifest_path: self.manifest_path,
+            frozen: self.frozen,
+            locked: self.locked,
+            offline: self.offline,
+            cargo_quiet: self.cargo_quiet,
+            cargo_verbose: self.cargo_verbose,
+            ignore_rust_version: self.ignore_rust_version,
+            future_incompat_report: self.future_incompat_report,
+            config: self.config,
+            unstable: self.unstable,
+            color,
+        })
+    }
+}

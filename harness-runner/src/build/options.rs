@@ -1,0 +1,262 @@
+//! What the user told cargo, and the command lines made of it.
+
+use camino::Utf8PathBuf;
+use std::{ffi::OsString, process::Command};
+use thiserror::Error;
+
+/// Everything that is passed on to cargo. Field names are those of the flags.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is the flag of the same name")]
+pub struct CargoOptions {
+    pub package: Vec<String>,
+    /// `--workspace` or `--all`.
+    pub workspace: bool,
+    pub exclude: Vec<String>,
+    pub lib: bool,
+    pub bin: Vec<String>,
+    pub bins: bool,
+    pub example: Vec<String>,
+    pub examples: bool,
+    pub test: Vec<String>,
+    pub tests: bool,
+    pub bench: Vec<String>,
+    pub benches: bool,
+    pub all_targets: bool,
+    pub features: Vec<String>,
+    pub all_features: bool,
+    pub no_default_features: bool,
+    /// `--build-jobs`; cargo's `--jobs`.
+    pub build_jobs: Option<String>,
+    pub release: bool,
+    /// `--cargo-profile`; cargo's `--profile`.
+    pub cargo_profile: Option<String>,
+    pub target: Option<String>,
+    pub target_dir: Option<Utf8PathBuf>,
+    pub unit_graph: bool,
+    /// `--timings`, with its formats if there are any.
+    pub timings: Option<Option<String>>,
+    pub manifest_path: Option<Utf8PathBuf>,
+    pub frozen: bool,
+    pub locked: bool,
+    pub offline: bool,
+    /// How often `--cargo-quiet` was given; twice silences cargo altogether.
+    pub cargo_quiet: u8,
+    /// How often `--cargo-verbose` was given.
+    pub cargo_verbose: u8,
+    pub ignore_rust_version: bool,
+    pub future_incompat_report: bool,
+    pub config: Vec<String>,
+    /// `-Z`.
+    pub unstable: Vec<String>,
+    pub message_format: CargoMessageFormat,
+    pub color: Color,
+}
+
+/// When cargo uses color.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Color {
+    /// If standard error is a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How cargo reports diagnostics, and whether its JSON goes to standard output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CargoMessageFormat {
+    /// For people, on standard error.
+    #[default]
+    Human,
+    /// JSON on standard output; these are cargo's names of formats.
+    Json(Vec<String>),
+}
+
+/// Why a combination of `--cargo-message-format` values makes no sense.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum MessageFormatError {
+    /// There is no such format.
+    #[error("unknown cargo message format `{0}`")]
+    Unknown(String),
+    /// A format for people was given beside others.
+    #[error("cargo message format `{0}` cannot be combined with others")]
+    Exclusive(String),
+    /// A format was given twice.
+    #[error("cargo message format `{0}` is given more than once")]
+    Duplicate(String),
+    /// Rendered diagnostics are not part of the JSON, so their form cannot be chosen.
+    #[error("cargo message format `json-render-diagnostics` cannot be combined with `{0}`")]
+    Rendered(String),
+}
+
+impl CargoMessageFormat {
+    /// Understands the values of the flag, each of which may be a list separated by commas.
+    ///
+    /// # Errors
+    ///
+    /// When a value is unknown or does not go with another.
+    pub fn parse<'a>(
+        values: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, MessageFormatError> {
+        const RENDER: &str = "json-render-diagnostics";
+        let values: Vec<&str> = values
+            .into_iter()
+            .flat_map(|value| value.split(','))
+            .collect();
+        for (index, value) in values.iter().enumerate() {
+            match *value {
+                "human" | "short" if values.len() > 1 => {
+                    return Err(MessageFormatError::Exclusive((*value).to_owned()));
+                }
+                "human" | "short" | "json" | RENDER => {}
+                "json-diagnostic-short" | "json-diagnostic-rendered-ansi" => {
+                    if values.contains(&RENDER) {
+                        return Err(MessageFormatError::Rendered((*value).to_owned()));
+                    }
+                }
+                _ => return Err(MessageFormatError::Unknown((*value).to_owned())),
+            }
+            if values[..index].contains(value) {
+                return Err(MessageFormatError::Duplicate((*value).to_owned()));
+            }
+        }
+        if matches!(values[..], [] | ["human" | "short"]) {
+            return Ok(Self::Human);
+        }
+        Ok(Self::Json(values.into_iter().map(str::to_owned).collect()))
+    }
+
+    /// Returns whether cargo's JSON goes to standard output.
+    pub fn is_forwarded(&self) -> bool {
+        matches!(self, Self::Json(_))
+    }
+
+    fn for_cargo(&self) -> String {
+        match self {
+            Self::Human => "json-render-diagnostics".to_owned(),
+            Self::Json(formats) => formats.join(","),
+        }
+    }
+}
+
+impl CargoOptions {
+    /// Returns `cargo test --no-run` with everything that was asked for.
+    pub fn build_command(&self) -> Command {
+        let mut command = self.cargo();
+        command.args([
+            "test",
+            "--no-run",
+            "--message-format",
+            &self.message_format.for_cargo(),
+        ]);
+        let flags = [
+            (self.workspace, "--workspace"),
+            (self.lib, "--lib"),
+            (self.bins, "--bins"),
+            (self.examples, "--examples"),
+            (self.tests, "--tests"),
+            (self.benches, "--benches"),
+            (self.all_targets, "--all-targets"),
+            (self.all_features, "--all-features"),
+            (self.no_default_features, "--no-default-features"),
+            (self.release, "--release"),
+            (self.unit_graph, "--unit-graph"),
+            (self.ignore_rust_version, "--ignore-rust-version"),
+            (self.future_incompat_report, "--future-incompat-report"),
+            (self.cargo_quiet > 0, "--quiet"),
+        ];
+        command.args(
+            flags
+                .into_iter()
+                .filter(|(given, _)| *given)
+                .map(|(_, flag)| flag),
+        );
+        let lists = [
+            ("--package", &self.package),
+            ("--exclude", &self.exclude),
+            ("--bin", &self.bin),
+            ("--example", &self.example),
+            ("--test", &self.test),
+            ("--bench", &self.bench),
+            ("--features", &self.features),
+        ];
+        for (flag, values) in lists {
+            command.args(values.iter().flat_map(|value| [flag, value]));
+        }
+        let values = [
+            ("--jobs", self.build_jobs.as_deref()),
+            ("--profile", self.cargo_profile.as_deref()),
+            ("--target", self.target.as_deref()),
+            (
+                "--target-dir",
+                self.target_dir.as_deref().map(|dir| dir.as_str()),
+            ),
+        ];
+        for (flag, value) in values {
+            command.args(value.into_iter().flat_map(|value| [flag, value]));
+        }
+        match &self.timings {
+            None => {}
+            Some(None) => drop(command.arg("--timings")),
+            Some(Some(formats)) => drop(command.arg(format!("--timings={formats}"))),
+        }
+        self.add_common(&mut command);
+        if self.cargo_quiet > 1 {
+            command.stderr(std::process::Stdio::null());
+        }
+        command
+    }
+
+    /// Returns `cargo metadata` for a platform.
+    pub(super) fn metadata_command(&self, platform: &str) -> Command {
+        let mut command = self.cargo();
+        command.args(["metadata", "--format-version=1", "--all-features"]);
+        command.args(["--filter-platform", platform]);
+        if let Some(target_dir) = &self.target_dir {
+            command.env("CARGO_TARGET_DIR", target_dir);
+        }
+        self.add_common(&mut command);
+        if self.cargo_quiet > 1 {
+            command.stderr(std::process::Stdio::null());
+        }
+        command
+    }
+
+    fn cargo(&self) -> Command {
+        let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let mut command = Command::new(program);
+        command.arg(match self.color {
+            Color::Auto => "--color=auto",
+            Color::Always => "--color=always",
+            Color::Never => "--color=never",
+        });
+        command
+    }
+
+    /// Adds what every cargo command takes.
+    fn add_common(&self, command: &mut Command) {
+        if let Some(path) = &self.manifest_path {
+            command.args(["--manifest-path", path.as_str()]);
+        }
+        for (given, flag) in [
+            (self.frozen, "--frozen"),
+            (self.locked, "--locked"),
+            (self.offline, "--offline"),
+        ] {
+            if given {
+                command.arg(flag);
+            }
+        }
+        command.args(self.config.iter().flat_map(|value| ["--config", value]));
+        command.args(self.unstable.iter().flat_map(|value| ["-Z", value]));
+        command.args((0..self.cargo_verbose).map(|_| "--verbose"));
+    }
+}
+
+/// Returns a command line as a shell would take it.
+pub(super) fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    shell_words::join(words.map(|word| word.to_string_lossy()))
+}

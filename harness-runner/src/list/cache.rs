@@ -1,0 +1,101 @@
+//! Remembers the tests of binaries that have not changed.
+//!
+//! The file is only ever a shortcut: whatever is wrong with it, it is ignored and written anew.
+
+use super::ListedTest;
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fs, io, io::Write, os::unix::fs::MetadataExt};
+use tempfile::NamedTempFile;
+
+/// Grows with every change of what is stored.
+const VERSION: u32 = 1;
+const FILE: &str = "harness/tests.cache";
+
+/// The tests of binaries, by path.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    entries: BTreeMap<Utf8PathBuf, Entry>,
+    changed: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    identity: Identity,
+    tests: Vec<ListedTest>,
+}
+
+/// What tells one state of a file from another. A program cannot set the time of change (ctime),
+/// so a file that was written to never looks the same.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    /// Returns the state of a file; `None` if there is none.
+    pub(super) fn of(path: &Utf8Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+impl Cache {
+    /// Reads the cache of a target directory; it is empty if that is not possible.
+    pub(super) fn load(target_directory: &Utf8Path) -> Self {
+        let entries = fs::read(target_directory.join(FILE))
+            .ok()
+            .and_then(|bytes| postcard::from_bytes::<(u32, _)>(&bytes).ok())
+            .filter(|(version, _)| *version == VERSION)
+            .map(|(_, entries)| entries)
+            .unwrap_or_default();
+        Self {
+            entries,
+            changed: false,
+        }
+    }
+
+    /// Returns the tests of a binary in this state.
+    pub(super) fn get(&self, path: &Utf8Path, identity: Identity) -> Option<&[ListedTest]> {
+        let entry = self.entries.get(path)?;
+        (entry.identity == identity).then_some(&entry.tests[..])
+    }
+
+    /// Remembers the tests of a binary that had this state before it was asked.
+    pub(super) fn put(&mut self, path: &Utf8Path, identity: Identity, tests: &[ListedTest]) {
+        let entry = Entry {
+            identity,
+            tests: tests.to_vec(),
+        };
+        self.entries.insert(path.to_owned(), entry);
+        self.changed = true;
+    }
+
+    /// Writes the cache if anything changed, without the binaries that are gone.
+    pub(super) fn save(mut self, target_directory: &Utf8Path) -> io::Result<()> {
+        if !self.changed {
+            return Ok(());
+        }
+        self.entries.retain(|path, _| path.exists());
+        let path = target_directory.join(FILE);
+        let directory = path
+            .parent()
+            .expect("the file lies in a directory of the target's");
+        fs::create_dir_all(directory)?;
+        let bytes = postcard::to_stdvec(&(VERSION, &self.entries)).map_err(io::Error::other)?;
+        let mut file = NamedTempFile::new_in(directory)?;
+        file.write_all(&bytes)?;
+        file.persist(path)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,312 @@
+//! Prints lists of tests and of binaries, for people and for programs.
+
+use super::{ListedTest, Status, TestList};
+use crate::build::{Built, TestBinary};
+use guppy::PackageId;
+use nextest_filtering::{BinaryQuery, TestQuery};
+use nextest_metadata::{
+    BinaryListSummary, BuildPlatform, FilterMatch, RustBuildMetaSummary, RustTestBinarySummary,
+    RustTestCaseSummary, RustTestSuiteStatusSummary, RustTestSuiteSummary, TestListSummary,
+};
+use owo_colors::{OwoColorize, Style};
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// How to print.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Binaries as headings over their tests.
+    Human {
+        /// Everything that is known, and the tests that do not match.
+        verbose: bool,
+    },
+    /// A test a line.
+    Oneline {
+        /// Everything that is known, and the tests that do not match.
+        verbose: bool,
+    },
+    /// JSON in one line.
+    Json,
+    /// JSON for people.
+    JsonPretty,
+}
+
+/// Colors; the default is none.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Styles {
+    binary: Style,
+    test: Style,
+    module: Style,
+    field: Style,
+    skipped: Style,
+}
+
+impl Styles {
+    /// Returns the colors for a terminal.
+    pub fn colored() -> Self {
+        Self {
+            binary: Style::new().magenta().bold(),
+            test: Style::new().blue().bold(),
+            module: Style::new().cyan(),
+            field: Style::new().yellow().bold(),
+            skipped: Style::new().bright_black(),
+        }
+    }
+}
+
+/// A test, with what a filter needs to know of it.
+#[derive(Copy, Clone, Debug)]
+pub struct ListingTest<'a> {
+    /// What filtersets ask about.
+    pub query: TestQuery<'a>,
+    /// What its binary says of it.
+    pub listed: &'a ListedTest,
+}
+
+/// What to print.
+pub struct Listing<'a> {
+    /// The tests.
+    pub tests: &'a TestList,
+    /// The build.
+    pub meta: &'a RustBuildMetaSummary,
+    /// Tells whether a test would run.
+    pub filter: &'a dyn Fn(&ListingTest<'_>) -> FilterMatch,
+}
+
+impl Listing<'_> {
+    /// Returns the summary that other programs read.
+    pub fn summary(&self) -> TestListSummary {
+        let mut summary = TestListSummary::new(self.meta.clone());
+        for listed in &self.tests.binaries {
+            let status = match listed.status {
+                Status::Listed(_) => RustTestSuiteStatusSummary::LISTED,
+                Status::Skipped => RustTestSuiteStatusSummary::SKIPPED,
+                Status::SkippedDefaultFilter => RustTestSuiteStatusSummary::SKIPPED_DEFAULT_FILTER,
+            };
+            let cases = self.matched(&listed.binary, &listed.status).into_iter();
+            let case = |(test, filter_match): (&ListedTest, FilterMatch)| {
+                let (kind, ignored) = (Some(test.kind.into()), test.ignored);
+                (
+                    test.name.clone(),
+                    RustTestCaseSummary {
+                        kind,
+                        ignored,
+                        filter_match,
+                    },
+                )
+            };
+            let suite = RustTestSuiteSummary {
+                package_name: listed.binary.package_name.clone(),
+                binary: binary_summary(&listed.binary),
+                cwd: listed.binary.cwd.clone(),
+                status,
+                test_cases: cases.map(case).collect(),
+            };
+            summary.test_count += suite.test_cases.len();
+            summary.rust_suites.insert(listed.binary.id.clone(), suite);
+        }
+        summary
+    }
+
+    fn matched<'a>(
+        &self,
+        binary: &TestBinary,
+        status: &'a Status,
+    ) -> Vec<(&'a ListedTest, FilterMatch)> {
+        let Status::Listed(tests) = status else {
+            return Vec::new();
+        };
+        let package_id = PackageId::new(binary.package_id.as_str());
+        let binary_query = BinaryQuery {
+            package_id: &package_id,
+            binary_id: &binary.id,
+            binary_name: &binary.name,
+            kind: &binary.kind,
+            platform: match binary.platform {
+                BuildPlatform::Host => guppy::graph::cargo::BuildPlatform::Host,
+                BuildPlatform::Target => guppy::graph::cargo::BuildPlatform::Target,
+            },
+        };
+        let judged = |listed: &'a ListedTest| {
+            let query = TestQuery {
+                binary_query,
+                test_name: &listed.name,
+            };
+            (listed, (self.filter)(&ListingTest { query, listed }))
+        };
+        tests.iter().map(judged).collect()
+    }
+}
+
+/// Prints tests.
+///
+/// # Errors
+///
+/// When the writer fails.
+pub fn write_tests(
+    listing: &Listing<'_>,
+    format: Format,
+    styles: &Styles,
+    writer: &mut dyn Write,
+) -> io::Result<()> {
+    let verbose = match format {
+        Format::Json | Format::JsonPretty => return write_json(&listing.summary(), format, writer),
+        Format::Human { verbose } | Format::Oneline { verbose } => verbose,
+    };
+    for listed in &listing.tests.binaries {
+        let binary = &listed.binary;
+        let tests = listing.matched(binary, &listed.status);
+        let mut shown: Vec<_> = tests
+            .iter()
+            .filter(|(_, filter)| verbose || filter.is_match())
+            .collect();
+        shown.sort_by_key(|(test, _)| &test.name);
+        if let Format::Oneline { .. } = format {
+            for (test, filter) in shown {
+                write!(writer, "{} ", binary.id.as_str().style(styles.binary))?;
+                write_name(test.name.as_str(), styles, writer)?;
+                if verbose {
+                    write_details(binary, Details::Line { cwd: true }, styles, writer)?;
+                    write_skipped(*filter, styles, writer)?;
+                }
+                writeln!(writer)?;
+            }
+            continue;
+        }
+        if shown.is_empty() && !verbose {
+            continue;
+        }
+        writeln!(writer, "{}:", binary.id.as_str().style(styles.binary))?;
+        if verbose {
+            write_details(binary, Details::Block { cwd: true }, styles, writer)?;
+        }
+        let remark = match listed.status {
+            Status::Listed(_) if shown.is_empty() => Some("(no tests)"),
+            Status::Listed(_) => None,
+            Status::Skipped => Some("(test binary didn't match filtersets, skipped)"),
+            Status::SkippedDefaultFilter => {
+                Some("(test binary didn't match the default filter, skipped)")
+            }
+        };
+        if let Some(remark) = remark {
+            writeln!(writer, "    {}", remark.style(styles.skipped))?;
+        }
+        for (test, filter) in shown {
+            write!(writer, "    ")?;
+            write_name(test.name.as_str(), styles, writer)?;
+            write_skipped(*filter, styles, writer)?;
+            writeln!(writer)?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints binaries, which need not have been listed.
+///
+/// # Errors
+///
+/// When the writer fails.
+pub fn write_binaries(
+    built: &Built,
+    format: Format,
+    styles: &Styles,
+    writer: &mut dyn Write,
+) -> io::Result<()> {
+    let (verbose, details) = match format {
+        Format::Json | Format::JsonPretty => {
+            let summaries = built
+                .binaries
+                .iter()
+                .map(|binary| (binary.id.clone(), binary_summary(binary)));
+            let summary = BinaryListSummary {
+                rust_build_meta: built.meta.clone(),
+                rust_binaries: summaries.collect(),
+            };
+            return write_json(&summary, format, writer);
+        }
+        Format::Human { verbose } => (verbose, Details::Block { cwd: false }),
+        Format::Oneline { verbose } => (verbose, Details::Line { cwd: false }),
+    };
+    for binary in &built.binaries {
+        write!(writer, "{}", binary.id.as_str().style(styles.binary))?;
+        match (verbose, details) {
+            (false, _) => writeln!(writer)?,
+            (true, Details::Line { .. }) => {
+                write_details(binary, details, styles, writer)?;
+                writeln!(writer)?;
+            }
+            (true, Details::Block { .. }) => {
+                writeln!(writer, ":")?;
+                write_details(binary, details, styles, writer)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn binary_summary(binary: &TestBinary) -> RustTestBinarySummary {
+    RustTestBinarySummary {
+        binary_id: binary.id.clone(),
+        binary_name: binary.name.clone(),
+        package_id: binary.package_id.clone(),
+        kind: binary.kind.clone(),
+        binary_path: binary.path.clone(),
+        build_platform: binary.platform,
+    }
+}
+
+#[derive(Copy, Clone)]
+enum Details {
+    Block { cwd: bool },
+    Line { cwd: bool },
+}
+
+fn write_details(
+    binary: &TestBinary,
+    details: Details,
+    styles: &Styles,
+    writer: &mut dyn Write,
+) -> io::Result<()> {
+    let (Details::Block { cwd } | Details::Line { cwd }) = details;
+    let platform = binary.platform.to_string();
+    let fields = [
+        Some(("bin", binary.path.as_str())),
+        cwd.then_some(("cwd", binary.cwd.as_str())),
+        Some(("build platform", platform.as_str())),
+    ];
+    for (name, value) in fields.into_iter().flatten() {
+        let name = name.style(styles.field);
+        match details {
+            Details::Block { .. } => writeln!(writer, "  {name}: {value}")?,
+            Details::Line { .. } => write!(writer, " [{name}: {value}]")?,
+        }
+    }
+    Ok(())
+}
+
+fn write_skipped(filter: FilterMatch, styles: &Styles, writer: &mut dyn Write) -> io::Result<()> {
+    if filter.is_match() {
+        return Ok(());
+    }
+    write!(writer, " {}", "(skipped)".style(styles.skipped))
+}
+
+fn write_name(name: &str, styles: &Styles, writer: &mut dyn Write) -> io::Result<()> {
+    let (modules, last) = match name.rsplit_once("::") {
+        Some((modules, last)) => (Some(modules), last),
+        None => (None, name),
+    };
+    for module in modules.into_iter().flat_map(|modules| modules.split("::")) {
+        let separator = "::".style(styles.module);
+        write!(writer, "{}{separator}", module.style(styles.module))?;
+    }
+    write!(writer, "{}", last.style(styles.test))
+}
+
+fn write_json(value: &impl Serialize, format: Format, writer: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::JsonPretty => serde_json::to_writer_pretty(&mut *writer, value)?,
+        _ => serde_json::to_writer(&mut *writer, value)?,
+    }
+    writeln!(writer)
+}
