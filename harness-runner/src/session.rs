@@ -1,1 +1,519 @@
-//! (to come)
+//! From options to a summary: the only module that knows all others.
+//!
+//! [`Session::prepare`] reads the configuration, asks cargo about the workspace, builds, lists
+//! while cargo still builds, and plans. [`Session::run`] runs the plan and hands its events to the
+//! sinks. What must be wrong before the build is found before the build.
+
+mod lister;
+mod outputs;
+mod reporting;
+
+pub use reporting::Sinks;
+
+use crate::{
+    build::{
+        Build, BuildError, Built, CargoOptions, LocateError, MetadataError, Workspace,
+        locate_workspace,
+    },
+    config::{
+        CliOverrides, CompiledProfile, Config, ConfigError, ConfigWarning, DEFAULT_PROFILE,
+        MIRI_PROFILE, Platforms, RunSettings,
+    },
+    filter::{
+        BinaryMatch, BinaryMismatch, FilterOptions, FiltersetsError, TestFilter,
+    },
+    list::{self, ListError, ListOptions, Selection, Status, TestList},
+    plan::{ListedBinary, ListedTest, Plan},
+    protocol::Environment,
+    report::SinkError,
+    run,
+    stub::link::{Stub, StubError},
+};
+use camino::{Utf8Path, Utf8PathBuf};
+use guppy::PackageId;
+use harness_metadata::{
+    Event, EventKind, RunId, RunStats,
+    event::{
+        CancelReason, RunFinished, RunStarted, SCHEMA_VERSION, Source, TraceInForce, TraceLevel,
+    },
+};
+use lister::Stubs;
+use nextest_filtering::{BinaryQuery, ParseContext};
+use nextest_metadata::{FilterMatch, RustTestKind};
+use reporting::Reporting;
+use std::{
+    collections::{BTreeMap, HashMap},
+    env,
+    ffi::OsString,
+    io,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+use thiserror::Error;
+
+/// What to build and which tests to select.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What is passed on to cargo.
+    pub cargo: CargoOptions,
+    /// Where the command was given.
+    pub cwd: Utf8PathBuf,
+    /// A configuration file instead of the workspace's own.
+    pub config_file: Option<Utf8PathBuf>,
+    /// The profile; `None` for the default.
+    pub profile: Option<String>,
+    /// Which tests to select.
+    pub filter: FilterOptions,
+    /// What beats the profile.
+    pub overrides: CliOverrides,
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The command line, for the record.
+    pub command_line: Vec<String>,
+    /// Where the tests' output goes.
+    pub capture: run::Capture,
+}
+
+/// Why a session did not come to its end.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "each variant is the error of the module that it names")]
+pub enum SessionError {
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    #[error(transparent)]
+    Filtersets(#[from] FiltersetsError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    List(#[from] ListError),
+    #[error(transparent)]
+    Stub(#[from] StubError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// Tracing was asked for as required.
+    #[error("tests cannot be traced here, and the profile requires it: {reason}")]
+    TraceRequired { reason: String },
+    /// The run could not be driven.
+    #[error("the run could not be driven to its end")]
+    Run { source: io::Error },
+}
+
+/// Something to tell the user before the run begins.
+#[derive(Debug)]
+pub enum Notice {
+    /// The configuration says something that has no effect.
+    Config(ConfigWarning),
+    /// A target runner's setting makes no sense.
+    Runner(String),
+    /// A target runner is used.
+    UsesRunner(String),
+}
+
+/// A workspace that is built, listed and planned.
+pub struct Session {
+    /// The workspace.
+    pub workspace: Workspace,
+    /// What was built.
+    pub built: Built,
+    /// All tests.
+    pub tests: TestList,
+    /// Which of them run.
+    pub plan: Plan,
+    /// What they run under.
+    pub profile: Arc<CompiledProfile>,
+    run_id: RunId,
+    stubs: Stubs,
+}
+
+/// A configuration that was read before anything else.
+pub struct Start {
+    root: Utf8PathBuf,
+    config: Config,
+    profile: crate::config::Profile,
+    /// The settings of the run as a whole.
+    pub settings: RunSettings,
+}
+
+impl Start {
+    /// Finds the workspace and reads its configuration, which takes about a millisecond.
+    ///
+    /// # Errors
+    ///
+    /// When there is no workspace, or what the configuration says makes no sense.
+    pub fn new(options: &Options, notify: &mut dyn FnMut(Notice)) -> Result<Self, SessionError> {
+        let root = locate_workspace(options.cargo.manifest_path.as_deref(), &options.cwd)?;
+        let config_file = options.config_file.as_ref().map(|file| options.cwd.join(file));
+        let (config, warnings) = Config::load(&root, config_file.as_deref())?;
+        warnings.into_iter().map(Notice::Config).for_each(notify);
+        let miri = env::var_os("MIRI_SYSROOT").is_some();
+        let default = if miri { MIRI_PROFILE } else { DEFAULT_PROFILE };
+        let profile = config.profile(options.profile.as_deref().unwrap_or(default))?;
+        let (settings, _) = profile.run_settings(&options.overrides);
+        Ok(Self { root, config, profile, settings })
+    }
+
+    /// The profile's name.
+    pub fn profile_name(&self) -> &str {
+        self.profile.name()
+    }
+
+    /// The root of the workspace.
+    pub fn workspace_root(&self) -> &Utf8Path {
+        &self.root
+    }
+
+    /// Builds only. Cargo's messages go to where they go by themselves.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to build, or it does not build.
+    pub fn build(self, options: &Options) -> Result<(Workspace, Built), SessionError> {
+        let workspace = Workspace::load(&options.cargo, &options.cwd)?;
+        let inherited = Environment::inherited();
+        let build = Build { workspace: &workspace, options: &options.cargo, inherited: &inherited };
+        let (ready, _) = mpsc::channel();
+        let built = build.run(ready, &mut io::stdout())?;
+        Ok((workspace, built))
+    }
+
+    /// Builds, lists and plans.
+    ///
+    /// # Errors
+    ///
+    /// When any of that fails.
+    pub fn prepare(
+        self,
+        options: &Options,
+        notify: &mut dyn FnMut(Notice),
+    ) -> Result<Session, SessionError> {
+        let workspace = Workspace::load(&options.cargo, &options.cwd)?;
+        notify_of_runners(&workspace, notify);
+        let packages = ParseContext::new(&workspace.graph);
+        let platforms = Platforms {
+            host: workspace.platforms.host.clone(),
+            target: workspace.platforms.target.clone(),
+        };
+        let overrides = options.overrides.clone();
+        let profile = Arc::new(self.profile.compile(&packages, &platforms, overrides)?);
+        let filter = TestFilter::new(
+            options.filter.clone(),
+            &packages,
+            &self.config.known_groups(),
+            profile.default_filter().compiled.clone(),
+            Arc::<CompiledProfile>::clone(&profile) as _,
+        )?;
+        let run_id = RunId::random();
+        let stubs = Stubs::default();
+        let (built, tests) =
+            build_and_list(&workspace, options, &filter, &profile, run_id, &stubs)?;
+        let plan = plan(&tests, &filter, &profile);
+        Ok(Session { workspace, built, tests, plan, profile, run_id, stubs })
+    }
+}
+
+fn notify_of_runners(workspace: &Workspace, notify: &mut dyn FnMut(Notice)) {
+    let runners = &workspace.runners;
+    for warning in &runners.warnings {
+        notify(Notice::Runner(warning.clone()));
+    }
+    if let Some(runner) = &runners.target {
+        let program = runner.program.display();
+        notify(Notice::UsesRunner(format!("tests are run by `{program}` ({})", runner.origin)));
+    }
+}
+
+/// Builds in one thread and lists in others what is ready.
+fn build_and_list(
+    workspace: &Workspace,
+    options: &Options,
+    filter: &TestFilter,
+    profile: &CompiledProfile,
+    run_id: RunId,
+    stubs: &Stubs,
+) -> Result<(Built, TestList), SessionError> {
+    let inherited = Environment::inherited();
+    let build = Build { workspace, options: &options.cargo, inherited: &inherited };
+    let (ready, binaries) = mpsc::channel();
+    let environment: Vec<(OsString, OsString)> = ["HARNESS", "NEXTEST"]
+        .iter()
+        .flat_map(|prefix| {
+            [
+                (format!("{prefix}_RUN_ID").into(), run_id.to_string().into()),
+                (format!("{prefix}_PROFILE").into(), profile.name().into()),
+            ]
+        })
+        .collect();
+    let list_options = ListOptions {
+        runners: &workspace.runners,
+        limit: profile.run_settings().list_timeout,
+        target_directory: Some(workspace.target_directory()),
+        environment: &environment,
+    };
+    let select = |binary: &crate::build::TestBinary| {
+        let package_id = PackageId::new(binary.package_id.clone());
+        match filter.matches_binary(&query(binary, &package_id)) {
+            BinaryMatch::Possible => Selection::Ask,
+            BinaryMatch::Never(BinaryMismatch::Expression) => Selection::Skip,
+            BinaryMatch::Never(BinaryMismatch::DefaultFilter) => Selection::SkipByDefault,
+        }
+    };
+    thread::scope(|scope| {
+        let building = scope.spawn(|| build.run(ready, &mut io::stdout()));
+        let tests = list::list(binaries, stubs.workers(cpus()), &select, &list_options);
+        let built = building.join().expect("the build does not panic")?;
+        Ok((built, tests?))
+    })
+}
+
+fn query<'a>(
+    binary: &'a crate::build::TestBinary,
+    package_id: &'a PackageId,
+) -> BinaryQuery<'a> {
+    BinaryQuery {
+        package_id,
+        binary_id: &binary.id,
+        binary_name: &binary.name,
+        kind: &binary.kind,
+        platform: binary.platform,
+    }
+}
+
+fn plan(tests: &TestList, filter: &TestFilter, profile: &CompiledProfile) -> Plan {
+    let package_ids: Vec<PackageId> = tests
+        .binaries
+        .iter()
+        .map(|listed| PackageId::new(listed.binary.package_id.clone()))
+        .collect();
+    let (test, bench) = (RustTestKind::TEST, RustTestKind::BENCH);
+    let kind = |kind| match kind {
+        list::TestKind::Test => &test,
+        list::TestKind::Bench => &bench,
+    };
+    let binaries: Vec<ListedBinary<'_>> = tests
+        .binaries
+        .iter()
+        .zip(&package_ids)
+        .map(|(listed, package_id)| ListedBinary {
+            query: query(&listed.binary, package_id),
+            tests: match &listed.status {
+                Status::Listed(tests) => Some(
+                    tests
+                        .iter()
+                        .map(|test| ListedTest {
+                            name: &test.name,
+                            ignored: test.ignored,
+                            kind: kind(test.kind),
+                        })
+                        .collect(),
+                ),
+                Status::Skipped | Status::SkippedDefaultFilter => None,
+            },
+        })
+        .collect();
+    Plan::new(&binaries, filter, profile)
+}
+
+/// Returns how many CPUs this process may use.
+pub fn cpus() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Summary {
+    /// The counts.
+    pub stats: RunStats,
+    /// Why it was cancelled, if it was.
+    pub cancelled: Option<CancelReason>,
+}
+
+impl Session {
+    /// The run's id.
+    pub fn run_id(&self) -> RunId {
+        self.run_id
+    }
+
+    /// Returns for every listed test whether it is selected.
+    pub fn filter_matches(&self) -> HashMap<harness_metadata::TestId, FilterMatch> {
+        let skipped = self.plan.skipped.iter().map(|test| {
+            (test.id.clone(), FilterMatch::Mismatch { reason: test.reason })
+        });
+        let selected =
+            self.plan.tests.iter().map(|test| (test.id.clone(), FilterMatch::Matches));
+        skipped.chain(selected).collect()
+    }
+
+    /// Runs the plan. Returns when every process of it is gone and every sink has seen the end.
+    ///
+    /// # Errors
+    ///
+    /// When the run cannot begin, cannot be driven, or a sink fails. What is known of the tests
+    /// has been told to the sinks that still work.
+    pub fn run(self, options: &RunOptions, sinks: Sinks<'_>) -> Result<Summary, SessionError> {
+        let settings = self.profile.run_settings();
+        let slots = match options.capture {
+            run::Capture::Pipes => settings.test_threads.resolve(cpus()),
+            run::Capture::Inherit => 1,
+        };
+        let mut stubs = self.stubs.take();
+        stubs.truncate(slots);
+        let wants_trace = self.plan.tests.iter().any(|t| t.settings.trace.level > TraceLevel::Off);
+        let trace = self.trace_in_force(wants_trace, &mut stubs)?;
+        let wanted = slots.min(self.plan.tests.len());
+        while stubs.len() < wanted.min(cpus()) {
+            stubs.push(Stub::launch()?);
+        }
+        let started_at = chrono::Local::now().fixed_offset();
+        let mut reporting = Reporting::new(sinks);
+        let begin = self.run_started(options, slots, trace.clone(), started_at);
+        reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
+        for skipped in &self.plan.skipped {
+            let (test, reason) = (skipped.id.clone(), skipped.reason);
+            reporting.handle(&at_start(EventKind::TestSkipped { test, reason }));
+        }
+        let work = self.work(options, slots, &trace, started_at, stubs);
+        let running = match run::Running::start(work) {
+            Ok(running) => running,
+            Err(source) => return Err(SessionError::Run { source }),
+        };
+        let finished = reporting.follow(&running);
+        let driven = running.join();
+        let RunFinished { stats, cancelled, .. } = match finished {
+            Some(finished) => finished,
+            None => {
+                reporting.cut_short();
+                let lost = || io::Error::other("the run ended without its last event");
+                let source = driven.err().unwrap_or_else(lost);
+                return Err(SessionError::Run { source });
+            }
+        };
+        driven.map_err(|source| SessionError::Run { source })?;
+        reporting.into_result()?;
+        Ok(Summary { stats, cancelled })
+    }
+
+    /// Finds out whether tests can be traced.
+    fn trace_in_force(
+        &self,
+        wanted: bool,
+        stubs: &mut Vec<Stub>,
+    ) -> Result<TraceInForce, SessionError> {
+        if !wanted {
+            return Ok(TraceInForce { level: TraceLevel::Off, degraded: None });
+        }
+        if stubs.is_empty() {
+            stubs.push(Stub::launch()?);
+        }
+        let Some(reason) = stubs[0].ready()? else {
+            return Ok(TraceInForce { level: TraceLevel::Process, degraded: None });
+        };
+        if self.plan.tests.iter().any(|test| test.settings.trace.required) {
+            return Err(SessionError::TraceRequired { reason });
+        }
+        let degraded = format!(
+            "{reason}; descendants are known by the subreaper and the process group only, and \
+             processes are not counted"
+        );
+        Ok(TraceInForce { level: TraceLevel::Off, degraded: Some(degraded) })
+    }
+
+    fn run_started(
+        &self,
+        options: &RunOptions,
+        slots: usize,
+        trace: TraceInForce,
+        started_at: chrono::DateTime<chrono::FixedOffset>,
+    ) -> RunStarted {
+        let root = self.workspace.root();
+        let sources = self.tests.binaries.iter().map(|listed| {
+            let file = &listed.binary.source_file;
+            let source = Source {
+                package: listed.binary.package_name.clone(),
+                file: file.strip_prefix(root).unwrap_or(file).to_string(),
+            };
+            (listed.binary.id.clone(), source)
+        });
+        RunStarted {
+            schema_version: SCHEMA_VERSION,
+            harness_version: env!("CARGO_PKG_VERSION").to_owned(),
+            run_id: self.run_id,
+            profile: self.profile.name().to_owned(),
+            command_line: options.command_line.clone(),
+            started_at,
+            workspace_root: root.to_string(),
+            slots,
+            tests: self.plan.tests.len(),
+            binaries: self.plan.counts.binaries,
+            skipped_tests: self.plan.skipped.len(),
+            skipped_by_default_filter: self.plan.counts.skipped_by_default_filter,
+            skipped_binaries: self.plan.counts.skipped_binaries,
+            trace,
+            sources: sources.collect(),
+        }
+    }
+
+    fn work(
+        &self,
+        options: &RunOptions,
+        slots: usize,
+        trace: &TraceInForce,
+        started_at: chrono::DateTime<chrono::FixedOffset>,
+        stubs: Vec<Stub>,
+    ) -> run::Work {
+        let settings = self.profile.run_settings();
+        let tests = self.plan.tests.iter().map(|test| run::Test {
+            id: test.id.clone(),
+            settings: Arc::clone(&test.settings),
+            binary: test.binary,
+            ignored: test.ignored,
+            bench: test.bench,
+        });
+        let limit = |threads: &crate::config::settings::TestThreads| threads.resolve(cpus());
+        let groups = self.profile.test_groups().iter();
+        run::Work {
+            run_id: self.run_id,
+            profile: self.profile.name().to_owned(),
+            started_at,
+            tests: tests.collect(),
+            binaries: self.tests.binaries.iter().map(|listed| self.binary(&listed.binary)).collect(),
+            slots,
+            cpus: cpus(),
+            groups: groups.map(|(name, threads)| (name.clone(), limit(threads))).collect::<BTreeMap<_, _>>(),
+            max_fail: settings.max_fail,
+            global_timeout: settings.global_timeout,
+            skipped: self.plan.skipped.len(),
+            output_cap: settings.output_cap,
+            capture: options.capture,
+            tracing_available: trace.level > TraceLevel::Off,
+            stubs,
+        }
+    }
+
+    fn binary(&self, binary: &crate::build::TestBinary) -> run::Binary {
+        let mut program = Vec::new();
+        if let Some(runner) = self.workspace.runners.get(binary.platform) {
+            program.push(runner.program.clone().into_os_string());
+            program.extend(runner.args.iter().cloned());
+        }
+        program.push(binary.path.clone().into_os_string());
+        let environment = self.built.environments.get(&binary.id);
+        run::Binary {
+            program,
+            cwd: binary.cwd.clone().into_std_path_buf(),
+            environment: environment.map_or_else(Environment::inherited, |env| (**env).clone()),
+            libtest: binary.harness == crate::build::Harness::Libtest,
+        }
+    }
+}
+
+fn at_start(kind: EventKind) -> Event {
+    Event { at: Duration::ZERO, kind }
+}

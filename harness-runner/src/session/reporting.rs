@@ -1,0 +1,140 @@
+//! Hands the events of a run to the sinks, on the thread that called the session.
+
+use super::outputs::OutputStore;
+use crate::{
+    report::{Sink, SinkError},
+    run::{Control, Running, Told},
+};
+use harness_metadata::{Event, EventKind, event::RunFinished};
+use std::{
+    sync::mpsc::RecvTimeoutError,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How often clocks on display advance.
+const TICK: Duration = Duration::from_millis(100);
+
+/// While events come one after the other, they are handled in batches this far apart: being woken
+/// for every test would cost more than showing it.
+const BATCH: Duration = Duration::from_millis(5);
+
+/// Who is told.
+pub type Sinks<'a> = Vec<Box<dyn Sink + 'a>>;
+
+/// The sinks and the output that they can ask for.
+pub(super) struct Reporting<'a> {
+    sinks: Sinks<'a>,
+    store: OutputStore,
+    error: Option<SinkError>,
+    /// Active time of the run and when that was heard, for clocks on display.
+    heard: (Duration, Instant),
+    paused: bool,
+}
+
+impl<'a> Reporting<'a> {
+    pub(super) fn new(sinks: Sinks<'a>) -> Self {
+        Self {
+            sinks,
+            store: OutputStore::default(),
+            error: None,
+            heard: (Duration::ZERO, Instant::now()),
+            paused: false,
+        }
+    }
+
+    /// Follows a run to its end. Returns its last event; `None` if it broke off.
+    pub(super) fn follow(&mut self, running: &Running) -> Option<RunFinished> {
+        let mut finished = None;
+        let mut last_batch = Instant::now();
+        let mut failure_told = false;
+        loop {
+            match running.events.recv_timeout(TICK) {
+                Ok(told) => {
+                    self.take(told, &mut finished);
+                    while let Ok(told) = running.events.try_recv() {
+                        self.take(told, &mut finished);
+                    }
+                    self.for_each_sink(|sink| sink.flush());
+                    if last_batch.elapsed() < 2 * BATCH && finished.is_none() {
+                        // The run unparks this thread when it is over.
+                        thread::park_timeout(BATCH);
+                    }
+                    last_batch = Instant::now();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if !self.paused {
+                let at = self.heard.0 + self.heard.1.elapsed();
+                self.for_each_sink(|sink| sink.tick(at));
+            }
+            if self.error.is_some() && !failure_told {
+                failure_told = true;
+                running.control(Control::ReportFailed);
+            }
+        }
+        self.for_each_sink(|sink| sink.flush());
+        finished
+    }
+
+    fn take(&mut self, told: Told, finished: &mut Option<RunFinished>) {
+        if let Some((attempt, output)) = told.output {
+            self.store.add(attempt, output);
+        }
+        self.heard = (told.event.at, Instant::now());
+        match &told.event.kind {
+            EventKind::Paused { .. } => self.paused = true,
+            EventKind::Continued { .. } => self.paused = false,
+            EventKind::RunFinished(event) => *finished = Some((**event).clone()),
+            _ => {}
+        }
+        self.handle(&told.event);
+        if told.shown.is_some() {
+            self.for_each_sink(|sink| sink.flush());
+        }
+    }
+
+    /// Tells all sinks of an event.
+    pub(super) fn handle(&mut self, event: &Event) {
+        let store = &self.store;
+        for sink in &mut self.sinks {
+            if let Err(error) = sink.handle(event, store) {
+                self.error.get_or_insert(error);
+            }
+        }
+        match &event.kind {
+            EventKind::TestFinished(test) => {
+                let attempts = test.attempts.last().map_or(0, |attempt| attempt.number);
+                if self.sinks.iter().any(|sink| sink.keeps_output(test)) {
+                    self.store.keep(&test.test, attempts);
+                } else {
+                    self.store.forget(&test.test, attempts);
+                }
+            }
+            // Its output belongs to the end of the test.
+            EventKind::AttemptFailed { test, attempt, .. } => {
+                self.store.keep(test, attempt.number);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets the sinks write what they know of a run that broke off.
+    pub(super) fn cut_short(&mut self) {
+        self.for_each_sink(|sink| sink.flush());
+    }
+
+    /// Returns the first error of a sink.
+    pub(super) fn into_result(self) -> Result<(), SinkError> {
+        self.error.map_or(Ok(()), Err)
+    }
+
+    fn for_each_sink(&mut self, mut each: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) {
+        for sink in &mut self.sinks {
+            if let Err(error) = each(&mut **sink) {
+                self.error.get_or_insert(error);
+            }
+        }
+    }
+}
