@@ -7,12 +7,14 @@
 pub mod event;
 pub mod exit_code;
 pub mod id;
+pub mod level;
 pub mod outcome;
 pub mod stats;
 pub mod usage;
 
 pub use event::{Event, EventKind};
 pub use id::{AttemptId, RunId, TestId};
+pub use level::{FinalStatusLevel, ReportSkipped, StatusLevel};
 pub use nextest_metadata::{RustBinaryId, TestCaseName};
 pub use outcome::{
     Attempt, Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict,
