@@ -6,7 +6,7 @@
 
 pub mod extract;
 pub mod json;
-//JUNIT
+pub mod junit;
 pub mod progress;
 pub mod style;
 pub mod terminal;
