@@ -8,8 +8,12 @@ pub mod extract;
 pub mod json;
 pub mod junit;
 pub mod progress;
+#[cfg(test)]
+mod sample;
 pub mod style;
 pub mod terminal;
+#[cfg(test)]
+mod tests;
 mod wording;
 
 use harness_metadata::{AttemptId, Event, event::TestFinished};
