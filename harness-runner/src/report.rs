@@ -4,8 +4,23 @@
 //! events, captured output and its own options. Replaying the same events into a new sink
 //! produces the same bytes.
 
+pub mod extract;
+pub mod json;
+pub mod junit;
+pub mod progress;
+#[cfg(test)]
+mod sample;
+pub mod style;
+pub mod terminal;
+#[cfg(test)]
+mod tests;
+mod wording;
+
 use harness_metadata::{AttemptId, Event, event::TestFinished};
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
 use thiserror::Error;
 
 /// Something that turns events into output.
@@ -19,6 +34,18 @@ pub trait Sink {
     fn keeps_output(&self, finished: &TestFinished) -> bool {
         let _ = finished;
         false
+    }
+
+    /// Writes out what is pending. The session calls this whenever its queue of events is empty.
+    fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Lets clocks on display advance to `at`, the active time of the run. The session calls this
+    /// some ten times a second.
+    fn tick(&mut self, at: Duration) -> Result<(), SinkError> {
+        let _ = at;
+        Ok(())
     }
 }
 
@@ -49,6 +76,123 @@ pub struct Kept<'a> {
     pub dropped: u64,
     /// The last bytes. Empty if nothing was dropped.
     pub tail: Box<dyn Read + 'a>,
+}
+
+impl Kept<'_> {
+    /// Reads at most `cap` bytes: the first half of that from the head and the rest from the end,
+    /// with the number of bytes left out in between.
+    fn read_capped(mut self, cap: usize) -> io::Result<Excerpt> {
+        let mut head = Vec::new();
+        let half = cap / 2;
+        (&mut self.head).take(half as u64).read_to_end(&mut head)?;
+        let mut ring = Ring::new(cap - half);
+        io::copy(&mut self.head, &mut ring)?;
+        if self.dropped > 0 {
+            // The dropped bytes lie between head and tail; what the ring still holds of the head
+            // goes before them, so it joins the head if it fits there and is left out otherwise.
+            let (bytes, cut) = ring.finish();
+            let mut left_out = self.dropped + cut;
+            if cut == 0 {
+                head.extend_from_slice(&bytes);
+            } else {
+                left_out += bytes.len() as u64;
+            }
+            let mut ring = Ring::new(cap.saturating_sub(head.len()).max(cap - half));
+            io::copy(&mut self.tail, &mut ring)?;
+            let (tail, cut) = ring.finish();
+            return Ok(Excerpt {
+                head,
+                left_out: left_out + cut,
+                tail,
+            });
+        }
+        let (tail, left_out) = ring.finish();
+        if left_out == 0 {
+            head.extend_from_slice(&tail);
+            return Ok(Excerpt {
+                head,
+                left_out: 0,
+                tail: Vec::new(),
+            });
+        }
+        Ok(Excerpt {
+            head,
+            left_out,
+            tail,
+        })
+    }
+}
+
+/// The two ends of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Excerpt {
+    head: Vec<u8>,
+    left_out: u64,
+    tail: Vec<u8>,
+}
+
+impl Excerpt {
+    fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.tail.is_empty() && self.left_out == 0
+    }
+
+    /// Returns the part that holds the end of the stream.
+    fn end(&self) -> &[u8] {
+        if self.left_out == 0 {
+            &self.head
+        } else {
+            &self.tail
+        }
+    }
+}
+
+/// Keeps the last bytes written to it.
+struct Ring {
+    bytes: std::collections::VecDeque<u8>,
+    limit: usize,
+    cut: u64,
+}
+
+impl Ring {
+    fn new(limit: usize) -> Self {
+        Self {
+            bytes: std::collections::VecDeque::new(),
+            limit,
+            cut: 0,
+        }
+    }
+
+    fn finish(self) -> (Vec<u8>, u64) {
+        (self.bytes.into(), self.cut)
+    }
+}
+
+impl io::Write for Ring {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend(bytes);
+        let excess = self.bytes.len().saturating_sub(self.limit);
+        self.bytes.drain(..excess);
+        self.cut += excess as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads an excerpt of a stream. What cannot be read back is told in its place.
+fn excerpt(outputs: &dyn Outputs, id: &AttemptId, stream: Stream, cap: usize) -> Option<Excerpt> {
+    let read = outputs
+        .open(id, stream)
+        .and_then(|kept| kept.map(|kept| kept.read_capped(cap)).transpose());
+    match read {
+        Ok(excerpt) => excerpt,
+        Err(error) => Some(Excerpt {
+            head: format!("(output could not be read back: {error})\n").into_bytes(),
+            ..Excerpt::default()
+        }),
+    }
 }
 
 /// A sink could not write.

@@ -1,0 +1,140 @@
+//! Writes the events of a run as lines of JSON, one event a line.
+//!
+//! Each line parses as an [`Event`]. The line of a finished or retried test that did not pass can
+//! carry two further strings, `stdout` and `stderr`: the output of its last attempt, capped, with
+//! bytes that are not UTF-8 replaced. A stream that was not captured is absent.
+
+use super::{Excerpt, Outputs, Sink, SinkError, Stream, excerpt, wording};
+use harness_metadata::{AttemptId, Event, EventKind, Verdict};
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// Which captured output is embedded in the lines.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum EmbeddedOutput {
+    /// None.
+    #[default]
+    None,
+    /// That of attempts that did not pass, at most so many bytes a stream.
+    Failures {
+        /// The most bytes of one stream.
+        cap: usize,
+    },
+}
+
+/// The sink that writes JSON lines.
+#[derive(Debug)]
+pub struct JsonLines<W: Write> {
+    writer: W,
+    pending: Vec<u8>,
+    embedded: EmbeddedOutput,
+}
+
+/// More than this is written without waiting for a flush.
+const BATCH: usize = 64 * 1024;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr: Option<String>,
+}
+
+impl<W: Write> JsonLines<W> {
+    /// Returns a sink that writes to `writer`.
+    pub fn new(writer: W, embedded: EmbeddedOutput) -> Self {
+        Self {
+            writer,
+            pending: Vec::new(),
+            embedded,
+        }
+    }
+
+    /// Returns the writer. What was not flushed is lost.
+    pub fn into_inner(self) -> W {
+        self.writer
+    }
+
+    fn embedded(&self, event: &Event, outputs: &dyn Outputs) -> (Option<String>, Option<String>) {
+        let EmbeddedOutput::Failures { cap } = self.embedded else {
+            return (None, None);
+        };
+        let Some(id) = failed_attempt(event) else {
+            return (None, None);
+        };
+        let read = |stream| excerpt(outputs, &id, stream, cap).map(|excerpt| text(&excerpt));
+        (read(Stream::Stdout), read(Stream::Stderr))
+    }
+}
+
+impl<W: Write> Sink for JsonLines<W> {
+    fn handle(&mut self, event: &Event, outputs: &dyn Outputs) -> Result<(), SinkError> {
+        let (stdout, stderr) = self.embedded(event, outputs);
+        serde_json::to_writer(
+            &mut self.pending,
+            &Line {
+                event,
+                stdout,
+                stderr,
+            },
+        )
+        .map_err(|error| failed(error.into()))?;
+        self.pending.push(b'\n');
+        if self.pending.len() > BATCH {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let written = self
+            .writer
+            .write_all(&self.pending)
+            .and_then(|()| self.writer.flush());
+        self.pending.clear();
+        written.map_err(failed)
+    }
+}
+
+fn failed(source: io::Error) -> SinkError {
+    SinkError {
+        what: "the event stream".to_owned(),
+        source,
+    }
+}
+
+fn failed_attempt(event: &Event) -> Option<AttemptId> {
+    match &event.kind {
+        EventKind::AttemptFailed { test, attempt, .. } => Some(AttemptId {
+            test: test.clone(),
+            attempt: attempt.number,
+        }),
+        EventKind::TestFinished(finished) if finished.verdict != Verdict::Pass => {
+            let attempt = finished.attempts.last()?.number;
+            Some(AttemptId {
+                test: finished.test.clone(),
+                attempt,
+            })
+        }
+        _ => None,
+    }
+}
+
+fn text(excerpt: &Excerpt) -> String {
+    let mut text = String::from_utf8_lossy(&excerpt.head).into_owned();
+    if excerpt.left_out > 0 {
+        text.push_str(&format!(
+            "\n… {} not kept …\n",
+            wording::size(excerpt.left_out)
+        ));
+    }
+    text.push_str(&String::from_utf8_lossy(&excerpt.tail));
+    text
+}

@@ -1,0 +1,330 @@
+//! One test as a test case.
+
+use super::{JunitOptions, property};
+use crate::report::{Excerpt, Outputs, Stream, excerpt, extract, wording};
+use harness_metadata::{
+    Attempt, AttemptId, Exit, Outcome, TestId, Verdict,
+    event::{OutputPolicy, RunStarted, TestFinished},
+};
+use quick_junit::{FlakyOrRerun, NonSuccessKind, TestCase, TestCaseStatus, TestRerun};
+use std::collections::{BTreeMap, HashMap};
+
+/// What is left of a stream once the report is as large as it may be.
+const TAIL: usize = 4 * 1024;
+
+/// Makes test cases.
+#[derive(Debug)]
+pub(super) struct Cases {
+    stream_cap: usize,
+    left: u64,
+    properties: bool,
+    plain: bool,
+    root: String,
+    files: BTreeMap<String, String>,
+    failed: HashMap<TestId, Vec<Told>>,
+}
+
+/// What a report says of one attempt.
+#[derive(Clone, Debug)]
+struct Told {
+    kind: NonSuccessKind,
+    ty: String,
+    message: String,
+    body: String,
+    place: Option<(String, u32)>,
+    stdout: Option<String>,
+    stderr: Option<String>,
+}
+
+impl Cases {
+    pub(super) fn new(options: &JunitOptions) -> Self {
+        Self {
+            stream_cap: options.stream_cap,
+            left: options.total_cap,
+            properties: options.properties && !options.plain,
+            plain: options.plain,
+            root: String::new(),
+            files: BTreeMap::new(),
+            failed: HashMap::new(),
+        }
+    }
+
+    pub(super) fn know(&mut self, run: &RunStarted) {
+        self.root.clone_from(&run.workspace_root);
+        let files = run.sources.iter();
+        self.files = files
+            .map(|(id, source)| (id.to_string(), source.file.clone()))
+            .collect();
+    }
+
+    pub(super) fn empty(&self, test: &TestId, status: TestCaseStatus) -> TestCase {
+        let mut case = TestCase::new(legal(test.name.as_str()), status);
+        case.set_classname(legal(test.binary.as_str()));
+        if let Some(file) = self.files.get(test.binary.as_str()).filter(|_| !self.plain) {
+            case.extra.insert("file".into(), legal(file).into());
+        }
+        case
+    }
+
+    pub(super) fn remember(
+        &mut self,
+        test: &TestId,
+        attempt: &Attempt,
+        policy: OutputPolicy,
+        outputs: &dyn Outputs,
+    ) {
+        let told = self.told(test, attempt, policy.junit_failure, outputs);
+        self.failed.entry(test.clone()).or_default().push(told);
+    }
+
+    pub(super) fn finished(&mut self, finished: &TestFinished, outputs: &dyn Outputs) -> TestCase {
+        let test = &finished.test;
+        let earlier = self.failed.remove(test).unwrap_or_default();
+        let Some(last) = finished.attempts.last() else {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            let message = "the harness lost the test";
+            status
+                .set_type("harness fault")
+                .set_message(message)
+                .set_description(message);
+            return self.empty(test, status);
+        };
+        let passed = last.verdict == Verdict::Pass;
+        let policy = finished.output;
+        let stored = if passed {
+            policy.junit_success
+        } else {
+            policy.junit_failure
+        };
+        let told = self.told(test, last, stored, outputs);
+
+        // A test that passed at last is described by its last attempt, one that never did by its
+        // first.
+        let (status, shown, attempt) = if passed {
+            let flaky_failure = finished.verdict == Verdict::Fail
+                && finished.flaky()
+                && policy.junit_flaky_fail_as_failure;
+            let mut status = match flaky_failure {
+                true => {
+                    let message = format!(
+                        "test passed on attempt {}/{} but is configured to fail when flaky",
+                        last.number, finished.total_attempts,
+                    );
+                    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                    status
+                        .set_type("flaky failure")
+                        .set_message(&message)
+                        .set_description(message);
+                    status.set_rerun_kind(FlakyOrRerun::Flaky);
+                    status
+                }
+                false => TestCaseStatus::success(),
+            };
+            status.add_reruns(self.reruns(&earlier, &finished.attempts));
+            (status, told, last)
+        } else {
+            let mut all = earlier;
+            all.push(told);
+            let first = all.remove(0);
+            let mut status = TestCaseStatus::non_success(first.kind);
+            status
+                .set_type(legal(&first.ty))
+                .set_message(legal(&first.message))
+                .set_description(legal(&first.body));
+            status.add_reruns(self.reruns(&all, finished.attempts.get(1..).unwrap_or_default()));
+            (status, first, finished.attempts.first().unwrap_or(last))
+        };
+
+        let mut case = self.empty(test, status);
+        case.set_time(attempt.elapsed);
+        if !self.plain {
+            case.set_timestamp(attempt.started_at);
+            if let Some((file, line)) = shown.place.filter(|_| !passed) {
+                case.extra.insert("file".into(), legal(&file).into());
+                case.extra.insert("line".into(), line.to_string().into());
+            }
+        }
+        if let Some(stdout) = shown.stdout {
+            case.set_system_out(stdout);
+        }
+        if let Some(stderr) = shown.stderr {
+            case.set_system_err(stderr);
+        }
+        if self.properties {
+            self.add_properties(&mut case, finished, last);
+        }
+        case
+    }
+
+    fn reruns(&self, told: &[Told], attempts: &[Attempt]) -> Vec<TestRerun> {
+        let one = |(told, attempt): (&Told, &Attempt)| {
+            let mut rerun = TestRerun::new(told.kind);
+            rerun
+                .set_type(legal(&told.ty))
+                .set_message(legal(&told.message));
+            rerun.set_stack_trace(legal(&told.body));
+            if !self.plain {
+                rerun
+                    .set_time(attempt.elapsed)
+                    .set_timestamp(attempt.started_at);
+            }
+            if let Some(stdout) = &told.stdout {
+                rerun.set_system_out(stdout);
+            }
+            if let Some(stderr) = &told.stderr {
+                rerun.set_system_err(stderr);
+            }
+            rerun
+        };
+        told.iter().zip(attempts).map(one).collect()
+    }
+
+    fn told(
+        &mut self,
+        test: &TestId,
+        attempt: &Attempt,
+        stored: bool,
+        outputs: &dyn Outputs,
+    ) -> Told {
+        let id = AttemptId {
+            test: test.clone(),
+            attempt: attempt.number,
+        };
+        let failed = attempt.verdict != Verdict::Pass;
+        let mut told = self.ending(attempt);
+        if !failed && !stored {
+            return told;
+        }
+        let cap = if self.left == 0 {
+            TAIL
+        } else {
+            self.stream_cap
+        };
+        let stdout = excerpt(outputs, &id, Stream::Stdout, cap);
+        let stderr = excerpt(outputs, &id, Stream::Stderr, cap);
+        if failed && let Some(text) = failure_text(stdout.as_ref(), stderr.as_ref()) {
+            if let Some((file, line)) = extract::location(&text) {
+                told.place = Some((relative(file, &self.root), line));
+            }
+            let text = extract::without_thread_ids(&text);
+            if !matches!(attempt.outcome, Outcome::Exited(Exit::Code(code)) if code != 0) {
+                // The end says more than the output: it stays the message.
+                told.body = format!("{}\n{text}", told.message);
+            } else {
+                told.message = extract::message(&text).to_owned();
+                told.body = match text.starts_with(&told.message) {
+                    true => text,
+                    false => format!("{}\n{text}", told.message),
+                };
+            }
+        }
+        if stored {
+            let missing = match attempt.outcome {
+                Outcome::StartFailed(_) => "(process failed to start)",
+                _ => "not captured",
+            };
+            told.stdout = Some(self.stream(stdout, "stdout", missing));
+            told.stderr = Some(self.stream(stderr, "stderr", missing));
+        }
+        told
+    }
+
+    fn stream(&mut self, excerpt: Option<Excerpt>, name: &str, missing: &str) -> String {
+        match excerpt {
+            Some(excerpt) => {
+                let text = text(&excerpt);
+                self.left = self.left.saturating_sub(text.len() as u64);
+                text
+            }
+            None if missing == "not captured" => format!("({name} not captured)"),
+            None => missing.to_owned(),
+        }
+    }
+
+    fn ending(&self, attempt: &Attempt) -> Told {
+        let leaked = if attempt.leak.is_some() {
+            " (leaked handles)"
+        } else {
+            ""
+        };
+        let (kind, ty) = match &attempt.outcome {
+            Outcome::Exited(Exit::Code(0)) => (NonSuccessKind::Error, "test leak".to_owned()),
+            Outcome::Exited(Exit::Code(code)) => (
+                NonSuccessKind::Failure,
+                format!("test failure with exit code {code}{leaked}"),
+            ),
+            Outcome::Exited(Exit::Signal { .. }) => {
+                (NonSuccessKind::Failure, format!("test abort{leaked}"))
+            }
+            Outcome::TimedOut { .. } => (NonSuccessKind::Failure, "test timeout".to_owned()),
+            Outcome::StartFailed(_) => (NonSuccessKind::Error, "execution failure".to_owned()),
+            Outcome::Interrupted { .. } => (NonSuccessKind::Error, "interrupted".to_owned()),
+            Outcome::HarnessFault(_) => (NonSuccessKind::Error, "harness fault".to_owned()),
+        };
+        let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
+        let mut body = message.clone();
+        if let Some(leak) = &attempt.leak {
+            for survivor in &leak.survivors {
+                body.push('\n');
+                body.push_str(&wording::survivor(survivor));
+            }
+        }
+        Told {
+            kind,
+            ty,
+            message,
+            body,
+            place: None,
+            stdout: None,
+            stderr: None,
+        }
+    }
+
+    fn add_properties(&self, case: &mut TestCase, finished: &TestFinished, last: &Attempt) {
+        let cpu = last.usage.user + last.usage.system;
+        case.add_property(property("attempts", finished.attempts.len().to_string()));
+        case.add_property(property("slot", finished.slot.to_string()));
+        case.add_property(property("cpu-time", format!("{:.3}", cpu.as_secs_f64())));
+        case.add_property(property("peak-memory", last.usage.peak_memory.to_string()));
+        for survivor in last.leak.iter().flat_map(|leak| &leak.survivors) {
+            case.add_property(property("survivor", wording::survivor(survivor)));
+        }
+    }
+}
+
+fn failure_text(stdout: Option<&Excerpt>, stderr: Option<&Excerpt>) -> Option<String> {
+    let in_stderr = stderr.and_then(|e| Some(e.end().get(extract::in_stderr(e.end())?)?.to_vec()));
+    let found = in_stderr.or_else(|| {
+        stdout.and_then(|e| Some(e.end().get(extract::in_stdout(e.end())?)?.to_vec()))
+    })?;
+    Some(strip_ansi_escapes::strip_str(String::from_utf8_lossy(
+        &found,
+    )))
+}
+
+/// Returns a path that a panic named relative to the workspace.
+fn relative(file: &str, root: &str) -> String {
+    let inside = file.strip_prefix(root).filter(|_| !root.is_empty());
+    let file = inside
+        .map(|file| file.trim_start_matches('/'))
+        .unwrap_or(file);
+    file.strip_prefix("./").unwrap_or(file).to_owned()
+}
+
+fn text(excerpt: &Excerpt) -> String {
+    let mut text = legal(&String::from_utf8_lossy(&excerpt.head));
+    if excerpt.left_out > 0 {
+        text.push_str(&format!(
+            "\n… {} not kept …\n",
+            wording::size(excerpt.left_out)
+        ));
+        text.push_str(&legal(&String::from_utf8_lossy(&excerpt.tail)));
+    }
+    text
+}
+
+/// Returns the text without characters that XML 1.0 forbids. Escape sequences and the C0 controls
+/// go when the string becomes quick-junit's; these two non-characters would remain.
+pub(super) fn legal(text: &str) -> String {
+    text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
+}

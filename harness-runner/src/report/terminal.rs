@@ -1,0 +1,565 @@
+//! The terminal: a line for each test, output where it is wanted, and a summary.
+//!
+//! Lines are gathered and written once per [`Sink::flush`], together with the progress bar if
+//! there is one.
+
+mod block;
+mod ending;
+
+use super::{
+    Outputs, Sink, SinkError,
+    progress::{Bar, ProgressMode, terminal_size},
+    style::{Styles, escaped, paint},
+    wording::{self, Class},
+};
+use harness_metadata::{
+    AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
+    event::{AttemptStarted, OutputWhen, RunStarted, TestFinished, TraceLevel},
+    level::{FinalStatusLevel, StatusLevel},
+};
+use owo_colors::Style;
+use std::{collections::HashSet, io::Write, mem, time::Duration};
+
+/// What the terminal shows, and how.
+#[derive(Clone, Debug)]
+pub struct TerminalOptions {
+    /// Which tests get a line as they finish.
+    pub status_level: StatusLevel,
+    /// Which tests get a line at the end of the run.
+    pub final_status_level: FinalStatusLevel,
+    /// Whether to use colors, and to keep those of the tests.
+    pub colors: bool,
+    /// Whether characters beyond ASCII may be used.
+    pub unicode: bool,
+    /// How progress is shown. Resolved: see [`ProgressMode::resolve`].
+    pub progress: ProgressMode,
+    /// The most running tests that the bar lists.
+    pub max_progress_running: usize,
+    /// Whether captured output is indented.
+    pub indent_output: bool,
+    /// How many of the slowest tests to list at the end.
+    pub durations: usize,
+    /// Columns and rows. `None` asks the terminal at standard error, again at each tick.
+    pub size: Option<(u16, u16)>,
+    /// How often `-v` was given.
+    pub verbosity: u8,
+    /// Whether tests write to the terminal themselves.
+    pub no_capture: bool,
+}
+
+impl Default for TerminalOptions {
+    fn default() -> Self {
+        Self {
+            status_level: StatusLevel::default(),
+            final_status_level: FinalStatusLevel::default(),
+            colors: false,
+            unicode: true,
+            progress: ProgressMode::Counter,
+            max_progress_running: 8,
+            indent_output: true,
+            durations: 0,
+            size: Some((80, 24)),
+            verbosity: 0,
+            no_capture: false,
+        }
+    }
+}
+
+/// The sink for people.
+pub struct Terminal<W: Write> {
+    writer: W,
+    pending: Vec<u8>,
+    options: TerminalOptions,
+    styles: Styles,
+    bar: Option<Bar>,
+    stats: RunStats,
+    at: Duration,
+    drawn: Option<Duration>,
+    delayed: HashSet<TestId>,
+    skipped: Vec<TestId>,
+    kept: Vec<TestFinished>,
+    slowest: Vec<TestFinished>,
+    ended: bool,
+}
+
+/// The bar is not drawn more often than this.
+const REDRAW: Duration = Duration::from_millis(50);
+/// More than this is written without waiting for a flush.
+const BATCH: usize = 64 * 1024;
+
+impl<W: Write> Terminal<W> {
+    /// Returns a sink that writes to `writer`.
+    pub fn new(writer: W, options: TerminalOptions) -> Self {
+        Self {
+            writer,
+            pending: Vec::new(),
+            styles: Styles::new(options.colors),
+            bar: None,
+            stats: RunStats::default(),
+            at: Duration::ZERO,
+            drawn: None,
+            delayed: HashSet::new(),
+            skipped: Vec::new(),
+            kept: Vec::new(),
+            slowest: Vec::new(),
+            ended: false,
+            options,
+        }
+    }
+
+    /// Clears the bar and writes out what is pending, for a run that ends without its last event.
+    pub fn close(&mut self) -> Result<(), SinkError> {
+        let lines = mem::take(&mut self.pending);
+        let bytes = match self.bar.take() {
+            Some(mut bar) => bar.finish(&lines),
+            None => lines,
+        };
+        self.send(&bytes)
+    }
+
+    /// Returns the writer. What was not flushed is lost.
+    pub fn into_inner(self) -> W {
+        self.writer
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        let sent = self
+            .writer
+            .write_all(bytes)
+            .and_then(|()| self.writer.flush());
+        sent.map_err(|source| SinkError {
+            what: "to standard error".to_owned(),
+            source,
+        })
+    }
+
+    fn draw(&mut self) -> Result<(), SinkError> {
+        let lines = mem::take(&mut self.pending);
+        let bytes = match &mut self.bar {
+            Some(bar) => {
+                self.drawn = Some(self.at);
+                bar.draw(&lines, &self.stats, self.at)
+            }
+            None if lines.is_empty() => return Ok(()),
+            None => lines,
+        };
+        self.send(&bytes)
+    }
+
+    fn say(&mut self, line: &str) {
+        self.pending.extend_from_slice(line.as_bytes());
+        self.pending.push(b'\n');
+    }
+
+    fn rule(&mut self) {
+        let line = if self.options.unicode { "─" } else { "-" }.repeat(12);
+        self.say(&line);
+    }
+
+    /// Writes one line of the usual form: status, clock, counter, test.
+    fn status(
+        &mut self,
+        status: &str,
+        style: Style,
+        clock: &str,
+        nth: Option<usize>,
+        test: &TestId,
+    ) {
+        let counter = match self.options.progress {
+            ProgressMode::Counter => {
+                let total = self.stats.selected.to_string();
+                let width = total.len();
+                match nth {
+                    Some(nth) => format!("({nth:>width$}/{total}) "),
+                    None => {
+                        let dash = if self.options.unicode { "─" } else { "-" };
+                        format!("({}) ", dash.repeat(2 * width + 1))
+                    }
+                }
+            }
+            _ => String::new(),
+        };
+        let line = format!(
+            "{} [{clock:>9}] {counter}{}",
+            paint(&format!("{status:>12}"), style),
+            self.styles.name(test),
+        );
+        self.say(&line);
+    }
+
+    fn note(&mut self, status: &str, style: Style, text: &str) {
+        let line = format!("{} {text}", paint(&format!("{status:>12}"), style));
+        self.say(&line);
+    }
+
+    fn run_started(&mut self, run: &RunStarted) {
+        self.stats.selected = run.tests;
+        self.stats.skipped = run.skipped_tests;
+        let wants_bar = matches!(
+            self.options.progress,
+            ProgressMode::Bar | ProgressMode::Only
+        );
+        if wants_bar && !self.options.no_capture {
+            let size = self.options.size.or_else(terminal_size).unwrap_or((80, 24));
+            let shown = self.options.max_progress_running;
+            self.bar = Some(Bar::new(shown, size, self.styles, self.options.unicode));
+        }
+        self.rule();
+        let id = run.run_id.to_string();
+        let trace = match run.trace.level {
+            TraceLevel::Off => "off",
+            TraceLevel::Process => "process",
+            #[allow(unreachable_patterns)]
+            _ => "on",
+        };
+        let text = format!(
+            "{} with profile {}, trace {trace}",
+            paint(id.get(..8).unwrap_or(&id), self.styles.count),
+            paint(&escaped(&run.profile), self.styles.count),
+        );
+        self.note("Run", self.styles.pass, &text);
+        if let Some(why) = &run.trace.degraded {
+            self.note(
+                "Trace",
+                self.styles.warn,
+                &format!("less than asked for: {}", escaped(why)),
+            );
+        }
+        self.note("Starting", self.styles.pass, &starting(run, &self.styles));
+    }
+
+    fn attempt_started(&mut self, started: &AttemptStarted) {
+        if let Some(bar) = &mut self.bar {
+            bar.started(started.test.clone(), started.attempt, self.at);
+        }
+        let announced = self.options.no_capture || self.options.verbosity > 0;
+        if started.attempt > 1 && self.delayed.remove(&started.test)
+            || started.attempt > 1 && announced
+        {
+            if self.options.status_level >= StatusLevel::Retry || announced {
+                let status = format!("RETRY {}/{}", started.attempt, started.total_attempts);
+                self.status(&status, self.styles.retry, "", None, &started.test);
+            }
+        } else if announced {
+            self.status("START", self.styles.pass, "", None, &started.test);
+        }
+        if self.options.verbosity > 0 {
+            let quoted: Vec<_> = started
+                .command
+                .iter()
+                .map(|argument| escaped(&shell_words::quote(argument)).into_owned())
+                .collect();
+            self.say(&format!("             command: {}", quoted.join(" ")));
+        }
+    }
+
+    fn slow(&mut self, test: &TestId, attempt: u32, elapsed: Duration, terminating: bool) {
+        if let Some(bar) = &mut self.bar {
+            bar.slow(test, terminating);
+        }
+        if self.options.status_level < StatusLevel::Slow {
+            return;
+        }
+        let (word, style) = match (terminating, attempt) {
+            (false, 1) => ("SLOW".to_owned(), self.styles.warn),
+            (false, _) => (format!("TRY {attempt} SLOW"), self.styles.warn),
+            (true, 1) => ("TERMINATING".to_owned(), self.styles.fail),
+            (true, _) => (format!("TRY {attempt} TRMNTG"), self.styles.fail),
+        };
+        let clock = format!(">{:>8}", wording::seconds(elapsed));
+        self.status(&word, style, &clock, None, test);
+    }
+
+    fn finished(&mut self, finished: &TestFinished, outputs: &dyn Outputs) {
+        self.stats = finished.stats;
+        self.delayed.remove(&finished.test);
+        if let Some(bar) = &mut self.bar {
+            bar.finished(&finished.test);
+        }
+        let class = Class::of(finished);
+        let when = self.output_when(finished);
+        if self.options.status_level >= shown_from(class, &self.options) || when.immediate() {
+            self.finished_line(finished, &wording::finished_status(finished));
+            self.left_behind(finished);
+            if when.immediate() {
+                self.block_of(finished, outputs);
+            }
+        }
+        let listed = self.options.final_status_level >= listed_from(class);
+        if listed || when.at_end() {
+            self.kept.push(finished.clone());
+        }
+        self.remember_slow(finished);
+    }
+
+    fn finished_line(&mut self, finished: &TestFinished, status: &str) {
+        let style = match Class::of(finished) {
+            Class::Failed => self.styles.fail,
+            Class::Interrupted | Class::Slow | Class::Leaky => self.styles.warn,
+            Class::Flaky => self.styles.retry,
+            Class::Passed => self.styles.pass,
+        };
+        let elapsed = finished
+            .attempts
+            .last()
+            .map(|last| wording::seconds(last.elapsed));
+        let nth = Some(finished.stats.finished);
+        self.status(
+            status,
+            style,
+            &elapsed.unwrap_or_default(),
+            nth,
+            &finished.test,
+        );
+    }
+
+    fn left_behind(&mut self, finished: &TestFinished) {
+        let leak = finished.attempts.last().and_then(|last| last.leak.as_ref());
+        for survivor in leak.map(|leak| &leak.survivors[..]).unwrap_or_default() {
+            let text = wording::survivor(survivor);
+            self.say(&format!("             {}", paint(&text, self.styles.warn)));
+        }
+        if leak.is_some_and(|leak| leak.survivors.is_empty() && leak.output_open) {
+            self.say("             left behind: an open output stream, by a process unknown");
+        }
+    }
+
+    fn block_of(&mut self, finished: &TestFinished, outputs: &dyn Outputs) {
+        if let Some(last) = finished.attempts.last() {
+            let id = AttemptId {
+                test: finished.test.clone(),
+                attempt: last.number,
+            };
+            block::write(
+                &mut self.pending,
+                last,
+                &id,
+                outputs,
+                self.styles,
+                &self.options,
+            );
+        }
+    }
+
+    /// Returns when the output of a finished test is shown. A test that the user or fail-fast
+    /// ended has nothing to explain.
+    fn output_when(&self, finished: &TestFinished) -> OutputWhen {
+        let own_end = finished.attempts.last().is_some_and(|last| {
+            !matches!(
+                last.outcome,
+                Outcome::Interrupted {
+                    by: Interruption::Signal(2) | Interruption::FailFast,
+                    ..
+                }
+            )
+        });
+        match finished.verdict {
+            _ if self.options.no_capture || !own_end => OutputWhen::Never,
+            Verdict::Pass => finished.output.success,
+            Verdict::Fail | Verdict::Interrupted => finished.output.failure,
+        }
+    }
+
+    fn remember_slow(&mut self, finished: &TestFinished) {
+        if self.options.durations == 0 {
+            return;
+        }
+        let time = |test: &TestFinished| test.attempts.iter().map(|a| a.elapsed).sum::<Duration>();
+        let place = self
+            .slowest
+            .partition_point(|other| time(other) >= time(finished));
+        if place < self.options.durations {
+            self.slowest.insert(place, finished.clone());
+            self.slowest.truncate(self.options.durations);
+        }
+    }
+}
+
+impl<W: Write> Sink for Terminal<W> {
+    fn handle(&mut self, event: &Event, outputs: &dyn Outputs) -> Result<(), SinkError> {
+        self.at = event.at;
+        match &event.kind {
+            EventKind::RunStarted(run) => self.run_started(run),
+            EventKind::TestSkipped { test, .. } => {
+                if self.options.status_level >= StatusLevel::Skip {
+                    self.status("SKIP", self.styles.warn, "", None, test);
+                }
+                if self.options.final_status_level >= FinalStatusLevel::Skip {
+                    self.skipped.push(test.clone());
+                }
+            }
+            EventKind::AttemptStarted(started) => self.attempt_started(started),
+            EventKind::AttemptSlow {
+                test,
+                attempt,
+                elapsed,
+                terminating,
+            } => {
+                self.slow(test, *attempt, *elapsed, *terminating);
+            }
+            EventKind::AttemptFailed {
+                test,
+                attempt,
+                total_attempts,
+                delay,
+                output,
+            } => {
+                if let Some(bar) = &mut self.bar {
+                    bar.waiting(test, event.at);
+                }
+                if self.options.status_level >= StatusLevel::Retry {
+                    let clock = wording::seconds(attempt.elapsed);
+                    self.status(
+                        &wording::try_status(attempt),
+                        self.styles.retry,
+                        &clock,
+                        None,
+                        test,
+                    );
+                    if output.failure.immediate() && !self.options.no_capture {
+                        let id = AttemptId {
+                            test: test.clone(),
+                            attempt: attempt.number,
+                        };
+                        block::write(
+                            &mut self.pending,
+                            attempt,
+                            &id,
+                            outputs,
+                            self.styles,
+                            &self.options,
+                        );
+                    }
+                }
+                if !delay.is_zero() {
+                    self.delayed.insert(test.clone());
+                    if self.options.status_level >= StatusLevel::Retry {
+                        let status = format!("DELAY {}/{total_attempts}", attempt.number + 1);
+                        let clock = format!("by {}", wording::seconds(*delay));
+                        self.status(&status, self.styles.retry, &clock, None, test);
+                    }
+                }
+            }
+            EventKind::TestFinished(finished) => self.finished(finished, outputs),
+            EventKind::Cancelled {
+                reason,
+                running,
+                killing,
+            } => {
+                let tests = wording::plural(*running, "test", "tests");
+                let reason = wording::cancel_reason(*reason);
+                let (word, style) = match killing {
+                    true => ("Killing", self.styles.fail),
+                    false => ("Cancelling", self.styles.warn),
+                };
+                self.note(
+                    word,
+                    style,
+                    &format!("due to {reason}: {tests} still running"),
+                );
+            }
+            EventKind::Paused { running } => {
+                let text = format!("{} suspended", wording::plural(*running, "test", "tests"));
+                self.note("Paused", self.styles.warn, &text);
+                if let Some(bar) = &mut self.bar {
+                    bar.set_visible(false);
+                }
+                return self.draw();
+            }
+            EventKind::Continued { running } => {
+                let text = wording::plural(*running, "test", "tests");
+                self.note("Continuing", self.styles.pass, &text);
+                if let Some(bar) = &mut self.bar {
+                    bar.set_visible(true);
+                }
+            }
+            EventKind::Status { running, stats } => self.status_dump(running, stats),
+            EventKind::RunFinished(run) => {
+                self.run_finished(run, outputs);
+                return self.close();
+            }
+        }
+        if self.pending.len() > BATCH {
+            self.draw()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn keeps_output(&self, finished: &TestFinished) -> bool {
+        self.output_when(finished).at_end()
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        let recent = |drawn| self.at.saturating_sub(drawn) < REDRAW;
+        if self.bar.is_some() && self.drawn.is_some_and(recent) {
+            // The next tick draws; a burst of events is drawn once.
+            return Ok(());
+        }
+        if self.pending.is_empty() && self.bar.is_none() {
+            Ok(())
+        } else {
+            self.draw()
+        }
+    }
+
+    fn tick(&mut self, at: Duration) -> Result<(), SinkError> {
+        self.at = self.at.max(at);
+        if let Some(bar) = &self.bar {
+            if let (None, Some(size)) = (self.options.size, terminal_size()) {
+                bar.resize(size);
+            }
+            return self.draw();
+        }
+        self.flush()
+    }
+}
+
+fn shown_from(class: Class, options: &TerminalOptions) -> StatusLevel {
+    match class {
+        Class::Failed | Class::Interrupted => StatusLevel::Fail,
+        Class::Flaky => StatusLevel::Retry,
+        Class::Slow => StatusLevel::Slow,
+        Class::Leaky => StatusLevel::Leak,
+        Class::Passed if options.progress == ProgressMode::Only => StatusLevel::All,
+        Class::Passed => StatusLevel::Pass,
+    }
+}
+
+fn listed_from(class: Class) -> FinalStatusLevel {
+    match class {
+        Class::Failed | Class::Interrupted => FinalStatusLevel::Fail,
+        Class::Flaky => FinalStatusLevel::Flaky,
+        Class::Slow => FinalStatusLevel::Slow,
+        Class::Leaky => FinalStatusLevel::Leak,
+        Class::Passed => FinalStatusLevel::Pass,
+    }
+}
+
+fn starting(run: &RunStarted, styles: &Styles) -> String {
+    let count = |count: usize, one, many| {
+        let word = if count == 1 { one } else { many };
+        format!("{} {word}", paint(&count.to_string(), styles.count))
+    };
+    let mut text = format!(
+        "{} across {}",
+        count(run.tests, "test", "tests"),
+        count(run.binaries, "binary", "binaries"),
+    );
+    let mut left_out = Vec::new();
+    if run.skipped_tests > 0 {
+        left_out.push(count(run.skipped_tests, "test", "tests"));
+    }
+    if run.skipped_binaries > 0 {
+        left_out.push(count(run.skipped_binaries, "binary", "binaries"));
+    }
+    if !left_out.is_empty() {
+        text.push_str(&format!(" ({} skipped", left_out.join(" and ")));
+        if run.skipped_by_default_filter > 0 {
+            let tests = count(run.skipped_by_default_filter, "test", "tests");
+            text.push_str(&format!(", including {tests} due to `default-filter`"));
+        }
+        text.push(')');
+    }
+    text
+}

@@ -1,0 +1,179 @@
+//! The end of a run, and the state of it when the user asks.
+
+use super::Terminal;
+use crate::report::{
+    Outputs,
+    style::{escaped, paint},
+    wording::{self, Class},
+};
+use harness_metadata::{
+    RunStats,
+    event::{CancelReason, RunFinished, RunningState, RunningTest},
+};
+use std::{io::Write, mem, time::Duration};
+
+impl<W: Write> Terminal<W> {
+    pub(super) fn status_dump(&mut self, running: &[RunningTest], stats: &RunStats) {
+        let text = format!(
+            "{} running, {}",
+            wording::plural(running.len(), "test", "tests"),
+            self.counts(stats),
+        );
+        self.note("Status", self.styles.pass, &text);
+        for test in running {
+            let state = match test.state {
+                RunningState::Running => "running",
+                RunningState::Terminating => "terminating",
+                RunningState::Draining => "draining",
+                RunningState::Waiting => "delay",
+            };
+            let state = if test.attempt > 1 {
+                format!("try {} {state}", test.attempt)
+            } else {
+                state.to_owned()
+            };
+            self.status(
+                &state,
+                self.styles.warn,
+                &wording::seconds(test.elapsed),
+                None,
+                &test.test,
+            );
+        }
+    }
+
+    pub(super) fn run_finished(&mut self, run: &RunFinished, outputs: &dyn Outputs) {
+        if mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.stats = run.stats;
+        self.rule();
+        let ran = if run.stats.finished == run.stats.selected {
+            paint(&run.stats.finished.to_string(), self.styles.count).to_string()
+        } else {
+            format!("{}/{}", run.stats.finished, run.stats.selected)
+        };
+        let style = if run.stats.success() {
+            self.styles.pass
+        } else {
+            self.styles.fail
+        };
+        let tests = if run.stats.selected == 1 {
+            "test"
+        } else {
+            "tests"
+        };
+        let text = format!(
+            "[{:>9}] {ran} {tests} run: {}",
+            wording::seconds(run.elapsed),
+            self.counts(&run.stats),
+        );
+        self.note("Summary", style, &text);
+        self.durations();
+        self.final_list(outputs);
+        self.not_run(run);
+        if !run.stats.success() {
+            let error = paint("error", self.styles.fail).to_string();
+            self.say(&format!("{error}: test run failed"));
+        }
+    }
+
+    /// Lists tests from good to bad, so that the worst stand last, where the eye is.
+    fn final_list(&mut self, outputs: &dyn Outputs) {
+        for test in mem::take(&mut self.skipped) {
+            self.status("SKIP", self.styles.warn, "", None, &test);
+        }
+        let mut kept = mem::take(&mut self.kept);
+        kept.sort_by_key(|test| std::cmp::Reverse(Class::of(test)));
+        for test in &kept {
+            self.finished_line(test, &wording::final_status(test));
+            self.left_behind(test);
+            if self.output_when(test).at_end() {
+                self.block_of(test, outputs);
+            }
+        }
+    }
+
+    fn not_run(&mut self, run: &RunFinished) {
+        let count = run.stats.not_run();
+        if count == 0 {
+            return;
+        }
+        let (reason, hint) = match run.cancelled {
+            Some(reason @ (CancelReason::TestFailure | CancelReason::TestFailureImmediate)) => (
+                format!(" due to {}", wording::cancel_reason(reason)),
+                " (run with --no-fail-fast to run all tests, or with --max-fail)",
+            ),
+            Some(reason) => (format!(" due to {}", wording::cancel_reason(reason)), ""),
+            None => (String::new(), ""),
+        };
+        let were = if count == 1 { "was" } else { "were" };
+        let warning = paint("warning", self.styles.warn).to_string();
+        let tests = if run.stats.selected == 1 {
+            "test"
+        } else {
+            "tests"
+        };
+        self.say(&format!(
+            "{warning}: {count}/{} {tests} {were} not run{reason}{hint}",
+            run.stats.selected
+        ));
+        if self.options.verbosity > 0 {
+            for test in &run.not_run {
+                self.status("NOT RUN", self.styles.warn, "", None, test);
+            }
+        }
+    }
+
+    fn durations(&mut self) {
+        let slowest = mem::take(&mut self.slowest);
+        if slowest.is_empty() {
+            return;
+        }
+        let heading = wording::plural(slowest.len(), "slowest test", "slowest tests");
+        self.note(
+            "Durations",
+            self.styles.count,
+            &format!("{heading}, all attempts together"),
+        );
+        self.say("                    time        user+sys   peak memory");
+        for test in &slowest {
+            let total = |of: fn(&harness_metadata::Attempt) -> Duration| {
+                wording::seconds(test.attempts.iter().map(of).sum())
+            };
+            let peak = test
+                .attempts
+                .iter()
+                .map(|attempt| attempt.usage.peak_memory)
+                .max();
+            let line = format!(
+                "             {:>11} {:>15} {:>13}  {} {}",
+                total(|attempt| attempt.elapsed),
+                total(|attempt| attempt.usage.user + attempt.usage.system),
+                wording::size(peak.unwrap_or(0)),
+                escaped(test.test.binary.as_str()),
+                escaped(test.test.name.as_str()),
+            );
+            self.say(&line);
+        }
+    }
+
+    fn counts(&self, stats: &RunStats) -> String {
+        let counts: Vec<_> = wording::counts(stats)
+            .into_iter()
+            .map(|(count, text, good)| {
+                let style = match good {
+                    Some(true) => self.styles.pass,
+                    Some(false) => self.styles.fail,
+                    None => self.styles.warn,
+                };
+                format!(
+                    "{} {}",
+                    paint(&count.to_string(), self.styles.count),
+                    paint(&text, style)
+                )
+            })
+            .collect();
+        counts.join(", ")
+    }
+}

@@ -1,0 +1,286 @@
+//! What the sinks make of hand-made runs.
+
+use super::{
+    Sink,
+    json::{EmbeddedOutput, JsonLines},
+    junit::{Junit, JunitOptions},
+    progress::ProgressMode,
+    sample::{Memory, attempt, code, feed, leaky, run, signal, test},
+    terminal::{Terminal, TerminalOptions},
+};
+use expect_test::expect;
+use harness_metadata::{Attempt, Event, Outcome, TestId, Verdict};
+use proptest::prelude::*;
+use quick_junit::Report;
+use std::{io, time::Duration};
+
+fn mixed() -> (Vec<Event>, Memory) {
+    let mut outputs = Memory::default();
+    outputs.put(
+        &test("a::fails"),
+        1,
+        b"",
+        b"noise\nthread 'a::fails' (7) panicked at src/a.rs:3:5:\nboom\n",
+    );
+    outputs.put(&test("a::flaky"), 1, b"out\n", b"Error: first\n");
+    outputs.put(&test("a::aborts"), 1, b"", b"\x1b[31mbye\x1b[0m\n");
+    let tests = vec![
+        (test("a::passes"), vec![code(1, 0)]),
+        (test("a::fails"), vec![code(1, 101)]),
+        (test("a::flaky"), vec![code(1, 1), code(2, 0)]),
+        (test("a::aborts"), vec![signal(6)]),
+        (test("a::leaks"), vec![leaky()]),
+        (
+            test("a::hangs\n"),
+            vec![attempt(1, Outcome::TimedOut { exit: None }, Verdict::Fail)],
+        ),
+    ];
+    (run(tests), outputs)
+}
+
+fn terminal(options: TerminalOptions, events: &[Event], outputs: &Memory) -> String {
+    let mut sink = Terminal::new(Vec::new(), options);
+    feed(&mut sink, events, outputs);
+    String::from_utf8(sink.into_inner()).expect("the tests print text")
+}
+
+fn junit(events: &[Event], outputs: &Memory, change: impl Fn(&mut JunitOptions)) -> String {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("deep/junit.xml");
+    let mut options = JunitOptions::new(path.to_str().expect("a UTF-8 path"));
+    change(&mut options);
+    feed(&mut Junit::new(options), events, outputs);
+    std::fs::read_to_string(path).expect("the report was written")
+}
+
+#[test]
+fn the_terminal_tells_what_happened() {
+    let (events, outputs) = mixed();
+    expect![[r#"
+        ────────────
+                 Run 6f1ed002 with profile default, trace process
+            Starting 6 tests across 1 binary
+                PASS [   1.234s] (1/6) sample a::passes
+                FAIL [   1.234s] (2/6) sample a::fails
+          stderr ───
+            noise
+            thread 'a::fails' (7) panicked at src/a.rs:3:5:
+            boom
+
+          TRY 1 FAIL [   1.234s] (───) sample a::flaky
+          stdout ───
+            out
+          stderr ───
+            Error: first
+
+            (test failed with exit code 1)
+
+          TRY 2 PASS [   1.234s] (3/6) sample a::flaky
+             SIGABRT [   1.234s] (4/6) sample a::aborts
+          stderr ───
+            bye
+
+            (test aborted with signal 6: SIGABRT)
+
+                LEAK [   1.234s] (5/6) sample a::leaks
+                     left behind: pid 77 `sleep 30`, killed 0.200s after the test's end
+             TIMEOUT [   1.234s] (6/6) sample a::hangs\n
+
+            (test timed out and could not be killed)
+
+        ────────────
+             Summary [   5.000s] 6 tests run: 3 passed (1 flaky, 1 leaky), 2 failed, 1 timed out
+           FLAKY 2/2 [   1.234s] (3/6) sample a::flaky
+                FAIL [   1.234s] (2/6) sample a::fails
+             SIGABRT [   1.234s] (4/6) sample a::aborts
+             TIMEOUT [   1.234s] (6/6) sample a::hangs\n
+        error: test run failed
+    "#]].assert_eq(&terminal(TerminalOptions::default(), &events, &outputs));
+}
+
+#[test]
+fn the_junit_report_has_one_verdict_a_test() {
+    let (events, outputs) = mixed();
+    let report = junit(&events, &outputs, |_| ());
+    Report::deserialize_from_str(&report).expect("well-formed");
+    expect![[r#"
+        <?xml version="1.0" encoding="UTF-8"?>
+        <testsuites name="harness-run" tests="6" skipped="0" failures="3" errors="0" uuid="6f1ed002-ab59-4f6f-b8a1-6d2f3e1d9c11" timestamp="2026-01-02T03:04:05.000+00:00" time="5.000">
+            <testsuite name="sample" tests="6" skipped="0" errors="0" failures="3" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" hostname="localhost">
+                <testcase name="a::passes" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs"/>
+                <testcase name="a::fails" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/a.rs" line="3">
+                    <failure message="boom" type="test failure with exit code 101">boom
+        thread &apos;a::fails&apos; panicked at src/a.rs:3:5:
+        boom</failure>
+                    <system-out></system-out>
+                    <system-err>noise
+        thread &apos;a::fails&apos; (7) panicked at src/a.rs:3:5:
+        boom
+        </system-err>
+                </testcase>
+                <testcase name="a::flaky" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs">
+                    <flakyFailure timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" message="Error: first" type="test failure with exit code 1">
+                        <stackTrace>Error: first</stackTrace>
+                        <system-out>out
+        </system-out>
+                        <system-err>Error: first
+        </system-err>
+                    </flakyFailure>
+                </testcase>
+                <testcase name="a::aborts" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs">
+                    <failure message="test aborted with signal 6: SIGABRT" type="test abort">test aborted with signal 6: SIGABRT</failure>
+                    <system-out></system-out>
+                    <system-err>bye
+        </system-err>
+                </testcase>
+                <testcase name="a::leaks" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs"/>
+                <testcase name="a::hangs
+        " classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs">
+                    <failure message="test timed out and could not be killed" type="test timeout">test timed out and could not be killed</failure>
+                    <system-out>(stdout not captured)</system-out>
+                    <system-err>(stderr not captured)</system-err>
+                </testcase>
+            </testsuite>
+        </testsuites>
+    "#]].assert_eq(&report);
+}
+
+#[test]
+fn the_same_events_make_the_same_bytes() {
+    let (events, outputs) = mixed();
+    for progress in [ProgressMode::Counter, ProgressMode::Bar] {
+        let options = TerminalOptions {
+            progress,
+            colors: true,
+            durations: 3,
+            ..Default::default()
+        };
+        let once = terminal(options.clone(), &events, &outputs);
+        assert_eq!(once, terminal(options, &events, &outputs));
+    }
+    let once = junit(&events, &outputs, |_| ());
+    assert_eq!(once, junit(&events, &outputs, |_| ()));
+}
+
+#[test]
+fn each_line_of_json_parses_back_into_its_event() {
+    let (events, outputs) = mixed();
+    let mut sink = JsonLines::new(Vec::new(), EmbeddedOutput::Failures { cap: 1000 });
+    feed(&mut sink, &events, &outputs);
+    let text = String::from_utf8(sink.into_inner()).expect("JSON is UTF-8");
+    let parsed: Vec<Event> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an event"))
+        .collect();
+    assert_eq!(parsed, events);
+    assert!(text.contains("\"stdout\":\"out\\n\""));
+}
+
+#[test]
+fn an_unfinished_report_says_so() {
+    let (events, outputs) = mixed();
+    let report = junit(&events[..5], &outputs, |_| ());
+    let report = Report::deserialize_from_str(&report).expect("well-formed");
+    assert_eq!(report.name.as_deref(), Some("harness-run (incomplete)"));
+    assert_eq!(report.tests, 0);
+}
+
+#[test]
+fn output_beyond_the_cap_leaves_a_stated_gap() {
+    let mut outputs = Memory::default();
+    outputs.put(&test("t"), 1, &[b'x'; 5000], b"");
+    let events = run(vec![(test("t"), vec![code(1, 1)])]);
+    let report = junit(&events, &outputs, |options| options.stream_cap = 1000);
+    assert!(report.contains("… 3.9 KiB not kept …"), "{report}");
+    assert!(report.len() < 3000);
+}
+
+#[test]
+fn a_closed_pipe_is_an_error_that_names_itself() {
+    struct Closed;
+    impl io::Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (events, outputs) = mixed();
+    let mut sink = Terminal::new(Closed, TerminalOptions::default());
+    sink.handle(&events[0], &outputs)
+        .expect("nothing is written yet");
+    let error = sink.flush().expect_err("the pipe is closed");
+    assert_eq!(error.to_string(), "failed to write to standard error");
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_an_event() {
+    let tests: Vec<(TestId, Vec<Attempt>)> = (0..20_000)
+        .map(|nth| (test(&format!("module::test_{nth}")), vec![code(1, 0)]))
+        .collect();
+    let events = run(tests);
+    for progress in [ProgressMode::Counter, ProgressMode::Bar] {
+        let options = TerminalOptions {
+            progress,
+            colors: true,
+            ..Default::default()
+        };
+        let mut sink = Terminal::new(io::sink(), options);
+        let from = std::time::Instant::now();
+        for (nth, event) in events.iter().enumerate() {
+            // A thousand tests a second, two events a test.
+            let event = Event {
+                at: Duration::from_micros(500 * nth as u64),
+                ..event.clone()
+            };
+            sink.handle(&event, &Memory::default()).expect("a sink");
+            sink.flush().expect("a sink");
+        }
+        let each = from.elapsed() / 20_000;
+        let mut report = io::stderr();
+        io::Write::write_fmt(&mut report, format_args!("{progress:?}: {each:?} a test\n"))
+            .expect("standard error");
+    }
+    let from = std::time::Instant::now();
+    junit(&events, &Memory::default(), |_| ());
+    let mut report = io::stderr();
+    io::Write::write_fmt(
+        &mut report,
+        format_args!("junit: {:?} a test\n", from.elapsed() / 20_000),
+    )
+    .expect("standard error");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_was_printed_the_reports_are_well_formed(
+        name in any::<String>(),
+        stdout in proptest::collection::vec(any::<u8>(), 0..200),
+        stderr in any::<String>(),
+        cap in 1_usize..100,
+    ) {
+        let stderr = format!("{stderr}]]>\u{1b}[3\nthread 'x' panicked at {name}:1:2:\n\u{fffe}");
+        let test = test(&name);
+        let mut outputs = Memory::default();
+        outputs.put(&test, 1, &stdout, stderr.as_bytes());
+        outputs.put(&test, 2, stderr.as_bytes(), &stdout);
+        let events = run(vec![(test, vec![code(1, 101), code(2, 3)])]);
+        let report = junit(&events, &outputs, |options| {
+            options.stream_cap = cap;
+            options.properties = true;
+        });
+        let report = Report::deserialize_from_str(&report).expect("well-formed");
+        prop_assert_eq!(report.tests, 1);
+        for progress in [ProgressMode::Counter, ProgressMode::Bar] {
+            for colors in [false, true] {
+                let size = Some((cap as u16, 3));
+                let options = TerminalOptions { progress, colors, size, ..Default::default() };
+                feed(&mut Terminal::new(io::sink(), options), &events, &outputs);
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The words for what happened: statuses, closing sentences, counts.
+
+use harness_metadata::{
+    Attempt, Exit, Interruption, Outcome, RunStats, Survivor, Verdict,
+    event::{CancelReason, TestFinished},
+};
+use std::time::Duration;
+
+/// How good or bad a finished test is, worst first.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    Failed,
+    Interrupted,
+    Flaky,
+    Slow,
+    Leaky,
+    Passed,
+}
+
+impl Class {
+    pub(super) fn of(test: &TestFinished) -> Self {
+        let last = test.attempts.last();
+        match test.verdict {
+            Verdict::Fail => Self::Failed,
+            Verdict::Interrupted => Self::Interrupted,
+            Verdict::Pass if test.flaky() => Self::Flaky,
+            Verdict::Pass if last.is_some_and(|last| last.leak.is_some()) => Self::Leaky,
+            Verdict::Pass if last.is_some_and(|last| last.slow) => Self::Slow,
+            Verdict::Pass => Self::Passed,
+        }
+    }
+}
+
+/// Returns the name of a signal, such as `SIGABRT` or `SIGRTMIN+2`.
+pub(super) fn signal_name(signal: i32) -> String {
+    if let Ok(known) = nix::sys::signal::Signal::try_from(signal) {
+        return known.as_str().to_owned();
+    }
+    let (first, last) = (libc::SIGRTMIN(), libc::SIGRTMAX());
+    match signal {
+        _ if signal == first => "SIGRTMIN".to_owned(),
+        _ if signal > first && signal <= last => format!("SIGRTMIN+{}", signal - first),
+        _ => format!("SIG {signal}"),
+    }
+}
+
+/// Returns the status of one attempt, at most twelve columns for all but odd signals.
+pub(super) fn attempt_status(attempt: &Attempt) -> String {
+    let leaky = attempt.leak.is_some();
+    match (&attempt.outcome, attempt.verdict) {
+        (Outcome::Exited(exit), Verdict::Pass) => match (exit.success(), attempt.slow, leaky) {
+            (true, true, true) => "SLOW + LEAK".to_owned(),
+            (true, false, true) => "LEAK".to_owned(),
+            _ => "PASS".to_owned(),
+        },
+        (Outcome::Exited(exit), _) if exit.success() => "LEAK-FAIL".to_owned(),
+        (Outcome::Exited(Exit::Code(_)), _) if leaky => "FAIL + LEAK".to_owned(),
+        (Outcome::Exited(Exit::Code(_)), _) => "FAIL".to_owned(),
+        (Outcome::Exited(Exit::Signal { signal, .. }), _) => signal_name(*signal),
+        (Outcome::StartFailed(_), _) => "XFAIL".to_owned(),
+        (Outcome::TimedOut { .. }, Verdict::Pass) if attempt.slow => "TIMEOUT-PASS".to_owned(),
+        (Outcome::TimedOut { .. }, Verdict::Pass) => "TIMEOUT-PASS".to_owned(),
+        (Outcome::TimedOut { .. }, _) => "TIMEOUT".to_owned(),
+        (Outcome::Interrupted { by, .. }, _) => interrupted_status(*by),
+        (Outcome::HarnessFault(_), _) => "FAULT".to_owned(),
+    }
+}
+
+fn interrupted_status(by: Interruption) -> String {
+    match by {
+        Interruption::Signal(signal) => signal_name(signal),
+        Interruption::FailFast => "FAIL-FAST".to_owned(),
+        Interruption::GlobalTimeout => "GLOBAL-TMT".to_owned(),
+        Interruption::ReportFailed => "STOPPED".to_owned(),
+    }
+}
+
+/// Returns the status of one of several attempts, such as `TRY 2 FAIL`.
+pub(super) fn try_status(attempt: &Attempt) -> String {
+    let status = attempt_status(attempt);
+    let short = match status.as_str() {
+        "TIMEOUT" => "TMT",
+        "TIMEOUT-PASS" => "TMPASS",
+        "LEAK-FAIL" => "LKFAIL",
+        "FAIL + LEAK" => "FL+LK",
+        "SLOW + LEAK" => "SL+LK",
+        other => other.strip_prefix("SIG").map_or(other, str::trim),
+    };
+    format!("TRY {} {short}", attempt.number)
+}
+
+/// Returns the status of a finished test as its line shows it when it finishes.
+pub(super) fn finished_status(test: &TestFinished) -> String {
+    match test.attempts.last() {
+        Some(last) if test.attempts.len() > 1 => try_status(last),
+        Some(last) => attempt_status(last),
+        None => "FAULT".to_owned(),
+    }
+}
+
+/// Returns the status of a finished test as the list at the end shows it.
+pub(super) fn final_status(test: &TestFinished) -> String {
+    let (done, of) = (test.attempts.len(), test.total_attempts);
+    match test.verdict {
+        Verdict::Pass if test.flaky() => format!("FLAKY {done}/{of}"),
+        Verdict::Fail if test.flaky() => format!("FLKY-FL {done}/{of}"),
+        _ => finished_status(test),
+    }
+}
+
+/// Returns how an attempt ended, as the closing line below its output. `None` for an ordinary
+/// failure or success that has nothing to add.
+pub(super) fn closing(attempt: &Attempt) -> Option<String> {
+    let text = match &attempt.outcome {
+        Outcome::Exited(Exit::Code(0)) => match (&attempt.leak, attempt.verdict) {
+            (None, _) => return None,
+            (Some(_), Verdict::Pass) => "test passed but left something behind".to_owned(),
+            (Some(_), _) => {
+                "test exited with code 0, but failed because it left something behind".to_owned()
+            }
+        },
+        // 101 is what libtest exits with when a test panics: nothing that the output did not say.
+        Outcome::Exited(Exit::Code(101)) if attempt.leak.is_none() => return None,
+        Outcome::Exited(Exit::Code(101)) => "test failed and left something behind".to_owned(),
+        Outcome::Exited(Exit::Code(code)) => format!("test failed with exit code {code}"),
+        Outcome::Exited(Exit::Signal {
+            signal,
+            core_dumped,
+        }) => format!(
+            "test aborted with signal {signal}: {}{}",
+            signal_name(*signal),
+            if *core_dumped { ", core dumped" } else { "" },
+        ),
+        Outcome::StartFailed(failure) => format!("test could not be started: {}", failure.message),
+        Outcome::TimedOut { exit: None } => "test timed out and could not be killed".to_owned(),
+        Outcome::TimedOut { .. } => "test timed out".to_owned(),
+        Outcome::Interrupted { by, .. } => format!("test was ended: {}", interruption(*by)),
+        Outcome::HarnessFault(fault) => {
+            format!(
+                "the harness failed, nothing is known of the test: {}",
+                fault.message
+            )
+        }
+    };
+    Some(text)
+}
+
+/// Returns why a test was ended.
+pub(super) fn interruption(by: Interruption) -> String {
+    match by {
+        Interruption::Signal(signal) => format!("the run received {}", signal_name(signal)),
+        Interruption::FailFast => "another test failed".to_owned(),
+        Interruption::GlobalTimeout => "the run ran out of time".to_owned(),
+        Interruption::ReportFailed => "results could no longer be reported".to_owned(),
+    }
+}
+
+/// Returns what a survivor was and what became of it.
+pub(super) fn survivor(survivor: &Survivor) -> String {
+    let end = if survivor.killed { "killed" } else { "gone" };
+    format!(
+        "left behind: pid {} `{}`, {end} {} after the test's end",
+        survivor.pid,
+        super::style::escaped(&survivor.command),
+        seconds(survivor.outlived),
+    )
+}
+
+/// Returns why a run was cancelled.
+pub(super) fn cancel_reason(reason: CancelReason) -> &'static str {
+    match reason {
+        CancelReason::TestFailure | CancelReason::TestFailureImmediate => "test failure",
+        CancelReason::ReportFailed => "error while reporting",
+        CancelReason::GlobalTimeout => "global timeout",
+        CancelReason::Signal(_) => "signal",
+        CancelReason::Interrupt => "interrupt",
+    }
+}
+
+/// Returns `1 test`, `2 tests`.
+pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Returns a duration in seconds with three decimals.
+pub(super) fn seconds(duration: Duration) -> String {
+    format!("{:.3}s", duration.as_secs_f64())
+}
+
+/// Returns a size with a binary unit.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+/// The counts of a summary: text, and whether it is bad news (`Some(false)`), good news
+/// (`Some(true)`) or neither.
+pub(super) fn counts(stats: &RunStats) -> Vec<(usize, String, Option<bool>)> {
+    let details = |parts: &[(usize, &str)]| {
+        let parts: Vec<_> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        if parts.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", parts.join(", "))
+        }
+    };
+    let passed = details(&[
+        (stats.passed_slow, "slow"),
+        (stats.passed_timed_out, "timed out"),
+        (stats.flaky, "flaky"),
+        (stats.passed_leaky, "leaky"),
+    ]);
+    let failed = details(&[
+        (stats.failed_slow, "slow"),
+        (stats.failed_flaky, "due to being flaky"),
+        (stats.failed_leaky, "due to being leaky"),
+    ]);
+    let mut counts = vec![(stats.passed, format!("passed{passed}"), Some(true))];
+    let mut add = |count: usize, text: String, good| {
+        if count > 0 {
+            counts.push((count, text, good));
+        }
+    };
+    add(stats.failed, format!("failed{failed}"), Some(false));
+    add(stats.start_failed, "exec failed".to_owned(), Some(false));
+    add(stats.timed_out, "timed out".to_owned(), Some(false));
+    add(stats.interrupted, "interrupted".to_owned(), Some(false));
+    add(
+        stats.faults,
+        "lost to harness faults".to_owned(),
+        Some(false),
+    );
+    add(stats.skipped, "skipped".to_owned(), None);
+    counts
+}
