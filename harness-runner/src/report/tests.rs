@@ -9,7 +9,7 @@ use super::{
     terminal::{Terminal, TerminalOptions},
 };
 use expect_test::expect;
-use harness_metadata::{Attempt, Event, Outcome, TestId, Verdict};
+use harness_metadata::{Attempt, Event, EventKind, Outcome, TestId, Verdict};
 use proptest::prelude::*;
 use quick_junit::Report;
 use std::{io, time::Duration};
@@ -95,7 +95,8 @@ fn the_terminal_tells_what_happened() {
              SIGABRT [   1.234s] (4/6) sample a::aborts
              TIMEOUT [   1.234s] (6/6) sample a::hangs\n
         error: test run failed
-    "#]].assert_eq(&terminal(TerminalOptions::default(), &events, &outputs));
+    "#]]
+    .assert_eq(&terminal(TerminalOptions::default(), &events, &outputs));
 }
 
 #[test]
@@ -134,8 +135,7 @@ fn the_junit_report_has_one_verdict_a_test() {
         </system-err>
                 </testcase>
                 <testcase name="a::leaks" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs"/>
-                <testcase name="a::hangs
-        " classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs">
+                <testcase name="a::hangs\n" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs">
                     <failure message="test timed out and could not be killed" type="test timeout">test timed out and could not be killed</failure>
                     <system-out>(stdout not captured)</system-out>
                     <system-err>(stderr not captured)</system-err>
@@ -251,6 +251,46 @@ fn cost_of_an_event() {
         format_args!("junit: {:?} a test\n", from.elapsed() / 20_000),
     )
     .expect("standard error");
+}
+
+/// Shows the bar at work, for eyes: run it in a terminal with `--ignored --nocapture`.
+#[test]
+#[ignore = "a demonstration"]
+fn demonstration_of_the_bar() {
+    let (mut events, outputs) = mixed();
+    // All start before the first one finishes.
+    events.sort_by_key(|event| match event.kind {
+        EventKind::RunStarted(_) => 0,
+        EventKind::AttemptStarted(_) => 1,
+        EventKind::RunFinished(_) => 3,
+        _ => 2,
+    });
+    let options = TerminalOptions {
+        progress: ProgressMode::Bar,
+        colors: true,
+        size: None,
+        max_progress_running: 4,
+        durations: 2,
+        ..Default::default()
+    };
+    let mut sink = Terminal::new(io::stderr(), options);
+    let (mut now, tick) = (Duration::ZERO, Duration::from_millis(100));
+    for event in events {
+        sink.handle(
+            &Event {
+                at: now,
+                kind: event.kind,
+            },
+            &outputs,
+        )
+        .expect("a terminal");
+        sink.flush().expect("a terminal");
+        for _ in 0..8 {
+            now += tick;
+            std::thread::sleep(tick);
+            sink.tick(now).expect("a terminal");
+        }
+    }
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! One test as a test case.
 
 use super::{JunitOptions, property};
-use crate::report::{Excerpt, Outputs, Stream, excerpt, extract, wording};
+use crate::report::{Excerpt, Outputs, Stream, excerpt, extract, style::escaped, wording};
 use harness_metadata::{
     Attempt, AttemptId, Exit, Outcome, TestId, Verdict,
     event::{OutputPolicy, RunStarted, TestFinished},
@@ -58,7 +58,7 @@ impl Cases {
     }
 
     pub(super) fn empty(&self, test: &TestId, status: TestCaseStatus) -> TestCase {
-        let mut case = TestCase::new(legal(test.name.as_str()), status);
+        let mut case = TestCase::new(legal(&escaped(test.name.as_str())), status);
         case.set_classname(legal(test.binary.as_str()));
         if let Some(file) = self.files.get(test.binary.as_str()).filter(|_| !self.plain) {
             case.extra.insert("file".into(), legal(file).into());
