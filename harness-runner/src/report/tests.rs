@@ -1,7 +1,7 @@
 //! What the sinks make of hand-made runs.
 
 use super::{
-    Sink,
+    Kept, Sink,
     json::{EmbeddedOutput, JsonLines},
     junit::{Junit, JunitOptions},
     progress::ProgressMode,
@@ -9,7 +9,7 @@ use super::{
     terminal::{Terminal, TerminalOptions},
 };
 use expect_test::expect;
-use harness_metadata::{Attempt, Event, EventKind, Outcome, TestId, Verdict};
+use harness_metadata::{Attempt, Event, EventKind, Outcome, TestId, Verdict, event::CancelReason};
 use proptest::prelude::*;
 use quick_junit::Report;
 use std::{io, time::Duration};
@@ -193,6 +193,45 @@ fn output_beyond_the_cap_leaves_a_stated_gap() {
     let report = junit(&events, &outputs, |options| options.stream_cap = 1000);
     assert!(report.contains("… 3.9 KiB not kept …"), "{report}");
     assert!(report.len() < 3000);
+}
+
+#[test]
+fn what_was_dropped_and_what_is_cut_add_up_to_one_gap() {
+    let kept = |head: &'static [u8], tail: &'static [u8]| Kept {
+        head: Box::new(head),
+        dropped: 100,
+        tail: Box::new(tail),
+    };
+    let all = kept(b"abcdef", b"uvwxyz").read_capped(12).expect("memory");
+    assert_eq!(
+        (&all.head[..], all.left_out, &all.tail[..]),
+        (&b"abcdef"[..], 100, &b"uvwxyz"[..])
+    );
+    let cut = kept(b"abcdef", b"uvwxyz").read_capped(4).expect("memory");
+    assert_eq!(
+        (&cut.head[..], cut.left_out, &cut.tail[..]),
+        (&b"ab"[..], 108, &b"yz"[..])
+    );
+}
+
+#[test]
+fn tests_that_never_ran_are_skipped_in_the_report_and_warned_of() {
+    let (mut events, outputs) = mixed();
+    if let Some(EventKind::RunFinished(run)) = events.last_mut().map(|event| &mut event.kind) {
+        run.cancelled = Some(CancelReason::TestFailure);
+        run.not_run = vec![test("z")];
+        run.stats.selected += 1;
+    }
+    let report = junit(&events, &outputs, |_| ());
+    assert!(
+        report.contains("<skipped message=\"not run: test failure\"/>"),
+        "{report}"
+    );
+    let text = terminal(TerminalOptions::default(), &events, &outputs);
+    assert!(
+        text.contains("warning: 1/7 tests were not run due to test failure"),
+        "{text}"
+    );
 }
 
 #[test]

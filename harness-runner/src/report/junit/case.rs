@@ -304,10 +304,10 @@ fn failure_text(stdout: Option<&Excerpt>, stderr: Option<&Excerpt>) -> Option<St
 
 /// Returns a path that a panic named relative to the workspace.
 fn relative(file: &str, root: &str) -> String {
-    let inside = file.strip_prefix(root).filter(|_| !root.is_empty());
-    let file = inside
-        .map(|file| file.trim_start_matches('/'))
-        .unwrap_or(file);
+    let inside = file
+        .strip_prefix(root)
+        .and_then(|file| file.strip_prefix('/'));
+    let file = inside.filter(|_| !root.is_empty()).unwrap_or(file);
     file.strip_prefix("./").unwrap_or(file).to_owned()
 }
 
