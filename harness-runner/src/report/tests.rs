@@ -177,6 +177,27 @@ fn each_line_of_json_parses_back_into_its_event() {
 }
 
 #[test]
+fn a_plain_report_has_nothing_that_strict_schemas_reject() {
+    let (events, outputs) = mixed();
+    let report = junit(&events, &outputs, |options| {
+        options.plain = true;
+        options.properties = true;
+    });
+    let root = report.lines().nth(1).unwrap_or_default();
+    assert!(!root.contains("skipped") && !root.contains("uuid") && !root.contains("timestamp"));
+    for line in report
+        .lines()
+        .filter(|line| line.contains("<testcase") || line.contains("<flaky"))
+    {
+        assert!(
+            !line.contains("timestamp=") && !line.contains("file="),
+            "{line}"
+        );
+    }
+    assert!(!report.contains("<propert"));
+}
+
+#[test]
 fn an_unfinished_report_says_so() {
     let (events, outputs) = mixed();
     let report = junit(&events[..5], &outputs, |_| ());
