@@ -13,8 +13,19 @@ const OTHER: &str = "Other Cargo options";
 
 /// What to build, and how.
 #[derive(Clone, Debug, Default, Args)]
-#[group(id = "cargo-opts", multiple = true)]
+#[group(skip)]
 pub struct CargoArgs {
+    #[command(flatten)]
+    build: BuildArgs,
+    #[command(flatten)]
+    always: AlwaysArgs,
+}
+
+/// What matters only when something is built. Clap leaves the group of a struct empty that
+/// flattens another, so this one flattens none.
+#[derive(Clone, Debug, Default, Args)]
+#[group(id = "cargo-opts", multiple = true)]
+struct BuildArgs {
     /// Package to test.
     #[arg(short = 'p', long = "package", value_name = "SPEC", help_heading = PACKAGES)]
     package: Vec<String>,
@@ -92,9 +103,6 @@ pub struct CargoArgs {
         help_heading = COMPILATION)]
     timings: Option<Option<String>>,
 
-    /// Path to Cargo.toml.
-    #[arg(long, value_name = "PATH", global = true, help_heading = MANIFEST)]
-    manifest_path: Option<Utf8PathBuf>,
     /// Require Cargo.lock and the cache to be up to date.
     #[arg(long, help_heading = MANIFEST)]
     frozen: bool,
@@ -121,12 +129,21 @@ pub struct CargoArgs {
     /// Report future incompatibilities at the end of the build.
     #[arg(long, help_heading = OTHER)]
     future_incompat_report: bool,
-    /// Override a value of Cargo's configuration.
-    #[arg(long, value_name = "KEY=VALUE|PATH", help_heading = OTHER)]
-    config: Vec<String>,
     /// Unstable flag of Cargo.
     #[arg(short = 'Z', value_name = "FLAG", help_heading = OTHER)]
     unstable: Vec<String>,
+}
+
+/// What also matters when nothing is built, and so goes with flags that reuse a build.
+#[derive(Clone, Debug, Default, Args)]
+#[group(id = "cargo-always", multiple = true)]
+struct AlwaysArgs {
+    /// Path to Cargo.toml.
+    #[arg(long, value_name = "PATH", global = true, help_heading = MANIFEST)]
+    manifest_path: Option<Utf8PathBuf>,
+    /// Override a value of Cargo's configuration.
+    #[arg(long, value_name = "KEY=VALUE|PATH", help_heading = OTHER)]
+    config: Vec<String>,
 }
 
 impl CargoArgs {
@@ -136,43 +153,87 @@ impl CargoArgs {
     ///
     /// When the message formats do not go together.
     pub fn into_options(self, color: Color) -> Result<CargoOptions, MessageFormatError> {
-        let formats = self.cargo_message_format.iter().map(String::as_str);
+        let Self { build, always } = self;
+        let formats = build.cargo_message_format.iter().map(String::as_str);
         Ok(CargoOptions {
             message_format: CargoMessageFormat::parse(formats)?,
-            package: self.package,
-            workspace: self.workspace || self.all,
-            exclude: self.exclude,
-            lib: self.lib,
-            bin: self.bin,
-            bins: self.bins,
-            example: self.example,
-            examples: self.examples,
-            test: self.test,
-            tests: self.tests,
-            bench: self.bench,
-            benches: self.benches,
-            all_targets: self.all_targets,
-            features: self.features,
-            all_features: self.all_features,
-            no_default_features: self.no_default_features,
-            build_jobs: self.build_jobs,
-            release: self.release,
-            cargo_profile: self.cargo_profile,
-            target: self.target.filter(|target| !target.is_empty()),
-            target_dir: self.target_dir.filter(|dir| !dir.as_str().is_empty()),
-            unit_graph: self.unit_graph,
-            timings: self.timings,
-            manifest_path: self.manifest_path,
-            frozen: self.frozen,
-            locked: self.locked,
-            offline: self.offline,
-            cargo_quiet: self.cargo_quiet,
-            cargo_verbose: self.cargo_verbose,
-            ignore_rust_version: self.ignore_rust_version,
-            future_incompat_report: self.future_incompat_report,
-            config: self.config,
-            unstable: self.unstable,
+            package: build.package,
+            workspace: build.workspace || build.all,
+            exclude: build.exclude,
+            lib: build.lib,
+            bin: build.bin,
+            bins: build.bins,
+            example: build.example,
+            examples: build.examples,
+            test: build.test,
+            tests: build.tests,
+            bench: build.bench,
+            benches: build.benches,
+            all_targets: build.all_targets,
+            features: build.features,
+            all_features: build.all_features,
+            no_default_features: build.no_default_features,
+            build_jobs: build.build_jobs,
+            release: build.release,
+            cargo_profile: build.cargo_profile,
+            target: build.target.filter(|target| !target.is_empty()),
+            target_dir: build.target_dir.filter(|dir| !dir.as_str().is_empty()),
+            unit_graph: build.unit_graph,
+            timings: build.timings,
+            manifest_path: always.manifest_path,
+            frozen: build.frozen,
+            locked: build.locked,
+            offline: build.offline,
+            cargo_quiet: build.cargo_quiet,
+            cargo_verbose: build.cargo_verbose,
+            ignore_rust_version: build.ignore_rust_version,
+            future_incompat_report: build.future_incompat_report,
+            config: always.config,
+            unstable: build.unstable,
             color,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        cargo: CargoArgs,
+        #[arg(long, conflicts_with = "cargo-opts")]
+        archive_file: Option<String>,
+    }
+
+    #[test]
+    fn flags_reach_cargo_as_they_were_given() {
+        let line = "t --all -p a -p b -F x,y --timings=html -r --build-jobs 2 --config a.b=1 -Z z \
+                    --cargo-profile p --cargo-verbose --cargo-verbose --target t";
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let command = cli
+            .cargo
+            .into_options(Color::Never)
+            .unwrap()
+            .build_command();
+        let args: Vec<_> = command
+            .get_args()
+            .map(|arg| arg.to_str().unwrap())
+            .collect();
+        assert_eq!(
+            args.join(" "),
+            "--color=never test --no-run --message-format json-render-diagnostics --workspace \
+             --release --package a --package b --features x,y --jobs 2 --profile p --target t \
+             --timings=html --config a.b=1 -Z z --verbose --verbose"
+        );
+    }
+
+    #[test]
+    fn flags_that_build_conflict_with_flags_that_reuse_a_build() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.archive_file);
+        assert!(parse("t --archive-file f --release").is_err());
+        assert!(parse("t --archive-file f --config a=1 --manifest-path p").is_ok());
     }
 }

@@ -2,6 +2,7 @@
 
 mod filter_options;
 mod list;
+mod prepared;
 mod run;
 mod runner_options;
 
@@ -11,7 +12,7 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::styling::{AnsiColor, Styles},
 };
-use std::io::{self, IsTerminal};
+use owo_colors::{OwoColorize, Stream};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -72,27 +73,36 @@ enum Color {
 }
 
 impl Color {
-    fn on(self, stream: owo_colors::Stream) -> bool {
-        use owo_colors::{OwoColorize, Stream};
+    fn on(self, stream: Stream) -> bool {
         match self {
             Self::Always => true,
             Self::Never => false,
+            // `NO_COLOR`, `FORCE_COLOR`, `CLICOLOR` and `TERM` have their say here.
             Self::Auto => {
-                // `NO_COLOR`, `FORCE_COLOR`, `CLICOLOR` and `TERM` have their say here.
-                let probe = "".if_supports_color(stream, |text| text.red()).to_string();
-                let _ = Stream::Stdout;
-                !probe.is_empty()
+                let painted = "-".if_supports_color(stream, |text| text.red()).to_string();
+                painted.len() > 1
             }
         }
     }
+}
 
-    /// As cargo's option.
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Always => "always",
-            Self::Never => "never",
+impl From<Color> for harness_runner::build::Color {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => Self::Auto,
+            Color::Always => Self::Always,
+            Color::Never => Self::Never,
         }
+    }
+}
+
+impl GlobalOptions {
+    fn stderr_colors(&self) -> bool {
+        self.color.on(Stream::Stderr)
+    }
+
+    fn stdout_colors(&self) -> bool {
+        self.color.on(Stream::Stdout)
     }
 }
 
@@ -108,7 +118,7 @@ enum Command {
 impl App {
     /// Whether standard error has colors.
     pub(crate) fn colors(&self) -> bool {
-        self.global.color.on(owo_colors::Stream::Stderr)
+        self.global.stderr_colors()
     }
 
     /// Does what the command line says. Returns the exit code.
@@ -118,11 +128,6 @@ impl App {
             Command::List(command) => command.run(&self.global),
         }
     }
-}
-
-/// Whether a person looks at standard error, and not a CI system's log.
-fn interactive() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("CI").is_none()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! [`Workspace::load`] asks cargo and rustc about the workspace, both at once; [`Build::run`]
 //! runs `cargo test --no-run` and hands over every [`TestBinary`] as soon as it is linked.
 //! `cargo metadata` and the build do not overlap: both take the lock of the package cache, and
-//! cargo then prints "Blocking waiting for file lock" (seen in 20 of 20 runs).
+//! cargo then prints "Blocking waiting for file lock" (78 times in 20 runs, both sides counted).
 //! Executing what was built is left to `list` and `run`.
 
 mod artifacts;

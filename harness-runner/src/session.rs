@@ -39,7 +39,7 @@ use harness_metadata::{
 };
 use lister::Stubs;
 use nextest_filtering::{BinaryQuery, ParseContext};
-use nextest_metadata::{FilterMatch, RustTestKind};
+use nextest_metadata::{BuildPlatform, FilterMatch, RustTestKind};
 use reporting::Reporting;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -282,7 +282,10 @@ fn query<'a>(
         binary_id: &binary.id,
         binary_name: &binary.name,
         kind: &binary.kind,
-        platform: binary.platform,
+        platform: match binary.platform {
+            BuildPlatform::Host => guppy::graph::cargo::BuildPlatform::Host,
+            BuildPlatform::Target => guppy::graph::cargo::BuildPlatform::Target,
+        },
     }
 }
 

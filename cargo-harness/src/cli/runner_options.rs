@@ -7,9 +7,8 @@ use harness_metadata::{
 };
 use harness_runner::config::{
     CliOverrides,
-    settings::{FlakyResult, MaxFail, RetryPolicy, TerminateMode, TestThreads, TraceSetting},
+    settings::{FlakyResult, MaxFail, RetryPolicy, TestThreads, TraceSetting},
 };
-use std::{str::FromStr, time::Duration};
 
 /// Options that say how tests run.
 #[derive(Debug, Args)]
@@ -34,7 +33,7 @@ pub(crate) struct RunnerArgs {
     retries: Option<u32>,
     /// What a test counts as that passes after a failure.
     #[arg(long, value_name = "RESULT", env = "HARNESS_FLAKY_RESULT")]
-    flaky_result: Option<FlakyArg>,
+    flaky_result: Option<FlakyResult>,
     /// Start no further tests after the first failure.
     #[arg(long, visible_alias = "ff", overrides_with = "no_fail_fast")]
     fail_fast: bool,
@@ -45,8 +44,7 @@ pub(crate) struct RunnerArgs {
     #[arg(
         long,
         value_name = "N[:MODE]",
-        conflicts_with_all = ["fail_fast", "no_fail_fast", "no_run"],
-        value_parser = parse_max_fail
+        conflicts_with_all = ["fail_fast", "no_fail_fast", "no_run"]
     )]
     max_fail: Option<MaxFail>,
     /// How closely tests are watched.
@@ -162,14 +160,6 @@ impl From<OutputArg> for OutputWhen {
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-enum FlakyArg {
-    /// A success.
-    Pass,
-    /// A failure.
-    Fail,
-}
-
-#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 enum TraceArg {
     /// Not at all.
     Off,
@@ -190,18 +180,11 @@ impl From<TraceArg> for TraceLevel {
 pub(super) fn overrides(runner: &RunnerArgs, reporter: &ReporterArgs) -> CliOverrides {
     let mut cli = CliOverrides::default();
     cli.run.test_threads = runner.test_threads;
-    cli.test.retries = runner.retries.map(|count| RetryPolicy::Fixed {
-        count,
-        delay: Duration::ZERO,
-        jitter: false,
-    });
-    cli.test.flaky_result = runner.flaky_result.map(|result| match result {
-        FlakyArg::Pass => FlakyResult::Pass,
-        FlakyArg::Fail => FlakyResult::Fail,
-    });
+    cli.test.retries = runner.retries.map(RetryPolicy::at_once);
+    cli.test.flaky_result = runner.flaky_result;
     cli.run.max_fail = match (runner.fail_fast, runner.no_fail_fast) {
-        (true, _) => Some(MaxFail::Count { max_fail: 1, terminate: TerminateMode::Wait }),
-        (_, true) => Some(MaxFail::All),
+        (true, _) => Some(MaxFail::from_fail_fast(true)),
+        (_, true) => Some(MaxFail::from_fail_fast(false)),
         _ => runner.max_fail,
     };
     cli.test.trace =
@@ -212,20 +195,4 @@ pub(super) fn overrides(runner: &RunnerArgs, reporter: &ReporterArgs) -> CliOver
     cli.run.final_status_level = reporter.final_status_level;
     cli.run.durations = reporter.durations;
     cli
-}
-
-fn parse_max_fail(text: &str) -> Result<MaxFail, String> {
-    if text == "all" {
-        return Ok(MaxFail::All);
-    }
-    let (number, mode) = text.split_once(':').unwrap_or((text, "wait"));
-    let terminate = match mode {
-        "wait" => TerminateMode::Wait,
-        "immediate" => TerminateMode::Immediate,
-        other => return Err(format!("`{other}` is neither `wait` nor `immediate`")),
-    };
-    match usize::from_str(number) {
-        Ok(max_fail) if max_fail > 0 => Ok(MaxFail::Count { max_fail, terminate }),
-        _ => Err(format!("`{number}` is neither a number above 0 nor `all`")),
-    }
 }

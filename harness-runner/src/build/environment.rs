@@ -151,7 +151,8 @@ fn set_library_path(environment: &mut Environment, shared: &Shared<'_>) {
         .libdirs()
         .for_each(|path| add(path.into()));
     if let Some(inherited) = environment.get(LIBRARY_PATH) {
-        env::split_paths(inherited).for_each(add);
+        // Left as it is, duplicates and all; only an empty variable is no directory.
+        paths.extend(env::split_paths(inherited).filter(|_| !inherited.is_empty()));
     }
     // A directory with a colon in its name cannot be said; the others then go without it.
     paths.retain(|path| !path.as_os_str().as_bytes().contains(&b':'));

@@ -59,7 +59,7 @@ impl Platforms {
             let libdir_of_target = target.map(|target| scope.spawn(move || libdir(Some(target))));
             // Both answers from one process; rustc before 1.84 does not know `host-tuple`.
             let both = rustc(&["--print", "host-tuple", "--print", "target-libdir"]);
-            let (host, host_libdir) = match both.as_ref().map(|output| lines(output)) {
+            let (host, host_libdir) = match both.as_ref().map(lines) {
                 Ok(Some([host, libdir])) => (Ok(host), available(libdir)),
                 _ => (verbose_host(), libdir(None)),
             };

@@ -55,7 +55,7 @@ pub fn terminal_size() -> Option<(u16, u16)> {
     terminal_size::terminal_size_of(io::stderr()).map(|(width, height)| (width.0, height.0))
 }
 
-/// The columns of the gauge.
+/// The columns of the gauge where there is room.
 const GAUGE: usize = 20;
 
 #[derive(Debug)]
@@ -183,14 +183,14 @@ impl Bar {
         format!("{} {clock}", paint("     Running", self.styles.pass))
     }
 
-    fn gauge(&self, stats: &RunStats) -> String {
-        let done = GAUGE * stats.finished.min(stats.selected) / stats.selected.max(1);
+    fn gauge(&self, stats: &RunStats, columns: usize) -> String {
+        let done = columns * stats.finished.min(stats.selected) / stats.selected.max(1);
         let (full, empty) = if self.unicode {
             ("█", "░")
         } else {
             ("=", "-")
         };
-        format!("{}{}", full.repeat(done), empty.repeat(GAUGE - done))
+        format!("{}{}", full.repeat(done), empty.repeat(columns - done))
     }
 
     fn message(&self, stats: &RunStats, at: Duration) -> String {
@@ -209,9 +209,14 @@ impl Bar {
             self.running.len(),
             counts.join(", "),
         );
+        let columns = if width < 90 { GAUGE / 4 } else { GAUGE };
         // The heading, the gauge and their blanks take the rest.
-        message = clipped(&message, width.saturating_sub(GAUGE + 26));
-        message = format!("{} {} {message}", self.heading(at), self.gauge(stats));
+        message = clipped(&message, width.saturating_sub(columns + 26));
+        message = format!(
+            "{} {} {message}",
+            self.heading(at),
+            self.gauge(stats, columns)
+        );
         let mut running: Vec<_> = self.running.iter().collect();
         running.sort_unstable_by_key(|(_, running)| running.order);
         let room = self.shown.min(height.saturating_sub(3));

@@ -209,8 +209,6 @@ impl<W: Write> Terminal<W> {
         let trace = match run.trace.level {
             TraceLevel::Off => "off",
             TraceLevel::Process => "process",
-            #[allow(unreachable_patterns)]
-            _ => "on",
         };
         let text = format!(
             "{} with profile {}, trace {trace}",
@@ -233,10 +231,10 @@ impl<W: Write> Terminal<W> {
             bar.started(started.test.clone(), started.attempt, self.at);
         }
         let announced = self.options.no_capture || self.options.verbosity > 0;
-        if started.attempt > 1 && self.delayed.remove(&started.test)
-            || started.attempt > 1 && announced
-        {
-            if self.options.status_level >= StatusLevel::Retry || announced {
+        let delayed = self.delayed.remove(&started.test);
+        if started.attempt > 1 {
+            let wanted = delayed && self.options.status_level >= StatusLevel::Retry;
+            if wanted || announced {
                 let status = format!("RETRY {}/{}", started.attempt, started.total_attempts);
                 self.status(&status, self.styles.retry, "", None, &started.test);
             }

@@ -1,7 +1,7 @@
 //! What the sinks make of hand-made runs.
 
 use super::{
-    Sink,
+    Kept, Sink,
     json::{EmbeddedOutput, JsonLines},
     junit::{Junit, JunitOptions},
     progress::ProgressMode,
@@ -9,7 +9,7 @@ use super::{
     terminal::{Terminal, TerminalOptions},
 };
 use expect_test::expect;
-use harness_metadata::{Attempt, Event, Outcome, TestId, Verdict};
+use harness_metadata::{Attempt, Event, EventKind, Outcome, TestId, Verdict, event::CancelReason};
 use proptest::prelude::*;
 use quick_junit::Report;
 use std::{io, time::Duration};
@@ -95,7 +95,8 @@ fn the_terminal_tells_what_happened() {
              SIGABRT [   1.234s] (4/6) sample a::aborts
              TIMEOUT [   1.234s] (6/6) sample a::hangs\n
         error: test run failed
-    "#]].assert_eq(&terminal(TerminalOptions::default(), &events, &outputs));
+    "#]]
+    .assert_eq(&terminal(TerminalOptions::default(), &events, &outputs));
 }
 
 #[test]
@@ -134,8 +135,7 @@ fn the_junit_report_has_one_verdict_a_test() {
         </system-err>
                 </testcase>
                 <testcase name="a::leaks" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs"/>
-                <testcase name="a::hangs
-        " classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs">
+                <testcase name="a::hangs\n" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs">
                     <failure message="test timed out and could not be killed" type="test timeout">test timed out and could not be killed</failure>
                     <system-out>(stdout not captured)</system-out>
                     <system-err>(stderr not captured)</system-err>
@@ -177,6 +177,27 @@ fn each_line_of_json_parses_back_into_its_event() {
 }
 
 #[test]
+fn a_plain_report_has_nothing_that_strict_schemas_reject() {
+    let (events, outputs) = mixed();
+    let report = junit(&events, &outputs, |options| {
+        options.plain = true;
+        options.properties = true;
+    });
+    let root = report.lines().nth(1).unwrap_or_default();
+    assert!(!root.contains("skipped") && !root.contains("uuid") && !root.contains("timestamp"));
+    for line in report
+        .lines()
+        .filter(|line| line.contains("<testcase") || line.contains("<flaky"))
+    {
+        assert!(
+            !line.contains("timestamp=") && !line.contains("file="),
+            "{line}"
+        );
+    }
+    assert!(!report.contains("<propert"));
+}
+
+#[test]
 fn an_unfinished_report_says_so() {
     let (events, outputs) = mixed();
     let report = junit(&events[..5], &outputs, |_| ());
@@ -193,6 +214,45 @@ fn output_beyond_the_cap_leaves_a_stated_gap() {
     let report = junit(&events, &outputs, |options| options.stream_cap = 1000);
     assert!(report.contains("… 3.9 KiB not kept …"), "{report}");
     assert!(report.len() < 3000);
+}
+
+#[test]
+fn what_was_dropped_and_what_is_cut_add_up_to_one_gap() {
+    let kept = |head: &'static [u8], tail: &'static [u8]| Kept {
+        head: Box::new(head),
+        dropped: 100,
+        tail: Box::new(tail),
+    };
+    let all = kept(b"abcdef", b"uvwxyz").read_capped(12).expect("memory");
+    assert_eq!(
+        (&all.head[..], all.left_out, &all.tail[..]),
+        (&b"abcdef"[..], 100, &b"uvwxyz"[..])
+    );
+    let cut = kept(b"abcdef", b"uvwxyz").read_capped(4).expect("memory");
+    assert_eq!(
+        (&cut.head[..], cut.left_out, &cut.tail[..]),
+        (&b"ab"[..], 108, &b"yz"[..])
+    );
+}
+
+#[test]
+fn tests_that_never_ran_are_skipped_in_the_report_and_warned_of() {
+    let (mut events, outputs) = mixed();
+    if let Some(EventKind::RunFinished(run)) = events.last_mut().map(|event| &mut event.kind) {
+        run.cancelled = Some(CancelReason::TestFailure);
+        run.not_run = vec![test("z")];
+        run.stats.selected += 1;
+    }
+    let report = junit(&events, &outputs, |_| ());
+    assert!(
+        report.contains("<skipped message=\"not run: test failure\"/>"),
+        "{report}"
+    );
+    let text = terminal(TerminalOptions::default(), &events, &outputs);
+    assert!(
+        text.contains("warning: 1/7 tests were not run due to test failure"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -251,6 +311,46 @@ fn cost_of_an_event() {
         format_args!("junit: {:?} a test\n", from.elapsed() / 20_000),
     )
     .expect("standard error");
+}
+
+/// Shows the bar at work, for eyes: run it in a terminal with `--ignored --nocapture`.
+#[test]
+#[ignore = "a demonstration"]
+fn demonstration_of_the_bar() {
+    let (mut events, outputs) = mixed();
+    // All start before the first one finishes.
+    events.sort_by_key(|event| match event.kind {
+        EventKind::RunStarted(_) => 0,
+        EventKind::AttemptStarted(_) => 1,
+        EventKind::RunFinished(_) => 3,
+        _ => 2,
+    });
+    let options = TerminalOptions {
+        progress: ProgressMode::Bar,
+        colors: true,
+        size: None,
+        max_progress_running: 4,
+        durations: 2,
+        ..Default::default()
+    };
+    let mut sink = Terminal::new(io::stderr(), options);
+    let (mut now, tick) = (Duration::ZERO, Duration::from_millis(100));
+    for event in events {
+        sink.handle(
+            &Event {
+                at: now,
+                kind: event.kind,
+            },
+            &outputs,
+        )
+        .expect("a terminal");
+        sink.flush().expect("a terminal");
+        for _ in 0..8 {
+            now += tick;
+            std::thread::sleep(tick);
+            sink.tick(now).expect("a terminal");
+        }
+    }
 }
 
 proptest! {

@@ -58,7 +58,6 @@ pub(super) fn attempt_status(attempt: &Attempt) -> String {
         (Outcome::Exited(Exit::Code(_)), _) => "FAIL".to_owned(),
         (Outcome::Exited(Exit::Signal { signal, .. }), _) => signal_name(*signal),
         (Outcome::StartFailed(_), _) => "XFAIL".to_owned(),
-        (Outcome::TimedOut { .. }, Verdict::Pass) if attempt.slow => "TIMEOUT-PASS".to_owned(),
         (Outcome::TimedOut { .. }, Verdict::Pass) => "TIMEOUT-PASS".to_owned(),
         (Outcome::TimedOut { .. }, _) => "TIMEOUT".to_owned(),
         (Outcome::Interrupted { by, .. }, _) => interrupted_status(*by),

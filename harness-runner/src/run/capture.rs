@@ -9,10 +9,11 @@ use std::{
     fs::File,
     io::{self, Read},
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::OwnedFd,
         unix::fs::FileExt,
     },
 };
+use tokio::net::unix::pipe::Receiver;
 
 /// How much of a stream stays in memory.
 const IN_MEMORY: usize = 1024 * 1024;
@@ -26,9 +27,18 @@ const CHUNKS_A_TURN: usize = 32;
 /// A pipe that is being read, and what has been kept of it.
 #[derive(Debug)]
 pub(super) struct Capture {
-    /// `None` once the stream is at its end or given up.
-    pipe: Option<OwnedFd>,
+    pipe: Pipe,
     kept: Captured,
+}
+
+#[derive(Debug)]
+enum Pipe {
+    /// The event loop does not know it.
+    Plain(OwnedFd),
+    /// The event loop watches it.
+    Watched(Receiver),
+    /// The stream is at its end.
+    Closed,
 }
 
 /// Whether there is more to come.
@@ -45,34 +55,50 @@ pub(super) enum Progress {
 impl Capture {
     /// Reads from a pipe's reading end, which must not block. Keeps up to `cap` bytes.
     pub(super) fn new(pipe: OwnedFd, cap: u64) -> Self {
-        Self { pipe: Some(pipe), kept: Captured::new(cap) }
+        Self { pipe: Pipe::Plain(pipe), kept: Captured::new(cap) }
     }
 
-    /// Returns the pipe, while it is open.
-    pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
-        self.pipe.as_ref().map(AsFd::as_fd)
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.pipe, Pipe::Closed)
+    }
+
+    /// Has the event loop watch the pipe, for [`Capture::readable`].
+    pub(super) fn watch(&mut self) {
+        self.pipe = match std::mem::replace(&mut self.pipe, Pipe::Closed) {
+            Pipe::Plain(pipe) => match Receiver::from_owned_fd_unchecked(pipe) {
+                Ok(receiver) => Pipe::Watched(receiver),
+                // Without a place in the event loop nothing can be read in time, and the test
+                // must not be kept waiting: its output ends here.
+                Err(_) => Pipe::Closed,
+            },
+            other => other,
+        };
+    }
+
+    /// Waits until a watched pipe can be read.
+    pub(super) async fn readable(&self) {
+        match &self.pipe {
+            Pipe::Watched(receiver) if receiver.readable().await.is_ok() => {}
+            _ => std::future::pending().await,
+        }
     }
 
     /// Reads what is there, through `buffer`.
     pub(super) fn read_available(&mut self, buffer: &mut Vec<u8>) -> Progress {
-        let Some(pipe) = &self.pipe else { return Progress::Closed };
         buffer.resize(CHUNK, 0);
         for _ in 0..CHUNKS_A_TURN {
-            match nix::unistd::read(pipe, buffer) {
-                Ok(0) => {
-                    self.pipe = None;
-                    return Progress::Closed;
-                }
-                Ok(read) => {
-                    self.kept.push(&buffer[..read]);
-                    // Less than asked for: the pipe was empty, or a writer was between two
-                    // writes. Asking again costs less than being woken again.
-                }
-                Err(nix::errno::Errno::EAGAIN) => return Progress::Empty,
-                Err(nix::errno::Errno::EINTR) => {}
+            let read = match &self.pipe {
+                Pipe::Plain(pipe) => nix::unistd::read(pipe, buffer).map_err(io::Error::from),
+                Pipe::Watched(receiver) => receiver.try_read(buffer),
+                Pipe::Closed => return Progress::Closed,
+            };
+            match read {
+                Ok(read) if read > 0 => self.kept.push(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Empty,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // A pipe has no other errors; if it had, there would be nothing more to come.
-                Err(_) => {
-                    self.pipe = None;
+                Ok(_) | Err(_) => {
+                    self.pipe = Pipe::Closed;
                     return Progress::Closed;
                 }
             }

@@ -22,14 +22,11 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io,
-    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, OwnedFd},
     rc::Rc,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    sync::mpsc,
-};
+use tokio::{io::Interest, net::UnixDatagram, sync::mpsc};
 
 /// Output is not looked at before an attempt is this old: a short one is read once, at its end,
 /// and nobody is woken for every line that it prints. A pipe holds 64 KiB meanwhile (pipe(7)).
@@ -64,20 +61,40 @@ pub(super) enum FromSlot {
 pub(super) struct Slot {
     number: usize,
     shared: Rc<Shared>,
-    /// Registered with the event loop. `None` before the first attempt and after a fault.
-    stub: Option<AsyncFd<StubFd>>,
+    /// `None` before the first attempt and after a fault.
+    stub: Option<WatchedStub>,
     spare: Option<Stub>,
     ticket: u64,
     buffer: Vec<u8>,
     null: Option<File>,
 }
 
-/// A stub by its socket's descriptor.
-pub(super) struct StubFd(Stub);
+/// A stub whose socket the event loop watches.
+struct WatchedStub {
+    stub: Stub,
+    /// Tokio has no type for packets that keep their order (SOCK_SEQPACKET); for watching, any
+    /// socket will do. Never used to receive or send.
+    watch: UnixDatagram,
+}
 
-impl AsRawFd for StubFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
+impl WatchedStub {
+    fn new(stub: Stub) -> io::Result<Self> {
+        let socket = std::os::unix::net::UnixDatagram::from(stub.as_fd().try_clone_to_owned()?);
+        socket.set_nonblocking(true)?;
+        Ok(Self { stub, watch: UnixDatagram::from_std(socket)? })
+    }
+
+    /// Waits for a response.
+    async fn receive(&self) -> Result<Response, StubError> {
+        loop {
+            self.watch.readable().await?;
+            let receive = || receive_response(self.stub.as_fd());
+            match self.watch.try_io(Interest::READABLE, receive) {
+                Ok(response) => return response.ok_or(StubError::Gone),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
@@ -210,7 +227,7 @@ impl Slot {
             return vec![Input::StubLost("the slot has no stub".to_owned())];
         };
         tokio::select! {
-            response = receive(stub) => self.heard(response, streams, told),
+            response = stub.receive() => self.heard(response, streams, told),
             Some(order) = orders.recv() => match order {
                 ToSlot::Interrupt(by, force) => vec![Input::Interrupt(by, force)],
                 ToSlot::Signal(signal) => {
@@ -307,32 +324,17 @@ impl Slot {
                     Some(stub) => stub,
                     None => Stub::launch()?,
                 };
-                let flags = OFlag::from_bits_retain(
-                    fcntl(stub.as_fd(), FcntlArg::F_GETFL).map_err(io::Error::from)?,
-                );
-                fcntl(stub.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))
-                    .map_err(io::Error::from)?;
-                self.stub.insert(AsyncFd::with_interest(StubFd(stub), Interest::READABLE)?)
+                self.stub.insert(WatchedStub::new(stub)?)
             }
         };
         let fds = [null.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        stub.get_ref().0.send(&Request::Spawn(spawn), &fds)
+        stub.stub.send(&Request::Spawn(spawn), &fds)
     }
 
     /// Says something to the stub. If it is gone, that is heard from its socket.
     fn say(&self, request: &Request<'_>) {
         if let Some(stub) = &self.stub {
-            let _ = stub.get_ref().0.send(request, &[]);
-        }
-    }
-}
-
-/// Waits for a response.
-async fn receive(stub: &AsyncFd<StubFd>) -> Result<Response, StubError> {
-    loop {
-        let mut ready = stub.readable().await?;
-        if let Ok(received) = ready.try_io(|stub| receive_response(stub.get_ref().0.as_fd())) {
-            return received?.ok_or(StubError::Gone);
+            let _ = stub.stub.send(request, &[]);
         }
     }
 }
@@ -381,17 +383,6 @@ struct Streams {
     stderr: Option<Capture>,
     /// Whether the event loop watches them.
     watched: bool,
-    watch: [Option<AsyncFd<Watched>>; 2],
-}
-
-/// A pipe's descriptor while it is registered with the event loop. [`Capture`] owns it, and
-/// outlives the registration.
-struct Watched(RawFd);
-
-impl AsRawFd for Watched {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
 }
 
 impl Streams {
@@ -410,93 +401,53 @@ impl Streams {
         Ok((stdout_writer, stderr_writer))
     }
 
-    fn captures(&mut self) -> [Option<&mut Capture>; 2] {
-        [self.stdout.as_mut(), self.stderr.as_mut()]
+    fn captures(&mut self) -> impl Iterator<Item = &mut Capture> {
+        [self.stdout.as_mut(), self.stderr.as_mut()].into_iter().flatten()
     }
 
     fn closed(&self) -> bool {
-        [&self.stdout, &self.stderr]
-            .into_iter()
-            .flatten()
-            .all(|capture| capture.pipe().is_none())
+        ![&self.stdout, &self.stderr].into_iter().flatten().any(Capture::is_open)
     }
 
     /// Has the event loop watch what is open.
     fn watch(&mut self) {
         self.watched = true;
-        for (watch, capture) in self.watch.iter_mut().zip([&self.stdout, &self.stderr]) {
-            let pipe = capture.as_ref().and_then(Capture::pipe);
-            *watch = pipe.and_then(|pipe| {
-                // Without a registration the stream is still read when the test ends.
-                AsyncFd::with_interest(Watched(pipe.as_raw_fd()), Interest::READABLE).ok()
-            });
-        }
+        self.captures().for_each(Capture::watch);
     }
 
     /// Waits until a watched stream can be read.
     async fn readable(&self) {
-        let [stdout, stderr] = &self.watch;
         tokio::select! {
-            () = ready(stdout) => {}
-            () = ready(stderr) => {}
+            () = readable(&self.stdout) => {}
+            () = readable(&self.stderr) => {}
         }
     }
 
     /// Reads what is there.
     fn read(&mut self, buffer: &mut Vec<u8>) -> Vec<Input> {
         let was_closed = self.closed();
-        let mut wanting = [false; 2];
-        for (capture, wants) in self.captures().into_iter().zip(&mut wanting) {
-            if let Some(capture) = capture {
-                *wants = capture.read_available(buffer) == Progress::More;
-            }
-        }
-        for (at, wants) in wanting.into_iter().enumerate() {
-            let open = match at {
-                0 => self.stdout.as_ref(),
-                _ => self.stderr.as_ref(),
-            };
-            if open.and_then(Capture::pipe).is_none() {
-                self.watch[at] = None;
-            } else if let Some(watch) = &self.watch[at]
-                && !wants
-            {
-                clear(watch);
-            }
+        for capture in self.captures() {
+            capture.read_available(buffer);
         }
         if !was_closed && self.closed() { vec![Input::OutputClosed] } else { Vec::new() }
     }
 
     /// Reads what is left when nobody writes any more, without waiting.
     fn read_rest(&mut self, buffer: &mut Vec<u8>) {
-        for capture in self.captures().into_iter().flatten() {
+        for capture in self.captures() {
             // Bounded by what a pipe can hold, since nobody of the test is left to fill it.
             while capture.read_available(buffer) == Progress::More {}
         }
     }
 
     fn finish(self) -> Option<Output> {
-        // The registrations go before the descriptors.
-        drop(self.watch);
         Some(Output { stdout: self.stdout?.finish(), stderr: self.stderr?.finish() })
     }
 }
 
-async fn ready(watch: &Option<AsyncFd<Watched>>) {
-    match watch {
-        // An error would be one of the event loop as a whole; the stream is read at the end.
-        Some(watch) => match watch.readable().await {
-            Ok(mut guard) => guard.retain_ready(),
-            Err(_) => std::future::pending().await,
-        },
+async fn readable(capture: &Option<Capture>) {
+    match capture {
+        Some(capture) => capture.readable().await,
         None => std::future::pending().await,
     }
-}
-
-/// Tells the event loop that a stream has been read empty.
-fn clear(watch: &AsyncFd<Watched>) {
-    // `try_io` with a call that would block is how tokio is told so.
-    let _ = watch.try_io(Interest::READABLE, |_| {
-        Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock))
-    });
 }

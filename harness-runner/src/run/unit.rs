@@ -9,7 +9,6 @@ use crate::config::settings::{
 };
 use harness_metadata::{
     Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict,
-    event::RunningState,
 };
 use std::time::Duration;
 
@@ -120,17 +119,6 @@ impl Unit {
     /// Returns the active time at which [`Input::Deadline`] is due.
     pub(super) fn deadline(&self) -> Duration {
         self.deadline
-    }
-
-    /// Returns what to say of the attempt when asked.
-    pub(super) fn state(&self) -> RunningState {
-        match self.phase {
-            Phase::Running => RunningState::Running,
-            Phase::Terminating { .. } | Phase::Killing { .. } => RunningState::Terminating,
-            Phase::Draining { .. } | Phase::Reaping { .. } | Phase::Finished => {
-                RunningState::Draining
-            }
-        }
     }
 
     /// Takes what happened, answers what to do, in order.

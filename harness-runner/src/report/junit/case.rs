@@ -1,7 +1,7 @@
 //! One test as a test case.
 
 use super::{JunitOptions, property};
-use crate::report::{Excerpt, Outputs, Stream, excerpt, extract, wording};
+use crate::report::{Excerpt, Outputs, Stream, excerpt, extract, style::escaped, wording};
 use harness_metadata::{
     Attempt, AttemptId, Exit, Outcome, TestId, Verdict,
     event::{OutputPolicy, RunStarted, TestFinished},
@@ -58,7 +58,7 @@ impl Cases {
     }
 
     pub(super) fn empty(&self, test: &TestId, status: TestCaseStatus) -> TestCase {
-        let mut case = TestCase::new(legal(test.name.as_str()), status);
+        let mut case = TestCase::new(legal(&escaped(test.name.as_str())), status);
         case.set_classname(legal(test.binary.as_str()));
         if let Some(file) = self.files.get(test.binary.as_str()).filter(|_| !self.plain) {
             case.extra.insert("file".into(), legal(file).into());
@@ -304,10 +304,10 @@ fn failure_text(stdout: Option<&Excerpt>, stderr: Option<&Excerpt>) -> Option<St
 
 /// Returns a path that a panic named relative to the workspace.
 fn relative(file: &str, root: &str) -> String {
-    let inside = file.strip_prefix(root).filter(|_| !root.is_empty());
-    let file = inside
-        .map(|file| file.trim_start_matches('/'))
-        .unwrap_or(file);
+    let inside = file
+        .strip_prefix(root)
+        .and_then(|file| file.strip_prefix('/'));
+    let file = inside.filter(|_| !root.is_empty()).unwrap_or(file);
     file.strip_prefix("./").unwrap_or(file).to_owned()
 }
 

@@ -107,7 +107,11 @@ impl<W: Write> Terminal<W> {
             Some(reason) => (format!(" due to {}", wording::cancel_reason(reason)), ""),
             None => (String::new(), ""),
         };
-        let were = if count == 1 { "was" } else { "were" };
+        let were = if run.stats.selected == 1 {
+            "was"
+        } else {
+            "were"
+        };
         let warning = paint("warning", self.styles.warn).to_string();
         let tests = if run.stats.selected == 1 {
             "test"

@@ -1,0 +1,133 @@
+//! `cargo harness list`.
+
+use super::{
+    GlobalOptions,
+    filter_options::FilterArgs,
+    prepared::{self, session_error},
+};
+use crate::{
+    cargo_options::CargoArgs,
+    command_error::{CommandError, Kind},
+};
+use clap::{Args, ValueEnum};
+use harness_metadata::{TestId, exit_code};
+use harness_runner::{
+    config::CliOverrides,
+    list::{Format, Listing, ListingTest, Styles, write_binaries, write_tests},
+    session::Start,
+};
+use nextest_metadata::FilterMatch;
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+/// Build and list tests.
+#[derive(Debug, Args)]
+pub(super) struct ListCommand {
+    #[command(flatten)]
+    cargo: CargoArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// The form of the list.
+    #[arg(
+        long,
+        short = 'T',
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "auto",
+        help_heading = "Output options"
+    )]
+    message_format: MessageFormat,
+    /// What to list.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "TYPE",
+        default_value = "full",
+        help_heading = "Output options"
+    )]
+    list_type: ListType,
+}
+
+/// The form of a list.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+enum MessageFormat {
+    /// `human` on a terminal, `oneline` elsewhere.
+    Auto,
+    /// Binaries as headings over their tests.
+    Human,
+    /// A test a line.
+    Oneline,
+    /// JSON in one line.
+    Json,
+    /// JSON for people.
+    JsonPretty,
+}
+
+/// What to list.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+enum ListType {
+    /// Tests.
+    Full,
+    /// Binaries. They are not executed.
+    BinariesOnly,
+}
+
+impl ListCommand {
+    pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
+        let filters = self.filter.interpret(false)?;
+        let options = prepared::options(global, self.cargo, filters.options, CliOverrides::default())?;
+        let colors = global.stderr_colors();
+        let mut notify = |notice| prepared::tell(&notice, colors);
+        let format = self.message_format.resolve(global.verbose);
+        let styles = match global.stdout_colors() {
+            true => Styles::colored(),
+            false => Styles::default(),
+        };
+        let start = Start::new(&options, &mut notify).map_err(session_error(colors))?;
+        let mut out = BufWriter::new(io::stdout().lock());
+        let written = match self.list_type {
+            ListType::BinariesOnly => {
+                // Cargo's own messages may go to standard output, before the list.
+                drop(out);
+                let (_, built) = start.build(&options).map_err(session_error(colors))?;
+                out = BufWriter::new(io::stdout().lock());
+                write_binaries(&built, format, &styles, &mut out)
+            }
+            ListType::Full => {
+                drop(out);
+                let session =
+                    start.prepare(&options, &mut notify).map_err(session_error(colors))?;
+                let matches = session.filter_matches();
+                let filter = |test: &ListingTest<'_>| {
+                    let binary = test.query.binary_query.binary_id.clone();
+                    let id = TestId { binary, name: test.query.test_name.clone() };
+                    matches.get(&id).copied().unwrap_or(FilterMatch::Matches)
+                };
+                let (tests, meta) = (&session.tests, &session.built.meta);
+                let listing = Listing { tests, meta, filter: &filter };
+                out = BufWriter::new(io::stdout().lock());
+                write_tests(&listing, format, &styles, &mut out)
+            }
+        };
+        match written.and_then(|()| out.flush()) {
+            Ok(()) => Ok(exit_code::OK),
+            // `list | head` has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(exit_code::OK),
+            Err(error) => {
+                let message = format!("failed to write the list to standard output: {error}");
+                Err(CommandError::new(Kind::Write, message))
+            }
+        }
+    }
+}
+
+impl MessageFormat {
+    fn resolve(self, verbose: bool) -> Format {
+        match self {
+            Self::Auto if io::stdout().is_terminal() => Format::Human { verbose },
+            Self::Auto | Self::Oneline => Format::Oneline { verbose },
+            Self::Human => Format::Human { verbose },
+            Self::Json => Format::Json,
+            Self::JsonPretty => Format::JsonPretty,
+        }
+    }
+}

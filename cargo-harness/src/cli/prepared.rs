@@ -1,0 +1,92 @@
+//! What `run` and `list` share: options to a session, and its errors to exit codes.
+
+use super::{GlobalOptions, filter_options::filtersets_error};
+use crate::{
+    cargo_options::CargoArgs,
+    command_error::{CommandError, Kind},
+};
+use camino::Utf8PathBuf;
+use harness_runner::{
+    config::CliOverrides,
+    filter::FilterOptions,
+    session::{Notice, Options, SessionError},
+};
+use owo_colors::{OwoColorize, Style};
+use std::{
+    env,
+    io::{self, Write},
+};
+
+pub(super) fn options(
+    global: &GlobalOptions,
+    cargo: CargoArgs,
+    filter: FilterOptions,
+    overrides: CliOverrides,
+) -> Result<Options, CommandError> {
+    let cwd = env::current_dir().map_err(|source| {
+        let message = format!("the current directory cannot be told: {source}");
+        CommandError::new(Kind::Setup, message)
+    })?;
+    let cwd = Utf8PathBuf::from_path_buf(cwd).map_err(|path| {
+        let message = format!("the current directory `{}` is not UTF-8", path.display());
+        CommandError::new(Kind::Setup, message)
+    })?;
+    let cargo = cargo
+        .into_options(global.color.into())
+        .map_err(|error| CommandError::new(Kind::Setup, error))?;
+    Ok(Options {
+        cargo,
+        cwd,
+        config_file: global.config_file.clone(),
+        profile: global.profile.clone(),
+        filter,
+        overrides,
+    })
+}
+
+/// Says something that is no error on standard error.
+pub(super) fn tell(notice: &Notice, colors: bool) {
+    match notice {
+        Notice::Config(warning) => warn(&warning.to_string(), colors),
+        Notice::Runner(warning) => warn(warning, colors),
+        Notice::UsesRunner(info) => say("info", Style::new().green().bold(), info, colors),
+    }
+}
+
+pub(super) fn warn(text: &str, colors: bool) {
+    say("warning", Style::new().yellow().bold(), text, colors);
+}
+
+fn say(word: &str, style: Style, text: &str, colors: bool) {
+    let style = if colors { style } else { Style::new() };
+    // If standard error is gone there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{}: {text}", word.style(style));
+}
+
+/// Returns a function that gives a session's error its exit code and its hint.
+pub(super) fn session_error(colors: bool) -> impl Fn(SessionError) -> CommandError {
+    move |error| match error {
+        SessionError::Filtersets(error) => filtersets_error(error, colors),
+        SessionError::Config(error) => {
+            let detail = error.filterset().map(|filterset| filterset.render(colors));
+            let shown = CommandError::new(Kind::Setup, SessionError::Config(error));
+            match detail {
+                Some(detail) => shown.with_detail(detail),
+                None => shown,
+            }
+        }
+        error => CommandError::new(kind(&error), error),
+    }
+}
+
+fn kind(error: &SessionError) -> Kind {
+    match error {
+        SessionError::Locate(_) | SessionError::Metadata(_) => Kind::Metadata,
+        SessionError::Config(_) | SessionError::TraceRequired { .. } => Kind::Setup,
+        SessionError::Filtersets(_) => Kind::Filterset,
+        SessionError::Build(_) => Kind::Build,
+        SessionError::List(_) => Kind::List,
+        SessionError::Stub(_) | SessionError::Run { .. } => Kind::Internal,
+        SessionError::Sink(_) => Kind::Write,
+    }
+}

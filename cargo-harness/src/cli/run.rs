@@ -1,0 +1,204 @@
+//! `cargo harness run`.
+
+use super::{
+    GlobalOptions,
+    filter_options::FilterArgs,
+    prepared::{self, session_error},
+    runner_options::{NoTests, ReporterArgs, RunnerArgs, ShowProgress, overrides},
+};
+use crate::{
+    cargo_options::CargoArgs,
+    command_error::{CommandError, Kind},
+};
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::Args;
+use harness_metadata::{FinalStatusLevel, StatusLevel, event::CancelReason, exit_code};
+use harness_runner::{
+    config::RunSettings,
+    report::{
+        json::{EmbeddedOutput, JsonLines},
+        junit::{Junit, JunitOptions},
+        progress::ProgressMode,
+        terminal::{Terminal, TerminalOptions},
+    },
+    run::Capture,
+    session::{RunOptions, Session, Sinks, Start, Summary},
+};
+use std::{
+    env,
+    fs::File,
+    io::{self, BufWriter, IsTerminal, Write},
+};
+
+/// Bytes of each stream of a failed test that the event stream carries.
+const EVENT_OUTPUT_CAP: usize = 64 * 1024;
+
+/// Build and run tests.
+#[derive(Debug, Args)]
+pub(super) struct RunCommand {
+    #[command(flatten)]
+    cargo: CargoArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    runner: RunnerArgs,
+    #[command(flatten)]
+    reporter: ReporterArgs,
+}
+
+impl RunCommand {
+    pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
+        let filters = self.filter.interpret(self.runner.no_capture)?;
+        let capture = if filters.no_capture { Capture::Inherit } else { Capture::Pipes };
+        let overrides = overrides(&self.runner, &self.reporter);
+        let options = prepared::options(global, self.cargo.clone(), filters.options, overrides)?;
+        let colors = global.stderr_colors();
+        let mut notify = |notice| prepared::tell(&notice, colors);
+        let start = Start::new(&options, &mut notify).map_err(session_error(colors))?;
+        if self.runner.no_run {
+            start.build(&options).map_err(session_error(colors))?;
+            return Ok(exit_code::OK);
+        }
+        let session = start.prepare(&options, &mut notify).map_err(session_error(colors))?;
+        let nothing_to_run = session.plan.tests.is_empty();
+        let sinks = self.sinks(&session, &options.cwd, global, capture)?;
+        let command_line = env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let run = RunOptions { command_line, capture };
+        let summary = session.run(&run, sinks).map_err(session_error(colors))?;
+        self.conclude(&summary, nothing_to_run, colors)
+    }
+
+    fn conclude(
+        &self,
+        summary: &Summary,
+        nothing_to_run: bool,
+        colors: bool,
+    ) -> Result<i32, CommandError> {
+        if nothing_to_run && summary.cancelled.is_none() {
+            return match self.runner.no_tests {
+                NoTests::Pass => Ok(exit_code::OK),
+                NoTests::Warn => {
+                    prepared::warn("no tests to run", colors);
+                    Ok(exit_code::OK)
+                }
+                NoTests::Auto | NoTests::Fail => {
+                    Err(CommandError::new(Kind::NoTests, "no tests to run")
+                        .with_hint("use `--no-tests` to choose what that means"))
+                }
+            };
+        }
+        let why = match summary.cancelled {
+            None if summary.stats.success() => return Ok(exit_code::OK),
+            Some(CancelReason::Interrupt | CancelReason::Signal(_)) => "test run was interrupted",
+            Some(CancelReason::GlobalTimeout) => "test run ran out of time",
+            _ => "test run failed",
+        };
+        Err(CommandError::new(Kind::TestRun, why))
+    }
+
+    fn sinks(
+        &self,
+        session: &Session,
+        cwd: &Utf8Path,
+        global: &GlobalOptions,
+        capture: Capture,
+    ) -> Result<Sinks<'static>, CommandError> {
+        let settings = session.profile.run_settings();
+        let mut sinks: Sinks<'static> = Vec::new();
+        let terminal = self.terminal(settings, global, capture);
+        sinks.push(Box::new(Terminal::new(io::stderr(), terminal)));
+        if let Some(path) = self.junit_path(session, settings, cwd) {
+            let mut junit = JunitOptions::new(path);
+            junit.name.clone_from(&settings.junit_report_name);
+            junit.stream_cap = usize::try_from(settings.junit_output_cap).unwrap_or(usize::MAX);
+            junit.properties = true;
+            junit.hostname = hostname();
+            sinks.push(Box::new(Junit::new(junit)));
+        }
+        if let Some(path) = &self.reporter.events {
+            let embedded = EmbeddedOutput::Failures { cap: EVENT_OUTPUT_CAP };
+            sinks.push(Box::new(JsonLines::new(events_writer(path, cwd)?, embedded)));
+        }
+        Ok(sinks)
+    }
+
+    fn terminal(
+        &self,
+        settings: &RunSettings,
+        global: &GlobalOptions,
+        capture: Capture,
+    ) -> TerminalOptions {
+        let no_capture = capture == Capture::Inherit;
+        let progress = match self.reporter.show_progress {
+            _ if self.reporter.hide_progress_bar => ProgressMode::Counter,
+            _ if no_capture => ProgressMode::Counter,
+            ShowProgress::Auto => ProgressMode::Auto,
+            ShowProgress::None => ProgressMode::None,
+            ShowProgress::Bar => ProgressMode::Bar,
+            ShowProgress::Counter => ProgressMode::Counter,
+            ShowProgress::Only => ProgressMode::Only,
+        };
+        let ci = env::var_os("CI").is_some();
+        let (mut status_level, mut final_status_level): (StatusLevel, FinalStatusLevel) =
+            (settings.status_level, settings.final_status_level);
+        if global.verbose {
+            status_level = status_level.max(StatusLevel::All);
+            final_status_level = final_status_level.max(FinalStatusLevel::Skip);
+        }
+        TerminalOptions {
+            status_level,
+            final_status_level,
+            colors: global.stderr_colors(),
+            unicode: unicode(),
+            progress: progress.resolve(io::stderr().is_terminal(), ci),
+            max_progress_running: self.reporter.max_progress_running,
+            indent_output: !self.reporter.no_output_indent,
+            durations: settings.durations,
+            size: None,
+            verbosity: u8::from(global.verbose),
+            no_capture,
+        }
+    }
+
+    /// The command line's path is relative to where it was given, the profile's to a folder of
+    /// the profile below the target directory.
+    fn junit_path(
+        &self,
+        session: &Session,
+        settings: &RunSettings,
+        cwd: &Utf8Path,
+    ) -> Option<Utf8PathBuf> {
+        if let Some(path) = &self.reporter.junit {
+            return Some(cwd.join(path));
+        }
+        let folder = session.workspace.target_directory().join("harness");
+        Some(folder.join(session.profile.name()).join(settings.junit_path.as_ref()?))
+    }
+}
+
+fn events_writer(path: &Utf8Path, cwd: &Utf8Path) -> Result<Box<dyn Write>, CommandError> {
+    if path == "-" {
+        return Ok(Box::new(io::stdout()));
+    }
+    let file = File::create(cwd.join(path)).map_err(|source| {
+        let message = format!("failed to create `{path}` for the events: {source}");
+        CommandError::new(Kind::Write, message)
+    })?;
+    Ok(Box::new(BufWriter::new(file)))
+}
+
+/// Whether the locale's characters are those of UTF-8 (locale(7)).
+fn unicode() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()));
+    locale.is_none_or(|locale| {
+        let locale = locale.to_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8") || locale == "c" || locale == "posix"
+    })
+}
+
+fn hostname() -> String {
+    let name = nix::unistd::gethostname().ok();
+    name.and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".to_owned())
+}
