@@ -71,17 +71,18 @@ pub(super) struct Slot {
 
 /// A stub whose socket the event loop watches.
 struct WatchedStub {
-    stub: Stub,
     /// Tokio has no type for packets that keep their order (SOCK_SEQPACKET); for watching, any
-    /// socket will do. Never used to receive or send.
+    /// socket will do. Never used to receive or send. Dropped first: a stub ends when all
+    /// descriptors of its socket are closed.
     watch: UnixDatagram,
+    stub: Stub,
 }
 
 impl WatchedStub {
     fn new(stub: Stub) -> io::Result<Self> {
         let socket = std::os::unix::net::UnixDatagram::from(stub.as_fd().try_clone_to_owned()?);
         socket.set_nonblocking(true)?;
-        Ok(Self { stub, watch: UnixDatagram::from_std(socket)? })
+        Ok(Self { watch: UnixDatagram::from_std(socket)?, stub })
     }
 
     /// Waits for a response.
