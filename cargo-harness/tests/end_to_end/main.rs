@@ -1,0 +1,15 @@
+//! The whole command, end to end: the fixture workspace, bad input, other users, public packages.
+//!
+//! Every run carries a mark in its environment, and after every run the machine is searched for
+//! processes that still carry it: see [`scene`].
+
+mod bad_input;
+mod config_input;
+mod fixture;
+mod packages;
+mod packages_run;
+mod peer;
+mod ptrace_refused;
+mod scene;
+mod strays;
+mod unprivileged;
