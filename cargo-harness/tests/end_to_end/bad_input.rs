@@ -1,7 +1,8 @@
 //! Bad input and bad surroundings: each ends with a sentence and the documented exit code, and
 //! what was known until then is not lost.
 
-use crate::scene::{Finished, Scene, fixture, installed, skip};
+use crate::environment::installed;
+use crate::scene::{Finished, Scene, fixture, skip};
 use fixture_model::{final_lines, parse_events};
 use harness_metadata::{EventKind, Outcome, exit_code};
 use nix::unistd::geteuid;

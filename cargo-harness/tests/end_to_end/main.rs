@@ -5,11 +5,13 @@
 
 mod bad_input;
 mod config_input;
+mod environment;
 mod fixture;
 mod packages;
 mod packages_run;
 mod peer;
 mod ptrace_refused;
+mod registry;
 mod scene;
 mod strays;
 mod unprivileged;

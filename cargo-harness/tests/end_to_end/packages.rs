@@ -18,9 +18,8 @@ pub(crate) struct Package {
     pub(crate) least: usize,
     /// Tests whose outcome under `cargo test` differs from that in a process of their own.
     pub(crate) differing: &'static [Differing],
-    /// Whether the tests of a binary disturb each other in one process, so that `cargo test` runs
-    /// them one after the other.
-    pub(crate) serial_in_process: bool,
+    /// Why its tests must not run at the same time in processes of their own, if so.
+    pub(crate) one_at_a_time: Option<&'static str>,
 }
 
 /// A test that behaves differently in a process of its own.
@@ -40,7 +39,7 @@ const fn package(name: &'static str, version: &'static str, least: usize) -> Pac
         targets: &["--tests"],
         least,
         differing: &[],
-        serial_in_process: false,
+        one_at_a_time: None,
     }
 }
 
@@ -68,6 +67,7 @@ pub(crate) const PACKAGES: [Package; 12] = [
     },
     Package {
         because: "makes trees of files and links",
+        one_at_a_time: Some("a counter in the process names the temporary folders"),
         ..package("walkdir", "2.5.0", 40)
     },
     Package {

@@ -1,15 +1,16 @@
 //! Unpacks a public package, runs its tests under each runner, and compares.
 
 use crate::{
+    environment::installed,
     packages::{PACKAGES, Package},
-    scene::{Finished, Scene, installed, skip},
+    registry::unpack,
+    scene::{Finished, Scene, skip},
 };
 use fixture_model::{final_lines, parse_events};
 use harness_metadata::{EventKind, Verdict};
-use nix::fcntl::{Flock, FlockArg};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -33,7 +34,7 @@ pub(crate) fn compare(test: &str, name: &str) {
     let package = PACKAGES.iter().find(|package| package.name == name);
     let package = package.expect("it is in the table");
     let scene = Scene::new();
-    let Some(folder) = unpack(&scene, package) else {
+    let Some(folder) = unpack(package.name, package.version) else {
         return skip(test, "the registry cannot be reached");
     };
     let run = PackageRun {
@@ -126,6 +127,7 @@ impl PackageRun<'_> {
             &["run", "--no-fail-fast", "--show-progress", "none"],
         );
         command.arg("--events").arg(&events);
+        self.limit(&mut command);
         let run = self.scene.run(command);
         self.scene.assert_no_strays();
         let events = fs::read_to_string(events).unwrap_or_default();
@@ -161,6 +163,7 @@ impl PackageRun<'_> {
         ];
         let mut command = self.command("cargo-nextest", &args);
         command.args(["--final-status-level", "all", "--status-level", "none"]);
+        self.limit(&mut command);
         let run = self.scene.run(command);
         self.scene.kill_strays();
         let outcome = |status: &str| match status {
@@ -190,9 +193,6 @@ impl PackageRun<'_> {
             "--no-fail-fast",
         ]);
         command.args(self.package.targets).current_dir(self.folder);
-        if self.package.serial_in_process {
-            command.env("RUST_TEST_THREADS", "1");
-        }
         let run = self.scene.run(command);
         self.scene.kill_strays();
         let results = parse_cargo_test(&run.stdout, &binaries);
@@ -200,8 +200,14 @@ impl PackageRun<'_> {
         results
     }
 
-    /// Returns the id of each test binary, by its path.
-    fn binaries(&self) -> BTreeMap<PathBuf, String> {
+    fn limit(&self, command: &mut Command) {
+        if self.package.one_at_a_time.is_some() {
+            command.args(["-j", "1"]);
+        }
+    }
+
+    /// Builds and lists the test binaries.
+    fn binaries(&self) -> Vec<Binary> {
         let args = [
             "test",
             "--no-run",
@@ -210,44 +216,80 @@ impl PackageRun<'_> {
         ];
         let build = self.scene.run(self.command("cargo", &args));
         build.assert_code(0);
-        let mut binaries = BTreeMap::new();
-        for line in build.stdout.lines() {
-            let message: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
-            let Some(path) = message["executable"].as_str() else {
-                continue;
-            };
-            let target = &message["target"];
-            let name = target["name"].as_str().expect("targets have names");
-            let package = self.package.name;
-            let id = match target["kind"][0].as_str().expect("targets have kinds") {
-                "test" => format!("{package}::{name}"),
-                kind @ ("bin" | "bench" | "example") => format!("{package}::{kind}/{name}"),
-                _ => package.to_owned(),
-            };
-            binaries.insert(PathBuf::from(path), id);
+        let messages = build.stdout.lines();
+        let messages = messages.map(|line| serde_json::from_str(line).expect("it is JSON"));
+        messages
+            .filter_map(|message| self.binary(&message))
+            .collect()
+    }
+
+    /// Lists the test binary of which this message tells, if it does.
+    fn binary(&self, message: &serde_json::Value) -> Option<Binary> {
+        let path = message["executable"].as_str()?;
+        if message["profile"]["test"] != serde_json::Value::Bool(true) {
+            return None;
         }
-        binaries
+        let target = &message["target"];
+        let name = target["name"].as_str().expect("targets have names");
+        let package = self.package.name;
+        let id = match target["kind"][0].as_str().expect("targets have kinds") {
+            "test" => format!("{package}::{name}"),
+            kind @ ("bin" | "bench" | "example") => format!("{package}::{kind}/{name}"),
+            _ => package.to_owned(),
+        };
+        let mut list = self.scene.command(path);
+        list.args(["--list", "--format", "terse"])
+            .current_dir(self.folder);
+        let list = self.scene.run(list);
+        let tests = list
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_suffix(": test"));
+        let tests = tests.map(str::to_owned).collect();
+        Some(Binary {
+            path: PathBuf::from(path),
+            id,
+            tests,
+        })
     }
 }
 
-/// Reads what the standard harness prints: `test NAME ... OUTCOME`.
-fn parse_cargo_test(output: &str, binaries: &BTreeMap<PathBuf, String>) -> Results {
+/// A test binary.
+struct Binary {
+    path: PathBuf,
+    id: String,
+    tests: Vec<String>,
+}
+
+/// Reads what the standard harness prints: `test NAME ... OUTCOME`. What tests and their children
+/// print may stand before it on the line, and may even look like it.
+fn parse_cargo_test(output: &str, binaries: &[Binary]) -> Results {
     let mut results = Results::new();
-    let mut binary = "";
+    let mut running = None;
     for line in output.lines() {
-        if let Some(running) = line.trim_start().strip_prefix("Running ") {
-            let path = running
+        if let Some(shown) = line.trim_start().strip_prefix("Running ") {
+            let path = shown
                 .rsplit_once('(')
                 .and_then(|(_, path)| path.strip_suffix(')'));
-            let path = Path::new(path.expect("cargo shows the path"));
-            let known = binaries.iter().find(|(known, _)| known.ends_with(path));
-            binary = known
-                .unwrap_or_else(|| panic!("{} is unknown", path.display()))
-                .1;
+            let binary = |path| binaries.iter().find(|binary| binary.path.ends_with(path));
+            running = path.and_then(binary).or(running);
         }
-        let Some((name, outcome)) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.rsplit_once(" ... "))
+        let Some((before, outcome)) = line.rsplit_once(" ... ") else {
+            continue;
+        };
+        let Some(binary) = running else { continue };
+        let before = before.trim_end();
+        let before = before.strip_suffix(" - should panic").unwrap_or(before);
+        let is_named = |name: &&String| {
+            before
+                .strip_suffix(name.as_str())
+                .is_some_and(|before| before.ends_with("test "))
+        };
+        let Some(name) = binary
+            .tests
+            .iter()
+            .filter(is_named)
+            .max_by_key(|name| name.len())
         else {
             continue;
         };
@@ -256,9 +298,7 @@ fn parse_cargo_test(output: &str, binaries: &BTreeMap<PathBuf, String>) -> Resul
             Some("ignored") => Outcome::Ignored,
             _ => Outcome::Failed,
         };
-        let name = name.strip_suffix(" - should panic").unwrap_or(name);
-        let name = name.strip_suffix(" - compile fail").unwrap_or(name);
-        results.insert(format!("{binary} {name}"), outcome);
+        results.insert(format!("{} {name}", binary.id), outcome);
     }
     results
 }
@@ -268,62 +308,4 @@ fn parse_cargo_test(output: &str, binaries: &BTreeMap<PathBuf, String>) -> Resul
 fn assert_agrees(run: &Finished, results: &Results, failure: i32) {
     let failed = results.values().any(|outcome| *outcome == Outcome::Failed);
     run.assert_code(if failed { failure } else { 0 });
-}
-
-/// Puts the package's sources into a folder of their own, as a workspace of their own. Returns
-/// `None` if they cannot be had.
-fn unpack(scene: &Scene, package: &Package) -> Option<PathBuf> {
-    let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
-    let Package { name, version, .. } = package;
-    let folder = packages.join(format!("{name}-{version}"));
-    fs::create_dir_all(packages.join("sources/src")).expect("the folder can be made");
-    let lock = File::create(packages.join("lock")).expect("the lock can be made");
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive)
-        .map_err(|(_, error)| error)
-        .expect("the lock can be waited for");
-    if folder.join("Cargo.toml").is_file() {
-        return Some(folder);
-    }
-
-    let sources = packages.join("sources");
-    let vendored = sources.join(format!("vendor/{name}-{version}"));
-    if !vendored.is_dir() && !vendor(scene, &sources) {
-        return None;
-    }
-    copy(&vendored, &folder);
-    // Last, because it says that the rest is complete.
-    let mut manifest = fs::read_to_string(vendored.join("Cargo.toml")).expect("it has one");
-    manifest.push_str("\n[workspace]\n");
-    fs::write(folder.join("Cargo.toml"), manifest).expect("it can be written");
-    Some(folder)
-}
-
-/// Lets cargo fetch the sources of all packages, from wherever it is configured to.
-fn vendor(scene: &Scene, sources: &Path) -> bool {
-    let mut manifest = "[package]\nname = \"sources\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-                        [workspace]\n\n[dependencies]\n"
-        .to_owned();
-    for Package { name, version, .. } in &PACKAGES {
-        manifest.push_str(&format!("{name} = \"={version}\"\n"));
-    }
-    fs::write(sources.join("Cargo.toml"), manifest).expect("it can be written");
-    fs::write(sources.join("src/lib.rs"), "").expect("it can be written");
-    let mut command = scene.command("cargo");
-    command
-        .args(["vendor", "--versioned-dirs", "vendor"])
-        .current_dir(sources);
-    scene.run(command).status.success()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("the folder can be made");
-    for entry in fs::read_dir(from).expect("it is a folder") {
-        let entry = entry.expect("it can be read");
-        let (name, kind) = (entry.file_name(), entry.file_type().expect("it has a type"));
-        if kind.is_dir() {
-            copy(&entry.path(), &to.join(&name));
-        } else if name != ".cargo-checksum.json" && name != "Cargo.toml" {
-            fs::copy(entry.path(), to.join(&name)).expect("it can be copied");
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! The same fixture under cargo-nextest, where it is installed: what the model expects is no
 //! invention.
 
-use crate::scene::{Scene, fixture, installed, shared_target, skip};
+use crate::environment::installed;
+use crate::scene::{Scene, fixture, shared_target, skip};
 use fixture_model::{Runner, check_junit, check_list, check_terminal};
 use std::fs;
 

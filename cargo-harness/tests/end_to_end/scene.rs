@@ -1,19 +1,18 @@
 //! Where a run takes place: a folder of its own, an environment without traces of the runner that
 //! runs these tests, and a mark by which every process that it leaves behind is found.
 
+use crate::environment;
 use nix::{
     errno::Errno,
     sys::signal::{self, Signal},
     unistd::Pid,
 };
 use std::{
-    collections::BTreeSet,
-    env,
     ffi::OsStr,
     fs::{self, File},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus},
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
@@ -70,14 +69,8 @@ impl Scene {
 
     /// Returns a command that belongs to this scene.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
-        for (name, _) in env::vars_os().filter(|(name, _)| !passes_on(name)) {
-            command.env_remove(name);
-        }
-        command
-            .env(MARK, &self.mark)
-            .env("PATH", search_path())
-            .stdin(Stdio::null());
+        let mut command = environment::command(program);
+        command.env(MARK, &self.mark);
         close_inherited_descriptors(&mut command);
         command
     }
@@ -201,7 +194,10 @@ impl Running {
         let status = wait_until(LONGEST_RUN, || {
             self.child.try_wait().expect("it is a child")
         });
-        let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+        let read = |path: &Path| {
+            let bytes = fs::read(path).expect("it was created above");
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
         let (stdout, stderr) = (read(&self.stdout), read(&self.stderr));
         let Some(status) = status else {
             self.child.kill().expect("it is a child");
@@ -303,58 +299,6 @@ pub(crate) fn shared_target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixture")
 }
 
-/// Returns true if this program can be started.
-pub(crate) fn installed(program: &str, args: &[&str]) -> bool {
-    let mut command = Command::new(program);
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-/// Returns true for variables that a run may see: not those by which cargo or a test runner
-/// describe these tests.
-fn passes_on(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    let kept = [
-        "CARGO_HOME",
-        "CARGO_HTTP_",
-        "CARGO_NET_",
-        "CARGO_REGISTR",
-        "CARGO_SOURCE_",
-    ];
-    let dropped = [
-        "CARGO",
-        "NEXTEST",
-        "HARNESS",
-        "RUST_TEST",
-        "LD_LIBRARY_PATH",
-        "OUT_DIR",
-        "CI",
-    ];
-    let dropped_names = [
-        "RUST_BACKTRACE",
-        "NO_COLOR",
-        "FORCE_COLOR",
-        "CLICOLOR_FORCE",
-    ];
-    kept.iter().any(|kept| name.starts_with(kept))
-        || !dropped.iter().any(|dropped| name.starts_with(dropped))
-            && !dropped_names.contains(&name.as_ref())
-}
-
-/// Returns the folder of the cargo that built these tests, then what there was.
-fn search_path() -> std::ffi::OsString {
-    let own = env::var_os("CARGO").map(PathBuf::from);
-    let own = own.as_deref().and_then(Path::parent).map(Path::to_owned);
-    let rest = env::var_os("PATH").unwrap_or_default();
-    let folders = own.into_iter().chain(env::split_paths(&rest));
-    let mut seen = BTreeSet::new();
-    env::join_paths(folders.filter(|folder| seen.insert(folder.clone()))).expect("they were joined")
-}
-
 /// Descriptors that whoever started these tests left open are none of a run's business: a test of
 /// the fixture counts its own.
 #[expect(
@@ -362,12 +306,12 @@ fn search_path() -> std::ffi::OsString {
     reason = "there is no safe way to run code between fork and exec"
 )]
 fn close_inherited_descriptors(command: &mut Command) {
+    let close = || {
+        let flags = nix::libc::CLOSE_RANGE_CLOEXEC.cast_signed();
+        // SAFETY: the call touches no memory, and the descriptors stay open until exec.
+        unsafe { nix::libc::close_range(3, u32::MAX, flags) };
+        Ok(())
+    };
     // SAFETY: the closure makes one system call and touches no memory.
-    unsafe {
-        command.pre_exec(|| {
-            let flags = nix::libc::CLOSE_RANGE_CLOEXEC.cast_signed();
-            nix::libc::close_range(3, u32::MAX, flags);
-            Ok(())
-        });
-    }
+    unsafe { command.pre_exec(close) };
 }

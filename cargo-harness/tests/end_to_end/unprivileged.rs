@@ -2,7 +2,8 @@
 
 use crate::{
     bad_input::wrapped,
-    scene::{Scene, installed, shared_target, skip},
+    environment::installed,
+    scene::{Scene, shared_target, skip},
 };
 use fixture_model::{Runner, check_events, check_junit, check_terminal};
 use harness_metadata::exit_code;
