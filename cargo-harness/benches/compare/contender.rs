@@ -82,6 +82,25 @@ impl Contender {
         Some(command)
     }
 
+    /// Runs the workload once and checks that every test ran.
+    pub(crate) fn check(self, workload: &Workload) {
+        let Some(mut command) = self.command(workload) else {
+            return;
+        };
+        let output = command
+            .stderr(Stdio::piped())
+            .output()
+            .expect("the contender starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let ran = format!("{} tests run", workload.tests());
+        assert!(
+            stderr.contains(&ran),
+            "{} on {}: {stderr}",
+            self.name(),
+            workload.name
+        );
+    }
+
     /// Runs the workload once and returns how long that took.
     pub(crate) fn run(self, workload: &Workload) -> Duration {
         let Some(mut command) = self.command(workload) else {

@@ -70,15 +70,16 @@ fn main() {
 /// The median of a contender, or nothing if it cannot run the workload.
 type Median = (Contender, Duration);
 
-/// Runs the workload with each contender in turn, round after round, after one that warms up.
+/// Runs the workload with each contender in turn, round after round, after one that warms up and
+/// checks that all do the same.
 fn measure(workload: &Workload, contenders: &[Contender], rounds: usize) -> Vec<Median> {
+    for contender in contenders {
+        contender.check(workload);
+    }
     let mut times = vec![Vec::new(); contenders.len()];
-    for round in 0..=rounds {
+    for _ in 0..rounds {
         for (contender, times) in contenders.iter().zip(&mut times) {
-            let time = contender.run(workload);
-            if round > 0 {
-                times.push(time);
-            }
+            times.push(contender.run(workload));
         }
     }
     let medians = times.into_iter().map(|mut times| {

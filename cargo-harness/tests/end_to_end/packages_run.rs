@@ -266,6 +266,7 @@ struct Binary {
 fn parse_cargo_test(output: &str, binaries: &[Binary]) -> Results {
     let mut results = Results::new();
     let mut running = None;
+    let mut unfinished = None;
     for line in output.lines() {
         if let Some(shown) = line.trim_start().strip_prefix("Running ") {
             let path = shown
@@ -273,6 +274,9 @@ fn parse_cargo_test(output: &str, binaries: &[Binary]) -> Results {
                 .and_then(|(_, path)| path.strip_suffix(')'));
             let binary = |path| binaries.iter().find(|binary| binary.path.ends_with(path));
             running = path.and_then(binary).or(running);
+        }
+        if let Some(outcome) = parse_outcome(line) {
+            results.extend(unfinished.take().map(|test| (test, outcome)));
         }
         let Some((before, outcome)) = line.rsplit_once(" ... ") else {
             continue;
@@ -293,14 +297,23 @@ fn parse_cargo_test(output: &str, binaries: &[Binary]) -> Results {
         else {
             continue;
         };
-        let outcome = match outcome.split(',').next() {
-            Some("ok") => Outcome::Passed,
-            Some("ignored") => Outcome::Ignored,
-            _ => Outcome::Failed,
-        };
-        results.insert(format!("{} {name}", binary.id), outcome);
+        if let Some(outcome) = parse_outcome(outcome) {
+            results.insert(format!("{} {name}", binary.id), outcome);
+        } else {
+            // A test that is alone is announced before it runs, and may print in between.
+            unfinished = Some(format!("{} {name}", binary.id));
+        }
     }
     results
+}
+
+fn parse_outcome(outcome: &str) -> Option<Outcome> {
+    match outcome.split(',').next()? {
+        "ok" => Some(Outcome::Passed),
+        "FAILED" => Some(Outcome::Failed),
+        "ignored" => Some(Outcome::Ignored),
+        _ => None,
+    }
 }
 
 /// Fails unless the exit code says what the results say.
