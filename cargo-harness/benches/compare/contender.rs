@@ -63,7 +63,8 @@ impl Contender {
         let mut command = command(program);
         command
             .args(first)
-            .args(&workload.selection)
+            .args(&workload.targets)
+            .args(&workload.filter)
             .arg("--no-fail-fast");
         command.args([
             "--no-tests",

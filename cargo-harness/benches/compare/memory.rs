@@ -12,7 +12,7 @@ const MEBIBYTES: usize = 256;
 pub(crate) fn compare(contenders: &[Contender]) {
     let mut workload = Workload::printing(MEBIBYTES);
     for (selection, what) in [("test(=passes)", "passes"), ("test(=fails)", "fails")] {
-        workload.selection = vec!["-E", selection];
+        workload.filter = vec!["-E", selection];
         println!("{NAME}: the peak while a test prints {MEBIBYTES} MiB and {what}");
         for contender in contenders {
             let Some(command) = contender.command(&workload) else {

@@ -13,8 +13,10 @@ pub(crate) struct Workload {
     pub(crate) name: &'static str,
     /// The folder of the workspace.
     pub(crate) folder: PathBuf,
-    /// Arguments that select the tests.
-    pub(crate) selection: Vec<&'static str>,
+    /// Arguments that select what is built; cargo knows them too.
+    pub(crate) targets: Vec<&'static str>,
+    /// Arguments that select among the tests.
+    pub(crate) filter: Vec<&'static str>,
     /// How often it is measured.
     pub(crate) rounds: usize,
     /// Whether tests may fail, because they are not ours.
@@ -53,23 +55,23 @@ impl Workload {
             Self::NOTHING => (generate(Self::THOUSAND, 1, 1_000), 15),
             Self::TWENTY_THOUSAND => (generate(name, 20, 1_000), 3),
             // Its tests start the program that it is, again and again.
-            Self::SUITE => (registry::unpack("just", "1.59.0")?, 5),
+            Self::SUITE => (registry::unpack("just", "1.59.0")?, 3),
             other => unreachable!("{other} is not a name"),
-        };
-        let nothing = name == Self::NOTHING;
-        let selection = if nothing {
-            vec!["-E", "none()"]
-        } else {
-            vec!["--tests"]
         };
         let mut workload = Self {
             name,
             folder,
-            selection,
+            targets: vec!["--tests"],
+            filter: Vec::new(),
             rounds,
             may_fail: name == Self::SUITE,
             binaries: Vec::new(),
         };
+        match name {
+            Self::SUITE => workload.targets = vec!["--test", "integration"],
+            Self::NOTHING => workload.filter = vec!["-E", "none()"],
+            _ => {}
+        }
         workload.binaries = workload.list();
         Some(workload)
     }
@@ -89,7 +91,8 @@ impl Workload {
         let mut workload = Self {
             name: "printing",
             folder,
-            selection: vec!["-E", "test(=passes)"],
+            targets: vec!["--tests"],
+            filter: Vec::new(),
             rounds: 1,
             may_fail: true,
             binaries: Vec::new(),

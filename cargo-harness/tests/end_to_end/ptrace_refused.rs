@@ -1,6 +1,6 @@
 //! A machine on which ptrace is refused, as in some containers: a seccomp filter answers EPERM.
 
-use crate::scene::Scene;
+use crate::scene::{Scene, fixture, shared_target};
 use fixture_model::parse_events;
 use harness_metadata::{EventKind, Outcome, event::TraceLevel, exit_code};
 use nix::libc;
@@ -111,4 +111,28 @@ fn without_ptrace_a_run_that_asks_for_no_trace_says_nothing_of_it() {
     let run = scene.run(command);
     run.assert_code(exit_code::OK);
     assert!(!run.stderr.contains("ptrace"), "{}", run.stderr);
+}
+
+#[test]
+fn the_filter_of_these_tests_does_refuse_ptrace() {
+    let scene = Scene::new();
+    for (refused, code) in [(false, 0), (true, 101)] {
+        let mut command = scene.command("cargo");
+        command.args([
+            "test",
+            "-p",
+            "processes",
+            "--test",
+            "trees",
+            "traces_its_own_child",
+        ]);
+        command
+            .current_dir(fixture())
+            .env("CARGO_TARGET_DIR", shared_target());
+        if refused {
+            refuse_ptrace(&mut command);
+        }
+        let run = scene.run(command);
+        assert_eq!(run.status.code(), Some(code), "{}", run.stdout);
+    }
 }
