@@ -4,6 +4,7 @@
 //! processes that still carry it: see [`scene`].
 
 mod bad_input;
+mod bad_surroundings;
 mod config_input;
 mod environment;
 mod fixture;

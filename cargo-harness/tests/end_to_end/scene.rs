@@ -86,6 +86,47 @@ impl Scene {
         command
     }
 
+    /// Writes a package, a workspace of its own, into the scene. Returns its folder.
+    pub(crate) fn package(&self, name: &str, source: &str) -> PathBuf {
+        let manifest = format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n"
+        );
+        self.write(&format!("{name}/src/lib.rs"), source);
+        self.write(&format!("{name}/Cargo.toml"), &manifest);
+        self.path(name)
+    }
+
+    /// Returns `cargo-harness` for a package of [`Scene::package`], built into its own folder.
+    pub(crate) fn harness_in(&self, folder: &Path, args: &[&str]) -> Command {
+        let mut command = self.harness([]);
+        command
+            .args(args)
+            .current_dir(folder)
+            .env("CARGO_TARGET_DIR", folder.join("target"));
+        command
+    }
+
+    /// Returns a command that is given the whole other command as its last arguments.
+    pub(crate) fn wrapped(&self, command: &Command, by: &str, args: &[&str]) -> Command {
+        let mut wrapper = self.command(by);
+        wrapper
+            .args(args)
+            .arg(command.get_program())
+            .args(command.get_args());
+        wrapper.current_dir(
+            command
+                .get_current_dir()
+                .map_or_else(fixture, Path::to_owned),
+        );
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => wrapper.env(name, value),
+                None => wrapper.env_remove(name),
+            };
+        }
+        wrapper
+    }
+
     /// Starts a command. Its output goes to files, so that whoever keeps it open delays nothing.
     pub(crate) fn start(&self, mut command: Command) -> Running {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
@@ -254,6 +295,26 @@ impl Finished {
             "no `{text}` in the messages of {command}:\n{stderr}"
         );
         self
+    }
+
+    /// Fails unless the messages are for people: an error, and no debug text.
+    #[track_caller]
+    pub(crate) fn assert_sentence(&self) {
+        let Self { stderr, .. } = self;
+        let error = stderr.lines().find(|line| line.starts_with("error"));
+        assert!(error.is_some(), "no line starts with `error`:\n{stderr}");
+        for debug in [
+            "RUST_BACKTRACE",
+            "Os {",
+            "Error {",
+            "Some(",
+            "stack backtrace",
+        ] {
+            assert!(
+                !stderr.contains(debug),
+                "`{debug}` in the messages:\n{stderr}"
+            );
+        }
     }
 }
 

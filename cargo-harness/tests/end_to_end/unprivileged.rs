@@ -1,7 +1,6 @@
 //! The fixture as another user, who owns nothing but the folder that is built into.
 
 use crate::{
-    bad_input::wrapped,
     environment::installed,
     scene::{Scene, shared_target, skip},
 };
@@ -31,7 +30,7 @@ fn an_unprivileged_user_has_the_same_results() {
     }
     let scene = Scene::new();
     let as_nobody = |command: &Command, args: &[&str]| {
-        let mut wrapped = wrapped(&scene, command, "setpriv", args);
+        let mut wrapped = scene.wrapped(command, "setpriv", args);
         wrapped
             .env("HOME", scene.path(""))
             .env("CARGO_HOME", scene.path("cargo-home"));
@@ -43,7 +42,7 @@ fn an_unprivileged_user_has_the_same_results() {
     let mut list = scene.harness(["list", "--workspace"]);
     list.env("CARGO_TARGET_DIR", scene.path("target"));
     scene
-        .run(wrapped(&scene, &list, "env", &[]))
+        .run(scene.wrapped(&list, "env", &[]))
         .assert_code(exit_code::OK);
     let mut open = scene.command("chmod");
     open.args(["-R", "a+rwX"]).arg(scene.path(""));
