@@ -139,11 +139,10 @@ impl Workload {
         cargo.args([
             "test",
             "--no-run",
-            "--tests",
             "--message-format",
             "json-render-diagnostics",
         ]);
-        cargo.current_dir(&self.folder);
+        cargo.args(&self.targets).current_dir(&self.folder);
         cargo
     }
 
