@@ -23,7 +23,10 @@ pub(super) fn failure(stage: Stage, errno: i32, program: &Path, cwd: &Path) -> S
         Stage::Stdio => format!("its standard streams could not be set up: {}", errno.desc()),
         Stage::Orphaned => "its stub ended before it could start".to_owned(),
         Stage::Chdir => {
-            format!("its working directory `{cwd_text}` cannot be entered: {}", errno.desc())
+            format!(
+                "its working directory `{cwd_text}` cannot be entered: {}",
+                errno.desc()
+            )
         }
         Stage::Exec => match errno {
             Errno::ENOENT => missing(program),
@@ -96,7 +99,10 @@ fn not_executable(program: &Path) -> String {
         MACHINES
             .iter()
             .find(|(number, _)| *number == machine)
-            .map_or_else(|| format!("machine {machine}"), |(_, name)| (*name).to_owned())
+            .map_or_else(
+                || format!("machine {machine}"),
+                |(_, name)| (*name).to_owned(),
+            )
     });
     match machine {
         Some(machine) => format!(
@@ -137,7 +143,9 @@ fn interpreter(program: &Path) -> Option<String> {
     }
     elf_machine(&head)?;
     // The loader's path is a NUL-ended absolute path near the start of the file.
-    let start = head.windows(5).position(|window| window == b"/lib/" || window == b"/lib6")?;
+    let start = head
+        .windows(5)
+        .position(|window| window == b"/lib/" || window == b"/lib6")?;
     let path = head[start..].split(|byte| *byte == 0).next()?;
     Some(String::from_utf8_lossy(path).into_owned())
 }
@@ -182,12 +190,20 @@ mod tests {
 
     #[test]
     fn a_deleted_program_is_said_to_be_missing() {
-        let text = failure(Stage::Exec, libc::ENOENT, Path::new("/no/such"), Path::new("/"));
-        assert_eq!(text, "`/no/such` does not exist (was it deleted after the build?)");
+        let text = failure(
+            Stage::Exec,
+            libc::ENOENT,
+            Path::new("/no/such"),
+            Path::new("/"),
+        );
+        assert_eq!(
+            text,
+            "`/no/such` does not exist (was it deleted after the build?)"
+        );
     }
 
     #[test]
     fn the_loader_of_an_elf_file_is_found() {
-        assert_eq!(interpreter(Path::new("/proc/self/exe")).is_some(), true);
+        assert!(interpreter(Path::new("/proc/self/exe")).is_some());
     }
 }
