@@ -175,7 +175,8 @@ impl Running {
         let thread = thread::Builder::new()
             .name("run".to_owned())
             .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
+                crate::stub::sys::prefer_latency();
+            let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
                 let result = LocalSet::new().block_on(&runtime, drive(work, tell, controls));

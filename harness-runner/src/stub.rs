@@ -13,7 +13,7 @@ pub mod link;
 mod probe;
 mod spawn;
 mod survivors;
-mod sys;
+pub(crate) mod sys;
 mod tree;
 
 use crate::protocol::{
@@ -76,6 +76,7 @@ struct Killing {
 impl Stub {
     fn new() -> io::Result<Self> {
         let signals = sys::block_signals();
+        sys::prefer_latency();
         // Out of the runner's process group: a signal sent to the whole group must leave somebody
         // to clean up. This fails only for a session leader, which a stub is not.
         let _ = nix::unistd::setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
