@@ -14,7 +14,7 @@ const OTHER: &str = "Other Cargo options";
 /// What to build, and how.
 #[derive(Clone, Debug, Default, Args)]
 #[group(skip)]
-pub struct CargoArgs {
+pub(crate) struct CargoArgs {
     #[command(flatten)]
     build: BuildArgs,
     #[command(flatten)]
@@ -152,7 +152,7 @@ impl CargoArgs {
     /// # Errors
     ///
     /// When the message formats do not go together.
-    pub fn into_options(self, color: Color) -> Result<CargoOptions, MessageFormatError> {
+    pub(crate) fn into_options(self, color: Color) -> Result<CargoOptions, MessageFormatError> {
         let Self { build, always } = self;
         let formats = build.cargo_message_format.iter().map(String::as_str);
         Ok(CargoOptions {

@@ -47,7 +47,12 @@ pub(crate) struct GlobalOptions {
     #[arg(long, short, env = "HARNESS_VERBOSE", value_parser = clap::builder::FalseyValueParser::new(), global = true)]
     verbose: bool,
     /// Read this file instead of `.config/harness.toml`.
-    #[arg(long, value_name = "PATH", global = true, help_heading = "Config options")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        global = true,
+        help_heading = "Config options"
+    )]
     config_file: Option<Utf8PathBuf>,
     /// The profile to use.
     #[arg(

@@ -44,7 +44,12 @@ pub(crate) struct CommandError {
 
 impl CommandError {
     pub(crate) fn new(kind: Kind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, source: source.into(), detail: None, hint: None }
+        Self {
+            kind,
+            source: source.into(),
+            detail: None,
+            hint: None,
+        }
     }
 
     pub(crate) fn with_detail(mut self, detail: String) -> Self {

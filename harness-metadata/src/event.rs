@@ -246,15 +246,16 @@ impl TestFinished {
     /// Returns true if the last attempt passed and an earlier one did not.
     pub fn flaky(&self) -> bool {
         self.attempts.len() > 1
-            && self.attempts.last().is_some_and(|last| last.verdict == Verdict::Pass)
+            && self
+                .attempts
+                .last()
+                .is_some_and(|last| last.verdict == Verdict::Pass)
     }
 }
 
 /// Why no further tests are started. Ordered: a later reason replaces an earlier one only if it
 /// is greater.
-#[derive(
-    Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CancelReason {
     /// Enough tests failed.

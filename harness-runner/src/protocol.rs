@@ -69,7 +69,9 @@ impl Environment {
 
     /// Returns the variables, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
-        self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
     /// Returns the variables as execve(2) wants them: `NAME=VALUE`, each ended by NUL.

@@ -20,10 +20,7 @@ use crate::{
 use capture::Captured;
 use clock::Clock;
 use dispatch::{Action, Candidate, Dispatcher, Input, Limits};
-use harness_metadata::{
-    AttemptId, Event, EventKind, RunId, TestId,
-    event::TraceLevel,
-};
+use harness_metadata::{AttemptId, Event, EventKind, RunId, TestId, event::TraceLevel};
 use slot::{FromSlot, Slot, ToSlot};
 use std::{
     collections::BTreeMap,
@@ -175,13 +172,22 @@ impl Running {
         let (tell, events) = std_mpsc::channel();
         let (control, controls) = mpsc::unbounded_channel();
         let sinks = thread::current();
-        let thread = thread::Builder::new().name("run".to_owned()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let result = LocalSet::new().block_on(&runtime, drive(work, tell, controls));
-            sinks.unpark();
-            result
-        })?;
-        Ok(Self { events, control, thread })
+        let thread = thread::Builder::new()
+            .name("run".to_owned())
+            .spawn(move || {
+                crate::stub::sys::prefer_latency();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                let result = LocalSet::new().block_on(&runtime, drive(work, tell, controls));
+                sinks.unpark();
+                result
+            })?;
+        Ok(Self {
+            events,
+            control,
+            thread,
+        })
     }
 
     /// Asks something of the run. Nothing happens if it is over.
@@ -228,7 +234,10 @@ async fn drive(
     let (slot_tx, mut from_slots) = mpsc::unbounded_channel();
     driver.step(Input::Begin, &slot_tx);
     while !driver.finished {
-        let deadline = driver.dispatcher.deadline().and_then(|at| driver.shared.clock.instant(at));
+        let deadline = driver
+            .dispatcher
+            .deadline()
+            .and_then(|at| driver.shared.clock.instant(at));
         tokio::select! {
             Some(message) = from_slots.recv() => {
                 driver.heard(message, &slot_tx);
@@ -318,8 +327,19 @@ impl Driver {
     ) {
         for action in self.dispatcher.handle(self.shared.clock.now(), input) {
             match action {
-                Action::Start { slot, test, attempt, total_attempts, group_slot } => {
-                    let start = slot::Start { test, attempt, total_attempts, group_slot };
+                Action::Start {
+                    slot,
+                    test,
+                    attempt,
+                    total_attempts,
+                    group_slot,
+                } => {
+                    let start = slot::Start {
+                        test,
+                        attempt,
+                        total_attempts,
+                        group_slot,
+                    };
                     self.send(slot, ToSlot::Start(start), slot_tx);
                 }
                 Action::Interrupt { slot, by, force } => {
@@ -340,15 +360,30 @@ impl Driver {
 
     fn heard(&mut self, message: FromSlot, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
         match message {
-            FromSlot::Slow { test, attempt, elapsed, terminating } => {
+            FromSlot::Slow {
+                test,
+                attempt,
+                elapsed,
+                terminating,
+            } => {
                 let test = self.dispatcher.test(test).id.clone();
                 self.emit(
-                    EventKind::AttemptSlow { test, attempt, elapsed, terminating },
+                    EventKind::AttemptSlow {
+                        test,
+                        attempt,
+                        elapsed,
+                        terminating,
+                    },
                     None,
                     None,
                 );
             }
-            FromSlot::Over { slot, test, attempt, output } => {
+            FromSlot::Over {
+                slot,
+                test,
+                attempt,
+                output,
+            } => {
                 let id = AttemptId {
                     test: self.dispatcher.test(test).id.clone(),
                     attempt: attempt.number,
@@ -365,14 +400,28 @@ impl Driver {
         output: Option<(AttemptId, Output)>,
         shown: Option<std_mpsc::SyncSender<()>>,
     ) {
-        let event = Event { at: self.shared.clock.now(), kind };
+        let event = Event {
+            at: self.shared.clock.now(),
+            kind,
+        };
         // If nobody listens any more, the sinks have failed and have said so by `control`.
-        let _ = self.tell.send(Told { event, output, shown });
+        let _ = self.tell.send(Told {
+            event,
+            output,
+            shown,
+        });
     }
 
     fn tell_status(&self) {
         let running = self.dispatcher.status(self.shared.clock.now());
-        self.emit(EventKind::Status { running, stats: self.dispatcher.stats() }, None, None);
+        self.emit(
+            EventKind::Status {
+                running,
+                stats: self.dispatcher.stats(),
+            },
+            None,
+            None,
+        );
     }
 
     fn signalled(&mut self, signal: Heard, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
@@ -407,12 +456,7 @@ impl Driver {
     }
 
     /// Sends to a slot, which is made when it is first needed.
-    fn send(
-        &mut self,
-        number: usize,
-        message: ToSlot,
-        slot_tx: &mpsc::UnboundedSender<FromSlot>,
-    ) {
+    fn send(&mut self, number: usize, message: ToSlot, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
         let slot = self.slots.entry(number).or_insert_with(|| {
             let (tx, rx) = mpsc::unbounded_channel();
             let slot = Slot::new(number, Rc::clone(&self.shared), self.stubs.pop());
@@ -474,5 +518,9 @@ impl Signals {
 
 /// Returns the level at which a test is really traced.
 fn effective_level(work: &SharedWork, settings: &TestSettings) -> TraceLevel {
-    if work.tracing_available { settings.trace.level } else { TraceLevel::Off }
+    if work.tracing_available {
+        settings.trace.level
+    } else {
+        TraceLevel::Off
+    }
 }

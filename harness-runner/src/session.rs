@@ -19,9 +19,7 @@ use crate::{
         CliOverrides, CompiledProfile, Config, ConfigError, ConfigWarning, DEFAULT_PROFILE,
         MIRI_PROFILE, Platforms, RunSettings,
     },
-    filter::{
-        BinaryMatch, BinaryMismatch, FilterOptions, FiltersetsError, TestFilter,
-    },
+    filter::{BinaryMatch, BinaryMismatch, FilterOptions, FiltersetsError, TestFilter},
     list::{self, ListError, ListOptions, Selection, Status, TestList},
     plan::{ListedBinary, ListedTest, Plan},
     protocol::Environment,
@@ -80,7 +78,10 @@ pub struct RunOptions {
 
 /// Why a session did not come to its end.
 #[derive(Debug, Error)]
-#[allow(missing_docs, reason = "each variant is the error of the module that it names")]
+#[allow(
+    missing_docs,
+    reason = "each variant is the error of the module that it names"
+)]
 pub enum SessionError {
     #[error(transparent)]
     Locate(#[from] LocateError),
@@ -150,14 +151,22 @@ impl Start {
     /// When there is no workspace, or what the configuration says makes no sense.
     pub fn new(options: &Options, notify: &mut dyn FnMut(Notice)) -> Result<Self, SessionError> {
         let root = locate_workspace(options.cargo.manifest_path.as_deref(), &options.cwd)?;
-        let config_file = options.config_file.as_ref().map(|file| options.cwd.join(file));
+        let config_file = options
+            .config_file
+            .as_ref()
+            .map(|file| options.cwd.join(file));
         let (config, warnings) = Config::load(&root, config_file.as_deref())?;
         warnings.into_iter().map(Notice::Config).for_each(notify);
         let miri = env::var_os("MIRI_SYSROOT").is_some();
         let default = if miri { MIRI_PROFILE } else { DEFAULT_PROFILE };
         let profile = config.profile(options.profile.as_deref().unwrap_or(default))?;
         let (settings, _) = profile.run_settings(&options.overrides);
-        Ok(Self { root, config, profile, settings })
+        Ok(Self {
+            root,
+            config,
+            profile,
+            settings,
+        })
     }
 
     /// The profile's name.
@@ -178,7 +187,11 @@ impl Start {
     pub fn build(self, options: &Options) -> Result<(Workspace, Built), SessionError> {
         let workspace = Workspace::load(&options.cargo, &options.cwd)?;
         let inherited = Environment::inherited();
-        let build = Build { workspace: &workspace, options: &options.cargo, inherited: &inherited };
+        let build = Build {
+            workspace: &workspace,
+            options: &options.cargo,
+            inherited: &inherited,
+        };
         let (ready, _) = mpsc::channel();
         let built = build.run(ready, &mut io::stdout())?;
         Ok((workspace, built))
@@ -215,7 +228,15 @@ impl Start {
         let (built, tests) =
             build_and_list(&workspace, options, &filter, &profile, run_id, &stubs)?;
         let plan = plan(&tests, &filter, &profile);
-        Ok(Session { workspace, built, tests, plan, profile, run_id, stubs })
+        Ok(Session {
+            workspace,
+            built,
+            tests,
+            plan,
+            profile,
+            run_id,
+            stubs,
+        })
     }
 }
 
@@ -226,7 +247,10 @@ fn notify_of_runners(workspace: &Workspace, notify: &mut dyn FnMut(Notice)) {
     }
     if let Some(runner) = &runners.target {
         let program = runner.program.display();
-        notify(Notice::UsesRunner(format!("tests are run by `{program}` ({})", runner.origin)));
+        notify(Notice::UsesRunner(format!(
+            "tests are run by `{program}` ({})",
+            runner.origin
+        )));
     }
 }
 
@@ -240,7 +264,11 @@ fn build_and_list(
     stubs: &Stubs,
 ) -> Result<(Built, TestList), SessionError> {
     let inherited = Environment::inherited();
-    let build = Build { workspace, options: &options.cargo, inherited: &inherited };
+    let build = Build {
+        workspace,
+        options: &options.cargo,
+        inherited: &inherited,
+    };
     let (ready, binaries) = mpsc::channel();
     let environment: Vec<(OsString, OsString)> = ["HARNESS", "NEXTEST"]
         .iter()
@@ -273,10 +301,7 @@ fn build_and_list(
     })
 }
 
-fn query<'a>(
-    binary: &'a crate::build::TestBinary,
-    package_id: &'a PackageId,
-) -> BinaryQuery<'a> {
+fn query<'a>(binary: &'a crate::build::TestBinary, package_id: &'a PackageId) -> BinaryQuery<'a> {
     BinaryQuery {
         package_id,
         binary_id: &binary.id,
@@ -347,10 +372,18 @@ impl Session {
     /// Returns for every listed test whether it is selected.
     pub fn filter_matches(&self) -> HashMap<harness_metadata::TestId, FilterMatch> {
         let skipped = self.plan.skipped.iter().map(|test| {
-            (test.id.clone(), FilterMatch::Mismatch { reason: test.reason })
+            (
+                test.id.clone(),
+                FilterMatch::Mismatch {
+                    reason: test.reason,
+                },
+            )
         });
-        let selected =
-            self.plan.tests.iter().map(|test| (test.id.clone(), FilterMatch::Matches));
+        let selected = self
+            .plan
+            .tests
+            .iter()
+            .map(|test| (test.id.clone(), FilterMatch::Matches));
         skipped.chain(selected).collect()
     }
 
@@ -368,7 +401,11 @@ impl Session {
         };
         let mut stubs = self.stubs.take();
         stubs.truncate(slots);
-        let wants_trace = self.plan.tests.iter().any(|t| t.settings.trace.level > TraceLevel::Off);
+        let wants_trace = self
+            .plan
+            .tests
+            .iter()
+            .any(|t| t.settings.trace.level > TraceLevel::Off);
         let trace = self.trace_in_force(wants_trace, &mut stubs)?;
         let wanted = slots.min(self.plan.tests.len());
         while stubs.len() < wanted.min(cpus()) {
@@ -389,7 +426,9 @@ impl Session {
         };
         let finished = reporting.follow(&running);
         let driven = running.join();
-        let RunFinished { stats, cancelled, .. } = match finished {
+        let RunFinished {
+            stats, cancelled, ..
+        } = match finished {
             Some(finished) => finished,
             None => {
                 reporting.cut_short();
@@ -410,22 +449,36 @@ impl Session {
         stubs: &mut Vec<Stub>,
     ) -> Result<TraceInForce, SessionError> {
         if !wanted {
-            return Ok(TraceInForce { level: TraceLevel::Off, degraded: None });
+            return Ok(TraceInForce {
+                level: TraceLevel::Off,
+                degraded: None,
+            });
         }
         if stubs.is_empty() {
             stubs.push(Stub::launch()?);
         }
         let Some(reason) = stubs[0].ready()? else {
-            return Ok(TraceInForce { level: TraceLevel::Process, degraded: None });
+            return Ok(TraceInForce {
+                level: TraceLevel::Process,
+                degraded: None,
+            });
         };
-        if self.plan.tests.iter().any(|test| test.settings.trace.required) {
+        if self
+            .plan
+            .tests
+            .iter()
+            .any(|test| test.settings.trace.required)
+        {
             return Err(SessionError::TraceRequired { reason });
         }
         let degraded = format!(
             "{reason}; descendants are known by the subreaper and the process group only, and \
              processes are not counted"
         );
-        Ok(TraceInForce { level: TraceLevel::Off, degraded: Some(degraded) })
+        Ok(TraceInForce {
+            level: TraceLevel::Off,
+            degraded: Some(degraded),
+        })
     }
 
     fn run_started(
@@ -486,10 +539,17 @@ impl Session {
             profile: self.profile.name().to_owned(),
             started_at,
             tests: tests.collect(),
-            binaries: self.tests.binaries.iter().map(|listed| self.binary(&listed.binary)).collect(),
+            binaries: self
+                .tests
+                .binaries
+                .iter()
+                .map(|listed| self.binary(&listed.binary))
+                .collect(),
             slots,
             cpus: cpus(),
-            groups: groups.map(|(name, threads)| (name.clone(), limit(threads))).collect::<BTreeMap<_, _>>(),
+            groups: groups
+                .map(|(name, threads)| (name.clone(), limit(threads)))
+                .collect::<BTreeMap<_, _>>(),
             max_fail: settings.max_fail,
             global_timeout: settings.global_timeout,
             skipped: self.plan.skipped.len(),
@@ -518,5 +578,8 @@ impl Session {
 }
 
 fn at_start(kind: EventKind) -> Event {
-    Event { at: Duration::ZERO, kind }
+    Event {
+        at: Duration::ZERO,
+        kind,
+    }
 }

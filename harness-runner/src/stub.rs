@@ -13,7 +13,7 @@ pub mod link;
 mod probe;
 mod spawn;
 mod survivors;
-mod sys;
+pub(crate) mod sys;
 mod tree;
 
 use crate::protocol::{
@@ -76,6 +76,7 @@ struct Killing {
 impl Stub {
     fn new() -> io::Result<Self> {
         let signals = sys::block_signals();
+        sys::prefer_latency();
         // Out of the runner's process group: a signal sent to the whole group must leave somebody
         // to clean up. This fails only for a session leader, which a stub is not.
         let _ = nix::unistd::setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
@@ -83,9 +84,17 @@ impl Stub {
         sys::become_subreaper()?;
         let spawner = Spawner::new()?;
         let trace_unavailable = probe::tracing(&signals).err();
-        let ready = Response::Ready { trace_unavailable: trace_unavailable.clone() };
+        let ready = Response::Ready {
+            trace_unavailable: trace_unavailable.clone(),
+        };
         send_response(socket.as_fd(), &ready)?;
-        Ok(Self { socket, signals, spawner, trace_unavailable, attempt: None })
+        Ok(Self {
+            socket,
+            signals,
+            spawner,
+            trace_unavailable,
+            attempt: None,
+        })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -94,7 +103,10 @@ impl Stub {
             if let Err(error) = self.collect() {
                 break Err(error);
             }
-            let limit = self.attempt.as_ref().and_then(|attempt| attempt.killing.as_ref());
+            let limit = self
+                .attempt
+                .as_ref()
+                .and_then(|attempt| attempt.killing.as_ref());
             match self.signals.wait(self.socket.as_fd(), limit.map(|_| SWEEP)) {
                 Woken::Child | Woken::Limit => {}
                 Woken::Socket => match packet.receive(self.socket.as_fd()) {
@@ -114,7 +126,9 @@ impl Stub {
 
     /// Takes all news of children and tracees, and tells what has ended.
     fn collect(&mut self) -> io::Result<()> {
-        let Some(attempt) = &mut self.attempt else { return Ok(()) };
+        let Some(attempt) = &mut self.attempt else {
+            return Ok(());
+        };
         let nobody_left = loop {
             match sys::wait_any() {
                 WaitAny::News { pid, waited, usage } => attempt.tree.handle(pid, waited, usage),
@@ -157,11 +171,15 @@ impl Stub {
     }
 
     fn gone(&mut self, unkillable: Vec<Pid>) -> io::Result<()> {
-        let Some(attempt) = self.attempt.take() else { return Ok(()) };
+        let Some(attempt) = self.attempt.take() else {
+            return Ok(());
+        };
         let response = Response::Gone {
             ticket: attempt.ticket,
             usage: attempt.tree.usage(),
-            survivors: attempt.killing.map_or_else(Vec::new, |killing| killing.survivors),
+            survivors: attempt
+                .killing
+                .map_or_else(Vec::new, |killing| killing.survivors),
             unkillable,
         };
         send_response(self.socket.as_fd(), &response)
@@ -190,11 +208,19 @@ impl Stub {
         match self.spawner.spawn(spawn, stdio, traced, &self.signals) {
             Ok(tree) => {
                 let ticket = spawn.ticket;
-                self.attempt = Some(Attempt { ticket, tree, exit_told: false, killing: None });
+                self.attempt = Some(Attempt {
+                    ticket,
+                    tree,
+                    exit_told: false,
+                    killing: None,
+                });
                 Ok(())
             }
             Err(SpawnError::Test(failure)) => {
-                let failed = Response::StartFailed { ticket: spawn.ticket, failure };
+                let failed = Response::StartFailed {
+                    ticket: spawn.ticket,
+                    failure,
+                };
                 send_response(self.socket.as_fd(), &failed)
             }
             Err(SpawnError::Stub(error)) => Err(error),
@@ -203,7 +229,9 @@ impl Stub {
 
     /// Kills everything, because nobody is there to be told.
     fn abandon(&mut self) {
-        let Some(attempt) = &mut self.attempt else { return };
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
         attempt.kill();
         let deadline = Instant::now() + KILL_LIMIT;
         while Instant::now() < deadline {
@@ -232,7 +260,10 @@ impl Attempt {
                 // The test itself still runs: its descendants have not outlived anything.
                 None => Vec::new(),
             };
-            self.killing = Some(Killing { deadline: Instant::now() + KILL_LIMIT, survivors });
+            self.killing = Some(Killing {
+                deadline: Instant::now() + KILL_LIMIT,
+                survivors,
+            });
         }
         self.tree.kill_all();
     }

@@ -33,7 +33,11 @@ pub(crate) struct FilterArgs {
     partition: Option<Partition>,
     /// Further names, and flags as the standard test harness has them: `--ignored`,
     /// `--include-ignored`, `--skip NAME`, `--exact`, `--nocapture`.
-    #[arg(last = true, value_name = "FILTERS_AND_ARGS", allow_hyphen_values = true)]
+    #[arg(
+        last = true,
+        value_name = "FILTERS_AND_ARGS",
+        allow_hyphen_values = true
+    )]
     after_dashes: Vec<String>,
 }
 
@@ -64,7 +68,10 @@ impl FilterArgs {
             mode: Mode::Tests,
             partition: self.partition,
         };
-        Ok(Filters { options, no_capture })
+        Ok(Filters {
+            options,
+            no_capture,
+        })
     }
 }
 

@@ -74,7 +74,8 @@ enum ListType {
 impl ListCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         let filters = self.filter.interpret(false)?;
-        let options = prepared::options(global, self.cargo, filters.options, CliOverrides::default())?;
+        let options =
+            prepared::options(global, self.cargo, filters.options, CliOverrides::default())?;
         let colors = global.stderr_colors();
         let mut notify = |notice| prepared::tell(&notice, colors);
         let format = self.message_format.resolve(global.verbose);
@@ -94,16 +95,24 @@ impl ListCommand {
             }
             ListType::Full => {
                 drop(out);
-                let session =
-                    start.prepare(&options, &mut notify).map_err(session_error(colors))?;
+                let session = start
+                    .prepare(&options, &mut notify)
+                    .map_err(session_error(colors))?;
                 let matches = session.filter_matches();
                 let filter = |test: &ListingTest<'_>| {
                     let binary = test.query.binary_query.binary_id.clone();
-                    let id = TestId { binary, name: test.query.test_name.clone() };
+                    let id = TestId {
+                        binary,
+                        name: test.query.test_name.clone(),
+                    };
                     matches.get(&id).copied().unwrap_or(FilterMatch::Matches)
                 };
                 let (tests, meta) = (&session.tests, &session.built.meta);
-                let listing = Listing { tests, meta, filter: &filter };
+                let listing = Listing {
+                    tests,
+                    meta,
+                    filter: &filter,
+                };
                 out = BufWriter::new(io::stdout().lock());
                 write_tests(&listing, format, &styles, &mut out)
             }

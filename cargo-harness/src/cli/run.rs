@@ -49,7 +49,11 @@ pub(super) struct RunCommand {
 impl RunCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         let filters = self.filter.interpret(self.runner.no_capture)?;
-        let capture = if filters.no_capture { Capture::Inherit } else { Capture::Pipes };
+        let capture = if filters.no_capture {
+            Capture::Inherit
+        } else {
+            Capture::Pipes
+        };
         let overrides = overrides(&self.runner, &self.reporter);
         let options = prepared::options(global, self.cargo.clone(), filters.options, overrides)?;
         let colors = global.stderr_colors();
@@ -59,11 +63,18 @@ impl RunCommand {
             start.build(&options).map_err(session_error(colors))?;
             return Ok(exit_code::OK);
         }
-        let session = start.prepare(&options, &mut notify).map_err(session_error(colors))?;
+        let session = start
+            .prepare(&options, &mut notify)
+            .map_err(session_error(colors))?;
         let nothing_to_run = session.plan.tests.is_empty();
         let sinks = self.sinks(&session, &options.cwd, global, capture)?;
-        let command_line = env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
-        let run = RunOptions { command_line, capture };
+        let command_line = env::args_os()
+            .map(|arg| arg.to_string_lossy().into_owned())
+            .collect();
+        let run = RunOptions {
+            command_line,
+            capture,
+        };
         let summary = session.run(&run, sinks).map_err(session_error(colors))?;
         self.conclude(&summary, nothing_to_run, colors)
     }
@@ -116,8 +127,13 @@ impl RunCommand {
             sinks.push(Box::new(Junit::new(junit)));
         }
         if let Some(path) = &self.reporter.events {
-            let embedded = EmbeddedOutput::Failures { cap: EVENT_OUTPUT_CAP };
-            sinks.push(Box::new(JsonLines::new(events_writer(path, cwd)?, embedded)));
+            let embedded = EmbeddedOutput::Failures {
+                cap: EVENT_OUTPUT_CAP,
+            };
+            sinks.push(Box::new(JsonLines::new(
+                events_writer(path, cwd)?,
+                embedded,
+            )));
         }
         Ok(sinks)
     }
@@ -172,7 +188,11 @@ impl RunCommand {
             return Some(cwd.join(path));
         }
         let folder = session.workspace.target_directory().join("harness");
-        Some(folder.join(session.profile.name()).join(settings.junit_path.as_ref()?))
+        Some(
+            folder
+                .join(session.profile.name())
+                .join(settings.junit_path.as_ref()?),
+        )
     }
 }
 
@@ -200,5 +220,6 @@ fn unicode() -> bool {
 
 fn hostname() -> String {
     let name = nix::unistd::gethostname().ok();
-    name.and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".to_owned())
+    name.and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "localhost".to_owned())
 }

@@ -51,7 +51,12 @@ pub(crate) struct RunnerArgs {
     #[arg(long, value_name = "LEVEL", env = "HARNESS_TRACE")]
     trace: Option<TraceArg>,
     /// What to do if no test is selected.
-    #[arg(long, value_name = "ACTION", default_value = "auto", env = "HARNESS_NO_TESTS")]
+    #[arg(
+        long,
+        value_name = "ACTION",
+        default_value = "auto",
+        env = "HARNESS_NO_TESTS"
+    )]
     pub(super) no_tests: NoTests,
     /// Let tests write to the terminal, one test at a time.
     #[arg(long, visible_alias = "nocapture")]
@@ -75,7 +80,12 @@ pub(crate) struct ReporterArgs {
     #[arg(long, value_name = "WHEN", env = "HARNESS_SUCCESS_OUTPUT")]
     success_output: Option<OutputArg>,
     /// How to show progress.
-    #[arg(long, value_name = "HOW", default_value = "auto", env = "HARNESS_SHOW_PROGRESS")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        env = "HARNESS_SHOW_PROGRESS"
+    )]
     pub(super) show_progress: ShowProgress,
     /// The same as `--show-progress counter`.
     #[arg(
@@ -86,7 +96,12 @@ pub(crate) struct ReporterArgs {
     )]
     pub(super) hide_progress_bar: bool,
     /// How many running tests the progress bar names.
-    #[arg(long, value_name = "N", default_value_t = 8, env = "HARNESS_MAX_PROGRESS_RUNNING")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 8,
+        env = "HARNESS_MAX_PROGRESS_RUNNING"
+    )]
     pub(super) max_progress_running: usize,
     /// Do not indent captured output.
     #[arg(
@@ -187,8 +202,10 @@ pub(super) fn overrides(runner: &RunnerArgs, reporter: &ReporterArgs) -> CliOver
         (_, true) => Some(MaxFail::from_fail_fast(false)),
         _ => runner.max_fail,
     };
-    cli.test.trace =
-        runner.trace.map(|level| TraceSetting { level: level.into(), required: false });
+    cli.test.trace = runner.trace.map(|level| TraceSetting {
+        level: level.into(),
+        required: false,
+    });
     cli.test.success_output = reporter.success_output.map(OutputWhen::from);
     cli.test.failure_output = reporter.failure_output.map(OutputWhen::from);
     cli.run.status_level = reporter.status_level;

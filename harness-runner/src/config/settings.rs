@@ -56,7 +56,11 @@ pub enum RetryPolicy {
 
 impl RetryPolicy {
     /// No retries.
-    pub const NONE: Self = Self::Fixed { count: 0, delay: Duration::ZERO, jitter: false };
+    pub const NONE: Self = Self::Fixed {
+        count: 0,
+        delay: Duration::ZERO,
+        jitter: false,
+    };
 
     /// Returns so many retries, each at once.
     pub fn at_once(count: u32) -> Self {
@@ -79,7 +83,12 @@ impl RetryPolicy {
     pub fn delay_after(self, attempt: u32) -> (Duration, bool) {
         match self {
             Self::Fixed { delay, jitter, .. } => (delay, jitter),
-            Self::Exponential { delay, jitter, max_delay, .. } => {
+            Self::Exponential {
+                delay,
+                jitter,
+                max_delay,
+                ..
+            } => {
                 let factor = 2u32.saturating_pow(attempt.saturating_sub(1));
                 let delay = delay.saturating_mul(factor);
                 (max_delay.map_or(delay, |max| delay.min(max)), jitter)

@@ -37,7 +37,12 @@ const IN_MEMFD: u8 = 1;
 /// As socketpair(2).
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC;
-    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        flags,
+    )?)
 }
 
 /// Sends a request with its descriptors. Blocks, or fails with `WouldBlock`, as the socket does.
@@ -75,7 +80,11 @@ pub fn receive_response(socket: BorrowedFd<'_>) -> io::Result<Option<Response>> 
     packet.decode().map(Some)
 }
 
-fn send(socket: BorrowedFd<'_>, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn send(
+    socket: BorrowedFd<'_>,
+    message: &impl Serialize,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let mut packet = Vec::with_capacity(16 * 1024);
     packet.push(INLINE);
     let packet = postcard::to_extend(message, packet).map_err(io::Error::other)?;
@@ -94,7 +103,13 @@ fn send_packet(socket: BorrowedFd<'_>, packet: &[u8], fds: &[RawFd]) -> io::Resu
     let control = if fds.is_empty() { &[][..] } else { &rights[..] };
     loop {
         let data = [IoSlice::new(packet)];
-        match sendmsg::<()>(socket.as_raw_fd(), &data, control, MsgFlags::MSG_NOSIGNAL, None) {
+        match sendmsg::<()>(
+            socket.as_raw_fd(),
+            &data,
+            control,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        ) {
             Err(Errno::EINTR) => {}
             result => return result.map(drop).map_err(io::Error::from),
         }
@@ -219,7 +234,10 @@ mod tests {
         send_request(near.as_fd(), &request(environment), &borrowed).unwrap();
         let mut packet = Packet::default();
         assert!(packet.receive(far.as_fd()).unwrap());
-        assert_eq!(packet.decode::<Request<'_>>().unwrap(), request(environment));
+        assert_eq!(
+            packet.decode::<Request<'_>>().unwrap(),
+            request(environment)
+        );
         assert_eq!(packet.fds.len(), fds);
     }
 

@@ -8,10 +8,7 @@ use harness_metadata::outcome::StreamSize;
 use std::{
     fs::File,
     io::{self, Read},
-    os::{
-        fd::OwnedFd,
-        unix::fs::FileExt,
-    },
+    os::{fd::OwnedFd, unix::fs::FileExt},
 };
 use tokio::net::unix::pipe::Receiver;
 
@@ -55,7 +52,10 @@ pub(super) enum Progress {
 impl Capture {
     /// Reads from a pipe's reading end, which must not block. Keeps up to `cap` bytes.
     pub(super) fn new(pipe: OwnedFd, cap: u64) -> Self {
-        Self { pipe: Pipe::Plain(pipe), kept: Captured::new(cap) }
+        Self {
+            pipe: Pipe::Plain(pipe),
+            kept: Captured::new(cap),
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -135,7 +135,12 @@ struct Spill {
 
 impl Captured {
     fn new(cap: u64) -> Self {
-        Self { cap, written: 0, memory: Vec::new(), spill: None }
+        Self {
+            cap,
+            written: 0,
+            memory: Vec::new(),
+            spill: None,
+        }
     }
 
     fn memory_limit(&self) -> usize {
@@ -200,12 +205,19 @@ impl Captured {
 
     /// Returns how much was written and how much of it has not been kept.
     pub(super) fn size(&self) -> StreamSize {
-        StreamSize { written: self.written, dropped: self.written - self.kept_bytes() }
+        StreamSize {
+            written: self.written,
+            dropped: self.written - self.kept_bytes(),
+        }
     }
 
     fn kept_bytes(&self) -> u64 {
         let in_file = match &self.spill {
-            Some(Spill { file: Some(_), head, ring }) => head + ring.min(&self.ring_size()),
+            Some(Spill {
+                file: Some(_),
+                head,
+                ring,
+            }) => head + ring.min(&self.ring_size()),
             _ => 0,
         };
         self.memory.len() as u64 + in_file
@@ -215,21 +227,53 @@ impl Captured {
     pub(super) fn open(&self) -> Kept<'_> {
         let dropped = self.size().dropped;
         let memory: &[u8] = &self.memory;
-        let Some(Spill { file: Some(file), head, ring }) = &self.spill else {
-            return Kept { head: Box::new(memory), dropped, tail: Box::new(io::empty()) };
+        let Some(Spill {
+            file: Some(file),
+            head,
+            ring,
+        }) = &self.spill
+        else {
+            return Kept {
+                head: Box::new(memory),
+                dropped,
+                tail: Box::new(io::empty()),
+            };
         };
         let ring_size = self.ring_size();
-        let head = memory.chain(Section { file, offset: 0, left: *head });
+        let head = memory.chain(Section {
+            file,
+            offset: 0,
+            left: *head,
+        });
         let ring_start = self.file_head_limit();
         if *ring <= ring_size {
-            let rest = Section { file, offset: ring_start, left: *ring };
-            return Kept { head: Box::new(head.chain(rest)), dropped, tail: Box::new(io::empty()) };
+            let rest = Section {
+                file,
+                offset: ring_start,
+                left: *ring,
+            };
+            return Kept {
+                head: Box::new(head.chain(rest)),
+                dropped,
+                tail: Box::new(io::empty()),
+            };
         }
         let position = ring % ring_size;
-        let older =
-            Section { file, offset: ring_start + position, left: ring_size - position };
-        let newer = Section { file, offset: ring_start, left: position };
-        Kept { head: Box::new(head), dropped, tail: Box::new(older.chain(newer)) }
+        let older = Section {
+            file,
+            offset: ring_start + position,
+            left: ring_size - position,
+        };
+        let newer = Section {
+            file,
+            offset: ring_start,
+            left: position,
+        };
+        Kept {
+            head: Box::new(head),
+            dropped,
+            tail: Box::new(older.chain(newer)),
+        }
     }
 }
 

@@ -14,7 +14,11 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn start() -> Self {
-        Self { started: Instant::now(), paused: Cell::default(), pause: Cell::default() }
+        Self {
+            started: Instant::now(),
+            paused: Cell::default(),
+            pause: Cell::default(),
+        }
     }
 
     /// Returns the active time since the start.
@@ -24,7 +28,11 @@ impl Clock {
 
     /// Returns for how long the clock has been stopped in all.
     pub(super) fn paused(&self) -> Duration {
-        self.paused.get() + self.pause.get().map_or(Duration::ZERO, |since| since.elapsed())
+        self.paused.get()
+            + self
+                .pause
+                .get()
+                .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Stops the clock, until [`Clock::resume`].

@@ -10,9 +10,7 @@ use crate::config::settings::{
 };
 use harness_metadata::{
     Attempt, EventKind, Interruption, RunStats, TestId, Verdict,
-    event::{
-        AttemptStarted, CancelReason, RunFinished, RunningState, RunningTest, TestFinished,
-    },
+    event::{AttemptStarted, CancelReason, RunFinished, RunningState, RunningTest, TestFinished},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -65,9 +63,19 @@ pub(super) enum Input {
 #[derive(Debug)]
 pub(super) enum Action {
     /// Start an attempt in a slot.
-    Start { slot: usize, test: usize, attempt: u32, total_attempts: u32, group_slot: Option<usize> },
+    Start {
+        slot: usize,
+        test: usize,
+        attempt: u32,
+        total_attempts: u32,
+        group_slot: Option<usize>,
+    },
     /// Interrupt the attempt in a slot.
-    Interrupt { slot: usize, by: Interruption, force: Force },
+    Interrupt {
+        slot: usize,
+        by: Interruption,
+        force: Force,
+    },
     /// Tell the sinks.
     Emit(EventKind),
     /// The run is over. Attempts that are still running are not waited for.
@@ -86,9 +94,13 @@ struct Occupant {
 
 #[derive(Copy, Clone, Debug, PartialEq)]
 enum Occupancy {
-    Running { since: Duration },
+    Running {
+        since: Duration,
+    },
     /// Its next attempt starts then.
-    Waiting { until: Duration },
+    Waiting {
+        until: Duration,
+    },
 }
 
 /// A group of tests with a limit of its own.
@@ -124,7 +136,13 @@ impl Dispatcher {
     /// A run of these tests in this order. `random` returns numbers in [0, 1), for jitter.
     pub(super) fn new(tests: Vec<Candidate>, limits: Limits, random: fn() -> f64) -> Self {
         let groups = limits.groups.iter().map(|(name, limit)| {
-            (name.clone(), Group { limit: *limit, ..Group::default() })
+            (
+                name.clone(),
+                Group {
+                    limit: *limit,
+                    ..Group::default()
+                },
+            )
         });
         Self {
             next: 0,
@@ -163,11 +181,17 @@ impl Dispatcher {
 
     /// Returns the active time at which [`Input::Deadline`] is due.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let retries = self.slots.values().filter_map(|occupant| match occupant.state {
-            Occupancy::Waiting { until } => Some(until),
-            Occupancy::Running { .. } => None,
-        });
-        let global = self.limits.global_timeout.filter(|_| self.cancelled.is_none());
+        let retries = self
+            .slots
+            .values()
+            .filter_map(|occupant| match occupant.state {
+                Occupancy::Waiting { until } => Some(until),
+                Occupancy::Running { .. } => None,
+            });
+        let global = self
+            .limits
+            .global_timeout
+            .filter(|_| self.cancelled.is_none());
         retries.chain(global).min()
     }
 
@@ -215,7 +239,9 @@ impl Dispatcher {
     }
 
     fn attempt_number(&self, occupant: &Occupant) -> u32 {
-        u32::try_from(occupant.attempts.len()).unwrap_or(u32::MAX).saturating_add(1)
+        u32::try_from(occupant.attempts.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1)
     }
 
     fn has_waiting(&self) -> bool {
@@ -244,7 +270,9 @@ impl Dispatcher {
             .groups
             .values_mut()
             .filter(|group| {
-                let Some(&test) = group.waiting.front() else { return false };
+                let Some(&test) = group.waiting.front() else {
+                    return false;
+                };
                 group.used == 0
                     || group.used + weight(&self.tests[test], &self.limits) <= group.limit
             })
@@ -259,7 +287,9 @@ impl Dispatcher {
             let TestGroup::Named(name) = &self.tests[test].settings.test_group else {
                 return Some(test);
             };
-            let Some(group) = self.groups.get_mut(name) else { return Some(test) };
+            let Some(group) = self.groups.get_mut(name) else {
+                return Some(test);
+            };
             let has_room = group.used == 0 || group.used + weight <= group.limit;
             if has_room && group.waiting.is_empty() {
                 return Some(test);
@@ -299,20 +329,36 @@ impl Dispatcher {
         self.used += weight;
         self.started[test] = true;
         let state = Occupancy::Running { since: now };
-        let occupant = Occupant { test, weight, group_slot, attempts: Vec::new(), state };
+        let occupant = Occupant {
+            test,
+            weight,
+            group_slot,
+            attempts: Vec::new(),
+            state,
+        };
         self.slots.insert(slot, occupant);
         self.start(now, slot, actions);
     }
 
     fn start(&mut self, now: Duration, slot: usize, actions: &mut Vec<Action>) {
         let running = self.slots.len();
-        let Some(occupant) = self.slots.get_mut(&slot) else { return };
+        let Some(occupant) = self.slots.get_mut(&slot) else {
+            return;
+        };
         occupant.state = Occupancy::Running { since: now };
         let (test, group_slot) = (occupant.test, occupant.group_slot);
-        let attempt = u32::try_from(occupant.attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let attempt = u32::try_from(occupant.attempts.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
         let candidate = &self.tests[test];
         let total_attempts = total_attempts(&candidate.settings);
-        actions.push(Action::Start { slot, test, attempt, total_attempts, group_slot });
+        actions.push(Action::Start {
+            slot,
+            test,
+            attempt,
+            total_attempts,
+            group_slot,
+        });
         actions.push(Action::Emit(EventKind::AttemptStarted(AttemptStarted {
             test: candidate.id.clone(),
             attempt,
@@ -346,20 +392,25 @@ impl Dispatcher {
         attempt: Attempt,
         actions: &mut Vec<Action>,
     ) {
-        let Some(occupant) = self.slots.get_mut(&slot) else { return };
+        let Some(occupant) = self.slots.get_mut(&slot) else {
+            return;
+        };
         let candidate = &self.tests[occupant.test];
         let number = attempt.number;
         let total_attempts = total_attempts(&candidate.settings);
-        let again = attempt.verdict == Verdict::Fail
-            && number < total_attempts
-            && self.cancelled.is_none();
+        let again =
+            attempt.verdict == Verdict::Fail && number < total_attempts && self.cancelled.is_none();
         if !again {
             occupant.attempts.push(attempt);
             self.test_over(slot, actions);
             return;
         }
         let (delay, jitter) = candidate.settings.retries.delay_after(number);
-        let delay = if jitter { delay.mul_f64(1.0 - (self.random)() / 2.0) } else { delay };
+        let delay = if jitter {
+            delay.mul_f64(1.0 - (self.random)() / 2.0)
+        } else {
+            delay
+        };
         occupant.attempts.push(attempt.clone());
         occupant.state = Occupancy::Waiting { until: now + delay };
         actions.push(Action::Emit(EventKind::AttemptFailed {
@@ -376,9 +427,14 @@ impl Dispatcher {
 
     /// Ends the test in a slot with the attempts that it has.
     fn test_over(&mut self, slot: usize, actions: &mut Vec<Action>) {
-        let Some(occupant) = self.vacate(slot) else { return };
+        let Some(occupant) = self.vacate(slot) else {
+            return;
+        };
         let candidate = &self.tests[occupant.test];
-        let last = occupant.attempts.last().map_or(Verdict::Interrupted, |last| last.verdict);
+        let last = occupant
+            .attempts
+            .last()
+            .map_or(Verdict::Interrupted, |last| last.verdict);
         let flaky = last == Verdict::Pass && occupant.attempts.len() > 1;
         let verdict = match last {
             Verdict::Pass if flaky && candidate.settings.flaky_result == FlakyResult::Fail => {
@@ -402,7 +458,10 @@ impl Dispatcher {
         finished.stats = self.stats;
         actions.push(Action::Emit(EventKind::TestFinished(Box::new(finished))));
         if verdict == Verdict::Fail
-            && let MaxFail::Count { max_fail, terminate } = self.limits.max_fail
+            && let MaxFail::Count {
+                max_fail,
+                terminate,
+            } = self.limits.max_fail
             && self.stats.failures() >= max_fail
         {
             let reason = match terminate {
@@ -415,13 +474,19 @@ impl Dispatcher {
 
     fn finish(&mut self, now: Duration, actions: &mut Vec<Action>) {
         self.finished = true;
-        let not_run = self.tests.iter().zip(&self.started).filter(|(_, started)| !**started);
-        actions.push(Action::Emit(EventKind::RunFinished(Box::new(RunFinished {
-            elapsed: now,
-            stats: self.stats,
-            cancelled: self.cancelled,
-            not_run: not_run.map(|(test, _)| test.id.clone()).collect(),
-        }))));
+        let not_run = self
+            .tests
+            .iter()
+            .zip(&self.started)
+            .filter(|(_, started)| !**started);
+        actions.push(Action::Emit(EventKind::RunFinished(Box::new(
+            RunFinished {
+                elapsed: now,
+                stats: self.stats,
+                cancelled: self.cancelled,
+                not_run: not_run.map(|(test, _)| test.id.clone()).collect(),
+            },
+        ))));
         actions.push(Action::Finish);
     }
 
@@ -503,7 +568,11 @@ impl Dispatcher {
     }
 
     fn interrupt_all(&self, by: Interruption, force: Force, actions: &mut Vec<Action>) {
-        let interrupt = |slot: &usize| Action::Interrupt { slot: *slot, by, force };
+        let interrupt = |slot: &usize| Action::Interrupt {
+            slot: *slot,
+            by,
+            force,
+        };
         actions.extend(self.slots.keys().map(interrupt));
     }
 }
@@ -522,7 +591,9 @@ fn total_attempts(settings: &TestSettings) -> u32 {
 }
 
 fn smallest_free(taken: impl Fn(usize) -> bool) -> usize {
-    (0..).find(|slot| !taken(*slot)).expect("fewer slots than numbers are taken")
+    (0..)
+        .find(|slot| !taken(*slot))
+        .expect("fewer slots than numbers are taken")
 }
 
 #[cfg(test)]

@@ -52,7 +52,10 @@ impl Blocks {
             add_run(&mut environment, work);
             environment.to_block()
         });
-        Self { blocks: blocks.collect(), run_id: work.run_id.to_string() }
+        Self {
+            blocks: blocks.collect(),
+            run_id: work.run_id.to_string(),
+        }
     }
 
     /// Returns the environment block of an attempt.
@@ -60,7 +63,11 @@ impl Blocks {
         let base = &self.blocks[of.test.binary];
         let mut block = Vec::with_capacity(base.len() + 1024);
         block.extend_from_slice(base);
-        let number = if of.attempt > 1 { format!("#{}", of.attempt) } else { String::new() };
+        let number = if of.attempt > 1 {
+            format!("#{}", of.attempt)
+        } else {
+            String::new()
+        };
         let id = &of.test.id;
         let group = match &of.test.settings.test_group {
             TestGroup::Global => "@global",
@@ -73,7 +80,8 @@ impl Blocks {
             format!("{}:{}${}{number}", self.run_id, id.binary, id.name),
             group.to_owned(),
             of.slot.to_string(),
-            of.group_slot.map_or_else(|| "none".to_owned(), |slot| slot.to_string()),
+            of.group_slot
+                .map_or_else(|| "none".to_owned(), |slot| slot.to_string()),
             "run".to_owned(),
         ];
         for (name, value) in OF_ATTEMPT.iter().zip(&values) {

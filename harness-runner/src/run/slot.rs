@@ -53,8 +53,18 @@ pub(super) struct Start {
 /// What a slot says to the dispatcher.
 #[derive(Debug)]
 pub(super) enum FromSlot {
-    Slow { test: usize, attempt: u32, elapsed: Duration, terminating: bool },
-    Over { slot: usize, test: usize, attempt: Box<Attempt>, output: Option<Output> },
+    Slow {
+        test: usize,
+        attempt: u32,
+        elapsed: Duration,
+        terminating: bool,
+    },
+    Over {
+        slot: usize,
+        test: usize,
+        attempt: Box<Attempt>,
+        output: Option<Output>,
+    },
 }
 
 /// A slot and its stub.
@@ -71,17 +81,21 @@ pub(super) struct Slot {
 
 /// A stub whose socket the event loop watches.
 struct WatchedStub {
-    stub: Stub,
     /// Tokio has no type for packets that keep their order (SOCK_SEQPACKET); for watching, any
-    /// socket will do. Never used to receive or send.
+    /// socket will do. Never used to receive or send. Dropped first: a stub ends when all
+    /// descriptors of its socket are closed.
     watch: UnixDatagram,
+    stub: Stub,
 }
 
 impl WatchedStub {
     fn new(stub: Stub) -> io::Result<Self> {
         let socket = std::os::unix::net::UnixDatagram::from(stub.as_fd().try_clone_to_owned()?);
         socket.set_nonblocking(true)?;
-        Ok(Self { stub, watch: UnixDatagram::from_std(socket)? })
+        Ok(Self {
+            watch: UnixDatagram::from_std(socket)?,
+            stub,
+        })
     }
 
     /// Waits for a response.
@@ -170,17 +184,29 @@ impl Slot {
                         Action::Slow { terminating } => {
                             let elapsed = shared.clock.now() - begun;
                             let (test, attempt) = (start.test, start.attempt);
-                            let slow = FromSlot::Slow { test, attempt, elapsed, terminating };
+                            let slow = FromSlot::Slow {
+                                test,
+                                attempt,
+                                elapsed,
+                                terminating,
+                            };
                             let _ = tell.send(slow);
                         }
                         Action::Signal(signal) => {
-                            self.say(&Request::Signal { ticket: self.ticket, signal });
+                            self.say(&Request::Signal {
+                                ticket: self.ticket,
+                                signal,
+                            });
                         }
-                        Action::Kill => self.say(&Request::Kill { ticket: self.ticket }),
+                        Action::Kill => self.say(&Request::Kill {
+                            ticket: self.ticket,
+                        }),
                     }
                 }
             }
-            inputs = self.wait(&unit, &mut streams, &mut told, orders, begun).await;
+            inputs = self
+                .wait(&unit, &mut streams, &mut told, orders, begun)
+                .await;
         };
         if !ending.stub_free {
             // Closing its socket makes it kill what it has, and exit.
@@ -201,8 +227,12 @@ impl Slot {
                 _ => shared.clock.now() - begun,
             }),
             usage: told.usage,
-            stdout: output.as_ref().map_or_else(StreamSize::default, |o| o.stdout.size()),
-            stderr: output.as_ref().map_or_else(StreamSize::default, |o| o.stderr.size()),
+            stdout: output
+                .as_ref()
+                .map_or_else(StreamSize::default, |o| o.stdout.size()),
+            stderr: output
+                .as_ref()
+                .map_or_else(StreamSize::default, |o| o.stderr.size()),
             pid: told.pid,
             outcome: ending.outcome,
             leak: ending.leak,
@@ -221,7 +251,9 @@ impl Slot {
     ) -> Vec<Input> {
         let clock = &self.shared.clock;
         let deadline = clock.instant(unit.deadline());
-        let first_look = (!streams.watched).then(|| clock.instant(begun + FIRST_LOOK)).flatten();
+        let first_look = (!streams.watched)
+            .then(|| clock.instant(begun + FIRST_LOOK))
+            .flatten();
         let wake = [deadline, first_look].into_iter().flatten().min();
         let Some(stub) = &self.stub else {
             return vec![Input::StubLost("the slot has no stub".to_owned())];
@@ -263,13 +295,35 @@ impl Slot {
                 | Response::Gone { ticket, .. },
             ) if ticket != self.ticket => Vec::new(),
             Ok(Response::StartFailed { failure, .. }) => vec![Input::StartFailed(failure)],
-            Ok(Response::Exited { pid, exit, elapsed, usage, descendants_alive, .. }) => {
-                *told = Told { pid: Some(pid), elapsed: Some(elapsed), usage };
+            Ok(Response::Exited {
+                pid,
+                exit,
+                elapsed,
+                usage,
+                descendants_alive,
+                ..
+            }) => {
+                *told = Told {
+                    pid: Some(pid),
+                    elapsed: Some(elapsed),
+                    usage,
+                };
                 let mut inputs = streams.read(&mut self.buffer);
-                inputs.insert(0, Input::Exited { exit, descendants_alive });
+                inputs.insert(
+                    0,
+                    Input::Exited {
+                        exit,
+                        descendants_alive,
+                    },
+                );
                 inputs
             }
-            Ok(Response::Gone { usage, survivors, unkillable, .. }) => {
+            Ok(Response::Gone {
+                usage,
+                survivors,
+                unkillable,
+                ..
+            }) => {
                 told.usage = usage;
                 let mut inputs = streams.read(&mut self.buffer);
                 if unkillable.is_empty() {
@@ -301,8 +355,16 @@ impl Slot {
         let args = arguments(binary, test);
         let spawn = Spawn {
             ticket: self.ticket,
-            program: &terminated(binary.program.first().map_or(OsStr::new(""), OsString::as_os_str)),
-            args: &args.iter().flat_map(|arg| terminated(arg)).collect::<Vec<u8>>(),
+            program: &terminated(
+                binary
+                    .program
+                    .first()
+                    .map_or(OsStr::new(""), OsString::as_os_str),
+            ),
+            args: &args
+                .iter()
+                .flat_map(|arg| terminated(arg))
+                .collect::<Vec<u8>>(),
             environment: &environment,
             cwd: &terminated(binary.cwd.as_os_str()),
             trace: effective_level(work, &test.settings),
@@ -313,9 +375,10 @@ impl Slot {
         };
         let (stdout, stderr) = match work.capture {
             CaptureMode::Pipes => streams.open(work.output_cap)?,
-            CaptureMode::Inherit => {
-                (io::stdout().as_fd().try_clone_to_owned()?, io::stderr().as_fd().try_clone_to_owned()?)
-            }
+            CaptureMode::Inherit => (
+                io::stdout().as_fd().try_clone_to_owned()?,
+                io::stderr().as_fd().try_clone_to_owned()?,
+            ),
         };
         let stub = match &self.stub {
             Some(stub) => stub,
@@ -354,7 +417,11 @@ fn describe(error: &dyn std::error::Error) -> String {
 /// The arguments of a test's process, argument zero included.
 fn arguments<'a>(binary: &'a Binary, test: &'a Test) -> Vec<&'a OsStr> {
     let mut args: Vec<&OsStr> = binary.program.iter().map(OsString::as_os_str).collect();
-    args.extend([OsStr::new("--exact"), OsStr::new(test.id.name.as_str()), OsStr::new("--nocapture")]);
+    args.extend([
+        OsStr::new("--exact"),
+        OsStr::new(test.id.name.as_str()),
+        OsStr::new("--nocapture"),
+    ]);
     if test.ignored {
         args.push(OsStr::new("--ignored"));
     }
@@ -373,7 +440,10 @@ fn arguments<'a>(binary: &'a Binary, test: &'a Test) -> Vec<&'a OsStr> {
 
 /// The command of a test, for people.
 pub(super) fn displayed_command(binary: &Binary, test: &Test) -> Vec<String> {
-    arguments(binary, test).iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
+    arguments(binary, test)
+        .iter()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// The two output streams of an attempt.
@@ -402,11 +472,16 @@ impl Streams {
     }
 
     fn captures(&mut self) -> impl Iterator<Item = &mut Capture> {
-        [self.stdout.as_mut(), self.stderr.as_mut()].into_iter().flatten()
+        [self.stdout.as_mut(), self.stderr.as_mut()]
+            .into_iter()
+            .flatten()
     }
 
     fn closed(&self) -> bool {
-        ![&self.stdout, &self.stderr].into_iter().flatten().any(Capture::is_open)
+        ![&self.stdout, &self.stderr]
+            .into_iter()
+            .flatten()
+            .any(Capture::is_open)
     }
 
     /// Has the event loop watch what is open.
@@ -429,7 +504,11 @@ impl Streams {
         for capture in self.captures() {
             capture.read_available(buffer);
         }
-        if !was_closed && self.closed() { vec![Input::OutputClosed] } else { Vec::new() }
+        if !was_closed && self.closed() {
+            vec![Input::OutputClosed]
+        } else {
+            Vec::new()
+        }
     }
 
     /// Reads what is left when nobody writes any more, without waiting.
@@ -441,7 +520,10 @@ impl Streams {
     }
 
     fn finish(self) -> Option<Output> {
-        Some(Output { stdout: self.stdout?.finish(), stderr: self.stderr?.finish() })
+        Some(Output {
+            stdout: self.stdout?.finish(),
+            stderr: self.stderr?.finish(),
+        })
     }
 }
 

@@ -4,12 +4,8 @@
 //! It is given the active time and what happened, and answers what to do. It starts nothing and
 //! waits for nothing.
 
-use crate::config::settings::{
-    LeakResult, LeakTimeout, SlowTimeout, TestSettings, TimeoutResult,
-};
-use harness_metadata::{
-    Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict,
-};
+use crate::config::settings::{LeakResult, LeakTimeout, SlowTimeout, TestSettings, TimeoutResult};
+use harness_metadata::{Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict};
 use std::time::Duration;
 
 /// How long the stub may take to kill a tree before the attempt ends without it. Longer than the
@@ -82,13 +78,23 @@ enum Because {
 enum Phase {
     Running,
     /// It has been asked to end.
-    Terminating { because: Because },
+    Terminating {
+        because: Because,
+    },
     /// It is being killed.
-    Killing { because: Because },
+    Killing {
+        because: Because,
+    },
     /// The root has exited; descendants are alive or output is open.
-    Draining { outcome: Outcome, descendants: bool },
+    Draining {
+        outcome: Outcome,
+        descendants: bool,
+    },
     /// The leak window is over; descendants are being killed.
-    Reaping { outcome: Outcome, output_open: bool },
+    Reaping {
+        outcome: Outcome,
+        output_open: bool,
+    },
     Finished,
 }
 
@@ -212,7 +218,10 @@ impl Unit {
             return actions;
         }
         self.phase = Phase::Running;
-        self.deadline = self.deadline.saturating_add(self.slow_timeout.period).max(now);
+        self.deadline = self
+            .deadline
+            .saturating_add(self.slow_timeout.period)
+            .max(now);
         vec![Action::Slow { terminating: false }]
     }
 
@@ -236,14 +245,20 @@ impl Unit {
         if !descendants && !self.output_open {
             return self.finish(outcome, None, true);
         }
-        self.phase = Phase::Draining { outcome, descendants };
+        self.phase = Phase::Draining {
+            outcome,
+            descendants,
+        };
         self.deadline = now.saturating_add(self.leak_timeout.period);
         Vec::new()
     }
 
     fn output_closed(&mut self, phase: Phase) -> Vec<Action> {
         match phase {
-            Phase::Draining { outcome, descendants: false } => self.finish(outcome, None, true),
+            Phase::Draining {
+                outcome,
+                descendants: false,
+            } => self.finish(outcome, None, true),
             phase => {
                 self.phase = phase;
                 Vec::new()
@@ -259,17 +274,28 @@ impl Unit {
     ) -> Vec<Action> {
         let output_open = self.output_open;
         if descendants {
-            self.phase = Phase::Reaping { outcome, output_open };
+            self.phase = Phase::Reaping {
+                outcome,
+                output_open,
+            };
             self.deadline = now + KILL_LIMIT;
             return vec![Action::Kill];
         }
-        let leak = output_open.then_some(Leak { output_open, survivors: Vec::new() });
+        let leak = output_open.then_some(Leak {
+            output_open,
+            survivors: Vec::new(),
+        });
         self.finish(outcome, leak, true)
     }
 
     fn finish(&mut self, outcome: Outcome, leak: Option<Leak>, stub_free: bool) -> Vec<Action> {
         self.phase = Phase::Finished;
-        vec![Action::Finish(Ending { outcome, leak, slow: self.slow_periods > 0, stub_free })]
+        vec![Action::Finish(Ending {
+            outcome,
+            leak,
+            slow: self.slow_periods > 0,
+            stub_free,
+        })]
     }
 }
 
@@ -287,7 +313,11 @@ pub(super) fn verdict(ending: &Ending, settings: &TestSettings) -> Verdict {
     match &ending.outcome {
         Outcome::Exited(exit) if exit.success() => {
             let leak_fails = settings.leak_timeout.result == LeakResult::Fail;
-            if ending.leak.is_some() && leak_fails { Verdict::Fail } else { Verdict::Pass }
+            if ending.leak.is_some() && leak_fails {
+                Verdict::Fail
+            } else {
+                Verdict::Pass
+            }
         }
         Outcome::TimedOut { .. } if settings.slow_timeout.on_timeout == TimeoutResult::Pass => {
             Verdict::Pass
@@ -319,12 +349,18 @@ mod tests {
             grace_period: secs(grace),
             on_timeout: TimeoutResult::Fail,
         };
-        let leak = LeakTimeout { period: secs(1), result: LeakResult::Pass };
+        let leak = LeakTimeout {
+            period: secs(1),
+            result: LeakResult::Pass,
+        };
         Unit::new(secs(0), slow, leak)
     }
 
     fn exited(descendants_alive: bool) -> Input {
-        Input::Exited { exit: PASS, descendants_alive }
+        Input::Exited {
+            exit: PASS,
+            descendants_alive,
+        }
     }
 
     fn ended(actions: Vec<Action>) -> Ending {
@@ -358,7 +394,10 @@ mod tests {
     fn output_may_close_before_the_exit() {
         let mut unit = unit(None, 10);
         assert_eq!(unit.handle(secs(1), Input::OutputClosed), []);
-        assert_eq!(ended(unit.handle(secs(2), exited(false))).outcome, Outcome::Exited(PASS));
+        assert_eq!(
+            ended(unit.handle(secs(2), exited(false))).outcome,
+            Outcome::Exited(PASS)
+        );
     }
 
     #[test]
@@ -382,10 +421,18 @@ mod tests {
         );
         assert_eq!(unit.deadline(), secs(70));
         assert_eq!(unit.handle(secs(70), Input::Deadline), [Action::Kill]);
-        let exit = Exit::Signal { signal: 9, core_dumped: false };
+        let exit = Exit::Signal {
+            signal: 9,
+            core_dumped: false,
+        };
         unit.handle(secs(70), Input::OutputClosed);
-        let ending =
-            ended(unit.handle(secs(70), Input::Exited { exit, descendants_alive: false }));
+        let ending = ended(unit.handle(
+            secs(70),
+            Input::Exited {
+                exit,
+                descendants_alive: false,
+            },
+        ));
         assert_eq!(ending.outcome, Outcome::TimedOut { exit: Some(exit) });
     }
 
@@ -402,7 +449,12 @@ mod tests {
         assert_eq!(unit.handle(secs(61), exited(true)), []);
         assert_eq!(unit.deadline(), secs(62));
         assert_eq!(unit.handle(secs(62), Input::Deadline), [Action::Kill]);
-        let ending = ended(unit.handle(secs(62), Input::Gone { survivors: vec![survivor()] }));
+        let ending = ended(unit.handle(
+            secs(62),
+            Input::Gone {
+                survivors: vec![survivor()],
+            },
+        ));
         assert_eq!(ending.outcome, Outcome::TimedOut { exit: Some(PASS) });
         assert_eq!(ending.leak.unwrap().survivors, [survivor()]);
     }
@@ -411,7 +463,15 @@ mod tests {
     fn descendants_that_go_within_the_leak_window_are_no_leak() {
         let mut unit = unit(None, 10);
         unit.handle(secs(1), exited(true));
-        assert_eq!(unit.handle(secs(1), Input::Gone { survivors: Vec::new() }), []);
+        assert_eq!(
+            unit.handle(
+                secs(1),
+                Input::Gone {
+                    survivors: Vec::new()
+                }
+            ),
+            []
+        );
         assert_eq!(ended(unit.handle(secs(1), Input::OutputClosed)).leak, None);
     }
 
@@ -421,8 +481,19 @@ mod tests {
         unit.handle(secs(1), exited(true));
         assert_eq!(unit.handle(secs(1), Input::OutputClosed), []);
         assert_eq!(unit.handle(secs(2), Input::Deadline), [Action::Kill]);
-        let ending = ended(unit.handle(secs(2), Input::Gone { survivors: vec![survivor()] }));
-        assert_eq!(ending.leak, Some(Leak { output_open: false, survivors: vec![survivor()] }));
+        let ending = ended(unit.handle(
+            secs(2),
+            Input::Gone {
+                survivors: vec![survivor()],
+            },
+        ));
+        assert_eq!(
+            ending.leak,
+            Some(Leak {
+                output_open: false,
+                survivors: vec![survivor()]
+            })
+        );
     }
 
     #[test]
@@ -430,7 +501,13 @@ mod tests {
         let mut unit = unit(None, 10);
         unit.handle(secs(1), exited(false));
         let ending = ended(unit.handle(secs(2), Input::Deadline));
-        assert_eq!(ending.leak, Some(Leak { output_open: true, survivors: Vec::new() }));
+        assert_eq!(
+            ending.leak,
+            Some(Leak {
+                output_open: true,
+                survivors: Vec::new()
+            })
+        );
     }
 
     #[test]
@@ -440,10 +517,19 @@ mod tests {
         let interrupt = Input::Interrupt(by, Force::Signal(SIGINT));
         assert_eq!(unit.handle(secs(5), interrupt), [Action::Signal(SIGINT)]);
         assert_eq!(unit.deadline(), secs(15));
-        assert_eq!(unit.handle(secs(6), Input::Interrupt(by, Force::Kill)), [Action::Kill]);
+        assert_eq!(
+            unit.handle(secs(6), Input::Interrupt(by, Force::Kill)),
+            [Action::Kill]
+        );
         unit.handle(secs(6), Input::OutputClosed);
         let outcome = ended(unit.handle(secs(6), exited(false))).outcome;
-        assert_eq!(outcome, Outcome::Interrupted { by, exit: Some(PASS) });
+        assert_eq!(
+            outcome,
+            Outcome::Interrupted {
+                by,
+                exit: Some(PASS)
+            }
+        );
     }
 
     #[test]
@@ -451,8 +537,14 @@ mod tests {
         let mut unit = unit(Some(1), 10);
         unit.handle(secs(60), Input::Deadline);
         let by = Interruption::Signal(SIGINT);
-        assert_eq!(unit.handle(secs(61), Input::Interrupt(by, Force::Signal(SIGINT))), []);
-        assert_eq!(unit.handle(secs(61), Input::Interrupt(by, Force::Kill)), [Action::Kill]);
+        assert_eq!(
+            unit.handle(secs(61), Input::Interrupt(by, Force::Signal(SIGINT))),
+            []
+        );
+        assert_eq!(
+            unit.handle(secs(61), Input::Interrupt(by, Force::Kill)),
+            [Action::Kill]
+        );
         unit.handle(secs(61), Input::OutputClosed);
         let outcome = ended(unit.handle(secs(61), exited(false))).outcome;
         assert_eq!(outcome, Outcome::TimedOut { exit: Some(PASS) });

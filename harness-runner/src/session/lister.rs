@@ -23,7 +23,11 @@ impl Stubs {
     /// something to do.
     pub(super) fn workers(&self, count: usize) -> Vec<Box<dyn Execute>> {
         let worker = |_| -> Box<dyn Execute> {
-            Box::new(Worker { stub: None, ticket: 0, stubs: self.clone() })
+            Box::new(Worker {
+                stub: None,
+                ticket: 0,
+                stubs: self.clone(),
+            })
         };
         (0..count).map(worker).collect()
     }
@@ -34,7 +38,10 @@ impl Stubs {
     }
 
     fn put(&self, stub: Stub) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(stub);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(stub);
     }
 }
 
@@ -53,8 +60,9 @@ impl Execute for Worker {
         };
         self.ticket += 1;
         // A stub that failed is dropped, and with it whatever it ran.
-        let completed =
-            stub.run_to_end(self.ticket, command, limit).map_err(io::Error::other)?;
+        let completed = stub
+            .run_to_end(self.ticket, command, limit)
+            .map_err(io::Error::other)?;
         self.stub = Some(stub);
         let (exit, start_failure) = match completed.end {
             End::Exited(exit) => (Some(exit), None),
@@ -62,7 +70,12 @@ impl Execute for Worker {
             End::TimedOut => (None, None),
         };
         let (stdout, stderr) = (completed.stdout, completed.stderr);
-        Ok(Executed { exit, stdout, stderr, start_failure })
+        Ok(Executed {
+            exit,
+            stdout,
+            stderr,
+            start_failure,
+        })
     }
 }
 

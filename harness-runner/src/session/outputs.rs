@@ -48,7 +48,9 @@ impl OutputStore {
     /// If the disk is full it stays in memory: nothing that is known is lost.
     pub(super) fn keep(&mut self, test: &TestId, attempts: u32) {
         for attempt in self.ids(test, attempts) {
-            let Some(output) = self.fresh.remove(&attempt) else { continue };
+            let Some(output) = self.fresh.remove(&attempt) else {
+                continue;
+            };
             match self.spool(&output) {
                 Ok(spooled) => drop(self.kept.insert(attempt, spooled)),
                 Err(_) => drop(self.fresh.insert(attempt, output)),
@@ -64,7 +66,12 @@ impl OutputStore {
     }
 
     fn ids(&self, test: &TestId, attempts: u32) -> Vec<AttemptId> {
-        (1..=attempts).map(|attempt| AttemptId { test: test.clone(), attempt }).collect()
+        (1..=attempts)
+            .map(|attempt| AttemptId {
+                test: test.clone(),
+                attempt,
+            })
+            .collect()
     }
 
     fn spool(&mut self, output: &Output) -> io::Result<Spooled> {
@@ -91,7 +98,12 @@ fn copy(mut kept: Kept<'_>, to: &mut impl Write, end: &mut u64) -> io::Result<Sp
     let head = io::copy(&mut kept.head, to)?;
     let tail = io::copy(&mut kept.tail, to)?;
     *end += head + tail;
-    Ok(SpooledStream { offset, head, dropped: kept.dropped, tail })
+    Ok(SpooledStream {
+        offset,
+        head,
+        dropped: kept.dropped,
+        tail,
+    })
 }
 
 impl Outputs for OutputStore {
@@ -111,9 +123,17 @@ impl Outputs for OutputStore {
         };
         let tail = stream.offset + stream.head;
         Ok(Some(Kept {
-            head: Box::new(Section { file, offset: stream.offset, end: tail }),
+            head: Box::new(Section {
+                file,
+                offset: stream.offset,
+                end: tail,
+            }),
             dropped: stream.dropped,
-            tail: Box::new(Section { file, offset: tail, end: tail + stream.tail }),
+            tail: Box::new(Section {
+                file,
+                offset: tail,
+                end: tail + stream.tail,
+            }),
         }))
     }
 }

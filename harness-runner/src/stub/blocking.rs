@@ -73,8 +73,13 @@ impl Stub {
         let mut survivors = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if wait_for([self.as_fd()].into_iter().chain(stdout.open_fd()).chain(stderr.open_fd()), left)?
-            {
+            if wait_for(
+                [self.as_fd()]
+                    .into_iter()
+                    .chain(stdout.open_fd())
+                    .chain(stderr.open_fd()),
+                left,
+            )? {
                 stdout.read();
                 stderr.read();
                 if !crate::protocol::packet::readable(&*self, Duration::ZERO)? {
@@ -85,7 +90,11 @@ impl Stub {
                         end = Some(End::StartFailed(failure));
                         break;
                     }
-                    Response::Exited { exit, descendants_alive, .. } => {
+                    Response::Exited {
+                        exit,
+                        descendants_alive,
+                        ..
+                    } => {
                         end.get_or_insert(End::Exited(exit));
                         if !descendants_alive {
                             break;
@@ -96,7 +105,9 @@ impl Stub {
                             self.send(&Request::Kill { ticket }, &[])?;
                         }
                     }
-                    Response::Gone { survivors: gone, .. } => {
+                    Response::Gone {
+                        survivors: gone, ..
+                    } => {
                         survivors = gone;
                         break;
                     }
@@ -114,7 +125,12 @@ impl Stub {
         stdout.read();
         stderr.read();
         let end = end.ok_or(StubError::Gone)?;
-        Ok(Completed { end, stdout: stdout.bytes, stderr: stderr.bytes, survivors })
+        Ok(Completed {
+            end,
+            stdout: stdout.bytes,
+            stderr: stderr.bytes,
+            survivors,
+        })
     }
 
     fn spawn(
@@ -138,14 +154,21 @@ impl Stub {
             cwd: &terminated(command.cwd.as_os_str()),
             trace: TraceLevel::Process,
         };
-        self.send(&Request::Spawn(spawn), &[null.as_fd(), stdout.as_fd(), stderr.as_fd()])
+        self.send(
+            &Request::Spawn(spawn),
+            &[null.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        )
     }
 }
 
 /// Returns a string ended by NUL. What follows a NUL within cannot be passed to a program.
 pub(crate) fn terminated(text: &OsStr) -> Vec<u8> {
-    let mut bytes: Vec<u8> =
-        text.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
+    let mut bytes: Vec<u8> = text
+        .as_bytes()
+        .iter()
+        .copied()
+        .take_while(|byte| *byte != 0)
+        .collect();
     bytes.push(0);
     bytes
 }
@@ -175,7 +198,13 @@ impl Stream {
     fn open() -> io::Result<(Self, OwnedFd)> {
         let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok((Self { pipe: Some(reader), bytes: Vec::new() }, writer))
+        Ok((
+            Self {
+                pipe: Some(reader),
+                bytes: Vec::new(),
+            },
+            writer,
+        ))
     }
 
     fn open_fd(&self) -> Option<BorrowedFd<'_>> {

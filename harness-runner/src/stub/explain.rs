@@ -23,12 +23,16 @@ pub(super) fn failure(stage: Stage, errno: i32, program: &Path, cwd: &Path) -> S
         Stage::Stdio => format!("its standard streams could not be set up: {}", errno.desc()),
         Stage::Orphaned => "its stub ended before it could start".to_owned(),
         Stage::Chdir => {
-            format!("its working directory `{cwd_text}` cannot be entered: {}", errno.desc())
+            format!(
+                "its working directory `{cwd_text}` cannot be entered: {}",
+                errno.desc()
+            )
         }
+        // What the child saw: it was in its working directory by then.
         Stage::Exec => match errno {
-            Errno::ENOENT => missing(program),
-            Errno::EACCES => denied(program),
-            Errno::ENOEXEC => not_executable(program),
+            Errno::ENOENT => missing(program, &cwd.join(program)),
+            Errno::EACCES => denied(program, &cwd.join(program)),
+            Errno::ENOEXEC => not_executable(program, &cwd.join(program)),
             Errno::E2BIG => format!(
                 "the arguments and the environment of `{program_text}` are larger than the \
                  system allows (see `getconf ARG_MAX` and `ulimit -s`)"
@@ -39,9 +43,9 @@ pub(super) fn failure(stage: Stage, errno: i32, program: &Path, cwd: &Path) -> S
     }
 }
 
-fn missing(program: &Path) -> String {
+fn missing(program: &Path, seen: &Path) -> String {
     let text = program.display();
-    if !program.exists() {
+    if !seen.exists() {
         return if program.components().count() == 1 {
             format!("`{text}` was not found in the directories of `PATH`")
         } else {
@@ -49,7 +53,7 @@ fn missing(program: &Path) -> String {
         };
     }
     // The file is there, so what it needs is not.
-    match interpreter(program) {
+    match interpreter(seen) {
         Some(interpreter) => {
             format!("`{text}` needs the interpreter `{interpreter}`, which does not exist")
         }
@@ -57,9 +61,9 @@ fn missing(program: &Path) -> String {
     }
 }
 
-fn denied(program: &Path) -> String {
+fn denied(program: &Path, seen: &Path) -> String {
     let text = program.display();
-    match fs::metadata(program) {
+    match fs::metadata(seen) {
         Ok(meta) if meta.is_dir() => format!("`{text}` is a directory, not a program"),
         Ok(meta) if !is_executable(&meta) => {
             format!("`{text}` is not marked as executable (permission denied)")
@@ -89,14 +93,17 @@ const MACHINES: [(u16, &str); 9] = [
     (243, "RISC-V"),
 ];
 
-fn not_executable(program: &Path) -> String {
+fn not_executable(program: &Path, seen: &Path) -> String {
     let text = program.display();
-    let head = head(program);
+    let head = head(seen);
     let machine = elf_machine(&head).map(|machine| {
         MACHINES
             .iter()
             .find(|(number, _)| *number == machine)
-            .map_or_else(|| format!("machine {machine}"), |(_, name)| (*name).to_owned())
+            .map_or_else(
+                || format!("machine {machine}"),
+                |(_, name)| (*name).to_owned(),
+            )
     });
     match machine {
         Some(machine) => format!(
@@ -137,7 +144,9 @@ fn interpreter(program: &Path) -> Option<String> {
     }
     elf_machine(&head)?;
     // The loader's path is a NUL-ended absolute path near the start of the file.
-    let start = head.windows(5).position(|window| window == b"/lib/" || window == b"/lib6")?;
+    let start = head
+        .windows(5)
+        .position(|window| window == b"/lib/" || window == b"/lib6")?;
     let path = head[start..].split(|byte| *byte == 0).next()?;
     Some(String::from_utf8_lossy(path).into_owned())
 }
@@ -182,12 +191,31 @@ mod tests {
 
     #[test]
     fn a_deleted_program_is_said_to_be_missing() {
-        let text = failure(Stage::Exec, libc::ENOENT, Path::new("/no/such"), Path::new("/"));
-        assert_eq!(text, "`/no/such` does not exist (was it deleted after the build?)");
+        let text = failure(
+            Stage::Exec,
+            libc::ENOENT,
+            Path::new("/no/such"),
+            Path::new("/"),
+        );
+        assert_eq!(
+            text,
+            "`/no/such` does not exist (was it deleted after the build?)"
+        );
+    }
+
+    #[test]
+    fn a_relative_program_is_looked_for_in_the_working_directory_of_the_test() {
+        let own = std::env::current_exe().unwrap();
+        let (folder, name) = (own.parent().unwrap(), own.file_name().unwrap());
+        let relative = Path::new(".").join(name);
+        let text = failure(Stage::Exec, libc::ENOENT, &relative, folder);
+        assert!(text.contains("needs the interpreter"), "{text}");
+        let text = failure(Stage::Exec, libc::ENOENT, &relative, Path::new("/"));
+        assert!(text.contains("does not exist"), "{text}");
     }
 
     #[test]
     fn the_loader_of_an_elf_file_is_found() {
-        assert_eq!(interpreter(Path::new("/proc/self/exe")).is_some(), true);
+        assert!(interpreter(Path::new("/proc/self/exe")).is_some());
     }
 }

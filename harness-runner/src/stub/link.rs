@@ -87,7 +87,11 @@ impl Stub {
             program: program.display().to_string(),
             source,
         })?;
-        Ok(Self { socket: Some(near), process, ready: OnceCell::new() })
+        Ok(Self {
+            socket: Some(near),
+            process,
+            ready: OnceCell::new(),
+        })
     }
 
     /// Waits until the stub has said that it is ready. Returns why it cannot trace, if it cannot.
@@ -136,7 +140,10 @@ impl Stub {
 
 impl AsFd for Stub {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_ref().expect("the socket is there until drop").as_fd()
+        self.socket
+            .as_ref()
+            .expect("the socket is there until drop")
+            .as_fd()
     }
 }
 
@@ -157,4 +164,3 @@ fn executable() -> PathBuf {
     }
     env::args_os().next().map_or(own, PathBuf::from)
 }
-

@@ -43,17 +43,36 @@ struct Seen {
 
 fn watch(child: sys::Pid, signals: &Signals) -> Option<Seen> {
     let deadline = Instant::now() + LIMIT;
-    let mut seen = Seen { forked: false, grandchild: false, exit: Exit::Code(-1) };
+    let mut seen = Seen {
+        forked: false,
+        grandchild: false,
+        exit: Exit::Code(-1),
+    };
     loop {
         match sys::wait_any() {
-            WaitAny::News { pid, waited: Waited::Ended(exit), .. } if pid == child => {
+            WaitAny::News {
+                pid,
+                waited: Waited::Ended(exit),
+                ..
+            } if pid == child => {
                 seen.exit = exit;
             }
-            WaitAny::News { waited: Waited::Ended(_), .. } => {}
-            WaitAny::News { pid, waited: Waited::Stopped(stop), .. } => {
+            WaitAny::News {
+                waited: Waited::Ended(_),
+                ..
+            } => {}
+            WaitAny::News {
+                pid,
+                waited: Waited::Stopped(stop),
+                ..
+            } => {
                 seen.forked |= stop == Stop::Created;
                 seen.grandchild |= stop == Stop::Trap && pid != child;
-                let signal = if let Stop::Signal(signal) = stop { signal } else { 0 };
+                let signal = if let Stop::Signal(signal) = stop {
+                    signal
+                } else {
+                    0
+                };
                 sys::resume(pid, signal);
             }
             WaitAny::Nobody => return Some(seen),

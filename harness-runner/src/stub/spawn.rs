@@ -46,7 +46,13 @@ impl Spawner {
         let go = Pipe::new(OFlag::O_CLOEXEC)?;
         // Not blocking: a child that did not fail has left nothing to read.
         let failed = Pipe::new(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok(Self { go, failed, stack: ChildStack::new()?, stub, last: None })
+        Ok(Self {
+            go,
+            failed,
+            stack: ChildStack::new()?,
+            stub,
+            last: None,
+        })
     }
 
     /// Creates a root, and seizes it before it becomes the test.
@@ -58,7 +64,9 @@ impl Spawner {
         signals: &Signals,
     ) -> Result<Tree, SpawnError> {
         let [stdin, stdout, stderr] = stdio else {
-            return Err(SpawnError::Stub(io::Error::from(io::ErrorKind::InvalidData)));
+            return Err(SpawnError::Stub(io::Error::from(
+                io::ErrorKind::InvalidData,
+            )));
         };
         let environment = Block::new(spawn.environment);
         let cwd = string(spawn.cwd)?;
@@ -78,7 +86,10 @@ impl Spawner {
         }));
         let root = sys::clone_into(child, &self.stack).map_err(|errno| {
             let message = "the system refused a new process (limit of processes or memory)";
-            SpawnError::Test(StartFailure { message: message.to_owned(), errno: errno as i32 })
+            SpawnError::Test(StartFailure {
+                message: message.to_owned(),
+                errno: errno as i32,
+            })
         })?;
         // If it is not there to be seized it has failed already, and says so in its report.
         let seized = traced && sys::seize(root).is_ok();
@@ -112,14 +123,20 @@ impl Spawner {
 impl Pipe {
     fn new(flags: OFlag) -> io::Result<Self> {
         let (reader, writer) = nix::unistd::pipe2(flags)?;
-        Ok(Self { reader: reader.into(), writer: writer.into() })
+        Ok(Self {
+            reader: reader.into(),
+            writer: writer.into(),
+        })
     }
 }
 
 fn string(bytes: &[u8]) -> Result<&CStr, SpawnError> {
     CStr::from_bytes_with_nul(bytes).map_err(|_| {
         let message = "a path contains a NUL byte, which no path can";
-        SpawnError::Test(StartFailure { message: message.to_owned(), errno: libc::EINVAL })
+        SpawnError::Test(StartFailure {
+            message: message.to_owned(),
+            errno: libc::EINVAL,
+        })
     })
 }
 
@@ -130,7 +147,9 @@ fn find_program(program: &CStr, environment: &[u8], cwd: &CStr) -> CString {
         return program.to_owned();
     }
     let variables = environment.split(|byte| *byte == 0);
-    let path = variables.filter_map(|variable| variable.strip_prefix(b"PATH=")).next();
+    let path = variables
+        .filter_map(|variable| variable.strip_prefix(b"PATH="))
+        .next();
     for directory in path.unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':') {
         let mut candidate = match directory {
             [b'/', ..] => directory.to_vec(),
@@ -138,7 +157,9 @@ fn find_program(program: &CStr, environment: &[u8], cwd: &CStr) -> CString {
         };
         candidate.push(b'/');
         candidate.extend_from_slice(name);
-        let Ok(candidate) = CString::new(candidate) else { continue };
+        let Ok(candidate) = CString::new(candidate) else {
+            continue;
+        };
         if nix::unistd::access(candidate.as_c_str(), nix::unistd::AccessFlags::X_OK).is_ok() {
             return candidate;
         }

@@ -26,7 +26,9 @@ pub(super) fn kill_descendants() -> Vec<Pid> {
     for pid in descendants() {
         // Only a direct child's id is safe from reuse; another's is pinned by the pidfd, and
         // looked at again behind it.
-        let Some(pidfd) = sys::pidfd_open(pid) else { continue };
+        let Some(pidfd) = sys::pidfd_open(pid) else {
+            continue;
+        };
         if stat(pid).is_some_and(|stat| stat.state != 'Z' && is_descendant(&stat)) {
             sys::kill_by_pidfd(pidfd.as_fd());
             left.push(pid);
@@ -41,7 +43,13 @@ pub(super) fn name(pids: &BTreeSet<Pid>, since: Instant) -> Vec<Survivor> {
     let describe = |pid: &Pid| {
         let stat = stat(*pid).filter(|stat| stat.state != 'Z')?;
         let command = command_line(*pid).unwrap_or_else(|| format!("[{}]", stat.name));
-        Some(Survivor { pid: *pid, parent: stat.parent, command, outlived, killed: true })
+        Some(Survivor {
+            pid: *pid,
+            parent: stat.parent,
+            command,
+            outlived,
+            killed: true,
+        })
     };
     pids.iter().filter_map(describe).collect()
 }
@@ -52,11 +60,19 @@ fn own_pid() -> Pid {
 
 /// Children of all threads of a process (proc_pid_task_children(5)).
 fn children(parent: Pid) -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };
-    let lists = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("children")));
+    let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else {
+        return Vec::new();
+    };
+    let lists = threads
+        .flatten()
+        .map(|thread| fs::read_to_string(thread.path().join("children")));
     lists
         .flatten()
-        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
@@ -91,7 +107,11 @@ fn stat(pid: Pid) -> Option<Stat> {
     let mut fields = after.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
-    Some(Stat { name, state, parent })
+    Some(Stat {
+        name,
+        state,
+        parent,
+    })
 }
 
 fn command_line(pid: Pid) -> Option<String> {

@@ -45,7 +45,11 @@ pub(crate) enum Stop {
 /// What one wait4(2) call brought.
 pub(crate) enum WaitAny {
     /// News of a task.
-    News { pid: Pid, waited: Waited, usage: RawUsage },
+    News {
+        pid: Pid,
+        waited: Waited,
+        usage: RawUsage,
+    },
     /// Tasks exist, none has news.
     Quiet,
     /// There is neither a child nor a tracee.
@@ -70,13 +74,22 @@ pub(crate) fn wait_any() -> WaitAny {
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
         // SAFETY: both pointers are to live locals of the right type.
         let pid = unsafe {
-            libc::wait4(-1, &raw mut status, libc::__WALL | libc::WNOHANG, &raw mut usage)
+            libc::wait4(
+                -1,
+                &raw mut status,
+                libc::__WALL | libc::WNOHANG,
+                &raw mut usage,
+            )
         };
         match pid {
             0 => return WaitAny::Quiet,
             pid if pid > 0 => {
                 let waited = decode_status(status);
-                return WaitAny::News { pid, waited, usage: RawUsage::from_raw(&usage) };
+                return WaitAny::News {
+                    pid,
+                    waited,
+                    usage: RawUsage::from_raw(&usage),
+                };
             }
             _ if Errno::last() == Errno::EINTR => {}
             // ECHILD; the arguments leave no other error.
@@ -241,7 +254,10 @@ pub(crate) fn block_signals() -> Signals {
     action.sa_sigaction = interrupt as extern "C" fn(c_int) as usize;
     // SAFETY: the handler does nothing, which is async-signal-safe.
     unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, ptr::null_mut()) };
-    Signals { inherited: SignalMask(inherited), waiting }
+    Signals {
+        inherited: SignalMask(inherited),
+        waiting,
+    }
 }
 
 /// Why a wait ended.
@@ -259,7 +275,11 @@ impl Signals {
     /// Waits for the socket, for SIGCHLD, or for the limit. SIGCHLD is only ever delivered in
     /// here, so none can slip in between a look for news and the wait.
     pub(crate) fn wait(&self, socket: BorrowedFd<'_>, limit: Option<Duration>) -> Woken {
-        let mut fd = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut fd = libc::pollfd {
+            fd: socket.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         let limit = limit.map(|limit| libc::timespec {
             tv_sec: limit.as_secs() as libc::time_t,
             tv_nsec: limit.subsec_nanos() as c_long,
@@ -405,7 +425,11 @@ impl Drop for ChildStack {
 /// `child` alive until it is known to have executed or ended. If not, the stub is suspended until
 /// then (CLONE_VFORK).
 pub(crate) fn clone_into(child: &Child, stack: &ChildStack) -> Result<Pid, Errno> {
-    let vfork = if child.go.is_some() { 0 } else { libc::CLONE_VFORK };
+    let vfork = if child.go.is_some() {
+        0
+    } else {
+        libc::CLONE_VFORK
+    };
     // SAFETY: one past the end of the mapping, where a stack that grows down begins.
     let top = unsafe { stack.base.byte_add(GUARD_SIZE + STACK_SIZE) };
     let argument = ptr::from_ref(child).cast_mut().cast::<c_void>();
@@ -494,8 +518,7 @@ fn prepare(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
     }
     for (fd, target) in child.stdio.iter().zip(0..) {
         // SAFETY: plain numbers. The stub keeps its own descriptors above 2, so they differ.
-        unsafe { syscall!(Sysno::dup3, *fd, target, 0) }
-            .map_err(|errno| (Stage::Stdio, errno))?;
+        unsafe { syscall!(Sysno::dup3, *fd, target, 0) }.map_err(|errno| (Stage::Stdio, errno))?;
     }
     // SAFETY: the string is valid and ended by NUL.
     unsafe { syscall!(Sysno::chdir, child.cwd.as_ptr()) }.map_err(|errno| (Stage::Chdir, errno))?;
@@ -516,7 +539,10 @@ fn prepare(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
 
 /// Becomes the test, or returns why not.
 fn execute(child: &Child) -> syscalls::Errno {
-    let (argv, envp) = (child.args.pointers.as_ptr(), child.environment.pointers.as_ptr());
+    let (argv, envp) = (
+        child.args.pointers.as_ptr(),
+        child.environment.pointers.as_ptr(),
+    );
     // SAFETY: the strings and the arrays are valid, ended by NUL and null.
     match unsafe { syscall!(Sysno::execve, child.program.as_ptr(), argv, envp) } {
         Err(errno) => errno,
@@ -546,4 +572,39 @@ pub(crate) fn kill_by_pidfd(pidfd: BorrowedFd<'_>) {
             0,
         )
     };
+}
+
+/// Asks the scheduler for short slices, so that this thread runs soon after it is woken, rather
+/// than when the test that has the CPU has used up its own slice. What is forked starts with the
+/// usual slice. A scheduler that does not know this (before Linux 6.12) ignores it.
+///
+/// `struct sched_attr` of sched_setattr(2), its first version.
+pub(crate) fn prefer_latency() {
+    #[repr(C)]
+    struct SchedAttr {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    const RESET_ON_FORK: u64 = 1;
+    // SAFETY: getpriority has no preconditions.
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    let attr = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        policy: libc::SCHED_OTHER as u32,
+        flags: RESET_ON_FORK,
+        nice,
+        priority: 0,
+        // The shortest slice that the kernel allows, in nanoseconds.
+        runtime: 100_000,
+        deadline: 0,
+        period: 0,
+    };
+    // SAFETY: reads a live local of the size that it states.
+    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
 }

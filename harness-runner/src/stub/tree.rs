@@ -45,7 +45,12 @@ impl Tree {
     pub(super) fn new(root: Pid, traced: bool, started: Instant, baseline: RawUsage) -> Self {
         let mut tasks = HashMap::new();
         if traced {
-            tasks.insert(root, Task { process: Some(root) });
+            tasks.insert(
+                root,
+                Task {
+                    process: Some(root),
+                },
+            );
         }
         Self {
             root,
@@ -90,7 +95,11 @@ impl Tree {
         }
         if pid == self.root && self.ended.is_none() {
             let at = Instant::now();
-            self.ended = Some(Ended { exit, at, elapsed: at - self.started });
+            self.ended = Some(Ended {
+                exit,
+                at,
+                elapsed: at - self.started,
+            });
         }
     }
 
@@ -117,7 +126,9 @@ impl Tree {
     }
 
     fn created(&mut self, creator: Pid) {
-        let Some(child) = sys::event_message(creator) else { return };
+        let Some(child) = sys::event_message(creator) else {
+            return;
+        };
         let process = match self.tasks.get(&creator).and_then(|task| task.process) {
             Some(process) if sys::is_thread_of(process, child) => process,
             _ => child,
@@ -125,7 +136,12 @@ impl Tree {
         // The event's kind does not tell a thread from a process: it depends on the exit signal
         // and on CLONE_VFORK, not on CLONE_THREAD.
         self.processes += u32::from(process == child);
-        self.tasks.insert(child, Task { process: Some(process) });
+        self.tasks.insert(
+            child,
+            Task {
+                process: Some(process),
+            },
+        );
     }
 
     fn executed_by(&mut self, pid: Pid) {

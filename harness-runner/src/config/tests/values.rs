@@ -67,7 +67,12 @@ fn wrong_types_name_what_is_expected_and_what_is_there() {
             r#"2:13: `profile.default.fail-fast` must be a boolean or a table with `max-fail`, but is the string "true"; remove the quotes"#
         ]],
     );
-    line_error("retries = 99999999999999999999", expect!["2:11: `profile.default.retries` must be an integer or a table with `backoff`, but is an integer that is too large"]);
+    line_error(
+        "retries = 99999999999999999999",
+        expect![
+            "2:11: `profile.default.retries` must be an integer or a table with `backoff`, but is an integer that is too large"
+        ],
+    );
     line_error(
         "fail-fast = 3",
         expect![

@@ -22,7 +22,10 @@ fn settings() -> TestSettings {
             grace_period: secs(10),
             on_timeout: TimeoutResult::Fail,
         },
-        leak_timeout: LeakTimeout { period: secs(1), result: LeakResult::Pass },
+        leak_timeout: LeakTimeout {
+            period: secs(1),
+            result: LeakResult::Pass,
+        },
         threads_required: ThreadsRequired::Count(1),
         test_group: TestGroup::Global,
         priority: 0,
@@ -39,12 +42,21 @@ fn settings() -> TestSettings {
 }
 
 fn candidate(name: &str, settings: TestSettings) -> Candidate {
-    let id = TestId { binary: RustBinaryId::new("krate"), name: TestCaseName::new(name) };
-    Candidate { id, settings: Arc::new(settings), command: Vec::new() }
+    let id = TestId {
+        binary: RustBinaryId::new("krate"),
+        name: TestCaseName::new(name),
+    };
+    Candidate {
+        id,
+        settings: Arc::new(settings),
+        command: Vec::new(),
+    }
 }
 
 fn candidates(count: usize) -> Vec<Candidate> {
-    (0..count).map(|at| candidate(&format!("t{at}"), settings())).collect()
+    (0..count)
+        .map(|at| candidate(&format!("t{at}"), settings()))
+        .collect()
 }
 
 fn limits(slots: usize) -> Limits {
@@ -69,9 +81,10 @@ fn over(slot: usize, number: u32, verdict: Verdict) -> Input {
         attempt: Box::new(Attempt {
             number,
             outcome: match verdict {
-                Verdict::Interrupted => {
-                    Outcome::Interrupted { by: Interruption::Signal(SIGINT), exit: None }
-                }
+                Verdict::Interrupted => Outcome::Interrupted {
+                    by: Interruption::Signal(SIGINT),
+                    exit: None,
+                },
                 _ => Outcome::Exited(Exit::Code(code)),
             },
             leak: None,
@@ -90,7 +103,12 @@ fn over(slot: usize, number: u32, verdict: Verdict) -> Input {
 /// The (slot, test, attempt) triples that actions start.
 fn starts(actions: &[Action]) -> Vec<(usize, usize, u32)> {
     let start = |action: &Action| match action {
-        Action::Start { slot, test, attempt, .. } => Some((*slot, *test, *attempt)),
+        Action::Start {
+            slot,
+            test,
+            attempt,
+            ..
+        } => Some((*slot, *test, *attempt)),
         _ => None,
     };
     actions.iter().filter_map(start).collect()
@@ -122,7 +140,10 @@ fn run_finished(actions: &[Action]) -> Option<RunFinished> {
 #[test]
 fn tests_start_in_order_as_slots_become_free() {
     let mut run = dispatcher(candidates(3), limits(2));
-    assert_eq!(starts(&run.handle(secs(0), Input::Begin)), [(0, 0, 1), (1, 1, 1)]);
+    assert_eq!(
+        starts(&run.handle(secs(0), Input::Begin)),
+        [(0, 0, 1), (1, 1, 1)]
+    );
     let actions = run.handle(secs(1), over(1, 1, Verdict::Pass));
     assert_eq!(starts(&actions), [(1, 2, 1)]);
 }
@@ -163,28 +184,52 @@ fn a_failed_test_is_tried_again_in_the_same_slot_after_its_delay() {
     assert_eq!(run.deadline(), Some(secs(11)), "the second delay is capped");
     run.handle(secs(11), Input::Deadline);
     let actions = run.handle(secs(12), over(0, 3, Verdict::Pass));
-    let [test] = &finished_tests(&actions)[..] else { panic!("one test ends") };
+    let [test] = &finished_tests(&actions)[..] else {
+        panic!("one test ends")
+    };
     assert!(test.flaky());
-    assert_eq!((test.verdict, test.attempts.len(), test.stats.flaky), (Verdict::Pass, 3, 1));
+    assert_eq!(
+        (test.verdict, test.attempts.len(), test.stats.flaky),
+        (Verdict::Pass, 3, 1)
+    );
 }
 
 #[test]
 fn a_flaky_test_fails_where_the_profile_says_so() {
     let mut strict = settings();
-    strict.retries = RetryPolicy::Fixed { count: 1, delay: Duration::ZERO, jitter: false };
+    strict.retries = RetryPolicy::Fixed {
+        count: 1,
+        delay: Duration::ZERO,
+        jitter: false,
+    };
     strict.flaky_result = FlakyResult::Fail;
     let mut run = dispatcher(vec![candidate("a", strict)], limits(1));
     run.handle(secs(0), Input::Begin);
     let actions = run.handle(secs(1), over(0, 1, Verdict::Fail));
-    assert_eq!(starts(&actions), [(0, 0, 2)], "without a delay it starts at once");
-    let stats = run_finished(&run.handle(secs(2), over(0, 2, Verdict::Pass))).unwrap().stats;
+    assert_eq!(
+        starts(&actions),
+        [(0, 0, 2)],
+        "without a delay it starts at once"
+    );
+    let stats = run_finished(&run.handle(secs(2), over(0, 2, Verdict::Pass)))
+        .unwrap()
+        .stats;
     assert_eq!((stats.failed, stats.failed_flaky, stats.passed), (1, 1, 0));
 }
 
 #[test]
 fn fail_fast_starts_nothing_more_and_lets_running_tests_finish() {
-    let max_fail = MaxFail::Count { max_fail: 1, terminate: TerminateMode::Wait };
-    let mut run = dispatcher(candidates(5), Limits { max_fail, ..limits(2) });
+    let max_fail = MaxFail::Count {
+        max_fail: 1,
+        terminate: TerminateMode::Wait,
+    };
+    let mut run = dispatcher(
+        candidates(5),
+        Limits {
+            max_fail,
+            ..limits(2)
+        },
+    );
     run.handle(secs(0), Input::Begin);
     let actions = run.handle(secs(1), over(0, 1, Verdict::Fail));
     assert!(starts(&actions).is_empty() && interrupts(&actions).is_empty());
@@ -196,8 +241,17 @@ fn fail_fast_starts_nothing_more_and_lets_running_tests_finish() {
 
 #[test]
 fn immediate_fail_fast_terminates_running_tests() {
-    let max_fail = MaxFail::Count { max_fail: 1, terminate: TerminateMode::Immediate };
-    let mut run = dispatcher(candidates(5), Limits { max_fail, ..limits(2) });
+    let max_fail = MaxFail::Count {
+        max_fail: 1,
+        terminate: TerminateMode::Immediate,
+    };
+    let mut run = dispatcher(
+        candidates(5),
+        Limits {
+            max_fail,
+            ..limits(2)
+        },
+    );
     run.handle(secs(0), Input::Begin);
     let actions = run.handle(secs(1), over(0, 1, Verdict::Fail));
     assert_eq!(interrupts(&actions), [(1, Force::Signal(SIGTERM))]);
@@ -209,7 +263,10 @@ fn the_first_interrupt_asks_and_the_second_kills() {
     run.handle(secs(0), Input::Begin);
     let signal = SIGINT;
     let actions = run.handle(secs(1), Input::Shutdown { signal });
-    assert_eq!(interrupts(&actions), [(0, Force::Signal(SIGINT)), (1, Force::Signal(SIGINT))]);
+    assert_eq!(
+        interrupts(&actions),
+        [(0, Force::Signal(SIGINT)), (1, Force::Signal(SIGINT))]
+    );
     let actions = run.handle(secs(2), Input::Shutdown { signal });
     assert_eq!(interrupts(&actions), [(0, Force::Kill), (1, Force::Kill)]);
     run.handle(secs(3), over(0, 1, Verdict::Interrupted));
@@ -233,12 +290,18 @@ fn the_third_interrupt_does_not_wait() {
 #[test]
 fn a_test_that_waits_for_its_retry_keeps_its_result_when_the_run_is_cancelled() {
     let mut retried = settings();
-    retried.retries = RetryPolicy::Fixed { count: 3, delay: secs(60), jitter: false };
+    retried.retries = RetryPolicy::Fixed {
+        count: 3,
+        delay: secs(60),
+        jitter: false,
+    };
     let mut run = dispatcher(vec![candidate("a", retried)], limits(1));
     run.handle(secs(0), Input::Begin);
     run.handle(secs(1), over(0, 1, Verdict::Fail));
     let actions = run.handle(secs(2), Input::Shutdown { signal: SIGINT });
-    let [test] = &finished_tests(&actions)[..] else { panic!("one test ends") };
+    let [test] = &finished_tests(&actions)[..] else {
+        panic!("one test ends")
+    };
     assert_eq!((test.verdict, test.attempts.len()), (Verdict::Fail, 1));
     assert_eq!(run_finished(&actions).unwrap().stats.failed, 1);
 }
@@ -246,7 +309,11 @@ fn a_test_that_waits_for_its_retry_keeps_its_result_when_the_run_is_cancelled() 
 #[test]
 fn a_retry_that_is_interrupted_stays_a_failure() {
     let mut retried = settings();
-    retried.retries = RetryPolicy::Fixed { count: 1, delay: Duration::ZERO, jitter: false };
+    retried.retries = RetryPolicy::Fixed {
+        count: 1,
+        delay: Duration::ZERO,
+        jitter: false,
+    };
     let mut run = dispatcher(vec![candidate("a", retried)], limits(1));
     run.handle(secs(0), Input::Begin);
     run.handle(secs(1), over(0, 1, Verdict::Fail));
@@ -258,7 +325,13 @@ fn a_retry_that_is_interrupted_stays_a_failure() {
 #[test]
 fn the_global_timeout_terminates_what_runs() {
     let global_timeout = Some(secs(100));
-    let mut run = dispatcher(candidates(2), Limits { global_timeout, ..limits(1) });
+    let mut run = dispatcher(
+        candidates(2),
+        Limits {
+            global_timeout,
+            ..limits(1)
+        },
+    );
     run.handle(secs(0), Input::Begin);
     assert_eq!(run.deadline(), Some(secs(100)));
     let actions = run.handle(secs(100), Input::Deadline);
@@ -284,8 +357,14 @@ fn a_heavy_test_waits_for_its_slots_and_is_not_overtaken() {
     tests.insert(1, candidate("heavy", heavy));
     let mut run = dispatcher(tests, limits(2));
     assert_eq!(starts(&run.handle(secs(0), Input::Begin)), [(0, 0, 1)]);
-    assert_eq!(starts(&run.handle(secs(1), over(0, 1, Verdict::Pass))), [(0, 1, 1)]);
-    assert_eq!(starts(&run.handle(secs(2), over(0, 1, Verdict::Pass))), [(0, 2, 1)]);
+    assert_eq!(
+        starts(&run.handle(secs(1), over(0, 1, Verdict::Pass))),
+        [(0, 1, 1)]
+    );
+    assert_eq!(
+        starts(&run.handle(secs(2), over(0, 1, Verdict::Pass))),
+        [(0, 2, 1)]
+    );
 }
 
 #[test]
@@ -307,9 +386,21 @@ fn a_full_group_is_overtaken_by_tests_outside_it() {
         candidate("free", settings()),
     ];
     let groups = BTreeMap::from([("db".to_owned(), 1)]);
-    let mut run = dispatcher(tests, Limits { groups, ..limits(2) });
-    assert_eq!(starts(&run.handle(secs(0), Input::Begin)), [(0, 0, 1), (1, 3, 1)]);
-    assert_eq!(starts(&run.handle(secs(1), over(0, 1, Verdict::Pass))), [(0, 1, 1)]);
+    let mut run = dispatcher(
+        tests,
+        Limits {
+            groups,
+            ..limits(2)
+        },
+    );
+    assert_eq!(
+        starts(&run.handle(secs(0), Input::Begin)),
+        [(0, 0, 1), (1, 3, 1)]
+    );
+    assert_eq!(
+        starts(&run.handle(secs(1), over(0, 1, Verdict::Pass))),
+        [(0, 1, 1)]
+    );
     assert!(starts(&run.handle(secs(2), over(1, 1, Verdict::Pass))).is_empty());
     let actions = run.handle(secs(3), over(0, 1, Verdict::Pass));
     assert_eq!(starts(&actions), [(0, 2, 1)]);
@@ -331,7 +422,13 @@ fn every_test_is_started_once_whatever_the_weights_and_groups() {
             candidate(&format!("t{at}"), settings)
         })
         .collect();
-    let mut run = dispatcher(tests, Limits { groups, ..limits(3) });
+    let mut run = dispatcher(
+        tests,
+        Limits {
+            groups,
+            ..limits(3)
+        },
+    );
     let mut running = VecDeque::new();
     let mut started = Vec::new();
     let mut actions = run.handle(secs(0), Input::Begin);
@@ -340,7 +437,9 @@ fn every_test_is_started_once_whatever_the_weights_and_groups() {
             running.push_back(slot);
             started.push(test);
         }
-        let Some(slot) = running.pop_front() else { break };
+        let Some(slot) = running.pop_front() else {
+            break;
+        };
         actions = run.handle(secs(1), over(slot, 1, Verdict::Pass));
     }
     assert!(run_finished(&actions).is_some());
@@ -351,7 +450,11 @@ fn every_test_is_started_once_whatever_the_weights_and_groups() {
 #[test]
 fn jitter_shortens_a_delay_by_less_than_half() {
     let mut retried = settings();
-    retried.retries = RetryPolicy::Fixed { count: 1, delay: secs(10), jitter: true };
+    retried.retries = RetryPolicy::Fixed {
+        count: 1,
+        delay: secs(10),
+        jitter: true,
+    };
     let mut run = Dispatcher::new(vec![candidate("a", retried)], limits(1), || 0.5);
     run.handle(secs(0), Input::Begin);
     run.handle(secs(0), over(0, 1, Verdict::Fail));

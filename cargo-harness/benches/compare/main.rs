@@ -1,0 +1,130 @@
+//! Compares `cargo harness` with cargo-nextest and with the bare floor: the same tests, started
+//! and reaped by a loop that does nothing else.
+//!
+//! ```text
+//! cargo bench -p cargo-harness --bench compare -- [--quick] [names…]
+//! ```
+//!
+//! Contenders take turns, so that a busy moment of the machine hits all of them; the table shows
+//! medians. What is not installed, or cannot be fetched, is left out by name.
+
+#![allow(clippy::print_stdout, reason = "the table is what this program is for")]
+
+mod contender;
+#[path = "../../tests/end_to_end/environment.rs"]
+mod environment;
+mod memory;
+#[path = "../../tests/end_to_end/registry.rs"]
+mod registry;
+mod workload;
+
+use contender::Contender;
+use std::{env, time::Duration};
+use workload::Workload;
+
+fn main() {
+    // Cargo adds `--bench`.
+    let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let quick = args.iter().any(|arg| arg == "--quick");
+    let names: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| *wanted == name);
+    for name in &names {
+        let known = Workload::NAMES.contains(&name.as_str()) || *name == memory::NAME;
+        assert!(
+            known,
+            "unknown: {name}; known: {:?}, {}",
+            Workload::NAMES,
+            memory::NAME
+        );
+    }
+
+    let contenders = Contender::installed();
+    println!(
+        "{} slots; medians of the rounds; times × the floor\n",
+        contender::slots()
+    );
+    let mut thousand = Vec::new();
+    for name in Workload::NAMES.into_iter().filter(|name| wanted(name)) {
+        let Some(workload) = Workload::prepare(name) else {
+            println!("{name}: left out, its sources cannot be fetched\n");
+            continue;
+        };
+        let rounds = if quick {
+            workload.rounds.div_ceil(3)
+        } else {
+            workload.rounds
+        };
+        let medians = measure(&workload, &contenders, rounds);
+        print_table(&workload, &medians, rounds);
+        match name {
+            Workload::THOUSAND => thousand = medians,
+            Workload::TWENTY_THOUSAND => print_growth(&thousand, &medians),
+            _ => {}
+        }
+    }
+    if wanted(memory::NAME) {
+        memory::compare(&contenders);
+    }
+}
+
+/// The median of a contender, or nothing if it cannot run the workload.
+type Median = (Contender, Duration);
+
+/// Runs the workload with each contender in turn, round after round, after one that warms up and
+/// checks that all do the same.
+fn measure(workload: &Workload, contenders: &[Contender], rounds: usize) -> Vec<Median> {
+    for contender in contenders {
+        contender.check(workload);
+    }
+    let mut times = vec![Vec::new(); contenders.len()];
+    for _ in 0..rounds {
+        for (contender, times) in contenders.iter().zip(&mut times) {
+            times.push(contender.run(workload));
+        }
+    }
+    let medians = times.into_iter().map(|mut times| {
+        times.sort();
+        times[times.len() / 2]
+    });
+    contenders.iter().copied().zip(medians).collect()
+}
+
+fn print_table(workload: &Workload, medians: &[Median], rounds: usize) {
+    println!(
+        "{}: {} tests, {rounds} rounds",
+        workload.name,
+        workload.tests()
+    );
+    let floor = medians
+        .iter()
+        .find(|(contender, _)| *contender == Contender::Floor);
+    let floor = floor.expect("the floor is always there").1;
+    let peer = medians
+        .iter()
+        .find(|(contender, _)| *contender == Contender::Nextest);
+    for (contender, median) in medians {
+        let seconds = median.as_secs_f64();
+        print!("  {:<24}{seconds:>9.3} s", contender.name());
+        print!("{:>8.2} × floor", seconds / floor.as_secs_f64());
+        if let Some((_, peer)) = peer {
+            print!("{:>8.2} × cargo-nextest", seconds / peer.as_secs_f64());
+        }
+        println!();
+    }
+    println!();
+}
+
+/// Shows the cost of a test among many against its cost among a thousand.
+fn print_growth(thousand: &[Median], many: &[Median]) {
+    if thousand.is_empty() {
+        return;
+    }
+    println!("  cost of a test, against {}", Workload::THOUSAND);
+    for ((contender, few), (_, many)) in thousand.iter().zip(many) {
+        let few = few.as_secs_f64() / 1_000.0;
+        let many = many.as_secs_f64() / 20_000.0;
+        let (name, micros) = (contender.name(), many * 1e6);
+        println!("  {name:<24}{micros:>9.0} µs{:>8.2} × as much", many / few);
+    }
+    println!();
+}

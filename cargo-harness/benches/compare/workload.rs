@@ -1,0 +1,220 @@
+//! What is run: generated packages and a public one, built before anything is measured.
+
+use crate::{environment::command, registry};
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+};
+
+/// Tests to run.
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    /// The folder of the workspace.
+    pub(crate) folder: PathBuf,
+    /// Arguments that select what is built; cargo knows them too.
+    pub(crate) targets: Vec<&'static str>,
+    /// Arguments that select among the tests.
+    pub(crate) filter: Vec<&'static str>,
+    /// How often it is measured.
+    pub(crate) rounds: usize,
+    /// Whether tests may fail, because they are not ours.
+    pub(crate) may_fail: bool,
+    binaries: Vec<Binary>,
+}
+
+/// A test binary with its tests.
+pub(crate) struct Binary {
+    pub(crate) path: PathBuf,
+    tests: Vec<String>,
+}
+
+impl Workload {
+    /// 1,000 empty tests in one binary.
+    pub(crate) const THOUSAND: &str = "thousand-empty";
+    /// 20,000 empty tests in 20 binaries.
+    pub(crate) const TWENTY_THOUSAND: &str = "twenty-thousand-empty";
+    /// A real suite of short tests, most of which start processes.
+    const SUITE: &str = "real-suite";
+    /// Everything is built and nothing is selected.
+    const NOTHING: &str = "nothing-selected";
+
+    /// All names, in the order in which they are measured.
+    pub(crate) const NAMES: [&str; 4] = [
+        Self::THOUSAND,
+        Self::SUITE,
+        Self::NOTHING,
+        Self::TWENTY_THOUSAND,
+    ];
+
+    /// Writes and builds a workload. Returns `None` if its sources cannot be had.
+    pub(crate) fn prepare(name: &'static str) -> Option<Self> {
+        let (folder, rounds) = match name {
+            Self::THOUSAND => (generate(name, 1, 1_000), 9),
+            Self::NOTHING => (generate(Self::THOUSAND, 1, 1_000), 15),
+            Self::TWENTY_THOUSAND => (generate(name, 20, 1_000), 3),
+            // Its tests start the program that it is, again and again.
+            Self::SUITE => (registry::unpack("just", "1.59.0")?, 3),
+            other => unreachable!("{other} is not a name"),
+        };
+        let mut workload = Self {
+            name,
+            folder,
+            targets: vec!["--tests"],
+            filter: Vec::new(),
+            rounds,
+            may_fail: name == Self::SUITE,
+            binaries: Vec::new(),
+        };
+        match name {
+            Self::SUITE => workload.targets = vec!["--test", "integration"],
+            Self::NOTHING => workload.filter = vec!["-E", "none()"],
+            _ => {}
+        }
+        workload.binaries = workload.list();
+        Some(workload)
+    }
+
+    /// A package with one test that prints so many bytes and passes or fails.
+    pub(crate) fn printing(mebibytes: usize) -> Self {
+        let source = format!(
+            "use std::io::Write;\n\
+             fn print() {{\n\
+             \x20   let chunk = [b\"0123456789abcde\\n\".as_slice(); 65536].concat();\n\
+             \x20   for _ in 0..{mebibytes} {{ std::io::stdout().write_all(&chunk).unwrap(); }}\n\
+             }}\n\
+             #[test]\nfn passes() {{ print() }}\n\
+             #[test]\nfn fails() {{ print(); panic!() }}\n"
+        );
+        let folder = write_package("printing", &[("printing".to_owned(), source)]);
+        let mut workload = Self {
+            name: "printing",
+            folder,
+            targets: vec!["--tests"],
+            filter: Vec::new(),
+            rounds: 1,
+            may_fail: true,
+            binaries: Vec::new(),
+        };
+        workload.binaries = workload.list();
+        workload
+    }
+
+    /// Returns how many tests there are to run.
+    pub(crate) fn tests(&self) -> usize {
+        if self.selects_nothing() {
+            return 0;
+        }
+        self.binaries.iter().map(|binary| binary.tests.len()).sum()
+    }
+
+    pub(crate) fn selects_nothing(&self) -> bool {
+        self.name == Self::NOTHING
+    }
+
+    /// Returns the test of this number, counted over all binaries.
+    pub(crate) fn test(&self, mut number: usize) -> Option<(&Binary, &str)> {
+        for binary in &self.binaries {
+            if let Some(test) = binary.tests.get(number) {
+                return Some((binary, test));
+            }
+            number -= binary.tests.len();
+        }
+        None
+    }
+
+    /// Lets cargo find that everything is built.
+    pub(crate) fn build(&self) -> ExitStatus {
+        let mut build = self.cargo();
+        build
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("cargo starts")
+    }
+
+    fn cargo(&self) -> Command {
+        let mut cargo = command("cargo");
+        cargo.args([
+            "test",
+            "--no-run",
+            "--message-format",
+            "json-render-diagnostics",
+        ]);
+        cargo.args(&self.targets).current_dir(&self.folder);
+        cargo
+    }
+
+    /// Builds, and lists the tests that are not ignored.
+    fn list(&self) -> Vec<Binary> {
+        let built = self
+            .cargo()
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("cargo starts");
+        assert!(built.status.success(), "{} cannot be built", self.name);
+        let messages = String::from_utf8(built.stdout).expect("cargo prints JSON");
+        let mut binaries = Vec::new();
+        for message in messages.lines() {
+            let message: serde_json::Value = serde_json::from_str(message).expect("it is JSON");
+            let is_test = message["profile"]["test"] == serde_json::Value::Bool(true);
+            if let Some(path) = message["executable"].as_str().filter(|_| is_test) {
+                let path = PathBuf::from(path);
+                let list = |more: &[&str]| {
+                    let mut list = command(&path);
+                    list.args(["--list", "--format", "terse"]).args(more);
+                    let list = list.current_dir(&self.folder).output().expect("it starts");
+                    let list = String::from_utf8(list.stdout).expect("names are UTF-8");
+                    let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+                    names.map(str::to_owned).collect::<Vec<_>>()
+                };
+                let ignored = list(&["--ignored"]);
+                let tests = list(&[])
+                    .into_iter()
+                    .filter(|test| !ignored.contains(test))
+                    .collect();
+                binaries.push(Binary { path, tests });
+            }
+        }
+        binaries
+    }
+}
+
+/// Writes a package of empty tests.
+fn generate(name: &str, binaries: usize, tests: usize) -> PathBuf {
+    let sources = (0..binaries).map(|binary| {
+        let mut source = String::new();
+        for test in 0..tests {
+            writeln!(source, "#[test]\nfn empty_{test:04}() {{}}").expect("strings take anything");
+        }
+        (format!("tests_{binary:02}"), source)
+    });
+    write_package(name, &sources.collect::<Vec<_>>())
+}
+
+/// Writes a package of integration tests, if it is not there yet.
+fn write_package(name: &str, tests: &[(String, String)]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("compare")
+        .join(name);
+    let manifest = format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[lib]\n\
+         test = false\n\n[workspace]\n"
+    );
+    write_if_new(&folder.join("Cargo.toml"), &manifest);
+    write_if_new(&folder.join("src/lib.rs"), "");
+    for (test, source) in tests {
+        write_if_new(&folder.join(format!("tests/{test}.rs")), source);
+    }
+    folder
+}
+
+/// Leaves a file alone that is right already, so that nothing is built twice.
+fn write_if_new(path: &Path, contents: &str) {
+    if fs::read_to_string(path).is_ok_and(|was| was == contents) {
+        return;
+    }
+    fs::create_dir_all(path.parent().expect("it is in a folder")).expect("it can be made");
+    fs::write(path, contents).expect("it can be written");
+}

@@ -1,0 +1,183 @@
+//! Bad surroundings: output that cannot be written, folders that cannot be changed, no /proc.
+
+use crate::{
+    environment::installed,
+    scene::{Finished, Scene, skip},
+};
+use harness_metadata::exit_code;
+use nix::unistd::geteuid;
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    process::Command,
+};
+
+const TWO_TESTS: &str = "#[test]\nfn one() {}\n#[test]\nfn two() { panic!(\"two fails\") }\n";
+
+#[test]
+fn a_closed_standard_output_fails_a_list_but_never_a_run() {
+    let scene = Scene::new();
+    let run = in_shell(&scene, ">&-", &["run", "-p", "targets"]);
+    assert_eq!(run.status.code(), Some(exit_code::OK), "{}", run.stderr);
+    let list = in_shell(&scene, ">&-", &["list", "-p", "targets"]);
+    assert!(
+        list.status.code().is_some(),
+        "a signal killed it: {}",
+        list.status
+    );
+}
+
+#[test]
+fn a_full_standard_output_fails_a_list() {
+    let scene = Scene::new();
+    let list = in_shell(&scene, "> /dev/full", &["list", "-p", "targets"]);
+    list.assert_code(exit_code::WRITE_FAILED);
+    list.assert_sentence();
+}
+
+#[test]
+fn a_full_or_closed_standard_error_never_hides_that_a_test_failed() {
+    let scene = Scene::new();
+    let folder = scene.package("two", TWO_TESTS);
+    for redirection in ["2> /dev/full", "2>&-"] {
+        for (filter, passing) in [("one", true), ("two", false)] {
+            let junit = scene.path("junit.xml");
+            let mut command = scene.harness_in(&folder, &["run", filter, "--junit"]);
+            command.arg(&junit);
+            let run = redirected(&scene, &command, redirection);
+            let code = run.status.code();
+            let known = [
+                Some(exit_code::WRITE_FAILED),
+                Some(exit_code::TEST_RUN_FAILED),
+            ];
+            // A run whose messages cannot be written may say so; a failure is never a success.
+            let right = known.contains(&code) || passing && code == Some(exit_code::OK);
+            assert!(right, "{redirection} {filter}: {}", run.status);
+        }
+    }
+}
+
+#[test]
+fn a_reader_of_the_list_may_leave_early() {
+    let scene = Scene::new();
+    let command = scene.harness(["list", "--workspace"]);
+    let run = piped(&scene, &command, "| head -n 1");
+    assert_eq!(run.stdout.lines().count(), 1, "{}", run.stdout);
+    assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+}
+
+#[test]
+fn events_that_cannot_be_written_are_no_success() {
+    let scene = Scene::new();
+    let run = scene.run(scene.harness(["run", "-p", "targets", "--events", "/dev/full"]));
+    run.assert_code(exit_code::WRITE_FAILED)
+        .assert_says("/dev/full");
+    let mut command = scene.harness(["run", "-p", "targets", "--junit"]);
+    command.arg(scene.write("a-file", "").join("junit.xml"));
+    let run = scene.run(command);
+    run.assert_code(exit_code::WRITE_FAILED)
+        .assert_says("a-file");
+    run.assert_says("7 tests run: 7 passed");
+}
+
+#[test]
+fn a_target_folder_that_cannot_be_written_is_named() {
+    let scene = Scene::new();
+    let folder = scene.package("read-only", TWO_TESTS);
+    let target = folder.join("target");
+    if geteuid().is_root() {
+        // Permissions do not stop root; a file in the place of the folder does.
+        File::create(&target).unwrap();
+    } else {
+        fs::create_dir(&target).unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o500)).unwrap();
+    }
+    let run = scene.run(scene.harness_in(&folder, &["run"]));
+    assert!(
+        !run.status.success() && run.status.code().is_some(),
+        "{}",
+        run.status
+    );
+    run.assert_says("target");
+    run.assert_sentence();
+}
+
+#[test]
+fn a_built_target_folder_that_became_read_only_still_runs() {
+    let name = "a_built_target_folder_that_became_read_only_still_runs";
+    if !can_unshare() {
+        return skip(name, "a mount namespace needs root");
+    }
+    let scene = Scene::new();
+    let folder = scene.package("sealed", TWO_TESTS);
+    scene
+        .run(scene.harness_in(&folder, &["run", "one"]))
+        .assert_code(exit_code::OK);
+    let script = "mount --bind target target && mount -o remount,bind,ro target && exec \"$@\"";
+    let run = in_namespace(&scene, &scene.harness_in(&folder, &["run", "one"]), script);
+    // Cargo may refuse to work on a folder that it cannot lock; then that is what is said.
+    let code = run.status.code();
+    assert!(
+        [Some(0), Some(exit_code::BUILD_FAILED)].contains(&code),
+        "{}: {}",
+        run.status,
+        run.stderr
+    );
+}
+
+#[test]
+fn without_proc_it_degrades_and_says_so() {
+    let name = "without_proc_it_degrades_and_says_so";
+    if !can_unshare() {
+        return skip(name, "a mount namespace needs root");
+    }
+    let scene = Scene::new();
+    let folder = scene.package("no-proc", TWO_TESTS);
+    // Built first: neither cargo nor the compiler is the subject here.
+    scene
+        .run(scene.harness_in(&folder, &["run", "one"]))
+        .assert_code(exit_code::OK);
+    let command = scene.harness_in(&folder, &["run", "--no-fail-fast"]);
+    let run = in_namespace(&scene, &command, "mount -t tmpfs none /proc && exec \"$@\"");
+    run.assert_code(exit_code::TEST_RUN_FAILED)
+        .assert_says("2 tests run: 1 passed, 1 failed");
+    run.assert_says("/proc");
+}
+
+/// Runs the command with a redirection of the shell.
+fn redirected(scene: &Scene, command: &Command, redirection: &str) -> Finished {
+    shell(scene, command, &format!("exec \"$@\" {redirection}"))
+}
+
+fn piped(scene: &Scene, command: &Command, rest: &str) -> Finished {
+    shell(scene, command, &format!("\"$@\" {rest}"))
+}
+
+fn in_shell(scene: &Scene, redirection: &str, args: &[&str]) -> Finished {
+    let mut command = scene.harness([]);
+    command.args(args);
+    redirected(scene, &command, redirection)
+}
+
+/// Runs the command by a script of the shell, which finds it in its arguments.
+fn shell(scene: &Scene, command: &Command, script: &str) -> Finished {
+    scene.run(scene.wrapped(command, "sh", &["-c", script, "sh"]))
+}
+
+/// Runs the command in a mount namespace of its own, by a script that prepares it.
+fn in_namespace(scene: &Scene, command: &Command, script: &str) -> Finished {
+    let args = [
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ];
+    scene.run(scene.wrapped(command, "unshare", &args))
+}
+
+fn can_unshare() -> bool {
+    geteuid().is_root() && installed("unshare", &["--mount", "true"])
+}

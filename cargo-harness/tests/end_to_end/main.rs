@@ -1,0 +1,18 @@
+//! The whole command, end to end: the fixture workspace, bad input, other users, public packages.
+//!
+//! Every run carries a mark in its environment, and after every run the machine is searched for
+//! processes that still carry it: see [`scene`].
+
+mod bad_input;
+mod bad_surroundings;
+mod config_input;
+mod environment;
+mod fixture;
+mod packages;
+mod packages_run;
+mod peer;
+mod ptrace_refused;
+mod registry;
+mod scene;
+mod strays;
+mod unprivileged;

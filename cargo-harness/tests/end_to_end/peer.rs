@@ -1,0 +1,50 @@
+//! The same fixture under cargo-nextest, where it is installed: what the model expects is no
+//! invention.
+
+use crate::environment::installed;
+use crate::scene::{Scene, fixture, shared_target, skip};
+use fixture_model::{Runner, check_junit, check_list, check_terminal};
+use std::fs;
+
+#[test]
+fn the_model_holds_for_cargo_nextest_too() {
+    if !installed("cargo-nextest", &["nextest", "--version"]) {
+        return skip(
+            "the_model_holds_for_cargo_nextest_too",
+            "cargo-nextest is not installed",
+        );
+    }
+    let scene = Scene::new();
+    let nextest = |args: &[&str]| {
+        let mut command = scene.command("cargo-nextest");
+        command.arg("nextest").args(args).current_dir(fixture());
+        command.env("CARGO_TARGET_DIR", shared_target());
+        command
+    };
+
+    let list = scene.run(nextest(&[
+        "list",
+        "--workspace",
+        "--message-format",
+        "json",
+    ]));
+    list.assert_code(0);
+    check_list(&list.stdout, Runner::Peer).unwrap_or_else(|error| panic!("{error}"));
+
+    // Reports go to the scene's folder rather than into the sources.
+    let config = fs::read_to_string(fixture().join(".config/nextest.toml")).expect("it is there");
+    let store = format!("[store]\ndir = {:?}\n\n{config}", scene.path("store"));
+    let config = scene.write("nextest.toml", &store);
+    let mut command = nextest(&["run", "--workspace", "-j", "4", "--show-progress", "none"]);
+    let run = scene.run({
+        command.arg("--config-file").arg(config);
+        command
+    });
+    scene.kill_strays();
+    run.assert_code(100);
+    check_terminal(&run.stderr, Runner::Peer).unwrap_or_else(|error| panic!("{error}"));
+    let junit = fs::read_to_string(scene.path("store/default/junit.xml")).expect("it was written");
+    // It lets characters pass that no XML may hold, not even escaped.
+    let junit = junit.replace(['\u{fffe}', '\u{ffff}'], "");
+    check_junit(&junit, Runner::Peer).unwrap_or_else(|error| panic!("{error}"));
+}
