@@ -6,9 +6,11 @@
 //! cargo then prints "Blocking waiting for file lock" (78 times in 20 runs, both sides counted).
 //! Executing what was built is left to `list` and `run`.
 
+mod answers;
 mod artifacts;
 mod cargo_config;
 mod environment;
+mod identity;
 mod locate;
 mod messages;
 mod options;
@@ -18,6 +20,7 @@ mod workspace;
 
 pub use artifacts::Built;
 pub use cargo_config::{CargoConfig, ConfigError};
+pub(crate) use identity::Identity;
 pub use locate::{LocateError, locate_workspace};
 pub use options::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};
 pub use runner::{Runner, Runners};

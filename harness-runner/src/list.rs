@@ -11,10 +11,10 @@ pub use output::{Format, Listing, ListingTest, Styles, write_binaries, write_tes
 pub use parse::ParseError;
 
 use crate::{
-    build::{Harness, Runners, TestBinary},
+    build::{Harness, Identity, Runners, TestBinary},
     protocol::{Command, Environment},
 };
-use cache::{Cache, Identity};
+use cache::Cache;
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{Exit, StartFailure};
 use nextest_metadata::{RustBinaryId, RustTestKind, TestCaseName};

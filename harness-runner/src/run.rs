@@ -176,7 +176,7 @@ impl Running {
             .name("run".to_owned())
             .spawn(move || {
                 crate::stub::sys::prefer_latency();
-            let runtime = tokio::runtime::Builder::new_current_thread()
+                let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
                 let result = LocalSet::new().block_on(&runtime, drive(work, tell, controls));

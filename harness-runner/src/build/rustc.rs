@@ -1,6 +1,6 @@
 //! What rustc says of the platforms: the host's triple, and where the standard library lies.
 
-use super::CargoOptions;
+use super::{CargoOptions, answers::Answers};
 use camino::Utf8PathBuf;
 use nextest_metadata::{
     BuildPlatformsSummary, HostPlatformSummary, PlatformLibdirSummary, PlatformLibdirUnavailable,
@@ -54,14 +54,18 @@ pub struct Platforms {
 
 impl Platforms {
     /// Asks rustc; its processes run at the same time.
-    pub(super) fn detect(target: Option<&str>) -> Result<Self, RustcError> {
+    pub(super) fn detect(target: Option<&str>, answers: &Answers) -> Result<Self, RustcError> {
         let (host, host_libdir, target_libdir) = thread::scope(|scope| {
-            let libdir_of_target = target.map(|target| scope.spawn(move || libdir(Some(target))));
+            let libdir_of_target =
+                target.map(|target| scope.spawn(move || libdir(Some(target), answers)));
             // Both answers from one process; rustc before 1.84 does not know `host-tuple`.
-            let both = rustc(&["--print", "host-tuple", "--print", "target-libdir"]);
+            let both = rustc(
+                &["--print", "host-tuple", "--print", "target-libdir"],
+                answers,
+            );
             let (host, host_libdir) = match both.as_ref().map(lines) {
                 Ok(Some([host, libdir])) => (Ok(host), available(libdir)),
-                _ => (verbose_host(), libdir(None)),
+                _ => (verbose_host(answers), libdir(None, answers)),
             };
             let target_libdir = match libdir_of_target {
                 Some(thread) => thread
@@ -146,10 +150,10 @@ fn platform(name: &str) -> Result<Platform, RustcError> {
     Platform::new_custom(triple, &json, TargetFeatures::Unknown).map_err(failed)
 }
 
-fn libdir(target: Option<&str>) -> PlatformLibdirSummary {
+fn libdir(target: Option<&str>, answers: &Answers) -> PlatformLibdirSummary {
     let mut args = vec!["--print", "target-libdir"];
     args.extend(target.into_iter().flat_map(|target| ["--target", target]));
-    match rustc(&args) {
+    match rustc(&args, answers) {
         Ok(output) if output.status.success() => match lines(&output) {
             Some([path]) => available(path),
             None => unavailable(PlatformLibdirUnavailable::RUSTC_OUTPUT_ERROR),
@@ -166,8 +170,8 @@ fn unavailable(reason: PlatformLibdirUnavailable) -> PlatformLibdirSummary {
     PlatformLibdirSummary::Unavailable { reason }
 }
 
-fn verbose_host() -> Result<String, RustcError> {
-    let output = rustc(&["-vV"]).map_err(RustcError::Run)?;
+fn verbose_host(answers: &Answers) -> Result<String, RustcError> {
+    let output = rustc(&["-vV"], answers).map_err(RustcError::Run)?;
     let text = String::from_utf8_lossy(&output.stdout);
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).ok_or_else(|| RustcError::Host {
@@ -175,9 +179,9 @@ fn verbose_host() -> Result<String, RustcError> {
     })
 }
 
-fn rustc(args: &[&str]) -> io::Result<Output> {
+fn rustc(args: &[&str], answers: &Answers) -> io::Result<Output> {
     let program = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
-    Command::new(program).args(args).output()
+    answers.ask(Command::new(program).args(args), Command::output)
 }
 
 /// Returns the lines of a success, if there are as many as expected.

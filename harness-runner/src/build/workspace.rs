@@ -2,7 +2,7 @@
 
 use super::{
     CargoConfig, CargoOptions, ConfigError, LocateError, Platforms, Runners, RustcError,
-    locate_workspace, options::shown, rustc::requested_target,
+    answers::Answers, locate_workspace, options::shown, rustc::requested_target,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use guppy::{CargoMetadata, graph::PackageGraph};
@@ -82,7 +82,7 @@ impl Workspace {
     ///
     /// When there is no workspace, or one of them fails.
     pub fn load(options: &CargoOptions, cwd: &Utf8Path) -> Result<Self, MetadataError> {
-        locate_workspace(options.manifest_path.as_deref(), cwd)?;
+        let root = locate_workspace(options.manifest_path.as_deref(), cwd)?;
         let config = CargoConfig::load(cwd, &options.config)?;
         let target = requested_target(options, &config);
         // Without a target, metadata is for the host. Its triple is rarely another than that of
@@ -93,9 +93,10 @@ impl Workspace {
                 .map(|platform| platform.triple_str().to_owned())
                 .unwrap_or_default(),
         };
+        let answers = Answers::load(&target_directory(options, &config, &root, cwd), cwd);
         let (platforms, graph) = thread::scope(|scope| {
-            let platforms = scope.spawn(|| Platforms::detect(target.as_deref()));
-            let graph = (!assumed.is_empty()).then(|| metadata(options, &assumed, cwd));
+            let platforms = scope.spawn(|| Platforms::detect(target.as_deref(), &answers));
+            let graph = (!assumed.is_empty()).then(|| metadata(options, &assumed, cwd, &answers));
             (
                 platforms.join().expect("asking rustc does not panic"),
                 graph,
@@ -105,8 +106,9 @@ impl Workspace {
         let host = platforms.host.triple_str();
         let graph = match graph {
             Some(graph) if target.is_some() || host == assumed => graph?,
-            _ => metadata(options, host, cwd)?,
+            _ => metadata(options, host, cwd, &answers)?,
         };
+        answers.save(&graph);
         let runners = Runners::find(&config, &platforms);
         Ok(Self {
             graph,
@@ -136,19 +138,46 @@ impl Workspace {
     }
 }
 
+/// Returns where cargo is likely to put what it builds. A wrong guess costs time only: what is
+/// remembered is then not found.
+fn target_directory(
+    options: &CargoOptions,
+    config: &CargoConfig,
+    root: &Utf8Path,
+    cwd: &Utf8Path,
+) -> Utf8PathBuf {
+    let from_environment = || {
+        std::env::var("CARGO_TARGET_DIR")
+            .ok()
+            .filter(|dir| !dir.is_empty())
+    };
+    if let Some(directory) = &options.target_dir {
+        return cwd.join(directory);
+    }
+    if let Some(directory) = from_environment() {
+        return cwd.join(directory);
+    }
+    match config.get(&["build", "target-dir"]) {
+        Some((toml::Value::String(directory), base)) => base.join(directory),
+        _ => root.join("target"),
+    }
+}
+
 fn metadata(
     options: &CargoOptions,
     platform: &str,
     cwd: &Utf8Path,
+    answers: &Answers,
 ) -> Result<PackageGraph, MetadataError> {
     let mut command: Command = options.metadata_command(platform);
     let shown = shown(&command);
-    let output = command
+    command
         .current_dir(cwd)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .and_then(std::process::Child::wait_with_output)
+        .stdout(Stdio::piped());
+    let run = |command: &mut Command| command.spawn()?.wait_with_output();
+    let output = answers
+        .ask(&mut command, run)
         .map_err(|source| MetadataError::Start {
             command: shown.clone(),
             source,

@@ -3,9 +3,10 @@
 //! The file is only ever a shortcut: whatever is wrong with it, it is ignored and written anew.
 
 use super::ListedTest;
+use crate::build::Identity;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs, io, io::Write, os::unix::fs::MetadataExt};
+use std::{collections::BTreeMap, fs, io, io::Write};
 use tempfile::NamedTempFile;
 
 /// Grows with every change of what is stored.
@@ -23,31 +24,6 @@ pub(super) struct Cache {
 struct Entry {
     identity: Identity,
     tests: Vec<ListedTest>,
-}
-
-/// What tells one state of a file from another. A program cannot set the time of change (ctime),
-/// so a file that was written to never looks the same.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Identity {
-    /// Returns the state of a file; `None` if there is none.
-    pub(super) fn of(path: &Utf8Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
-    }
 }
 
 impl Cache {

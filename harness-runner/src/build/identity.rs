@@ -1,0 +1,35 @@
+//! Tells one state of a file or directory from another.
+
+use camino::Utf8Path;
+use serde::{Deserialize, Serialize};
+use std::{fs, os::unix::fs::MetadataExt};
+
+/// The state of a file or directory. A program cannot set the time of change (ctime), so a file
+/// that was written to, or a directory that an entry was added to, never looks the same.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    /// Returns the state of what is at `path`; `None` if there is nothing.
+    pub(crate) fn of(path: &Utf8Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+
+    /// Returns the time of change, in seconds and nanoseconds since the epoch.
+    pub(crate) fn changed(&self) -> (i64, i64) {
+        self.changed
+    }
+}
