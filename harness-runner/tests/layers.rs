@@ -85,9 +85,7 @@ fn layers_are_the_modules_of_the_crate_in_the_order_that_its_documentation_tells
         .collect();
     let documentation = documentation.join("\n");
     let in_backticks = documentation.split('`').skip(1).step_by(2);
-    let told: Vec<&str> = in_backticks
-        .filter(|name| layered.contains(name))
-        .collect();
+    let told: Vec<&str> = in_backticks.filter(|name| layered.contains(name)).collect();
     assert_eq!(told, LAYERS.concat());
 }
 
@@ -137,12 +135,10 @@ fn files_are_short_and_named_after_what_they_own() {
         for source in sources(folder) {
             let path = Path::new(&source.path);
             let name = path.file_name().and_then(|name| name.to_str()).unwrap();
-            assert!(
-                !FORBIDDEN_FILES.contains(&name),
-                "{folder}/{}",
-                source.path
-            );
-            let in_tests = path.parent().is_some_and(|parent| parent.ends_with("tests"));
+            assert!(!FORBIDDEN_FILES.contains(&name), "{folder}/{}", source.path);
+            let in_tests = path
+                .parent()
+                .is_some_and(|parent| parent.ends_with("tests"));
             let lines = source.text.lines().count();
             assert!(
                 name == "tests.rs" || in_tests || lines <= LONGEST_FILE,

@@ -1,0 +1,229 @@
+//! Holds the pages of the site to the code: what the code knows by name has its place in the
+//! page that is about it.
+//!
+//! Sources are read as text; what is looked for is written in few and plain ways there.
+
+use harness_runner::config::{RunSetting, TestSetting};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+#[test]
+fn every_key_of_the_configuration_is_in_its_page() {
+    let mut keys: BTreeSet<String> = BTreeSet::new();
+    keys.extend(
+        TestSetting::ALL
+            .iter()
+            .map(|setting| setting.key().to_owned()),
+    );
+    keys.extend(
+        RunSetting::ALL
+            .iter()
+            .map(|setting| setting.key().to_owned()),
+    );
+    for file in ["file.rs", "value.rs", "overrides.rs"] {
+        let source = read(&format!("harness-runner/src/config/{file}"));
+        keys.extend(first_strings(&source, ".read("));
+        keys.extend(first_strings(&source, ".get("));
+        keys.extend(lists_of_strings(&source, ".unsupported(&["));
+    }
+    assert!(keys.len() > 50, "too few keys were found: {keys:?}");
+
+    let page = read("site/docs/configuration.md");
+    let missing: Vec<_> = keys
+        .iter()
+        // A key within `junit` stands there with its table.
+        .filter(|key| !in_page(&page, key) && !in_page(&page, &format!("junit.{key}")))
+        .collect();
+    assert!(missing.is_empty(), "not in configuration.md: {missing:?}");
+}
+
+#[test]
+fn every_key_in_the_tables_of_the_page_is_known_to_the_code() {
+    let sources: String = ["file.rs", "value.rs", "overrides.rs"]
+        .map(|file| read(&format!("harness-runner/src/config/{file}")))
+        .concat();
+    let page = read("site/docs/configuration.md");
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let keys: Vec<&str> = cells.filter_map(|cell| cell.split('`').next()).collect();
+    assert!(keys.len() > 30, "too few keys were found: {keys:?}");
+    for key in keys {
+        let last = key.rsplit('.').next().unwrap_or(key);
+        assert!(
+            sources.contains(&format!("\"{last}\"")),
+            "configuration.md has `{key}`, which the code does not read"
+        );
+    }
+}
+
+#[test]
+fn the_page_of_exit_codes_has_every_code_and_no_other() {
+    let source = read("harness-metadata/src/exit_code.rs");
+    let known: BTreeSet<&str> = source
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const "))
+        .filter_map(|line| line.split('=').nth(1))
+        .map(|value| value.trim().trim_end_matches(';'))
+        .collect();
+    assert!(known.len() > 10, "too few codes were found: {known:?}");
+    let page = read("site/docs/exit-codes.md");
+    let told: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next())
+        .filter(|cell| cell.parse::<i32>().is_ok())
+        .collect();
+    assert_eq!(told, known);
+}
+
+#[test]
+fn every_variable_that_tests_see_is_in_the_page_of_the_environment() {
+    let page = read("site/docs/environment.md");
+    let mut missing = Vec::new();
+    let mut found = 0;
+    for file in ["run/environment.rs", "build/environment.rs"] {
+        for name in strings(&read(&format!("harness-runner/src/{file}"))) {
+            let is_name = |c: char| c.is_ascii_uppercase() || c == '_';
+            if name.len() < 4 || name.ends_with('_') || !name.chars().all(is_name) {
+                continue;
+            }
+            found += 1;
+            let whole = ["HARNESS", "NEXTEST", "CARGO", "OUT_DIR", "LD_", "DYLD_"];
+            let names = match whole.iter().any(|prefix| name.starts_with(prefix)) {
+                true => vec![name],
+                // The rest comes under two prefixes.
+                false => vec![format!("HARNESS_{name}"), format!("NEXTEST_{name}")],
+            };
+            missing.extend(names.into_iter().filter(|name| !in_page(&page, name)));
+        }
+    }
+    assert!(found > 35, "only {found} variables were found");
+    assert!(missing.is_empty(), "not in environment.md: {missing:?}");
+}
+
+#[test]
+fn every_flag_is_in_the_page_of_the_command_line_and_its_variable_in_that_of_the_environment() {
+    let flags_page = read("site/docs/command-line.md");
+    let variables_page = read("site/docs/environment.md");
+    let mut missing = Vec::new();
+    let mut found = 0;
+    for file in [
+        "cli.rs",
+        "cli/filter_options.rs",
+        "cli/list.rs",
+        "cli/runner_options.rs",
+        "cargo_options.rs",
+    ] {
+        let source = read(&format!("cargo-harness/src/{file}"));
+        for (attributes, field) in arguments(&source) {
+            let words: Vec<&str> = attributes.split([',', ' ', '\n', '(']).collect();
+            if !words.contains(&"long") {
+                continue;
+            }
+            found += 1;
+            let given = first_strings(&attributes, "long = ");
+            let long = given
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| field.replace('_', "-"));
+            let flag = format!("--{long}");
+            if !flags_page
+                .split(|c: char| c != '-' && !c.is_alphanumeric())
+                .any(|word| word == flag)
+            {
+                missing.push(flag);
+            }
+            let variables = first_strings(&attributes, "env = ");
+            missing.extend(
+                variables
+                    .into_iter()
+                    .filter(|name| !in_page(&variables_page, name)),
+            );
+        }
+    }
+    assert!(found > 50, "only {found} flags were found");
+    assert!(missing.is_empty(), "in no page: {missing:?}");
+}
+
+#[test]
+fn a_name_that_is_missing_is_noticed() {
+    assert!(in_page("the key `a` and `b.c`", "b.c"));
+    assert!(in_page("`trace = \"off\"` and `retries`", "retries"));
+    assert!(!in_page("the key `alpha`", "al"));
+    assert_eq!(
+        first_strings(
+            "table.read(\n  \"one\", x); y.get(key); .read(\"two\")",
+            ".read("
+        ),
+        ["one", "two"]
+    );
+    assert_eq!(
+        lists_of_strings("t.unsupported(&[\"a\",\n \"b\"]);", ".unsupported(&["),
+        ["a", "b"]
+    );
+    let found = arguments("#[arg(long, env = \"X\")]\n    pub(super) one_two: bool,");
+    assert_eq!(
+        found,
+        [("long, env = \"X\"".to_owned(), "one_two".to_owned())]
+    );
+}
+
+fn read(path: &str) -> String {
+    let workspace: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate is in a workspace")
+        .to_owned();
+    fs::read_to_string(workspace.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Returns whether the page has the name in backticks, alone.
+fn in_page(page: &str, name: &str) -> bool {
+    page.contains(&format!("`{name}`"))
+}
+
+/// Returns the string literals that follow `before`, with nothing but space in between.
+fn first_strings(source: &str, before: &str) -> Vec<String> {
+    let after = source.split(before).skip(1).map(str::trim_start);
+    let literals = after.filter_map(|text| text.strip_prefix('"')?.split('"').next());
+    literals.map(str::to_owned).collect()
+}
+
+/// Returns the string literals in the lists that `before` opens.
+fn lists_of_strings(source: &str, before: &str) -> Vec<String> {
+    let lists = source
+        .split(before)
+        .skip(1)
+        .filter_map(|text| text.split(']').next());
+    lists.flat_map(strings).collect()
+}
+
+/// Returns all string literals of a source whose literals hold no quotes and whose comments hold
+/// no single ones.
+fn strings(source: &str) -> Vec<String> {
+    let code = source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let code: String = code.collect::<Vec<_>>().join("\n");
+    let code = code.replace("'\"'", "");
+    code.split('"')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Returns the arguments of each `#[arg(…)]`, and the name of the field below it.
+fn arguments(source: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+    for after in source.split("#[arg(").skip(1) {
+        let Some((attributes, rest)) = after.split_once(")]") else {
+            continue;
+        };
+        let field = rest.split(':').next().unwrap_or_default();
+        let field = field.rsplit([' ', '\n']).next().unwrap_or_default();
+        found.push((attributes.to_owned(), field.to_owned()));
+    }
+    found
+}
