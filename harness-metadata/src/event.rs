@@ -38,6 +38,9 @@ pub enum EventKind {
         test: TestId,
         /// Why it does not run.
         reason: MismatchReason,
+        /// Whether the profile wants it in reports that may leave skipped tests out, such as
+        /// JUnit.
+        reported: bool,
     },
     /// An attempt was handed to a slot.
     AttemptStarted(AttemptStarted),

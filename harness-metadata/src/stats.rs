@@ -17,7 +17,7 @@ pub struct RunStats {
     pub finished: usize,
     /// Passed, flaky, slow and leaky ones included.
     pub passed: usize,
-    /// Of the passed: took longer than the slow period.
+    /// Of the passed: took longer than the slow period, and ended in time.
     pub passed_slow: usize,
     /// Of the passed: only after a failed attempt.
     pub flaky: usize,
@@ -54,11 +54,11 @@ impl RunStats {
         match test.verdict {
             Verdict::Pass => {
                 self.passed += 1;
-                self.passed_slow += usize::from(last.slow);
-                self.flaky += usize::from(test.attempts.len() > 1);
-                self.passed_leaky += usize::from(last.leak.is_some());
                 let timed_out = matches!(last.outcome, Outcome::TimedOut { .. });
                 self.passed_timed_out += usize::from(timed_out);
+                self.passed_slow += usize::from(last.slow && !timed_out);
+                self.flaky += usize::from(test.attempts.len() > 1);
+                self.passed_leaky += usize::from(last.leak.is_some());
             }
             Verdict::Interrupted => self.interrupted += 1,
             Verdict::Fail => match &last.outcome {

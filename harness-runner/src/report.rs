@@ -41,6 +41,11 @@ pub trait Sink {
         Ok(())
     }
 
+    /// Writes out what is known of a run that ends without its last event.
+    fn close(&mut self) -> Result<(), SinkError> {
+        self.flush()
+    }
+
     /// Lets clocks on display advance to `at`, the active time of the run. The session calls this
     /// some ten times a second.
     fn tick(&mut self, at: Duration) -> Result<(), SinkError> {

@@ -416,13 +416,19 @@ impl Session {
         let begin = self.run_started(options, slots, trace.clone(), started_at);
         reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
         for skipped in &self.plan.skipped {
-            let (test, reason) = (skipped.id.clone(), skipped.reason);
-            reporting.handle(&at_start(EventKind::TestSkipped { test, reason }));
+            reporting.handle(&at_start(EventKind::TestSkipped {
+                test: skipped.id.clone(),
+                reason: skipped.reason,
+                reported: skipped.reported(),
+            }));
         }
         let work = self.work(options, slots, &trace, started_at, stubs);
         let running = match run::Running::start(work) {
             Ok(running) => running,
-            Err(source) => return Err(SessionError::Run { source }),
+            Err(source) => {
+                reporting.cut_short();
+                return Err(SessionError::Run { source });
+            }
         };
         let finished = reporting.follow(&running);
         let driven = running.join();

@@ -130,10 +130,8 @@ impl RunCommand {
             let embedded = EmbeddedOutput::Failures {
                 cap: EVENT_OUTPUT_CAP,
             };
-            sinks.push(Box::new(JsonLines::new(
-                events_writer(path, cwd)?,
-                embedded,
-            )));
+            let (writer, place) = events_writer(path, cwd)?;
+            sinks.push(Box::new(JsonLines::new(writer, place, embedded)));
         }
         Ok(sinks)
     }
@@ -196,15 +194,19 @@ impl RunCommand {
     }
 }
 
-fn events_writer(path: &Utf8Path, cwd: &Utf8Path) -> Result<Box<dyn Write>, CommandError> {
+/// Opens what the events are written to, and says what it is.
+fn events_writer(
+    path: &Utf8Path,
+    cwd: &Utf8Path,
+) -> Result<(Box<dyn Write>, String), CommandError> {
     if path == "-" {
-        return Ok(Box::new(io::stdout()));
+        return Ok((Box::new(io::stdout()), "standard output".to_owned()));
     }
     let file = File::create(cwd.join(path)).map_err(|source| {
         let message = format!("failed to create `{path}` for the events: {source}");
         CommandError::new(Kind::Write, message)
     })?;
-    Ok(Box::new(BufWriter::new(file)))
+    Ok((Box::new(BufWriter::new(file)), format!("`{path}`")))
 }
 
 /// Whether the locale's characters are those of UTF-8 (locale(7)).

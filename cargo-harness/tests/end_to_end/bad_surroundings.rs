@@ -7,8 +7,10 @@ use crate::{
 use harness_metadata::exit_code;
 use nix::unistd::geteuid;
 use std::{
+    env,
     fs::{self, File},
     os::unix::fs::PermissionsExt,
+    path::Path,
     process::Command,
 };
 
@@ -42,7 +44,9 @@ fn a_full_or_closed_standard_error_never_hides_that_a_test_failed() {
     for redirection in ["2> /dev/full", "2>&-"] {
         for (filter, passing) in [("one", true), ("two", false)] {
             let junit = scene.path("junit.xml");
-            let mut command = scene.harness_in(&folder, &["run", filter, "--junit"]);
+            // Cargo itself fails when it cannot say what it does.
+            let args = ["run", "--cargo-quiet", filter, "--junit"];
+            let mut command = scene.harness_in(&folder, &args);
             command.arg(&junit);
             let run = redirected(&scene, &command, redirection);
             let code = run.status.code();
@@ -53,6 +57,12 @@ fn a_full_or_closed_standard_error_never_hides_that_a_test_failed() {
             // A run whose messages cannot be written may say so; a failure is never a success.
             let right = known.contains(&code) || passing && code == Some(exit_code::OK);
             assert!(right, "{redirection} {filter}: {}", run.status);
+            let report = fs::read_to_string(&junit).expect("the report was written");
+            assert!(
+                report.contains(&format!("name=\"{filter}\"")) && !report.contains("(incomplete)"),
+                "{redirection} {filter}: {report}"
+            );
+            fs::remove_file(&junit).expect("it is there");
         }
     }
 }
@@ -71,7 +81,7 @@ fn events_that_cannot_be_written_are_no_success() {
     let scene = Scene::new();
     let run = scene.run(scene.harness(["run", "-p", "targets", "--events", "/dev/full"]));
     run.assert_code(exit_code::WRITE_FAILED)
-        .assert_says("/dev/full");
+        .assert_says("failed to write the events to `/dev/full`");
     let mut command = scene.harness(["run", "-p", "targets", "--junit"]);
     command.arg(scene.write("a-file", "").join("junit.xml"));
     let run = scene.run(command);
@@ -137,11 +147,28 @@ fn without_proc_it_degrades_and_says_so() {
     scene
         .run(scene.harness_in(&folder, &["run", "one"]))
         .assert_code(exit_code::OK);
-    let command = scene.harness_in(&folder, &["run", "--no-fail-fast"]);
+    let mut command = scene.harness_in(&folder, &["run", "--no-fail-fast"]);
+    without_proc_the_toolchain_needs_help(&scene, &mut command);
     let run = in_namespace(&scene, &command, "mount -t tmpfs none /proc && exec \"$@\"");
     run.assert_code(exit_code::TEST_RUN_FAILED)
         .assert_says("2 tests run: 1 passed, 1 failed");
     run.assert_says("/proc");
+}
+
+/// Cargo as rustup installs it looks for itself in /proc, and the dynamic loader looks there for
+/// the place of the compiler, next to which its libraries are.
+fn without_proc_the_toolchain_needs_help(scene: &Scene, command: &mut Command) {
+    let mut rustc = scene.command("rustc");
+    rustc.args(["--print", "sysroot"]);
+    let rustc = scene.run(rustc);
+    let root = Path::new(rustc.stdout.trim());
+    let rest = env::var_os("PATH").unwrap_or_default();
+    let path = [root.join("bin")]
+        .into_iter()
+        .chain(env::split_paths(&rest));
+    command
+        .env("PATH", env::join_paths(path).expect("they were joined"))
+        .env("LD_LIBRARY_PATH", root.join("lib"));
 }
 
 /// Runs the command with a redirection of the shell.

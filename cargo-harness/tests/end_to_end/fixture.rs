@@ -114,6 +114,8 @@ fn ignored_tests_run_when_asked_for() {
     let run = scene.run(command);
     run.assert_code(exit_code::TEST_RUN_FAILED)
         .assert_says("4 tests run: 2 passed, 2 failed");
+    let errors = run.stderr.lines().filter(|line| line.starts_with("error"));
+    assert_eq!(errors.collect::<Vec<_>>(), ["error: test run failed"]);
     let lines = final_lines(&run.stderr);
     assert_eq!(lines["harnesses::custom ignored and passes"], "PASS");
     assert_eq!(lines["harnesses::custom ignored and fails"], "FAIL");
@@ -210,6 +212,28 @@ fn a_profile_writes_its_junit_report_into_its_own_folder() {
         .assert_code(exit_code::OK);
     let xml = fs::read_to_string(&report).expect("the report was written");
     assert!(xml.contains("name=\"the fixture\""), "{xml}");
+}
+
+#[test]
+fn a_report_mentions_skipped_tests_as_their_settings_say() {
+    let scene = Scene::new();
+    let source = "#[test] fn runs() {}\n#[test] #[ignore] fn told() {}\n\
+                  #[test] #[ignore] fn untold() {}\n";
+    let folder = scene.package("skips", source);
+    let config = "[profile.default.junit]\npath = \"junit.xml\"\nreport-skipped = \"ignored\"\n\n\
+                  [[profile.default.overrides]]\nfilter = \"test(=untold)\"\n\
+                  junit.report-skipped = \"none\"\n";
+    scene.write("skips/.config/harness.toml", config);
+    scene
+        .run(scene.harness_in(&folder, &["run"]))
+        .assert_code(exit_code::OK);
+    let report = folder.join("target/harness/default/junit.xml");
+    let xml = fs::read_to_string(report).expect("the report was written");
+    assert!(
+        xml.contains("name=\"told\"") && xml.contains("<skipped "),
+        "{xml}"
+    );
+    assert!(!xml.contains("untold"), "{xml}");
 }
 
 #[test]

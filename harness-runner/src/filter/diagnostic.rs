@@ -88,6 +88,7 @@ mod tests {
     #[test]
     fn every_error_of_a_filterset_is_shown_with_carets() {
         expect![[r#"
+            wrong:
               × invalid regex
                ╭────
              1 │ test(/a(/) | platform(moon)
@@ -100,7 +101,7 @@ mod tests {
                ·                       ──┬─
                ·                         ╰── expected "target" or "host"
                ╰────"#]]
-        .assert_eq(&error("test(/a(/) | platform(moon)").to_string());
+        .assert_eq(&format!("wrong:\n{}", error("test(/a(/) | platform(moon)")));
     }
 
     #[test]

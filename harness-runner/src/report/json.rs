@@ -26,6 +26,7 @@ pub enum EmbeddedOutput {
 #[derive(Debug)]
 pub struct JsonLines<W: Write> {
     writer: W,
+    place: String,
     pending: Vec<u8>,
     embedded: EmbeddedOutput,
 }
@@ -44,10 +45,12 @@ struct Line<'a> {
 }
 
 impl<W: Write> JsonLines<W> {
-    /// Returns a sink that writes to `writer`.
-    pub fn new(writer: W, embedded: EmbeddedOutput) -> Self {
+    /// Returns a sink that writes to `writer`. Errors say that the events could not be written to
+    /// this `place`, such as "`path`".
+    pub fn new(writer: W, place: impl Into<String>, embedded: EmbeddedOutput) -> Self {
         Self {
             writer,
+            place: place.into(),
             pending: Vec::new(),
             embedded,
         }
@@ -56,6 +59,13 @@ impl<W: Write> JsonLines<W> {
     /// Returns the writer. What was not flushed is lost.
     pub fn into_inner(self) -> W {
         self.writer
+    }
+
+    fn failed(&self, source: io::Error) -> SinkError {
+        SinkError {
+            what: format!("the events to {}", self.place),
+            source,
+        }
     }
 
     fn embedded(&self, event: &Event, outputs: &dyn Outputs) -> (Option<String>, Option<String>) {
@@ -81,7 +91,7 @@ impl<W: Write> Sink for JsonLines<W> {
                 stderr,
             },
         )
-        .map_err(|error| failed(error.into()))?;
+        .map_err(|error| self.failed(error.into()))?;
         self.pending.push(b'\n');
         if self.pending.len() > BATCH {
             self.flush()
@@ -99,14 +109,7 @@ impl<W: Write> Sink for JsonLines<W> {
             .write_all(&self.pending)
             .and_then(|()| self.writer.flush());
         self.pending.clear();
-        written.map_err(failed)
-    }
-}
-
-fn failed(source: io::Error) -> SinkError {
-    SinkError {
-        what: "the event stream".to_owned(),
-        source,
+        written.map_err(|source| self.failed(source))
     }
 }
 

@@ -19,9 +19,7 @@ use chrono::{DateTime, FixedOffset};
 use harness_metadata::{
     Event, EventKind, RunId, TestId,
     event::{RunFinished, RunStarted},
-    level::ReportSkipped,
 };
-use nextest_metadata::MismatchReason;
 use quick_junit::{Property, Report, TestCase, TestCaseStatus, TestSuite};
 use spool::Spool;
 use std::{
@@ -38,8 +36,6 @@ pub struct JunitOptions {
     pub path: Utf8PathBuf,
     /// The name of the report.
     pub name: String,
-    /// Which skipped tests are mentioned.
-    pub skipped: ReportSkipped,
     /// The most bytes of one stream of one attempt; head and tail are kept.
     pub stream_cap: usize,
     /// The most bytes of output in the whole report. After that only the ends are kept.
@@ -59,7 +55,6 @@ impl JunitOptions {
         Self {
             path: path.into(),
             name: "harness-run".to_owned(),
-            skipped: ReportSkipped::None,
             stream_cap: 1024 * 1024,
             total_cap: 256 * 1024 * 1024,
             properties: false,
@@ -80,6 +75,9 @@ pub struct Junit {
     suites: Vec<Suite>,
     by_name: HashMap<String, usize>,
     spool: Option<Spool>,
+    /// The first error. It is told at the end, so that a report that cannot be written does not
+    /// end the run that it is about.
+    broken: Option<io::Error>,
 }
 
 /// One binary.
@@ -102,15 +100,9 @@ impl Junit {
             suites: Vec::new(),
             by_name: HashMap::new(),
             spool: None,
+            broken: None,
             options,
         }
-    }
-
-    /// Writes what is known, for a run that ends without its last event. The report's name says
-    /// that it is incomplete.
-    pub fn write_partial(&self) -> Result<(), SinkError> {
-        self.write(self.at, true)
-            .map_err(|error| self.failed(error))
     }
 
     fn failed(&self, source: io::Error) -> SinkError {
@@ -263,11 +255,12 @@ impl Sink for Junit {
         self.at = event.at;
         let done = match &event.kind {
             EventKind::RunStarted(run) => self.start(run),
-            EventKind::TestSkipped { test, reason } => match self.options.skipped {
-                ReportSkipped::None => Ok(()),
-                ReportSkipped::Ignored if *reason != MismatchReason::Ignored => Ok(()),
-                _ => self.skip(test, format!("skipped: {reason}")),
-            },
+            EventKind::TestSkipped {
+                reported: false, ..
+            } => Ok(()),
+            EventKind::TestSkipped { test, reason, .. } => {
+                self.skip(test, format!("skipped: {reason}"))
+            }
             EventKind::TestFinished(finished) => {
                 let case = self.cases.finished(finished, outputs);
                 let span = finished.attempts.first().zip(finished.attempts.last());
@@ -295,7 +288,23 @@ impl Sink for Junit {
                 Ok(())
             }
         };
-        done.map_err(|error| self.failed(error))
+        let ended = matches!(event.kind, EventKind::RunFinished(_));
+        if let Err(error) = done {
+            self.broken.get_or_insert(error);
+        }
+        match self.broken.take_if(|_| ended) {
+            Some(error) => Err(self.failed(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is known; the report's name says that it is incomplete.
+    fn close(&mut self) -> Result<(), SinkError> {
+        let written = self.write(self.at, true);
+        match self.broken.take().map_or(written, Err) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 }
 

@@ -107,16 +107,6 @@ impl<W: Write> Terminal<W> {
         }
     }
 
-    /// Clears the bar and writes out what is pending, for a run that ends without its last event.
-    pub fn close(&mut self) -> Result<(), SinkError> {
-        let lines = mem::take(&mut self.pending);
-        let bytes = match self.bar.take() {
-            Some(mut bar) => bar.finish(&lines),
-            None => lines,
-        };
-        self.send(&bytes)
-    }
-
     /// Returns the writer. What was not flushed is lost.
     pub fn into_inner(self) -> W {
         self.writer
@@ -499,6 +489,16 @@ impl<W: Write> Sink for Terminal<W> {
         } else {
             self.draw()
         }
+    }
+
+    /// Clears the bar and writes out what is pending.
+    fn close(&mut self) -> Result<(), SinkError> {
+        let lines = mem::take(&mut self.pending);
+        let bytes = match self.bar.take() {
+            Some(mut bar) => bar.finish(&lines),
+            None => lines,
+        };
+        self.send(&bytes)
     }
 
     fn tick(&mut self, at: Duration) -> Result<(), SinkError> {

@@ -9,7 +9,11 @@ use super::{
     terminal::{Terminal, TerminalOptions},
 };
 use expect_test::expect;
-use harness_metadata::{Attempt, Event, EventKind, Outcome, TestId, Verdict, event::CancelReason};
+use harness_metadata::{
+    Attempt, Event, EventKind, Exit, FinalStatusLevel, Outcome, StatusLevel, TestId, Verdict,
+    event::CancelReason,
+};
+use nextest_metadata::MismatchReason;
 use proptest::prelude::*;
 use quick_junit::Report;
 use std::{io, time::Duration};
@@ -89,14 +93,83 @@ fn the_terminal_tells_what_happened() {
             (test timed out and could not be killed)
 
         ────────────
-             Summary [   5.000s] 6 tests run: 3 passed (1 flaky, 1 leaky), 2 failed, 1 timed out
+             Summary [   5.000s] 6 tests run: 3 passed (1 flaky, 1 leaky), 2 failed, 1 timed out, 0 skipped
            FLAKY 2/2 [   1.234s] (3/6) sample a::flaky
                 FAIL [   1.234s] (2/6) sample a::fails
              SIGABRT [   1.234s] (4/6) sample a::aborts
              TIMEOUT [   1.234s] (6/6) sample a::hangs\n
-        error: test run failed
     "#]]
     .assert_eq(&terminal(TerminalOptions::default(), &events, &outputs));
+}
+
+#[test]
+fn the_final_list_says_that_a_test_was_slow() {
+    let slow = |attempt| Attempt {
+        slow: true,
+        ..attempt
+    };
+    let timed_out = Outcome::TimedOut {
+        exit: Some(Exit::Code(0)),
+    };
+    let events = run(vec![
+        (test("passes"), vec![slow(code(1, 0))]),
+        (test("fails"), vec![slow(code(1, 1))]),
+        (
+            test("runs_out"),
+            vec![slow(attempt(1, timed_out, Verdict::Pass))],
+        ),
+    ]);
+    let options = TerminalOptions {
+        final_status_level: FinalStatusLevel::All,
+        status_level: StatusLevel::None,
+        ..Default::default()
+    };
+    let text = terminal(options, &events, &Memory::default());
+    let ending: Vec<_> = text
+        .lines()
+        .map(str::trim_start)
+        .skip_while(|line| !line.starts_with("Summary"))
+        .collect();
+    expect![[r#"
+        Summary [   5.000s] 3 tests run: 2 passed (1 slow), 1 failed, 0 skipped
+        SLOW [   1.234s] (1/3) sample passes
+        SLOW+TMPASS [   1.234s] (3/3) sample runs_out
+        FAIL [   1.234s] (2/3) sample fails"#]]
+    .assert_eq(&ending.join("\n"));
+}
+
+#[test]
+fn skipped_tests_are_in_the_report_if_they_are_to_be_reported() {
+    let (mut events, outputs) = mixed();
+    let skipped = |name, reported| Event {
+        at: Duration::ZERO,
+        kind: EventKind::TestSkipped {
+            test: test(name),
+            reason: MismatchReason::Ignored,
+            reported,
+        },
+    };
+    events.splice(1..1, [skipped("told", true), skipped("untold", false)]);
+    let report = junit(&events, &outputs, |_| ());
+    Report::deserialize_from_str(&report).expect("well-formed");
+    assert!(report.contains("<testcase name=\"told\""), "{report}");
+    assert!(report.contains("<skipped message=\"skipped: "), "{report}");
+    assert!(!report.contains("untold"), "{report}");
+}
+
+#[test]
+fn a_report_that_is_closed_early_holds_what_is_known() {
+    let (events, outputs) = mixed();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("junit.xml");
+    let options = JunitOptions::new(path.to_str().expect("a UTF-8 path"));
+    let mut sink = Junit::new(options);
+    feed(&mut sink, &events[..3], &outputs);
+    sink.close().expect("the folder can be written");
+    let report = std::fs::read_to_string(path).expect("the report was written");
+    let report = Report::deserialize_from_str(&report).expect("well-formed");
+    assert_eq!(report.name.as_deref(), Some("harness-run (incomplete)"));
+    assert_eq!(report.tests, 1);
 }
 
 #[test]
@@ -165,7 +238,7 @@ fn the_same_events_make_the_same_bytes() {
 #[test]
 fn each_line_of_json_parses_back_into_its_event() {
     let (events, outputs) = mixed();
-    let mut sink = JsonLines::new(Vec::new(), EmbeddedOutput::Failures { cap: 1000 });
+    let mut sink = JsonLines::new(Vec::new(), "memory", EmbeddedOutput::Failures { cap: 1000 });
     feed(&mut sink, &events, &outputs);
     let text = String::from_utf8(sink.into_inner()).expect("JSON is UTF-8");
     let parsed: Vec<Event> = text

@@ -122,7 +122,7 @@ impl<'a> Reporting<'a> {
 
     /// Lets the sinks write what they know of a run that broke off.
     pub(super) fn cut_short(&mut self) {
-        self.for_each_sink(|sink| sink.flush());
+        self.for_each_sink(|sink| sink.close());
     }
 
     /// Returns the first error of a sink.
@@ -136,5 +136,76 @@ impl<'a> Reporting<'a> {
                 self.error.get_or_insert(error);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Outputs;
+    use harness_metadata::{RunStats, event::CancelReason};
+    use std::{cell::Cell, io};
+
+    struct Broken;
+
+    impl Sink for Broken {
+        fn handle(&mut self, _: &Event, _: &dyn Outputs) -> Result<(), SinkError> {
+            Err(broken())
+        }
+
+        fn close(&mut self) -> Result<(), SinkError> {
+            Err(broken())
+        }
+    }
+
+    fn broken() -> SinkError {
+        SinkError {
+            what: "anything".to_owned(),
+            source: io::ErrorKind::BrokenPipe.into(),
+        }
+    }
+
+    #[derive(Default)]
+    struct Counts {
+        events: Cell<usize>,
+        closed: Cell<usize>,
+    }
+
+    impl Sink for &Counts {
+        fn handle(&mut self, _: &Event, _: &dyn Outputs) -> Result<(), SinkError> {
+            self.events.set(self.events.get() + 1);
+            Ok(())
+        }
+
+        fn close(&mut self) -> Result<(), SinkError> {
+            self.closed.set(self.closed.get() + 1);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_broken_sink_takes_nothing_from_the_others() {
+        let counts = Counts::default();
+        let mut reporting = Reporting::new(vec![Box::new(Broken), Box::new(&counts)]);
+        let kinds = [
+            EventKind::Paused { running: 1 },
+            EventKind::Status {
+                running: Vec::new(),
+                stats: RunStats::default(),
+            },
+            EventKind::Cancelled {
+                reason: CancelReason::ReportFailed,
+                running: 1,
+                killing: false,
+            },
+        ];
+        for kind in kinds {
+            let at = Duration::ZERO;
+            reporting.handle(&Event { at, kind });
+        }
+        reporting.cut_short();
+        assert_eq!((counts.events.get(), counts.closed.get()), (3, 1));
+        let error = reporting.into_result().expect_err("one sink is broken");
+        assert_eq!(error.to_string(), "failed to write anything");
     }
 }

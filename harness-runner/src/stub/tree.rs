@@ -4,7 +4,7 @@ use super::sys::{self, Pid, RawUsage, Stop, Waited};
 use crate::stub::survivors;
 use harness_metadata::{Exit, Usage};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -23,13 +23,26 @@ pub(super) struct Tree {
     killing: bool,
     /// Live tracees by task id. Empty if not traced.
     tasks: HashMap<Pid, Task>,
+    /// Tasks that have ended before the event of their creation has been seen.
+    ended_early: HashSet<Pid>,
 }
 
 /// A live tracee.
 #[derive(Copy, Clone)]
 struct Task {
-    /// Its process; `None` until the event of its creation has been seen.
+    /// Its process; `None` for a thread until the event of its creation has been seen.
     process: Option<Pid>,
+    /// Whether that event has been seen, or will not come.
+    announced: bool,
+}
+
+impl Task {
+    fn process(pid: Pid) -> Self {
+        Self {
+            process: Some(pid),
+            announced: true,
+        }
+    }
 }
 
 /// The end of the root.
@@ -45,12 +58,7 @@ impl Tree {
     pub(super) fn new(root: Pid, traced: bool, started: Instant, baseline: RawUsage) -> Self {
         let mut tasks = HashMap::new();
         if traced {
-            tasks.insert(
-                root,
-                Task {
-                    process: Some(root),
-                },
-            );
+            tasks.insert(root, Task::process(root));
         }
         Self {
             root,
@@ -63,6 +71,7 @@ impl Tree {
             ended: None,
             killing: false,
             tasks,
+            ended_early: HashSet::new(),
         }
     }
 
@@ -89,9 +98,8 @@ impl Tree {
 
     fn task_ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage) {
         self.max_rss_bytes = self.max_rss_bytes.max(usage.max_rss_bytes);
-        if let Some(Task { process: None }) = self.tasks.remove(&pid) {
-            // Its parent was killed before it could report the creation.
-            self.processes += 1;
+        if self.tasks.remove(&pid).is_some_and(|task| !task.announced) {
+            self.ended_early.insert(pid);
         }
         if pid == self.root && self.ended.is_none() {
             let at = Instant::now();
@@ -107,11 +115,13 @@ impl Tree {
         match stop {
             Stop::Created => self.created(pid),
             Stop::Exec => self.executed_by(pid),
-            // A new task can report before the event of its creation. It may go on: the event
-            // only adds where it came from.
-            Stop::Trap => {
-                self.tasks.entry(pid).or_insert(Task { process: None });
+            // A new task can report before the event of its creation, and that never comes if its
+            // creator is killed. It may go on: the event only adds where a thread came from.
+            Stop::Trap if !self.tasks.contains_key(&pid) => {
+                self.ended_early.remove(&pid);
+                self.appeared(pid, None, false);
             }
+            Stop::Trap => {}
             Stop::Signal(_) | Stop::Group(_) | Stop::Other => {}
         }
         match stop {
@@ -129,19 +139,25 @@ impl Tree {
         let Some(child) = sys::event_message(creator) else {
             return;
         };
-        let process = match self.tasks.get(&creator).and_then(|task| task.process) {
-            Some(process) if sys::is_thread_of(process, child) => process,
-            _ => child,
-        };
-        // The event's kind does not tell a thread from a process: it depends on the exit signal
-        // and on CLONE_VFORK, not on CLONE_THREAD.
-        self.processes += u32::from(process == child);
-        self.tasks.insert(
-            child,
-            Task {
-                process: Some(process),
-            },
-        );
+        let creator = self.tasks.get(&creator).and_then(|task| task.process);
+        match self.tasks.get_mut(&child) {
+            Some(task) => {
+                task.process = task.process.or(creator);
+                task.announced = true;
+            }
+            None if self.ended_early.remove(&child) => {}
+            None => self.appeared(child, creator, true),
+        }
+    }
+
+    /// Takes a new task in. Its event does not tell a thread from a process: the kind of the event
+    /// depends on the exit signal and on CLONE_VFORK, not on CLONE_THREAD. But a process is a
+    /// thread of itself, even as a zombie.
+    fn appeared(&mut self, pid: Pid, creator: Option<Pid>, announced: bool) {
+        let leads = sys::is_thread_of(pid, pid);
+        self.processes += u32::from(leads);
+        let process = if leads { Some(pid) } else { creator };
+        self.tasks.insert(pid, Task { process, announced });
     }
 
     fn executed_by(&mut self, pid: Pid) {
@@ -151,7 +167,7 @@ impl Tree {
         if let Some(former) = sys::event_message(pid).filter(|former| *former != pid) {
             self.tasks.remove(&former);
         }
-        self.tasks.insert(pid, Task { process: Some(pid) });
+        self.tasks.entry(pid).or_insert(Task::process(pid)).process = Some(pid);
     }
 
     /// Sends a signal to the process group of the root, or to the root alone if it has not made

@@ -488,6 +488,7 @@ filter = "package(gamma) | rdeps(delta)"
         .assert_eq(&error.to_string());
     let diagrams = error.filterset().expect("it is about a filterset");
     expect![[r#"
+        wrong:
           × operator didn't match any packages
            ╭────
          1 │ package(gamma) | rdeps(delta)
@@ -500,7 +501,7 @@ filter = "package(gamma) | rdeps(delta)"
            ·                        ──┬──
            ·                          ╰── no packages matched this
            ╰────"#]]
-    .assert_eq(&diagrams.to_string());
+    .assert_eq(&format!("wrong:\n{diagrams}"));
 }
 
 #[test]
@@ -508,12 +509,11 @@ fn predicates_that_a_configuration_cannot_use_are_errors() {
     let diagrams = |text: &str| {
         let error = compile_for(text, "default", &linux(), CliOverrides::default());
         let error = error.expect_err("the predicate is not allowed");
-        error
-            .filterset()
-            .expect("it is about a filterset")
-            .to_string()
+        let diagrams = error.filterset().expect("it is about a filterset");
+        format!("wrong:\n{diagrams}")
     };
     expect![[r#"
+        wrong:
           × predicate not allowed in `default-filter` expressions
            ╭────
          1 │ not default()
@@ -524,6 +524,7 @@ fn predicates_that_a_configuration_cannot_use_are_errors() {
         "profile.default.default-filter = 'not default()'",
     ));
     expect![[r#"
+        wrong:
           × predicate not allowed in `override-filter` expressions
            ╭────
          1 │ group(@global)

@@ -72,10 +72,6 @@ impl<W: Write> Terminal<W> {
         self.durations();
         self.final_list(outputs);
         self.not_run(run);
-        if !run.stats.success() {
-            let error = paint("error", self.styles.fail).to_string();
-            self.say(&format!("{error}: test run failed"));
-        }
     }
 
     /// Lists tests from good to bad, so that the worst stand last, where the eye is.
