@@ -19,13 +19,6 @@ const LAYERS: &[&[&str]] = &[
     &["session"],
 ];
 
-/// Imports that should not be there, as file and module. Each is here until it is gone: one that
-/// is not needed any more fails the test.
-const KNOWN_VIOLATIONS: &[(&str, &str)] = &[
-    // A test of what is built looks at it through the JSON of `list`.
-    ("build/tests.rs", "list"),
-];
-
 /// Where unsafe code may be.
 const UNSAFE_FILES: &[&str] = &["stub/sys.rs", "protocol/packet.rs"];
 
@@ -37,8 +30,6 @@ const LONGEST_FILE: usize = 600;
 
 #[test]
 fn imports_go_downward_only() {
-    let known: BTreeSet<_> = KNOWN_VIOLATIONS.iter().copied().collect();
-    let mut seen = BTreeSet::new();
     let mut wrong = Vec::new();
     for source in sources("harness-runner/src") {
         let Some(module) = source.module.first().map(String::as_str) else {
@@ -49,21 +40,12 @@ fn imports_go_downward_only() {
             let place = format!("{}:{line}", source.path);
             match layer(&to) {
                 Some(to_layer) if to == module || to_layer < from => {}
-                Some(_) if known.contains(&(source.path.as_str(), to.as_str())) => {
-                    seen.insert((source.path.clone(), to));
-                }
                 Some(_) => wrong.push(format!("{place}: `{module}` must not use `{to}`")),
                 None => wrong.push(format!("{place}: there is no module `{to}`")),
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for (file, module) in known {
-        assert!(
-            seen.contains(&(file.to_owned(), module.to_owned())),
-            "{file} does not use `{module}` any more: strike it from KNOWN_VIOLATIONS"
-        );
-    }
 }
 
 #[test]
