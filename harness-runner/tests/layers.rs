@@ -210,8 +210,8 @@ fn sources(folder: &str) -> Vec<Source> {
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in fs::read_dir(&folder).expect("sources can be read") {
+            let path = entry.expect("sources can be read").path();
             if path.is_dir() {
                 folders.push(path);
                 continue;
@@ -219,7 +219,9 @@ fn sources(folder: &str) -> Vec<Source> {
             if path.extension().is_none_or(|extension| extension != "rs") {
                 continue;
             }
-            let relative = path.strip_prefix(&root).unwrap();
+            let relative = path
+                .strip_prefix(&root)
+                .expect("it was found below the root");
             let module: Vec<String> = relative
                 .with_extension("")
                 .iter()
@@ -229,7 +231,7 @@ fn sources(folder: &str) -> Vec<Source> {
             found.push(Source {
                 path: relative.to_string_lossy().into_owned(),
                 module: if is_root { Vec::new() } else { module },
-                text: fs::read_to_string(&path).unwrap(),
+                text: fs::read_to_string(&path).expect("sources are UTF-8"),
             });
         }
     }
