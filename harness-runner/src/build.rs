@@ -31,7 +31,9 @@ use crate::protocol::Environment;
 use artifacts::Artifacts;
 use camino::Utf8PathBuf;
 use messages::Line;
-use nextest_metadata::{BuildPlatform, RustBinaryId, RustTestBinaryKind};
+use nextest_metadata::{
+    BinaryListSummary, BuildPlatform, RustBinaryId, RustTestBinaryKind, RustTestBinarySummary,
+};
 use std::{
     io::{self, BufRead, BufReader, Write},
     os::unix::process::ExitStatusExt,
@@ -65,6 +67,33 @@ pub struct TestBinary {
     pub source_file: Utf8PathBuf,
     /// What it sees while it is listed, apart from what depends on the run.
     pub list_environment: Arc<Environment>,
+}
+
+impl TestBinary {
+    /// Returns what other programs read of it.
+    pub fn summary(&self) -> RustTestBinarySummary {
+        RustTestBinarySummary {
+            binary_id: self.id.clone(),
+            binary_name: self.name.clone(),
+            package_id: self.package_id.clone(),
+            kind: self.kind.clone(),
+            binary_path: self.path.clone(),
+            build_platform: self.platform,
+        }
+    }
+}
+
+impl Built {
+    /// Returns the summary of the binaries that other programs read.
+    pub fn summary(&self) -> BinaryListSummary {
+        let binaries = self.binaries.iter();
+        BinaryListSummary {
+            rust_build_meta: self.meta.clone(),
+            rust_binaries: binaries
+                .map(|binary| (binary.id.clone(), binary.summary()))
+                .collect(),
+        }
+    }
 }
 
 /// Who answers when a binary is asked for its tests.

@@ -5,8 +5,8 @@ use crate::build::{Built, TestBinary};
 use guppy::PackageId;
 use nextest_filtering::{BinaryQuery, TestQuery};
 use nextest_metadata::{
-    BinaryListSummary, BuildPlatform, FilterMatch, RustBuildMetaSummary, RustTestBinarySummary,
-    RustTestCaseSummary, RustTestSuiteStatusSummary, RustTestSuiteSummary, TestListSummary,
+    BuildPlatform, FilterMatch, RustBuildMetaSummary, RustTestCaseSummary,
+    RustTestSuiteStatusSummary, RustTestSuiteSummary, TestListSummary,
 };
 use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
@@ -97,7 +97,7 @@ impl Listing<'_> {
             };
             let suite = RustTestSuiteSummary {
                 package_name: listed.binary.package_name.clone(),
-                binary: binary_summary(&listed.binary),
+                binary: listed.binary.summary(),
                 cwd: listed.binary.cwd.clone(),
                 status,
                 test_cases: cases.map(case).collect(),
@@ -214,15 +214,7 @@ pub fn write_binaries(
 ) -> io::Result<()> {
     let (verbose, details) = match format {
         Format::Json | Format::JsonPretty => {
-            let summaries = built
-                .binaries
-                .iter()
-                .map(|binary| (binary.id.clone(), binary_summary(binary)));
-            let summary = BinaryListSummary {
-                rust_build_meta: built.meta.clone(),
-                rust_binaries: summaries.collect(),
-            };
-            return write_json(&summary, format, writer);
+            return write_json(&built.summary(), format, writer);
         }
         Format::Human { verbose } => (verbose, Details::Block { cwd: false }),
         Format::Oneline { verbose } => (verbose, Details::Line { cwd: false }),
@@ -242,17 +234,6 @@ pub fn write_binaries(
         }
     }
     Ok(())
-}
-
-fn binary_summary(binary: &TestBinary) -> RustTestBinarySummary {
-    RustTestBinarySummary {
-        binary_id: binary.id.clone(),
-        binary_name: binary.name.clone(),
-        package_id: binary.package_id.clone(),
-        kind: binary.kind.clone(),
-        binary_path: binary.path.clone(),
-        build_platform: binary.platform,
-    }
 }
 
 #[derive(Copy, Clone)]
