@@ -4,7 +4,7 @@ use super::sys::{self, Pid, RawUsage, Stop, Waited};
 use crate::stub::survivors;
 use harness_metadata::{Exit, Usage};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Tree {
     killing: bool,
     /// Live tracees by task id. Empty if not traced.
     tasks: HashMap<Pid, Task>,
+    /// Tracees that have ended before the event of their creation was seen.
+    ended_early: HashSet<Pid>,
 }
 
 /// A live tracee.
@@ -63,6 +65,7 @@ impl Tree {
             ended: None,
             killing: false,
             tasks,
+            ended_early: HashSet::new(),
         }
     }
 
@@ -90,8 +93,9 @@ impl Tree {
     fn task_ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage) {
         self.max_rss_bytes = self.max_rss_bytes.max(usage.max_rss_bytes);
         if let Some(Task { process: None }) = self.tasks.remove(&pid) {
-            // Its parent was killed before it could report the creation.
+            // Its parent has not reported the creation yet, or was killed before it could.
             self.processes += 1;
+            self.ended_early.insert(pid);
         }
         if pid == self.root && self.ended.is_none() {
             let at = Instant::now();
@@ -110,6 +114,7 @@ impl Tree {
             // A new task can report before the event of its creation. It may go on: the event
             // only adds where it came from.
             Stop::Trap => {
+                self.ended_early.remove(&pid);
                 self.tasks.entry(pid).or_insert(Task { process: None });
             }
             Stop::Signal(_) | Stop::Group(_) | Stop::Other => {}
@@ -126,9 +131,16 @@ impl Tree {
     }
 
     fn created(&mut self, creator: Pid) {
-        let Some(child) = sys::event_message(creator) else {
+        if let Some(child) = sys::event_message(creator) {
+            self.created_by(creator, child);
+        }
+    }
+
+    fn created_by(&mut self, creator: Pid, child: Pid) {
+        // Nothing more will be heard of it, and its id may come to belong to a stranger.
+        if self.ended_early.remove(&child) {
             return;
-        };
+        }
         let process = match self.tasks.get(&creator).and_then(|task| task.process) {
             Some(process) if sys::is_thread_of(process, child) => process,
             _ => child,
@@ -157,7 +169,8 @@ impl Tree {
     /// Sends a signal to the process group of the root, or to the root alone if it has not made
     /// its group yet.
     pub(super) fn signal_group(&self, signal: i32) {
-        if sys::kill(-self.root, signal).is_err() && self.ended.is_none() {
+        let nobody = !self.group_is_ours() || sys::kill(-self.root, signal).is_err();
+        if nobody && self.ended.is_none() {
             let _ = sys::kill(self.root, signal);
         }
     }
@@ -172,13 +185,20 @@ impl Tree {
     /// Sends SIGKILL to the group and to every live process. Returns those that it found.
     pub(super) fn kill_all(&mut self) -> Vec<Pid> {
         self.killing = true;
-        // The group outlives its leader only while it has members; then its id is not reused.
-        let _ = sys::kill(-self.root, libc::SIGKILL);
+        if self.group_is_ours() {
+            let _ = sys::kill(-self.root, libc::SIGKILL);
+        }
         for process in self.tasks.values().filter_map(|task| task.process) {
             // A tracee's id is not reused before we have waited for it.
             let _ = sys::kill(process, libc::SIGKILL);
         }
         survivors::kill_descendants()
+    }
+
+    /// Returns whether the id of the root's process group cannot belong to strangers. Nobody else
+    /// gets it while the root is not reaped, or while the group has a member that outlived it.
+    fn group_is_ours(&self) -> bool {
+        self.ended.is_none() || survivors::has_descendant_in_group(self.root)
     }
 
     /// Returns what the tree has used, as far as it has ended.
@@ -192,5 +212,39 @@ impl Tree {
             voluntary_switches: now.voluntary_switches - self.baseline.voluntary_switches,
             involuntary_switches: now.involuntary_switches - self.baseline.involuntary_switches,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: Pid = 100;
+    const CHILD: Pid = 101;
+
+    fn tree() -> Tree {
+        Tree::new(ROOT, true, Instant::now(), RawUsage::default())
+    }
+
+    fn ended() -> Waited {
+        Waited::Ended(Exit::Code(0))
+    }
+
+    #[test]
+    fn a_task_that_ended_before_its_creation_was_reported_is_not_taken_for_alive() {
+        let mut tree = tree();
+        tree.tasks.insert(CHILD, Task { process: None });
+        tree.handle(CHILD, ended(), RawUsage::default());
+        tree.created_by(ROOT, CHILD);
+        assert!(!tree.tasks.contains_key(&CHILD));
+        assert_eq!(tree.usage().processes, Some(2));
+    }
+
+    #[test]
+    fn the_group_of_a_root_that_is_gone_without_a_member_is_nobodys_business() {
+        let mut tree = tree();
+        assert!(tree.group_is_ours());
+        tree.handle(ROOT, ended(), RawUsage::default());
+        assert!(!tree.group_is_ours());
     }
 }
