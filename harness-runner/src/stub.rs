@@ -13,7 +13,7 @@ pub mod link;
 mod probe;
 mod spawn;
 mod survivors;
-mod sys;
+pub(crate) mod sys;
 mod tree;
 
 use crate::protocol::{
@@ -43,6 +43,12 @@ const BATCH: u32 = 256;
 
 /// How long SIGKILL may take. A process in uninterruptible sleep is reported after this.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Makes this process deaf to no signal and its children waitable, whatever its parent left it. To
+/// be called at the very start of the program, which still has one thread.
+pub fn restore_signals() {
+    sys::restore_signals();
+}
 
 /// Serves requests on standard input until the runner is gone. Returns the exit code.
 pub fn serve() -> i32 {

@@ -20,6 +20,15 @@ pub(super) fn descendants() -> BTreeSet<Pid> {
     found
 }
 
+/// Returns the children of this process that are not in its process group, zombies included. Empty
+/// where there is no /proc.
+pub(super) fn children_in_other_groups() -> Vec<Pid> {
+    let own_group = nix::unistd::getpgrp().as_raw();
+    let mut children = children(own_pid());
+    children.retain(|child| stat(*child).is_some_and(|stat| stat.group != own_group));
+    children
+}
+
 /// Sends SIGKILL to all live descendants. Returns those that are not zombies.
 pub(super) fn kill_descendants() -> Vec<Pid> {
     let mut left = Vec::new();
