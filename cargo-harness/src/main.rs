@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     if first == Some(OsStr::new(stub::ARGUMENT)) {
         return exit_code(stub::serve());
     }
+    stub::restore_signals();
     // `cargo harness …` runs `cargo-harness harness …`.
     if first == Some(OsStr::new("harness")) {
         args.remove(1);

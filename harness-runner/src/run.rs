@@ -15,7 +15,10 @@ use crate::{
     config::settings::{MaxFail, TestSettings},
     protocol::Environment,
     report::Kept,
-    stub::link::Stub,
+    stub::{
+        link::{self, Stub},
+        sys,
+    },
 };
 use capture::Captured;
 use clock::Clock;
@@ -39,7 +42,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How long the sinks may take to give the terminal back before the run stops for Ctrl-Z.
+/// How long the slots may take to stop their tests, and the sinks to give the terminal back, before
+/// the run stops for Ctrl-Z.
 const PAUSE_LIMIT: Duration = Duration::from_millis(100);
 
 /// Everything that a run needs. Complete before the first test starts.
@@ -230,6 +234,7 @@ async fn drive(
     mut controls: mpsc::UnboundedReceiver<Control>,
 ) -> io::Result<()> {
     let mut signals = Signals::new()?;
+    link::adopt_orphans();
     let mut driver = Driver::new(work, tell);
     let (slot_tx, mut from_slots) = mpsc::unbounded_channel();
     driver.step(Input::Begin, &slot_tx);
@@ -245,7 +250,7 @@ async fn drive(
                     driver.heard(message, &slot_tx);
                 }
             }
-            signal = signals.next() => driver.signalled(signal, &slot_tx),
+            signal = signals.next() => driver.signalled(signal, &slot_tx).await,
             Some(control) = controls.recv() => match control {
                 Control::ReportFailed => driver.step(Input::ReportFailed, &slot_tx),
                 Control::Status => driver.tell_status(),
@@ -424,19 +429,33 @@ impl Driver {
         );
     }
 
-    fn signalled(&mut self, signal: Heard, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+    async fn signalled(&mut self, signal: Heard, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
         match signal {
-            Heard::Shutdown(signal) => self.step(Input::Shutdown { signal }, slot_tx),
+            Heard::Shutdown(signal) => {
+                self.step(Input::Shutdown { signal }, slot_tx);
+                if self.finished {
+                    // Nobody listens to the next one. It is to end this process, even if a sink
+                    // hangs; the stubs then kill what is left.
+                    let heard = SHUTDOWN
+                        .into_iter()
+                        .filter(|signal| !sys::is_ignored(*signal));
+                    heard.for_each(sys::restore_default_action);
+                }
+            }
             Heard::Status => self.tell_status(),
-            Heard::Stop => self.stop(slot_tx),
+            Heard::Stop => self.stop(slot_tx).await,
         }
     }
 
     /// Stops for Ctrl-Z: the clocks, the tests, the terminal, and then this process. What follows
     /// happens when the user lets it go on.
-    fn stop(&mut self, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+    async fn stop(&mut self, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
         self.shared.clock.pause();
-        self.signal_slots(libc::SIGTSTP, slot_tx);
+        let (passed_on, mut all_passed_on) = mpsc::unbounded_channel();
+        self.signal_slots(libc::SIGTSTP, Some(passed_on), slot_tx);
+        // Slots share this thread: they get to pass it on only while this waits. Disconnected
+        // once all have.
+        let _ = tokio::time::timeout(PAUSE_LIMIT, all_passed_on.recv()).await;
         let running = self.dispatcher.running();
         let (shown, is_shown) = std_mpsc::sync_channel(1);
         self.emit(EventKind::Paused { running }, None, Some(shown));
@@ -444,14 +463,20 @@ impl Driver {
         let _ = is_shown.recv_timeout(PAUSE_LIMIT);
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
         self.shared.clock.resume();
-        self.signal_slots(libc::SIGCONT, slot_tx);
+        self.signal_slots(libc::SIGCONT, None, slot_tx);
         self.emit(EventKind::Continued { running }, None, None);
     }
 
-    fn signal_slots(&mut self, signal: i32, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+    fn signal_slots(
+        &mut self,
+        signal: i32,
+        passed_on: Option<slot::PassedOn>,
+        slot_tx: &mpsc::UnboundedSender<FromSlot>,
+    ) {
         let slots: Vec<usize> = self.slots.keys().copied().collect();
         for slot in slots {
-            self.send(slot, ToSlot::Signal(signal), slot_tx);
+            let passed_on = passed_on.clone();
+            self.send(slot, ToSlot::Signal { signal, passed_on }, slot_tx);
         }
     }
 
@@ -475,11 +500,15 @@ fn random() -> f64 {
     (high >> 11) as f64 / (1u64 << 53) as f64
 }
 
+/// The signals that ask a run to end.
+const SHUTDOWN: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+
 /// The signals that a run listens to.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    /// Not if it is ignored, as under nohup(1).
+    hangup: Option<Signal>,
     quit: Signal,
     stop: Signal,
     status: Signal,
@@ -497,7 +526,11 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: if sys::is_ignored(libc::SIGHUP) {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
+            },
             quit: signal(SignalKind::quit())?,
             stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
             status: signal(SignalKind::user_defined1())?,
@@ -508,11 +541,18 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Heard::Shutdown(libc::SIGINT),
             _ = self.terminate.recv() => Heard::Shutdown(libc::SIGTERM),
-            _ = self.hangup.recv() => Heard::Shutdown(libc::SIGHUP),
+            _ = hangup(&mut self.hangup) => Heard::Shutdown(libc::SIGHUP),
             _ = self.quit.recv() => Heard::Shutdown(libc::SIGQUIT),
             _ = self.stop.recv() => Heard::Stop,
             _ = self.status.recv() => Heard::Status,
         }
+    }
+}
+
+async fn hangup(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -37,8 +37,18 @@ pub const ARGUMENT: &str = "__double-spawn";
 /// How often a kill is repeated for what has appeared since.
 const SWEEP: Duration = Duration::from_millis(2);
 
+/// How much news of tasks is handled before the runner gets its turn: a tree can make news faster
+/// than it can be handled.
+const BATCH: u32 = 256;
+
 /// How long SIGKILL may take. A process in uninterruptible sleep is reported after this.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Makes this process deaf to no signal and its children waitable, whatever its parent left it. To
+/// be called at the very start of the program, which still has one thread.
+pub fn restore_signals() {
+    sys::restore_signals();
+}
 
 /// Serves requests on standard input until the runner is gone. Returns the exit code.
 pub fn serve() -> i32 {
@@ -56,6 +66,8 @@ struct Stub {
     spawner: Spawner,
     trace_unavailable: Option<String>,
     attempt: Option<Attempt>,
+    /// Whether there may be news of tasks that nobody will be woken for.
+    more_news: bool,
 }
 
 /// The attempt that runs, or whose descendants do.
@@ -94,6 +106,7 @@ impl Stub {
             spawner,
             trace_unavailable,
             attempt: None,
+            more_news: false,
         })
     }
 
@@ -103,11 +116,16 @@ impl Stub {
             if let Err(error) = self.collect() {
                 break Err(error);
             }
-            let limit = self
+            let killing = self
                 .attempt
                 .as_ref()
-                .and_then(|attempt| attempt.killing.as_ref());
-            match self.signals.wait(self.socket.as_fd(), limit.map(|_| SWEEP)) {
+                .is_some_and(|attempt| attempt.killing.is_some());
+            let limit = match (self.more_news, killing) {
+                (true, _) => Some(Duration::ZERO),
+                (false, true) => Some(SWEEP),
+                (false, false) => None,
+            };
+            match self.signals.wait(self.socket.as_fd(), limit) {
                 Woken::Child | Woken::Limit => {}
                 Woken::Socket => match packet.receive(self.socket.as_fd()) {
                     Ok(true) => {
@@ -124,18 +142,25 @@ impl Stub {
         served
     }
 
-    /// Takes all news of children and tracees, and tells what has ended.
+    /// Takes the news of children and tracees, and tells what has ended.
     fn collect(&mut self) -> io::Result<()> {
+        self.more_news = false;
         let Some(attempt) = &mut self.attempt else {
             return Ok(());
         };
-        let nobody_left = loop {
+        let mut nobody_left = false;
+        let mut quiet = false;
+        for _ in 0..BATCH {
             match sys::wait_any() {
                 WaitAny::News { pid, waited, usage } => attempt.tree.handle(pid, waited, usage),
-                WaitAny::Quiet => break false,
-                WaitAny::Nobody => break true,
+                WaitAny::Quiet => quiet = true,
+                WaitAny::Nobody => (quiet, nobody_left) = (true, true),
             }
-        };
+            if quiet {
+                break;
+            }
+        }
+        self.more_news = !quiet;
         if let Some(ended) = attempt.tree.root_ended().filter(|_| !attempt.exit_told) {
             attempt.exit_told = true;
             let ticket = attempt.ticket;
@@ -236,7 +261,7 @@ impl Stub {
         let deadline = Instant::now() + KILL_LIMIT;
         while Instant::now() < deadline {
             attempt.tree.kill_all();
-            loop {
+            for _ in 0..BATCH {
                 match sys::wait_any() {
                     WaitAny::News { pid, waited, usage } => {
                         attempt.tree.handle(pid, waited, usage);

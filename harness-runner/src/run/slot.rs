@@ -13,20 +13,26 @@ use crate::{
     protocol::{Request, Response, Spawn, packet::receive_response},
     stub::{
         blocking::terminated,
-        link::{Stub, StubError},
+        link::{self, Stub, StubError},
     },
 };
 use harness_metadata::{Attempt, Interruption, Outcome, Usage, outcome::StreamSize};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::{
+    convert::Infallible,
     ffi::{OsStr, OsString},
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
+    thread,
     time::{Duration, Instant},
 };
-use tokio::{io::Interest, net::UnixDatagram, sync::mpsc};
+use tokio::{
+    io::Interest,
+    net::UnixDatagram,
+    sync::{mpsc, oneshot},
+};
 
 /// Output is not looked at before an attempt is this old: a short one is read once, at its end,
 /// and nobody is woken for every line that it prints. A pipe holds 64 KiB meanwhile (pipe(7)).
@@ -37,9 +43,16 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 pub(super) enum ToSlot {
     Start(Start),
     Interrupt(Interruption, Force),
-    /// Send a signal to the process group of the running attempt.
-    Signal(i32),
+    /// Send a signal to the process group of the running attempt, if there is one.
+    Signal {
+        signal: i32,
+        /// Dropped when that has been done.
+        passed_on: Option<PassedOn>,
+    },
 }
+
+/// Never used to send: whoever has the other end learns when the last of these is dropped.
+pub(super) type PassedOn = mpsc::UnboundedSender<Infallible>;
 
 /// An attempt to start.
 #[derive(Copy, Clone, Debug)]
@@ -198,9 +211,14 @@ impl Slot {
                                 signal,
                             });
                         }
-                        Action::Kill => self.say(&Request::Kill {
-                            ticket: self.ticket,
-                        }),
+                        Action::Kill => {
+                            if let Some(stub) = &self.stub {
+                                stub.stub.wake();
+                            }
+                            self.say(&Request::Kill {
+                                ticket: self.ticket,
+                            });
+                        }
                     }
                 }
             }
@@ -209,8 +227,7 @@ impl Slot {
                 .await;
         };
         if !ending.stub_free {
-            // Closing its socket makes it kill what it has, and exit.
-            self.stub = None;
+            self.end_stub().await;
         }
         streams.read_rest(&mut self.buffer);
         let output = streams.finish();
@@ -262,8 +279,9 @@ impl Slot {
             response = stub.receive() => self.heard(response, streams, told),
             Some(order) = orders.recv() => match order {
                 ToSlot::Interrupt(by, force) => vec![Input::Interrupt(by, force)],
-                ToSlot::Signal(signal) => {
+                ToSlot::Signal { signal, passed_on } => {
                     self.say(&Request::Signal { ticket: self.ticket, signal });
+                    drop(passed_on);
                     Vec::new()
                 }
                 ToSlot::Start(_) => Vec::new(),
@@ -391,7 +409,34 @@ impl Slot {
             }
         };
         let fds = [null.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        stub.stub.send(&Request::Spawn(spawn), &fds)
+        let request = Request::Spawn(spawn);
+        match stub.stub.send(&request, &fds) {
+            Err(StubError::Talk { source }) if source.kind() == io::ErrorKind::BrokenPipe => {
+                // Killed while it had nothing to do: no test need suffer from that.
+                self.stub = None;
+                let fresh = WatchedStub::new(Stub::launch()?)?;
+                self.stub.insert(fresh).stub.send(&request, &fds)
+            }
+            result => result,
+        }
+    }
+
+    /// Ends a stub that is of no further use, with all that it has. That may take seconds, for which
+    /// other slots need not wait.
+    async fn end_stub(&mut self) {
+        let Some(stub) = self.stub.take() else {
+            return;
+        };
+        let (ended, has_ended) = oneshot::channel::<Infallible>();
+        let end = move || {
+            // Closing its socket makes it kill what it has, and exit.
+            drop(stub);
+            link::kill_orphans();
+            drop(ended);
+        };
+        // Without a thread to be had the closure is dropped here, and the stub with it.
+        drop(thread::Builder::new().spawn(end));
+        let _ = has_ended.await;
     }
 
     /// Says something to the stub. If it is gone, that is heard from its socket.
@@ -514,8 +559,13 @@ impl Streams {
     /// Reads what is left when nobody writes any more, without waiting.
     fn read_rest(&mut self, buffer: &mut Vec<u8>) {
         for capture in self.captures() {
-            // Bounded by what a pipe can hold, since nobody of the test is left to fill it.
-            while capture.read_available(buffer) == Progress::More {}
+            // More than a pipe holds by default. Nobody of the test is left to fill it, but a
+            // stranger that got hold of it may be, and would keep all slots waiting.
+            for _ in 0..4 {
+                if capture.read_available(buffer) != Progress::More {
+                    break;
+                }
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The near side's handle on a stub.
 
+use super::{survivors, sys};
 use crate::protocol::{
     Request, Response,
     packet::{self, receive_response, send_request},
@@ -7,6 +8,7 @@ use crate::protocol::{
 use nix::sys::signal::{SigSet, Signal};
 use std::{
     cell::OnceCell,
+    collections::BTreeSet,
     env, io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -14,12 +16,17 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::Duration,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 use thiserror::Error;
 
 /// How long a stub may take to say that it is ready. It takes a few milliseconds.
 const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a stub is asked whether it has ended where there are no pidfds.
+const POLL: Duration = Duration::from_millis(5);
 
 /// A running stub. When it is dropped, the stub kills whatever it runs, exits, and is reaped.
 #[derive(Debug)]
@@ -29,6 +36,43 @@ pub struct Stub {
     process: Child,
     /// What it said when it was ready; `None` before.
     ready: OnceCell<Option<String>>,
+}
+
+/// The stubs of this process, by which it tells them from orphans.
+static STUBS: Mutex<BTreeSet<sys::Pid>> = Mutex::new(BTreeSet::new());
+
+fn stubs() -> MutexGuard<'static, BTreeSet<sys::Pid>> {
+    STUBS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes this process the one that descendants of a stub come to if the stub is killed. To be
+/// called when tests begin to run: what a build leaves behind is none of a run's business.
+pub fn adopt_orphans() {
+    // Without it they come to init, as with any other runner.
+    let _ = sys::become_subreaper();
+}
+
+/// Kills what has come to this process from stubs that were killed, until nothing is left. What a
+/// stub traced has died with it; this is for what it did not trace.
+pub fn kill_orphans() {
+    let deadline = Instant::now() + super::KILL_LIMIT;
+    while Instant::now() < deadline {
+        // Held so that no stub is started that is not in the set yet.
+        let stubs = stubs();
+        // What this process itself has started stays in its group; every test leads its own.
+        let orphans = survivors::children_in_other_groups();
+        let orphans: Vec<_> = orphans.into_iter().filter(|p| !stubs.contains(p)).collect();
+        if orphans.is_empty() {
+            return;
+        }
+        for orphan in orphans {
+            // A child's id is its own until it has been waited for.
+            let _ = sys::kill(orphan, libc::SIGKILL);
+            sys::reap(orphan);
+        }
+        drop(stubs);
+        thread::sleep(POLL);
+    }
 }
 
 /// Why a stub could not be used.
@@ -76,6 +120,7 @@ impl Stub {
             .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
             .map_err(io::Error::from)?;
         let program = executable();
+        let mut stubs = stubs();
         let spawned = Command::new(&program)
             .arg0("cargo-harness")
             .arg(super::ARGUMENT)
@@ -87,6 +132,7 @@ impl Stub {
             program: program.display().to_string(),
             source,
         })?;
+        stubs.insert(process.id().cast_signed());
         Ok(Self {
             socket: Some(near),
             process,
@@ -132,6 +178,28 @@ impl Stub {
         receive_response(self.as_fd())?.ok_or(StubError::Gone)
     }
 
+    /// Has the stub go on if somebody has stopped it. Tests can: it is their parent.
+    pub fn wake(&self) {
+        // It is not reaped before this is dropped, so the id is its own.
+        let _ = sys::kill(self.process.id().cast_signed(), libc::SIGCONT);
+    }
+
+    fn ends_within(&mut self, limit: Duration) -> bool {
+        match sys::pidfd_open(self.process.id().cast_signed()) {
+            Some(pidfd) => packet::readable(pidfd, limit).unwrap_or(false),
+            None => {
+                let deadline = Instant::now() + limit;
+                while self.process.try_wait().is_ok_and(|status| status.is_none()) {
+                    if Instant::now() >= deadline {
+                        return false;
+                    }
+                    thread::sleep(POLL);
+                }
+                true
+            }
+        }
+    }
+
     /// The stub's process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
@@ -150,9 +218,16 @@ impl AsFd for Stub {
 impl Drop for Stub {
     fn drop(&mut self) {
         drop(self.socket.take());
-        // The stub bounds its own killing, so this ends. A stub that somebody else has reaped is
-        // gone, too.
+        self.wake();
+        // The stub bounds its own killing. One that does not come to it is killed, and takes what
+        // it traces along (PTRACE_O_EXITKILL).
+        if !self.ends_within(super::KILL_LIMIT + Duration::from_secs(2)) {
+            let _ = self.process.kill();
+        }
+        let mut stubs = stubs();
+        // A stub that somebody else has reaped is gone, too.
         let _ = self.process.wait();
+        stubs.remove(&self.process.id().cast_signed());
     }
 }
 

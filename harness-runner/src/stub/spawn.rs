@@ -96,6 +96,11 @@ impl Spawner {
         if traced {
             self.go.writer.write_all(&[1]).map_err(SpawnError::Stub)?;
         }
+        if traced && !seized {
+            // It may never take its byte, and the next one would not wait for its own. It has
+            // both ends of the old pipe.
+            self.go = Pipe::new(OFlag::O_CLOEXEC).map_err(SpawnError::Stub)?;
+        }
         Ok(Tree::new(root, seized, started, baseline))
     }
 

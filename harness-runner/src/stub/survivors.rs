@@ -2,7 +2,7 @@
 
 use super::sys::{self, Pid};
 use harness_metadata::Survivor;
-use std::{collections::BTreeSet, fs, os::fd::AsFd, time::Instant};
+use std::{collections::BTreeSet, fs, os::fd::AsFd, path::Path, time::Instant};
 
 /// Returns all live descendants of this process. Empty where there is no /proc.
 ///
@@ -20,21 +20,40 @@ pub(super) fn descendants() -> BTreeSet<Pid> {
     found
 }
 
+/// Returns the children of this process that are not in its process group, zombies included. Empty
+/// where there is no /proc.
+pub(super) fn children_in_other_groups() -> Vec<Pid> {
+    let own_group = nix::unistd::getpgrp().as_raw();
+    let mut children = children(own_pid());
+    children.retain(|child| stat(*child).is_some_and(|stat| stat.group != own_group));
+    children
+}
+
 /// Sends SIGKILL to all live descendants. Returns those that are not zombies.
 pub(super) fn kill_descendants() -> Vec<Pid> {
     let mut left = Vec::new();
     for pid in descendants() {
         // Only a direct child's id is safe from reuse; another's is pinned by the pidfd, and
         // looked at again behind it.
-        let Some(pidfd) = sys::pidfd_open(pid) else {
-            continue;
-        };
+        let pidfd = sys::pidfd_open(pid);
         if stat(pid).is_some_and(|stat| stat.state != 'Z' && is_descendant(&stat)) {
-            sys::kill_by_pidfd(pidfd.as_fd());
+            match pidfd {
+                Some(pidfd) => sys::kill_by_pidfd(pidfd.as_fd()),
+                // There are none before Linux 5.3 and in some sandboxes. It was ours a moment
+                // ago, and must not be left behind.
+                None => drop(sys::kill(pid, libc::SIGKILL)),
+            }
             left.push(pid);
         }
     }
     left
+}
+
+/// Returns whether a descendant is a member of this process group. Assumes so where that cannot
+/// be seen.
+pub(super) fn has_descendant_in_group(group: Pid) -> bool {
+    let in_group = |pid: Pid| stat(pid).is_some_and(|stat| stat.group == group);
+    !Path::new("/proc/thread-self/children").exists() || descendants().into_iter().any(in_group)
 }
 
 /// Describes those of `pids` that are alive and outlived a process that ended at `since`.
@@ -96,6 +115,7 @@ struct Stat {
     name: String,
     state: char,
     parent: Pid,
+    group: Pid,
 }
 
 fn stat(pid: Pid) -> Option<Stat> {
@@ -107,10 +127,12 @@ fn stat(pid: Pid) -> Option<Stat> {
     let mut fields = after.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
     Some(Stat {
         name,
         state,
         parent,
+        group,
     })
 }
 

@@ -98,6 +98,12 @@ pub(crate) fn wait_any() -> WaitAny {
     }
 }
 
+/// Waits for a child if it has ended.
+pub(crate) fn reap(pid: Pid) {
+    // SAFETY: the status is not asked for; the rest are plain numbers.
+    unsafe { libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) };
+}
+
 fn decode_status(status: c_int) -> Waited {
     if libc::WIFEXITED(status) {
         return Waited::Ended(Exit::Code(libc::WEXITSTATUS(status)));
@@ -213,6 +219,34 @@ pub(crate) fn kill(pid: Pid, signal: c_int) -> Result<(), Errno> {
 pub(crate) fn become_subreaper() -> Result<(), Errno> {
     // SAFETY: the arguments are plain numbers.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
+}
+
+/// Undoes what a careless parent may have left: blocked signals, by which a run could not be
+/// interrupted, and an ignored SIGCHLD, by which the kernel would reap children itself and no exit
+/// status would ever be seen (sigaction(2)).
+pub(crate) fn restore_signals() {
+    // SAFETY: sigset_t is plain integers; the function below initializes it.
+    let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live local.
+    unsafe { libc::sigemptyset(&raw mut none) };
+    // SAFETY: the pointer is to a live local; the old mask is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
+    restore_default_action(libc::SIGCHLD);
+}
+
+/// Gives a signal its default action.
+pub(crate) fn restore_default_action(signal: c_int) {
+    // SAFETY: the default action runs no code of this process.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Returns whether a signal is ignored.
+pub(crate) fn is_ignored(signal: c_int) -> bool {
+    // SAFETY: sigaction is plain data, for which zero is valid.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live local; nothing is changed.
+    unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
+    action.sa_sigaction == libc::SIG_IGN
 }
 
 /// A set of signals.

@@ -136,15 +136,19 @@ impl Tree {
     }
 
     fn created(&mut self, creator: Pid) {
-        let Some(child) = sys::event_message(creator) else {
-            return;
-        };
+        if let Some(child) = sys::event_message(creator) {
+            self.created_by(creator, child);
+        }
+    }
+
+    fn created_by(&mut self, creator: Pid, child: Pid) {
         let creator = self.tasks.get(&creator).and_then(|task| task.process);
         match self.tasks.get_mut(&child) {
             Some(task) => {
                 task.process = task.process.or(creator);
                 task.announced = true;
             }
+            // Nothing more will be heard of it, and its id may come to belong to a stranger.
             None if self.ended_early.remove(&child) => {}
             None => self.appeared(child, creator, true),
         }
@@ -173,7 +177,8 @@ impl Tree {
     /// Sends a signal to the process group of the root, or to the root alone if it has not made
     /// its group yet.
     pub(super) fn signal_group(&self, signal: i32) {
-        if sys::kill(-self.root, signal).is_err() && self.ended.is_none() {
+        let nobody = !self.group_is_ours() || sys::kill(-self.root, signal).is_err();
+        if nobody && self.ended.is_none() {
             let _ = sys::kill(self.root, signal);
         }
     }
@@ -188,13 +193,20 @@ impl Tree {
     /// Sends SIGKILL to the group and to every live process. Returns those that it found.
     pub(super) fn kill_all(&mut self) -> Vec<Pid> {
         self.killing = true;
-        // The group outlives its leader only while it has members; then its id is not reused.
-        let _ = sys::kill(-self.root, libc::SIGKILL);
+        if self.group_is_ours() {
+            let _ = sys::kill(-self.root, libc::SIGKILL);
+        }
         for process in self.tasks.values().filter_map(|task| task.process) {
             // A tracee's id is not reused before we have waited for it.
             let _ = sys::kill(process, libc::SIGKILL);
         }
         survivors::kill_descendants()
+    }
+
+    /// Returns whether the id of the root's process group cannot belong to strangers. Nobody else
+    /// gets it while the root is not reaped, or while the group has a member that outlived it.
+    fn group_is_ours(&self) -> bool {
+        self.ended.is_none() || survivors::has_descendant_in_group(self.root)
     }
 
     /// Returns what the tree has used, as far as it has ended.
@@ -208,5 +220,45 @@ impl Tree {
             voluntary_switches: now.voluntary_switches - self.baseline.voluntary_switches,
             involuntary_switches: now.involuntary_switches - self.baseline.involuntary_switches,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: Pid = 100;
+    const CHILD: Pid = 101;
+
+    fn tree() -> Tree {
+        Tree::new(ROOT, true, Instant::now(), RawUsage::default())
+    }
+
+    fn ended() -> Waited {
+        Waited::Ended(Exit::Code(0))
+    }
+
+    #[test]
+    fn a_task_that_ended_before_its_creation_was_reported_is_not_taken_for_alive() {
+        let mut tree = tree();
+        tree.tasks.insert(
+            CHILD,
+            Task {
+                process: None,
+                announced: false,
+            },
+        );
+        tree.handle(CHILD, ended(), RawUsage::default());
+        tree.created_by(ROOT, CHILD);
+        assert!(!tree.tasks.contains_key(&CHILD));
+        assert_eq!(tree.usage().processes, Some(2));
+    }
+
+    #[test]
+    fn the_group_of_a_root_that_is_gone_without_a_member_is_nobodys_business() {
+        let mut tree = tree();
+        assert!(tree.group_is_ours());
+        tree.handle(ROOT, ended(), RawUsage::default());
+        assert!(!tree.group_is_ours());
     }
 }

@@ -342,6 +342,26 @@ fn the_global_timeout_terminates_what_runs() {
 }
 
 #[test]
+fn a_run_that_gave_up_is_still_bounded_by_the_global_timeout() {
+    let mut run = dispatcher(
+        candidates(2),
+        Limits {
+            global_timeout: Some(secs(100)),
+            max_fail: MaxFail::Count {
+                max_fail: 1,
+                terminate: TerminateMode::Wait,
+            },
+            ..limits(2)
+        },
+    );
+    run.handle(secs(0), Input::Begin);
+    run.handle(secs(1), over(0, 1, Verdict::Fail));
+    assert_eq!(run.deadline(), Some(secs(100)));
+    let actions = run.handle(secs(100), Input::Deadline);
+    assert_eq!(interrupts(&actions), [(1, Force::Signal(SIGTERM))]);
+}
+
+#[test]
 fn a_lesser_reason_does_not_replace_a_greater_one() {
     let mut run = dispatcher(candidates(2), limits(2));
     run.handle(secs(0), Input::Begin);

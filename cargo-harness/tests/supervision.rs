@@ -1,0 +1,330 @@
+//! Tests that try to escape, and runs that somebody disturbs: results stay true, nothing hangs, and
+//! nothing is left behind.
+
+#[path = "end_to_end/environment.rs"]
+#[allow(dead_code, reason = "shared with the end-to-end tests")]
+mod environment;
+#[path = "end_to_end/scene.rs"]
+#[allow(dead_code, reason = "shared with the end-to-end tests")]
+mod scene;
+
+use fixture_model::parse_events;
+use harness_metadata::{Attempt, EventKind, Outcome, Verdict, exit_code};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use scene::{Finished, Running, Scene, wait_until};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+/// How long anything may take that takes milliseconds on an idle machine.
+const SOON: Duration = Duration::from_secs(60);
+
+/// A package whose only test binary is `supervision/zoo.rs`.
+fn zoo() -> &'static Path {
+    static ZOO: OnceLock<PathBuf> = OnceLock::new();
+    ZOO.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("zoo");
+        let write = |name: &str, contents: &str| {
+            let path = folder.join(name);
+            // A newer file would be compiled again.
+            if fs::read_to_string(&path).is_ok_and(|before| before == contents) {
+                return;
+            }
+            fs::create_dir_all(path.parent().expect("it is in the folder")).expect("it is made");
+            fs::write(path, contents).expect("it can be written");
+        };
+        write("src/lib.rs", "");
+        write("tests/zoo.rs", include_str!("supervision/zoo.rs"));
+        write(
+            "Cargo.toml",
+            "[package]\nname = \"zoo\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
+             [[test]]\nname = \"zoo\"\nharness = false\n",
+        );
+        folder
+    })
+}
+
+/// Returns a run of these tests of the zoo.
+fn zoo_run(scene: &Scene, config: &str, tests: &str) -> Command {
+    let config = scene.write("harness.toml", &format!("[profile.default]\n{config}\n"));
+    let mut run = scene.harness(["run", "--no-fail-fast", "-E"]);
+    run.arg(format!("test(/^({tests})$/)"))
+        .arg("--config-file")
+        .arg(config)
+        .arg("--events")
+        .arg(scene.path("events"))
+        .current_dir(zoo())
+        .env("CARGO_TARGET_DIR", zoo().join("target"))
+        .env("ZOO_BEAT", scene.path("beat"));
+    run
+}
+
+/// Returns the last attempts of the tests that have ended, by name.
+fn last_attempts(scene: &Scene) -> Vec<(String, Attempt)> {
+    let events = fs::read_to_string(scene.path("events")).expect("they were written");
+    let events = parse_events(&events).expect("they are events");
+    let finished = events.into_iter().filter_map(|event| match event.kind {
+        EventKind::TestFinished(test) => {
+            let last = test.attempts.last().cloned().expect("there is one");
+            Some((test.test.name.to_string(), last))
+        }
+        _ => None,
+    });
+    finished.collect()
+}
+
+fn last_attempt(scene: &Scene) -> Attempt {
+    last_attempts(scene).pop().expect("a test has ended").1
+}
+
+/// Returns the processes of a scene whose command line contains this.
+fn processes(scene: &Scene, part: &str) -> Vec<i32> {
+    let found = scene.strays().into_iter();
+    let found = found.filter(|(_, command)| command.contains(part));
+    found.map(|(pid, _)| pid).collect()
+}
+
+/// Waits until so many processes are there whose command line contains this.
+fn await_processes(scene: &Scene, part: &str, count: usize) -> Vec<i32> {
+    let found = || Some(processes(scene, part)).filter(|found| found.len() >= count);
+    wait_until(SOON, found).unwrap_or_else(|| panic!("no `{part}`: {:#?}", scene.strays()))
+}
+
+/// Returns the state letter of a process (proc_pid_stat(5)), if it exists.
+fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+fn await_state(pids: &[i32], wanted: impl Fn(char) -> bool) {
+    let all = || {
+        let all = pids.iter().all(|pid| state(*pid).is_some_and(&wanted));
+        all.then_some(())
+    };
+    let states: Vec<_> = pids.iter().map(|pid| state(*pid)).collect();
+    assert!(
+        wait_until(SOON, all).is_some(),
+        "{pids:?} are in {states:?}"
+    );
+}
+
+fn is_stopped(state: char) -> bool {
+    // In a group-stop, or in one that a tracer watches.
+    matches!(state, 'T' | 't')
+}
+
+fn send(pid: i32, number: Signal) {
+    signal::kill(Pid::from_raw(pid), number).expect("it exists");
+}
+
+/// Ends a run of tests that do not end by themselves.
+fn interrupt(run: Running) -> Finished {
+    run.signal(Signal::SIGINT);
+    run.finish()
+}
+
+#[test]
+fn unusual_but_right_tests_pass_under_the_tracer() {
+    let scene = Scene::new();
+    let right = "children_of_dead_parents_are_traced|closes_every_descriptor|\
+                 every_stop_is_seen_by_the_parent|floods|forks_from_eight_threads|\
+                 payloads_of_real_time_signals_arrive|sees_default_signals|\
+                 spawns_from_sixteen_threads|vforks_and_is_killed";
+    let run = scene.run(zoo_run(&scene, "", right));
+    run.assert_code(exit_code::OK);
+    let attempts = last_attempts(&scene);
+    assert_eq!(attempts.len(), 9);
+    let processes = |test: &str| {
+        let (_, attempt) = attempts
+            .iter()
+            .find(|(name, _)| name == test)
+            .expect("it ran");
+        attempt.usage.processes
+    };
+    assert_eq!(processes("forks_from_eight_threads"), Some(1001));
+    assert_eq!(processes("spawns_from_sixteen_threads"), Some(161));
+    assert_eq!(processes("children_of_dead_parents_are_traced"), Some(201));
+}
+
+#[test]
+fn ctrl_z_stops_the_tests_and_the_clock_and_fg_continues_them() {
+    for trace in ["process", "off"] {
+        let scene = Scene::new();
+        let mut command = zoo_run(&scene, "", "beats|beats_too");
+        command.args(["-j", "2", "--trace", trace]);
+        let begun = Instant::now();
+        let run = scene.start(command);
+        let tests = await_processes(&scene, "--exact beats", 2);
+        let own = run.pid().as_raw();
+        let mut stopped_for = Duration::ZERO;
+        for _ in 0..10 {
+            run.signal(Signal::SIGTSTP);
+            await_state(&[own], is_stopped);
+            let since = Instant::now();
+            await_state(&tests, is_stopped);
+            stopped_for += since.elapsed();
+            run.signal(Signal::SIGCONT);
+            await_state(&[own], |state| !is_stopped(state));
+            await_state(&tests, |state| !is_stopped(state));
+        }
+        interrupt(run).assert_code(exit_code::TEST_RUN_FAILED);
+        let in_all = begun.elapsed();
+        let active = last_attempt(&scene).elapsed;
+        assert!(
+            active + stopped_for <= in_all,
+            "{active:?} of {in_all:?}, stopped for {stopped_for:?}"
+        );
+    }
+}
+
+#[test]
+fn a_test_that_stops_its_stub_ends_when_its_time_is_up() {
+    let scene = Scene::new();
+    let slow = "slow-timeout = { period = '100ms', terminate-after = 2, grace-period = '100ms' }";
+    let run = scene.run(zoo_run(&scene, slow, "stops_its_parent|passes"));
+    run.assert_code(exit_code::TEST_RUN_FAILED);
+    let attempts = last_attempts(&scene);
+    assert_eq!(attempts.len(), 2);
+    for (name, attempt) in attempts {
+        match name.as_str() {
+            "passes" => assert_eq!(attempt.verdict, Verdict::Pass),
+            _ => assert!(
+                matches!(attempt.outcome, Outcome::TimedOut { .. }),
+                "{attempt:?}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_test_that_kills_its_stub_is_a_fault_and_leaves_nothing() {
+    for trace in ["process", "off"] {
+        let scene = Scene::new();
+        let mut command = zoo_run(&scene, "", "kills_its_parent|passes");
+        command.args(["-j", "1", "--trace", trace]);
+        let run = scene.run(command);
+        scene.assert_no_strays();
+        run.assert_code(exit_code::TEST_RUN_FAILED);
+        let attempts = last_attempts(&scene);
+        assert!(
+            matches!(attempts[0].1.outcome, Outcome::HarnessFault(_)),
+            "{attempts:?}"
+        );
+        assert_eq!(attempts[1].1.verdict, Verdict::Pass, "another stub goes on");
+    }
+}
+
+#[test]
+fn a_stub_that_is_killed_while_it_is_idle_costs_nothing() {
+    let scene = Scene::new();
+    let retries = "retries = { backoff = 'fixed', count = 1, delay = '2s' }";
+    let run = scene.start(zoo_run(&scene, retries, "fails"));
+    let failed_once = || {
+        let events = fs::read_to_string(scene.path("events")).ok()?;
+        events.contains("attempt-failed").then_some(())
+    };
+    wait_until(SOON, failed_once).expect("the first attempt fails");
+    for stub in processes(&scene, "__double-spawn") {
+        send(stub, Signal::SIGKILL);
+    }
+    run.finish().assert_code(exit_code::TEST_RUN_FAILED);
+    let last = last_attempt(&scene);
+    assert_eq!(last.number, 2);
+    assert!(matches!(last.outcome, Outcome::Exited(_)), "{last:?}");
+}
+
+#[test]
+fn a_tree_that_forks_without_end_is_terminated() {
+    for trace in ["process", "off"] {
+        let scene = Scene::new();
+        let slow = "slow-timeout = { period = '300ms', terminate-after = 1, grace-period = '0s' }";
+        let mut command = zoo_run(&scene, slow, "forks_without_end");
+        command.args(["--trace", trace]);
+        scene.run(command).assert_code(exit_code::TEST_RUN_FAILED);
+        scene.assert_no_strays();
+        let outcome = last_attempt(&scene).outcome;
+        assert!(
+            matches!(outcome, Outcome::TimedOut { exit: Some(_) }),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn a_tree_that_forks_without_end_dies_with_the_run() {
+    for trace in ["process", "off"] {
+        let scene = Scene::new();
+        let mut command = zoo_run(&scene, "", "forks_without_end");
+        command.args(["--trace", trace]);
+        let run = scene.start(command);
+        await_processes(&scene, "--exact forks", 13);
+        run.signal(Signal::SIGKILL);
+        run.finish();
+        scene.assert_no_strays();
+    }
+}
+
+#[test]
+fn a_test_that_left_its_process_group_is_terminated_with_it() {
+    let scene = Scene::new();
+    let slow = "slow-timeout = { period = '200ms', terminate-after = 1, grace-period = '60s' }";
+    let run = scene.run(zoo_run(&scene, slow, "leaves_its_group"));
+    run.assert_code(exit_code::TEST_RUN_FAILED);
+    let last = last_attempt(&scene);
+    assert!(last.elapsed < Duration::from_secs(60), "{last:?}");
+}
+
+#[test]
+fn daemons_of_a_subreaper_are_named_and_killed() {
+    for trace in ["process", "off"] {
+        let scene = Scene::new();
+        let mut command = zoo_run(&scene, "", "subreaper_with_daemons");
+        command.args(["--trace", trace]);
+        scene.run(command).assert_code(exit_code::OK);
+        let leak = last_attempt(&scene).leak.expect("it leaks");
+        assert_eq!(leak.survivors.len(), 2, "{leak:?}");
+    }
+}
+
+#[test]
+fn ignored_and_blocked_signals_of_a_careless_parent_do_no_harm() {
+    let scene = Scene::new();
+    let run = zoo_run(&scene, "", "sees_default_signals|hangs");
+    let careless = "import os, signal, sys\n\
+                    signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n\
+                    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n\
+                    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))\n\
+                    os.execv(sys.argv[1], sys.argv[1:])";
+    if !environment::installed("python3", &["-c", "pass"]) {
+        return scene::skip("ignored and blocked signals", "there is no python3");
+    }
+    let run = scene.start(scene.wrapped(&run, "python3", &["-c", careless]));
+    await_processes(&scene, "--exact hangs", 1);
+    interrupt(run).assert_code(exit_code::TEST_RUN_FAILED);
+    for (name, attempt) in last_attempts(&scene) {
+        match name.as_str() {
+            "hangs" => assert_eq!(attempt.verdict, Verdict::Interrupted),
+            _ => assert_eq!(attempt.verdict, Verdict::Pass),
+        }
+    }
+}
+
+#[test]
+fn a_run_under_nohup_outlives_its_terminal() {
+    let scene = Scene::new();
+    let run = zoo_run(&scene, "", "hangs");
+    let run = scene.start(scene.wrapped(&run, "nohup", &[]));
+    await_processes(&scene, "--exact hangs", 1);
+    let status = fs::read_to_string(format!("/proc/{}/status", run.pid())).expect("it runs");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.expect("it is there").trim(), 16);
+    assert_eq!(ignored.expect("it is a mask") & 1, 1, "SIGHUP is ignored");
+    interrupt(run).assert_code(exit_code::TEST_RUN_FAILED);
+}
