@@ -40,6 +40,11 @@ const SWEEP: Duration = Duration::from_millis(2);
 /// How long SIGKILL may take. A process in uninterruptible sleep is reported after this.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
+/// Returns whether /proc is there, by which a stub finds and names what is not traced.
+pub fn has_proc() -> bool {
+    survivors::has_proc()
+}
+
 /// Serves requests on standard input until the runner is gone. Returns the exit code.
 pub fn serve() -> i32 {
     match Stub::new().and_then(|mut stub| stub.run()) {
