@@ -25,7 +25,10 @@ use crate::{
     protocol::Environment,
     report::SinkError,
     run,
-    stub::link::{Stub, StubError},
+    stub::{
+        self,
+        link::{Stub, StubError},
+    },
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use guppy::PackageId;
@@ -454,19 +457,24 @@ impl Session {
         wanted: bool,
         stubs: &mut Vec<Stub>,
     ) -> Result<TraceInForce, SessionError> {
+        let has_proc = stub::has_proc();
         if !wanted {
+            let lost = "there is no /proc; a process that leaves the process group of its test \
+                        cannot be found";
             return Ok(TraceInForce {
                 level: TraceLevel::Off,
-                degraded: None,
+                degraded: (!has_proc).then(|| lost.to_owned()),
             });
         }
         if stubs.is_empty() {
             stubs.push(Stub::launch()?);
         }
         let Some(reason) = stubs[0].ready()? else {
+            let lost =
+                "there is no /proc; what a test leaves behind is killed, but cannot be named";
             return Ok(TraceInForce {
                 level: TraceLevel::Process,
-                degraded: None,
+                degraded: (!has_proc).then(|| lost.to_owned()),
             });
         };
         if self
@@ -477,9 +485,12 @@ impl Session {
         {
             return Err(SessionError::TraceRequired { reason });
         }
+        let known = match has_proc {
+            true => "the subreaper and the process group",
+            false => "the process group, since there is no /proc,",
+        };
         let degraded = format!(
-            "{reason}; descendants are known by the subreaper and the process group only, and \
-             processes are not counted"
+            "{reason}; descendants are known by {known} only, and processes are not counted"
         );
         Ok(TraceInForce {
             level: TraceLevel::Off,

@@ -50,6 +50,11 @@ pub fn restore_signals() {
     sys::restore_signals();
 }
 
+/// Returns whether /proc is there, by which a stub finds and names what is not traced.
+pub fn has_proc() -> bool {
+    survivors::has_proc()
+}
+
 /// Serves requests on standard input until the runner is gone. Returns the exit code.
 pub fn serve() -> i32 {
     match Stub::new().and_then(|mut stub| stub.run()) {

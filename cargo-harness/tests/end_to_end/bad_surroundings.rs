@@ -142,7 +142,11 @@ fn without_proc_it_degrades_and_says_so() {
         return skip(name, "a mount namespace needs root");
     }
     let scene = Scene::new();
-    let folder = scene.package("no-proc", TWO_TESTS);
+    let leaks = "#[test]\nfn leaks() {\n    \
+                 let mut sleep = std::process::Command::new(\"sleep\");\n    \
+                 sleep.arg(\"300\").stdout(std::process::Stdio::null());\n    \
+                 sleep.stderr(std::process::Stdio::null()).spawn().unwrap();\n}\n";
+    let folder = scene.package("no-proc", &format!("{TWO_TESTS}{leaks}"));
     // Built first: neither cargo nor the compiler is the subject here.
     scene
         .run(scene.harness_in(&folder, &["run", "one"]))
@@ -151,8 +155,9 @@ fn without_proc_it_degrades_and_says_so() {
     without_proc_the_toolchain_needs_help(&scene, &mut command);
     let run = in_namespace(&scene, &command, "mount -t tmpfs none /proc && exec \"$@\"");
     run.assert_code(exit_code::TEST_RUN_FAILED)
-        .assert_says("2 tests run: 1 passed, 1 failed");
-    run.assert_says("/proc");
+        .assert_says("3 tests run: 2 passed (1 leaky), 1 failed");
+    run.assert_says("there is no /proc; what a test leaves behind is killed");
+    run.assert_says("[unknown: no /proc]");
 }
 
 /// Cargo as rustup installs it looks for itself in /proc, and the dynamic loader looks there for

@@ -59,7 +59,17 @@ pub(super) fn has_descendant_in_group(group: Pid) -> bool {
 /// Describes those of `pids` that are alive and outlived a process that ended at `since`.
 pub(super) fn name(pids: &BTreeSet<Pid>, since: Instant) -> Vec<Survivor> {
     let outlived = since.elapsed();
+    let nameless = !has_proc();
     let describe = |pid: &Pid| {
+        if nameless {
+            return Some(Survivor {
+                pid: *pid,
+                parent: 0,
+                command: "[unknown: no /proc]".to_owned(),
+                outlived,
+                killed: true,
+            });
+        }
         let stat = stat(*pid).filter(|stat| stat.state != 'Z')?;
         let command = command_line(*pid).unwrap_or_else(|| format!("[{}]", stat.name));
         Some(Survivor {
@@ -71,6 +81,11 @@ pub(super) fn name(pids: &BTreeSet<Pid>, since: Instant) -> Vec<Survivor> {
         })
     };
     pids.iter().filter_map(describe).collect()
+}
+
+/// Returns whether /proc is there.
+pub(super) fn has_proc() -> bool {
+    stat(own_pid()).is_some()
 }
 
 fn own_pid() -> Pid {
