@@ -10,7 +10,7 @@ use super::{
 };
 use expect_test::expect;
 use harness_metadata::{
-    Attempt, Event, EventKind, Exit, FinalStatusLevel, Outcome, StatusLevel, TestId, Verdict,
+    Attempt, Event, EventKind, Exit, FinalStatusLevel, Outcome, StatusLevel, Verdict,
     event::CancelReason,
 };
 use nextest_metadata::MismatchReason;
@@ -345,85 +345,6 @@ fn a_closed_pipe_is_an_error_that_names_itself() {
         .expect("nothing is written yet");
     let error = sink.flush().expect_err("the pipe is closed");
     assert_eq!(error.to_string(), "failed to write to standard error");
-}
-
-#[test]
-#[ignore = "a measurement"]
-fn cost_of_an_event() {
-    let tests: Vec<(TestId, Vec<Attempt>)> = (0..20_000)
-        .map(|nth| (test(&format!("module::test_{nth}")), vec![code(1, 0)]))
-        .collect();
-    let events = run(tests);
-    for progress in [ProgressMode::Counter, ProgressMode::Bar] {
-        let options = TerminalOptions {
-            progress,
-            colors: true,
-            ..Default::default()
-        };
-        let mut sink = Terminal::new(io::sink(), options);
-        let from = std::time::Instant::now();
-        for (nth, event) in events.iter().enumerate() {
-            // A thousand tests a second, two events a test.
-            let event = Event {
-                at: Duration::from_micros(500 * nth as u64),
-                ..event.clone()
-            };
-            sink.handle(&event, &Memory::default()).expect("a sink");
-            sink.flush().expect("a sink");
-        }
-        let each = from.elapsed() / 20_000;
-        let mut report = io::stderr();
-        io::Write::write_fmt(&mut report, format_args!("{progress:?}: {each:?} a test\n"))
-            .expect("standard error");
-    }
-    let from = std::time::Instant::now();
-    junit(&events, &Memory::default(), |_| ());
-    let mut report = io::stderr();
-    io::Write::write_fmt(
-        &mut report,
-        format_args!("junit: {:?} a test\n", from.elapsed() / 20_000),
-    )
-    .expect("standard error");
-}
-
-/// Shows the bar at work, for eyes: run it in a terminal with `--ignored --nocapture`.
-#[test]
-#[ignore = "a demonstration"]
-fn demonstration_of_the_bar() {
-    let (mut events, outputs) = mixed();
-    // All start before the first one finishes.
-    events.sort_by_key(|event| match event.kind {
-        EventKind::RunStarted(_) => 0,
-        EventKind::AttemptStarted(_) => 1,
-        EventKind::RunFinished(_) => 3,
-        _ => 2,
-    });
-    let options = TerminalOptions {
-        progress: ProgressMode::Bar,
-        colors: true,
-        size: None,
-        max_progress_running: 4,
-        durations: 2,
-        ..Default::default()
-    };
-    let mut sink = Terminal::new(io::stderr(), options);
-    let (mut now, tick) = (Duration::ZERO, Duration::from_millis(100));
-    for event in events {
-        sink.handle(
-            &Event {
-                at: now,
-                kind: event.kind,
-            },
-            &outputs,
-        )
-        .expect("a terminal");
-        sink.flush().expect("a terminal");
-        for _ in 0..8 {
-            now += tick;
-            std::thread::sleep(tick);
-            sink.tick(now).expect("a terminal");
-        }
-    }
 }
 
 proptest! {

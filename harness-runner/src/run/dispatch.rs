@@ -4,19 +4,18 @@
 //! It is given the active time and what happened, and answers what to do. It starts nothing and
 //! waits for nothing.
 
+mod group;
+
 use super::unit::Force;
 use crate::config::settings::{
     FlakyResult, MaxFail, TerminateMode, TestGroup, TestSettings, ThreadsRequired,
 };
+use group::{Group, smallest_free};
 use harness_metadata::{
     Attempt, EventKind, Interruption, RunStats, TestId, Verdict,
     event::{AttemptStarted, CancelReason, RunFinished, RunningState, RunningTest, TestFinished},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// SIGINT and SIGTERM, as every Linux architecture numbers them.
 const SIGINT: i32 = 2;
@@ -103,16 +102,6 @@ enum Occupancy {
     },
 }
 
-/// A group of tests with a limit of its own.
-#[derive(Debug, Default)]
-struct Group {
-    used: usize,
-    limit: usize,
-    slots: BTreeSet<usize>,
-    /// Tests that had their turn while the group was full.
-    waiting: VecDeque<usize>,
-}
-
 /// The state of a run.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
@@ -135,15 +124,10 @@ pub(super) struct Dispatcher {
 impl Dispatcher {
     /// A run of these tests in this order. `random` returns numbers in [0, 1), for jitter.
     pub(super) fn new(tests: Vec<Candidate>, limits: Limits, random: fn() -> f64) -> Self {
-        let groups = limits.groups.iter().map(|(name, limit)| {
-            (
-                name.clone(),
-                Group {
-                    limit: *limit,
-                    ..Group::default()
-                },
-            )
-        });
+        let groups = limits
+            .groups
+            .iter()
+            .map(|(name, limit)| (name.clone(), Group::new(*limit)));
         Self {
             next: 0,
             groups: groups.collect(),
@@ -274,8 +258,7 @@ impl Dispatcher {
                 let Some(&test) = group.waiting.front() else {
                     return false;
                 };
-                group.used == 0
-                    || group.used + weight(&self.tests[test], &self.limits) <= group.limit
+                group.has_room(weight(&self.tests[test], &self.limits))
             })
             .min_by_key(|group| group.waiting.front().copied());
         if let Some(test) = earliest.and_then(|group| group.waiting.pop_front()) {
@@ -291,8 +274,7 @@ impl Dispatcher {
             let Some(group) = self.groups.get_mut(name) else {
                 return Some(test);
             };
-            let has_room = group.used == 0 || group.used + weight <= group.limit;
-            if has_room && group.waiting.is_empty() {
+            if group.has_room(weight) && group.waiting.is_empty() {
                 return Some(test);
             }
             group.waiting.push_back(test);
@@ -321,12 +303,7 @@ impl Dispatcher {
             TestGroup::Named(name) => self.groups.get_mut(name),
             TestGroup::Global => None,
         };
-        let group_slot = group.map(|group| {
-            group.used += weight;
-            let slot = smallest_free(|slot| group.slots.contains(&slot));
-            group.slots.insert(slot);
-            slot
-        });
+        let group_slot = group.map(|group| group.enter(weight));
         self.used += weight;
         self.started[test] = true;
         let state = Occupancy::Running { since: now };
@@ -375,11 +352,9 @@ impl Dispatcher {
         self.used -= occupant.weight;
         if let TestGroup::Named(name) = &self.tests[occupant.test].settings.test_group
             && let Some(group) = self.groups.get_mut(name)
+            && let Some(group_slot) = occupant.group_slot
         {
-            group.used -= occupant.weight;
-            if let Some(group_slot) = occupant.group_slot {
-                group.slots.remove(&group_slot);
-            }
+            group.leave(occupant.weight, group_slot);
         }
         Some(occupant)
     }
@@ -589,12 +564,6 @@ fn weight(test: &Candidate, limits: &Limits) -> usize {
 
 fn total_attempts(settings: &TestSettings) -> u32 {
     settings.retries.count().saturating_add(1)
-}
-
-fn smallest_free(taken: impl Fn(usize) -> bool) -> usize {
-    (0..)
-        .find(|slot| !taken(*slot))
-        .expect("fewer slots than numbers are taken")
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use harness_metadata::{
     event::{OutputPolicy, OutputWhen},
     outcome::StreamSize,
 };
+use std::collections::VecDeque;
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)

@@ -1,0 +1,244 @@
+//! Creates the child that becomes a test.
+//!
+//! Between its creation and exec, a child makes system calls without libc and touches nothing but
+//! its own stack: it shares its memory with the stub.
+
+use super::{Pid, SignalMask};
+use harness_metadata::exit_code;
+use nix::errno::Errno;
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    os::fd::{AsRawFd, BorrowedFd, RawFd},
+    ptr,
+};
+use syscalls::{Sysno, syscall};
+
+/// What a child needs from its creation until it has executed the test. It owns its memory, which
+/// the child reads from.
+pub(crate) struct Child {
+    pub(crate) program: CString,
+    pub(crate) args: Block,
+    pub(crate) environment: Block,
+    pub(crate) cwd: CString,
+    /// Descriptors that are to become the standard streams.
+    pub(crate) stdio: [RawFd; 3],
+    /// If it is to be traced: a byte can be read from here once it has been seized.
+    pub(crate) go: Option<RawFd>,
+    /// Report a failure here.
+    pub(crate) failed: RawFd,
+    /// The signal mask to start with.
+    pub(crate) mask: SignalMask,
+    pub(crate) stub: Pid,
+}
+
+/// Strings ended by NUL, one after the other, and an array of pointers to them that is ended by
+/// a null pointer, as execve(2) takes it.
+pub(crate) struct Block {
+    bytes: Vec<u8>,
+    pointers: Vec<*const c_char>,
+}
+
+impl Block {
+    /// Copies the strings. What follows the last NUL is left out.
+    pub(crate) fn new(strings: &[u8]) -> Self {
+        let bytes = strings.to_vec();
+        let mut pointers = Vec::with_capacity(128);
+        let mut rest = bytes.as_slice();
+        while let Ok(string) = CStr::from_bytes_until_nul(rest) {
+            pointers.push(string.as_ptr());
+            rest = &rest[string.count_bytes() + 1..];
+        }
+        pointers.push(ptr::null());
+        Self { bytes, pointers }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Where a child failed before it became the test.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(crate) enum Stage {
+    Stdio = 1,
+    Chdir = 2,
+    Exec = 3,
+    Orphaned = 4,
+}
+
+/// A child's report: the stage and the errno, native-endian.
+pub(crate) const REPORT_LEN: usize = 8;
+
+impl Stage {
+    pub(crate) fn from_raw(raw: i32) -> Option<Self> {
+        [Self::Stdio, Self::Chdir, Self::Exec, Self::Orphaned]
+            .into_iter()
+            .find(|stage| *stage as i32 == raw)
+    }
+}
+
+/// A child's stack, with a page below it that nobody may touch.
+pub(crate) struct ChildStack {
+    base: *mut c_void,
+}
+
+/// What the child's few frames need many times over.
+const STACK_SIZE: usize = 64 * 1024;
+const GUARD_SIZE: usize = 64 * 1024;
+
+impl ChildStack {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        let len = GUARD_SIZE + STACK_SIZE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice.
+        let base = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        // SAFETY: the range is the lower part of the mapping that was just made.
+        Errno::result(unsafe { libc::mprotect(base, GUARD_SIZE, libc::PROT_NONE) })?;
+        Ok(Self { base })
+    }
+}
+
+impl Drop for ChildStack {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping that `new` made, and it is not used after.
+        unsafe { libc::munmap(self.base, GUARD_SIZE + STACK_SIZE) };
+    }
+}
+
+/// Creates a child that becomes the test. Returns its pid.
+///
+/// The child shares the stub's memory until it executes the test, as with vfork(2): copying the
+/// page tables and faulting written pages in again costs more than all the rest of a spawn. If it
+/// is to be traced, it runs beside the stub, which must be able to seize it; the caller keeps
+/// `child` alive until it is known to have executed or ended. If not, the stub is suspended until
+/// then (CLONE_VFORK).
+pub(crate) fn clone_into(child: &Child, stack: &ChildStack) -> Result<Pid, Errno> {
+    let vfork = if child.go.is_some() {
+        0
+    } else {
+        libc::CLONE_VFORK
+    };
+    // SAFETY: one past the end of the mapping, where a stack that grows down begins.
+    let top = unsafe { stack.base.byte_add(GUARD_SIZE + STACK_SIZE) };
+    let argument = ptr::from_ref(child).cast_mut().cast::<c_void>();
+    let flags = libc::CLONE_VM | vfork | libc::SIGCHLD;
+    // SAFETY: the child has a stack of its own. Until it executes, it makes system calls without
+    // libc (which would write to the errno that it shares with the stub), allocates nothing,
+    // writes to nothing but its stack, and never returns.
+    Errno::result(unsafe { libc::clone(become_test, top, flags, argument) })
+}
+
+/// Forks a child that waits for `go` and then runs `main` and exits with what it returns. For the
+/// probe; `main` must make plain system calls only.
+pub(crate) fn fork_probe(go: BorrowedFd<'_>, main: fn() -> c_int) -> Result<Pid, Errno> {
+    // SAFETY: the stub has one thread, so the child's copy of memory is in a consistent state.
+    match unsafe { libc::fork() } {
+        -1 => Err(Errno::last()),
+        0 => {
+            wait_for_go(go.as_raw_fd());
+            exit_now(main())
+        }
+        pid => Ok(pid),
+    }
+}
+
+/// Ends this process without running anything of the standard library's.
+pub(crate) fn exit_now(code: c_int) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Forks a process that exits at once, and waits for it. For the probe's child.
+pub(crate) fn fork_and_reap() -> c_int {
+    // SAFETY: as in `fork_probe`; the child only exits.
+    match unsafe { libc::fork() } {
+        -1 => 1,
+        0 => exit_now(0),
+        pid => {
+            let mut status = 0;
+            // SAFETY: the pointer is to a live local.
+            let reaped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            c_int::from(reaped != pid || status != 0)
+        }
+    }
+}
+
+fn wait_for_go(go: c_int) {
+    let mut byte = 0u8;
+    loop {
+        // SAFETY: reads at most one byte into a live local.
+        match unsafe { syscall!(Sysno::read, go, &raw mut byte, 1) } {
+            Err(syscalls::Errno::EINTR) => {}
+            Ok(1) => return,
+            // The stub is gone.
+            _ => exit_now(exit_code::DOUBLE_SPAWN),
+        }
+    }
+}
+
+/// The child's life until it executes. See [`clone_into`] for what it may do.
+extern "C" fn become_test(argument: *mut c_void) -> c_int {
+    // SAFETY: the argument is the `Child` that `clone_into` was given and that its caller keeps.
+    let child = unsafe { &*argument.cast::<Child>() };
+    let (stage, errno) = match prepare(child) {
+        Ok(()) => (Stage::Exec, execute(child)),
+        Err(failure) => failure,
+    };
+    let mut report = [0; REPORT_LEN];
+    report[..4].copy_from_slice(&(stage as i32).to_ne_bytes());
+    report[4..].copy_from_slice(&errno.into_raw().to_ne_bytes());
+    let failed = child.failed;
+    // SAFETY: writes from a live local of that length. A write this small to a pipe is atomic.
+    let _ = unsafe { syscall!(Sysno::write, failed, report.as_ptr(), report.len()) };
+    exit_now(exit_code::DOUBLE_SPAWN)
+}
+
+fn prepare(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
+    // A process that has just been created can always lead a group.
+    // SAFETY: plain numbers.
+    let _ = unsafe { syscall!(Sysno::setpgid, 0, 0) };
+    // Dies with the stub even where it is not traced; a belt, prctl(2) PR_SET_PDEATHSIG.
+    // SAFETY: plain numbers.
+    let _ = unsafe { syscall!(Sysno::prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    // SAFETY: no arguments.
+    if unsafe { syscall!(Sysno::getppid) } != Ok(child.stub as usize) {
+        return Err((Stage::Orphaned, syscalls::Errno::ESRCH));
+    }
+    for (fd, target) in child.stdio.iter().zip(0..) {
+        // SAFETY: plain numbers. The stub keeps its own descriptors above 2, so they differ.
+        unsafe { syscall!(Sysno::dup3, *fd, target, 0) }.map_err(|errno| (Stage::Stdio, errno))?;
+    }
+    // SAFETY: the string is valid and ended by NUL.
+    unsafe { syscall!(Sysno::chdir, child.cwd.as_ptr()) }.map_err(|errno| (Stage::Chdir, errno))?;
+    // Rust's runtime ignores SIGPIPE in the stub, and ignored signals survive exec. All zero is
+    // the kernel's struct sigaction for SIG_DFL without flags; the last argument is the size of
+    // its mask.
+    let default = [0u64; 4];
+    // SAFETY: reads from a live local that is as large as the kernel's struct.
+    let _ = unsafe { syscall!(Sysno::rt_sigaction, libc::SIGPIPE, default.as_ptr(), 0, 8) };
+    let mask = &raw const child.mask.0;
+    // SAFETY: reads the first 8 bytes of a signal set, which are the kernel's.
+    let _ = unsafe { syscall!(Sysno::rt_sigprocmask, libc::SIG_SETMASK, mask, 0, 8) };
+    if let Some(go) = child.go {
+        wait_for_go(go);
+    }
+    Ok(())
+}
+
+/// Becomes the test, or returns why not.
+fn execute(child: &Child) -> syscalls::Errno {
+    let (argv, envp) = (
+        child.args.pointers.as_ptr(),
+        child.environment.pointers.as_ptr(),
+    );
+    // SAFETY: the strings and the arrays are valid, ended by NUL and null.
+    match unsafe { syscall!(Sysno::execve, child.program.as_ptr(), argv, envp) } {
+        Err(errno) => errno,
+        Ok(_) => syscalls::Errno::ENOEXEC,
+    }
+}
