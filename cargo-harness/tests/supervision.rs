@@ -11,12 +11,15 @@ mod scene;
 use fixture_model::parse_events;
 use harness_metadata::{Attempt, EventKind, Outcome, Verdict, exit_code};
 use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
     sys::signal::{self, Signal},
     unistd::Pid,
 };
 use scene::{Finished, Running, Scene, wait_until};
 use std::{
     fs,
+    io::Write,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -314,6 +317,32 @@ fn ignored_and_blocked_signals_of_a_careless_parent_do_no_harm() {
             _ => assert_eq!(attempt.verdict, Verdict::Pass),
         }
     }
+}
+
+#[test]
+fn a_run_whose_messages_nobody_reads_can_still_be_interrupted() {
+    let scene = Scene::new();
+    let (_reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = zoo_run(&scene, "", "hangs");
+    command.stderr(writer.try_clone().expect("it can be cloned"));
+    let mut run = command.spawn().expect("it starts");
+    await_processes(&scene, "--exact hangs", 1);
+    let nonblocking = |flags| fcntl(&writer, FcntlArg::F_SETFL(flags)).expect("it is a pipe");
+    nonblocking(OFlag::O_NONBLOCK);
+    let mut filler = &writer;
+    while filler.write(&[b'x'; 4096]).is_ok() {}
+    while filler.write(b"x").is_ok() {}
+    nonblocking(OFlag::empty());
+    let ended = wait_until(SOON, || {
+        let _ = signal::kill(Pid::from_raw(run.id().cast_signed()), Signal::SIGINT);
+        run.try_wait().expect("it is a child")
+    });
+    if ended.is_none() {
+        run.kill().expect("it is a child");
+        run.wait().expect("it is a child");
+    }
+    let status = ended.expect("it ends");
+    assert_eq!(status.signal(), Some(Signal::SIGINT as i32));
 }
 
 #[test]

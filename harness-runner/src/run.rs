@@ -46,6 +46,10 @@ use tokio::{
 /// the run stops for Ctrl-Z.
 const PAUSE_LIMIT: Duration = Duration::from_millis(100);
 
+/// How long the sinks may take to show the end of the run before an impatient Ctrl-C ends the
+/// process without them.
+const SINKS_LIMIT: Duration = Duration::from_secs(2);
+
 /// Everything that a run needs. Complete before the first test starts.
 #[derive(Debug)]
 pub struct Work {
@@ -174,7 +178,7 @@ impl Running {
     /// When there is no thread to be had.
     pub fn start(work: Work) -> io::Result<Self> {
         let (tell, events) = std_mpsc::channel();
-        let (control, controls) = mpsc::unbounded_channel();
+        let (control, mut controls) = mpsc::unbounded_channel();
         let sinks = thread::current();
         let thread = thread::Builder::new()
             .name("run".to_owned())
@@ -183,9 +187,12 @@ impl Running {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
-                let result = LocalSet::new().block_on(&runtime, drive(work, tell, controls));
+                let mut signals = runtime.block_on(async { Signals::new() })?;
+                let run = drive(work, tell, &mut controls, &mut signals);
+                LocalSet::new().block_on(&runtime, run);
                 sinks.unpark();
-                result
+                runtime.block_on(outlast_sinks(&mut controls, &mut signals));
+                Ok(())
             })?;
         Ok(Self {
             events,
@@ -205,6 +212,7 @@ impl Running {
     ///
     /// When the run could not be driven to its end.
     pub fn join(self) -> io::Result<()> {
+        drop(self.control);
         self.thread
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the thread that drives the run panicked")))
@@ -231,9 +239,9 @@ struct SharedWork {
 async fn drive(
     work: Work,
     tell: std_mpsc::Sender<Told>,
-    mut controls: mpsc::UnboundedReceiver<Control>,
-) -> io::Result<()> {
-    let mut signals = Signals::new()?;
+    controls: &mut mpsc::UnboundedReceiver<Control>,
+    signals: &mut Signals,
+) {
     link::adopt_orphans();
     let mut driver = Driver::new(work, tell);
     let (slot_tx, mut from_slots) = mpsc::unbounded_channel();
@@ -258,7 +266,27 @@ async fn drive(
             () = until(deadline) => driver.step(Input::Deadline, &slot_tx),
         }
     }
-    Ok(())
+}
+
+/// Waits until the sinks are done with what the run has told them. If one hangs (a full pipe, a
+/// terminal that is held), a signal that asks the run to end has to end the process.
+async fn outlast_sinks(controls: &mut mpsc::UnboundedReceiver<Control>, signals: &mut Signals) {
+    let limit = std::time::Instant::now() + SINKS_LIMIT;
+    let mut shutdown = None;
+    loop {
+        tokio::select! {
+            control = controls.recv() => if control.is_none() {
+                return;
+            },
+            heard = signals.next() => if let Heard::Shutdown(signal) = heard {
+                shutdown = Some(signal);
+            },
+            () = until(shutdown.map(|_| limit)) => if let Some(signal) = shutdown.take() {
+                sys::restore_default_action(signal);
+                let _ = sys::kill(std::process::id().cast_signed(), signal);
+            },
+        }
+    }
 }
 
 /// Waits for a moment, or for ever.
@@ -431,17 +459,7 @@ impl Driver {
 
     async fn signalled(&mut self, signal: Heard, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
         match signal {
-            Heard::Shutdown(signal) => {
-                self.step(Input::Shutdown { signal }, slot_tx);
-                if self.finished {
-                    // Nobody listens to the next one. It is to end this process, even if a sink
-                    // hangs; the stubs then kill what is left.
-                    let heard = SHUTDOWN
-                        .into_iter()
-                        .filter(|signal| !sys::is_ignored(*signal));
-                    heard.for_each(sys::restore_default_action);
-                }
-            }
+            Heard::Shutdown(signal) => self.step(Input::Shutdown { signal }, slot_tx),
             Heard::Status => self.tell_status(),
             Heard::Stop => self.stop(slot_tx).await,
         }
@@ -499,9 +517,6 @@ fn random() -> f64 {
     // 53 bits are what a double holds exactly.
     (high >> 11) as f64 / (1u64 << 53) as f64
 }
-
-/// The signals that ask a run to end.
-const SHUTDOWN: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
 /// The signals that a run listens to.
 struct Signals {
