@@ -6,6 +6,7 @@
 
 mod lister;
 mod outputs;
+mod prepare;
 mod reporting;
 
 pub use reporting::Sinks;
@@ -19,9 +20,9 @@ use crate::{
         CliOverrides, CompiledProfile, Config, ConfigError, ConfigWarning, DEFAULT_PROFILE,
         MIRI_PROFILE, Platforms, RunSettings,
     },
-    filter::{BinaryMatch, BinaryMismatch, FilterOptions, FiltersetsError, TestFilter},
-    list::{self, ListError, ListOptions, Selection, Status, TestList},
-    plan::{ListedBinary, ListedTest, Plan},
+    filter::{FilterOptions, FiltersetsError, TestFilter},
+    list::{ListError, TestList},
+    plan::Plan,
     protocol::Environment,
     report::SinkError,
     run,
@@ -31,7 +32,6 @@ use crate::{
     },
 };
 use camino::{Utf8Path, Utf8PathBuf};
-use guppy::PackageId;
 use harness_metadata::{
     Event, EventKind, RunId, RunStats,
     event::{
@@ -39,14 +39,12 @@ use harness_metadata::{
     },
 };
 use lister::Stubs;
-use nextest_filtering::{BinaryQuery, ParseContext};
-use nextest_metadata::{BuildPlatform, FilterMatch, RustTestKind};
+use nextest_filtering::ParseContext;
+use nextest_metadata::FilterMatch;
 use reporting::Reporting;
 use std::{
     collections::{BTreeMap, HashMap},
-    env,
-    ffi::OsString,
-    io,
+    env, io,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -229,8 +227,8 @@ impl Start {
         let run_id = RunId::random();
         let stubs = Stubs::default();
         let (built, tests) =
-            build_and_list(&workspace, options, &filter, &profile, run_id, &stubs)?;
-        let plan = plan(&tests, &filter, &profile);
+            prepare::build_and_list(&workspace, options, &filter, &profile, run_id, &stubs)?;
+        let plan = prepare::plan(&tests, &filter, &profile);
         Ok(Session {
             workspace,
             built,
@@ -255,101 +253,6 @@ fn notify_of_runners(workspace: &Workspace, notify: &mut dyn FnMut(Notice)) {
             runner.origin
         )));
     }
-}
-
-/// Builds in one thread and lists in others what is ready.
-fn build_and_list(
-    workspace: &Workspace,
-    options: &Options,
-    filter: &TestFilter,
-    profile: &CompiledProfile,
-    run_id: RunId,
-    stubs: &Stubs,
-) -> Result<(Built, TestList), SessionError> {
-    let inherited = Environment::inherited();
-    let build = Build {
-        workspace,
-        options: &options.cargo,
-        inherited: &inherited,
-    };
-    let (ready, binaries) = mpsc::channel();
-    let environment: Vec<(OsString, OsString)> = ["HARNESS", "NEXTEST"]
-        .iter()
-        .flat_map(|prefix| {
-            [
-                (format!("{prefix}_RUN_ID").into(), run_id.to_string().into()),
-                (format!("{prefix}_PROFILE").into(), profile.name().into()),
-            ]
-        })
-        .collect();
-    let list_options = ListOptions {
-        runners: &workspace.runners,
-        limit: profile.run_settings().list_timeout,
-        target_directory: Some(workspace.target_directory()),
-        environment: &environment,
-    };
-    let select = |binary: &crate::build::TestBinary| {
-        let package_id = PackageId::new(binary.package_id.clone());
-        match filter.matches_binary(&query(binary, &package_id)) {
-            BinaryMatch::Possible => Selection::Ask,
-            BinaryMatch::Never(BinaryMismatch::Expression) => Selection::Skip,
-            BinaryMatch::Never(BinaryMismatch::DefaultFilter) => Selection::SkipByDefault,
-        }
-    };
-    thread::scope(|scope| {
-        let building = scope.spawn(|| build.run(ready, &mut io::stdout()));
-        let tests = list::list(binaries, stubs.workers(cpus()), &select, &list_options);
-        let built = building.join().expect("the build does not panic")?;
-        Ok((built, tests?))
-    })
-}
-
-fn query<'a>(binary: &'a crate::build::TestBinary, package_id: &'a PackageId) -> BinaryQuery<'a> {
-    BinaryQuery {
-        package_id,
-        binary_id: &binary.id,
-        binary_name: &binary.name,
-        kind: &binary.kind,
-        platform: match binary.platform {
-            BuildPlatform::Host => guppy::graph::cargo::BuildPlatform::Host,
-            BuildPlatform::Target => guppy::graph::cargo::BuildPlatform::Target,
-        },
-    }
-}
-
-fn plan(tests: &TestList, filter: &TestFilter, profile: &CompiledProfile) -> Plan {
-    let package_ids: Vec<PackageId> = tests
-        .binaries
-        .iter()
-        .map(|listed| PackageId::new(listed.binary.package_id.clone()))
-        .collect();
-    let (test, bench) = (RustTestKind::TEST, RustTestKind::BENCH);
-    let kind = |kind| match kind {
-        list::TestKind::Test => &test,
-        list::TestKind::Bench => &bench,
-    };
-    let binaries: Vec<ListedBinary<'_>> = tests
-        .binaries
-        .iter()
-        .zip(&package_ids)
-        .map(|(listed, package_id)| ListedBinary {
-            query: query(&listed.binary, package_id),
-            tests: match &listed.status {
-                Status::Listed(tests) => Some(
-                    tests
-                        .iter()
-                        .map(|test| ListedTest {
-                            name: &test.name,
-                            ignored: test.ignored,
-                            kind: kind(test.kind),
-                        })
-                        .collect(),
-                ),
-                Status::Skipped | Status::SkippedDefaultFilter => None,
-            },
-        })
-        .collect();
-    Plan::new(&binaries, filter, profile)
 }
 
 /// Returns how many CPUs this process may use.

@@ -1,0 +1,112 @@
+//! Builds, lists while cargo still builds, and plans.
+
+use super::{Options, SessionError, cpus, lister::Stubs};
+use crate::{
+    build::{Build, Built, TestBinary, Workspace},
+    config::CompiledProfile,
+    filter::{BinaryMatch, BinaryMismatch, TestFilter},
+    list::{self, ListOptions, Selection, Status, TestList},
+    plan::{ListedBinary, ListedTest, Plan},
+    protocol::Environment,
+};
+use guppy::PackageId;
+use harness_metadata::RunId;
+use nextest_filtering::BinaryQuery;
+use nextest_metadata::{BuildPlatform, RustTestKind};
+use std::{ffi::OsString, io, sync::mpsc, thread};
+
+/// Builds in one thread and lists in others what is ready.
+pub(super) fn build_and_list(
+    workspace: &Workspace,
+    options: &Options,
+    filter: &TestFilter,
+    profile: &CompiledProfile,
+    run_id: RunId,
+    stubs: &Stubs,
+) -> Result<(Built, TestList), SessionError> {
+    let inherited = Environment::inherited();
+    let build = Build {
+        workspace,
+        options: &options.cargo,
+        inherited: &inherited,
+    };
+    let (ready, binaries) = mpsc::channel();
+    let environment: Vec<(OsString, OsString)> = ["HARNESS", "NEXTEST"]
+        .iter()
+        .flat_map(|prefix| {
+            [
+                (format!("{prefix}_RUN_ID").into(), run_id.to_string().into()),
+                (format!("{prefix}_PROFILE").into(), profile.name().into()),
+            ]
+        })
+        .collect();
+    let list_options = ListOptions {
+        runners: &workspace.runners,
+        limit: profile.run_settings().list_timeout,
+        target_directory: Some(workspace.target_directory()),
+        environment: &environment,
+    };
+    let select = |binary: &TestBinary| {
+        let package_id = PackageId::new(binary.package_id.clone());
+        match filter.matches_binary(&query(binary, &package_id)) {
+            BinaryMatch::Possible => Selection::Ask,
+            BinaryMatch::Never(BinaryMismatch::Expression) => Selection::Skip,
+            BinaryMatch::Never(BinaryMismatch::DefaultFilter) => Selection::SkipByDefault,
+        }
+    };
+    thread::scope(|scope| {
+        let building = scope.spawn(|| build.run(ready, &mut io::stdout()));
+        let tests = list::list(binaries, stubs.workers(cpus()), &select, &list_options);
+        let built = building.join().expect("the build does not panic")?;
+        Ok((built, tests?))
+    })
+}
+
+fn query<'a>(binary: &'a TestBinary, package_id: &'a PackageId) -> BinaryQuery<'a> {
+    BinaryQuery {
+        package_id,
+        binary_id: &binary.id,
+        binary_name: &binary.name,
+        kind: &binary.kind,
+        platform: match binary.platform {
+            BuildPlatform::Host => guppy::graph::cargo::BuildPlatform::Host,
+            BuildPlatform::Target => guppy::graph::cargo::BuildPlatform::Target,
+        },
+    }
+}
+
+/// Decides what runs.
+pub(super) fn plan(tests: &TestList, filter: &TestFilter, profile: &CompiledProfile) -> Plan {
+    let package_ids: Vec<PackageId> = tests
+        .binaries
+        .iter()
+        .map(|listed| PackageId::new(listed.binary.package_id.clone()))
+        .collect();
+    let (test, bench) = (RustTestKind::TEST, RustTestKind::BENCH);
+    let kind = |kind| match kind {
+        list::TestKind::Test => &test,
+        list::TestKind::Bench => &bench,
+    };
+    let binaries: Vec<ListedBinary<'_>> = tests
+        .binaries
+        .iter()
+        .zip(&package_ids)
+        .map(|(listed, package_id)| ListedBinary {
+            query: query(&listed.binary, package_id),
+            tests: match &listed.status {
+                Status::Listed(tests) => Some(
+                    tests
+                        .iter()
+                        .map(|test| ListedTest {
+                            name: &test.name,
+                            ignored: test.ignored,
+                            kind: kind(test.kind),
+                        })
+                        .collect(),
+                ),
+                Status::Skipped | Status::SkippedDefaultFilter => None,
+            },
+        })
+        .collect();
+    Plan::new(&binaries, filter, profile)
+}
