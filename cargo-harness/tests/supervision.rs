@@ -19,7 +19,7 @@ use scene::{Finished, Running, Scene, wait_until};
 use std::{
     fs,
     io::Write,
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -161,7 +161,8 @@ fn ctrl_z_stops_the_tests_and_the_clock_and_fg_continues_them() {
     for trace in ["process", "off"] {
         let scene = Scene::new();
         let mut command = zoo_run(&scene, "", "beats|beats_too");
-        command.args(["-j", "2", "--trace", trace]);
+        // A shell gives every job a group of its own, and is there to continue it.
+        command.args(["-j", "2", "--trace", trace]).process_group(0);
         let begun = Instant::now();
         let run = scene.start(command);
         let tests = await_processes(&scene, "--exact beats", 2);
@@ -185,6 +186,26 @@ fn ctrl_z_stops_the_tests_and_the_clock_and_fg_continues_them() {
             "{active:?} of {in_all:?}, stopped for {stopped_for:?}"
         );
     }
+}
+
+#[test]
+fn ctrl_z_is_ignored_where_nobody_could_continue_the_run() {
+    let scene = Scene::new();
+    let run = zoo_run(&scene, "", "beats");
+    if !environment::installed("setsid", &["true"]) {
+        return scene::skip("ctrl-z in an orphaned group", "there is no setsid");
+    }
+    // In a session of its own, as under `ssh -t` or in a container.
+    let run = scene.start(scene.wrapped(&run, "setsid", &["--wait"]));
+    await_processes(&scene, "--exact beats", 1);
+    let runner = processes(&scene, "--events").into_iter().find(|pid| {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        command.is_ok_and(|command| !command.starts_with("setsid"))
+    });
+    let runner = runner.expect("it runs");
+    send(runner, Signal::SIGTSTP);
+    send(runner, Signal::SIGINT);
+    run.finish().assert_code(exit_code::TEST_RUN_FAILED);
 }
 
 #[test]

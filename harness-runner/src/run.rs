@@ -17,7 +17,7 @@ use crate::{
     report::Kept,
     stub::{
         link::{self, Stub},
-        sys,
+        survivors, sys,
     },
 };
 use capture::Captured;
@@ -461,6 +461,8 @@ impl Driver {
         match signal {
             Heard::Shutdown(signal) => self.step(Input::Shutdown { signal }, slot_tx),
             Heard::Status => self.tell_status(),
+            // As the kernel has it for programs that leave SIGTSTP alone.
+            Heard::Stop if survivors::own_group_is_orphaned() => {}
             Heard::Stop => self.stop(slot_tx).await,
         }
     }

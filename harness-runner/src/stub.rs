@@ -12,7 +12,7 @@ mod explain;
 pub mod link;
 mod probe;
 mod spawn;
-mod survivors;
+pub(crate) mod survivors;
 pub(crate) mod sys;
 mod tree;
 

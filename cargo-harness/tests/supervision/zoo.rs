@@ -125,6 +125,15 @@ fn status_of(pid: c_int) -> c_int {
     status
 }
 
+/// Waits for the end of a child, whoever stops and continues it meanwhile.
+fn end_of(pid: c_int) -> c_int {
+    let mut status = 0;
+    // SAFETY: the pointer is to a live local.
+    let waited = unsafe { waitpid(pid, &raw mut status, 0) };
+    assert_eq!(waited, pid, "waitpid({pid}) failed");
+    status
+}
+
 fn send(pid: c_int, number: c_int) {
     // SAFETY: no memory is involved.
     assert_eq!(unsafe { kill(pid, number) }, 0, "kill({pid}, {number}) failed");
@@ -153,7 +162,7 @@ fn daemon() {
             hang();
         });
     });
-    assert_eq!(status_of(first), 0);
+    assert_eq!(end_of(first), 0);
 }
 
 fn closes_every_descriptor() {
@@ -210,7 +219,7 @@ fn forks_from_eight_threads() {
     let threads = (0..8).map(|_| {
         thread::spawn(|| {
             for _ in 0..125 {
-                assert_eq!(status_of(child(|| {})), 0);
+                assert_eq!(end_of(child(|| {})), 0);
             }
         })
     });
@@ -239,7 +248,7 @@ fn orphans() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     for _ in 0..100 {
         let parent = child(|| { child(|| {}); });
-        assert_eq!(status_of(parent), 0);
+        assert_eq!(end_of(parent), 0);
     }
     drop(writer);
     let rest = std::io::read_to_string(reader).expect("all have closed it");

@@ -29,6 +29,20 @@ pub(super) fn children_in_other_groups() -> Vec<Pid> {
     children
 }
 
+/// Returns whether the process group of this process is orphaned (POSIX, 3.264): no member has a
+/// parent in another group of its session, so nobody is there to continue it once it is stopped.
+/// Looks at this process and at the group's leader.
+pub(crate) fn own_group_is_orphaned() -> bool {
+    let Some(own) = stat(own_pid()) else {
+        return false;
+    };
+    let outside = |parent: Pid| {
+        stat(parent).is_some_and(|p| p.session == own.session && p.group != own.group)
+    };
+    let leader = stat(own.group);
+    !outside(own.parent) && !leader.is_some_and(|leader| outside(leader.parent))
+}
+
 /// Sends SIGKILL to all live descendants. Returns those that are not zombies.
 pub(super) fn kill_descendants() -> Vec<Pid> {
     let mut left = Vec::new();
@@ -131,6 +145,7 @@ struct Stat {
     state: char,
     parent: Pid,
     group: Pid,
+    session: Pid,
 }
 
 fn stat(pid: Pid) -> Option<Stat> {
@@ -143,11 +158,13 @@ fn stat(pid: Pid) -> Option<Stat> {
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
     Some(Stat {
         name,
         state,
         parent,
         group,
+        session,
     })
 }
 
