@@ -214,6 +214,10 @@ impl CargoOptions {
         let mut command = self.cargo();
         command.args(["metadata", "--format-version=1", "--all-features"]);
         command.args(["--filter-platform", platform]);
+        if self.cargo_quiet > 0 {
+            // It says so when it has to wait for another cargo.
+            command.arg("--quiet");
+        }
         if let Some(target_dir) = &self.target_dir {
             command.env("CARGO_TARGET_DIR", target_dir);
         }
