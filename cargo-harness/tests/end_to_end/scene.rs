@@ -71,6 +71,7 @@ impl Scene {
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = environment::command(program);
         command.env(MARK, &self.mark);
+        command.env("FIXTURE_IGNORED_SIGNALS", ignored_signals());
         close_inherited_descriptors(&mut command);
         command
     }
@@ -375,4 +376,18 @@ fn close_inherited_descriptors(command: &mut Command) {
     };
     // SAFETY: the closure makes one system call and touches no memory.
     unsafe { command.pre_exec(close) };
+}
+
+/// Returns the mask of signals that this process was started with as ignored. SIGPIPE is not among
+/// them: the runtime of the language ignores it here, and gives it back to what is started.
+fn ignored_signals() -> String {
+    let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:\t"));
+    let mask = u64::from_str_radix(line.expect("it is reported"), 16).expect("it is a mask");
+    format!(
+        "{:x}",
+        mask & !(1 << (nix::sys::signal::Signal::SIGPIPE as i32 - 1))
+    )
 }
