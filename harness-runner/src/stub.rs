@@ -99,8 +99,9 @@ impl Stub {
         let _ = nix::unistd::setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
         let socket = take_socket()?;
         sys::become_subreaper()?;
+        sys::interrupt_waits_for(socket.as_fd())?;
         let spawner = Spawner::new()?;
-        let trace_unavailable = probe::tracing(&signals).err();
+        let trace_unavailable = probe::tracing().err();
         let ready = Response::Ready {
             trace_unavailable: trace_unavailable.clone(),
         };
@@ -125,12 +126,7 @@ impl Stub {
                 .attempt
                 .as_ref()
                 .is_some_and(|attempt| attempt.killing.is_some());
-            let limit = match (self.more_news, killing) {
-                (true, _) => Some(Duration::ZERO),
-                (false, true) => Some(SWEEP),
-                (false, false) => None,
-            };
-            match self.signals.wait(self.socket.as_fd(), limit) {
+            match self.wait(killing) {
                 Woken::Child | Woken::Limit => {}
                 Woken::Socket => match packet.receive(self.socket.as_fd()) {
                     Ok(true) => {
@@ -145,6 +141,24 @@ impl Stub {
         };
         self.abandon();
         served
+    }
+
+    /// Waits for the next thing to happen.
+    fn wait(&mut self, killing: bool) -> Woken {
+        let socket = self.socket.as_fd();
+        match &mut self.attempt {
+            Some(attempt) if !killing && !self.more_news => {
+                if let WaitAny::News { pid, waited, usage } = sys::wait_for_news() {
+                    attempt.tree.handle(pid, waited, usage);
+                }
+                match sys::interrupted() {
+                    true => self.signals.wait(socket, Some(Duration::ZERO)),
+                    false => Woken::Child,
+                }
+            }
+            _ if self.more_news => self.signals.wait(socket, Some(Duration::ZERO)),
+            _ => self.signals.wait(socket, killing.then_some(SWEEP)),
+        }
     }
 
     /// Takes the news of children and tracees, and tells what has ended.

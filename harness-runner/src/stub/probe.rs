@@ -1,6 +1,6 @@
 //! Finds out whether processes can be traced here, by tracing one.
 
-use super::sys::{self, Signals, Stop, WaitAny, Waited};
+use super::sys::{self, Stop, WaitAny, Waited};
 use harness_metadata::Exit;
 use std::{
     fs::File,
@@ -17,14 +17,14 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// A sentence fragment that says why tracing does not work.
-pub(super) fn tracing(signals: &Signals) -> Result<(), String> {
+pub(super) fn tracing() -> Result<(), String> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
         .map_err(|errno| format!("no pipe for the probe: {}", errno.desc()))?;
     let child = sys::fork_probe(reader.as_fd(), sys::fork_and_reap)
         .map_err(|errno| format!("no process for the probe: {}", errno.desc()))?;
     let seized = sys::seize(child);
     let _ = File::from(writer).write_all(&[1]);
-    let seen = watch(child, signals);
+    let seen = watch(child);
     match (seized, seen) {
         (Err(errno), _) => Err(format!("ptrace is refused here: {}", errno.desc())),
         (Ok(()), Some(seen)) if seen.forked && seen.grandchild && seen.exit == Exit::Code(0) => {
@@ -41,7 +41,7 @@ struct Seen {
     exit: Exit,
 }
 
-fn watch(child: sys::Pid, signals: &Signals) -> Option<Seen> {
+fn watch(child: sys::Pid) -> Option<Seen> {
     let deadline = Instant::now() + LIMIT;
     let mut seen = Seen {
         forked: false,
@@ -49,7 +49,7 @@ fn watch(child: sys::Pid, signals: &Signals) -> Option<Seen> {
         exit: Exit::Code(-1),
     };
     loop {
-        match sys::wait_any() {
+        match sys::wait_for_news() {
             WaitAny::News {
                 pid,
                 waited: Waited::Ended(exit),
@@ -76,9 +76,7 @@ fn watch(child: sys::Pid, signals: &Signals) -> Option<Seen> {
                 sys::resume(pid, signal);
             }
             WaitAny::Nobody => return Some(seen),
-            WaitAny::Quiet if Instant::now() < deadline => {
-                signals.wait_for_child(Duration::from_millis(50));
-            }
+            WaitAny::Quiet if Instant::now() < deadline => {}
             WaitAny::Quiet => {
                 let _ = sys::kill(child, libc::SIGKILL);
                 return None;

@@ -15,6 +15,7 @@ use std::{
     ffi::{c_int, c_long, c_void},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -73,33 +74,34 @@ pub(crate) struct RawUsage {
 
 /// Asks for news of any child or tracee, threads included, without waiting.
 pub(crate) fn wait_any() -> WaitAny {
-    loop {
-        let mut status: c_int = 0;
-        // SAFETY: rusage is plain integers, for which zero is valid.
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: both pointers are to live locals of the right type.
-        let pid = unsafe {
-            libc::wait4(
-                -1,
-                &raw mut status,
-                libc::__WALL | libc::WNOHANG,
-                &raw mut usage,
-            )
-        };
-        match pid {
-            0 => return WaitAny::Quiet,
-            pid if pid > 0 => {
-                let waited = decode_status(status);
-                return WaitAny::News {
-                    pid,
-                    waited,
-                    usage: RawUsage::from_raw(&usage),
-                };
-            }
-            _ if Errno::last() == Errno::EINTR => {}
-            // ECHILD; the arguments leave no other error.
-            _ => return WaitAny::Nobody,
-        }
+    wait4(libc::WNOHANG)
+}
+
+/// Waits for news of any child or tracee. `Quiet` if a signal came instead: see [`interrupted`].
+///
+/// The kernel wakes who waits here on the CPU of the task that has the news, which is about to
+/// stop (a synchronous wake-up). A wait by ppoll(2) and SIGCHLD is woken on whichever CPU is idle,
+/// and a stop then costs several times as much.
+pub(crate) fn wait_for_news() -> WaitAny {
+    wait4(0)
+}
+
+fn wait4(flags: c_int) -> WaitAny {
+    let mut status: c_int = 0;
+    // SAFETY: rusage is plain integers, for which zero is valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live locals of the right type.
+    let pid = unsafe { libc::wait4(-1, &raw mut status, libc::__WALL | flags, &raw mut usage) };
+    match pid {
+        0 => WaitAny::Quiet,
+        pid if pid > 0 => WaitAny::News {
+            pid,
+            waited: decode_status(status),
+            usage: RawUsage::from_raw(&usage),
+        },
+        _ if Errno::last() == Errno::EINTR => WaitAny::Quiet,
+        // ECHILD; the arguments leave no other error.
+        _ => WaitAny::Nobody,
     }
 }
 
@@ -266,7 +268,46 @@ pub(crate) struct Signals {
     waiting: libc::sigset_t,
 }
 
-/// Blocks every signal, and has SIGCHLD interrupt [`Signals::wait`] and nothing else.
+/// Whether a signal has come that may mean that the socket has something.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether the socket may have something since this was asked last.
+pub(crate) fn interrupted() -> bool {
+    INTERRUPTED.swap(false, Ordering::Relaxed)
+}
+
+/// How late a message can be that arrives at the moment between the last look at the socket and
+/// [`wait_for_news`].
+const TICK: Duration = Duration::from_millis(50);
+
+/// Has [`wait_for_news`] interrupted when something arrives at the socket (SIGIO, fcntl(2)
+/// O_ASYNC), and now and then besides (SIGALRM): a signal that comes just before the wait does not
+/// interrupt it.
+pub(crate) fn interrupt_waits_for(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let fd = socket.as_raw_fd();
+    // SAFETY: no arguments.
+    let own = unsafe { libc::getpid() };
+    // SAFETY: plain numbers.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETOWN, own) })?;
+    // SAFETY: plain numbers.
+    let flags = Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    // SAFETY: plain numbers.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_ASYNC) })?;
+    let tick = libc::timeval {
+        tv_sec: 0,
+        tv_usec: TICK.subsec_micros() as libc::suseconds_t,
+    };
+    let every = libc::itimerval {
+        it_interval: tick,
+        it_value: tick,
+    };
+    // SAFETY: reads a live local.
+    Errno::result(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const every, ptr::null_mut()) })
+        .map(drop)
+}
+
+/// Blocks every signal but those of [`interrupt_waits_for`], and has SIGCHLD interrupt
+/// [`Signals::wait`] and nothing else.
 ///
 /// A stub ends when its runner does, so what a terminal or a user sends to the process group is
 /// not for it. SIGTSTP has been blocked since before the stub was spawned, and stays so.
@@ -277,22 +318,42 @@ pub(crate) fn block_signals() -> Signals {
     let mut inherited: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to a live local.
     unsafe { libc::sigfillset(&raw mut all) };
+    let mut waiting = all;
+    for signal in [libc::SIGIO, libc::SIGALRM] {
+        // SAFETY: the pointer is to a live local.
+        unsafe { libc::sigdelset(&raw mut all, signal) };
+    }
     // SAFETY: both pointers are to live locals.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut inherited) };
     // SAFETY: the pointer is to a live local.
     unsafe { libc::sigdelset(&raw mut inherited, libc::SIGTSTP) };
-    let mut waiting = all;
     // SAFETY: the pointer is to a live local.
     unsafe { libc::sigdelset(&raw mut waiting, libc::SIGCHLD) };
 
-    extern "C" fn interrupt(_: c_int) {}
-    // An inherited SIG_IGN would make the kernel reap our children itself. SA_NOCLDSTOP must not
-    // be set: stops of tracees have to interrupt the wait, too.
-    // SAFETY: sigaction is plain data, for which zero is valid.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = interrupt as extern "C" fn(c_int) as usize;
-    // SAFETY: the handler does nothing, which is async-signal-safe.
-    unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, ptr::null_mut()) };
+    extern "C" fn ended(_: c_int) {}
+    extern "C" fn interrupt(_: c_int) {
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    }
+    // SIGIO and SIGALRM must not restart the wait, so SA_RESTART is not set. For SIGCHLD, an
+    // inherited SIG_IGN would make the kernel reap our children itself; and without SA_NOCLDSTOP
+    // a stop would wake us by its signal, and not where it happens: see `wait_for_news`.
+    let actions = [
+        (
+            libc::SIGCHLD,
+            ended as extern "C" fn(c_int),
+            libc::SA_NOCLDSTOP,
+        ),
+        (libc::SIGIO, interrupt, 0),
+        (libc::SIGALRM, interrupt, 0),
+    ];
+    for (signal, handler, flags) in actions {
+        // SAFETY: sigaction is plain data, for which zero is valid.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = flags;
+        // SAFETY: the handlers do nothing that is not async-signal-safe.
+        unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+    }
     Signals {
         inherited: SignalMask(inherited),
         waiting,
