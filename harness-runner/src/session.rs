@@ -1,6 +1,6 @@
 //! From options to a summary: the only module that knows all others.
 //!
-//! [`Session::prepare`] reads the configuration, asks cargo about the workspace, builds, lists
+//! [`Start::prepare`] reads the configuration, asks cargo about the workspace, builds, lists
 //! while cargo still builds, and plans. [`Session::run`] runs the plan and hands its events to the
 //! sinks. What must be wrong before the build is found before the build.
 
