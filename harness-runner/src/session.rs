@@ -170,11 +170,6 @@ impl Start {
         })
     }
 
-    /// The profile's name.
-    pub fn profile_name(&self) -> &str {
-        self.profile.name()
-    }
-
     /// The root of the workspace.
     pub fn workspace_root(&self) -> &Utf8Path {
         &self.root

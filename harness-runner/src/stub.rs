@@ -147,16 +147,16 @@ impl Stub {
     fn wait(&mut self, killing: bool) -> Woken {
         let socket = self.socket.as_fd();
         match &mut self.attempt {
-            Some(attempt) if !killing && !self.more_news => {
+            // A message that came while news kept arriving is seen to before more are waited for.
+            Some(_) if self.more_news || sys::interrupted() => {
+                self.signals.wait(socket, Some(Duration::ZERO))
+            }
+            Some(attempt) if !killing => {
                 if let WaitAny::News { pid, waited, usage } = sys::wait_for_news() {
                     attempt.tree.handle(pid, waited, usage);
                 }
-                match sys::interrupted() {
-                    true => self.signals.wait(socket, Some(Duration::ZERO)),
-                    false => Woken::Child,
-                }
+                Woken::Child
             }
-            _ if self.more_news => self.signals.wait(socket, Some(Duration::ZERO)),
             _ => self.signals.wait(socket, killing.then_some(SWEEP)),
         }
     }

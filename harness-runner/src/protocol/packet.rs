@@ -120,6 +120,8 @@ fn send_packet(socket: BorrowedFd<'_>, packet: &[u8], fds: &[RawFd]) -> io::Resu
 #[derive(Default)]
 pub struct Packet {
     bytes: Vec<u8>,
+    /// Where the message begins in them.
+    start: usize,
     /// Descriptors that came with the message, in order, closed on exec.
     pub fds: Vec<OwnedFd>,
 }
@@ -154,12 +156,13 @@ impl Packet {
         match self.bytes.first() {
             None => Ok(false),
             Some(&INLINE) => {
-                self.bytes.remove(0);
+                self.start = 1;
                 Ok(true)
             }
             Some(&IN_MEMFD) if !self.fds.is_empty() => {
                 let mut file = File::from(self.fds.remove(0));
                 self.bytes.clear();
+                self.start = 0;
                 file.rewind()?;
                 file.read_to_end(&mut self.bytes)?;
                 Ok(true)
@@ -174,7 +177,7 @@ impl Packet {
     ///
     /// `InvalidData` if it is not one.
     pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> io::Result<T> {
-        postcard::from_bytes(&self.bytes)
+        postcard::from_bytes(&self.bytes[self.start..])
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 }

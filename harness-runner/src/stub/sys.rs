@@ -393,9 +393,7 @@ impl Signals {
             _ => Woken::Child,
         }
     }
-}
 
-impl Signals {
     /// Waits for SIGCHLD or for the limit.
     pub(crate) fn wait_for_child(&self, limit: Duration) {
         let limit = libc::timespec {
