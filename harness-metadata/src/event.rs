@@ -7,6 +7,7 @@ use crate::{
     id::{RunId, TestId},
     outcome::{Attempt, Interruption, Verdict},
     stats::RunStats,
+    trace::Backend,
 };
 use chrono::{DateTime, FixedOffset};
 use nextest_metadata::MismatchReason;
@@ -147,8 +148,10 @@ pub struct Source {
 /// The tracing in force, and what is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceInForce {
-    /// The level.
+    /// The highest level of the run's tests.
     pub level: TraceLevel,
+    /// How it is done.
+    pub backend: Backend,
     /// If less than what was asked for: why, in a sentence.
     pub degraded: Option<String>,
 }
@@ -162,8 +165,24 @@ pub enum TraceLevel {
     /// Not traced. Descendants are known by the subreaper and the process group only.
     Off,
     /// The life of every descendant: fork, exec, signals, exit.
-    #[default]
     Process,
+    /// Also what changes or opens files, and the network, with results where they matter.
+    #[default]
+    Io,
+    /// Also every look-up: all that an answer can depend on.
+    Full,
+}
+
+impl TraceLevel {
+    /// Returns the word for it, as in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Process => "process",
+            Self::Io => "io",
+            Self::Full => "full",
+        }
+    }
 }
 
 /// When captured output is shown.

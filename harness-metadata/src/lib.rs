@@ -9,7 +9,9 @@ pub mod exit_code;
 pub mod id;
 pub mod level;
 pub mod outcome;
+pub mod raw;
 pub mod stats;
+pub mod trace;
 pub mod usage;
 
 pub use event::{Event, EventKind};
@@ -19,5 +21,7 @@ pub use nextest_metadata::{RustBinaryId, TestCaseName};
 pub use outcome::{
     Attempt, Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict,
 };
+pub use raw::RawString;
 pub use stats::RunStats;
+pub use trace::{TraceEvent, TraceEventKind, TraceSummary};
 pub use usage::Usage;

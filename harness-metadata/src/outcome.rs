@@ -1,6 +1,6 @@
 //! What happened to a test, and what the profile makes of it.
 
-use crate::usage::Usage;
+use crate::{trace::TraceSummary, usage::Usage};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -153,4 +153,6 @@ pub struct Attempt {
     pub stderr: StreamSize,
     /// The process id; `None` if there was none.
     pub pid: Option<i32>,
+    /// What the trace says; `None` if it was not traced.
+    pub trace: Option<Box<TraceSummary>>,
 }

@@ -1,8 +1,8 @@
 //! Builds, lists, plans, runs and reports the tests of a Cargo workspace, one process per test,
 //! every process under a tracer.
 //!
-//! Modules import one way, in this order: `filter`, `report`, `protocol`; then `stub`, `config`,
-//! `build`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
+//! Modules import one way, in this order: `filter`, `report`, `protocol`, `tracer`; then `stub`,
+//! `config`, `build`, `store`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
 
 pub mod build;
 pub mod config;
@@ -13,4 +13,6 @@ pub mod protocol;
 pub mod report;
 pub mod run;
 pub mod session;
+pub mod store;
 pub mod stub;
+pub mod tracer;

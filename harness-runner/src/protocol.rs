@@ -9,7 +9,10 @@
 
 pub mod packet;
 
-use harness_metadata::{Exit, StartFailure, Survivor, Usage, event::TraceLevel};
+use harness_metadata::{
+    Exit, StartFailure, Survivor, TraceEvent, TraceSummary, Usage, event::TraceLevel,
+    trace::Backend,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -133,8 +136,37 @@ pub struct Spawn<'a> {
     /// The working directory.
     #[serde(with = "serde_bytes")]
     pub cwd: &'a [u8],
+    /// How closely to watch, and what to do with what is seen.
+    pub trace: Trace<'a>,
+}
+
+/// How an attempt is to be traced.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace<'a> {
     /// How closely to watch.
-    pub trace: TraceLevel,
+    pub level: TraceLevel,
+    /// By what. Levels above [`TraceLevel::Process`] need [`Backend::Ptrace`] or
+    /// [`Backend::Notify`].
+    pub backend: Backend,
+    /// The file to write the whole trace to, absolute, without NUL; empty for none.
+    #[serde(with = "serde_bytes")]
+    pub file: &'a [u8],
+    /// Whether to tell every event at once: [`Response::Seen`].
+    pub live: bool,
+    /// Whether no_new_privs may be set, without which only root can install a filter, and with
+    /// which set-user-id programs do not work.
+    pub no_new_privs: bool,
+}
+
+impl Trace<'_> {
+    /// The life of every descendant, and nothing written down.
+    pub const LIFECYCLE: Trace<'static> = Trace {
+        level: TraceLevel::Process,
+        backend: Backend::Lifecycle,
+        file: &[],
+        live: false,
+        no_new_privs: true,
+    };
 }
 
 /// What a stub says.
@@ -142,8 +174,15 @@ pub struct Spawn<'a> {
 pub enum Response {
     /// The stub is ready. The first message.
     Ready {
-        /// Why processes cannot be traced here, if they cannot.
-        trace_unavailable: Option<String>,
+        /// What tracing works here.
+        available: Available,
+    },
+    /// What a live trace saw, in order.
+    Seen {
+        /// The attempt.
+        ticket: Ticket,
+        /// The events.
+        events: Vec<TraceEvent>,
     },
     /// The process could not be started. The attempt is over.
     StartFailed {
@@ -167,6 +206,8 @@ pub enum Response {
         /// Whether descendants are still alive. If so, the stub waits for them to go by
         /// themselves or for [`Request::Kill`], and then says [`Response::Gone`].
         descendants_alive: bool,
+        /// What was seen so far. `None` if it was not traced.
+        trace: Option<Box<TraceSummary>>,
     },
     /// The last descendant is gone. The attempt is over.
     Gone {
@@ -180,5 +221,31 @@ pub enum Response {
         /// Processes that SIGKILL did not end within the limit (uninterruptible sleep). The stub
         /// exits after this message if there are any.
         unkillable: Vec<i32>,
+        /// What was seen. `None` if it was not traced.
+        trace: Option<Box<TraceSummary>>,
     },
+}
+
+/// The backends that work here, each found by tracing a known child.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Available {
+    /// Why [`Backend::Lifecycle`] does not work, if so. Without it [`Backend::Ptrace`] does not
+    /// either.
+    pub no_ptrace: Option<String>,
+    /// Why a process cannot be given a filter that stops it for its tracer, if so.
+    pub no_filter: Option<String>,
+    /// Why [`Backend::Notify`] does not work, if so.
+    pub no_notify: Option<String>,
+}
+
+impl Available {
+    /// Returns why a backend does not work here, if so.
+    pub fn missing(&self, backend: Backend) -> Option<&str> {
+        match backend {
+            Backend::None => None,
+            Backend::Lifecycle => self.no_ptrace.as_deref(),
+            Backend::Ptrace => self.no_ptrace.as_deref().or(self.no_filter.as_deref()),
+            Backend::Notify => self.no_notify.as_deref(),
+        }
+    }
 }

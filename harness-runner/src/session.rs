@@ -37,6 +37,7 @@ use harness_metadata::{
     event::{
         CancelReason, RunFinished, RunStarted, SCHEMA_VERSION, Source, TraceInForce, TraceLevel,
     },
+    trace::Backend,
 };
 use lister::Stubs;
 use nextest_filtering::ParseContext;
@@ -361,17 +362,19 @@ impl Session {
                         cannot be found";
             return Ok(TraceInForce {
                 level: TraceLevel::Off,
+                backend: Backend::None,
                 degraded: (!has_proc).then(|| lost.to_owned()),
             });
         }
         if stubs.is_empty() {
             stubs.push(Stub::launch()?);
         }
-        let Some(reason) = stubs[0].ready()? else {
+        let Some(reason) = stubs[0].ready()?.no_ptrace else {
             let lost =
                 "there is no /proc; what a test leaves behind is killed, but cannot be named";
             return Ok(TraceInForce {
                 level: TraceLevel::Process,
+                backend: Backend::Lifecycle,
                 degraded: (!has_proc).then(|| lost.to_owned()),
             });
         };
@@ -392,6 +395,7 @@ impl Session {
         );
         Ok(TraceInForce {
             level: TraceLevel::Off,
+            backend: Backend::None,
             degraded: Some(degraded),
         })
     }

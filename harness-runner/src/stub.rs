@@ -17,7 +17,7 @@ pub(crate) mod sys;
 mod tree;
 
 use crate::protocol::{
-    Request, Response, Spawn, Ticket,
+    Available, Request, Response, Spawn, Ticket,
     packet::{Packet, send_response},
 };
 use harness_metadata::{Survivor, event::TraceLevel, exit_code};
@@ -69,7 +69,7 @@ struct Stub {
     socket: OwnedFd,
     signals: Signals,
     spawner: Spawner,
-    trace_unavailable: Option<String>,
+    available: Available,
     attempt: Option<Attempt>,
     /// Whether there may be news of tasks that nobody will be woken for.
     more_news: bool,
@@ -101,16 +101,19 @@ impl Stub {
         sys::become_subreaper()?;
         sys::interrupt_waits_for(socket.as_fd())?;
         let spawner = Spawner::new()?;
-        let trace_unavailable = probe::tracing().err();
+        let available = Available {
+            no_ptrace: probe::tracing().err(),
+            ..Available::default()
+        };
         let ready = Response::Ready {
-            trace_unavailable: trace_unavailable.clone(),
+            available: available.clone(),
         };
         send_response(socket.as_fd(), &ready)?;
         Ok(Self {
             socket,
             signals,
             spawner,
-            trace_unavailable,
+            available,
             attempt: None,
             more_news: false,
         })
@@ -192,6 +195,7 @@ impl Stub {
                     elapsed: ended.elapsed,
                     usage: attempt.tree.usage(),
                     descendants_alive: !nobody_left,
+                    trace: None,
                 },
             };
             send_response(self.socket.as_fd(), &response)?;
@@ -225,6 +229,7 @@ impl Stub {
                 .killing
                 .map_or_else(Vec::new, |killing| killing.survivors),
             unkillable,
+            trace: None,
         };
         send_response(self.socket.as_fd(), &response)
     }
@@ -248,7 +253,7 @@ impl Stub {
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>, stdio: &[OwnedFd]) -> io::Result<()> {
-        let traced = spawn.trace > TraceLevel::Off && self.trace_unavailable.is_none();
+        let traced = spawn.trace.level > TraceLevel::Off && self.available.no_ptrace.is_none();
         match self.spawner.spawn(spawn, stdio, traced, &self.signals) {
             Ok(tree) => {
                 let ticket = spawn.ticket;

@@ -40,7 +40,12 @@ show_words! {
     LeakResult { Self::Pass => "pass", Self::Fail => "fail" }
     FlakyFailStatus { Self::Failure => "failure", Self::Success => "success" }
     TerminateMode { Self::Wait => "wait", Self::Immediate => "immediate" }
-    TraceLevel { Self::Off => "off", Self::Process => "process" }
+    TraceLevel {
+        Self::Off => "off",
+        Self::Process => "process",
+        Self::Io => "io",
+        Self::Full => "full",
+    }
     OutputWhen {
         Self::Immediate => "immediate",
         Self::ImmediateFinal => "immediate-final",

@@ -216,7 +216,7 @@ pub fn readable(socket: impl AsFd, limit: std::time::Duration) -> io::Result<boo
 mod tests {
     use super::*;
     use crate::protocol::Spawn;
-    use harness_metadata::event::TraceLevel;
+    use crate::protocol::Trace;
     use std::os::fd::AsFd;
 
     fn request(environment: &[u8]) -> Request<'_> {
@@ -226,7 +226,7 @@ mod tests {
             args: b"true\0",
             environment,
             cwd: b"/\0",
-            trace: TraceLevel::Process,
+            trace: Trace::LIFECYCLE,
         })
     }
 

@@ -58,6 +58,7 @@ pub(super) fn attempt(number: u32, outcome: Outcome, verdict: Verdict) -> Attemp
         stdout: StreamSize::default(),
         stderr: StreamSize::default(),
         pid: Some(42),
+        trace: None,
     }
 }
 
@@ -125,6 +126,7 @@ pub(super) fn run(tests: Vec<(TestId, Vec<Attempt>)>) -> Vec<Event> {
         skipped_binaries: 0,
         trace: TraceInForce {
             level: TraceLevel::Process,
+            backend: harness_metadata::trace::Backend::Lifecycle,
             degraded: None,
         },
         sources: [(

@@ -14,7 +14,7 @@ use super::{
 };
 use harness_metadata::{
     AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
-    event::{AttemptStarted, OutputWhen, RunStarted, TestFinished, TraceLevel},
+    event::{AttemptStarted, OutputWhen, RunStarted, TestFinished},
     level::{FinalStatusLevel, StatusLevel},
 };
 use owo_colors::Style;
@@ -196,10 +196,7 @@ impl<W: Write> Terminal<W> {
         }
         self.rule();
         let id = run.run_id.to_string();
-        let trace = match run.trace.level {
-            TraceLevel::Off => "off",
-            TraceLevel::Process => "process",
-        };
+        let trace = run.trace.level.as_str();
         let text = format!(
             "{} with profile {}, trace {trace}",
             paint(id.get(..8).unwrap_or(&id), self.styles.count),

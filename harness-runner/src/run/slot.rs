@@ -10,7 +10,7 @@ use super::{
     until,
 };
 use crate::{
-    protocol::{Request, Response, Spawn, packet::receive_response},
+    protocol::{Request, Response, Spawn, Trace, packet::receive_response},
     stub::{
         blocking::terminated,
         link::{self, Stub, StubError},
@@ -253,6 +253,7 @@ impl Slot {
             pid: told.pid,
             outcome: ending.outcome,
             leak: ending.leak,
+            trace: None,
         };
         (attempt, output)
     }
@@ -306,7 +307,7 @@ impl Slot {
     ) -> Vec<Input> {
         match response {
             Err(error) => vec![Input::StubLost(describe(&error))],
-            Ok(Response::Ready { .. }) => Vec::new(),
+            Ok(Response::Ready { .. } | Response::Seen { .. }) => Vec::new(),
             Ok(
                 Response::StartFailed { ticket, .. }
                 | Response::Exited { ticket, .. }
@@ -385,7 +386,10 @@ impl Slot {
                 .collect::<Vec<u8>>(),
             environment: &environment,
             cwd: &terminated(binary.cwd.as_os_str()),
-            trace: effective_level(work, &test.settings),
+            trace: Trace {
+                level: effective_level(work, &test.settings),
+                ..Trace::LIFECYCLE
+            },
         };
         let null = match &mut self.null {
             Some(null) => null,

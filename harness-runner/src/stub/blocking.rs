@@ -1,8 +1,8 @@
 //! Runs one command to its end through a stub, for callers that have nothing else to do.
 
 use super::link::{Stub, StubError};
-use crate::protocol::{Command, Request, Response, Spawn, Ticket, packet::receive_response};
-use harness_metadata::{Exit, StartFailure, Survivor, event::TraceLevel};
+use crate::protocol::{Command, Request, Response, Spawn, Ticket, Trace, packet::receive_response};
+use harness_metadata::{Exit, StartFailure, Survivor};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
@@ -111,7 +111,7 @@ impl Stub {
                         survivors = gone;
                         break;
                     }
-                    Response::Ready { .. } => {}
+                    Response::Ready { .. } | Response::Seen { .. } => {}
                 }
             } else if killing {
                 return Err(StubError::Silent { limit: KILL_LIMIT });
@@ -152,7 +152,7 @@ impl Stub {
             args: &args,
             environment: &command.environment.to_block(),
             cwd: &terminated(command.cwd.as_os_str()),
-            trace: TraceLevel::Process,
+            trace: Trace::LIFECYCLE,
         };
         self.send(
             &Request::Spawn(spawn),

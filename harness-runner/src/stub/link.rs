@@ -2,7 +2,7 @@
 
 use super::{survivors, sys};
 use crate::protocol::{
-    Request, Response,
+    Available, Request, Response,
     packet::{self, receive_response, send_request},
 };
 use nix::sys::signal::{SigSet, Signal};
@@ -35,7 +35,7 @@ pub struct Stub {
     socket: Option<OwnedFd>,
     process: Child,
     /// What it said when it was ready; `None` before.
-    ready: OnceCell<Option<String>>,
+    ready: OnceCell<Available>,
 }
 
 /// The stubs of this process, by which it tells them from orphans.
@@ -140,19 +140,17 @@ impl Stub {
         })
     }
 
-    /// Waits until the stub has said that it is ready. Returns why it cannot trace, if it cannot.
+    /// Waits until the stub has said that it is ready. Returns what tracing works here.
     ///
     /// # Errors
     ///
     /// When it does not say so.
-    pub fn ready(&self) -> Result<Option<String>, StubError> {
-        if let Some(trace_unavailable) = self.ready.get() {
-            return Ok(trace_unavailable.clone());
+    pub fn ready(&self) -> Result<Available, StubError> {
+        if let Some(available) = self.ready.get() {
+            return Ok(available.clone());
         }
         match self.receive(READY_LIMIT)? {
-            Response::Ready { trace_unavailable } => {
-                Ok(self.ready.get_or_init(|| trace_unavailable).clone())
-            }
+            Response::Ready { available } => Ok(self.ready.get_or_init(|| available).clone()),
             _ => Err(StubError::Gone),
         }
     }

@@ -1,0 +1,463 @@
+//! What a tracer saw: the events of a trace, and the summary of an attempt's.
+//!
+//! Events are ordered as the kernel reported them. Paths, arguments and names are bytes. Numbers of
+//! signals and errors are the architecture's own (`signal(7)`, `errno(3)`).
+
+use crate::{outcome::Exit, raw::RawString};
+use core::net::IpAddr;
+use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
+
+mod summary;
+
+pub use summary::{
+    Backend, Dropped, Failure, FileSummary, FileUse, PeerSummary, ProcessSummary, TraceSummary,
+};
+
+/// The version of this schema, stated in every trace file. It grows when a reader of the old one
+/// would go wrong.
+pub const TRACE_SCHEMA_VERSION: u32 = 1;
+
+/// Something that a traced process did, or that was done to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceEvent {
+    /// Time since the attempt's root was created.
+    pub at: Duration,
+    /// The process (thread group).
+    pub pid: i32,
+    /// The thread. Equal to `pid` for a process's first thread.
+    pub tid: i32,
+    /// What it was.
+    pub kind: TraceEventKind,
+}
+
+/// The kinds of events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceEventKind {
+    /// It created a process or a thread.
+    Created(Created),
+    /// It executed a program, or tried to.
+    Exec(Box<Exec>),
+    /// The process has ended; for a thread that is not the last one, see [`Self::ThreadEnded`].
+    Exited(Exited),
+    /// A thread has ended, its process has not.
+    ThreadEnded,
+    /// A signal was delivered to it.
+    Signal(Signal),
+    /// It asked something of the file system, or changed it.
+    File(Box<FileCall>),
+    /// It used a socket.
+    Network(Box<NetworkCall>),
+    /// It asked a name server for an address.
+    Lookup(NameLookup),
+    /// It did something that hides what it does from the tracer.
+    Doubt(Doubt),
+}
+
+/// A new process or thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    /// Its id.
+    pub child: i32,
+    /// How it was created.
+    pub how: Creation,
+}
+
+/// How a task was created.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Creation {
+    /// A process: `fork(2)`, or `clone(2)` with its own memory.
+    Fork,
+    /// A process whose creator waits for its exec or exit: `vfork(2)`, `posix_spawn(3)`.
+    Vfork,
+    /// A process by `clone(2)` with another exit signal than SIGCHLD.
+    Clone,
+    /// A thread.
+    Thread,
+}
+
+/// An execution of a program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// The program's path.
+    pub program: TracedPath,
+    /// The arguments, argument zero included.
+    pub args: Vec<RawString>,
+    /// The working directory.
+    pub cwd: RawString,
+    /// The environment, as a difference to what the process was started with.
+    pub environment: EnvironmentChange,
+    /// Descriptors other than 0, 1, 2 that stay open in the new program, and what they are.
+    pub inherited: Vec<InheritedDescriptor>,
+    /// What the kernel opened to run it: the script's interpreters (`#!`), and the dynamic loader.
+    pub interpreters: Vec<RawString>,
+    /// 0, or the error.
+    pub result: CallResult,
+    /// Whether arguments or environment were longer than what is recorded.
+    pub truncated: bool,
+}
+
+/// A difference of environments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentChange {
+    /// Added or changed variables, in order of their names.
+    pub set: Vec<(RawString, RawString)>,
+    /// Variables that are gone.
+    pub unset: Vec<RawString>,
+}
+
+/// A descriptor that a program was started with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InheritedDescriptor {
+    /// Its number.
+    pub fd: i32,
+    /// What /proc says it is.
+    pub target: RawString,
+}
+
+/// The end of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exited {
+    /// Its wait status.
+    pub exit: Exit,
+    /// CPU time in user mode, its own only.
+    pub user: Duration,
+    /// CPU time in the kernel, its own only.
+    pub system: Duration,
+    /// Its largest resident set, in bytes.
+    pub peak_memory: u64,
+}
+
+/// A signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Its number.
+    pub signal: i32,
+    /// `si_code` of `sigaction(2)`.
+    pub code: i32,
+    /// Who sent it.
+    pub sender: Sender,
+}
+
+/// Who sent a signal.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sender {
+    /// The kernel: a fault, a timer, a child's end, a closed pipe.
+    Kernel,
+    /// A process of the same attempt.
+    Tree(i32),
+    /// The harness.
+    Harness,
+    /// A process outside.
+    Outside(i32),
+}
+
+/// What a call returned.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallResult {
+    /// Not known: the caller was killed in the call, or the backend sees entries only.
+    #[default]
+    Unknown,
+    /// It succeeded with this value.
+    Ok(i64),
+    /// It failed with this `errno(3)`.
+    Err(i32),
+    /// Not awaited: the tracer asked the kernel the same question at the call's entry, and it
+    /// succeeded.
+    Found,
+}
+
+impl CallResult {
+    /// Returns the error, if it is known to have failed.
+    pub fn error(self) -> Option<i32> {
+        match self {
+            Self::Err(errno) => Some(errno),
+            _ => None,
+        }
+    }
+}
+
+/// A path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TracedPath {
+    /// As the program gave it.
+    pub asked: RawString,
+    /// Absolute, without `.`, `..` and double slashes, links not followed; `None` if it is the same
+    /// as `asked`, or if the directory that it is relative to is not known.
+    pub absolute: Option<RawString>,
+}
+
+impl TracedPath {
+    /// Returns the absolute path where it is known, and else what was asked.
+    pub fn path(&self) -> &RawString {
+        self.absolute.as_ref().unwrap_or(&self.asked)
+    }
+}
+
+/// A call that names files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileCall {
+    /// The system call's name, as in its manual page.
+    pub call: String,
+    /// What it does.
+    pub operation: FileOperation,
+    /// The file.
+    pub path: TracedPath,
+    /// The second path of a rename or link: what the file is called afterwards. For a symbolic link,
+    /// `path` is the link and this is its text.
+    pub to: Option<TracedPath>,
+    /// How it was opened. Only for [`FileOperation::Open`].
+    pub access: Option<Access>,
+    /// What it returned.
+    pub result: CallResult,
+    /// The file that it concerned, where it exists.
+    pub file: Option<FileId>,
+}
+
+/// A file's identity while it exists.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileId {
+    /// The device.
+    pub device: u64,
+    /// The inode.
+    pub inode: u64,
+    /// Whether it is a directory.
+    pub directory: bool,
+}
+
+/// What a file call does.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileOperation {
+    /// Opens, and perhaps creates: see [`FileCall::access`].
+    Open,
+    /// Asks for metadata.
+    Stat,
+    /// Asks whether it may be used.
+    Access,
+    /// Reads a symbolic link.
+    ReadLink,
+    /// Lists a directory.
+    List,
+    /// Creates a directory.
+    MakeDirectory,
+    /// Creates a device, a named pipe or a socket.
+    MakeNode,
+    /// Gives a file another name.
+    Rename,
+    /// Gives a file a further name.
+    Link,
+    /// Creates a symbolic link.
+    SymbolicLink,
+    /// Removes a name.
+    Remove,
+    /// Removes a directory.
+    RemoveDirectory,
+    /// Changes its length.
+    Truncate,
+    /// Changes mode, owner, times or attributes.
+    ChangeMetadata,
+    /// Makes it the working directory.
+    ChangeDirectory,
+    /// Makes it the root directory.
+    ChangeRoot,
+    /// Mounts, unmounts, or moves a mount.
+    Mount,
+    /// Watches it for changes.
+    Watch,
+}
+
+/// How a file was opened (`open(2)`).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Access {
+    /// It can be read.
+    pub read: bool,
+    /// It can be written.
+    pub write: bool,
+    /// Created if it was not there.
+    pub create: bool,
+    /// Must not have been there.
+    pub exclusive: bool,
+    /// Emptied.
+    pub truncate: bool,
+    /// A file without a name (`O_TMPFILE`).
+    pub unnamed: bool,
+    /// A directory.
+    pub directory: bool,
+    /// For its path only (`O_PATH`).
+    pub path_only: bool,
+}
+
+/// A call on a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkCall {
+    /// The system call's name.
+    pub call: String,
+    /// What it does.
+    pub operation: NetworkOperation,
+    /// The socket's descriptor.
+    pub fd: i32,
+    /// The address: the peer's, or for bind and listen its own.
+    pub address: Option<Address>,
+    /// Where that is.
+    pub reach: Reach,
+    /// What it returned.
+    pub result: CallResult,
+}
+
+/// What a network call does.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkOperation {
+    /// Connects.
+    Connect,
+    /// Takes an address.
+    Bind,
+    /// Waits for connections.
+    Listen,
+    /// Takes a connection.
+    Accept,
+    /// Sends to an address without a connection.
+    Send,
+}
+
+/// An address of a socket.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Address {
+    /// IPv4 or IPv6 (`ip(7)`, `ipv6(7)`).
+    Ip {
+        /// The address.
+        ip: IpAddr,
+        /// The port.
+        port: u16,
+    },
+    /// A unix socket with a path (`unix(7)`).
+    Unix(RawString),
+    /// A unix socket with an abstract name, without its leading NUL.
+    UnixAbstract(RawString),
+    /// A unix socket without a name.
+    UnixUnnamed,
+    /// Netlink (`netlink(7)`).
+    Netlink,
+    /// A virtual machine's host or guest (`vsock(7)`).
+    Vsock {
+        /// The context id.
+        cid: u32,
+        /// The port.
+        port: u32,
+    },
+    /// Another family, by its number (`socket(2)`).
+    Other(u16),
+}
+
+/// Shows `IP:PORT`, a path, `@NAME` for an abstract name.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip {
+                ip: IpAddr::V4(ip),
+                port,
+            } => write!(f, "{ip}:{port}"),
+            Self::Ip {
+                ip: IpAddr::V6(ip),
+                port,
+            } => write!(f, "[{ip}]:{port}"),
+            Self::Unix(path) => write!(f, "{path}"),
+            Self::UnixAbstract(name) => write!(f, "@{name}"),
+            Self::UnixUnnamed => f.write_str("unnamed unix socket"),
+            Self::Netlink => f.write_str("netlink"),
+            Self::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
+            Self::Other(family) => write!(f, "address family {family}"),
+        }
+    }
+}
+
+/// Where an address is.
+#[derive(
+    Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// A socket of the same attempt.
+    Tree,
+    /// Something else on this machine.
+    Machine,
+    /// Another machine.
+    Outside,
+    /// Not known.
+    #[default]
+    Unknown,
+}
+
+/// A question to a name server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameLookup {
+    /// The name.
+    pub name: RawString,
+    /// The server.
+    pub server: Address,
+}
+
+/// A reason why a trace may lack something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Doubt {
+    /// `io_uring_setup(2)`: its operations are not system calls.
+    IoUring,
+    /// System calls of another architecture (`int 0x80`, x32).
+    ForeignArchitecture,
+    /// A task was created with CLONE_UNTRACED, or could not be followed.
+    UntracedTask,
+    /// A seccomp filter of its own, which hides calls from ours.
+    OwnFilter,
+    /// Memory that may not be read (PR_SET_DUMPABLE).
+    Undumpable,
+    /// Memory that could not be read, for another reason.
+    Unreadable,
+    /// A descriptor came from a process outside (SCM_RIGHTS, `pidfd_getfd(2)`).
+    ForeignDescriptor,
+    /// The meaning of paths was changed (mount, namespaces) in a way that could not be followed.
+    ChangedNamespace,
+    /// A file was opened by handle, not by path.
+    OpenedByHandle,
+    /// It traces or reads other processes (`ptrace(2)`, `process_vm_readv(2)`).
+    TracesOthers,
+    /// BPF, perf events, userfaultfd, keys: state that is no file.
+    KernelFacility,
+    /// A signal came from outside.
+    ForeignSignal,
+    /// More happened than the limits of a trace allow to record.
+    Overflow,
+    /// The backend cannot see this much: what is missing.
+    Backend(String),
+    /// The tracer ended before the attempt did.
+    Interrupted,
+}
+
+/// Says it in words.
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IoUring => "io_uring was used, whose operations are not system calls",
+            Self::ForeignArchitecture => "system calls of another architecture were made",
+            Self::UntracedTask => "a task could not be followed",
+            Self::OwnFilter => "a seccomp filter of the test's own may hide calls",
+            Self::Undumpable => "a process forbade reading its memory",
+            Self::Unreadable => "memory of a process could not be read",
+            Self::ForeignDescriptor => "a descriptor came from outside",
+            Self::ChangedNamespace => "mounts or namespaces changed what paths mean",
+            Self::OpenedByHandle => "a file was opened by handle",
+            Self::TracesOthers => "a process traced or read another one",
+            Self::KernelFacility => "BPF, perf events, userfaultfd or keys were used",
+            Self::ForeignSignal => "a signal came from outside",
+            Self::Overflow => "more happened than is recorded",
+            Self::Backend(missing) => return write!(f, "the backend does not see {missing}"),
+            Self::Interrupted => "the tracer ended before the attempt did",
+        })
+    }
+}

@@ -1,0 +1,160 @@
+//! What an attempt's trace says, in bounded space.
+
+use super::{Address, Doubt, NetworkOperation, Reach, Sender};
+use crate::{event::TraceLevel, outcome::Exit, raw::RawString};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How tracing is done.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// ptrace(2) with a seccomp filter that stops at the calls of interest.
+    Ptrace,
+    /// seccomp user notification (seccomp_unotify(2)): leaves ptrace to the test.
+    Notify,
+    /// ptrace(2) without a filter: lifecycle only.
+    Lifecycle,
+    /// Nothing: the subreaper and the process group.
+    None,
+}
+
+/// What an attempt's trace says, in bounded space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceSummary {
+    /// The level.
+    pub level: TraceLevel,
+    /// How it was done.
+    pub backend: Backend,
+    /// Why the trace may lack something; empty if it is complete. Nothing may rest on a trace that
+    /// is not.
+    pub doubts: Vec<Doubt>,
+    /// The processes, in order of their creation; the first is the test's own.
+    pub processes: Vec<ProcessSummary>,
+    /// The files, by path.
+    pub files: Vec<FileSummary>,
+    /// The peers and own addresses.
+    pub peers: Vec<PeerSummary>,
+    /// The last calls that failed, in order, the dynamic loader's search left out.
+    pub failures: Vec<Failure>,
+    /// How many events there were, by the kind's name.
+    pub counts: BTreeMap<String, u64>,
+    /// What did not fit.
+    pub dropped: Dropped,
+}
+
+impl TraceSummary {
+    /// Returns true if nothing can be missing at this level.
+    pub fn complete(&self) -> bool {
+        self.doubts.is_empty()
+    }
+}
+
+/// A process of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSummary {
+    /// Its id.
+    pub pid: i32,
+    /// Who created it; `None` for the root.
+    pub creator: Option<i32>,
+    /// When it was created, since the root was.
+    pub started: Duration,
+    /// When it ended; `None` if it was alive at the end of the attempt.
+    pub ended: Option<Duration>,
+    /// How it ended.
+    pub exit: Option<Exit>,
+    /// The signal that killed it was sent by this one.
+    pub killed_by: Option<Sender>,
+    /// The arguments of what it executed last; its creator's if nothing.
+    pub args: Vec<RawString>,
+    /// How often it executed a program.
+    pub execs: u32,
+}
+
+/// What was done with a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSummary {
+    /// Its absolute path where that is known.
+    pub path: RawString,
+    /// What was done, without duplicates, in order of [`FileUse`].
+    pub uses: Vec<FileUse>,
+}
+
+/// One thing that was done with a file.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileUse {
+    /// Executed, or opened by the kernel to execute something.
+    Executed,
+    /// Opened for reading.
+    Read,
+    /// Opened for writing.
+    Written,
+    /// Created.
+    Created,
+    /// Emptied or cut.
+    Truncated,
+    /// Removed.
+    Removed,
+    /// Given another name.
+    RenamedFrom,
+    /// The new name of a file.
+    RenamedTo,
+    /// A link was made.
+    Linked,
+    /// Mode, owner, times or attributes changed.
+    MetadataChanged,
+    /// Asked for its existence or metadata.
+    Queried,
+    /// Its directory entries were read.
+    Listed,
+    /// Asked for, and not there.
+    Missing,
+    /// Asked for, and refused for another reason.
+    Refused,
+}
+
+/// An address that was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerSummary {
+    /// What was done.
+    pub operation: NetworkOperation,
+    /// The address.
+    pub address: Address,
+    /// Where it is.
+    pub reach: Reach,
+    /// The names by which it was looked up.
+    pub names: Vec<RawString>,
+    /// How often.
+    pub count: u64,
+    /// The last error, if it failed.
+    pub error: Option<i32>,
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Time since the root was created.
+    pub at: Duration,
+    /// The process.
+    pub pid: i32,
+    /// The call's name.
+    pub call: String,
+    /// The path or the address.
+    pub target: RawString,
+    /// The error.
+    pub errno: i32,
+}
+
+/// What a summary or a trace file had no room for.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Events that are not in the trace file.
+    pub events: u64,
+    /// Processes that are not in the summary.
+    pub processes: u64,
+    /// Uses of files that are not in the summary.
+    pub files: u64,
+    /// Uses of addresses that are not in the summary.
+    pub peers: u64,
+}

@@ -1,0 +1,17 @@
+//! Follows a tree of processes and tells what they do, as [`TraceEvent`]s.
+//!
+//! [`decode`] turns a system call at its entry or exit into events and does no I/O of its own: what
+//! it needs of the calling task it asks a [`decode::Task`]. [`record`] turns events into a bounded
+//! summary and a file.
+
+pub mod decode;
+pub mod record;
+
+use harness_metadata::TraceEvent;
+
+/// Somebody who is told what a tracer sees.
+pub trait Observer {
+    /// Something happened. Events come in the order in which the kernel reported them. The tracee
+    /// stands still meanwhile, so this should be quick.
+    fn event(&mut self, event: &TraceEvent);
+}
