@@ -8,7 +8,9 @@ mod capture;
 mod clock;
 mod dispatch;
 mod environment;
+mod signals;
 mod slot;
+mod streams;
 mod unit;
 
 use crate::{
@@ -24,6 +26,7 @@ use capture::Captured;
 use clock::Clock;
 use dispatch::{Action, Candidate, Dispatcher, Input, Limits};
 use harness_metadata::{AttemptId, Event, EventKind, RunId, TestId, event::TraceLevel};
+use signals::{Heard, Signals};
 use slot::{FromSlot, Slot, ToSlot};
 use std::{
     collections::BTreeMap,
@@ -36,7 +39,6 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     task::LocalSet,
     time::{Instant, sleep_until},
@@ -518,59 +520,6 @@ fn random() -> f64 {
     let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
     // 53 bits are what a double holds exactly.
     (high >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// The signals that a run listens to.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// Not if it is ignored, as under nohup(1).
-    hangup: Option<Signal>,
-    quit: Signal,
-    stop: Signal,
-    status: Signal,
-}
-
-/// A signal, by what it means.
-enum Heard {
-    Shutdown(i32),
-    Stop,
-    Status,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: if sys::is_ignored(libc::SIGHUP) {
-                None
-            } else {
-                Some(signal(SignalKind::hangup())?)
-            },
-            quit: signal(SignalKind::quit())?,
-            stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
-            status: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    async fn next(&mut self) -> Heard {
-        tokio::select! {
-            _ = self.interrupt.recv() => Heard::Shutdown(libc::SIGINT),
-            _ = self.terminate.recv() => Heard::Shutdown(libc::SIGTERM),
-            _ = hangup(&mut self.hangup) => Heard::Shutdown(libc::SIGHUP),
-            _ = self.quit.recv() => Heard::Shutdown(libc::SIGQUIT),
-            _ = self.stop.recv() => Heard::Stop,
-            _ = self.status.recv() => Heard::Status,
-        }
-    }
-}
-
-async fn hangup(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
-    }
 }
 
 /// Returns the level at which a test is really traced.

@@ -2,10 +2,9 @@
 //! deadlines.
 
 use super::{
-    Binary, Capture as CaptureMode, Output, Shared, Test,
-    capture::{Capture, Progress},
-    effective_level,
+    Binary, Capture as CaptureMode, Output, Shared, Test, effective_level,
     environment::OfAttempt,
+    streams::Streams,
     unit::{Action, Force, Input, Unit, verdict},
     until,
 };
@@ -17,13 +16,12 @@ use crate::{
     },
 };
 use harness_metadata::{Attempt, Interruption, Outcome, Usage, outcome::StreamSize};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::{
     convert::Infallible,
     ffi::{OsStr, OsString},
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
     rc::Rc,
     thread,
     time::{Duration, Instant},
@@ -493,97 +491,4 @@ pub(super) fn displayed_command(binary: &Binary, test: &Test) -> Vec<String> {
         .iter()
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect()
-}
-
-/// The two output streams of an attempt.
-#[derive(Default)]
-struct Streams {
-    stdout: Option<Capture>,
-    stderr: Option<Capture>,
-    /// Whether the event loop watches them.
-    watched: bool,
-}
-
-impl Streams {
-    /// Makes the pipes. Returns the writing ends.
-    fn open(&mut self, cap: u64) -> io::Result<(OwnedFd, OwnedFd)> {
-        let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
-            let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-            // Only our end: the test must not notice.
-            fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            Ok((reader, writer))
-        };
-        let (stdout, stdout_writer) = pipe()?;
-        let (stderr, stderr_writer) = pipe()?;
-        self.stdout = Some(Capture::new(stdout, cap));
-        self.stderr = Some(Capture::new(stderr, cap));
-        Ok((stdout_writer, stderr_writer))
-    }
-
-    fn captures(&mut self) -> impl Iterator<Item = &mut Capture> {
-        [self.stdout.as_mut(), self.stderr.as_mut()]
-            .into_iter()
-            .flatten()
-    }
-
-    fn closed(&self) -> bool {
-        ![&self.stdout, &self.stderr]
-            .into_iter()
-            .flatten()
-            .any(Capture::is_open)
-    }
-
-    /// Has the event loop watch what is open.
-    fn watch(&mut self) {
-        self.watched = true;
-        self.captures().for_each(Capture::watch);
-    }
-
-    /// Waits until a watched stream can be read.
-    async fn readable(&self) {
-        tokio::select! {
-            () = readable(&self.stdout) => {}
-            () = readable(&self.stderr) => {}
-        }
-    }
-
-    /// Reads what is there.
-    fn read(&mut self, buffer: &mut Vec<u8>) -> Vec<Input> {
-        let was_closed = self.closed();
-        for capture in self.captures() {
-            capture.read_available(buffer);
-        }
-        if !was_closed && self.closed() {
-            vec![Input::OutputClosed]
-        } else {
-            Vec::new()
-        }
-    }
-
-    /// Reads what is left when nobody writes any more, without waiting.
-    fn read_rest(&mut self, buffer: &mut Vec<u8>) {
-        for capture in self.captures() {
-            // More than a pipe holds by default. Nobody of the test is left to fill it, but a
-            // stranger that got hold of it may be, and would keep all slots waiting.
-            for _ in 0..4 {
-                if capture.read_available(buffer) != Progress::More {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn finish(self) -> Option<Output> {
-        Some(Output {
-            stdout: self.stdout?.finish(),
-            stderr: self.stderr?.finish(),
-        })
-    }
-}
-
-async fn readable(capture: &Option<Capture>) {
-    match capture {
-        Some(capture) => capture.readable().await,
-        None => std::future::pending().await,
-    }
 }
