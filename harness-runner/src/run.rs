@@ -25,7 +25,9 @@ use crate::{
 use capture::Captured;
 use clock::Clock;
 use dispatch::{Action, Candidate, Dispatcher, Input, Limits};
-use harness_metadata::{AttemptId, Event, EventKind, RunId, TestId, event::TraceLevel};
+use harness_metadata::{
+    AttemptId, Event, EventKind, RunId, TestId, event::TraceLevel, trace::Backend,
+};
 use signals::{Heard, Signals};
 use slot::{FromSlot, Slot, ToSlot};
 use std::{
@@ -81,8 +83,6 @@ pub struct Work {
     pub output_cap: u64,
     /// Whether output is captured or goes where the run's own goes.
     pub capture: Capture,
-    /// Whether tests are traced at all.
-    pub tracing_available: bool,
     /// Stubs that have been started already.
     pub stubs: Vec<Stub>,
 }
@@ -109,6 +109,19 @@ pub struct Test {
     pub ignored: bool,
     /// Whether it is a benchmark.
     pub bench: bool,
+    /// How it is traced.
+    pub tracing: Tracing,
+}
+
+/// How a test is traced, by what it asks for and what works here.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// How closely.
+    pub level: TraceLevel,
+    /// By what.
+    pub backend: Backend,
+    /// Whether no_new_privs may be set for it.
+    pub no_new_privs: bool,
 }
 
 /// A binary that holds tests.
@@ -234,7 +247,6 @@ struct SharedWork {
     blocks: environment::Blocks,
     output_cap: u64,
     capture: Capture,
-    tracing_available: bool,
     started_at: chrono::DateTime<chrono::FixedOffset>,
 }
 
@@ -334,7 +346,6 @@ impl Driver {
                 blocks,
                 output_cap: work.output_cap,
                 capture: work.capture,
-                tracing_available: work.tracing_available,
                 started_at: work.started_at,
             },
         };
@@ -520,13 +531,4 @@ fn random() -> f64 {
     let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
     // 53 bits are what a double holds exactly.
     (high >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// Returns the level at which a test is really traced.
-fn effective_level(work: &SharedWork, settings: &TestSettings) -> TraceLevel {
-    if work.tracing_available {
-        settings.trace.level
-    } else {
-        TraceLevel::Off
-    }
 }

@@ -16,6 +16,7 @@ use harness_metadata::{
     AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
     event::{AttemptStarted, OutputWhen, RunStarted, TestFinished},
     level::{FinalStatusLevel, StatusLevel},
+    trace::Backend,
 };
 use owo_colors::Style;
 use std::{collections::HashSet, io::Write, mem, time::Duration};
@@ -196,7 +197,13 @@ impl<W: Write> Terminal<W> {
         }
         self.rule();
         let id = run.run_id.to_string();
-        let trace = run.trace.level.as_str();
+        let trace = match run.trace.backend {
+            backend @ (Backend::Ptrace | Backend::Notify) => {
+                format!("{} ({})", run.trace.level.as_str(), backend.as_str())
+            }
+            // There is one way only.
+            Backend::Lifecycle | Backend::None => run.trace.level.as_str().to_owned(),
+        };
         let text = format!(
             "{} with profile {}, trace {trace}",
             paint(id.get(..8).unwrap_or(&id), self.styles.count),

@@ -2,7 +2,7 @@
 //! deadlines.
 
 use super::{
-    Binary, Capture as CaptureMode, Output, Shared, Test, effective_level,
+    Binary, Capture as CaptureMode, Output, Shared, Test,
     environment::OfAttempt,
     streams::Streams,
     unit::{Action, Force, Input, Unit, verdict},
@@ -385,8 +385,11 @@ impl Slot {
             environment: &environment,
             cwd: &terminated(binary.cwd.as_os_str()),
             trace: Trace {
-                level: effective_level(work, &test.settings),
-                ..Trace::LIFECYCLE
+                level: test.tracing.level,
+                backend: test.tracing.backend,
+                file: &[],
+                live: false,
+                no_new_privs: test.tracing.no_new_privs,
             },
         };
         let null = match &mut self.null {
