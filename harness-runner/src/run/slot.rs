@@ -15,7 +15,7 @@ use crate::{
         link::{self, Stub, StubError},
     },
 };
-use harness_metadata::{Attempt, Interruption, Outcome, Usage, outcome::StreamSize};
+use harness_metadata::{Attempt, Interruption, Outcome, TraceSummary, Usage, outcome::StreamSize};
 use std::{
     convert::Infallible,
     ffi::{OsStr, OsString},
@@ -129,6 +129,7 @@ struct Told {
     pid: Option<i32>,
     elapsed: Option<Duration>,
     usage: Usage,
+    trace: Option<Box<TraceSummary>>,
 }
 
 impl Slot {
@@ -251,7 +252,7 @@ impl Slot {
             pid: told.pid,
             outcome: ending.outcome,
             leak: ending.leak,
-            trace: None,
+            trace: told.trace,
         };
         (attempt, output)
     }
@@ -318,12 +319,14 @@ impl Slot {
                 elapsed,
                 usage,
                 descendants_alive,
+                trace,
                 ..
             }) => {
                 *told = Told {
                     pid: Some(pid),
                     elapsed: Some(elapsed),
                     usage,
+                    trace,
                 };
                 let mut inputs = streams.read(&mut self.buffer);
                 inputs.insert(
@@ -339,9 +342,12 @@ impl Slot {
                 usage,
                 survivors,
                 unkillable,
+                trace,
                 ..
             }) => {
                 told.usage = usage;
+                // What was seen up to the root's end is more than nothing.
+                told.trace = trace.or(told.trace.take());
                 let mut inputs = streams.read(&mut self.buffer);
                 if unkillable.is_empty() {
                     inputs.insert(0, Input::Gone { survivors });
