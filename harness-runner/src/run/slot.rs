@@ -4,6 +4,7 @@
 use super::{
     Binary, Capture as CaptureMode, Output, Shared, Test,
     environment::OfAttempt,
+    live::{self, Live},
     streams::Streams,
     unit::{Action, Force, Input, Unit, verdict},
     until,
@@ -70,6 +71,11 @@ pub(super) enum FromSlot {
         elapsed: Duration,
         terminating: bool,
     },
+    Traced {
+        test: usize,
+        attempt: u32,
+        batch: live::Batch,
+    },
     Over {
         slot: usize,
         test: usize,
@@ -130,6 +136,10 @@ struct Told {
     elapsed: Option<Duration>,
     usage: Usage,
     trace: Option<Box<TraceSummary>>,
+    /// If it is traced live.
+    live: Option<Live>,
+    /// What a live trace saw since that was last passed on.
+    seen: Vec<live::Batch>,
 }
 
 impl Slot {
@@ -180,7 +190,10 @@ impl Slot {
         let paused_before = shared.clock.paused();
         let mut unit = Unit::new(begun, settings.slow_timeout, settings.leak_timeout);
         let mut streams = Streams::default();
-        let mut told = Told::default();
+        let mut told = Told {
+            live: shared.work.live.as_ref().map(Live::new),
+            ..Told::default()
+        };
         let mut inputs = match self.spawn(start, test, &mut streams) {
             Ok(()) => Vec::new(),
             Err(error) => vec![Input::StubLost(describe(&error))],
@@ -224,7 +237,12 @@ impl Slot {
             inputs = self
                 .wait(&unit, &mut streams, &mut told, orders, begun)
                 .await;
+            pass_on(&mut told, start, tell);
         };
+        if let Some(live) = &mut told.live {
+            told.seen.extend(live.end());
+        }
+        pass_on(&mut told, start, tell);
         if !ending.stub_free {
             self.end_stub().await;
         }
@@ -306,12 +324,19 @@ impl Slot {
     ) -> Vec<Input> {
         match response {
             Err(error) => vec![Input::StubLost(describe(&error))],
-            Ok(Response::Ready { .. } | Response::Seen { .. }) => Vec::new(),
+            Ok(Response::Ready { .. }) => Vec::new(),
             Ok(
-                Response::StartFailed { ticket, .. }
+                Response::Seen { ticket, .. }
+                | Response::StartFailed { ticket, .. }
                 | Response::Exited { ticket, .. }
                 | Response::Gone { ticket, .. },
             ) if ticket != self.ticket => Vec::new(),
+            Ok(Response::Seen { events, .. }) => {
+                if let Some(live) = &mut told.live {
+                    told.seen.extend(live.pass(events));
+                }
+                Vec::new()
+            }
             Ok(Response::StartFailed { failure, .. }) => vec![Input::StartFailed(failure)],
             Ok(Response::Exited {
                 pid,
@@ -322,12 +347,10 @@ impl Slot {
                 trace,
                 ..
             }) => {
-                *told = Told {
-                    pid: Some(pid),
-                    elapsed: Some(elapsed),
-                    usage,
-                    trace,
-                };
+                told.pid = Some(pid);
+                told.elapsed = Some(elapsed);
+                told.usage = usage;
+                told.trace = trace;
                 let mut inputs = streams.read(&mut self.buffer);
                 inputs.insert(
                     0,
@@ -394,7 +417,7 @@ impl Slot {
                 level: test.tracing.level,
                 backend: test.tracing.backend,
                 file: &[],
-                live: false,
+                live: work.live.is_some(),
                 no_new_privs: test.tracing.no_new_privs,
             },
         };
@@ -455,6 +478,18 @@ impl Slot {
         if let Some(stub) = &self.stub {
             let _ = stub.stub.send(request, &[]);
         }
+    }
+}
+
+/// Passes on what a live trace saw.
+fn pass_on(told: &mut Told, start: Start, tell: &mpsc::UnboundedSender<FromSlot>) {
+    for batch in told.seen.drain(..) {
+        let (test, attempt) = (start.test, start.attempt);
+        let _ = tell.send(FromSlot::Traced {
+            test,
+            attempt,
+            batch,
+        });
     }
 }
 
