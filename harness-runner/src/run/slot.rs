@@ -16,7 +16,10 @@ use crate::{
         link::{self, Stub, StubError},
     },
 };
-use harness_metadata::{Attempt, Interruption, Outcome, TraceSummary, Usage, outcome::StreamSize};
+use harness_metadata::{
+    Attempt, Interruption, Outcome, TraceSummary, Usage,
+    outcome::{StreamSize, StuckTask},
+};
 use std::{
     convert::Infallible,
     ffi::{OsStr, OsString},
@@ -136,6 +139,8 @@ struct Told {
     elapsed: Option<Duration>,
     usage: Usage,
     trace: Option<Box<TraceSummary>>,
+    /// What it was waiting for when its time was up.
+    stuck: Vec<StuckTask>,
     /// If it is traced live.
     live: Option<Live>,
     /// What a live trace saw since that was last passed on.
@@ -217,6 +222,14 @@ impl Slot {
                             };
                             let _ = tell.send(slow);
                         }
+                        Action::Inspect => {
+                            if let Some(stub) = &self.stub {
+                                stub.stub.wake();
+                            }
+                            self.say(&Request::Inspect {
+                                ticket: self.ticket,
+                            });
+                        }
                         Action::Signal(signal) => {
                             self.say(&Request::Signal {
                                 ticket: self.ticket,
@@ -270,6 +283,7 @@ impl Slot {
             pid: told.pid,
             outcome: ending.outcome,
             leak: ending.leak,
+            stuck: told.stuck,
             trace: told.trace,
         };
         (attempt, output)
@@ -327,10 +341,15 @@ impl Slot {
             Ok(Response::Ready { .. }) => Vec::new(),
             Ok(
                 Response::Seen { ticket, .. }
+                | Response::Inspected { ticket, .. }
                 | Response::StartFailed { ticket, .. }
                 | Response::Exited { ticket, .. }
                 | Response::Gone { ticket, .. },
             ) if ticket != self.ticket => Vec::new(),
+            Ok(Response::Inspected { tasks, .. }) => {
+                told.stuck = tasks;
+                Vec::new()
+            }
             Ok(Response::Seen { events, .. }) => {
                 if let Some(live) = &mut told.live {
                     told.seen.extend(live.pass(events));
