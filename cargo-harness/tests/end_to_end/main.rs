@@ -15,5 +15,6 @@ mod ptrace_refused;
 mod registry;
 mod scene;
 mod strays;
+mod trace;
 mod tracing;
 mod unprivileged;
