@@ -14,6 +14,7 @@ pub mod style;
 pub mod terminal;
 #[cfg(test)]
 mod tests;
+pub mod trace_line;
 mod wording;
 
 use harness_metadata::{AttemptId, Event, event::TestFinished};

@@ -123,7 +123,7 @@ pub struct PeerSummary {
     pub address: Address,
     /// Where it is.
     pub reach: Reach,
-    /// The names by which it was looked up.
+    /// The names that it was asked for: it is a name server.
     pub names: Vec<RawString>,
     /// How often.
     pub count: u64,
