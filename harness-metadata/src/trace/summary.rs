@@ -19,6 +19,18 @@ pub enum Backend {
     None,
 }
 
+impl Backend {
+    /// Returns the word for it, as in the configuration where it can be asked for.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ptrace => "ptrace",
+            Self::Notify => "notify",
+            Self::Lifecycle => "lifecycle",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What an attempt's trace says, in bounded space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceSummary {
