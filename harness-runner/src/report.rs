@@ -11,6 +11,7 @@ pub mod junit;
 pub mod progress;
 #[cfg(test)]
 mod sample;
+mod stuck;
 pub mod style;
 pub mod terminal;
 #[cfg(test)]

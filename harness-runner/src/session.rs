@@ -75,6 +75,8 @@ pub struct RunOptions {
     pub command_line: Vec<String>,
     /// Where the tests' output goes.
     pub capture: run::Capture,
+    /// Whether what traces see is told as it happens.
+    pub trace_live: bool,
 }
 
 /// Why a session did not come to its end.
@@ -446,6 +448,7 @@ impl Session {
             skipped: self.plan.skipped.len(),
             output_cap: settings.output_cap,
             capture: options.capture,
+            trace_live: options.trace_live,
             stubs,
         }
     }

@@ -74,6 +74,7 @@ impl RunCommand {
         let run = RunOptions {
             command_line,
             capture,
+            trace_live: self.runner.trace_live,
         };
         let summary = session.run(&run, sinks).map_err(session_error(colors))?;
         self.conclude(&summary, nothing_to_run, colors)
