@@ -1,8 +1,9 @@
 //! The calls that are watched: from which level on, and how their arguments are laid out.
 //!
-//! Not here, because nothing depends on them that is not known otherwise: read, write, close, mmap,
-//! futex, clocks; memfd_create and socket (their use is seen); chmod by number of a file opened for
-//! writing is, as it may have been opened for reading only.
+//! Not here are read, write, close, mmap, futex and clocks, of which there are too many; socket and
+//! memfd_create, whose use is seen elsewhere or is the program's own; ftruncate, as the file was opened
+//! for writing (chmod and the like by descriptor are here: it may have been opened for reading); and
+//! what asks for the state of the machine (uname, sysinfo), for which there is no event.
 
 use harness_metadata::{
     event::TraceLevel,
