@@ -19,6 +19,8 @@ mod tests;
 pub mod trace_line;
 mod wording;
 
+pub use wording::signal_name;
+
 use harness_metadata::{AttemptId, Event, event::TestFinished};
 use std::{
     io::{self, Read},
