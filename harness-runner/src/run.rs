@@ -18,6 +18,7 @@ use crate::{
     config::settings::{MaxFail, TestSettings},
     protocol::Environment,
     report::Kept,
+    store::TraceFiles,
     stub::{
         link::{self, Stub},
         survivors, sys,
@@ -86,6 +87,8 @@ pub struct Work {
     pub capture: Capture,
     /// Whether every event of a trace is told at once: [`EventKind::AttemptTraced`].
     pub trace_live: bool,
+    /// Where traces are written; `None` to write none.
+    pub trace_files: Option<TraceFiles>,
     /// Stubs that have been started already.
     pub stubs: Vec<Stub>,
 }
@@ -114,6 +117,9 @@ pub struct Test {
     pub bench: bool,
     /// How it is traced.
     pub tracing: Tracing,
+    /// The number of the trace of its first attempt, if it is traced; that of the next one is the
+    /// next.
+    pub trace_number: Option<u64>,
 }
 
 /// How a test is traced, by what it asks for and what works here.
@@ -253,6 +259,7 @@ struct SharedWork {
     output_cap: u64,
     capture: Capture,
     live: Option<live::Road>,
+    trace_files: Option<TraceFiles>,
     started_at: chrono::DateTime<chrono::FixedOffset>,
 }
 
@@ -352,6 +359,7 @@ impl Driver {
                 blocks,
                 output_cap: work.output_cap,
                 capture: work.capture,
+                trace_files: work.trace_files,
                 live: work.trace_live.then(live::Road::default),
                 started_at: work.started_at,
             },

@@ -114,6 +114,19 @@ struct NewRecord<'a> {
     trace: Option<&'a TraceSummary>,
 }
 
+/// Where the traces of a run are written.
+#[derive(Clone, Debug)]
+pub struct TraceFiles {
+    folder: Utf8PathBuf,
+}
+
+impl TraceFiles {
+    /// Returns where the trace of an attempt is to be written. `number` is unique in the run.
+    pub fn path(&self, number: u64) -> Utf8PathBuf {
+        self.folder.join(trace_name(number))
+    }
+}
+
 /// A run that is being kept.
 #[derive(Debug)]
 pub struct Run {
@@ -164,6 +177,13 @@ impl Run {
         let pruning = thread::Builder::new().name("retention".to_owned());
         let _ = pruning.spawn(move || prune(&target, Retention::default()));
         Ok(run)
+    }
+
+    /// Returns where the traces of the run are written, for those who write them.
+    pub fn trace_files(&self) -> TraceFiles {
+        TraceFiles {
+            folder: self.folder.clone(),
+        }
     }
 
     /// Returns where the trace of an attempt is to be written. `number` is unique in the run.

@@ -418,6 +418,13 @@ impl Slot {
         };
         let environment = work.blocks.of_attempt(&of);
         let args = arguments(binary, test);
+        let trace_file = match (&work.trace_files, test.trace_number) {
+            (Some(files), Some(first)) => {
+                let path = files.path(first + u64::from(start.attempt) - 1);
+                path.into_string().into_bytes()
+            }
+            _ => Vec::new(),
+        };
         let spawn = Spawn {
             ticket: self.ticket,
             program: &terminated(
@@ -435,7 +442,7 @@ impl Slot {
             trace: Trace {
                 level: test.tracing.level,
                 backend: test.tracing.backend,
-                file: &[],
+                file: &trace_file,
                 live: work.live.is_some(),
                 no_new_privs: test.tracing.no_new_privs,
             },

@@ -46,6 +46,7 @@ fn attempt(number: u32, code: i32) -> Attempt {
         stdout: StreamSize::default(),
         stderr: StreamSize::default(),
         pid: Some(7),
+        stuck: Vec::new(),
         trace: Some(Box::new(TraceSummary {
             level: TraceLevel::Io,
             backend: Backend::Ptrace,
