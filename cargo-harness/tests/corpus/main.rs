@@ -1,0 +1,155 @@
+//! The proof corpus of the tracer: a program for every line of its checklist that can be tested,
+//! run in every way that there is to trace, and what the traces of them say.
+//!
+//! The programs are the tests of `fixtures/tracees`. Each checks by itself what has to be the same
+//! traced and untraced; here is what has to be seen.
+
+#[path = "../end_to_end/environment.rs"]
+#[allow(dead_code, reason = "shared with the end-to-end tests")]
+mod environment;
+#[path = "../end_to_end/scene.rs"]
+#[allow(dead_code, reason = "shared with the end-to-end tests")]
+mod scene;
+
+mod checklist;
+mod expectations;
+mod invariants;
+mod page;
+mod runs;
+mod trace;
+
+use checklist::{PARTS, program};
+use expectations::EXPECTATIONS;
+use runs::{Programs, User, folder};
+use scene::skip;
+use std::{collections::BTreeSet, fmt::Write, fs, panic};
+use trace::Trace;
+
+/// Runs all programs, which have to pass.
+fn all_pass(test: &str, user: User, options: &[&str]) -> Option<Programs> {
+    let programs = match Programs::new(user) {
+        Ok(programs) => programs,
+        Err(reason) => {
+            skip(test, &reason);
+            return None;
+        }
+    };
+    let attempts = programs
+        .run(options)
+        .unwrap_or_else(|output| panic!("{output}"));
+    assert_eq!(attempts.into_keys().collect::<BTreeSet<_>>(), listed());
+    Some(programs)
+}
+
+/// Runs all programs, and checks their traces.
+fn all_are_seen(test: &str, user: User, options: &[&str]) {
+    let Some(programs) = all_pass(test, user, options) else {
+        return;
+    };
+    let mut wrong = String::new();
+    for program in listed() {
+        let trace = programs.trace(&program);
+        let missing = missing(&program, &trace);
+        if !missing.is_empty() {
+            writeln!(wrong, "{program}:").expect("it is a string");
+            missing
+                .iter()
+                .for_each(|what| writeln!(wrong, "  - {what}").expect("it is a string"));
+            writeln!(wrong, "{trace}").expect("it is a string");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Returns what is wrong with a trace.
+fn missing(program: &str, trace: &Trace) -> Vec<String> {
+    let mut wrong = invariants::violations(trace);
+    if trace.skipped() {
+        return wrong;
+    }
+    let expectations = EXPECTATIONS.iter();
+    for expected in expectations.filter(|expected| expected.program == program) {
+        // One that stumbles over what is missing does not hold either.
+        if !panic::catch_unwind(|| (expected.holds)(trace)).unwrap_or(false) {
+            wrong.push(format!("it should say: {}", expected.what));
+        }
+    }
+    wrong
+}
+
+/// Returns the programs of the checklist.
+fn listed() -> BTreeSet<String> {
+    let lines = PARTS.iter().flat_map(|(_, lines)| *lines);
+    lines
+        .flat_map(|line| line.programs.iter().map(|name| program(line, name)))
+        .collect()
+}
+
+#[test]
+fn every_program_passes_untraced() {
+    all_pass(
+        "every_program_passes_untraced",
+        User::Own,
+        &["--trace", "off"],
+    );
+}
+
+#[test]
+fn every_program_passes_untraced_for_another_user() {
+    let name = "every_program_passes_untraced_for_another_user";
+    all_pass(name, User::Nobody, &["--trace", "off"]);
+}
+
+#[test]
+fn every_program_passes_while_processes_are_followed() {
+    let name = "every_program_passes_while_processes_are_followed";
+    all_pass(name, User::Own, &["--trace", "process"]);
+}
+
+#[test]
+fn every_program_passes_while_processes_are_followed_for_another_user() {
+    let name = "every_program_passes_while_processes_are_followed_for_another_user";
+    all_pass(name, User::Nobody, &["--trace", "process"]);
+}
+
+#[test]
+fn every_program_is_in_the_list_and_the_reverse() {
+    let mut written = BTreeSet::new();
+    for entry in fs::read_dir(folder().join("tests"))
+        .expect("it is there")
+        .flatten()
+    {
+        let source = fs::read_to_string(entry.path()).expect("it is a source");
+        let names = source.lines().filter_map(|line| line.strip_prefix("fn p"));
+        let names = names.filter(|name| name.starts_with(|first: char| first.is_ascii_digit()));
+        written.extend(names.map(|name| format!("p{}", name.split('(').next().unwrap_or(name))));
+    }
+    assert_eq!(written, listed());
+}
+
+#[test]
+fn every_program_has_an_expectation() {
+    let expected = EXPECTATIONS
+        .iter()
+        .map(|expected| expected.program.to_owned());
+    assert_eq!(expected.collect::<BTreeSet<_>>(), listed());
+}
+
+#[test]
+fn every_line_is_tested_or_says_why_not() {
+    let lines: Vec<_> = PARTS.iter().flat_map(|(_, lines)| *lines).collect();
+    let numbers: Vec<_> = lines.iter().map(|line| line.number).collect();
+    assert_eq!(numbers, (1..=97).collect::<Vec<_>>());
+    for line in lines {
+        assert!(
+            !line.programs.is_empty() || !line.note.is_empty(),
+            "P{}",
+            line.number
+        );
+    }
+}
+
+#[test]
+fn the_page_of_the_checklist_is_what_the_list_says() {
+    page::check();
+}
