@@ -156,3 +156,15 @@ pub struct Attempt {
     /// What the trace says; `None` if it was not traced.
     pub trace: Option<Box<TraceSummary>>,
 }
+
+impl Attempt {
+    /// Returns a copy without the trace, which is the only part that can be large.
+    pub fn without_trace(&self) -> Self {
+        Self {
+            outcome: self.outcome.clone(),
+            leak: self.leak.clone(),
+            trace: None,
+            ..*self
+        }
+    }
+}

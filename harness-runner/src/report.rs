@@ -4,6 +4,7 @@
 //! events, captured output and its own options. Replaying the same events into a new sink
 //! produces the same bytes.
 
+pub mod evidence;
 pub mod extract;
 pub mod json;
 pub mod junit;
@@ -14,6 +15,7 @@ pub mod style;
 pub mod terminal;
 #[cfg(test)]
 mod tests;
+pub mod trace_line;
 mod wording;
 
 use harness_metadata::{AttemptId, Event, event::TestFinished};

@@ -8,7 +8,9 @@ mod capture;
 mod clock;
 mod dispatch;
 mod environment;
+mod signals;
 mod slot;
+mod streams;
 mod unit;
 
 use crate::{
@@ -23,7 +25,10 @@ use crate::{
 use capture::Captured;
 use clock::Clock;
 use dispatch::{Action, Candidate, Dispatcher, Input, Limits};
-use harness_metadata::{AttemptId, Event, EventKind, RunId, TestId, event::TraceLevel};
+use harness_metadata::{
+    AttemptId, Event, EventKind, RunId, TestId, event::TraceLevel, trace::Backend,
+};
+use signals::{Heard, Signals};
 use slot::{FromSlot, Slot, ToSlot};
 use std::{
     collections::BTreeMap,
@@ -36,7 +41,6 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     task::LocalSet,
     time::{Instant, sleep_until},
@@ -79,8 +83,6 @@ pub struct Work {
     pub output_cap: u64,
     /// Whether output is captured or goes where the run's own goes.
     pub capture: Capture,
-    /// Whether tests are traced at all.
-    pub tracing_available: bool,
     /// Stubs that have been started already.
     pub stubs: Vec<Stub>,
 }
@@ -107,6 +109,19 @@ pub struct Test {
     pub ignored: bool,
     /// Whether it is a benchmark.
     pub bench: bool,
+    /// How it is traced.
+    pub tracing: Tracing,
+}
+
+/// How a test is traced, by what it asks for and what works here.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// How closely.
+    pub level: TraceLevel,
+    /// By what.
+    pub backend: Backend,
+    /// Whether no_new_privs may be set for it.
+    pub no_new_privs: bool,
 }
 
 /// A binary that holds tests.
@@ -232,7 +247,6 @@ struct SharedWork {
     blocks: environment::Blocks,
     output_cap: u64,
     capture: Capture,
-    tracing_available: bool,
     started_at: chrono::DateTime<chrono::FixedOffset>,
 }
 
@@ -332,7 +346,6 @@ impl Driver {
                 blocks,
                 output_cap: work.output_cap,
                 capture: work.capture,
-                tracing_available: work.tracing_available,
                 started_at: work.started_at,
             },
         };
@@ -518,66 +531,4 @@ fn random() -> f64 {
     let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
     // 53 bits are what a double holds exactly.
     (high >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// The signals that a run listens to.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// Not if it is ignored, as under nohup(1).
-    hangup: Option<Signal>,
-    quit: Signal,
-    stop: Signal,
-    status: Signal,
-}
-
-/// A signal, by what it means.
-enum Heard {
-    Shutdown(i32),
-    Stop,
-    Status,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: if sys::is_ignored(libc::SIGHUP) {
-                None
-            } else {
-                Some(signal(SignalKind::hangup())?)
-            },
-            quit: signal(SignalKind::quit())?,
-            stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
-            status: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    async fn next(&mut self) -> Heard {
-        tokio::select! {
-            _ = self.interrupt.recv() => Heard::Shutdown(libc::SIGINT),
-            _ = self.terminate.recv() => Heard::Shutdown(libc::SIGTERM),
-            _ = hangup(&mut self.hangup) => Heard::Shutdown(libc::SIGHUP),
-            _ = self.quit.recv() => Heard::Shutdown(libc::SIGQUIT),
-            _ = self.stop.recv() => Heard::Stop,
-            _ = self.status.recv() => Heard::Status,
-        }
-    }
-}
-
-async fn hangup(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
-    }
-}
-
-/// Returns the level at which a test is really traced.
-fn effective_level(work: &SharedWork, settings: &TestSettings) -> TraceLevel {
-    if work.tracing_available {
-        settings.trace.level
-    } else {
-        TraceLevel::Off
-    }
 }

@@ -8,6 +8,7 @@ mod lister;
 mod outputs;
 mod prepare;
 mod reporting;
+mod tracing;
 
 pub use reporting::Sinks;
 
@@ -23,7 +24,7 @@ use crate::{
     filter::{FilterOptions, FiltersetsError, TestFilter},
     list::{ListError, TestList},
     plan::Plan,
-    protocol::Environment,
+    protocol::{Available, Environment},
     report::SinkError,
     run,
     stub::{
@@ -34,10 +35,7 @@ use crate::{
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
     Event, EventKind, RunId, RunStats,
-    event::{
-        CancelReason, RunFinished, RunStarted, SCHEMA_VERSION, Source, TraceInForce, TraceLevel,
-    },
-    trace::Backend,
+    event::{CancelReason, RunFinished, RunStarted, SCHEMA_VERSION, Source, TraceInForce},
 };
 use lister::Stubs;
 use nextest_filtering::ParseContext;
@@ -51,6 +49,7 @@ use std::{
     time::Duration,
 };
 use thiserror::Error;
+use tracing::{Choice, Means};
 
 /// What to build and which tests to select.
 #[derive(Clone, Debug)]
@@ -102,7 +101,7 @@ pub enum SessionError {
     #[error(transparent)]
     Sink(#[from] SinkError),
     /// Tracing was asked for as required.
-    #[error("tests cannot be traced here, and the profile requires it: {reason}")]
+    #[error("tests cannot be traced here as closely as is required: {reason}")]
     TraceRequired { reason: String },
     /// The run could not be driven.
     #[error("the run could not be driven to its end")]
@@ -303,19 +302,15 @@ impl Session {
         };
         let mut stubs = self.stubs.take();
         stubs.truncate(slots);
-        let wants_trace = self
-            .plan
-            .tests
-            .iter()
-            .any(|t| t.settings.trace.level > TraceLevel::Off);
-        let trace = self.trace_in_force(wants_trace, &mut stubs)?;
+        let choices = self.choose_tracing(&mut stubs)?;
+        let trace = tracing::in_force(&choices, stub::has_proc());
         let wanted = slots.min(self.plan.tests.len());
         while stubs.len() < wanted.min(cpus()) {
             stubs.push(Stub::launch()?);
         }
         let started_at = chrono::Local::now().fixed_offset();
         let mut reporting = Reporting::new(sinks);
-        let begin = self.run_started(options, slots, trace.clone(), started_at);
+        let begin = self.run_started(options, slots, trace, started_at);
         reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
         for skipped in &self.plan.skipped {
             reporting.handle(&at_start(EventKind::TestSkipped {
@@ -324,7 +319,7 @@ impl Session {
                 reported: skipped.reported(),
             }));
         }
-        let work = self.work(options, slots, &trace, started_at, stubs);
+        let work = self.work(options, slots, &choices, started_at, stubs);
         let running = match run::Running::start(work) {
             Ok(running) => running,
             Err(source) => {
@@ -350,54 +345,29 @@ impl Session {
         Ok(Summary { stats, cancelled })
     }
 
-    /// Finds out whether tests can be traced.
-    fn trace_in_force(
-        &self,
-        wanted: bool,
-        stubs: &mut Vec<Stub>,
-    ) -> Result<TraceInForce, SessionError> {
-        let has_proc = stub::has_proc();
-        if !wanted {
-            let lost = "there is no /proc; a process that leaves the process group of its test \
-                        cannot be found";
-            return Ok(TraceInForce {
-                level: TraceLevel::Off,
-                backend: Backend::None,
-                degraded: (!has_proc).then(|| lost.to_owned()),
-            });
+    /// Decides for every test of the plan how it is traced.
+    fn choose_tracing(&self, stubs: &mut Vec<Stub>) -> Result<Vec<Choice>, SessionError> {
+        let settings = || self.plan.tests.iter().map(|test| &test.settings.trace);
+        let mut available = Available::default();
+        if settings().any(tracing::wanted) {
+            if stubs.is_empty() {
+                stubs.push(Stub::launch()?);
+            }
+            available = stubs[0].ready()?;
         }
-        if stubs.is_empty() {
-            stubs.push(Stub::launch()?);
-        }
-        let Some(reason) = stubs[0].ready()?.no_ptrace else {
-            let lost =
-                "there is no /proc; what a test leaves behind is killed, but cannot be named";
-            return Ok(TraceInForce {
-                level: TraceLevel::Process,
-                backend: Backend::Lifecycle,
-                degraded: (!has_proc).then(|| lost.to_owned()),
-            });
+        let means = Means {
+            available,
+            privileged: tracing::privileged(),
+            has_proc: stub::has_proc(),
         };
-        if self
-            .plan
-            .tests
-            .iter()
-            .any(|test| test.settings.trace.required)
-        {
-            return Err(SessionError::TraceRequired { reason });
-        }
-        let known = match has_proc {
-            true => "the subreaper and the process group",
-            false => "the process group, since there is no /proc,",
-        };
-        let degraded = format!(
-            "{reason}; descendants are known by {known} only, and processes are not counted"
-        );
-        Ok(TraceInForce {
-            level: TraceLevel::Off,
-            backend: Backend::None,
-            degraded: Some(degraded),
-        })
+        settings()
+            .map(|setting| match means.choose(setting) {
+                Choice {
+                    lost: Some(reason), ..
+                } if setting.required => Err(SessionError::TraceRequired { reason }),
+                choice => Ok(choice),
+            })
+            .collect()
     }
 
     fn run_started(
@@ -439,17 +409,19 @@ impl Session {
         &self,
         options: &RunOptions,
         slots: usize,
-        trace: &TraceInForce,
+        choices: &[Choice],
         started_at: chrono::DateTime<chrono::FixedOffset>,
         stubs: Vec<Stub>,
     ) -> run::Work {
         let settings = self.profile.run_settings();
-        let tests = self.plan.tests.iter().map(|test| run::Test {
+        let tests = self.plan.tests.iter().zip(choices);
+        let tests = tests.map(|(test, choice)| run::Test {
             id: test.id.clone(),
             settings: Arc::clone(&test.settings),
             binary: test.binary,
             ignored: test.ignored,
             bench: test.bench,
+            tracing: choice.tracing,
         });
         let limit = |threads: &crate::config::settings::TestThreads| threads.resolve(cpus());
         let groups = self.profile.test_groups().iter();
@@ -474,7 +446,6 @@ impl Session {
             skipped: self.plan.skipped.len(),
             output_cap: settings.output_cap,
             capture: options.capture,
-            tracing_available: trace.level > TraceLevel::Off,
             stubs,
         }
     }

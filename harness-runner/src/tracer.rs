@@ -5,6 +5,7 @@
 //! summary and a file.
 
 pub mod decode;
+pub mod notify;
 pub mod record;
 
 use harness_metadata::TraceEvent;

@@ -7,15 +7,16 @@ mod block;
 mod ending;
 
 use super::{
-    Outputs, Sink, SinkError,
+    Outputs, Sink, SinkError, evidence,
     progress::{Bar, ProgressMode, terminal_size},
     style::{Styles, escaped, paint},
     wording::{self, Class},
 };
 use harness_metadata::{
-    AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
+    Attempt, AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
     event::{AttemptStarted, OutputWhen, RunStarted, TestFinished},
     level::{FinalStatusLevel, StatusLevel},
+    trace::Backend,
 };
 use owo_colors::Style;
 use std::{collections::HashSet, io::Write, mem, time::Duration};
@@ -77,9 +78,17 @@ pub struct Terminal<W: Write> {
     drawn: Option<Duration>,
     delayed: HashSet<TestId>,
     skipped: Vec<TestId>,
-    kept: Vec<TestFinished>,
+    kept: Vec<Kept>,
     slowest: Vec<TestFinished>,
     ended: bool,
+}
+
+/// A test that is shown again at the end of the run.
+struct Kept {
+    /// Without the traces of its attempts: they live no longer than their event.
+    finished: TestFinished,
+    /// What is shown of the last one's.
+    evidence: Vec<String>,
 }
 
 /// The bar is not drawn more often than this.
@@ -196,7 +205,13 @@ impl<W: Write> Terminal<W> {
         }
         self.rule();
         let id = run.run_id.to_string();
-        let trace = run.trace.level.as_str();
+        let trace = match run.trace.backend {
+            backend @ (Backend::Ptrace | Backend::Notify) => {
+                format!("{} ({})", run.trace.level.as_str(), backend.as_str())
+            }
+            // There is one way only.
+            Backend::Lifecycle | Backend::None => run.trace.level.as_str().to_owned(),
+        };
         let text = format!(
             "{} with profile {}, trace {trace}",
             paint(id.get(..8).unwrap_or(&id), self.styles.count),
@@ -267,12 +282,15 @@ impl<W: Write> Terminal<W> {
             self.finished_line(finished, &wording::finished_status(finished));
             self.left_behind(finished);
             if when.immediate() {
-                self.block_of(finished, outputs);
+                self.block_of(finished, &last_evidence(finished), outputs);
             }
         }
         let listed = self.options.final_status_level >= listed_from(class);
         if listed || when.at_end() {
-            self.kept.push(finished.clone());
+            self.kept.push(Kept {
+                finished: without_traces(finished),
+                evidence: last_evidence(finished),
+            });
         }
         self.remember_slow(finished);
     }
@@ -309,7 +327,7 @@ impl<W: Write> Terminal<W> {
         }
     }
 
-    fn block_of(&mut self, finished: &TestFinished, outputs: &dyn Outputs) {
+    fn block_of(&mut self, finished: &TestFinished, evidence: &[String], outputs: &dyn Outputs) {
         if let Some(last) = finished.attempts.last() {
             let id = AttemptId {
                 test: finished.test.clone(),
@@ -318,6 +336,7 @@ impl<W: Write> Terminal<W> {
             block::write(
                 &mut self.pending,
                 last,
+                evidence,
                 &id,
                 outputs,
                 self.styles,
@@ -354,7 +373,7 @@ impl<W: Write> Terminal<W> {
             .slowest
             .partition_point(|other| time(other) >= time(finished));
         if place < self.options.durations {
-            self.slowest.insert(place, finished.clone());
+            self.slowest.insert(place, without_traces(finished));
             self.slowest.truncate(self.options.durations);
         }
     }
@@ -409,6 +428,7 @@ impl<W: Write> Sink for Terminal<W> {
                         block::write(
                             &mut self.pending,
                             attempt,
+                            &evidence::lines(test, attempt),
                             &id,
                             outputs,
                             self.styles,
@@ -508,6 +528,26 @@ impl<W: Write> Sink for Terminal<W> {
         }
         self.flush()
     }
+}
+
+/// Returns what the trace of the last attempt has to say of its failure.
+fn last_evidence(finished: &TestFinished) -> Vec<String> {
+    finished
+        .attempts
+        .last()
+        .map_or_else(Vec::new, |last| evidence::lines(&finished.test, last))
+}
+
+/// Returns a copy that can be kept to the end of the run.
+fn without_traces(finished: &TestFinished) -> TestFinished {
+    let mut kept = TestFinished {
+        attempts: Vec::new(),
+        test: finished.test.clone(),
+        ..*finished
+    };
+    kept.attempts
+        .extend(finished.attempts.iter().map(Attempt::without_trace));
+    kept
 }
 
 fn shown_from(class: Class, options: &TerminalOptions) -> StatusLevel {

@@ -5,13 +5,14 @@ use super::{
     json::{EmbeddedOutput, JsonLines},
     junit::{Junit, JunitOptions},
     progress::ProgressMode,
-    sample::{Memory, attempt, code, feed, leaky, run, signal, test},
+    sample::{Memory, attempt, code, feed, leaky, run, signal, test, trace},
     terminal::{Terminal, TerminalOptions},
 };
 use expect_test::expect;
 use harness_metadata::{
     Attempt, Event, EventKind, Exit, FinalStatusLevel, Outcome, StatusLevel, Verdict,
-    event::CancelReason,
+    event::{CancelReason, OutputWhen},
+    trace::{Doubt, Failure},
 };
 use nextest_metadata::MismatchReason;
 use proptest::prelude::*;
@@ -100,6 +101,54 @@ fn the_terminal_tells_what_happened() {
              TIMEOUT [   1.234s] (6/6) sample a::hangs\n
     "#]]
     .assert_eq(&terminal(TerminalOptions::default(), &events, &outputs));
+}
+
+/// A test that failed because it could not bind, with a trace that says so.
+fn with_trace() -> Vec<Event> {
+    let mut summary = trace();
+    summary.doubts.push(Doubt::IoUring);
+    summary.failures.push(Failure {
+        at: Duration::ZERO,
+        pid: 42,
+        call: "bind".to_owned(),
+        target: "127.0.0.1:80".into(),
+        errno: libc::EADDRINUSE,
+    });
+    let failed = Attempt {
+        trace: Some(Box::new(summary)),
+        ..code(1, 1)
+    };
+    run(vec![(test("a::binds"), vec![failed])])
+}
+
+#[test]
+fn the_terminal_tells_what_the_trace_says_of_a_failure() {
+    let mut events = with_trace();
+    for event in &mut events {
+        if let EventKind::TestFinished(finished) = &mut event.kind {
+            finished.output.failure = OutputWhen::ImmediateFinal;
+        }
+    }
+    let shown = terminal(TerminalOptions::default(), &events, &Memory::default());
+    let block = "  trace ───\n    pid 42: bind 127.0.0.1:80: Address already in use \
+                 (EADDRINUSE)\n    more: cargo harness trace a::binds\n";
+    assert_eq!(shown.matches(block).count(), 2, "{shown}");
+}
+
+#[test]
+fn the_junit_report_tells_what_the_trace_says_of_a_failure() {
+    let report = junit(&with_trace(), &Memory::default(), |options| {
+        options.properties = true;
+    });
+    for expected in [
+        "trace: pid 42: bind 127.0.0.1:80: Address already in use (EADDRINUSE)\n",
+        "<property name=\"trace-level\" value=\"io\"/>",
+        "<property name=\"trace-backend\" value=\"ptrace\"/>",
+        "<property name=\"trace\" value=\"incomplete: io_uring was used",
+        "<property name=\"processes\" value=\"0\"/>",
+    ] {
+        assert!(report.contains(expected), "no {expected:?} in {report}");
+    }
 }
 
 #[test]

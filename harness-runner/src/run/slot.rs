@@ -3,9 +3,8 @@
 
 use super::{
     Binary, Capture as CaptureMode, Output, Shared, Test,
-    capture::{Capture, Progress},
-    effective_level,
     environment::OfAttempt,
+    streams::Streams,
     unit::{Action, Force, Input, Unit, verdict},
     until,
 };
@@ -16,14 +15,13 @@ use crate::{
         link::{self, Stub, StubError},
     },
 };
-use harness_metadata::{Attempt, Interruption, Outcome, Usage, outcome::StreamSize};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use harness_metadata::{Attempt, Interruption, Outcome, TraceSummary, Usage, outcome::StreamSize};
 use std::{
     convert::Infallible,
     ffi::{OsStr, OsString},
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
     rc::Rc,
     thread,
     time::{Duration, Instant},
@@ -131,6 +129,7 @@ struct Told {
     pid: Option<i32>,
     elapsed: Option<Duration>,
     usage: Usage,
+    trace: Option<Box<TraceSummary>>,
 }
 
 impl Slot {
@@ -253,7 +252,7 @@ impl Slot {
             pid: told.pid,
             outcome: ending.outcome,
             leak: ending.leak,
-            trace: None,
+            trace: told.trace,
         };
         (attempt, output)
     }
@@ -320,12 +319,14 @@ impl Slot {
                 elapsed,
                 usage,
                 descendants_alive,
+                trace,
                 ..
             }) => {
                 *told = Told {
                     pid: Some(pid),
                     elapsed: Some(elapsed),
                     usage,
+                    trace,
                 };
                 let mut inputs = streams.read(&mut self.buffer);
                 inputs.insert(
@@ -341,9 +342,12 @@ impl Slot {
                 usage,
                 survivors,
                 unkillable,
+                trace,
                 ..
             }) => {
                 told.usage = usage;
+                // What was seen up to the root's end is more than nothing.
+                told.trace = trace.or(told.trace.take());
                 let mut inputs = streams.read(&mut self.buffer);
                 if unkillable.is_empty() {
                     inputs.insert(0, Input::Gone { survivors });
@@ -387,8 +391,11 @@ impl Slot {
             environment: &environment,
             cwd: &terminated(binary.cwd.as_os_str()),
             trace: Trace {
-                level: effective_level(work, &test.settings),
-                ..Trace::LIFECYCLE
+                level: test.tracing.level,
+                backend: test.tracing.backend,
+                file: &[],
+                live: false,
+                no_new_privs: test.tracing.no_new_privs,
             },
         };
         let null = match &mut self.null {
@@ -493,97 +500,4 @@ pub(super) fn displayed_command(binary: &Binary, test: &Test) -> Vec<String> {
         .iter()
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect()
-}
-
-/// The two output streams of an attempt.
-#[derive(Default)]
-struct Streams {
-    stdout: Option<Capture>,
-    stderr: Option<Capture>,
-    /// Whether the event loop watches them.
-    watched: bool,
-}
-
-impl Streams {
-    /// Makes the pipes. Returns the writing ends.
-    fn open(&mut self, cap: u64) -> io::Result<(OwnedFd, OwnedFd)> {
-        let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
-            let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-            // Only our end: the test must not notice.
-            fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            Ok((reader, writer))
-        };
-        let (stdout, stdout_writer) = pipe()?;
-        let (stderr, stderr_writer) = pipe()?;
-        self.stdout = Some(Capture::new(stdout, cap));
-        self.stderr = Some(Capture::new(stderr, cap));
-        Ok((stdout_writer, stderr_writer))
-    }
-
-    fn captures(&mut self) -> impl Iterator<Item = &mut Capture> {
-        [self.stdout.as_mut(), self.stderr.as_mut()]
-            .into_iter()
-            .flatten()
-    }
-
-    fn closed(&self) -> bool {
-        ![&self.stdout, &self.stderr]
-            .into_iter()
-            .flatten()
-            .any(Capture::is_open)
-    }
-
-    /// Has the event loop watch what is open.
-    fn watch(&mut self) {
-        self.watched = true;
-        self.captures().for_each(Capture::watch);
-    }
-
-    /// Waits until a watched stream can be read.
-    async fn readable(&self) {
-        tokio::select! {
-            () = readable(&self.stdout) => {}
-            () = readable(&self.stderr) => {}
-        }
-    }
-
-    /// Reads what is there.
-    fn read(&mut self, buffer: &mut Vec<u8>) -> Vec<Input> {
-        let was_closed = self.closed();
-        for capture in self.captures() {
-            capture.read_available(buffer);
-        }
-        if !was_closed && self.closed() {
-            vec![Input::OutputClosed]
-        } else {
-            Vec::new()
-        }
-    }
-
-    /// Reads what is left when nobody writes any more, without waiting.
-    fn read_rest(&mut self, buffer: &mut Vec<u8>) {
-        for capture in self.captures() {
-            // More than a pipe holds by default. Nobody of the test is left to fill it, but a
-            // stranger that got hold of it may be, and would keep all slots waiting.
-            for _ in 0..4 {
-                if capture.read_available(buffer) != Progress::More {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn finish(self) -> Option<Output> {
-        Some(Output {
-            stdout: self.stdout?.finish(),
-            stderr: self.stderr?.finish(),
-        })
-    }
-}
-
-async fn readable(capture: &Option<Capture>) {
-    match capture {
-        Some(capture) => capture.readable().await,
-        None => std::future::pending().await,
-    }
 }

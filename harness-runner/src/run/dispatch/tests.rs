@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    cancel::{SIGINT, SIGTERM},
+    *,
+};
 use crate::config::settings::{
     LeakResult, LeakTimeout, RetryPolicy, SlowTimeout, TimeoutResult, TraceSetting,
 };
