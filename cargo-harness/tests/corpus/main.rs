@@ -20,13 +20,17 @@ mod trace;
 
 use checklist::{PARTS, program};
 use expectations::EXPECTATIONS;
+use harness_metadata::Attempt;
 use runs::{Programs, User, folder};
 use scene::skip;
-use std::{collections::BTreeSet, fmt::Write, fs, panic};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, panic,
+};
 use trace::Trace;
 
 /// Runs all programs, which have to pass.
-fn all_pass(test: &str, user: User, options: &[&str]) -> Option<Programs> {
+fn all_pass(test: &str, user: User, options: &[&str]) -> Option<Run> {
     let programs = match Programs::new(user) {
         Ok(programs) => programs,
         Err(reason) => {
@@ -34,28 +38,37 @@ fn all_pass(test: &str, user: User, options: &[&str]) -> Option<Programs> {
             return None;
         }
     };
-    let attempts = programs
-        .run(options)
-        .unwrap_or_else(|output| panic!("{output}"));
-    assert_eq!(attempts.into_keys().collect::<BTreeSet<_>>(), listed());
-    Some(programs)
+    let attempts = programs.run(options);
+    let attempts = attempts.unwrap_or_else(|output| panic!("{output}"));
+    assert_eq!(attempts.keys().cloned().collect::<BTreeSet<_>>(), listed());
+    Some(Run { programs, attempts })
+}
+
+/// A run of all programs.
+struct Run {
+    programs: Programs,
+    attempts: BTreeMap<String, Attempt>,
 }
 
 /// Runs all programs, and checks their traces.
 fn all_are_seen(test: &str, user: User, options: &[&str]) {
-    let Some(programs) = all_pass(test, user, options) else {
+    let Some(run) = all_pass(test, user, options) else {
         return;
     };
+    let traces = run.programs.traces();
     let mut wrong = String::new();
-    for program in listed() {
-        let trace = programs.trace(&program);
-        let missing = missing(&program, &trace);
+    for (program, attempt) in run.attempts {
+        let summary = attempt
+            .trace
+            .unwrap_or_else(|| panic!("{program} was not traced"));
+        let trace = traces.get(&summary.processes[0].pid);
+        let trace = trace.unwrap_or_else(|| panic!("{program} has no trace"));
+        let missing = missing(&program, trace);
         if !missing.is_empty() {
-            writeln!(wrong, "{program}:").expect("it is a string");
-            missing
-                .iter()
-                .for_each(|what| writeln!(wrong, "  - {what}").expect("it is a string"));
-            writeln!(wrong, "{trace}").expect("it is a string");
+            wrong.push_str(&format!(
+                "{program}:\n  - {}\n{trace}\n",
+                missing.join("\n  - ")
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -110,6 +123,22 @@ fn every_program_passes_while_processes_are_followed() {
 fn every_program_passes_while_processes_are_followed_for_another_user() {
     let name = "every_program_passes_while_processes_are_followed_for_another_user";
     all_pass(name, User::Nobody, &["--trace", "process"]);
+}
+
+#[test]
+fn every_program_is_seen() {
+    let options = ["--trace", "full"];
+    all_are_seen("every_program_is_seen", User::Own, &options);
+}
+
+#[test]
+fn every_program_is_seen_for_another_user() {
+    let options = ["--trace", "full"];
+    all_are_seen(
+        "every_program_is_seen_for_another_user",
+        User::Nobody,
+        &options,
+    );
 }
 
 #[test]

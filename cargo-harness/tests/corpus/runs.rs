@@ -2,7 +2,7 @@
 
 use crate::{
     environment::installed,
-    scene::{Finished, Scene, wait_until},
+    scene::Scene,
     trace::Trace,
 };
 use fixture_model::parse_events;
@@ -148,6 +148,8 @@ impl Programs {
     /// Runs all programs at a level. Returns how each ended, or what the run said if one failed.
     pub(crate) fn run(&self, options: &[&str]) -> Result<BTreeMap<String, Attempt>, String> {
         let events = self.scene.path("events");
+        // What was recorded when the programs were prepared.
+        let _ = fs::remove_dir_all(self.scene.path("target/harness/runs"));
         let mut command = self.harness(&["run", "--no-fail-fast", "--show-progress", "none"]);
         command.args(options).arg("--events").arg(&events);
         let run = self.with_outsider(|| self.scene.run(command));
@@ -172,17 +174,14 @@ impl Programs {
         Ok(finished)
     }
 
-    /// Returns the trace of a program in the last run.
-    pub(crate) fn trace(&self, program: &str) -> Trace {
-        let command = self.harness(&["trace", "--json", program]);
-        let Finished {
-            status,
-            stdout,
-            stderr,
-            ..
-        } = self.scene.run(command);
-        assert!(status.success(), "no trace of {program}:\n{stderr}");
-        Trace::parse(&stdout)
+    /// Returns the traces of a run, by the tests' own processes.
+    pub(crate) fn traces(&self) -> BTreeMap<i32, Trace> {
+        let runs = self.scene.path("target/harness/runs");
+        let runs = fs::read_dir(runs).expect("there was a run").flatten();
+        let folders = runs.filter_map(|run| fs::read_dir(run.path()).ok());
+        let files = folders.flatten().flatten().map(|file| file.path());
+        let traces = files.filter(|path| path.extension().is_some_and(|kind| kind == "trace"));
+        traces.map(|path| Trace::read(&path)).collect()
     }
 
     /// Meanwhile sends a signal to each process that asks for one from outside.

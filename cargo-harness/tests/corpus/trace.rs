@@ -8,7 +8,8 @@ use harness_metadata::{
         NetworkOperation, Signal,
     },
 };
-use std::fmt;
+use harness_runner::tracer::record::file::{Ending, Reader};
+use std::{fmt, path::Path};
 
 /// What is known of one test of one run.
 pub(crate) struct Trace {
@@ -19,32 +20,15 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Reads what `cargo harness trace --json` prints: a header, then an event a line, then what
-    /// only the end could tell.
-    pub(crate) fn parse(json: &str) -> Self {
-        let mut trace = Self {
-            events: Vec::new(),
-            doubts: Vec::new(),
+    /// Reads a file to its end. Returns it with the test's own process.
+    pub(crate) fn read(path: &Path) -> (i32, Self) {
+        let mut reader = Reader::open(path).expect("it can be read");
+        let events = reader.by_ref().collect();
+        let Some(Ending::Complete(trailer)) = reader.ending() else {
+            panic!("{} has no end", path.display());
         };
-        for line in json.lines() {
-            let value: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
-            if value.get("kind").is_some() {
-                let event = serde_json::from_value(value);
-                let event: TraceEvent = event.unwrap_or_else(|error| panic!("{error}: {line}"));
-                trace.events.push(event);
-            } else if let Some(doubts) = value.get("doubts") {
-                let doubts = serde_json::from_value(doubts.clone()).expect("they are doubts");
-                trace.doubts = doubts;
-            }
-        }
-        for event in &trace.events {
-            if let TraceEventKind::Doubt(doubt) = &event.kind
-                && !trace.doubts.contains(doubt)
-            {
-                trace.doubts.push(doubt.clone());
-            }
-        }
-        trace
+        let doubts = trailer.doubts.clone();
+        (reader.header().root, Self { events, doubts })
     }
 
     /// Returns the test's own process.
