@@ -1,10 +1,6 @@
 //! Runs the programs: in which way, and as whom.
 
-use crate::{
-    environment::installed,
-    scene::Scene,
-    trace::Trace,
-};
+use crate::{environment::installed, scene::Scene, trace::Trace};
 use fixture_model::parse_events;
 use harness_metadata::{Attempt, EventKind, Verdict, exit_code};
 use nix::{
