@@ -20,7 +20,7 @@ mod trace;
 
 use checklist::{PARTS, program};
 use expectations::EXPECTATIONS;
-use harness_metadata::Attempt;
+use harness_metadata::{Attempt, Verdict};
 use runs::{Programs, User, folder};
 use scene::skip;
 use std::{
@@ -29,8 +29,16 @@ use std::{
 };
 use trace::Trace;
 
-/// Runs all programs, which have to pass.
-fn all_pass(test: &str, user: User, options: &[&str]) -> Option<Run> {
+/// A run of all programs.
+struct Run {
+    programs: Programs,
+    attempts: BTreeMap<String, Attempt>,
+    /// What it said.
+    output: String,
+}
+
+/// Runs all programs; `None` if that user cannot.
+fn run(test: &str, user: User, options: &[&str]) -> Option<Run> {
     let programs = match Programs::new(user) {
         Ok(programs) => programs,
         Err(reason) => {
@@ -38,40 +46,57 @@ fn all_pass(test: &str, user: User, options: &[&str]) -> Option<Run> {
             return None;
         }
     };
-    let attempts = programs.run(options);
-    let attempts = attempts.unwrap_or_else(|output| panic!("{output}"));
-    assert_eq!(attempts.keys().cloned().collect::<BTreeSet<_>>(), listed());
-    Some(Run { programs, attempts })
+    let (attempts, output) = programs.run(options);
+    assert_eq!(
+        attempts.keys().cloned().collect::<BTreeSet<_>>(),
+        listed(),
+        "{output}"
+    );
+    Some(Run {
+        programs,
+        attempts,
+        output,
+    })
 }
 
-/// A run of all programs.
-struct Run {
-    programs: Programs,
-    attempts: BTreeMap<String, Attempt>,
+/// Runs all programs, which have to pass.
+fn all_pass(test: &str, user: User, options: &[&str]) {
+    let Some(run) = run(test, user, options) else {
+        return;
+    };
+    let mut verdicts = run.attempts.values().map(|attempt| attempt.verdict);
+    assert!(
+        verdicts.all(|verdict| verdict == Verdict::Pass),
+        "{}",
+        run.output
+    );
 }
 
-/// Runs all programs, and checks their traces.
+/// Runs all programs, which have to pass, and checks their traces.
 fn all_are_seen(test: &str, user: User, options: &[&str]) {
-    let Some(run) = all_pass(test, user, options) else {
+    let Some(run) = run(test, user, options) else {
         return;
     };
     let traces = run.programs.traces();
     let mut wrong = String::new();
     for (program, attempt) in run.attempts {
-        let summary = attempt
-            .trace
-            .unwrap_or_else(|| panic!("{program} was not traced"));
-        let trace = traces.get(&summary.processes[0].pid);
-        let trace = trace.unwrap_or_else(|| panic!("{program} has no trace"));
-        let missing = missing(&program, trace);
+        let summary = attempt.trace.as_deref();
+        let root = summary.map(|summary| summary.processes[0].pid);
+        let mut missing = match root.and_then(|root| traces.get(&root)) {
+            Some(trace) => missing(&program, trace),
+            None => vec!["there is no trace".to_owned()],
+        };
+        if attempt.verdict != Verdict::Pass {
+            missing.push(format!("it does not pass: {:?}", attempt.outcome));
+        }
         if !missing.is_empty() {
-            wrong.push_str(&format!(
-                "{program}:\n  - {}\n{trace}\n",
-                missing.join("\n  - ")
-            ));
+            let trace = root.and_then(|root| traces.get(&root));
+            let trace = trace.map(Trace::to_string).unwrap_or_default();
+            let missing = missing.join("\n  - ");
+            wrong.push_str(&format!("{program}:\n  - {missing}\n{trace}\n"));
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(wrong.is_empty(), "{}\n{wrong}", run.output);
 }
 
 /// Returns what is wrong with a trace.
