@@ -42,7 +42,8 @@ struct State {
 impl State {
     fn see(&mut self, event: &TraceEvent) {
         let TraceEvent { at, pid, tid, .. } = *event;
-        if !self.processes.contains(&pid) {
+        // A doubt concerns the attempt.
+        if !self.processes.contains(&pid) && !matches!(event.kind, TraceEventKind::Doubt(_)) {
             self.say(event, "a process that was not created, or has ended");
         }
         if tid != pid && self.threads.get(&tid) != Some(&pid) {

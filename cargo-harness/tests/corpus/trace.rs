@@ -42,10 +42,6 @@ impl Trace {
             .any(|(_, file)| file.path.asked.as_bytes().starts_with(b"/skipped: "))
     }
 
-    pub(crate) fn doubts(&self, doubt: &Doubt) -> bool {
-        self.doubts.contains(doubt)
-    }
-
     pub(crate) fn execs(&self) -> impl Iterator<Item = (&TraceEvent, &Exec)> {
         self.of(|kind| match kind {
             TraceEventKind::Exec(exec) => Some(&**exec),
