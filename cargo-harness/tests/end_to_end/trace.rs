@@ -83,6 +83,7 @@ impl Kept {
             stderr: StreamSize::default(),
             pid: Some(ROOT),
             trace: Some(Box::new(summary)),
+            stuck: Vec::new(),
         };
         let test = TestId {
             binary: RustBinaryId::new("kept::tests"),
