@@ -7,6 +7,7 @@
 //! other side is gone: a stub then kills its whole tree and exits; the runner reports a fault
 //! and starts another stub.
 
+pub mod broker;
 pub mod packet;
 
 use harness_metadata::{

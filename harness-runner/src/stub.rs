@@ -8,8 +8,12 @@
 //! [`link`] is the near side's handle.
 
 pub mod blocking;
+#[allow(dead_code)]
+mod broker;
 mod explain;
 pub mod link;
+#[allow(dead_code)]
+mod outer;
 mod probe;
 mod spawn;
 mod stuck;

@@ -418,6 +418,12 @@ pub(crate) fn keep_only(socket: c_int) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(socket) }
 }
 
+/// Owns a descriptor that the kernel has just made for us.
+pub(crate) fn owned(fd: c_int) -> OwnedFd {
+    // SAFETY: the callers have it from a system call that makes one, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 /// Opens a process by pidfd, so that a signal through it can never reach a successor with the
 /// same pid (pidfd_open(2)).
 pub(crate) fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
