@@ -84,7 +84,6 @@ impl Kept {
             pid: Some(ROOT),
             stuck: Vec::new(),
             trace: Some(Box::new(summary)),
-            stuck: Vec::new(),
         };
         let test = TestId {
             binary: RustBinaryId::new("kept::tests"),
