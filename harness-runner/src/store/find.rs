@@ -158,10 +158,10 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
             names.extend(heads.into_iter().map(|(_, head)| head.test));
             continue;
         };
-        let attempts = heads.iter().filter(|(_, head)| head.test == *test);
+        let mut attempts = heads.iter().filter(|(_, head)| head.test == *test);
         let line = match query.attempt {
             None => attempts.max_by_key(|(_, head)| head.attempt),
-            Some(number) => attempts.filter(|(_, head)| head.attempt == number).last(),
+            Some(number) => attempts.rfind(|(_, head)| head.attempt == number),
         };
         let Some((line, _)) = line else {
             return Err(FindError::NoAttempt {
