@@ -156,6 +156,7 @@ fn open(pid: i32, millis: u64, name: &str, write: bool, result: CallResult) -> T
             read: !write,
             write,
             create: write,
+            exclusive: write,
             ..Access::default()
         }),
         result,
