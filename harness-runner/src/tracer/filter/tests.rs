@@ -227,7 +227,7 @@ fn below_the_level_io_and_for_a_listener() {
 
 #[test]
 fn few_instructions_are_on_the_way() {
-    for (level, most) in [(TraceLevel::Io, 14), (TraceLevel::Full, 14)] {
+    for (level, most) in [(TraceLevel::Io, 12), (TraceLevel::Full, 12)] {
         let program = program(level, Action::Trace);
         let steps = (0..1000).map(|number| run(&program, &native(number, [0; 6])).1);
         let worst = steps.max().expect("1000 numbers");

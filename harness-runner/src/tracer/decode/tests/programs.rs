@@ -209,6 +209,7 @@ fn p10_p44_p62_what_hides_calls_is_a_doubt_if_it_succeeds() {
         (Sysno::seccomp, &[1, 0, 1], Doubt::OwnFilter),
         (Sysno::prctl, &[22, 2, 1], Doubt::OwnFilter),
         (Sysno::prctl, &[4, 0], Doubt::Undumpable),
+        (Sysno::prctl, &[4, 2], Doubt::Undumpable),
         (Sysno::process_vm_readv, &[1], Doubt::TracesOthers),
         (Sysno::pidfd_getfd, &[3, 4], Doubt::ForeignDescriptor),
         (Sysno::open_by_handle_at, &[3, 4], Doubt::OpenedByHandle),
