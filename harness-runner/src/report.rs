@@ -4,17 +4,22 @@
 //! events, captured output and its own options. Replaying the same events into a new sink
 //! produces the same bytes.
 
+pub mod evidence;
 pub mod extract;
 pub mod json;
 pub mod junit;
 pub mod progress;
 #[cfg(test)]
 mod sample;
+mod stuck;
 pub mod style;
 pub mod terminal;
 #[cfg(test)]
 mod tests;
+pub mod trace_line;
 mod wording;
+
+pub use wording::signal_name;
 
 use harness_metadata::{AttemptId, Event, event::TestFinished};
 use std::{

@@ -8,13 +8,17 @@ mod capture;
 mod clock;
 mod dispatch;
 mod environment;
+mod live;
+mod signals;
 mod slot;
+mod streams;
 mod unit;
 
 use crate::{
     config::settings::{MaxFail, TestSettings},
     protocol::Environment,
     report::Kept,
+    store::TraceFiles,
     stub::{
         link::{self, Stub},
         survivors, sys,
@@ -23,7 +27,10 @@ use crate::{
 use capture::Captured;
 use clock::Clock;
 use dispatch::{Action, Candidate, Dispatcher, Input, Limits};
-use harness_metadata::{AttemptId, Event, EventKind, RunId, TestId, event::TraceLevel};
+use harness_metadata::{
+    AttemptId, Event, EventKind, RunId, TestId, event::TraceLevel, trace::Backend,
+};
+use signals::{Heard, Signals};
 use slot::{FromSlot, Slot, ToSlot};
 use std::{
     collections::BTreeMap,
@@ -36,7 +43,6 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     task::LocalSet,
     time::{Instant, sleep_until},
@@ -79,8 +85,10 @@ pub struct Work {
     pub output_cap: u64,
     /// Whether output is captured or goes where the run's own goes.
     pub capture: Capture,
-    /// Whether tests are traced at all.
-    pub tracing_available: bool,
+    /// Whether every event of a trace is told at once: [`EventKind::AttemptTraced`].
+    pub trace_live: bool,
+    /// Where traces are written; `None` to write none.
+    pub trace_files: Option<TraceFiles>,
     /// Stubs that have been started already.
     pub stubs: Vec<Stub>,
 }
@@ -107,6 +115,22 @@ pub struct Test {
     pub ignored: bool,
     /// Whether it is a benchmark.
     pub bench: bool,
+    /// How it is traced.
+    pub tracing: Tracing,
+    /// The number of the trace of its first attempt, if it is traced; that of the next one is the
+    /// next.
+    pub trace_number: Option<u64>,
+}
+
+/// How a test is traced, by what it asks for and what works here.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// How closely.
+    pub level: TraceLevel,
+    /// By what.
+    pub backend: Backend,
+    /// Whether no_new_privs may be set for it.
+    pub no_new_privs: bool,
 }
 
 /// A binary that holds tests.
@@ -129,6 +153,8 @@ pub struct Told {
     pub event: Event,
     /// The output of the attempt that the event ends, if it ends one and if it was captured.
     pub output: Option<(AttemptId, Output)>,
+    /// To be dropped once the event has been shown, so that more of the kind can be told.
+    pub passage: Option<live::Passage>,
     /// To be dropped once the event has been shown and the terminal is as it was found.
     pub shown: Option<std_mpsc::SyncSender<()>>,
 }
@@ -232,7 +258,8 @@ struct SharedWork {
     blocks: environment::Blocks,
     output_cap: u64,
     capture: Capture,
-    tracing_available: bool,
+    live: Option<live::Road>,
+    trace_files: Option<TraceFiles>,
     started_at: chrono::DateTime<chrono::FixedOffset>,
 }
 
@@ -332,7 +359,8 @@ impl Driver {
                 blocks,
                 output_cap: work.output_cap,
                 capture: work.capture,
-                tracing_available: work.tracing_available,
+                trace_files: work.trace_files,
+                live: work.trace_live.then(live::Road::default),
                 started_at: work.started_at,
             },
         };
@@ -411,6 +439,19 @@ impl Driver {
                     None,
                 );
             }
+            FromSlot::Traced {
+                test,
+                attempt,
+                batch,
+            } => {
+                let kind = EventKind::AttemptTraced {
+                    test: self.dispatcher.test(test).id.clone(),
+                    attempt,
+                    events: batch.events,
+                    dropped: batch.dropped,
+                };
+                self.tell(kind, |told| told.passage = Some(batch.passage));
+            }
             FromSlot::Over {
                 slot,
                 test,
@@ -433,16 +474,27 @@ impl Driver {
         output: Option<(AttemptId, Output)>,
         shown: Option<std_mpsc::SyncSender<()>>,
     ) {
+        self.tell(kind, |told| {
+            told.output = output;
+            told.shown = shown;
+        });
+    }
+
+    /// Tells the sinks of an event, with what else belongs to it.
+    fn tell(&self, kind: EventKind, complete: impl FnOnce(&mut Told)) {
         let event = Event {
             at: self.shared.clock.now(),
             kind,
         };
-        // If nobody listens any more, the sinks have failed and have said so by `control`.
-        let _ = self.tell.send(Told {
+        let mut told = Told {
             event,
-            output,
-            shown,
-        });
+            output: None,
+            passage: None,
+            shown: None,
+        };
+        complete(&mut told);
+        // If nobody listens any more, the sinks have failed and have said so by `control`.
+        let _ = self.tell.send(told);
     }
 
     fn tell_status(&self) {
@@ -518,66 +570,4 @@ fn random() -> f64 {
     let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
     // 53 bits are what a double holds exactly.
     (high >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// The signals that a run listens to.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// Not if it is ignored, as under nohup(1).
-    hangup: Option<Signal>,
-    quit: Signal,
-    stop: Signal,
-    status: Signal,
-}
-
-/// A signal, by what it means.
-enum Heard {
-    Shutdown(i32),
-    Stop,
-    Status,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: if sys::is_ignored(libc::SIGHUP) {
-                None
-            } else {
-                Some(signal(SignalKind::hangup())?)
-            },
-            quit: signal(SignalKind::quit())?,
-            stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
-            status: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    async fn next(&mut self) -> Heard {
-        tokio::select! {
-            _ = self.interrupt.recv() => Heard::Shutdown(libc::SIGINT),
-            _ = self.terminate.recv() => Heard::Shutdown(libc::SIGTERM),
-            _ = hangup(&mut self.hangup) => Heard::Shutdown(libc::SIGHUP),
-            _ = self.quit.recv() => Heard::Shutdown(libc::SIGQUIT),
-            _ = self.stop.recv() => Heard::Stop,
-            _ = self.status.recv() => Heard::Status,
-        }
-    }
-}
-
-async fn hangup(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
-    }
-}
-
-/// Returns the level at which a test is really traced.
-fn effective_level(work: &SharedWork, settings: &TestSettings) -> TraceLevel {
-    if work.tracing_available {
-        settings.trace.level
-    } else {
-        TraceLevel::Off
-    }
 }

@@ -4,10 +4,12 @@
 //! while cargo still builds, and plans. [`Session::run`] runs the plan and hands its events to the
 //! sinks. What must be wrong before the build is found before the build.
 
+mod keeping;
 mod lister;
 mod outputs;
 mod prepare;
 mod reporting;
+mod tracing;
 
 pub use reporting::Sinks;
 
@@ -23,9 +25,9 @@ use crate::{
     filter::{FilterOptions, FiltersetsError, TestFilter},
     list::{ListError, TestList},
     plan::Plan,
-    protocol::Environment,
+    protocol::{Available, Environment},
     report::SinkError,
-    run,
+    run, store,
     stub::{
         self,
         link::{Stub, StubError},
@@ -33,12 +35,12 @@ use crate::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
-    Event, EventKind, RunId, RunStats,
+    Event, EventKind, RunId, RunStats, TestId,
     event::{
         CancelReason, RunFinished, RunStarted, SCHEMA_VERSION, Source, TraceInForce, TraceLevel,
     },
-    trace::Backend,
 };
+use keeping::Keeping;
 use lister::Stubs;
 use nextest_filtering::ParseContext;
 use nextest_metadata::FilterMatch;
@@ -51,6 +53,7 @@ use std::{
     time::Duration,
 };
 use thiserror::Error;
+use tracing::{Choice, Means};
 
 /// What to build and which tests to select.
 #[derive(Clone, Debug)]
@@ -76,6 +79,8 @@ pub struct RunOptions {
     pub command_line: Vec<String>,
     /// Where the tests' output goes.
     pub capture: run::Capture,
+    /// Whether what traces see is told as it happens.
+    pub trace_live: bool,
 }
 
 /// Why a session did not come to its end.
@@ -102,7 +107,7 @@ pub enum SessionError {
     #[error(transparent)]
     Sink(#[from] SinkError),
     /// Tracing was asked for as required.
-    #[error("tests cannot be traced here, and the profile requires it: {reason}")]
+    #[error("tests cannot be traced here as closely as is required: {reason}")]
     TraceRequired { reason: String },
     /// The run could not be driven.
     #[error("the run could not be driven to its end")]
@@ -263,6 +268,8 @@ pub struct Summary {
     pub stats: RunStats,
     /// Why it was cancelled, if it was.
     pub cancelled: Option<CancelReason>,
+    /// Why the traces of the run are not all kept, if so.
+    pub not_kept: Option<String>,
 }
 
 impl Session {
@@ -272,7 +279,7 @@ impl Session {
     }
 
     /// Returns for every listed test whether it is selected.
-    pub fn filter_matches(&self) -> HashMap<harness_metadata::TestId, FilterMatch> {
+    pub fn filter_matches(&self) -> HashMap<TestId, FilterMatch> {
         let skipped = self.plan.skipped.iter().map(|test| {
             (
                 test.id.clone(),
@@ -295,7 +302,7 @@ impl Session {
     ///
     /// When the run cannot begin, cannot be driven, or a sink fails. What is known of the tests
     /// has been told to the sinks that still work.
-    pub fn run(self, options: &RunOptions, sinks: Sinks<'_>) -> Result<Summary, SessionError> {
+    pub fn run(self, options: &RunOptions, mut sinks: Sinks<'_>) -> Result<Summary, SessionError> {
         let settings = self.profile.run_settings();
         let slots = match options.capture {
             run::Capture::Pipes => settings.test_threads.resolve(cpus()),
@@ -303,19 +310,31 @@ impl Session {
         };
         let mut stubs = self.stubs.take();
         stubs.truncate(slots);
-        let wants_trace = self
-            .plan
-            .tests
-            .iter()
-            .any(|t| t.settings.trace.level > TraceLevel::Off);
-        let trace = self.trace_in_force(wants_trace, &mut stubs)?;
+        let choices = self.choose_tracing(&mut stubs)?;
+        let mut trace = tracing::in_force(&choices, stub::has_proc());
         let wanted = slots.min(self.plan.tests.len());
         while stubs.len() < wanted.min(cpus()) {
             stubs.push(Stub::launch()?);
         }
         let started_at = chrono::Local::now().fixed_offset();
+        let numbers = self.trace_numbers(&choices);
+        let mut trace_files = None;
+        let broken = keeping::Broken::default();
+        match self.keep(&numbers, started_at) {
+            Ok(Some(kept)) => {
+                trace_files = Some(kept.trace_files());
+                let first = numbers.iter().map(|(&id, &number)| (id.clone(), number));
+                sinks.push(Box::new(Keeping::new(kept, first.collect(), &broken)));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                trace
+                    .degraded
+                    .get_or_insert_with(|| format!("{error}: {}", error.source));
+            }
+        }
         let mut reporting = Reporting::new(sinks);
-        let begin = self.run_started(options, slots, trace.clone(), started_at);
+        let begin = self.run_started(options, slots, trace, started_at);
         reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
         for skipped in &self.plan.skipped {
             reporting.handle(&at_start(EventKind::TestSkipped {
@@ -324,7 +343,11 @@ impl Session {
                 reported: skipped.reported(),
             }));
         }
-        let work = self.work(options, slots, &trace, started_at, stubs);
+        let work = self.work(options, slots, &choices, &numbers, started_at, stubs);
+        let work = run::Work {
+            trace_files,
+            ..work
+        };
         let running = match run::Running::start(work) {
             Ok(running) => running,
             Err(source) => {
@@ -347,57 +370,63 @@ impl Session {
         };
         driven.map_err(|source| SessionError::Run { source })?;
         reporting.into_result()?;
-        Ok(Summary { stats, cancelled })
+        let not_kept = broken.take().map(|error| error.to_string());
+        Ok(Summary {
+            stats,
+            cancelled,
+            not_kept,
+        })
     }
 
-    /// Finds out whether tests can be traced.
-    fn trace_in_force(
+    /// Decides for every test of the plan how it is traced.
+    fn choose_tracing(&self, stubs: &mut Vec<Stub>) -> Result<Vec<Choice>, SessionError> {
+        let settings = || self.plan.tests.iter().map(|test| &test.settings.trace);
+        let mut available = Available::default();
+        if settings().any(tracing::wanted) {
+            if stubs.is_empty() {
+                stubs.push(Stub::launch()?);
+            }
+            available = stubs[0].ready()?;
+        }
+        let means = Means {
+            available,
+            privileged: tracing::privileged(),
+            has_proc: stub::has_proc(),
+        };
+        settings()
+            .map(|setting| match means.choose(setting) {
+                Choice {
+                    lost: Some(reason), ..
+                } if setting.required => Err(SessionError::TraceRequired { reason }),
+                choice => Ok(choice),
+            })
+            .collect()
+    }
+
+    /// Numbers the attempts of the tests that are traced. Returns the number of each test's first.
+    fn trace_numbers(&self, choices: &[Choice]) -> HashMap<&TestId, u64> {
+        let mut numbers = HashMap::new();
+        let mut next = 1;
+        for (test, choice) in self.plan.tests.iter().zip(choices) {
+            if choice.tracing.level > TraceLevel::Off {
+                numbers.insert(&test.id, next);
+                next += 1 + u64::from(test.settings.retries.count());
+            }
+        }
+        numbers
+    }
+
+    /// Begins to keep the run, if there will be traces.
+    fn keep(
         &self,
-        wanted: bool,
-        stubs: &mut Vec<Stub>,
-    ) -> Result<TraceInForce, SessionError> {
-        let has_proc = stub::has_proc();
-        if !wanted {
-            let lost = "there is no /proc; a process that leaves the process group of its test \
-                        cannot be found";
-            return Ok(TraceInForce {
-                level: TraceLevel::Off,
-                backend: Backend::None,
-                degraded: (!has_proc).then(|| lost.to_owned()),
-            });
+        numbers: &HashMap<&TestId, u64>,
+        started_at: chrono::DateTime<chrono::FixedOffset>,
+    ) -> Result<Option<store::Run>, store::KeepError> {
+        if numbers.is_empty() {
+            return Ok(None);
         }
-        if stubs.is_empty() {
-            stubs.push(Stub::launch()?);
-        }
-        let Some(reason) = stubs[0].ready()?.no_ptrace else {
-            let lost =
-                "there is no /proc; what a test leaves behind is killed, but cannot be named";
-            return Ok(TraceInForce {
-                level: TraceLevel::Process,
-                backend: Backend::Lifecycle,
-                degraded: (!has_proc).then(|| lost.to_owned()),
-            });
-        };
-        if self
-            .plan
-            .tests
-            .iter()
-            .any(|test| test.settings.trace.required)
-        {
-            return Err(SessionError::TraceRequired { reason });
-        }
-        let known = match has_proc {
-            true => "the subreaper and the process group",
-            false => "the process group, since there is no /proc,",
-        };
-        let degraded = format!(
-            "{reason}; descendants are known by {known} only, and processes are not counted"
-        );
-        Ok(TraceInForce {
-            level: TraceLevel::Off,
-            backend: Backend::None,
-            degraded: Some(degraded),
-        })
+        let header = store::RunHeader::new(self.run_id, started_at, self.workspace.root());
+        store::Run::create(self.workspace.target_directory(), &header).map(Some)
     }
 
     fn run_started(
@@ -439,17 +468,21 @@ impl Session {
         &self,
         options: &RunOptions,
         slots: usize,
-        trace: &TraceInForce,
+        choices: &[Choice],
+        numbers: &HashMap<&TestId, u64>,
         started_at: chrono::DateTime<chrono::FixedOffset>,
         stubs: Vec<Stub>,
     ) -> run::Work {
         let settings = self.profile.run_settings();
-        let tests = self.plan.tests.iter().map(|test| run::Test {
+        let tests = self.plan.tests.iter().zip(choices);
+        let tests = tests.map(|(test, choice)| run::Test {
             id: test.id.clone(),
             settings: Arc::clone(&test.settings),
             binary: test.binary,
             ignored: test.ignored,
             bench: test.bench,
+            tracing: choice.tracing,
+            trace_number: numbers.get(&test.id).copied(),
         });
         let limit = |threads: &crate::config::settings::TestThreads| threads.resolve(cpus());
         let groups = self.profile.test_groups().iter();
@@ -474,7 +507,8 @@ impl Session {
             skipped: self.plan.skipped.len(),
             output_cap: settings.output_cap,
             capture: options.capture,
-            tracing_available: trace.level > TraceLevel::Off,
+            trace_live: options.trace_live,
+            trace_files: None,
             stubs,
         }
     }

@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
 /// Where unsafe code may be.
 const UNSAFE_FILES: &[&str] = &[
     "tracer/sys.rs",
+    "tracer/notify.rs",
     "stub/sys.rs",
     "stub/sys/child.rs",
     "protocol/packet.rs",

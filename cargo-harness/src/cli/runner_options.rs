@@ -7,7 +7,7 @@ use harness_metadata::{
 };
 use harness_runner::config::{
     CliOverrides,
-    settings::{FlakyResult, MaxFail, RetryPolicy, TestThreads, TraceSetting},
+    settings::{FlakyResult, MaxFail, RetryPolicy, TestThreads},
 };
 
 /// Options that say how tests run.
@@ -50,6 +50,12 @@ pub(crate) struct RunnerArgs {
     /// How closely tests are watched.
     #[arg(long, value_name = "LEVEL", env = "HARNESS_TRACE")]
     trace: Option<TraceArg>,
+    /// Fail if tests cannot be watched as closely as they are to be.
+    #[arg(long)]
+    trace_required: bool,
+    /// Show what tests do as they do it, one line an event.
+    #[arg(long)]
+    pub(super) trace_live: bool,
     /// What to do if no test is selected.
     #[arg(
         long,
@@ -180,6 +186,10 @@ enum TraceArg {
     Off,
     /// The life of every descendant: fork, exec, signals, exit.
     Process,
+    /// Also the files that are opened or changed, and the network.
+    Io,
+    /// Also every look-up: all that an answer can depend on.
+    Full,
 }
 
 impl From<TraceArg> for TraceLevel {
@@ -187,6 +197,8 @@ impl From<TraceArg> for TraceLevel {
         match arg {
             TraceArg::Off => Self::Off,
             TraceArg::Process => Self::Process,
+            TraceArg::Io => Self::Io,
+            TraceArg::Full => Self::Full,
         }
     }
 }
@@ -202,10 +214,8 @@ pub(super) fn overrides(runner: &RunnerArgs, reporter: &ReporterArgs) -> CliOver
         (_, true) => Some(MaxFail::from_fail_fast(false)),
         _ => runner.max_fail,
     };
-    cli.test.trace = runner.trace.map(|level| TraceSetting {
-        level: level.into(),
-        required: false,
-    });
+    cli.test.trace_level = runner.trace.map(TraceLevel::from);
+    cli.test.trace_required = runner.trace_required.then_some(true);
     cli.test.success_output = reporter.success_output.map(OutputWhen::from);
     cli.test.failure_output = reporter.failure_output.map(OutputWhen::from);
     cli.run.status_level = reporter.status_level;

@@ -16,4 +16,6 @@ mod ptrace_refused;
 mod registry;
 mod scene;
 mod strays;
+mod trace;
+mod tracing;
 mod unprivileged;

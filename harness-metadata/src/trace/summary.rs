@@ -19,6 +19,18 @@ pub enum Backend {
     None,
 }
 
+impl Backend {
+    /// Returns the word for it, as in the configuration where it can be asked for.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ptrace => "ptrace",
+            Self::Notify => "notify",
+            Self::Lifecycle => "lifecycle",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What an attempt's trace says, in bounded space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceSummary {
@@ -123,7 +135,7 @@ pub struct PeerSummary {
     pub address: Address,
     /// Where it is.
     pub reach: Reach,
-    /// The names by which it was looked up.
+    /// The names that it was asked for: it is a name server.
     pub names: Vec<RawString>,
     /// How often.
     pub count: u64,

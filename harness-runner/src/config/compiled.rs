@@ -7,7 +7,7 @@
 use super::{
     RunSettings,
     layer::{Explained, FlakyFailStatus, Origin, RunOrigins, TestLayer, TestOrigins, TestValues},
-    settings::{TestSettings, TestThreads},
+    settings::{TestSettings, TestThreads, TraceSetting},
 };
 use guppy::graph::cargo::BuildPlatform;
 use harness_metadata::{ReportSkipped, event::OutputPolicy};
@@ -224,7 +224,12 @@ impl CompiledProfile {
                 junit_failure: values.junit_failure,
                 junit_flaky_fail_as_failure: values.flaky_fail_status == FlakyFailStatus::Failure,
             },
-            trace: values.trace,
+            trace: TraceSetting {
+                level: values.trace_level,
+                required: values.trace_required,
+                backend: values.trace_backend,
+                no_new_privs: values.trace_no_new_privs,
+            },
         };
         Resolved {
             settings: Arc::new(settings),

@@ -231,11 +231,13 @@ pub(super) fn test_layer(
         leak_timeout: table.read("leak-timeout", value::leak_timeout)?,
         threads_required: table.read("threads-required", value::threads_required)?,
         run_extra_args: table.read("run-extra-args", value::strings)?,
-        trace: table.read("trace", value::trace)?,
         success_output: table.read("success-output", value::output)?,
         failure_output: table.read("failure-output", value::output)?,
         ..TestLayer::default()
     };
+    if let Some(trace) = table.get("trace") {
+        value::trace(&trace, &mut layer)?;
+    }
     if let Some(junit) = junit {
         layer.junit_success = junit.read("store-success-output", |value| value.boolean())?;
         layer.junit_failure = junit.read("store-failure-output", |value| value.boolean())?;

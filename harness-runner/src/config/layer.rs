@@ -8,7 +8,7 @@ use super::{
     error::Place,
     settings::{
         FlakyResult, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TestGroup,
-        TestThreads, ThreadsRequired, TimeoutResult, TraceSetting,
+        TestThreads, ThreadsRequired, TimeoutResult, TraceBackend, TraceSetting,
     },
     show::Show,
     value::{GRACE_PERIOD, SLOW_PERIOD},
@@ -204,8 +204,15 @@ layer! {
     /// Arguments added to the test's command line.
     run_extra_args, RunExtraArgs, "run-extra-args": Vec<String> = Vec::new();
     /// How closely the test is watched.
-    trace, Trace, "trace": TraceSetting =
-        TraceSetting { level: TraceLevel::Process, required: false };
+    trace_level, TraceLevel, "trace.level": TraceLevel = TraceSetting::default().level;
+    /// Whether the run fails rather than watch less closely.
+    trace_required, TraceRequired, "trace.required": bool = TraceSetting::default().required;
+    /// What the test may be traced by.
+    trace_backend, TraceBackend, "trace.backend": TraceBackend =
+        TraceSetting::default().backend;
+    /// Whether no_new_privs may be set for the test.
+    trace_no_new_privs, TraceNoNewPrivs, "trace.no-new-privs": bool =
+        TraceSetting::default().no_new_privs;
     /// When the output of a test that passes is shown.
     success_output, SuccessOutput, "success-output": OutputWhen = OutputWhen::Never;
     /// When the output of a test that fails is shown.

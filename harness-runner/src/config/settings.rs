@@ -256,12 +256,43 @@ impl FromStr for FlakyResult {
 }
 
 /// How closely a test is watched, and whether less will do.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct TraceSetting {
     /// The level.
     pub level: TraceLevel,
     /// Whether the run fails rather than degrade.
     pub required: bool,
+    /// What may be used.
+    pub backend: TraceBackend,
+    /// Whether no_new_privs may be set for the test, if a filter can not be had without: its
+    /// processes then get no privileges by set-user-id programs.
+    pub no_new_privs: bool,
+}
+
+/// By the built-in defaults.
+impl Default for TraceSetting {
+    fn default() -> Self {
+        Self {
+            level: TraceLevel::Io,
+            required: false,
+            backend: TraceBackend::Auto,
+            no_new_privs: true,
+        }
+    }
+}
+
+/// What a test may be traced by.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum TraceBackend {
+    /// The best that works.
+    #[default]
+    Auto,
+    /// ptrace(2) only.
+    Ptrace,
+    /// seccomp user notification only, which leaves ptrace(2) to the test.
+    Notify,
+    /// Nothing: the test is not traced whatever the level says.
+    None,
 }
 
 /// When a run gives up.

@@ -4,7 +4,7 @@ use super::{
     layer::FlakyFailStatus,
     settings::{
         FlakyResult, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TerminateMode,
-        TestGroup, TestThreads, ThreadsRequired, TimeoutResult, TraceSetting,
+        TestGroup, TestThreads, ThreadsRequired, TimeoutResult, TraceBackend,
     },
 };
 use camino::Utf8PathBuf;
@@ -45,6 +45,12 @@ show_words! {
         Self::Process => "process",
         Self::Io => "io",
         Self::Full => "full",
+    }
+    TraceBackend {
+        Self::Auto => "auto",
+        Self::Ptrace => "ptrace",
+        Self::Notify => "notify",
+        Self::None => "none",
     }
     OutputWhen {
         Self::Immediate => "immediate",
@@ -172,16 +178,6 @@ impl Show for TestThreads {
             Self::Count(count) => count.to_string(),
             Self::NumCpus => "\"num-cpus\"".to_owned(),
             Self::CpusMinus(fewer) => format!("-{fewer}"),
-        }
-    }
-}
-
-impl Show for TraceSetting {
-    fn show(&self) -> String {
-        if self.required {
-            format!("{{ level = {}, required = true }}", self.level.show())
-        } else {
-            self.level.show()
         }
     }
 }

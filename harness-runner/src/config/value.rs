@@ -2,10 +2,11 @@
 
 use super::{
     error::{ConfigError, nearest, quoted},
+    layer::TestLayer,
     parse::Value,
     settings::{
         FlakyResult, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TerminateMode,
-        TestThreads, ThreadsRequired, TimeoutResult, TraceSetting,
+        TestThreads, ThreadsRequired, TimeoutResult, TraceBackend,
     },
 };
 use harness_metadata::event::{OutputWhen, TraceLevel};
@@ -333,30 +334,46 @@ pub(super) fn strings(value: Value<'_>) -> Result<Vec<String>, ConfigError> {
         .collect()
 }
 
-/// `trace`: a level or a table.
-pub(super) fn trace(value: Value<'_>) -> Result<TraceSetting, ConfigError> {
+/// `trace`: a level or a table. What a table does not set comes from the next place that does.
+pub(super) fn trace(value: &Value<'_>, layer: &mut TestLayer) -> Result<(), ConfigError> {
     let level = |value: &Value<'_>| {
         word(
             value,
-            &[("off", TraceLevel::Off), ("process", TraceLevel::Process)],
+            &[
+                ("off", TraceLevel::Off),
+                ("process", TraceLevel::Process),
+                ("io", TraceLevel::Io),
+                ("full", TraceLevel::Full),
+            ],
         )
     };
     if value.as_str().is_some() {
-        return Ok(TraceSetting {
-            level: level(&value)?,
-            required: false,
-        });
+        layer.trace_level = Some(level(value)?);
+        return Ok(());
     }
     let Some(mut table) = value.as_table() else {
-        return Err(value.wrong_type("`\"off\"`, `\"process\"` or a table with `level`", None));
+        let hint = value
+            .as_bool()
+            .map(|on| format!("write `{:?}`", if on { "io" } else { "off" }));
+        return Err(value.wrong_type(
+            "`\"off\"`, `\"process\"`, `\"io\"`, `\"full\"` or a table",
+            hint,
+        ));
     };
-    let Some(level) = table.read("level", |value| level(&value))? else {
-        return Err(table.invalid("lacks `level`"));
-    };
-    let required = table.read("required", |value| value.boolean())?;
+    layer.trace_level = table.read("level", |value| level(&value))?;
+    layer.trace_required = table.read("required", |value| value.boolean())?;
+    layer.trace_backend = table.read("backend", |value| {
+        word(
+            &value,
+            &[
+                ("auto", TraceBackend::Auto),
+                ("ptrace", TraceBackend::Ptrace),
+                ("notify", TraceBackend::Notify),
+                ("none", TraceBackend::None),
+            ],
+        )
+    })?;
+    layer.trace_no_new_privs = table.read("no-new-privs", |value| value.boolean())?;
     table.warn_of_unknown();
-    Ok(TraceSetting {
-        level,
-        required: required.unwrap_or_default(),
-    })
+    Ok(())
 }

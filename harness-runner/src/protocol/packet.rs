@@ -80,7 +80,12 @@ pub fn receive_response(socket: BorrowedFd<'_>) -> io::Result<Option<Response>> 
     packet.decode().map(Some)
 }
 
-fn send(
+/// Sends a message with its descriptors. Blocks, or fails with `WouldBlock`, as the socket does.
+///
+/// # Errors
+///
+/// As sendmsg(2).
+pub(crate) fn send(
     socket: BorrowedFd<'_>,
     message: &impl Serialize,
     fds: &[BorrowedFd<'_>],

@@ -3,14 +3,19 @@
 use super::{Kept, Outputs, Sink, Stream};
 use harness_metadata::{
     Attempt, AttemptId, Event, EventKind, Exit, Leak, Outcome, RunId, RunStats, Survivor, TestId,
-    Usage, Verdict,
+    TraceSummary, Usage, Verdict,
     event::{
         AttemptStarted, OutputPolicy, OutputWhen, RunFinished, RunStarted, SCHEMA_VERSION, Source,
         TestFinished, TraceInForce, TraceLevel,
     },
     outcome::StreamSize,
+    trace::{Backend, Dropped},
 };
-use std::{collections::HashMap, io, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    time::Duration,
+};
 
 /// Captured output in memory.
 #[derive(Default)]
@@ -58,7 +63,23 @@ pub(super) fn attempt(number: u32, outcome: Outcome, verdict: Verdict) -> Attemp
         stdout: StreamSize::default(),
         stderr: StreamSize::default(),
         pid: Some(42),
+        stuck: Vec::new(),
         trace: None,
+    }
+}
+
+/// A complete trace of nothing.
+pub(super) fn trace() -> TraceSummary {
+    TraceSummary {
+        level: TraceLevel::Io,
+        backend: Backend::Ptrace,
+        doubts: Vec::new(),
+        processes: Vec::new(),
+        files: Vec::new(),
+        peers: Vec::new(),
+        failures: Vec::new(),
+        counts: BTreeMap::new(),
+        dropped: Dropped::default(),
     }
 }
 
@@ -126,7 +147,7 @@ pub(super) fn run(tests: Vec<(TestId, Vec<Attempt>)>) -> Vec<Event> {
         skipped_binaries: 0,
         trace: TraceInForce {
             level: TraceLevel::Process,
-            backend: harness_metadata::trace::Backend::Lifecycle,
+            backend: Backend::Lifecycle,
             degraded: None,
         },
         sources: [(

@@ -5,9 +5,10 @@
 
 mod block;
 mod ending;
+mod traces;
 
 use super::{
-    Outputs, Sink, SinkError,
+    Outputs, Sink, SinkError, evidence,
     progress::{Bar, ProgressMode, terminal_size},
     style::{Styles, escaped, paint},
     wording::{self, Class},
@@ -16,9 +17,11 @@ use harness_metadata::{
     AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
     event::{AttemptStarted, OutputWhen, RunStarted, TestFinished},
     level::{FinalStatusLevel, StatusLevel},
+    trace::Backend,
 };
 use owo_colors::Style;
 use std::{collections::HashSet, io::Write, mem, time::Duration};
+use traces::{Kept, last_evidence, without_traces};
 
 /// What the terminal shows, and how.
 #[derive(Clone, Debug)]
@@ -77,7 +80,7 @@ pub struct Terminal<W: Write> {
     drawn: Option<Duration>,
     delayed: HashSet<TestId>,
     skipped: Vec<TestId>,
-    kept: Vec<TestFinished>,
+    kept: Vec<Kept>,
     slowest: Vec<TestFinished>,
     ended: bool,
 }
@@ -196,7 +199,13 @@ impl<W: Write> Terminal<W> {
         }
         self.rule();
         let id = run.run_id.to_string();
-        let trace = run.trace.level.as_str();
+        let trace = match run.trace.backend {
+            backend @ (Backend::Ptrace | Backend::Notify) => {
+                format!("{} ({})", run.trace.level.as_str(), backend.as_str())
+            }
+            // There is one way only.
+            Backend::Lifecycle | Backend::None => run.trace.level.as_str().to_owned(),
+        };
         let text = format!(
             "{} with profile {}, trace {trace}",
             paint(id.get(..8).unwrap_or(&id), self.styles.count),
@@ -267,12 +276,12 @@ impl<W: Write> Terminal<W> {
             self.finished_line(finished, &wording::finished_status(finished));
             self.left_behind(finished);
             if when.immediate() {
-                self.block_of(finished, outputs);
+                self.block_of(finished, &last_evidence(finished), outputs);
             }
         }
         let listed = self.options.final_status_level >= listed_from(class);
         if listed || when.at_end() {
-            self.kept.push(finished.clone());
+            self.kept.push(Kept::new(finished));
         }
         self.remember_slow(finished);
     }
@@ -309,7 +318,7 @@ impl<W: Write> Terminal<W> {
         }
     }
 
-    fn block_of(&mut self, finished: &TestFinished, outputs: &dyn Outputs) {
+    fn block_of(&mut self, finished: &TestFinished, evidence: &[String], outputs: &dyn Outputs) {
         if let Some(last) = finished.attempts.last() {
             let id = AttemptId {
                 test: finished.test.clone(),
@@ -318,6 +327,7 @@ impl<W: Write> Terminal<W> {
             block::write(
                 &mut self.pending,
                 last,
+                evidence,
                 &id,
                 outputs,
                 self.styles,
@@ -354,7 +364,7 @@ impl<W: Write> Terminal<W> {
             .slowest
             .partition_point(|other| time(other) >= time(finished));
         if place < self.options.durations {
-            self.slowest.insert(place, finished.clone());
+            self.slowest.insert(place, without_traces(finished));
             self.slowest.truncate(self.options.durations);
         }
     }
@@ -382,6 +392,12 @@ impl<W: Write> Sink for Terminal<W> {
             } => {
                 self.slow(test, *attempt, *elapsed, *terminating);
             }
+            EventKind::AttemptTraced {
+                test,
+                attempt,
+                events,
+                dropped,
+            } => self.traced(test, *attempt, events, *dropped),
             EventKind::AttemptFailed {
                 test,
                 attempt,
@@ -409,6 +425,7 @@ impl<W: Write> Sink for Terminal<W> {
                         block::write(
                             &mut self.pending,
                             attempt,
+                            &evidence::lines(test, attempt),
                             &id,
                             outputs,
                             self.styles,

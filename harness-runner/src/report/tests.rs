@@ -5,13 +5,15 @@ use super::{
     json::{EmbeddedOutput, JsonLines},
     junit::{Junit, JunitOptions},
     progress::ProgressMode,
-    sample::{Memory, attempt, code, feed, leaky, run, signal, test},
+    sample::{Memory, attempt, code, feed, leaky, run, signal, test, trace},
     terminal::{Terminal, TerminalOptions},
 };
 use expect_test::expect;
 use harness_metadata::{
-    Attempt, Event, EventKind, Exit, FinalStatusLevel, Outcome, StatusLevel, Verdict,
-    event::CancelReason,
+    Attempt, Event, EventKind, Exit, FinalStatusLevel, Outcome, StatusLevel, TraceEvent,
+    TraceEventKind, Verdict,
+    event::{CancelReason, OutputWhen},
+    trace::{Doubt, Failure},
 };
 use nextest_metadata::MismatchReason;
 use proptest::prelude::*;
@@ -100,6 +102,85 @@ fn the_terminal_tells_what_happened() {
              TIMEOUT [   1.234s] (6/6) sample a::hangs\n
     "#]]
     .assert_eq(&terminal(TerminalOptions::default(), &events, &outputs));
+}
+
+/// A test that failed because it could not bind, with a trace that says so.
+fn with_trace() -> Vec<Event> {
+    let mut summary = trace();
+    summary.doubts.push(Doubt::IoUring);
+    summary.failures.push(Failure {
+        at: Duration::ZERO,
+        pid: 42,
+        call: "bind".to_owned(),
+        target: "127.0.0.1:80".into(),
+        errno: libc::EADDRINUSE,
+    });
+    let failed = Attempt {
+        trace: Some(Box::new(summary)),
+        ..code(1, 1)
+    };
+    run(vec![(test("a::binds"), vec![failed])])
+}
+
+#[test]
+fn the_terminal_tells_what_the_trace_says_of_a_failure() {
+    let mut events = with_trace();
+    for event in &mut events {
+        if let EventKind::TestFinished(finished) = &mut event.kind {
+            finished.output.failure = OutputWhen::ImmediateFinal;
+        }
+    }
+    let shown = terminal(TerminalOptions::default(), &events, &Memory::default());
+    let block = "  trace ───\n    pid 42: bind 127.0.0.1:80: Address already in use \
+                 (EADDRINUSE)\n    more: cargo harness trace sample a::binds\n";
+    assert_eq!(shown.matches(block).count(), 2, "{shown}");
+}
+
+#[test]
+fn the_junit_report_tells_what_the_trace_says_of_a_failure() {
+    let report = junit(&with_trace(), &Memory::default(), |options| {
+        options.properties = true;
+    });
+    for expected in [
+        "trace: pid 42: bind 127.0.0.1:80: Address already in use (EADDRINUSE)\n",
+        "<property name=\"trace-level\" value=\"io\"/>",
+        "<property name=\"trace-backend\" value=\"ptrace\"/>",
+        "<property name=\"trace\" value=\"incomplete: io_uring was used",
+        "<property name=\"processes\" value=\"0\"/>",
+    ] {
+        assert!(report.contains(expected), "no {expected:?} in {report}");
+    }
+}
+
+#[test]
+fn a_live_trace_is_for_the_terminal_only() {
+    let seen = Event {
+        at: Duration::ZERO,
+        kind: EventKind::AttemptTraced {
+            test: test("a::b"),
+            attempt: 2,
+            events: vec![TraceEvent {
+                at: Duration::from_millis(1),
+                pid: 7,
+                tid: 7,
+                kind: TraceEventKind::ThreadEnded,
+            }],
+            dropped: 3,
+        },
+    };
+    let outputs = Memory::default();
+    assert_eq!(
+        terminal(
+            TerminalOptions::default(),
+            std::slice::from_ref(&seen),
+            &outputs
+        ),
+        "sample a::b (try 2): 3 events came too fast to be shown\n\
+         sample a::b (try 2): 0.001000 7 +++ thread ended +++\n"
+    );
+    let mut json = JsonLines::new(Vec::new(), "a file", EmbeddedOutput::None);
+    feed(&mut json, &[seen], &outputs);
+    assert_eq!(json.into_inner(), b"");
 }
 
 #[test]

@@ -3,9 +3,9 @@
 
 use super::{
     Binary, Capture as CaptureMode, Output, Shared, Test,
-    capture::{Capture, Progress},
-    effective_level,
     environment::OfAttempt,
+    live::{self, Live},
+    streams::Streams,
     unit::{Action, Force, Input, Unit, verdict},
     until,
 };
@@ -16,14 +16,16 @@ use crate::{
         link::{self, Stub, StubError},
     },
 };
-use harness_metadata::{Attempt, Interruption, Outcome, Usage, outcome::StreamSize};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use harness_metadata::{
+    Attempt, Interruption, Outcome, TraceSummary, Usage,
+    outcome::{StreamSize, StuckTask},
+};
 use std::{
     convert::Infallible,
     ffi::{OsStr, OsString},
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
     rc::Rc,
     thread,
     time::{Duration, Instant},
@@ -71,6 +73,11 @@ pub(super) enum FromSlot {
         attempt: u32,
         elapsed: Duration,
         terminating: bool,
+    },
+    Traced {
+        test: usize,
+        attempt: u32,
+        batch: live::Batch,
     },
     Over {
         slot: usize,
@@ -131,6 +138,13 @@ struct Told {
     pid: Option<i32>,
     elapsed: Option<Duration>,
     usage: Usage,
+    trace: Option<Box<TraceSummary>>,
+    /// What it was waiting for when its time was up.
+    stuck: Vec<StuckTask>,
+    /// If it is traced live.
+    live: Option<Live>,
+    /// What a live trace saw since that was last passed on.
+    seen: Vec<live::Batch>,
 }
 
 impl Slot {
@@ -181,7 +195,10 @@ impl Slot {
         let paused_before = shared.clock.paused();
         let mut unit = Unit::new(begun, settings.slow_timeout, settings.leak_timeout);
         let mut streams = Streams::default();
-        let mut told = Told::default();
+        let mut told = Told {
+            live: shared.work.live.as_ref().map(Live::new),
+            ..Told::default()
+        };
         let mut inputs = match self.spawn(start, test, &mut streams) {
             Ok(()) => Vec::new(),
             Err(error) => vec![Input::StubLost(describe(&error))],
@@ -205,6 +222,14 @@ impl Slot {
                             };
                             let _ = tell.send(slow);
                         }
+                        Action::Inspect => {
+                            if let Some(stub) = &self.stub {
+                                stub.stub.wake();
+                            }
+                            self.say(&Request::Inspect {
+                                ticket: self.ticket,
+                            });
+                        }
                         Action::Signal(signal) => {
                             self.say(&Request::Signal {
                                 ticket: self.ticket,
@@ -225,7 +250,12 @@ impl Slot {
             inputs = self
                 .wait(&unit, &mut streams, &mut told, orders, begun)
                 .await;
+            pass_on(&mut told, start, tell);
         };
+        if let Some(live) = &mut told.live {
+            told.seen.extend(live.end());
+        }
+        pass_on(&mut told, start, tell);
         if !ending.stub_free {
             self.end_stub().await;
         }
@@ -253,7 +283,8 @@ impl Slot {
             pid: told.pid,
             outcome: ending.outcome,
             leak: ending.leak,
-            trace: None,
+            stuck: told.stuck,
+            trace: told.trace,
         };
         (attempt, output)
     }
@@ -307,12 +338,24 @@ impl Slot {
     ) -> Vec<Input> {
         match response {
             Err(error) => vec![Input::StubLost(describe(&error))],
-            Ok(Response::Ready { .. } | Response::Seen { .. }) => Vec::new(),
+            Ok(Response::Ready { .. }) => Vec::new(),
             Ok(
-                Response::StartFailed { ticket, .. }
+                Response::Seen { ticket, .. }
+                | Response::Inspected { ticket, .. }
+                | Response::StartFailed { ticket, .. }
                 | Response::Exited { ticket, .. }
                 | Response::Gone { ticket, .. },
             ) if ticket != self.ticket => Vec::new(),
+            Ok(Response::Inspected { tasks, .. }) => {
+                told.stuck = tasks;
+                Vec::new()
+            }
+            Ok(Response::Seen { events, .. }) => {
+                if let Some(live) = &mut told.live {
+                    told.seen.extend(live.pass(events));
+                }
+                Vec::new()
+            }
             Ok(Response::StartFailed { failure, .. }) => vec![Input::StartFailed(failure)],
             Ok(Response::Exited {
                 pid,
@@ -320,13 +363,13 @@ impl Slot {
                 elapsed,
                 usage,
                 descendants_alive,
+                trace,
                 ..
             }) => {
-                *told = Told {
-                    pid: Some(pid),
-                    elapsed: Some(elapsed),
-                    usage,
-                };
+                told.pid = Some(pid);
+                told.elapsed = Some(elapsed);
+                told.usage = usage;
+                told.trace = trace;
                 let mut inputs = streams.read(&mut self.buffer);
                 inputs.insert(
                     0,
@@ -341,9 +384,12 @@ impl Slot {
                 usage,
                 survivors,
                 unkillable,
+                trace,
                 ..
             }) => {
                 told.usage = usage;
+                // What was seen up to the root's end is more than nothing.
+                told.trace = trace.or(told.trace.take());
                 let mut inputs = streams.read(&mut self.buffer);
                 if unkillable.is_empty() {
                     inputs.insert(0, Input::Gone { survivors });
@@ -372,6 +418,13 @@ impl Slot {
         };
         let environment = work.blocks.of_attempt(&of);
         let args = arguments(binary, test);
+        let trace_file = match (&work.trace_files, test.trace_number) {
+            (Some(files), Some(first)) => {
+                let path = files.path(first + u64::from(start.attempt) - 1);
+                path.into_string().into_bytes()
+            }
+            _ => Vec::new(),
+        };
         let spawn = Spawn {
             ticket: self.ticket,
             program: &terminated(
@@ -387,8 +440,11 @@ impl Slot {
             environment: &environment,
             cwd: &terminated(binary.cwd.as_os_str()),
             trace: Trace {
-                level: effective_level(work, &test.settings),
-                ..Trace::LIFECYCLE
+                level: test.tracing.level,
+                backend: test.tracing.backend,
+                file: &trace_file,
+                live: work.live.is_some(),
+                no_new_privs: test.tracing.no_new_privs,
             },
         };
         let null = match &mut self.null {
@@ -451,6 +507,18 @@ impl Slot {
     }
 }
 
+/// Passes on what a live trace saw.
+fn pass_on(told: &mut Told, start: Start, tell: &mpsc::UnboundedSender<FromSlot>) {
+    for batch in told.seen.drain(..) {
+        let (test, attempt) = (start.test, start.attempt);
+        let _ = tell.send(FromSlot::Traced {
+            test,
+            attempt,
+            batch,
+        });
+    }
+}
+
 /// An error with its causes, in one line.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -493,97 +561,4 @@ pub(super) fn displayed_command(binary: &Binary, test: &Test) -> Vec<String> {
         .iter()
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect()
-}
-
-/// The two output streams of an attempt.
-#[derive(Default)]
-struct Streams {
-    stdout: Option<Capture>,
-    stderr: Option<Capture>,
-    /// Whether the event loop watches them.
-    watched: bool,
-}
-
-impl Streams {
-    /// Makes the pipes. Returns the writing ends.
-    fn open(&mut self, cap: u64) -> io::Result<(OwnedFd, OwnedFd)> {
-        let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
-            let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-            // Only our end: the test must not notice.
-            fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            Ok((reader, writer))
-        };
-        let (stdout, stdout_writer) = pipe()?;
-        let (stderr, stderr_writer) = pipe()?;
-        self.stdout = Some(Capture::new(stdout, cap));
-        self.stderr = Some(Capture::new(stderr, cap));
-        Ok((stdout_writer, stderr_writer))
-    }
-
-    fn captures(&mut self) -> impl Iterator<Item = &mut Capture> {
-        [self.stdout.as_mut(), self.stderr.as_mut()]
-            .into_iter()
-            .flatten()
-    }
-
-    fn closed(&self) -> bool {
-        ![&self.stdout, &self.stderr]
-            .into_iter()
-            .flatten()
-            .any(Capture::is_open)
-    }
-
-    /// Has the event loop watch what is open.
-    fn watch(&mut self) {
-        self.watched = true;
-        self.captures().for_each(Capture::watch);
-    }
-
-    /// Waits until a watched stream can be read.
-    async fn readable(&self) {
-        tokio::select! {
-            () = readable(&self.stdout) => {}
-            () = readable(&self.stderr) => {}
-        }
-    }
-
-    /// Reads what is there.
-    fn read(&mut self, buffer: &mut Vec<u8>) -> Vec<Input> {
-        let was_closed = self.closed();
-        for capture in self.captures() {
-            capture.read_available(buffer);
-        }
-        if !was_closed && self.closed() {
-            vec![Input::OutputClosed]
-        } else {
-            Vec::new()
-        }
-    }
-
-    /// Reads what is left when nobody writes any more, without waiting.
-    fn read_rest(&mut self, buffer: &mut Vec<u8>) {
-        for capture in self.captures() {
-            // More than a pipe holds by default. Nobody of the test is left to fill it, but a
-            // stranger that got hold of it may be, and would keep all slots waiting.
-            for _ in 0..4 {
-                if capture.read_available(buffer) != Progress::More {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn finish(self) -> Option<Output> {
-        Some(Output {
-            stdout: self.stdout?.finish(),
-            stderr: self.stderr?.finish(),
-        })
-    }
-}
-
-async fn readable(capture: &Option<Capture>) {
-    match capture {
-        Some(capture) => capture.readable().await,
-        None => std::future::pending().await,
-    }
 }

@@ -1,6 +1,58 @@
 //! Turns system calls into events.
+//!
+//! Nothing here does I/O: what a call's memory, descriptors and paths are is asked of a [`Task`].
+//! Which calls are watched, and how their arguments are laid out, says one table ([`calls`]), from
+//! which [`super::filter`] is built too; so a call that the filter stops at is one that is decoded.
+//!
+//! A call that only asks is answered at its entry: the tracer asks the kernel the same question
+//! ([`Task::look`]). A call that changes something, or whose result nobody else can know, is
+//! awaited. What cannot be seen at all from a call's arguments: descriptors that arrive in a message
+//! (SCM_RIGHTS, recvmsg(2)), names in an io_uring, and what a call's memory said a moment later, when
+//! another thread of the program had rewritten it.
 
-use harness_metadata::{TraceEventKind, event::TraceLevel, trace::FileId};
+mod calls;
+mod exec;
+mod files;
+mod memory;
+mod names;
+mod network;
+mod paths;
+mod process;
+mod sockets;
+#[cfg(test)]
+pub(super) mod tests;
+
+pub use exec::{Environment, ReadFile, environment_change, interpreters};
+pub use sockets::Bound;
+
+pub(super) use calls::watched;
+pub(super) use names::QUESTION;
+pub(super) use process::{CLONE_FLAGS, NAMESPACES, PTRACE_STARTS};
+
+use calls::{At, Call, Shape};
+use harness_metadata::{
+    TraceEventKind,
+    event::TraceLevel,
+    trace::{Address, CallResult, Doubt, FileId, NetworkOperation},
+};
+use memory::Memory;
+use std::{cell::RefCell, rc::Rc};
+use syscalls::Sysno;
+
+/// AUDIT_ARCH_* of the calls that are decoded (linux/audit.h): the machine's own.
+#[cfg(target_arch = "x86_64")]
+pub const NATIVE_ARCHITECTURE: u32 = 0xc000_003e;
+/// AUDIT_ARCH_* of the calls that are decoded (linux/audit.h): the machine's own.
+#[cfg(target_arch = "aarch64")]
+pub const NATIVE_ARCHITECTURE: u32 = 0xc000_00b7;
+
+/// The bit that marks a call of the x32 architecture, whose AUDIT_ARCH_* is the native one; `None`
+/// where there is no such thing.
+pub(super) const X32_BIT: Option<u32> = if cfg!(target_arch = "x86_64") {
+    Some(0x4000_0000)
+} else {
+    None
+};
 
 /// A system call as a stop shows it (ptrace(2), PTRACE_GET_SYSCALL_INFO; seccomp_unotify(2)).
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -26,8 +78,15 @@ pub enum ReadError {
 
 /// The task that made a call, while it is stopped.
 pub trait Task {
+    /// The process (thread group), as the tracer calls it.
+    fn pid(&self) -> i32;
+
+    /// The thread, as the tracer calls it.
+    fn tid(&self) -> i32;
+
     /// Reads memory from an address on, as much as there is up to the buffer's length. Returns how
-    /// much, at least 1 for a buffer that is not empty.
+    /// much, at least 1 for a buffer that is not empty. Never asked for more than reaches to the end
+    /// of a page of 4 KiB.
     ///
     /// # Errors
     ///
@@ -37,17 +96,48 @@ pub trait Task {
     /// The working directory of this thread; `None` if it is not known.
     fn cwd(&self) -> Option<Vec<u8>>;
 
+    /// The root directory of this thread; `None` if it is the tracer's own. It may be remembered
+    /// until a call returned that is a [`Pending::moves_root`].
+    fn root(&self) -> Option<Vec<u8>>;
+
     /// What a descriptor is, as /proc/TID/fd/N tells.
     fn descriptor(&self, fd: i32) -> Option<Vec<u8>>;
 
+    /// All open descriptors and what they are. Asked once per program that was executed.
+    fn descriptors(&self) -> Vec<(i32, Vec<u8>)>;
+
     /// Asks the kernel for a file as the task would see it: relative to its root directory, or to
-    /// `directory` (AT_FDCWD for its working directory) if `path` is relative. Does not wait and
-    /// changes nothing.
+    /// `directory` (AT_FDCWD for its working directory) if `path` is relative. An empty path is
+    /// `directory` itself, a descriptor of the task then. Does not wait and changes nothing.
     ///
     /// # Errors
     ///
-    /// The errno.
+    /// The errno. EAGAIN if a file system would have to be waited for.
     fn look(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32>;
+
+    /// Reads from a regular file, named as for [`Self::look`] with links followed. Returns how much;
+    /// `None` if it cannot be read or is no regular file.
+    fn file(&self, directory: i32, path: &[u8], offset: u64, buffer: &mut [u8]) -> Option<usize>;
+
+    /// The own address of a socket, as getsockname(2) tells; `None` if it is not known.
+    fn socket_name(&self, fd: i32) -> Option<Address>;
+
+    /// The peer's address of a socket, as getpeername(2) tells; `None` if it is not known.
+    fn peer_name(&self, fd: i32) -> Option<Address>;
+
+    /// Whether the process at a unix socket's other end is of the same attempt (SO_PEERCRED of
+    /// unix(7)); `None` if it is not known.
+    fn peer_is_own(&self, fd: i32) -> Option<bool> {
+        let _ = fd;
+        None
+    }
+
+    /// The environment that the process was started with; `None` if it is not known, as before the
+    /// root's first exec.
+    fn environment(&self) -> Option<Rc<Environment>>;
+
+    /// The addresses of the attempt's sockets.
+    fn sockets(&self) -> &RefCell<Bound>;
 }
 
 /// What is to be done about a call at its entry.
@@ -55,14 +145,75 @@ pub trait Task {
 pub enum Entry {
     /// Nothing more: what there was to tell has been told.
     Done,
-    /// Its result is needed: stop at its exit and call [`exit`].
+    /// Its result is needed: stop at its exit and call [`exit`]. For an exec that succeeds this is
+    /// PTRACE_EVENT_EXEC, and the result is 0.
     Await(Pending),
 }
 
 /// What is known of a call that has not returned.
 #[derive(Debug)]
 pub struct Pending {
-    kind: TraceEventKind,
+    /// What is told once the result is known.
+    events: Vec<TraceEventKind>,
+    /// What is in doubt if it succeeds.
+    doubt: Option<Doubt>,
+    /// What its result allows to find out.
+    then: Then,
+}
+
+/// What is found out when a call has succeeded.
+#[derive(Debug)]
+enum Then {
+    /// Nothing.
+    Tell,
+    /// The file that the returned descriptor is.
+    Returned,
+    /// The file that is there now.
+    Made { directory: i32, path: Vec<u8> },
+    /// Which descriptors stayed open, and what changed in the environment.
+    Executed(Rc<Environment>),
+    /// What that means for the addresses of sockets.
+    Socket(NetworkOperation),
+    /// Another root directory.
+    Root,
+}
+
+impl Pending {
+    fn new(event: TraceEventKind, then: Then) -> Self {
+        Self {
+            events: vec![event],
+            doubt: None,
+            then,
+        }
+    }
+
+    /// A call of which only a doubt is told, if it succeeds.
+    fn doubt(doubt: Doubt) -> Self {
+        Self {
+            events: Vec::new(),
+            doubt: Some(doubt),
+            then: Then::Tell,
+        }
+    }
+
+    /// Returns true for an exec, which ends in PTRACE_EVENT_EXEC if it succeeds.
+    pub fn is_exec(&self) -> bool {
+        matches!(self.then, Then::Executed(_))
+    }
+
+    /// Returns the environment that the process has if this is an exec that succeeds: what
+    /// [`Task::environment`] answers from then on.
+    pub fn environment(&self) -> Option<Rc<Environment>> {
+        match &self.then {
+            Then::Executed(environment) => Some(Rc::clone(environment)),
+            _ => None,
+        }
+    }
+
+    /// Returns true if the task's root directory may be another one when the call has returned.
+    pub fn moves_root(&self) -> bool {
+        matches!(self.then, Then::Root) || self.doubt == Some(Doubt::ChangedNamespace)
+    }
 }
 
 /// Decodes a call at its entry. What can be told already is pushed to `events`.
@@ -72,12 +223,156 @@ pub fn entry(
     task: &dyn Task,
     events: &mut Vec<TraceEventKind>,
 ) -> Entry {
-    let _ = (call, level, task, events);
-    Entry::Done
+    // The kernel looks at 32 bits of the number. -1 is what a tracer makes of a call to skip it.
+    let number = call.number as u32;
+    if number == u32::MAX {
+        return Entry::Done;
+    }
+    if call.arch != NATIVE_ARCHITECTURE || X32_BIT.is_some_and(|bit| number & bit != 0) {
+        events.push(TraceEventKind::Doubt(Doubt::ForeignArchitecture));
+        return Entry::Done;
+    }
+    let Some((name, Call { shape, .. })) = Sysno::new(number as usize)
+        .and_then(|number| Some((number.name(), watched(number, level)?)))
+    else {
+        return Entry::Done;
+    };
+    let mut stop = Stop {
+        name,
+        args: call.args,
+        task,
+        memory: Memory::new(task),
+        events,
+    };
+    match stop.decode(shape) {
+        Ok(entry) => entry,
+        Err(ReadError::Refused) => {
+            stop.tell(TraceEventKind::Doubt(Doubt::Undumpable));
+            Entry::Done
+        }
+        // The call fails with EFAULT, or nobody waits for it.
+        Err(ReadError::Fault | ReadError::Gone) => Entry::Done,
+    }
 }
 
 /// Completes a call that returned `result`: a value, or a negated errno.
 pub fn exit(pending: Pending, result: i64, task: &dyn Task, events: &mut Vec<TraceEventKind>) {
-    let _ = (result, task);
-    events.push(pending.kind);
+    // -512 and so on tell the kernel to restart the call or to make it EINTR (ERESTARTSYS). If it
+    // is restarted, that is another entry.
+    let result = match result {
+        -516..=-512 => CallResult::Err(libc::EINTR),
+        -4095..=-1 => CallResult::Err(-(result as i32)),
+        value => CallResult::Ok(value),
+    };
+    complete(pending, result, task, events);
+}
+
+/// Completes a call whose result nobody will know: its caller was killed, or the backend sees
+/// entries only.
+pub fn unfinished(pending: Pending, task: &dyn Task, events: &mut Vec<TraceEventKind>) {
+    complete(pending, CallResult::Unknown, task, events);
+}
+
+fn complete(
+    mut pending: Pending,
+    result: CallResult,
+    task: &dyn Task,
+    events: &mut Vec<TraceEventKind>,
+) {
+    for event in &mut pending.events {
+        match event {
+            TraceEventKind::File(call) => call.result = result,
+            TraceEventKind::Network(call) => call.result = result,
+            TraceEventKind::Exec(exec) => exec.result = result,
+            _ => {}
+        }
+    }
+    match &pending.then {
+        Then::Tell | Then::Root => {}
+        Then::Returned => files::returned(&mut pending.events, result, task),
+        Then::Made { directory, path } => {
+            files::made(&mut pending.events, result, (*directory, path), task);
+        }
+        Then::Executed(environment) => {
+            exec::executed(&mut pending.events, result, environment, task);
+        }
+        Then::Socket(operation) => {
+            network::returned(&mut pending.events, result, *operation, task);
+        }
+    }
+    events.append(&mut pending.events);
+    if let Some(doubt) = pending.doubt
+        && result.error().is_none()
+    {
+        events.push(TraceEventKind::Doubt(doubt));
+    }
+}
+
+/// A task that stands still in front of a call.
+struct Stop<'a> {
+    name: &'static str,
+    args: [u64; 6],
+    task: &'a dyn Task,
+    memory: Memory<'a>,
+    events: &'a mut Vec<TraceEventKind>,
+}
+
+/// How decoding goes: what reads memory may fail.
+type Decoded = Result<Entry, ReadError>;
+
+impl Stop<'_> {
+    fn tell(&mut self, event: TraceEventKind) {
+        self.events.push(event);
+    }
+
+    fn arg(&self, index: u8) -> u64 {
+        self.args[usize::from(index)]
+    }
+
+    /// A descriptor, a set of flags, or another argument of which the kernel takes 32 bits.
+    fn int(&self, index: u8) -> i32 {
+        self.arg(index) as i32
+    }
+
+    /// Flags of AT_*, 0 where the call has none.
+    fn flags(&self, index: Option<u8>) -> i32 {
+        index.map_or(0, |index| self.int(index))
+    }
+
+    fn decode(&mut self, shape: Shape) -> Decoded {
+        match shape {
+            Shape::Open { at, how } => self.open(at, how),
+            Shape::Ask(ask) => self.ask(ask),
+            Shape::List => self.list(),
+            Shape::Change(change) => self.change(change),
+            Shape::Make { operation, at } => self.make(operation, at),
+            Shape::Remove { at, flags } => self.remove(at, flags),
+            Shape::Name(name) => self.name(name),
+            Shape::SymbolicLink { text, at } => self.symbolic_link(text, at),
+            Shape::Mount { at, flags } => self.mount(at, flags),
+            Shape::Exec {
+                at,
+                args,
+                environment,
+                flags,
+            } => self.exec(at, args, environment, flags),
+            Shape::Network(operation) => self.network(operation),
+            Shape::SendMessage => self.send_message(),
+            Shape::SendMessages => self.send_messages(),
+            Shape::Doubt(doubt) => Ok(Entry::Await(Pending::doubt(doubt))),
+            Shape::Clone => Ok(self.clone_flags(self.arg(0))),
+            Shape::Clone3 => self.clone3(),
+            Shape::Prctl => Ok(self.prctl()),
+            Shape::Seccomp => Ok(self.seccomp()),
+            Shape::Ptrace => Ok(self.ptrace()),
+            Shape::ProcessMemory => Ok(self.process_memory()),
+            Shape::Unshare => Ok(self.unshare()),
+            Shape::Keyed => Ok(self.keyed()),
+        }
+    }
+
+    /// The path that a call names, and what it is relative to.
+    fn named(&self, at: At, flags: i32) -> Result<files::Named, ReadError> {
+        files::named(self, at, flags)
+    }
 }

@@ -1,49 +1,98 @@
 //! Keeps what was seen: in bounded space as a summary, and in order in a file.
 
+mod failures;
+pub mod file;
+mod noise;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+pub use noise::is_noise;
+
 use super::Observer;
+use file::{Header, Trailer, Writer};
 use harness_metadata::{
-    TraceEvent, TraceSummary,
+    TraceEvent, TraceEventKind, TraceSummary,
     event::TraceLevel,
-    trace::{Backend, Doubt},
+    trace::{Backend, Doubt, TRACE_SCHEMA_VERSION},
 };
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use summary::Digest;
+
+/// Reasons of one trace that are kept. There are fewer kinds of them.
+const DOUBTS: usize = 32;
 
 /// Records the trace of one attempt.
 #[derive(Debug)]
 pub struct Recorder {
-    summary: TraceSummary,
+    level: TraceLevel,
+    backend: Backend,
+    doubts: Vec<Doubt>,
+    digest: Digest,
+    file: Option<Writer>,
 }
 
 impl Recorder {
     /// Starts a record of an attempt whose root is `root`. The whole trace goes to `file`, which is
-    /// created with the first event; `None` for a summary only.
+    /// created with the first event that is written out; `None` for a summary only.
     pub fn new(root: i32, level: TraceLevel, backend: Backend, file: Option<PathBuf>) -> Self {
-        let _ = (root, file);
-        Self {
-            summary: TraceSummary {
+        let file = file.map(|path| {
+            let header = Header {
+                schema_version: TRACE_SCHEMA_VERSION,
+                root,
                 level,
                 backend,
-                doubts: Vec::new(),
-                processes: Vec::new(),
-                files: Vec::new(),
-                peers: Vec::new(),
-                failures: Vec::new(),
-                counts: std::collections::BTreeMap::new(),
-                dropped: harness_metadata::trace::Dropped::default(),
-            },
+                started_at: SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default(),
+            };
+            Writer::new(path, header)
+        });
+        Self {
+            level,
+            backend,
+            doubts: Vec::new(),
+            digest: Digest::new(root),
+            file,
         }
     }
 
     /// Adds a reason why the trace may lack something.
     pub fn doubt(&mut self, doubt: Doubt) {
-        if !self.summary.doubts.contains(&doubt) {
-            self.summary.doubts.push(doubt);
+        if self.doubts.len() < DOUBTS && !self.doubts.contains(&doubt) {
+            self.doubts.push(doubt);
         }
     }
 
-    /// Returns what has been seen so far.
+    /// Writes out what waits in memory. A disk that is full then shows in the summary.
+    pub fn flush(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.flush();
+        }
+    }
+
+    /// Returns what has been seen so far. What could not be written since the last
+    /// [`Self::flush`] is not known yet.
     pub fn summary(&self) -> TraceSummary {
-        self.summary.clone()
+        let mut doubts = self.doubts.clone();
+        let lost = self.file.as_ref().map_or(0, Writer::dropped);
+        let mut summary = self.digest.summary();
+        summary.dropped.events = lost;
+        // What does not fit the summary is still in the file.
+        let left_out = summary.dropped.processes + summary.dropped.files + summary.dropped.peers;
+        if (lost > 0 || self.file.is_none() && left_out > 0) && !doubts.contains(&Doubt::Overflow) {
+            doubts.push(Doubt::Overflow);
+        }
+        TraceSummary {
+            level: self.level,
+            backend: self.backend,
+            doubts,
+            ..summary
+        }
     }
 
     /// Completes the file.
@@ -51,13 +100,46 @@ impl Recorder {
     /// # Errors
     ///
     /// When something could not be written; the summary is not concerned.
-    pub fn finish(self) -> io::Result<()> {
-        Ok(())
+    pub fn finish(mut self) -> io::Result<()> {
+        let TraceSummary {
+            doubts,
+            counts,
+            dropped,
+            ..
+        } = match &self.file {
+            Some(file) if file.began() => self.totals(),
+            _ => return Ok(()),
+        };
+        match self.file.take() {
+            Some(file) => file.finish(&Trailer {
+                doubts,
+                counts,
+                dropped,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the summary without its lists.
+    fn totals(&self) -> TraceSummary {
+        let mut totals = self.digest.totals();
+        totals.dropped.events = self.file.as_ref().map_or(0, Writer::dropped);
+        totals.doubts.clone_from(&self.doubts);
+        if totals.dropped.events > 0 && !totals.doubts.contains(&Doubt::Overflow) {
+            totals.doubts.push(Doubt::Overflow);
+        }
+        totals
     }
 }
 
 impl Observer for Recorder {
     fn event(&mut self, event: &TraceEvent) {
-        let _ = event;
+        if let TraceEventKind::Doubt(doubt) = &event.kind {
+            self.doubt(doubt.clone());
+        }
+        self.digest.event(event);
+        if let Some(file) = &mut self.file {
+            file.event(event);
+        }
     }
 }

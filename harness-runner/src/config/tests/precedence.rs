@@ -89,7 +89,10 @@ fn without_a_configuration_every_setting_has_its_default() {
         test-group = "@global"
         priority = 0
         run-extra-args = []
-        trace = "process"
+        trace.level = "io"
+        trace.required = false
+        trace.backend = "auto"
+        trace.no-new-privs = true
         success-output = "never"
         failure-output = "immediate"
         junit.store-success-output = false
@@ -128,7 +131,7 @@ status-level = "all"
 final-status-level = "retry"
 failure-output = "immediate-final"
 success-output = "final"
-trace = { level = "process", required = true }
+trace = { level = "full", required = true, backend = "ptrace", no-new-privs = false }
 output-cap = "1 MiB"
 durations = 10
 
@@ -193,7 +196,10 @@ fn every_key_is_read() {
         test-group = "@global"  # built-in default
         priority = 0  # built-in default
         run-extra-args = ["--verbose", "a b"]  # profile `ci`
-        trace = { level = "process", required = true }  # profile `ci`
+        trace.level = "full"  # profile `ci`
+        trace.required = true  # profile `ci`
+        trace.backend = "ptrace"  # profile `ci`
+        trace.no-new-privs = false  # profile `ci`
         success-output = "final"  # profile `ci`
         failure-output = "immediate-final"  # profile `ci`
         junit.store-success-output = true  # profile `ci`
@@ -212,7 +218,10 @@ fn every_key_is_read() {
         test-group = "serial"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         priority = -100  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         run-extra-args = []  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
-        trace = "off"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        trace.level = "off"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        trace.required = true  # profile `ci`
+        trace.backend = "ptrace"  # profile `ci`
+        trace.no-new-privs = false  # profile `ci`
         success-output = "final"  # profile `ci`
         failure-output = "never"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         junit.store-success-output = true  # profile `ci`
@@ -537,28 +546,44 @@ fn predicates_that_a_configuration_cannot_use_are_errors() {
 }
 
 #[test]
-fn tracing_can_be_required_and_switched_off_for_single_tests() {
+fn what_an_override_says_of_tracing_leaves_the_rest_as_it_was() {
     let text = r#"
         [profile.default]
         trace = { level = "process", required = true }
         [[profile.default.overrides]]
         filter = "test(ptrace)"
         trace = "off"
+        [[profile.default.overrides]]
+        filter = "test(sudo)"
+        trace = { level = "full", backend = "notify", no-new-privs = false }
+        [[profile.default.overrides]]
+        filter = "test(sudo_)"
+        trace = { level = "io" }
     "#;
     let profile = compile(text, "default");
     let trace = |test| resolve(&profile, &fixture::alpha(), test).settings.trace;
-    assert_eq!(
-        trace("a"),
-        TraceSetting {
-            level: TraceLevel::Process,
-            required: true
-        }
-    );
+    let default = TraceSetting {
+        level: TraceLevel::Process,
+        required: true,
+        backend: TraceBackend::Auto,
+        no_new_privs: true,
+    };
+    assert_eq!(trace("a"), default);
     assert_eq!(
         trace("ptrace"),
         TraceSetting {
             level: TraceLevel::Off,
-            required: false
+            ..default
+        }
+    );
+    // The first of two overrides wins, as for every setting.
+    assert_eq!(
+        trace("sudo_"),
+        TraceSetting {
+            level: TraceLevel::Full,
+            backend: TraceBackend::Notify,
+            no_new_privs: false,
+            ..default
         }
     );
 }

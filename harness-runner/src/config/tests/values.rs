@@ -128,7 +128,7 @@ fn wrong_types_name_what_is_expected_and_what_is_there() {
     line_error(
         "trace = true",
         expect![[
-            r#"2:9: `profile.default.trace` must be `"off"`, `"process"` or a table with `level`, but is the boolean true"#
+            r#"2:9: `profile.default.trace` must be `"off"`, `"process"`, `"io"`, `"full"` or a table, but is the boolean true; write `"io"`"#
         ]],
     );
     line_error(
@@ -266,12 +266,28 @@ fn values_that_make_no_sense_say_why() {
         ],
     );
     line_error(
-        "trace = 'io'",
-        expect!["2:9: `profile.default.trace` must be one of `off`, `process`, not `io`"],
+        "trace = 'oi'",
+        expect![
+            "2:9: `profile.default.trace` must be one of `off`, `process`, `io`, `full`, not `oi` (did you mean `io`?)"
+        ],
     );
     line_error(
-        "trace = { required = true }",
-        expect!["2:9: `profile.default.trace` lacks `level`"],
+        "trace = { level = 'fill' }",
+        expect![
+            "2:19: `profile.default.trace.level` must be one of `off`, `process`, `io`, `full`, not `fill` (did you mean `full`?)"
+        ],
+    );
+    line_error(
+        "trace = { backend = 'seccomp' }",
+        expect![
+            "2:21: `profile.default.trace.backend` must be one of `auto`, `ptrace`, `notify`, `none`, not `seccomp`"
+        ],
+    );
+    line_error(
+        "trace = { no-new-privs = 'true' }",
+        expect![
+            "2:26: `profile.default.trace.no-new-privs` must be `true` or `false`, but is the string \"true\"; remove the quotes"
+        ],
     );
     line_error(
         "output-cap = '64 megs'",

@@ -1,7 +1,9 @@
 //! One test as a test case.
 
 use super::{JunitOptions, property};
-use crate::report::{Excerpt, Outputs, Stream, excerpt, extract, style::escaped, wording};
+use crate::report::{
+    Excerpt, Outputs, Stream, evidence, excerpt, extract, style::escaped, wording,
+};
 use harness_metadata::{
     Attempt, AttemptId, Exit, Outcome, TestId, Verdict,
     event::{OutputPolicy, RunStarted, TestFinished},
@@ -218,6 +220,10 @@ impl Cases {
                 };
             }
         }
+        for line in evidence::lines(test, attempt) {
+            told.body.push_str("\ntrace: ");
+            told.body.push_str(&line);
+        }
         if stored {
             let missing = match attempt.outcome {
                 Outcome::StartFailed(_) => "(process failed to start)",
@@ -286,6 +292,20 @@ impl Cases {
         case.add_property(property("slot", finished.slot.to_string()));
         case.add_property(property("cpu-time", format!("{:.3}", cpu.as_secs_f64())));
         case.add_property(property("peak-memory", last.usage.peak_memory.to_string()));
+        if let Some(trace) = &last.trace {
+            let processes = trace.processes.len() as u64 + trace.dropped.processes;
+            let verdict = match trace.complete() {
+                true => "complete".to_owned(),
+                false => {
+                    let doubts: Vec<_> = trace.doubts.iter().map(ToString::to_string).collect();
+                    format!("incomplete: {}", doubts.join("; "))
+                }
+            };
+            case.add_property(property("trace-level", trace.level.as_str().to_owned()));
+            case.add_property(property("trace-backend", trace.backend.as_str().to_owned()));
+            case.add_property(property("trace", verdict));
+            case.add_property(property("processes", processes.to_string()));
+        }
         for survivor in last.leak.iter().flat_map(|leak| &leak.survivors) {
             case.add_property(property("survivor", wording::survivor(survivor)));
         }

@@ -12,10 +12,12 @@ use std::ops::Range;
 /// The most bytes of one stream that are shown; the rest is in the recording and the reports.
 const SHOWN: usize = 16 * 1024 * 1024;
 
-/// Appends the captured output of an attempt and its closing line.
+/// Appends the captured output of an attempt, what of its trace explains its failure, and its
+/// closing line.
 pub(super) fn write(
     out: &mut Vec<u8>,
     attempt: &Attempt,
+    evidence: &[String],
     id: &AttemptId,
     outputs: &dyn Outputs,
     styles: Styles,
@@ -28,9 +30,7 @@ pub(super) fn write(
         if excerpt.is_empty() {
             continue;
         }
-        let rule = if options.unicode { "───" } else { "---" };
-        let heading = format!("  {}\n", paint(&format!("{name} {rule}"), styles.count));
-        out.extend_from_slice(heading.as_bytes());
+        out.extend_from_slice(heading(name, styles, options).as_bytes());
         let mut printer = Printer {
             out,
             styles,
@@ -38,11 +38,23 @@ pub(super) fn write(
         };
         printer.stream(&excerpt, stream);
     }
+    if !evidence.is_empty() {
+        out.extend_from_slice(heading("trace", styles, options).as_bytes());
+        let indent = indent(options);
+        for line in evidence {
+            out.extend_from_slice(format!("{indent}{line}\n").as_bytes());
+        }
+    }
     if let Some(text) = wording::closing(attempt) {
         let indent = indent(options);
         out.extend_from_slice(format!("\n{indent}({})\n", shown(&text, options)).as_bytes());
     }
     out.push(b'\n');
+}
+
+fn heading(name: &str, styles: Styles, options: &TerminalOptions) -> String {
+    let rule = if options.unicode { "───" } else { "---" };
+    format!("  {}\n", paint(&format!("{name} {rule}"), styles.count))
 }
 
 fn indent(options: &TerminalOptions) -> &'static str {

@@ -80,12 +80,13 @@ impl<W: Write> Terminal<W> {
             self.status("SKIP", self.styles.warn, "", None, &test);
         }
         let mut kept = mem::take(&mut self.kept);
-        kept.sort_by_key(|test| std::cmp::Reverse(Class::of(test)));
-        for test in &kept {
+        kept.sort_by_key(|kept| std::cmp::Reverse(Class::of(&kept.finished)));
+        for kept in &kept {
+            let test = &kept.finished;
             self.finished_line(test, &wording::final_status(test));
             self.left_behind(test);
             if self.output_when(test).at_end() {
-                self.block_of(test, outputs);
+                self.block_of(test, &kept.evidence, outputs);
             }
         }
     }

@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    cancel::{SIGINT, SIGTERM},
+    *,
+};
 use crate::config::settings::{
     LeakResult, LeakTimeout, RetryPolicy, SlowTimeout, TimeoutResult, TraceSetting,
 };
@@ -97,6 +100,7 @@ fn over(slot: usize, number: u32, verdict: Verdict) -> Input {
             stdout: StreamSize::default(),
             stderr: StreamSize::default(),
             pid: Some(7),
+            stuck: Vec::new(),
             trace: None,
         }),
     }

@@ -1,0 +1,216 @@
+//! The proof corpus of the tracer: a program for every line of its checklist that can be tested,
+//! run in every way that there is to trace, and what the traces of them say.
+//!
+//! The programs are the tests of `fixtures/tracees`. Each checks by itself what has to be the same
+//! traced and untraced; here is what has to be seen.
+
+#[path = "../end_to_end/environment.rs"]
+#[allow(dead_code, reason = "shared with the end-to-end tests")]
+mod environment;
+#[path = "../end_to_end/scene.rs"]
+#[allow(dead_code, reason = "shared with the end-to-end tests")]
+mod scene;
+
+mod checklist;
+mod expectations;
+mod invariants;
+mod page;
+mod runs;
+mod trace;
+
+use checklist::{PARTS, program};
+use expectations::{DOUBTS, EXPECTATIONS};
+use harness_metadata::{Attempt, Verdict};
+use runs::{Programs, User, folder};
+use scene::skip;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, panic,
+};
+use trace::Trace;
+
+/// A run of all programs.
+struct Run {
+    programs: Programs,
+    attempts: BTreeMap<String, Attempt>,
+    /// What it said.
+    output: String,
+}
+
+/// Runs all programs; `None` if that user cannot.
+fn run(test: &str, user: User, options: &[&str]) -> Option<Run> {
+    let programs = match Programs::new(user) {
+        Ok(programs) => programs,
+        Err(reason) => {
+            skip(test, &reason);
+            return None;
+        }
+    };
+    let (attempts, output) = programs.run(options);
+    assert_eq!(
+        attempts.keys().cloned().collect::<BTreeSet<_>>(),
+        listed(),
+        "{output}"
+    );
+    Some(Run {
+        programs,
+        attempts,
+        output,
+    })
+}
+
+/// Runs all programs, which have to pass.
+fn all_pass(test: &str, user: User, options: &[&str]) {
+    let Some(run) = run(test, user, options) else {
+        return;
+    };
+    let mut verdicts = run.attempts.values().map(|attempt| attempt.verdict);
+    assert!(
+        verdicts.all(|verdict| verdict == Verdict::Pass),
+        "{}",
+        run.output
+    );
+}
+
+/// Runs all programs, which have to pass, and checks their traces.
+fn all_are_seen(test: &str, user: User, options: &[&str]) {
+    let Some(run) = run(test, user, options) else {
+        return;
+    };
+    let traces = run.programs.traces();
+    let mut wrong = String::new();
+    for (program, attempt) in run.attempts {
+        let summary = attempt.trace.as_deref();
+        let root = summary.map(|summary| summary.processes[0].pid);
+        let mut missing = match root.and_then(|root| traces.get(&root)) {
+            Some(trace) => missing(&program, trace),
+            None => vec!["there is no trace".to_owned()],
+        };
+        if attempt.verdict != Verdict::Pass {
+            missing.push(format!("it does not pass: {:?}", attempt.outcome));
+        }
+        if !missing.is_empty() {
+            let trace = root.and_then(|root| traces.get(&root));
+            let trace = trace.map(Trace::to_string).unwrap_or_default();
+            let missing = missing.join("\n  - ");
+            wrong.push_str(&format!("{program}:\n  - {missing}\n{trace}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{wrong}", run.output);
+}
+
+/// Returns what is wrong with a trace.
+fn missing(program: &str, trace: &Trace) -> Vec<String> {
+    let mut wrong = invariants::violations(trace);
+    if trace.skipped() {
+        return wrong;
+    }
+    let doubts = DOUBTS.iter().filter(|(name, _)| *name == program);
+    let doubts: Vec<_> = doubts.map(|(_, doubt)| doubt.clone()).collect();
+    if doubts != trace.doubts {
+        wrong.push(format!("its doubts should be {doubts:?}"));
+    }
+    let expectations = EXPECTATIONS.iter();
+    for expected in expectations.filter(|expected| expected.program == program) {
+        // One that stumbles over what is missing does not hold either.
+        if !panic::catch_unwind(|| (expected.holds)(trace)).unwrap_or(false) {
+            wrong.push(format!("it should say: {}", expected.what));
+        }
+    }
+    wrong
+}
+
+/// Returns the programs of the checklist.
+fn listed() -> BTreeSet<String> {
+    let lines = PARTS.iter().flat_map(|(_, lines)| *lines);
+    lines
+        .flat_map(|line| line.programs.iter().map(|name| program(line, name)))
+        .collect()
+}
+
+#[test]
+fn every_program_passes_untraced() {
+    all_pass(
+        "every_program_passes_untraced",
+        User::Own,
+        &["--trace", "off"],
+    );
+}
+
+#[test]
+fn every_program_passes_untraced_for_another_user() {
+    let name = "every_program_passes_untraced_for_another_user";
+    all_pass(name, User::Nobody, &["--trace", "off"]);
+}
+
+#[test]
+fn every_program_passes_while_processes_are_followed() {
+    let name = "every_program_passes_while_processes_are_followed";
+    all_pass(name, User::Own, &["--trace", "process"]);
+}
+
+#[test]
+fn every_program_passes_while_processes_are_followed_for_another_user() {
+    let name = "every_program_passes_while_processes_are_followed_for_another_user";
+    all_pass(name, User::Nobody, &["--trace", "process"]);
+}
+
+#[test]
+fn every_program_is_seen() {
+    let options = ["--trace", "full"];
+    all_are_seen("every_program_is_seen", User::Own, &options);
+}
+
+#[test]
+fn every_program_is_seen_for_another_user() {
+    let options = ["--trace", "full"];
+    all_are_seen(
+        "every_program_is_seen_for_another_user",
+        User::Nobody,
+        &options,
+    );
+}
+
+#[test]
+fn every_program_is_in_the_list_and_the_reverse() {
+    let mut written = BTreeSet::new();
+    for entry in fs::read_dir(folder().join("tests"))
+        .expect("it is there")
+        .flatten()
+    {
+        let source = fs::read_to_string(entry.path()).expect("it is a source");
+        let names = source.lines().filter_map(|line| line.strip_prefix("fn p"));
+        let names = names.filter(|name| name.starts_with(|first: char| first.is_ascii_digit()));
+        written.extend(names.map(|name| format!("p{}", name.split('(').next().unwrap_or(name))));
+    }
+    assert_eq!(written, listed());
+}
+
+#[test]
+fn every_program_has_an_expectation() {
+    let expectations = EXPECTATIONS.iter().map(|expected| expected.program);
+    let doubts = DOUBTS.iter().map(|(program, _)| *program);
+    let mut expected: BTreeSet<_> = expectations.chain(doubts).map(str::to_owned).collect();
+    // That there is no doubt is all that there is to say of it.
+    expected.insert("p63_passes_a_descriptor".to_owned());
+    assert_eq!(expected, listed());
+}
+
+#[test]
+fn every_line_is_tested_or_says_why_not() {
+    let lines: Vec<_> = PARTS.iter().flat_map(|(_, lines)| *lines).collect();
+    let numbers: Vec<_> = lines.iter().map(|line| line.number).collect();
+    assert_eq!(numbers, (1..=97).collect::<Vec<_>>());
+    for line in lines {
+        assert!(
+            !line.programs.is_empty() || !line.note.is_empty(),
+            "P{}",
+            line.number
+        );
+    }
+}
+
+#[test]
+fn the_page_of_the_checklist_is_what_the_list_says() {
+    page::check();
+}

@@ -1,0 +1,58 @@
+//! The signals that ask something of a run.
+
+use crate::stub::sys;
+use std::io;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that a run listens to.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// Not if it is ignored, as under nohup(1).
+    hangup: Option<Signal>,
+    quit: Signal,
+    stop: Signal,
+    status: Signal,
+}
+
+/// A signal, by what it means.
+pub(super) enum Heard {
+    Shutdown(i32),
+    Stop,
+    Status,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: if sys::is_ignored(libc::SIGHUP) {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
+            },
+            quit: signal(SignalKind::quit())?,
+            stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
+            status: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    pub(super) async fn next(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.interrupt.recv() => Heard::Shutdown(libc::SIGINT),
+            _ = self.terminate.recv() => Heard::Shutdown(libc::SIGTERM),
+            _ = hangup(&mut self.hangup) => Heard::Shutdown(libc::SIGHUP),
+            _ = self.quit.recv() => Heard::Shutdown(libc::SIGQUIT),
+            _ = self.stop.recv() => Heard::Stop,
+            _ = self.status.recv() => Heard::Status,
+        }
+    }
+}
+
+async fn hangup(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}

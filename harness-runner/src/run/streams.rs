@@ -1,0 +1,102 @@
+//! The two output streams of an attempt.
+
+use super::{
+    Output,
+    capture::{Capture, Progress},
+    unit::Input,
+};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use std::{io, os::fd::OwnedFd};
+
+/// The two output streams of an attempt.
+#[derive(Default)]
+pub(super) struct Streams {
+    stdout: Option<Capture>,
+    stderr: Option<Capture>,
+    /// Whether the event loop watches them.
+    pub(super) watched: bool,
+}
+
+impl Streams {
+    /// Makes the pipes. Returns the writing ends.
+    pub(super) fn open(&mut self, cap: u64) -> io::Result<(OwnedFd, OwnedFd)> {
+        let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
+            let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+            // Only our end: the test must not notice.
+            fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            Ok((reader, writer))
+        };
+        let (stdout, stdout_writer) = pipe()?;
+        let (stderr, stderr_writer) = pipe()?;
+        self.stdout = Some(Capture::new(stdout, cap));
+        self.stderr = Some(Capture::new(stderr, cap));
+        Ok((stdout_writer, stderr_writer))
+    }
+
+    fn captures(&mut self) -> impl Iterator<Item = &mut Capture> {
+        [self.stdout.as_mut(), self.stderr.as_mut()]
+            .into_iter()
+            .flatten()
+    }
+
+    pub(super) fn closed(&self) -> bool {
+        ![&self.stdout, &self.stderr]
+            .into_iter()
+            .flatten()
+            .any(Capture::is_open)
+    }
+
+    /// Has the event loop watch what is open.
+    pub(super) fn watch(&mut self) {
+        self.watched = true;
+        self.captures().for_each(Capture::watch);
+    }
+
+    /// Waits until a watched stream can be read.
+    pub(super) async fn readable(&self) {
+        tokio::select! {
+            () = readable(&self.stdout) => {}
+            () = readable(&self.stderr) => {}
+        }
+    }
+
+    /// Reads what is there.
+    pub(super) fn read(&mut self, buffer: &mut Vec<u8>) -> Vec<Input> {
+        let was_closed = self.closed();
+        for capture in self.captures() {
+            capture.read_available(buffer);
+        }
+        if !was_closed && self.closed() {
+            vec![Input::OutputClosed]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Reads what is left when nobody writes any more, without waiting.
+    pub(super) fn read_rest(&mut self, buffer: &mut Vec<u8>) {
+        for capture in self.captures() {
+            // More than a pipe holds by default. Nobody of the test is left to fill it, but a
+            // stranger that got hold of it may be, and would keep all slots waiting.
+            for _ in 0..4 {
+                if capture.read_available(buffer) != Progress::More {
+                    break;
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Option<Output> {
+        Some(Output {
+            stdout: self.stdout?.finish(),
+            stderr: self.stderr?.finish(),
+        })
+    }
+}
+
+async fn readable(capture: &Option<Capture>) {
+    match capture {
+        Some(capture) => capture.readable().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,408 @@
+//! The calls that are watched: from which level on, and how their arguments are laid out.
+//!
+//! Not here are read, write, close, mmap, futex and clocks, of which there are too many; socket and
+//! memfd_create, whose use is seen elsewhere or is the program's own; ftruncate, as the file was opened
+//! for writing (chmod and the like by descriptor are here: it may have been opened for reading); and
+//! what asks for the state of the machine (uname, sysinfo), for which there is no event.
+
+use harness_metadata::{
+    event::TraceLevel,
+    trace::{Doubt, FileOperation, NetworkOperation},
+};
+use syscalls::Sysno;
+
+/// A watched call.
+#[derive(Clone, Debug)]
+pub(in crate::tracer) struct Call {
+    /// The level from which on it is watched.
+    pub(super) level: TraceLevel,
+    /// Its arguments.
+    pub(super) shape: Shape,
+}
+
+/// Where a path is among the arguments.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// Relative to the working directory.
+    Path(u8),
+    /// Relative to a directory's descriptor.
+    Relative(u8, u8),
+    /// As before; no path at all (NULL) means the descriptor itself.
+    RelativeOrNull(u8, u8),
+    /// No path: a descriptor.
+    Descriptor(u8),
+}
+
+/// Where the flags of an open are.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum How {
+    /// An argument.
+    Flags(u8),
+    /// creat(2).
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    Creat,
+    /// `struct open_how`, and its size (openat2(2)).
+    Struct(u8, u8),
+    /// Read-only.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    Read,
+}
+
+/// A call that changes nothing.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) operation: FileOperation,
+    pub(super) at: At,
+    /// The argument with AT_EMPTY_PATH and AT_SYMLINK_NOFOLLOW.
+    pub(super) flags: Option<u8>,
+    /// Whether a link is followed if no flag says otherwise.
+    pub(super) follow: bool,
+    pub(super) answer: Answer,
+}
+
+/// What the existence of a file says about a call's result.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum Answer {
+    /// That it succeeds.
+    Exists,
+    /// That it succeeds if the mode in this argument is F_OK.
+    Mode(u8),
+    /// Nothing, unless it is a directory, which is no link.
+    Link,
+    /// Nothing.
+    Nothing,
+}
+
+/// A call that changes something of one existing file.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Change {
+    pub(super) operation: FileOperation,
+    pub(super) at: At,
+    pub(super) flags: Option<u8>,
+    pub(super) follow: bool,
+}
+
+/// A call that gives a file another name, or a further one.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Name {
+    pub(super) operation: FileOperation,
+    pub(super) from: At,
+    pub(super) to: At,
+    pub(super) flags: Option<u8>,
+}
+
+/// The layout of a call's arguments.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    Open {
+        at: At,
+        how: How,
+    },
+    Ask(Ask),
+    List,
+    Change(Change),
+    /// Something that was not there.
+    Make {
+        operation: FileOperation,
+        at: At,
+    },
+    Remove {
+        at: At,
+        flags: RemoveWhat,
+    },
+    Name(Name),
+    SymbolicLink {
+        text: u8,
+        at: At,
+    },
+    Mount {
+        at: At,
+        flags: Option<u8>,
+    },
+    Exec {
+        at: At,
+        args: u8,
+        environment: u8,
+        flags: Option<u8>,
+    },
+    /// connect, bind, listen, accept, sendto.
+    Network(NetworkOperation),
+    SendMessage,
+    SendMessages,
+    /// What is in doubt if it succeeds.
+    Doubt(Doubt),
+    Clone,
+    Clone3,
+    Prctl,
+    Seccomp,
+    Ptrace,
+    ProcessMemory,
+    Unshare,
+    /// System V objects with a key.
+    Keyed,
+}
+
+/// What is removed.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum RemoveWhat {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    Name,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    Directory,
+    /// The argument with AT_REMOVEDIR.
+    Flags(u8),
+}
+
+const fn look(operation: FileOperation, at: At, flags: Option<u8>, follow: bool) -> Shape {
+    ask(operation, at, flags, follow, Answer::Exists)
+}
+
+const fn ask(
+    operation: FileOperation,
+    at: At,
+    flags: Option<u8>,
+    follow: bool,
+    answer: Answer,
+) -> Shape {
+    Shape::Ask(Ask {
+        operation,
+        at,
+        flags,
+        follow,
+        answer,
+    })
+}
+
+const fn change(operation: FileOperation, at: At, flags: Option<u8>, follow: bool) -> Shape {
+    Shape::Change(Change {
+        operation,
+        at,
+        flags,
+        follow,
+    })
+}
+
+const fn metadata(at: At) -> Shape {
+    change(FileOperation::ChangeMetadata, at, None, true)
+}
+
+const fn name(operation: FileOperation, from: At, to: At, flags: Option<u8>) -> Shape {
+    Shape::Name(Name {
+        operation,
+        from,
+        to,
+        flags,
+    })
+}
+
+/// Returns how a call is decoded at a level; `None` if it is not watched.
+pub(in crate::tracer) fn watched(number: Sysno, level: TraceLevel) -> Option<Call> {
+    call(number).filter(|call| call.level <= level)
+}
+
+/// The table.
+fn call(number: Sysno) -> Option<Call> {
+    let at = |level, shape| Call { level, shape };
+    looks(number)
+        .or_else(|| old_looks(number))
+        .map(|shape| at(TraceLevel::Full, shape))
+        .or_else(|| {
+            changes(number)
+                .or_else(|| old_changes(number))
+                .or_else(|| others(number))
+                .map(|shape| at(TraceLevel::Io, shape))
+        })
+}
+
+/// What only asks, where there are calls from before directories had descriptors.
+#[cfg(target_arch = "x86_64")]
+fn old_looks(number: Sysno) -> Option<Shape> {
+    use FileOperation::*;
+    let path = At::Path(0);
+    Some(match number {
+        Sysno::stat => look(Stat, path, None, true),
+        Sysno::lstat => look(Stat, path, None, false),
+        Sysno::access => ask(Access, path, None, true, Answer::Mode(1)),
+        Sysno::readlink => ask(ReadLink, path, None, false, Answer::Link),
+        Sysno::getdents => Shape::List,
+        _ => return None,
+    })
+}
+
+/// What opens or changes files, where there are calls from before directories had descriptors.
+#[cfg(target_arch = "x86_64")]
+fn old_changes(number: Sysno) -> Option<Shape> {
+    use FileOperation::*;
+    let at = At::Path(0);
+    let open = |how| Shape::Open { at, how };
+    let make = |operation| Shape::Make { operation, at };
+    let remove = |flags| Shape::Remove { at, flags };
+    Some(match number {
+        Sysno::open => open(How::Flags(1)),
+        Sysno::creat => open(How::Creat),
+        Sysno::uselib => open(How::Read),
+        Sysno::rename => name(Rename, at, At::Path(1), None),
+        Sysno::link => name(Link, at, At::Path(1), None),
+        Sysno::symlink => Shape::SymbolicLink {
+            text: 0,
+            at: At::Path(1),
+        },
+        Sysno::unlink => remove(RemoveWhat::Name),
+        Sysno::rmdir => remove(RemoveWhat::Directory),
+        Sysno::mkdir => make(MakeDirectory),
+        Sysno::mknod => make(MakeNode),
+        Sysno::chmod | Sysno::chown | Sysno::utime | Sysno::utimes => metadata(at),
+        Sysno::lchown => change(ChangeMetadata, at, None, false),
+        Sysno::futimesat => metadata(At::RelativeOrNull(0, 1)),
+        _ => return None,
+    })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn old_looks(_: Sysno) -> Option<Shape> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn old_changes(_: Sysno) -> Option<Shape> {
+    None
+}
+
+/// What only asks.
+fn looks(number: Sysno) -> Option<Shape> {
+    use FileOperation::*;
+    let at = At::Relative(0, 1);
+    Some(match number {
+        #[cfg(target_arch = "x86_64")]
+        Sysno::newfstatat => look(Stat, at, Some(3), true),
+        #[cfg(target_arch = "aarch64")]
+        Sysno::fstatat => look(Stat, at, Some(3), true),
+        Sysno::statx => look(Stat, at, Some(2), true),
+        Sysno::statfs => ask(Stat, At::Path(0), None, true, Answer::Nothing),
+        Sysno::name_to_handle_at => ask(Stat, at, None, false, Answer::Nothing),
+        Sysno::file_getattr => ask(Stat, at, Some(4), true, Answer::Nothing),
+        Sysno::getxattr | Sysno::listxattr => ask(Stat, At::Path(0), None, true, Answer::Nothing),
+        Sysno::lgetxattr | Sysno::llistxattr => {
+            ask(Stat, At::Path(0), None, false, Answer::Nothing)
+        }
+        Sysno::getxattrat | Sysno::listxattrat => ask(Stat, at, Some(2), true, Answer::Nothing),
+        Sysno::faccessat => ask(Access, at, None, true, Answer::Mode(2)),
+        Sysno::faccessat2 => ask(Access, at, Some(3), true, Answer::Mode(2)),
+        Sysno::readlinkat => ask(ReadLink, at, None, false, Answer::Link),
+        Sysno::getdents64 => Shape::List,
+        Sysno::inotify_add_watch => ask(Watch, At::Path(1), None, true, Answer::Nothing),
+        Sysno::fanotify_mark => ask(Watch, At::RelativeOrNull(3, 4), None, true, Answer::Nothing),
+        _ => return None,
+    })
+}
+
+/// What opens or changes files.
+fn changes(number: Sysno) -> Option<Shape> {
+    use FileOperation::*;
+    let at = At::Relative(0, 1);
+    Some(match number {
+        Sysno::openat => Shape::Open {
+            at,
+            how: How::Flags(2),
+        },
+        Sysno::openat2 => Shape::Open {
+            at,
+            how: How::Struct(2, 3),
+        },
+        Sysno::renameat => name(Rename, at, At::Relative(2, 3), None),
+        Sysno::renameat2 => name(Rename, at, At::Relative(2, 3), None),
+        Sysno::linkat => name(Link, at, At::Relative(2, 3), Some(4)),
+        Sysno::symlinkat => Shape::SymbolicLink {
+            text: 0,
+            at: At::Relative(1, 2),
+        },
+        Sysno::unlinkat => Shape::Remove {
+            at,
+            flags: RemoveWhat::Flags(2),
+        },
+        Sysno::mkdirat => Shape::Make {
+            operation: MakeDirectory,
+            at,
+        },
+        Sysno::mknodat => Shape::Make {
+            operation: MakeNode,
+            at,
+        },
+        Sysno::truncate => change(Truncate, At::Path(0), None, true),
+        Sysno::fchmodat => metadata(at),
+        Sysno::fchmodat2 => change(ChangeMetadata, at, Some(3), true),
+        Sysno::fchownat => change(ChangeMetadata, at, Some(4), true),
+        Sysno::utimensat => change(ChangeMetadata, At::RelativeOrNull(0, 1), Some(3), true),
+        Sysno::setxattr | Sysno::removexattr => metadata(At::Path(0)),
+        Sysno::lsetxattr | Sysno::lremovexattr => change(ChangeMetadata, At::Path(0), None, false),
+        Sysno::setxattrat | Sysno::removexattrat => change(ChangeMetadata, at, Some(2), true),
+        Sysno::file_setattr => change(ChangeMetadata, at, Some(4), true),
+        Sysno::fchmod | Sysno::fchown | Sysno::fsetxattr | Sysno::fremovexattr => {
+            metadata(At::Descriptor(0))
+        }
+        Sysno::chdir => change(ChangeDirectory, At::Path(0), None, true),
+        Sysno::fchdir => change(ChangeDirectory, At::Descriptor(0), None, true),
+        Sysno::chroot => change(ChangeRoot, At::Path(0), None, true),
+        Sysno::mount => Shape::Mount {
+            at: At::Path(1),
+            flags: None,
+        },
+        Sysno::umount2 | Sysno::pivot_root => Shape::Mount {
+            at: At::Path(0),
+            flags: None,
+        },
+        Sysno::move_mount => Shape::Mount {
+            at: At::Relative(2, 3),
+            flags: None,
+        },
+        Sysno::mount_setattr => Shape::Mount { at, flags: Some(2) },
+        _ => return None,
+    })
+}
+
+/// Programs, sockets, and what a trace may be blind to.
+fn others(number: Sysno) -> Option<Shape> {
+    Some(match number {
+        Sysno::execve => Shape::Exec {
+            at: At::Path(0),
+            args: 1,
+            environment: 2,
+            flags: None,
+        },
+        Sysno::execveat => Shape::Exec {
+            at: At::Relative(0, 1),
+            args: 2,
+            environment: 3,
+            flags: Some(4),
+        },
+        Sysno::connect => Shape::Network(NetworkOperation::Connect),
+        Sysno::bind => Shape::Network(NetworkOperation::Bind),
+        Sysno::listen => Shape::Network(NetworkOperation::Listen),
+        Sysno::accept | Sysno::accept4 => Shape::Network(NetworkOperation::Accept),
+        Sysno::sendto => Shape::Network(NetworkOperation::Send),
+        Sysno::sendmsg => Shape::SendMessage,
+        Sysno::sendmmsg => Shape::SendMessages,
+        Sysno::clone => Shape::Clone,
+        Sysno::clone3 => Shape::Clone3,
+        Sysno::prctl => Shape::Prctl,
+        Sysno::seccomp => Shape::Seccomp,
+        Sysno::ptrace => Shape::Ptrace,
+        Sysno::process_vm_readv | Sysno::process_vm_writev => Shape::ProcessMemory,
+        Sysno::unshare => Shape::Unshare,
+        Sysno::shmget | Sysno::semget | Sysno::msgget => Shape::Keyed,
+        Sysno::io_uring_setup => Shape::Doubt(Doubt::IoUring),
+        Sysno::pidfd_getfd => Shape::Doubt(Doubt::ForeignDescriptor),
+        Sysno::open_by_handle_at => Shape::Doubt(Doubt::OpenedByHandle),
+        Sysno::setns | Sysno::fsmount | Sysno::open_tree | Sysno::open_tree_attr => {
+            Shape::Doubt(Doubt::ChangedNamespace)
+        }
+        Sysno::bpf
+        | Sysno::perf_event_open
+        | Sysno::userfaultfd
+        | Sysno::keyctl
+        | Sysno::add_key
+        | Sysno::request_key
+        | Sysno::mq_open => Shape::Doubt(Doubt::KernelFacility),
+        _ => return None,
+    })
+}

@@ -1,0 +1,253 @@
+//! The file of a trace: a header, chunks of events, a trailer.
+//!
+//! Eight bytes of [`MAGIC`], then frames. A frame is a byte that tells what it is, the length of
+//! what follows and a checksum of both, each as four bytes, little-endian, and then a value in
+//! postcard's format: first the [`Header`], then chunks of [`TraceEvent`]s one after the other,
+//! compressed with zstd if they are big, last the [`Trailer`]. A file whose writer was killed ends
+//! anywhere: it is read up to its last complete frame.
+
+mod reader;
+
+pub use reader::{Ending, ReadError, Reader};
+
+use harness_metadata::{
+    TraceEvent,
+    event::TraceLevel,
+    trace::{Backend, Doubt, Dropped},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    time::Duration,
+};
+use xxhash_rust::xxh64::xxh64;
+
+/// The first bytes of every trace file.
+pub const MAGIC: [u8; 8] = *b"HRNSTRC\n";
+
+const HEADER: u8 = b'H';
+const EVENTS: u8 = b'E';
+const COMPRESSED: u8 = b'Z';
+const TRAILER: u8 = b'T';
+
+/// Bytes before a frame's contents.
+const FRAME: usize = 9;
+/// A chunk is written when it has grown to this, before compression.
+const CHUNK: usize = 256 * 1024;
+/// No chunk is larger than this; an event that would make it so is left out.
+const LARGEST_CHUNK: usize = 8 * 1024 * 1024;
+/// Smaller chunks are not compressed: it would cost more time than it saves.
+const COMPRESS_FROM: usize = 4 * 1024;
+/// What happened is written at the latest when this much later something else happens.
+const WRITE_AFTER: Duration = Duration::from_secs(1);
+/// Events in a file.
+const EVENT_LIMIT: u64 = 1_000_000;
+/// Bytes in a file.
+const BYTE_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// What a file begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`harness_metadata::trace::TRACE_SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The process of the test itself.
+    pub root: i32,
+    /// The level.
+    pub level: TraceLevel,
+    /// How it was done.
+    pub backend: Backend,
+    /// When recording started, since 1970.
+    pub started_at: Duration,
+}
+
+/// What a complete file ends with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trailer {
+    /// Why the trace may lack something.
+    pub doubts: Vec<Doubt>,
+    /// How many events there were, by the kind's name.
+    pub counts: BTreeMap<String, u64>,
+    /// What did not fit into the file or the summary.
+    pub dropped: Dropped,
+}
+
+/// Limits of a file.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Limits {
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+}
+
+/// Writes a file.
+#[derive(Debug)]
+pub(super) struct Writer {
+    path: PathBuf,
+    header: Header,
+    limits: Limits,
+    /// `None` until there is something to write.
+    file: Option<File>,
+    /// Events that wait to be written.
+    pending: Vec<u8>,
+    pending_events: u64,
+    /// When the oldest of these happened.
+    pending_since: Duration,
+    written_events: u64,
+    written_bytes: u64,
+    dropped: u64,
+    error: Option<io::Error>,
+}
+
+impl Writer {
+    pub(super) fn new(path: PathBuf, header: Header) -> Self {
+        let limits = Limits {
+            events: EVENT_LIMIT,
+            bytes: BYTE_LIMIT,
+        };
+        Self::with_limits(path, header, limits)
+    }
+
+    pub(super) fn with_limits(path: PathBuf, header: Header, limits: Limits) -> Self {
+        Self {
+            path,
+            header,
+            limits,
+            file: None,
+            pending: Vec::new(),
+            pending_events: 0,
+            pending_since: Duration::ZERO,
+            written_events: 0,
+            written_bytes: 0,
+            dropped: 0,
+            error: None,
+        }
+    }
+
+    /// Returns how many events are not in the file.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Returns whether there was an event.
+    pub(super) fn began(&self) -> bool {
+        self.written_events + self.pending_events + self.dropped > 0
+    }
+
+    pub(super) fn event(&mut self, event: &TraceEvent) {
+        let full = self.written_events + self.pending_events >= self.limits.events
+            || self.written_bytes >= self.limits.bytes;
+        if full || self.error.is_some() {
+            self.dropped += 1;
+            return;
+        }
+        if self.pending_events == 0 {
+            self.pending_since = event.at;
+            if self.pending.capacity() == 0 {
+                self.pending.reserve(4 * 1024);
+            }
+        }
+        let before = self.pending.len();
+        let pending = std::mem::take(&mut self.pending);
+        match postcard::to_extend(event, pending) {
+            Ok(pending) => self.pending = pending,
+            // Writing to memory does not fail, and every event can be serialized.
+            Err(_) => return self.dropped += 1 + self.pending_events,
+        }
+        if self.pending.len() > LARGEST_CHUNK {
+            self.pending.truncate(before);
+            self.dropped += 1;
+            return;
+        }
+        self.pending_events += 1;
+        let waited = event.at.saturating_sub(self.pending_since);
+        if self.pending.len() >= CHUNK || waited >= WRITE_AFTER {
+            self.flush();
+        }
+    }
+
+    /// Writes what waits.
+    pub(super) fn flush(&mut self) {
+        if self.pending_events > 0 {
+            let mut frames = Vec::with_capacity(self.pending.len() + 256);
+            self.push_events(&mut frames);
+            self.write(&frames);
+        }
+    }
+
+    pub(super) fn finish(mut self, trailer: &Trailer) -> io::Result<()> {
+        let mut frames = Vec::with_capacity(self.pending.len() + 512);
+        self.push_events(&mut frames);
+        if self.error.is_none() {
+            push_frame(&mut frames, TRAILER, &serialized(trailer));
+            self.write(&frames);
+        }
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves the events that wait into frames, and counts them as written.
+    fn push_events(&mut self, frames: &mut Vec<u8>) {
+        if self.file.is_none() && self.error.is_none() {
+            frames.extend_from_slice(&MAGIC);
+            push_frame(frames, HEADER, &serialized(&self.header));
+        }
+        if self.pending.len() >= COMPRESS_FROM
+            && let Ok(compressed) = zstd::bulk::compress(&self.pending, 1)
+            && compressed.len() < self.pending.len()
+        {
+            push_frame(frames, COMPRESSED, &compressed);
+        } else if !self.pending.is_empty() {
+            push_frame(frames, EVENTS, &self.pending);
+        }
+        self.pending.clear();
+    }
+
+    fn write(&mut self, frames: &[u8]) {
+        let events = std::mem::take(&mut self.pending_events);
+        match self.try_write(frames) {
+            Ok(()) => {
+                self.written_events += events;
+                self.written_bytes += frames.len() as u64;
+            }
+            Err(error) => {
+                self.error.get_or_insert(error);
+                self.dropped += events;
+            }
+        }
+    }
+
+    fn try_write(&mut self, frames: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                // Arguments and environments are nobody else's business.
+                let mut options = OpenOptions::new();
+                options.write(true).create(true).truncate(true).mode(0o600);
+                none.insert(options.open(&self.path)?)
+            }
+        };
+        file.write_all(frames)
+    }
+}
+
+fn serialized<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_extend(value, Vec::new()).expect("writing to memory does not fail")
+}
+
+fn push_frame(frames: &mut Vec<u8>, kind: u8, contents: &[u8]) {
+    let length = u32::try_from(contents.len()).expect("a chunk has a limit");
+    frames.push(kind);
+    frames.extend_from_slice(&length.to_le_bytes());
+    frames.extend_from_slice(&checksum(kind, contents).to_le_bytes());
+    frames.extend_from_slice(contents);
+}
+
+fn checksum(kind: u8, contents: &[u8]) -> u32 {
+    // Half of it is enough to notice what a crash left.
+    xxh64(contents, kind.into()) as u32
+}

@@ -1,0 +1,190 @@
+//! Reads a trace file, as far as it is whole.
+
+use super::{
+    COMPRESSED, EVENTS, FRAME, HEADER, Header, LARGEST_CHUNK, MAGIC, TRAILER, Trailer, checksum,
+};
+use harness_metadata::{TraceEvent, trace::TRACE_SCHEMA_VERSION};
+use std::{
+    fs::File,
+    io::{self, BufReader, ErrorKind, Read},
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Why a trace cannot be read at all.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The file cannot be opened or read.
+    #[error("failed to read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("`{}` is no trace, or not even its beginning was written", path.display())]
+    NoTrace {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another version of this program wrote it.
+    #[error(
+        "`{}` was written by another version of cargo harness: its schema is {found}, \
+         and this one reads {TRACE_SCHEMA_VERSION}",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+}
+
+/// How far a file could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// To its end.
+    Complete(Trailer),
+    /// The writer was killed, is still writing, or the file is damaged: what follows is not known.
+    Truncated,
+}
+
+/// Reads the events of a file, in order.
+#[derive(Debug)]
+pub struct Reader<R = BufReader<File>> {
+    source: R,
+    header: Header,
+    chunk: Vec<u8>,
+    /// Where in the chunk the next event begins.
+    next: usize,
+    ending: Option<Ending>,
+}
+
+impl Reader {
+    /// Opens a file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is no trace of this version.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let failed = |source| ReadError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(failed)?;
+        Self::new(BufReader::new(file), path)
+    }
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads from `source`; `path` is its name in errors.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is no trace of this version.
+    pub fn new(mut source: R, path: &Path) -> Result<Self, ReadError> {
+        let failed = |source| ReadError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let no_trace = || ReadError::NoTrace {
+            path: path.to_owned(),
+        };
+        let mut magic = [0; MAGIC.len()];
+        match source.read_exact(&mut magic) {
+            Ok(()) if magic == MAGIC => {}
+            Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(failed(error)),
+            Ok(()) | Err(_) => return Err(no_trace()),
+        }
+        let first = frame(&mut source).filter(|(kind, _)| *kind == HEADER);
+        let (_, contents) = first.ok_or_else(no_trace)?;
+        // The version comes first, whatever else there is.
+        let (version, _) = postcard::take_from_bytes::<u32>(&contents).map_err(|_| no_trace())?;
+        if version != TRACE_SCHEMA_VERSION {
+            return Err(ReadError::Version {
+                path: path.to_owned(),
+                found: version,
+            });
+        }
+        let header = postcard::from_bytes(&contents).map_err(|_| no_trace())?;
+        Ok(Self {
+            source,
+            header,
+            chunk: Vec::new(),
+            next: 0,
+            ending: None,
+        })
+    }
+
+    /// Returns what the file begins with.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Returns how far the file could be read; `None` as long as there may be further events.
+    pub fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
+    }
+
+    /// Gets the next chunk. Returns how the file ends if there is none.
+    fn advance(&mut self) -> Result<(), Ending> {
+        let (kind, contents) = frame(&mut self.source).ok_or(Ending::Truncated)?;
+        self.next = 0;
+        match kind {
+            EVENTS => self.chunk = contents,
+            COMPRESSED => {
+                let chunk = zstd::bulk::decompress(&contents, LARGEST_CHUNK);
+                self.chunk = chunk.map_err(|_| Ending::Truncated)?;
+            }
+            TRAILER => {
+                let trailer = postcard::from_bytes(&contents);
+                return Err(trailer.map_or(Ending::Truncated, Ending::Complete));
+            }
+            _ => return Err(Ending::Truncated),
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Iterator for Reader<R> {
+    type Item = TraceEvent;
+
+    fn next(&mut self) -> Option<TraceEvent> {
+        while self.ending.is_none() {
+            let rest = &self.chunk[self.next..];
+            if rest.is_empty() {
+                if let Err(ending) = self.advance() {
+                    self.ending = Some(ending);
+                }
+                continue;
+            }
+            match postcard::take_from_bytes(rest) {
+                Ok((event, after)) => {
+                    self.next = self.chunk.len() - after.len();
+                    return Some(event);
+                }
+                Err(_) => self.ending = Some(Ending::Truncated),
+            }
+        }
+        None
+    }
+}
+
+/// Reads a frame; `None` if it is not whole.
+fn frame(source: &mut impl Read) -> Option<(u8, Vec<u8>)> {
+    let mut start = [0; FRAME];
+    source.read_exact(&mut start).ok()?;
+    let [kind, l0, l1, l2, l3, c0, c1, c2, c3] = start;
+    let length = u32::from_le_bytes([l0, l1, l2, l3]);
+    if length as usize > LARGEST_CHUNK {
+        return None;
+    }
+    // What a damaged length promises need not be there.
+    let mut contents = Vec::new();
+    let read = source.take(u64::from(length)).read_to_end(&mut contents);
+    let whole = read.is_ok() && contents.len() == length as usize;
+    (whole && checksum(kind, &contents) == u32::from_le_bytes([c0, c1, c2, c3]))
+        .then_some((kind, contents))
+}

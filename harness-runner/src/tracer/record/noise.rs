@@ -1,0 +1,106 @@
+//! What every process asks for in vain, whoever wrote it: the search of the dynamic loader, of the
+//! C library for locales and name services, of the standard library for limits.
+
+/// Beginnings of paths that are asked for in vain on many machines.
+const PREFIXES: &[&[u8]] = &[
+    b"/etc/ld.so.",
+    b"/usr/lib/locale/",
+    b"/usr/share/locale",
+    b"/usr/share/locale-langpack/",
+    b"/run/nscd/",
+    b"/var/run/nscd/",
+    b"/sys/fs/cgroup",
+    b"/sys/fs/selinux",
+    b"/sys/kernel/mm/transparent_hugepage/",
+    b"/sys/devices/system/cpu/",
+    b"/selinux",
+    b"/etc/selinux/",
+    b"/etc/gai.conf",
+    b"/etc/malloc.conf",
+    b"/proc/sys/",
+];
+
+/// Names of directories that the dynamic loader looks into for a library made for this processor.
+const HARDWARE: &[&[u8]] = &[b"glibc-hwcaps", b"tls", b"haswell", b"avx512_1"];
+
+/// Returns true if a process that lacks this file has not noticed.
+pub fn is_noise(path: &[u8]) -> bool {
+    if PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
+        return true;
+    }
+    if path.ends_with(b"/gconv-modules.cache") {
+        return true;
+    }
+    let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else {
+        return false;
+    };
+    let (folder, name) = (&path[..slash], &path[slash + 1..]);
+    let mut components = folder.split(|byte| *byte == b'/');
+    let in_hardware = components.any(|component| HARDWARE.contains(&component));
+    in_hardware && (is_library(name) || name.starts_with(b"x86-64-v") || name.is_empty())
+        || HARDWARE[..1].contains(&name)
+}
+
+/// Returns true for the name of a shared library: `libc.so.6`, `libz.so`.
+pub(super) fn is_library(name: &[u8]) -> bool {
+    let mut from = 0;
+    while let Some(at) = find(&name[from..], b".so") {
+        let rest = &name[from + at + 3..];
+        if rest.is_empty() || rest[0] == b'.' && rest.get(1).is_some_and(u8::is_ascii_digit) {
+            return true;
+        }
+        from += at + 3;
+    }
+    false
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+/// Returns what a path is called in its directory.
+pub(super) fn file_name(path: &[u8]) -> &[u8] {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => &path[slash + 1..],
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_search_of_the_loader_is_noise_and_what_a_test_lacks_is_not() {
+        for path in [
+            "/etc/ld.so.preload",
+            "/lib/x86_64-linux-gnu/glibc-hwcaps/x86-64-v3/libc.so.6",
+            "/opt/app/lib/glibc-hwcaps",
+            "/opt/app/tls/libz.so",
+            "/usr/lib/locale/locale-archive",
+            "/sys/fs/cgroup/cpu.max",
+        ] {
+            assert!(is_noise(path.as_bytes()), "{path}");
+        }
+        for path in [
+            "/etc/hosts",
+            "/work/tests/tls/cert.pem",
+            "fixture.json",
+            "/lib/libmissing.so.1",
+            "/srv/tls",
+            "",
+        ] {
+            assert!(!is_noise(path.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
+    fn libraries_are_known_by_their_names() {
+        for name in ["libc.so.6", "libz.so", "a.so.b.so.1"] {
+            assert!(is_library(name.as_bytes()), "{name}");
+        }
+        for name in ["notes.soon", ".something", "so", "libc.a", "x.so.txt"] {
+            assert!(!is_library(name.as_bytes()), "{name}");
+        }
+    }
+}

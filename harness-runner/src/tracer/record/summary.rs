@@ -1,0 +1,522 @@
+//! Turns events into a summary, in bounded space and time: every event is looked at once.
+
+use super::{
+    failures::{Failures, about, about_file, is_absence, is_interruption, is_minor},
+    noise::{file_name, is_noise},
+};
+use harness_metadata::{
+    Exit, RawString, TraceEvent, TraceEventKind, TraceSummary,
+    event::TraceLevel,
+    trace::{
+        Address, Backend, CallResult, Created, Creation, Dropped, Exec, FileCall, FileOperation,
+        FileSummary, FileUse, NameLookup, NetworkCall, NetworkOperation, PeerSummary,
+        ProcessSummary, Sender,
+    },
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    time::Duration,
+};
+
+/// Processes that are listed.
+pub(super) const PROCESSES: usize = 1024;
+/// Files that are listed.
+pub(super) const FILES: usize = 4096;
+/// Addresses that are listed.
+pub(super) const PEERS: usize = 256;
+/// Names that are listed with an address.
+const NAMES: usize = 16;
+/// Bytes of all paths, addresses and names together.
+pub(super) const PATH_BYTES: usize = 1024 * 1024;
+/// Bytes of the arguments of one process, and of all together.
+pub(super) const ARGS_OF_ONE: usize = 4 * 1024;
+const ARGS_OF_ALL: usize = 512 * 1024;
+
+/// The names of the kinds of events, as they are counted.
+const KINDS: [&str; 9] = [
+    "created",
+    "exec",
+    "exited",
+    "thread-ended",
+    "signal",
+    "file",
+    "network",
+    "lookup",
+    "doubt",
+];
+
+pub(super) const USES: [FileUse; 14] = [
+    FileUse::Executed,
+    FileUse::Read,
+    FileUse::Written,
+    FileUse::Created,
+    FileUse::Truncated,
+    FileUse::Removed,
+    FileUse::RenamedFrom,
+    FileUse::RenamedTo,
+    FileUse::Linked,
+    FileUse::MetadataChanged,
+    FileUse::Queried,
+    FileUse::Listed,
+    FileUse::Missing,
+    FileUse::Refused,
+];
+
+/// What has been seen.
+#[derive(Debug)]
+pub(super) struct Digest {
+    counts: [u64; KINDS.len()],
+    processes: Vec<Process>,
+    /// Where a process is in the list. An id that is used again belongs to the later one.
+    by_pid: HashMap<i32, usize>,
+    args_bytes: usize,
+    /// The uses of a file: bit N is `USES[N]`.
+    files: HashMap<RawString, u16>,
+    path_bytes: usize,
+    peers: HashMap<(NetworkOperation, Address), Peer>,
+    failures: Failures,
+    dropped: Dropped,
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    creator: Option<i32>,
+    started: Duration,
+    ended: Option<Duration>,
+    exit: Option<Exit>,
+    last_signal: Option<(i32, Sender)>,
+    args: Rc<Args>,
+    execs: u32,
+}
+
+/// Arguments; a process shares them with its creator until it executes something.
+#[derive(Debug, Default)]
+struct Args {
+    list: Vec<RawString>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Peer {
+    /// When it was first used, among all addresses.
+    order: usize,
+    reach: harness_metadata::trace::Reach,
+    names: Vec<RawString>,
+    count: u64,
+    error: Option<i32>,
+}
+
+impl Digest {
+    pub(super) fn new(root: i32) -> Self {
+        let mut digest = Self {
+            counts: [0; KINDS.len()],
+            processes: Vec::new(),
+            by_pid: HashMap::new(),
+            args_bytes: 0,
+            files: HashMap::new(),
+            path_bytes: 0,
+            peers: HashMap::new(),
+            failures: Failures::default(),
+            dropped: Dropped::default(),
+        };
+        digest.add_process(root, None, Duration::ZERO, Rc::default());
+        digest
+    }
+
+    pub(super) fn event(&mut self, event: &TraceEvent) {
+        let number = match &event.kind {
+            TraceEventKind::Created(created) => {
+                self.created(event, created);
+                0
+            }
+            TraceEventKind::Exec(exec) => {
+                self.exec(event, exec);
+                1
+            }
+            TraceEventKind::Exited(exited) => {
+                if let Some(process) = self.process(event.pid) {
+                    process.ended = Some(event.at);
+                    process.exit = Some(exited.exit);
+                }
+                2
+            }
+            TraceEventKind::ThreadEnded => 3,
+            TraceEventKind::Signal(signal) => {
+                if let Some(process) = self.process(event.pid) {
+                    process.last_signal = Some((signal.signal, signal.sender));
+                }
+                4
+            }
+            TraceEventKind::File(call) => {
+                self.file_call(event, call);
+                5
+            }
+            TraceEventKind::Network(call) => {
+                self.network(event, call);
+                6
+            }
+            TraceEventKind::Lookup(lookup) => {
+                self.lookup(lookup);
+                7
+            }
+            TraceEventKind::Doubt(_) => 8,
+        };
+        self.counts[number] += 1;
+    }
+
+    /// Returns everything but level, backend and doubts.
+    pub(super) fn summary(&self) -> TraceSummary {
+        let mut summary = self.totals();
+        summary.processes = self.processes.iter().map(Process::summary).collect();
+        let mut files: Vec<_> = self.files.iter().collect();
+        files.sort_unstable_by_key(|(path, _)| *path);
+        summary.files = files
+            .into_iter()
+            .map(|(path, uses)| FileSummary {
+                path: path.clone(),
+                uses: uses_of(*uses),
+            })
+            .collect();
+        let mut peers: Vec<_> = self.peers.iter().collect();
+        peers.sort_unstable_by_key(|(_, peer)| peer.order);
+        summary.peers = peers
+            .into_iter()
+            .map(|((operation, address), peer)| PeerSummary {
+                operation: *operation,
+                address: address.clone(),
+                reach: peer.reach,
+                names: peer.names.clone(),
+                count: peer.count,
+                error: peer.error,
+            })
+            .collect();
+        summary.failures = self.failures.list();
+        summary
+    }
+
+    /// Returns the counts.
+    pub(super) fn totals(&self) -> TraceSummary {
+        let counts = KINDS.iter().zip(self.counts);
+        TraceSummary {
+            level: TraceLevel::Off,
+            backend: Backend::None,
+            doubts: Vec::new(),
+            processes: Vec::new(),
+            files: Vec::new(),
+            peers: Vec::new(),
+            failures: Vec::new(),
+            counts: counts
+                .filter(|(_, count)| *count > 0)
+                .map(|(kind, count)| ((*kind).to_owned(), count))
+                .collect::<BTreeMap<_, _>>(),
+            dropped: self.dropped,
+        }
+    }
+
+    fn process(&mut self, pid: i32) -> Option<&mut Process> {
+        let index = *self.by_pid.get(&pid)?;
+        self.processes.get_mut(index)
+    }
+
+    fn add_process(&mut self, pid: i32, creator: Option<i32>, started: Duration, args: Rc<Args>) {
+        if self.processes.len() == PROCESSES {
+            // What this one does must not be told of another with the same number.
+            self.by_pid.remove(&pid);
+            self.dropped.processes += 1;
+            return;
+        }
+        self.by_pid.insert(pid, self.processes.len());
+        self.processes.push(Process {
+            pid,
+            creator,
+            started,
+            ended: None,
+            exit: None,
+            last_signal: None,
+            args,
+            execs: 0,
+        });
+    }
+
+    fn created(&mut self, event: &TraceEvent, created: &Created) {
+        if created.how == Creation::Thread {
+            return;
+        }
+        let args = match self.process(event.pid) {
+            Some(creator) => Rc::clone(&creator.args),
+            None => Rc::default(),
+        };
+        self.add_process(created.child, Some(event.pid), event.at, args);
+    }
+
+    fn exec(&mut self, event: &TraceEvent, exec: &Exec) {
+        let path = exec.program.path();
+        let about = about(event.pid, "exec", file_name(path.as_bytes()));
+        if let Some(errno) = exec.result.error() {
+            self.use_file(path, use_of_error(errno));
+            self.failures
+                .fail(event, "execve", path, errno, about, false);
+            return;
+        }
+        self.failures.succeed(about);
+        self.use_file(path, FileUse::Executed);
+        for interpreter in &exec.interpreters {
+            self.use_file(interpreter, FileUse::Executed);
+        }
+        let left = ARGS_OF_ALL.saturating_sub(self.args_bytes);
+        let args = bounded(&exec.args, left.min(ARGS_OF_ONE));
+        let bytes = args.bytes;
+        if let Some(process) = self.process(event.pid) {
+            process.execs += 1;
+            let before = std::mem::replace(&mut process.args, Rc::new(args));
+            self.args_bytes += bytes;
+            self.args_bytes -= Rc::into_inner(before).map_or(0, |args| args.bytes);
+        }
+    }
+
+    fn file_call(&mut self, event: &TraceEvent, call: &FileCall) {
+        let path = call.path.path();
+        let about = about_file(event.pid, call);
+        if let Some(errno) = call.result.error() {
+            if is_interruption(errno) {
+                return;
+            }
+            self.use_file(path, use_of_error(errno));
+            let minor = is_minor(call.operation, errno);
+            // That a file is no link is the answer, not a failure.
+            let answer = call.operation == FileOperation::ReadLink && errno == libc::EINVAL;
+            let noise = is_absence(errno) && is_noise(path.as_bytes());
+            if !answer && !noise {
+                self.failures
+                    .fail(event, &call.call, path, errno, about, minor);
+            }
+            return;
+        }
+        self.failures.succeed(about);
+        match call.operation {
+            FileOperation::Open => self.opened(call),
+            FileOperation::Rename => {
+                self.use_file(path, FileUse::RenamedFrom);
+                if let Some(to) = &call.to {
+                    self.use_file(to.path(), FileUse::RenamedTo);
+                }
+            }
+            FileOperation::Link => {
+                self.use_file(path, FileUse::Linked);
+                if let Some(to) = &call.to {
+                    self.use_file(to.path(), FileUse::Created);
+                }
+            }
+            operation => self.use_file(path, use_of(operation)),
+        }
+    }
+
+    fn opened(&mut self, call: &FileCall) {
+        let path = call.path.path();
+        let access = call.access.unwrap_or_default();
+        if access.path_only || access.unnamed {
+            self.use_file(path, FileUse::Queried);
+            return;
+        }
+        let mut uses = 0;
+        if access.read || !access.write {
+            uses |= bit(FileUse::Read);
+        }
+        if access.write {
+            uses |= bit(FileUse::Written);
+        }
+        if access.truncate {
+            uses |= bit(FileUse::Truncated);
+        }
+        // Without O_EXCL it may have been there: only what is sure is told.
+        if access.create && access.exclusive {
+            uses |= bit(FileUse::Created);
+        }
+        self.use_file_so(path, uses);
+    }
+
+    fn use_file(&mut self, path: &RawString, file_use: FileUse) {
+        self.use_file_so(path, bit(file_use));
+    }
+
+    fn use_file_so(&mut self, path: &RawString, uses: u16) {
+        if path.is_empty() {
+            return;
+        }
+        if let Some(known) = self.files.get_mut(path) {
+            *known |= uses;
+        } else if self.files.len() < FILES && self.reserve(path.as_bytes().len()) {
+            self.files.insert(path.clone(), uses);
+        } else {
+            self.dropped.files += 1;
+        }
+    }
+
+    fn reserve(&mut self, bytes: usize) -> bool {
+        let fits = self.path_bytes + bytes <= PATH_BYTES;
+        if fits {
+            self.path_bytes += bytes;
+        }
+        fits
+    }
+
+    fn network(&mut self, event: &TraceEvent, call: &NetworkCall) {
+        let Some(address) = &call.address else {
+            return;
+        };
+        let error = call.result.error();
+        if error.is_some_and(is_interruption) && call.operation != NetworkOperation::Connect {
+            return;
+        }
+        // A connection that does not wait for its other end.
+        let error = error.filter(|errno| !is_interruption(*errno) && *errno != libc::EINPROGRESS);
+        if let Some(peer) = self.peer(call.operation, address) {
+            peer.count += 1;
+            peer.reach = call.reach;
+            peer.error = error.or(peer.error);
+        }
+        let shown = address.to_string();
+        let about = about(event.pid, &call.call, shown.as_bytes());
+        match error {
+            Some(errno) if is_absence(errno) && is_noise(shown.as_bytes()) => {}
+            Some(errno) => {
+                let target = match address {
+                    Address::Unix(path) => path.clone(),
+                    _ => shown.as_str().into(),
+                };
+                self.failures
+                    .fail(event, &call.call, &target, errno, about, false);
+            }
+            None if matches!(call.result, CallResult::Unknown) => {}
+            None => self.failures.succeed(about),
+        }
+    }
+
+    fn peer(&mut self, operation: NetworkOperation, address: &Address) -> Option<&mut Peer> {
+        let order = self.peers.len();
+        let key = (operation, address.clone());
+        if !self.peers.contains_key(&key) {
+            if order == PEERS || !self.reserve(address_bytes(address)) {
+                self.dropped.peers += 1;
+                return None;
+            }
+            let peer = Peer {
+                order,
+                reach: harness_metadata::trace::Reach::Unknown,
+                names: Vec::new(),
+                count: 0,
+                error: None,
+            };
+            self.peers.insert(key.clone(), peer);
+        }
+        self.peers.get_mut(&key)
+    }
+
+    fn lookup(&mut self, lookup: &NameLookup) {
+        let connected = (NetworkOperation::Connect, lookup.server.clone());
+        let operation = match self.peers.contains_key(&connected) {
+            true => NetworkOperation::Connect,
+            false => NetworkOperation::Send,
+        };
+        let fits = self.path_bytes + lookup.name.as_bytes().len() <= PATH_BYTES;
+        let Some(peer) = self.peer(operation, &lookup.server) else {
+            return;
+        };
+        if !peer.names.contains(&lookup.name) {
+            if fits && peer.names.len() < NAMES {
+                peer.names.push(lookup.name.clone());
+                self.path_bytes += lookup.name.as_bytes().len();
+            } else {
+                self.dropped.peers += 1;
+            }
+        }
+    }
+}
+
+impl Process {
+    fn summary(&self) -> ProcessSummary {
+        let killed_by = match (self.exit, self.last_signal) {
+            (Some(Exit::Signal { signal, .. }), Some((last, sender))) if signal == last => {
+                Some(sender)
+            }
+            _ => None,
+        };
+        ProcessSummary {
+            pid: self.pid,
+            creator: self.creator,
+            started: self.started,
+            ended: self.ended,
+            exit: self.exit,
+            killed_by,
+            args: self.args.list.clone(),
+            execs: self.execs,
+        }
+    }
+}
+
+/// Returns the arguments that fit, the one that does not cut and marked.
+fn bounded(args: &[RawString], limit: usize) -> Args {
+    // An argument costs more than its bytes.
+    const EACH: usize = 24;
+    let mut kept = Args::default();
+    for arg in args {
+        let arg_bytes = arg.as_bytes();
+        if kept.bytes + arg_bytes.len() + EACH > limit {
+            let fits = limit.saturating_sub(kept.bytes + EACH).min(arg_bytes.len());
+            let cut = [&arg_bytes[..fits], "…".as_bytes()].concat();
+            kept.bytes += fits + EACH;
+            kept.list.push(cut.into());
+            break;
+        }
+        kept.bytes += arg_bytes.len() + EACH;
+        kept.list.push(arg.clone());
+    }
+    kept
+}
+
+fn bit(file_use: FileUse) -> u16 {
+    1 << file_use as u16
+}
+
+fn uses_of(bits: u16) -> Vec<FileUse> {
+    let uses = USES.into_iter();
+    uses.filter(|file_use| bits & bit(*file_use) != 0).collect()
+}
+
+/// Returns what a call that succeeded has done with its path.
+fn use_of(operation: FileOperation) -> FileUse {
+    match operation {
+        FileOperation::Open => FileUse::Read,
+        FileOperation::Stat
+        | FileOperation::Access
+        | FileOperation::ReadLink
+        | FileOperation::ChangeDirectory
+        | FileOperation::ChangeRoot
+        | FileOperation::Watch => FileUse::Queried,
+        FileOperation::List => FileUse::Listed,
+        FileOperation::MakeDirectory | FileOperation::MakeNode | FileOperation::SymbolicLink => {
+            FileUse::Created
+        }
+        FileOperation::Rename => FileUse::RenamedFrom,
+        FileOperation::Link => FileUse::Linked,
+        FileOperation::Remove | FileOperation::RemoveDirectory => FileUse::Removed,
+        FileOperation::Truncate => FileUse::Truncated,
+        FileOperation::ChangeMetadata | FileOperation::Mount => FileUse::MetadataChanged,
+    }
+}
+
+fn use_of_error(errno: i32) -> FileUse {
+    match is_absence(errno) {
+        true => FileUse::Missing,
+        false => FileUse::Refused,
+    }
+}
+
+fn address_bytes(address: &Address) -> usize {
+    match address {
+        Address::Unix(name) | Address::UnixAbstract(name) => name.as_bytes().len(),
+        _ => 0,
+    }
+}
