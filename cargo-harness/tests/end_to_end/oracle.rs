@@ -119,7 +119,7 @@ fn compare(name: &str, package: &str, version: &str, filter: &str) {
         }
     }
     assert!(compared >= 10, "only {compared} tests were compared");
-    println!("{package}: {compared} tests, {calls} calls compared");
+    eprintln!("{package}: {compared} tests, {calls} calls compared");
     assert!(
         wrong.is_empty(),
         "{} differ:\n{}",
