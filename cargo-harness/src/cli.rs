@@ -5,6 +5,7 @@ mod list;
 mod prepared;
 mod run;
 mod runner_options;
+mod trace;
 
 use crate::command_error::CommandError;
 use camino::Utf8PathBuf;
@@ -118,6 +119,8 @@ enum Command {
     Run(Box<run::RunCommand>),
     /// Build and list tests.
     List(Box<list::ListCommand>),
+    /// Show what a test did: its processes, files and connections.
+    Trace(Box<trace::TraceCommand>),
 }
 
 impl App {
@@ -131,6 +134,7 @@ impl App {
         match self.command {
             Command::Run(command) => command.run(&self.global),
             Command::List(command) => command.run(&self.global),
+            Command::Trace(command) => command.run(&self.global),
         }
     }
 }

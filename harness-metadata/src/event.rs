@@ -7,7 +7,7 @@ use crate::{
     id::{RunId, TestId},
     outcome::{Attempt, Interruption, Verdict},
     stats::RunStats,
-    trace::Backend,
+    trace::{Backend, TraceEvent},
 };
 use chrono::{DateTime, FixedOffset};
 use nextest_metadata::MismatchReason;
@@ -55,6 +55,19 @@ pub enum EventKind {
         elapsed: Duration,
         /// Whether its time is up and it is being terminated.
         terminating: bool,
+    },
+    /// What a live trace saw, in order. Only in runs that asked for it, and only for people: there
+    /// can be any number of these, so they are not written to files.
+    AttemptTraced {
+        /// The test.
+        test: TestId,
+        /// The attempt's number, from 1.
+        attempt: u32,
+        /// What it saw.
+        events: Vec<TraceEvent>,
+        /// How many events before these were left out, because they came faster than they could
+        /// be shown.
+        dropped: u64,
     },
     /// An attempt failed and another will follow.
     AttemptFailed {

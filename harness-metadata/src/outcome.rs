@@ -106,6 +106,69 @@ pub struct Leak {
     pub survivors: Vec<Survivor>,
 }
 
+/// A task (a thread, or a process with one thread) of a test when the test's time was up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StuckTask {
+    /// Its process.
+    pub pid: i32,
+    /// Its own id; equal to `pid` for a process's first thread.
+    pub tid: i32,
+    /// The parent of its process.
+    pub parent: i32,
+    /// The command line of its process, as in [`Survivor`].
+    pub command: String,
+    /// Its name.
+    pub thread: String,
+    /// What it was doing.
+    pub doing: Doing,
+}
+
+/// What a task was doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Doing {
+    /// It was running.
+    Running,
+    /// It was stopped by a signal or a tracer.
+    Stopped,
+    /// It waited in a system call.
+    Waits {
+        /// The call's name.
+        call: String,
+        /// For what; empty if that cannot be told.
+        on: Vec<WaitsOn>,
+    },
+    /// It waited elsewhere, or may not be looked at.
+    Unknown {
+        /// The kernel's function that it waited in.
+        wchan: Option<String>,
+    },
+}
+
+/// What a task waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitsOn {
+    /// A descriptor.
+    Descriptor {
+        /// Its number.
+        fd: i32,
+        /// A path, a pipe, a socket with its addresses.
+        what: String,
+        /// Other processes of the test that have the same pipe or socket open.
+        others: Vec<i32>,
+    },
+    /// The end of a child.
+    Child {
+        /// Which one; `None` for any.
+        pid: Option<i32>,
+    },
+    /// Another thread, or a process with shared memory.
+    Thread,
+    /// Time to pass.
+    Time,
+}
+
 /// What the profile makes of an outcome.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -153,6 +216,9 @@ pub struct Attempt {
     pub stderr: StreamSize,
     /// The process id; `None` if there was none.
     pub pid: Option<i32>,
+    /// What its tasks were waiting for when its time was up; empty if it was not.
+    #[serde(default)]
+    pub stuck: Vec<StuckTask>,
     /// What the trace says; `None` if it was not traced.
     pub trace: Option<Box<TraceSummary>>,
 }
@@ -163,6 +229,7 @@ impl Attempt {
         Self {
             outcome: self.outcome.clone(),
             leak: self.leak.clone(),
+            stuck: self.stuck.clone(),
             trace: None,
             ..*self
         }

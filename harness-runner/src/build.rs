@@ -25,7 +25,7 @@ pub use locate::{LocateError, locate_workspace};
 pub use options::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};
 pub use runner::{Runner, Runners};
 pub use rustc::{Platforms, RustcError};
-pub use workspace::{MetadataError, Workspace};
+pub use workspace::{MetadataError, Workspace, locate_target};
 
 use crate::protocol::Environment;
 use artifacts::Artifacts;

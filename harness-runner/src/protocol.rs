@@ -12,7 +12,7 @@ pub mod packet;
 
 use harness_metadata::{
     Exit, StartFailure, Survivor, TraceEvent, TraceSummary, Usage, event::TraceLevel,
-    trace::Backend,
+    outcome::StuckTask, trace::Backend,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -113,6 +113,11 @@ pub enum Request<'a> {
         /// The signal.
         signal: i32,
     },
+    /// Say what the attempt's tasks wait for. Answered before anything that is asked later.
+    Inspect {
+        /// The attempt.
+        ticket: Ticket,
+    },
     /// Name what is alive of the attempt and kill it, until nothing is left.
     Kill {
         /// The attempt.
@@ -184,6 +189,13 @@ pub enum Response {
         ticket: Ticket,
         /// The events.
         events: Vec<TraceEvent>,
+    },
+    /// What the attempt's tasks wait for.
+    Inspected {
+        /// The attempt.
+        ticket: Ticket,
+        /// The tasks.
+        tasks: Vec<StuckTask>,
     },
     /// The process could not be started. The attempt is over.
     StartFailed {

@@ -11,12 +11,15 @@ pub mod junit;
 pub mod progress;
 #[cfg(test)]
 mod sample;
+mod stuck;
 pub mod style;
 pub mod terminal;
 #[cfg(test)]
 mod tests;
 pub mod trace_line;
 mod wording;
+
+pub use wording::signal_name;
 
 use harness_metadata::{AttemptId, Event, event::TestFinished};
 use std::{

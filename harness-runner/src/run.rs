@@ -8,6 +8,7 @@ mod capture;
 mod clock;
 mod dispatch;
 mod environment;
+mod live;
 mod signals;
 mod slot;
 mod streams;
@@ -17,6 +18,7 @@ use crate::{
     config::settings::{MaxFail, TestSettings},
     protocol::Environment,
     report::Kept,
+    store::TraceFiles,
     stub::{
         link::{self, Stub},
         survivors, sys,
@@ -83,6 +85,10 @@ pub struct Work {
     pub output_cap: u64,
     /// Whether output is captured or goes where the run's own goes.
     pub capture: Capture,
+    /// Whether every event of a trace is told at once: [`EventKind::AttemptTraced`].
+    pub trace_live: bool,
+    /// Where traces are written; `None` to write none.
+    pub trace_files: Option<TraceFiles>,
     /// Stubs that have been started already.
     pub stubs: Vec<Stub>,
 }
@@ -111,6 +117,9 @@ pub struct Test {
     pub bench: bool,
     /// How it is traced.
     pub tracing: Tracing,
+    /// The number of the trace of its first attempt, if it is traced; that of the next one is the
+    /// next.
+    pub trace_number: Option<u64>,
 }
 
 /// How a test is traced, by what it asks for and what works here.
@@ -144,6 +153,8 @@ pub struct Told {
     pub event: Event,
     /// The output of the attempt that the event ends, if it ends one and if it was captured.
     pub output: Option<(AttemptId, Output)>,
+    /// To be dropped once the event has been shown, so that more of the kind can be told.
+    pub passage: Option<live::Passage>,
     /// To be dropped once the event has been shown and the terminal is as it was found.
     pub shown: Option<std_mpsc::SyncSender<()>>,
 }
@@ -247,6 +258,8 @@ struct SharedWork {
     blocks: environment::Blocks,
     output_cap: u64,
     capture: Capture,
+    live: Option<live::Road>,
+    trace_files: Option<TraceFiles>,
     started_at: chrono::DateTime<chrono::FixedOffset>,
 }
 
@@ -346,6 +359,8 @@ impl Driver {
                 blocks,
                 output_cap: work.output_cap,
                 capture: work.capture,
+                trace_files: work.trace_files,
+                live: work.trace_live.then(live::Road::default),
                 started_at: work.started_at,
             },
         };
@@ -424,6 +439,19 @@ impl Driver {
                     None,
                 );
             }
+            FromSlot::Traced {
+                test,
+                attempt,
+                batch,
+            } => {
+                let kind = EventKind::AttemptTraced {
+                    test: self.dispatcher.test(test).id.clone(),
+                    attempt,
+                    events: batch.events,
+                    dropped: batch.dropped,
+                };
+                self.tell(kind, |told| told.passage = Some(batch.passage));
+            }
             FromSlot::Over {
                 slot,
                 test,
@@ -446,16 +474,27 @@ impl Driver {
         output: Option<(AttemptId, Output)>,
         shown: Option<std_mpsc::SyncSender<()>>,
     ) {
+        self.tell(kind, |told| {
+            told.output = output;
+            told.shown = shown;
+        });
+    }
+
+    /// Tells the sinks of an event, with what else belongs to it.
+    fn tell(&self, kind: EventKind, complete: impl FnOnce(&mut Told)) {
         let event = Event {
             at: self.shared.clock.now(),
             kind,
         };
-        // If nobody listens any more, the sinks have failed and have said so by `control`.
-        let _ = self.tell.send(Told {
+        let mut told = Told {
             event,
-            output,
-            shown,
-        });
+            output: None,
+            passage: None,
+            shown: None,
+        };
+        complete(&mut told);
+        // If nobody listens any more, the sinks have failed and have said so by `control`.
+        let _ = self.tell.send(told);
     }
 
     fn tell_status(&self) {

@@ -4,6 +4,7 @@
 //! while cargo still builds, and plans. [`Session::run`] runs the plan and hands its events to the
 //! sinks. What must be wrong before the build is found before the build.
 
+mod keeping;
 mod lister;
 mod outputs;
 mod prepare;
@@ -26,7 +27,7 @@ use crate::{
     plan::Plan,
     protocol::{Available, Environment},
     report::SinkError,
-    run,
+    run, store,
     stub::{
         self,
         link::{Stub, StubError},
@@ -34,9 +35,12 @@ use crate::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
-    Event, EventKind, RunId, RunStats,
-    event::{CancelReason, RunFinished, RunStarted, SCHEMA_VERSION, Source, TraceInForce},
+    Event, EventKind, RunId, RunStats, TestId,
+    event::{
+        CancelReason, RunFinished, RunStarted, SCHEMA_VERSION, Source, TraceInForce, TraceLevel,
+    },
 };
+use keeping::Keeping;
 use lister::Stubs;
 use nextest_filtering::ParseContext;
 use nextest_metadata::FilterMatch;
@@ -75,6 +79,8 @@ pub struct RunOptions {
     pub command_line: Vec<String>,
     /// Where the tests' output goes.
     pub capture: run::Capture,
+    /// Whether what traces see is told as it happens.
+    pub trace_live: bool,
 }
 
 /// Why a session did not come to its end.
@@ -262,6 +268,8 @@ pub struct Summary {
     pub stats: RunStats,
     /// Why it was cancelled, if it was.
     pub cancelled: Option<CancelReason>,
+    /// Why the traces of the run are not all kept, if so.
+    pub not_kept: Option<String>,
 }
 
 impl Session {
@@ -271,7 +279,7 @@ impl Session {
     }
 
     /// Returns for every listed test whether it is selected.
-    pub fn filter_matches(&self) -> HashMap<harness_metadata::TestId, FilterMatch> {
+    pub fn filter_matches(&self) -> HashMap<TestId, FilterMatch> {
         let skipped = self.plan.skipped.iter().map(|test| {
             (
                 test.id.clone(),
@@ -294,7 +302,7 @@ impl Session {
     ///
     /// When the run cannot begin, cannot be driven, or a sink fails. What is known of the tests
     /// has been told to the sinks that still work.
-    pub fn run(self, options: &RunOptions, sinks: Sinks<'_>) -> Result<Summary, SessionError> {
+    pub fn run(self, options: &RunOptions, mut sinks: Sinks<'_>) -> Result<Summary, SessionError> {
         let settings = self.profile.run_settings();
         let slots = match options.capture {
             run::Capture::Pipes => settings.test_threads.resolve(cpus()),
@@ -303,12 +311,28 @@ impl Session {
         let mut stubs = self.stubs.take();
         stubs.truncate(slots);
         let choices = self.choose_tracing(&mut stubs)?;
-        let trace = tracing::in_force(&choices, stub::has_proc());
+        let mut trace = tracing::in_force(&choices, stub::has_proc());
         let wanted = slots.min(self.plan.tests.len());
         while stubs.len() < wanted.min(cpus()) {
             stubs.push(Stub::launch()?);
         }
         let started_at = chrono::Local::now().fixed_offset();
+        let numbers = self.trace_numbers(&choices);
+        let mut trace_files = None;
+        let broken = keeping::Broken::default();
+        match self.keep(&numbers, started_at) {
+            Ok(Some(kept)) => {
+                trace_files = Some(kept.trace_files());
+                let first = numbers.iter().map(|(&id, &number)| (id.clone(), number));
+                sinks.push(Box::new(Keeping::new(kept, first.collect(), &broken)));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                trace
+                    .degraded
+                    .get_or_insert_with(|| format!("{error}: {}", error.source));
+            }
+        }
         let mut reporting = Reporting::new(sinks);
         let begin = self.run_started(options, slots, trace, started_at);
         reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
@@ -319,7 +343,11 @@ impl Session {
                 reported: skipped.reported(),
             }));
         }
-        let work = self.work(options, slots, &choices, started_at, stubs);
+        let work = self.work(options, slots, &choices, &numbers, started_at, stubs);
+        let work = run::Work {
+            trace_files,
+            ..work
+        };
         let running = match run::Running::start(work) {
             Ok(running) => running,
             Err(source) => {
@@ -342,7 +370,12 @@ impl Session {
         };
         driven.map_err(|source| SessionError::Run { source })?;
         reporting.into_result()?;
-        Ok(Summary { stats, cancelled })
+        let not_kept = broken.take().map(|error| error.to_string());
+        Ok(Summary {
+            stats,
+            cancelled,
+            not_kept,
+        })
     }
 
     /// Decides for every test of the plan how it is traced.
@@ -368,6 +401,32 @@ impl Session {
                 choice => Ok(choice),
             })
             .collect()
+    }
+
+    /// Numbers the attempts of the tests that are traced. Returns the number of each test's first.
+    fn trace_numbers(&self, choices: &[Choice]) -> HashMap<&TestId, u64> {
+        let mut numbers = HashMap::new();
+        let mut next = 1;
+        for (test, choice) in self.plan.tests.iter().zip(choices) {
+            if choice.tracing.level > TraceLevel::Off {
+                numbers.insert(&test.id, next);
+                next += 1 + u64::from(test.settings.retries.count());
+            }
+        }
+        numbers
+    }
+
+    /// Begins to keep the run, if there will be traces.
+    fn keep(
+        &self,
+        numbers: &HashMap<&TestId, u64>,
+        started_at: chrono::DateTime<chrono::FixedOffset>,
+    ) -> Result<Option<store::Run>, store::KeepError> {
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let header = store::RunHeader::new(self.run_id, started_at, self.workspace.root());
+        store::Run::create(self.workspace.target_directory(), &header).map(Some)
     }
 
     fn run_started(
@@ -410,6 +469,7 @@ impl Session {
         options: &RunOptions,
         slots: usize,
         choices: &[Choice],
+        numbers: &HashMap<&TestId, u64>,
         started_at: chrono::DateTime<chrono::FixedOffset>,
         stubs: Vec<Stub>,
     ) -> run::Work {
@@ -422,6 +482,7 @@ impl Session {
             ignored: test.ignored,
             bench: test.bench,
             tracing: choice.tracing,
+            trace_number: numbers.get(&test.id).copied(),
         });
         let limit = |threads: &crate::config::settings::TestThreads| threads.resolve(cpus());
         let groups = self.profile.test_groups().iter();
@@ -446,6 +507,8 @@ impl Session {
             skipped: self.plan.skipped.len(),
             output_cap: settings.output_cap,
             capture: options.capture,
+            trace_live: options.trace_live,
+            trace_files: None,
             stubs,
         }
     }

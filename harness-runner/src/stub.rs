@@ -16,6 +16,7 @@ pub mod link;
 mod outer;
 mod probe;
 mod spawn;
+mod stuck;
 pub(crate) mod survivors;
 pub(crate) mod sys;
 mod tree;
@@ -245,6 +246,12 @@ impl Stub {
             Request::Signal { ticket, signal } => {
                 if let Some(attempt) = self.attempt.as_ref().filter(|a| a.ticket == ticket) {
                     attempt.tree.signal_group(signal);
+                }
+            }
+            Request::Inspect { ticket } => {
+                if let Some(attempt) = self.attempt.as_ref().filter(|a| a.ticket == ticket) {
+                    let tasks = stuck::describe(&attempt.tree.alive());
+                    send_response(self.socket.as_fd(), &Response::Inspected { ticket, tasks })?;
                 }
             }
             Request::Kill { ticket } => {

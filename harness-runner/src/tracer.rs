@@ -1,10 +1,12 @@
 //! Follows a tree of processes and tells what they do, as [`TraceEvent`]s.
 //!
 //! [`decode`] turns a system call at its entry or exit into events and does no I/O of its own: what
-//! it needs of the calling task it asks a [`decode::Task`]. [`record`] turns events into a bounded
+//! it needs of the calling task it asks a [`decode::Task`]. [`filter`] builds the seccomp program that
+//! stops a task where there is something to decode. [`record`] turns events into a bounded
 //! summary and a file.
 
 pub mod decode;
+pub mod filter;
 pub mod notify;
 pub mod record;
 

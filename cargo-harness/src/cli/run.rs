@@ -74,8 +74,13 @@ impl RunCommand {
         let run = RunOptions {
             command_line,
             capture,
+            trace_live: self.runner.trace_live,
         };
         let summary = session.run(&run, sinks).map_err(session_error(colors))?;
+        if let Some(why) = &summary.not_kept {
+            let warning = format!("the traces of this run are not all kept: {why}");
+            prepared::warn(&warning, colors);
+        }
         self.conclude(&summary, nothing_to_run, colors)
     }
 

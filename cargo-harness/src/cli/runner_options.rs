@@ -53,6 +53,9 @@ pub(crate) struct RunnerArgs {
     /// Fail if tests cannot be watched as closely as they are to be.
     #[arg(long)]
     trace_required: bool,
+    /// Show what tests do as they do it, one line an event.
+    #[arg(long)]
+    pub(super) trace_live: bool,
     /// What to do if no test is selected.
     #[arg(
         long,

@@ -15,4 +15,5 @@ mod ptrace_refused;
 mod registry;
 mod scene;
 mod strays;
+mod trace;
 mod unprivileged;

@@ -138,6 +138,26 @@ impl Workspace {
     }
 }
 
+/// Returns the root of the workspace and its target directory, without asking cargo.
+///
+/// # Errors
+///
+/// When there is no workspace, or cargo's configuration is wrong.
+pub fn locate_target(
+    manifest_path: Option<&Utf8Path>,
+    target_dir: Option<&Utf8Path>,
+    cwd: &Utf8Path,
+) -> Result<(Utf8PathBuf, Utf8PathBuf), MetadataError> {
+    let root = locate_workspace(manifest_path, cwd)?;
+    let config = CargoConfig::load(cwd, &[])?;
+    let options = CargoOptions {
+        target_dir: target_dir.map(Utf8Path::to_owned),
+        ..CargoOptions::default()
+    };
+    let target = target_directory(&options, &config, &root, cwd);
+    Ok((root, target))
+}
+
 /// Returns where cargo is likely to put what it builds. A wrong guess costs time only: what is
 /// remembered is then not found.
 fn target_directory(

@@ -4,6 +4,7 @@
 //! up, an address that was taken or refused, a file that was not there or not to be touched.
 
 use super::{
+    stuck,
     style::escaped,
     trace_line::{errno_name, errno_words, quoted},
     wording::signal_name,
@@ -50,20 +51,23 @@ const ASKED_BY_LIBRARIES: &[&str] = &[
 /// Files that a panic's backtrace looks for beside every library.
 const DEBUG_INFORMATION: &[&str] = &[".dwp", ".debug", ".gnu_debugdata"];
 
-/// Returns what the descendants of a failed attempt did that may explain its failure, and a last
-/// line that says where there is more. Empty if there is nothing to tell.
+/// Returns what the processes of a failed attempt waited for if its time was up, what they did that
+/// may explain its failure, and a last line that says where there is more. Empty if there is
+/// nothing to tell.
 pub fn lines(test: &TestId, attempt: &Attempt) -> Vec<String> {
-    let Some(trace) = attempt.trace.as_deref() else {
-        return Vec::new();
-    };
     if attempt.verdict == Verdict::Pass {
         return Vec::new();
     }
-    let ended_by_us = matches!(
-        attempt.outcome,
-        Outcome::TimedOut { .. } | Outcome::Interrupted { .. }
-    );
-    let mut lines = evidence(trace, ended_by_us);
+    let timed_out = matches!(attempt.outcome, Outcome::TimedOut { .. });
+    let mut lines = match timed_out {
+        true => stuck::lines(attempt.pid, &attempt.stuck),
+        false => Vec::new(),
+    };
+    let Some(trace) = attempt.trace.as_deref() else {
+        return lines;
+    };
+    let ended_by_us = timed_out || matches!(attempt.outcome, Outcome::Interrupted { .. });
+    lines.extend(evidence(trace, ended_by_us));
     if !lines.is_empty() {
         let name = shell_words::quote(test.name.as_str());
         lines.push(format!("more: cargo harness trace {}", escaped(&name)));

@@ -2,7 +2,8 @@
 //!
 //! Each line parses as an [`Event`]. The line of a finished or retried test that did not pass can
 //! carry two further strings, `stdout` and `stderr`: the output of its last attempt, capped, with
-//! bytes that are not UTF-8 replaced. A stream that was not captured is absent.
+//! bytes that are not UTF-8 replaced. A stream that was not captured is absent. What a live trace
+//! sees is left out: it is for people, and without bound.
 
 use super::{Excerpt, Outputs, Sink, SinkError, Stream, excerpt, wording};
 use harness_metadata::{AttemptId, Event, EventKind, Verdict};
@@ -82,6 +83,9 @@ impl<W: Write> JsonLines<W> {
 
 impl<W: Write> Sink for JsonLines<W> {
     fn handle(&mut self, event: &Event, outputs: &dyn Outputs) -> Result<(), SinkError> {
+        if matches!(event.kind, EventKind::AttemptTraced { .. }) {
+            return Ok(());
+        }
         let (stdout, stderr) = self.embedded(event, outputs);
         serde_json::to_writer(
             &mut self.pending,

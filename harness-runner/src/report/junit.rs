@@ -273,6 +273,7 @@ impl Sink for Junit {
             EventKind::RunFinished(run) => self.finish(run),
             EventKind::AttemptStarted(_)
             | EventKind::AttemptSlow { .. }
+            | EventKind::AttemptTraced { .. }
             | EventKind::Cancelled { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }

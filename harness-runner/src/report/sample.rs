@@ -63,6 +63,7 @@ pub(super) fn attempt(number: u32, outcome: Outcome, verdict: Verdict) -> Attemp
         stdout: StreamSize::default(),
         stderr: StreamSize::default(),
         pid: Some(42),
+        stuck: Vec::new(),
         trace: None,
     }
 }

@@ -5,6 +5,7 @@
 
 mod block;
 mod ending;
+mod traces;
 
 use super::{
     Outputs, Sink, SinkError, evidence,
@@ -13,13 +14,14 @@ use super::{
     wording::{self, Class},
 };
 use harness_metadata::{
-    Attempt, AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
+    AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
     event::{AttemptStarted, OutputWhen, RunStarted, TestFinished},
     level::{FinalStatusLevel, StatusLevel},
     trace::Backend,
 };
 use owo_colors::Style;
 use std::{collections::HashSet, io::Write, mem, time::Duration};
+use traces::{Kept, last_evidence, without_traces};
 
 /// What the terminal shows, and how.
 #[derive(Clone, Debug)]
@@ -81,14 +83,6 @@ pub struct Terminal<W: Write> {
     kept: Vec<Kept>,
     slowest: Vec<TestFinished>,
     ended: bool,
-}
-
-/// A test that is shown again at the end of the run.
-struct Kept {
-    /// Without the traces of its attempts: they live no longer than their event.
-    finished: TestFinished,
-    /// What is shown of the last one's.
-    evidence: Vec<String>,
 }
 
 /// The bar is not drawn more often than this.
@@ -287,10 +281,7 @@ impl<W: Write> Terminal<W> {
         }
         let listed = self.options.final_status_level >= listed_from(class);
         if listed || when.at_end() {
-            self.kept.push(Kept {
-                finished: without_traces(finished),
-                evidence: last_evidence(finished),
-            });
+            self.kept.push(Kept::new(finished));
         }
         self.remember_slow(finished);
     }
@@ -401,6 +392,12 @@ impl<W: Write> Sink for Terminal<W> {
             } => {
                 self.slow(test, *attempt, *elapsed, *terminating);
             }
+            EventKind::AttemptTraced {
+                test,
+                attempt,
+                events,
+                dropped,
+            } => self.traced(test, *attempt, events, *dropped),
             EventKind::AttemptFailed {
                 test,
                 attempt,
@@ -528,26 +525,6 @@ impl<W: Write> Sink for Terminal<W> {
         }
         self.flush()
     }
-}
-
-/// Returns what the trace of the last attempt has to say of its failure.
-fn last_evidence(finished: &TestFinished) -> Vec<String> {
-    finished
-        .attempts
-        .last()
-        .map_or_else(Vec::new, |last| evidence::lines(&finished.test, last))
-}
-
-/// Returns a copy that can be kept to the end of the run.
-fn without_traces(finished: &TestFinished) -> TestFinished {
-    let mut kept = TestFinished {
-        attempts: Vec::new(),
-        test: finished.test.clone(),
-        ..*finished
-    };
-    kept.attempts
-        .extend(finished.attempts.iter().map(Attempt::without_trace));
-    kept
 }
 
 fn shown_from(class: Class, options: &TerminalOptions) -> StatusLevel {

@@ -10,7 +10,8 @@ use super::{
 };
 use expect_test::expect;
 use harness_metadata::{
-    Attempt, Event, EventKind, Exit, FinalStatusLevel, Outcome, StatusLevel, Verdict,
+    Attempt, Event, EventKind, Exit, FinalStatusLevel, Outcome, StatusLevel, TraceEvent,
+    TraceEventKind, Verdict,
     event::{CancelReason, OutputWhen},
     trace::{Doubt, Failure},
 };
@@ -149,6 +150,37 @@ fn the_junit_report_tells_what_the_trace_says_of_a_failure() {
     ] {
         assert!(report.contains(expected), "no {expected:?} in {report}");
     }
+}
+
+#[test]
+fn a_live_trace_is_for_the_terminal_only() {
+    let seen = Event {
+        at: Duration::ZERO,
+        kind: EventKind::AttemptTraced {
+            test: test("a::b"),
+            attempt: 2,
+            events: vec![TraceEvent {
+                at: Duration::from_millis(1),
+                pid: 7,
+                tid: 7,
+                kind: TraceEventKind::ThreadEnded,
+            }],
+            dropped: 3,
+        },
+    };
+    let outputs = Memory::default();
+    assert_eq!(
+        terminal(
+            TerminalOptions::default(),
+            std::slice::from_ref(&seen),
+            &outputs
+        ),
+        "sample a::b (try 2): 3 events came too fast to be shown\n\
+         sample a::b (try 2): 0.001000 7 +++ thread ended +++\n"
+    );
+    let mut json = JsonLines::new(Vec::new(), "a file", EmbeddedOutput::None);
+    feed(&mut json, &[seen], &outputs);
+    assert_eq!(json.into_inner(), b"");
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Class {
 }
 
 /// Returns the name of a signal, such as `SIGABRT` or `SIGRTMIN+2`.
-pub(super) fn signal_name(signal: i32) -> String {
+pub fn signal_name(signal: i32) -> String {
     if let Ok(known) = nix::sys::signal::Signal::try_from(signal) {
         return known.as_str().to_owned();
     }

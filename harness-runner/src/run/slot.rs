@@ -4,6 +4,7 @@
 use super::{
     Binary, Capture as CaptureMode, Output, Shared, Test,
     environment::OfAttempt,
+    live::{self, Live},
     streams::Streams,
     unit::{Action, Force, Input, Unit, verdict},
     until,
@@ -15,7 +16,10 @@ use crate::{
         link::{self, Stub, StubError},
     },
 };
-use harness_metadata::{Attempt, Interruption, Outcome, TraceSummary, Usage, outcome::StreamSize};
+use harness_metadata::{
+    Attempt, Interruption, Outcome, TraceSummary, Usage,
+    outcome::{StreamSize, StuckTask},
+};
 use std::{
     convert::Infallible,
     ffi::{OsStr, OsString},
@@ -69,6 +73,11 @@ pub(super) enum FromSlot {
         attempt: u32,
         elapsed: Duration,
         terminating: bool,
+    },
+    Traced {
+        test: usize,
+        attempt: u32,
+        batch: live::Batch,
     },
     Over {
         slot: usize,
@@ -130,6 +139,12 @@ struct Told {
     elapsed: Option<Duration>,
     usage: Usage,
     trace: Option<Box<TraceSummary>>,
+    /// What it was waiting for when its time was up.
+    stuck: Vec<StuckTask>,
+    /// If it is traced live.
+    live: Option<Live>,
+    /// What a live trace saw since that was last passed on.
+    seen: Vec<live::Batch>,
 }
 
 impl Slot {
@@ -180,7 +195,10 @@ impl Slot {
         let paused_before = shared.clock.paused();
         let mut unit = Unit::new(begun, settings.slow_timeout, settings.leak_timeout);
         let mut streams = Streams::default();
-        let mut told = Told::default();
+        let mut told = Told {
+            live: shared.work.live.as_ref().map(Live::new),
+            ..Told::default()
+        };
         let mut inputs = match self.spawn(start, test, &mut streams) {
             Ok(()) => Vec::new(),
             Err(error) => vec![Input::StubLost(describe(&error))],
@@ -204,6 +222,14 @@ impl Slot {
                             };
                             let _ = tell.send(slow);
                         }
+                        Action::Inspect => {
+                            if let Some(stub) = &self.stub {
+                                stub.stub.wake();
+                            }
+                            self.say(&Request::Inspect {
+                                ticket: self.ticket,
+                            });
+                        }
                         Action::Signal(signal) => {
                             self.say(&Request::Signal {
                                 ticket: self.ticket,
@@ -224,7 +250,12 @@ impl Slot {
             inputs = self
                 .wait(&unit, &mut streams, &mut told, orders, begun)
                 .await;
+            pass_on(&mut told, start, tell);
         };
+        if let Some(live) = &mut told.live {
+            told.seen.extend(live.end());
+        }
+        pass_on(&mut told, start, tell);
         if !ending.stub_free {
             self.end_stub().await;
         }
@@ -252,6 +283,7 @@ impl Slot {
             pid: told.pid,
             outcome: ending.outcome,
             leak: ending.leak,
+            stuck: told.stuck,
             trace: told.trace,
         };
         (attempt, output)
@@ -306,12 +338,24 @@ impl Slot {
     ) -> Vec<Input> {
         match response {
             Err(error) => vec![Input::StubLost(describe(&error))],
-            Ok(Response::Ready { .. } | Response::Seen { .. }) => Vec::new(),
+            Ok(Response::Ready { .. }) => Vec::new(),
             Ok(
-                Response::StartFailed { ticket, .. }
+                Response::Seen { ticket, .. }
+                | Response::Inspected { ticket, .. }
+                | Response::StartFailed { ticket, .. }
                 | Response::Exited { ticket, .. }
                 | Response::Gone { ticket, .. },
             ) if ticket != self.ticket => Vec::new(),
+            Ok(Response::Inspected { tasks, .. }) => {
+                told.stuck = tasks;
+                Vec::new()
+            }
+            Ok(Response::Seen { events, .. }) => {
+                if let Some(live) = &mut told.live {
+                    told.seen.extend(live.pass(events));
+                }
+                Vec::new()
+            }
             Ok(Response::StartFailed { failure, .. }) => vec![Input::StartFailed(failure)],
             Ok(Response::Exited {
                 pid,
@@ -322,12 +366,10 @@ impl Slot {
                 trace,
                 ..
             }) => {
-                *told = Told {
-                    pid: Some(pid),
-                    elapsed: Some(elapsed),
-                    usage,
-                    trace,
-                };
+                told.pid = Some(pid);
+                told.elapsed = Some(elapsed);
+                told.usage = usage;
+                told.trace = trace;
                 let mut inputs = streams.read(&mut self.buffer);
                 inputs.insert(
                     0,
@@ -376,6 +418,13 @@ impl Slot {
         };
         let environment = work.blocks.of_attempt(&of);
         let args = arguments(binary, test);
+        let trace_file = match (&work.trace_files, test.trace_number) {
+            (Some(files), Some(first)) => {
+                let path = files.path(first + u64::from(start.attempt) - 1);
+                path.into_string().into_bytes()
+            }
+            _ => Vec::new(),
+        };
         let spawn = Spawn {
             ticket: self.ticket,
             program: &terminated(
@@ -393,8 +442,8 @@ impl Slot {
             trace: Trace {
                 level: test.tracing.level,
                 backend: test.tracing.backend,
-                file: &[],
-                live: false,
+                file: &trace_file,
+                live: work.live.is_some(),
                 no_new_privs: test.tracing.no_new_privs,
             },
         };
@@ -455,6 +504,18 @@ impl Slot {
         if let Some(stub) = &self.stub {
             let _ = stub.stub.send(request, &[]);
         }
+    }
+}
+
+/// Passes on what a live trace saw.
+fn pass_on(told: &mut Told, start: Start, tell: &mpsc::UnboundedSender<FromSlot>) {
+    for batch in told.seen.drain(..) {
+        let (test, attempt) = (start.test, start.attempt);
+        let _ = tell.send(FromSlot::Traced {
+            test,
+            attempt,
+            batch,
+        });
     }
 }
 

@@ -48,6 +48,9 @@ pub(super) enum Force {
 pub(super) enum Action {
     /// Say that the attempt is slow, or that its time is up.
     Slow { terminating: bool },
+    /// Find out what the test is waiting for, before anything else is done to it. The stub bounds
+    /// how long that takes, and does what is asked of it in order.
+    Inspect,
     /// Send a signal to the test's process group.
     Signal(i32),
     /// Kill all that is alive.
@@ -214,6 +217,7 @@ impl Unit {
             if !self.slow_timeout.grace_period.is_zero() {
                 actions.push(Action::Slow { terminating: true });
             }
+            actions.push(Action::Inspect);
             actions.extend(self.terminate(now, Because::TimedOut, SIGTERM));
             return actions;
         }
@@ -417,7 +421,11 @@ mod tests {
         let mut unit = unit(Some(1), 10);
         assert_eq!(
             unit.handle(secs(60), Input::Deadline),
-            [Action::Slow { terminating: true }, Action::Signal(SIGTERM)]
+            [
+                Action::Slow { terminating: true },
+                Action::Inspect,
+                Action::Signal(SIGTERM)
+            ]
         );
         assert_eq!(unit.deadline(), secs(70));
         assert_eq!(unit.handle(secs(70), Input::Deadline), [Action::Kill]);
@@ -439,7 +447,10 @@ mod tests {
     #[test]
     fn without_a_grace_period_a_test_is_killed_at_once_and_silently() {
         let mut unit = unit(Some(1), 0);
-        assert_eq!(unit.handle(secs(60), Input::Deadline), [Action::Kill]);
+        assert_eq!(
+            unit.handle(secs(60), Input::Deadline),
+            [Action::Inspect, Action::Kill]
+        );
     }
 
     #[test]

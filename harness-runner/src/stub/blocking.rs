@@ -111,7 +111,8 @@ impl Stub {
                         survivors = gone;
                         break;
                     }
-                    Response::Ready { .. } | Response::Seen { .. } => {}
+                    Response::Ready { .. } | Response::Seen { .. } | Response::Inspected { .. } => {
+                    }
                 }
             } else if killing {
                 return Err(StubError::Silent { limit: KILL_LIMIT });

@@ -140,15 +140,15 @@ fn is_descendant(stat: &Stat) -> bool {
 }
 
 /// The first fields of /proc/PID/stat (proc_pid_stat(5)).
-struct Stat {
-    name: String,
-    state: char,
-    parent: Pid,
+pub(super) struct Stat {
+    pub(super) name: String,
+    pub(super) state: char,
+    pub(super) parent: Pid,
     group: Pid,
     session: Pid,
 }
 
-fn stat(pid: Pid) -> Option<Stat> {
+pub(super) fn stat(pid: Pid) -> Option<Stat> {
     let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     // The name is in parentheses and may itself hold some.
@@ -168,7 +168,7 @@ fn stat(pid: Pid) -> Option<Stat> {
     })
 }
 
-fn command_line(pid: Pid) -> Option<String> {
+pub(super) fn command_line(pid: Pid) -> Option<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     if bytes.is_empty() {

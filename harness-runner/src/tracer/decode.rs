@@ -20,12 +20,14 @@ mod paths;
 mod process;
 mod sockets;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-pub use exec::{Environment, environment_change, interpreters};
+pub use exec::{Environment, ReadFile, environment_change, interpreters};
 pub use sockets::Bound;
 
 pub(super) use calls::watched;
+pub(super) use names::QUESTION;
+pub(super) use process::{CLONE_FLAGS, NAMESPACES, PTRACE_STARTS};
 
 use calls::{At, Call, Shape};
 use harness_metadata::{

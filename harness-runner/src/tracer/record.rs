@@ -1,5 +1,6 @@
 //! Keeps what was seen: in bounded space as a summary, and in order in a file.
 
+mod failures;
 pub mod file;
 mod noise;
 mod summary;

@@ -100,6 +100,7 @@ fn over(slot: usize, number: u32, verdict: Verdict) -> Input {
             stdout: StreamSize::default(),
             stderr: StreamSize::default(),
             pid: Some(7),
+            stuck: Vec::new(),
             trace: None,
         }),
     }

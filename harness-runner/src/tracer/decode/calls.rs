@@ -1,8 +1,9 @@
 //! The calls that are watched: from which level on, and how their arguments are laid out.
 //!
-//! Not here, because nothing depends on them that is not known otherwise: read, write, close, mmap,
-//! futex, clocks; memfd_create and socket (their use is seen); chmod by number of a file opened for
-//! writing is, as it may have been opened for reading only.
+//! Not here are read, write, close, mmap, futex and clocks, of which there are too many; socket and
+//! memfd_create, whose use is seen elsewhere or is the program's own; ftruncate, as the file was opened
+//! for writing (chmod and the like by descriptor are here: it may have been opened for reading); and
+//! what asks for the state of the machine (uname, sysinfo), for which there is no event.
 
 use harness_metadata::{
     event::TraceLevel,
@@ -38,10 +39,12 @@ pub(super) enum How {
     /// An argument.
     Flags(u8),
     /// creat(2).
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     Creat,
     /// `struct open_how`, and its size (openat2(2)).
     Struct(u8, u8),
     /// Read-only.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     Read,
 }
 
@@ -105,7 +108,6 @@ pub(super) enum Shape {
     },
     Remove {
         at: At,
-        /// The argument with AT_REMOVEDIR; `None` for rmdir and unlink.
         flags: RemoveWhat,
     },
     Name(Name),
@@ -143,7 +145,9 @@ pub(super) enum Shape {
 /// What is removed.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum RemoveWhat {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     Name,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     Directory,
     /// The argument with AT_REMOVEDIR.
     Flags(u8),
@@ -198,97 +202,70 @@ pub(in crate::tracer) fn watched(number: Sysno, level: TraceLevel) -> Option<Cal
 
 /// The table.
 fn call(number: Sysno) -> Option<Call> {
+    let at = |level, shape| Call { level, shape };
+    looks(number)
+        .or_else(|| old_looks(number))
+        .map(|shape| at(TraceLevel::Full, shape))
+        .or_else(|| {
+            changes(number)
+                .or_else(|| old_changes(number))
+                .or_else(|| others(number))
+                .map(|shape| at(TraceLevel::Io, shape))
+        })
+}
+
+/// What only asks, where there are calls from before directories had descriptors.
+#[cfg(target_arch = "x86_64")]
+fn old_looks(number: Sysno) -> Option<Shape> {
     use FileOperation::*;
-    let (level, shape) = if let Some(shape) = looks(number) {
-        (TraceLevel::Full, shape)
-    } else if let Some(shape) = changes(number).or_else(|| others(number)) {
-        (TraceLevel::Io, shape)
-    } else {
-        #[cfg(target_arch = "x86_64")]
-        match number {
-            Sysno::open => (
-                TraceLevel::Io,
-                Shape::Open {
-                    at: At::Path(0),
-                    how: How::Flags(1),
-                },
-            ),
-            Sysno::creat => (
-                TraceLevel::Io,
-                Shape::Open {
-                    at: At::Path(0),
-                    how: How::Creat,
-                },
-            ),
-            Sysno::uselib => (
-                TraceLevel::Io,
-                Shape::Open {
-                    at: At::Path(0),
-                    how: How::Read,
-                },
-            ),
-            Sysno::rename => (TraceLevel::Io, name(Rename, At::Path(0), At::Path(1), None)),
-            Sysno::link => (TraceLevel::Io, name(Link, At::Path(0), At::Path(1), None)),
-            Sysno::symlink => (
-                TraceLevel::Io,
-                Shape::SymbolicLink {
-                    text: 0,
-                    at: At::Path(1),
-                },
-            ),
-            Sysno::unlink => (
-                TraceLevel::Io,
-                Shape::Remove {
-                    at: At::Path(0),
-                    flags: RemoveWhat::Name,
-                },
-            ),
-            Sysno::rmdir => (
-                TraceLevel::Io,
-                Shape::Remove {
-                    at: At::Path(0),
-                    flags: RemoveWhat::Directory,
-                },
-            ),
-            Sysno::mkdir => (
-                TraceLevel::Io,
-                Shape::Make {
-                    operation: MakeDirectory,
-                    at: At::Path(0),
-                },
-            ),
-            Sysno::mknod => (
-                TraceLevel::Io,
-                Shape::Make {
-                    operation: MakeNode,
-                    at: At::Path(0),
-                },
-            ),
-            Sysno::chmod | Sysno::chown | Sysno::utime | Sysno::utimes => {
-                (TraceLevel::Io, metadata(At::Path(0)))
-            }
-            Sysno::lchown => (
-                TraceLevel::Io,
-                change(ChangeMetadata, At::Path(0), None, false),
-            ),
-            Sysno::futimesat => (TraceLevel::Io, metadata(At::RelativeOrNull(0, 1))),
-            Sysno::stat => (TraceLevel::Full, look(Stat, At::Path(0), None, true)),
-            Sysno::lstat => (TraceLevel::Full, look(Stat, At::Path(0), None, false)),
-            Sysno::access => (
-                TraceLevel::Full,
-                ask(Access, At::Path(0), None, true, Answer::Mode(1)),
-            ),
-            Sysno::readlink => (
-                TraceLevel::Full,
-                ask(ReadLink, At::Path(0), None, false, Answer::Link),
-            ),
-            Sysno::getdents => (TraceLevel::Full, Shape::List),
-            _ => return None,
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        return None;
-    };
-    Some(Call { level, shape })
+    let path = At::Path(0);
+    Some(match number {
+        Sysno::stat => look(Stat, path, None, true),
+        Sysno::lstat => look(Stat, path, None, false),
+        Sysno::access => ask(Access, path, None, true, Answer::Mode(1)),
+        Sysno::readlink => ask(ReadLink, path, None, false, Answer::Link),
+        Sysno::getdents => Shape::List,
+        _ => return None,
+    })
+}
+
+/// What opens or changes files, where there are calls from before directories had descriptors.
+#[cfg(target_arch = "x86_64")]
+fn old_changes(number: Sysno) -> Option<Shape> {
+    use FileOperation::*;
+    let at = At::Path(0);
+    let open = |how| Shape::Open { at, how };
+    let make = |operation| Shape::Make { operation, at };
+    let remove = |flags| Shape::Remove { at, flags };
+    Some(match number {
+        Sysno::open => open(How::Flags(1)),
+        Sysno::creat => open(How::Creat),
+        Sysno::uselib => open(How::Read),
+        Sysno::rename => name(Rename, at, At::Path(1), None),
+        Sysno::link => name(Link, at, At::Path(1), None),
+        Sysno::symlink => Shape::SymbolicLink {
+            text: 0,
+            at: At::Path(1),
+        },
+        Sysno::unlink => remove(RemoveWhat::Name),
+        Sysno::rmdir => remove(RemoveWhat::Directory),
+        Sysno::mkdir => make(MakeDirectory),
+        Sysno::mknod => make(MakeNode),
+        Sysno::chmod | Sysno::chown | Sysno::utime | Sysno::utimes => metadata(at),
+        Sysno::lchown => change(ChangeMetadata, at, None, false),
+        Sysno::futimesat => metadata(At::RelativeOrNull(0, 1)),
+        _ => return None,
+    })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn old_looks(_: Sysno) -> Option<Shape> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn old_changes(_: Sysno) -> Option<Shape> {
+    None
 }
 
 /// What only asks.

@@ -25,6 +25,9 @@ const HEAD: usize = 1024;
 /// How many program headers are looked at.
 const HEADERS: u64 = 128;
 
+/// Reads from a file of this name at this offset, and returns how much.
+pub type ReadFile<'a> = dyn FnMut(&[u8], u64, &mut [u8]) -> Option<usize> + 'a;
+
 /// The environment that a program was started with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
@@ -97,10 +100,7 @@ pub fn environment_change(old: Option<&Environment>, new: &Environment) -> Envir
 ///
 /// `read` reads from the file with this name at this offset. For the first one the name is the
 /// program's.
-pub fn interpreters(
-    program: &[u8],
-    read: &mut dyn FnMut(&[u8], u64, &mut [u8]) -> Option<usize>,
-) -> Vec<RawString> {
+pub fn interpreters(program: &[u8], read: &mut ReadFile<'_>) -> Vec<RawString> {
     let mut found: Vec<RawString> = Vec::new();
     for _ in 0..=INTERPRETERS {
         let mut head = [0; HEAD];

@@ -47,10 +47,11 @@ pub(super) fn question(message: &[u8]) -> Option<RawString> {
                 let low = usize::from(*message.get(at + 1)?);
                 let target = (length & 63) << 8 | low;
                 rest.get_or_insert(at + 2);
-                if target >= at.min(limit) || target < HEADER {
+                if target < HEADER {
                     return None;
                 }
-                limit = at.min(limit);
+                // Nothing from here on is looked at again.
+                limit = at;
                 at = target;
             }
             _ => return None,

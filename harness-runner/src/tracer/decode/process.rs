@@ -11,6 +11,8 @@ pub(in crate::tracer) const NAMESPACES: u32 = (libc::CLONE_NEWNS | libc::CLONE_N
 pub(in crate::tracer) const CLONE_FLAGS: u32 = libc::CLONE_UNTRACED as u32 | NAMESPACES;
 
 /// Requests of ptrace(2) that start to trace: all others follow one of these.
+// libc's type for them is not the same everywhere.
+#[allow(clippy::unnecessary_cast)]
 pub(in crate::tracer) const PTRACE_STARTS: [u32; 3] = [
     libc::PTRACE_TRACEME as u32,
     libc::PTRACE_ATTACH as u32,

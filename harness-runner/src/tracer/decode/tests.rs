@@ -2,9 +2,13 @@
 
 mod fake;
 mod files;
+mod fuzz;
+mod network;
+mod programs;
+mod sockets;
 
 use super::{Entry, NATIVE_ARCHITECTURE, Syscall, entry, exit};
-use fake::Fake;
+pub(in crate::tracer) use fake::Fake;
 use harness_metadata::{
     TraceEventKind,
     event::TraceLevel,
@@ -43,6 +47,15 @@ fn call(task: &Fake, level: TraceLevel, number: Sysno, args: &[u64], result: i64
         }
     };
     Told { first, then }
+}
+
+/// Shows a call to the decoder at the highest level, with a task that has a string.
+pub(in crate::tracer) fn entry_of(call: &Syscall) -> (Entry, Vec<TraceEventKind>) {
+    let mut task = Fake::new();
+    task.memory.insert(Fake::STRING, b"/some/path\0".to_vec());
+    let mut events = Vec::new();
+    let entry = entry(call, TraceLevel::Full, &task, &mut events);
+    (entry, events)
 }
 
 impl Told {

@@ -1,18 +1,20 @@
 //! Turns events into a summary, in bounded space and time: every event is looked at once.
 
-use super::noise::{file_name, is_library, is_noise};
+use super::{
+    failures::{Failures, about, about_file, is_absence, is_interruption, is_minor},
+    noise::{file_name, is_noise},
+};
 use harness_metadata::{
     Exit, RawString, TraceEvent, TraceEventKind, TraceSummary,
     event::TraceLevel,
     trace::{
-        Address, Backend, CallResult, Created, Creation, Dropped, Exec, Failure, FileCall,
-        FileOperation, FileSummary, FileUse, NameLookup, NetworkCall, NetworkOperation,
-        PeerSummary, ProcessSummary, Sender,
+        Address, Backend, CallResult, Created, Creation, Dropped, Exec, FileCall, FileOperation,
+        FileSummary, FileUse, NameLookup, NetworkCall, NetworkOperation, PeerSummary,
+        ProcessSummary, Sender,
     },
 };
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
+    collections::{BTreeMap, HashMap},
     rc::Rc,
     time::Duration,
 };
@@ -25,8 +27,6 @@ pub(super) const FILES: usize = 4096;
 pub(super) const PEERS: usize = 256;
 /// Names that are listed with an address.
 const NAMES: usize = 16;
-/// Failed calls that are listed: the last ones.
-pub(super) const FAILURES: usize = 32;
 /// Bytes of all paths, addresses and names together.
 pub(super) const PATH_BYTES: usize = 1024 * 1024;
 /// Bytes of the arguments of one process, and of all together.
@@ -75,7 +75,7 @@ pub(super) struct Digest {
     files: HashMap<RawString, u16>,
     path_bytes: usize,
     peers: HashMap<(NetworkOperation, Address), Peer>,
-    failures: VecDeque<Failed>,
+    failures: Failures,
     dropped: Dropped,
 }
 
@@ -108,15 +108,6 @@ struct Peer {
     error: Option<i32>,
 }
 
-#[derive(Debug)]
-struct Failed {
-    failure: Failure,
-    /// What a later call of the same process is about that takes its place.
-    about: u64,
-    /// Whether programs often ask for this in vain: such are forgotten first.
-    minor: bool,
-}
-
 impl Digest {
     pub(super) fn new(root: i32) -> Self {
         let mut digest = Self {
@@ -127,7 +118,7 @@ impl Digest {
             files: HashMap::new(),
             path_bytes: 0,
             peers: HashMap::new(),
-            failures: VecDeque::new(),
+            failures: Failures::default(),
             dropped: Dropped::default(),
         };
         digest.add_process(root, None, Duration::ZERO, Rc::default());
@@ -201,8 +192,7 @@ impl Digest {
                 error: peer.error,
             })
             .collect();
-        let failures = self.failures.iter();
-        summary.failures = failures.map(|failed| failed.failure.clone()).collect();
+        summary.failures = self.failures.list();
         summary
     }
 
@@ -266,10 +256,11 @@ impl Digest {
         let about = about(event.pid, "exec", file_name(path.as_bytes()));
         if let Some(errno) = exec.result.error() {
             self.use_file(path, use_of_error(errno));
-            self.fail(event, "execve", path, errno, about, false);
+            self.failures
+                .fail(event, "execve", path, errno, about, false);
             return;
         }
-        self.succeed(about);
+        self.failures.succeed(about);
         self.use_file(path, FileUse::Executed);
         for interpreter in &exec.interpreters {
             self.use_file(interpreter, FileUse::Executed);
@@ -298,11 +289,12 @@ impl Digest {
             let answer = call.operation == FileOperation::ReadLink && errno == libc::EINVAL;
             let noise = is_absence(errno) && is_noise(path.as_bytes());
             if !answer && !noise {
-                self.fail(event, &call.call, path, errno, about, minor);
+                self.failures
+                    .fail(event, &call.call, path, errno, about, minor);
             }
             return;
         }
-        self.succeed(about);
+        self.failures.succeed(about);
         match call.operation {
             FileOperation::Open => self.opened(call),
             FileOperation::Rename => {
@@ -394,10 +386,11 @@ impl Digest {
                     Address::Unix(path) => path.clone(),
                     _ => shown.as_str().into(),
                 };
-                self.fail(event, &call.call, &target, errno, about, false);
+                self.failures
+                    .fail(event, &call.call, &target, errno, about, false);
             }
             None if matches!(call.result, CallResult::Unknown) => {}
-            None => self.succeed(about),
+            None => self.failures.succeed(about),
         }
     }
 
@@ -438,42 +431,6 @@ impl Digest {
             } else {
                 self.dropped.peers += 1;
             }
-        }
-    }
-
-    /// Remembers a failure. Of several about the same thing the last one is kept: one line is
-    /// enough for a search, and for a server that is not there yet.
-    fn fail(
-        &mut self,
-        event: &TraceEvent,
-        call: &str,
-        target: &RawString,
-        errno: i32,
-        about: u64,
-        minor: bool,
-    ) {
-        self.succeed(about);
-        if self.failures.len() == FAILURES {
-            let oldest = self.failures.iter().position(|failed| failed.minor);
-            self.failures.remove(oldest.unwrap_or(0));
-        }
-        self.failures.push_back(Failed {
-            failure: Failure {
-                at: event.at,
-                pid: event.pid,
-                call: call.to_owned(),
-                target: target.clone(),
-                errno,
-            },
-            about,
-            minor,
-        });
-    }
-
-    /// Forgets the failures that were steps on the way to a success.
-    fn succeed(&mut self, about: u64) {
-        if !self.failures.is_empty() {
-            self.failures.retain(|failed| failed.about != about);
         }
     }
 }
@@ -555,43 +512,6 @@ fn use_of_error(errno: i32) -> FileUse {
         true => FileUse::Missing,
         false => FileUse::Refused,
     }
-}
-
-fn is_absence(errno: i32) -> bool {
-    matches!(errno, libc::ENOENT | libc::ENOTDIR)
-}
-
-/// Whether the call was not decided: it is made again, or did not want to wait.
-fn is_interruption(errno: i32) -> bool {
-    // ERESTARTSYS and its like, which a tracer sees and no program does.
-    matches!(errno, libc::EINTR | libc::EAGAIN | 512..=516)
-}
-
-/// Whether programs ask for this in vain without minding: whether something is there, to remove
-/// what is not there, to create a directory that is.
-fn is_minor(operation: FileOperation, errno: i32) -> bool {
-    match operation {
-        FileOperation::Stat | FileOperation::Access | FileOperation::ReadLink => true,
-        FileOperation::Remove | FileOperation::RemoveDirectory => is_absence(errno),
-        FileOperation::MakeDirectory => errno == libc::EEXIST,
-        _ => false,
-    }
-}
-
-fn about_file(pid: i32, call: &FileCall) -> u64 {
-    let path = call.path.path().as_bytes();
-    let name = file_name(path);
-    if call.operation == FileOperation::Open && is_library(name) {
-        // A library is searched for by name.
-        return about(pid, "library", name);
-    }
-    about(pid, &call.call, path)
-}
-
-fn about(pid: i32, what: &str, name: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (pid, what, name).hash(&mut hasher);
-    hasher.finish()
 }
 
 fn address_bytes(address: &Address) -> usize {

@@ -1,8 +1,9 @@
 //! Events are made by hand here; no process is traced.
 
 use super::{
+    failures::FAILURES,
     file::{Ending, Header, ReadError, Reader, Trailer, Writer},
-    summary::{FAILURES, FILES, PATH_BYTES, PROCESSES},
+    summary::{FILES, PATH_BYTES, PROCESSES},
     *,
 };
 use harness_metadata::{

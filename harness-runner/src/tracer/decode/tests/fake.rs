@@ -12,9 +12,9 @@ pub(super) const PID: i32 = 100;
 pub(super) const TID: i32 = 101;
 
 #[derive(Default)]
-pub(super) struct Fake {
+pub(in crate::tracer) struct Fake {
     /// Regions of memory by where they start. They do not overlap.
-    pub(super) memory: BTreeMap<u64, Vec<u8>>,
+    pub(in crate::tracer) memory: BTreeMap<u64, Vec<u8>>,
     /// Where the next region is put.
     next: u64,
     /// Why no memory can be read.
@@ -38,7 +38,10 @@ pub(super) struct Fake {
 }
 
 impl Fake {
-    pub(super) fn new() -> Self {
+    /// Where tests that choose addresses find a string.
+    pub(in crate::tracer) const STRING: u64 = 0x5000_0000_0000;
+
+    pub(in crate::tracer) fn new() -> Self {
         Self {
             next: 0x1_0000,
             cwd: Some(b"/work".to_vec()),

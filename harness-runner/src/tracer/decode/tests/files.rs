@@ -120,3 +120,337 @@ fn the_processes_own_directory_in_proc_is_named_by_its_number() {
         assert_eq!(event.path.asked, asked.into());
     }
 }
+
+#[test]
+fn p51_a_string_may_end_where_memory_ends_and_is_read_page_by_page() {
+    let mut task = Fake::new();
+    let long = format!("/{}", "x".repeat(4094));
+    let mut page = vec![b'#'; 3000];
+    page.extend_from_slice(long.as_bytes());
+    page.push(0);
+    let at = task.bytes(&page) + 3000;
+    let event = file(openat(&task, CWD, at, 0, 0).at_entry());
+    assert_eq!(event.path.asked, long.as_str().into());
+    assert_eq!(task.reads.get(), 2);
+    // Without its NUL the call fails.
+    let at = task.bytes(b"/tmp");
+    assert_eq!(openat(&task, CWD, at, 0, 0).at_entry(), []);
+}
+
+#[test]
+fn p51_a_path_that_is_too_long_fails_and_is_cut_off() {
+    let mut task = Fake::new();
+    let at = task.bytes(&[b'/'; 3 * 4096]);
+    let event = file(openat(&task, CWD, at, 0, 0).at_entry());
+    assert_eq!(event.result, CallResult::Err(libc::ENAMETOOLONG));
+    assert_eq!(event.path.asked.as_bytes().len(), 4095);
+}
+
+#[test]
+fn p55_the_root_of_a_task_is_where_its_absolute_paths_start() {
+    let mut task = Fake::new();
+    task.root = Some(b"/jail".to_vec());
+    let path = task.string("/../etc/passwd");
+    let event = file(openat(&task, CWD, path, 0, 0).at_entry());
+    assert_eq!(absolute(&event).as_deref(), Some("/jail/etc/passwd"));
+    let path = task.string("/..");
+    let event = file(openat(&task, CWD, path, 0, 0).at_entry());
+    assert_eq!(absolute(&event).as_deref(), Some("/jail"));
+    // Where it stands is told by the kernel in full.
+    task.cwd = Some(b"/jail/home".to_vec());
+    let path = task.string("x");
+    let event = file(openat(&task, CWD, path, 0, 0).at_entry());
+    assert_eq!(absolute(&event).as_deref(), Some("/jail/home/x"));
+}
+
+#[test]
+fn p56_fstat_in_disguise_is_no_event() {
+    let mut task = Fake::new().with_descriptor(3, "/etc/hosts");
+    let empty = task.string("");
+    let flags = libc::AT_EMPTY_PATH as u64;
+    for path in [empty, 0] {
+        let told = call(&task, TraceLevel::Full, Sysno::statx, &[3, path, flags], 0);
+        assert_eq!(told.at_entry(), []);
+    }
+    // Without the flag it is a path that nothing has.
+    let told = call(&task, TraceLevel::Full, Sysno::statx, &[3, empty, 0], 0);
+    assert_eq!(file(told.at_entry()).result, CallResult::Err(libc::ENOENT));
+    // With a path, it is a look-up all the same.
+    let path = task.string("/x");
+    let told = call(&task, TraceLevel::Full, Sysno::statx, &[3, path, flags], 0);
+    assert_eq!(file(told.at_entry()).operation, FileOperation::Stat);
+}
+
+#[test]
+fn p56_flags_say_how_a_file_is_opened() {
+    let default = Access::default();
+    for (flags, access) in [
+        (
+            libc::O_PATH | libc::O_RDWR | libc::O_CREAT,
+            Access {
+                path_only: true,
+                ..default
+            },
+        ),
+        (
+            libc::O_TMPFILE | libc::O_RDWR,
+            Access {
+                read: true,
+                write: true,
+                unnamed: true,
+                ..default
+            },
+        ),
+        (
+            libc::O_DIRECTORY,
+            Access {
+                read: true,
+                directory: true,
+                ..default
+            },
+        ),
+        (
+            libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY | libc::O_APPEND,
+            Access {
+                write: true,
+                create: true,
+                exclusive: true,
+                ..default
+            },
+        ),
+        (3, default),
+    ] {
+        let mut task = Fake::new().with_file("/x", b"");
+        let path = task.string("/x");
+        let told = openat(&task, CWD, path, flags, -1);
+        let events = told.then.unwrap_or(told.first);
+        assert_eq!(file(events).access, Some(access), "{flags:o}");
+    }
+}
+
+#[test]
+fn p56_links_are_followed_as_the_call_follows_them() {
+    let mut task = Fake::new().with_file("/x", b"").with_file("/d/", b"");
+    let path = task.string("/x");
+    let nofollow = libc::AT_SYMLINK_NOFOLLOW as u64;
+    let full = TraceLevel::Full;
+    #[cfg(target_arch = "x86_64")]
+    {
+        call(&task, full, Sysno::stat, &[path], 0).at_entry();
+        call(&task, full, Sysno::lstat, &[path], 0).at_entry();
+        let looks: Vec<_> = task.looks.take().into_iter().map(|look| look.2).collect();
+        assert_eq!(looks, [true, false]);
+    }
+    call(&task, full, Sysno::statx, &[CWD, path, nofollow], 0).at_entry();
+    call(&task, full, Sysno::statx, &[CWD, path, 0], 0).at_entry();
+    call(&task, full, Sysno::unlinkat, &[CWD, path, 0], 0).at_exit();
+    // What is there may be a link, which cannot be opened so; a directory is none.
+    openat(&task, CWD, path, libc::O_NOFOLLOW, 3).at_exit();
+    let directory = task.string("/d");
+    let told = openat(
+        &task,
+        CWD,
+        directory,
+        libc::O_NOFOLLOW | libc::O_DIRECTORY,
+        3,
+    );
+    assert_eq!(file(told.at_entry()).result, CallResult::Found);
+    let looks: Vec<_> = task.looks.take().into_iter().map(|look| look.2).collect();
+    assert_eq!(looks[..4], [false, true, false, false]);
+    let told = openat(&task, CWD, path, libc::O_DIRECTORY, 3);
+    let errno = file(told.at_entry()).result.error();
+    assert_eq!(errno, Some(libc::ENOTDIR));
+}
+
+#[test]
+fn p57_openat2_has_its_flags_in_memory() {
+    let mut task = Fake::new()
+        .with_descriptor(5, "/srv")
+        .with_file("/etc", b"");
+    let path = task.string("/etc/../../x");
+    let mut open = |how: &[u64], size: u64| {
+        let how = task.words(how);
+        let args = [5, path, how, size];
+        let told = call(
+            &task,
+            TraceLevel::Io,
+            Sysno::openat2,
+            &args,
+            -libc::EINVAL as i64,
+        );
+        file(told.then.unwrap_or(told.first))
+    };
+    let flags = (libc::O_WRONLY | libc::O_CREAT) as u64;
+    let event = open(&[flags, 0o600, 0], 24);
+    assert!(
+        event
+            .access
+            .is_some_and(|access| access.write && access.create)
+    );
+    assert_eq!(absolute(&event).as_deref(), Some("/x"));
+    // Of a later kernel.
+    let event = open(&[flags, 0o600, 0, 7, 7], 40);
+    assert!(event.access.is_some_and(|access| access.write));
+    // The directory is the root.
+    let event = open(&[0, 0, libc::RESOLVE_IN_ROOT], 24);
+    assert_eq!(absolute(&event).as_deref(), Some("/srv/x"));
+    assert_eq!(event.result, CallResult::Err(libc::EINVAL), "awaited");
+    // Too short: an error, but no reason to fall over.
+    assert_eq!(open(&[1], 3).result, CallResult::Err(libc::EINVAL));
+}
+
+#[test]
+fn p64_p67_a_rename_tells_both_names_and_which_file_it_was() {
+    let mut task = Fake::new().with_file("/work/a", b"");
+    let (from, to) = (task.string("a"), task.string("b"));
+    let args = [CWD, from, CWD, to, 0];
+    let event = file(call(&task, TraceLevel::Io, Sysno::renameat2, &args, 0).at_exit());
+    assert_eq!(event.call, "renameat2");
+    assert_eq!(event.operation, FileOperation::Rename);
+    assert_eq!(absolute(&event).as_deref(), Some("/work/a"));
+    assert_eq!(event.to.expect("two names").path(), &"/work/b".into());
+    assert_eq!(event.file, Some(id("/work/a", false)));
+    assert_eq!(event.result, CallResult::Ok(0));
+}
+
+#[test]
+fn what_is_made_linked_and_removed() {
+    let mut task = Fake::new()
+        .with_file("/work/d/", b"")
+        .with_file("/work/f", b"");
+    let (d, f, g) = (task.string("d"), task.string("f"), task.string("g"));
+    let io = |number, args: &[u64]| file(call(&task, TraceLevel::Io, number, args, 0).at_exit());
+
+    let made = io(Sysno::mkdirat, &[CWD, d, 0o755]);
+    assert_eq!(made.operation, FileOperation::MakeDirectory);
+    assert_eq!(made.file, Some(id("/work/d", true)));
+
+    let link = io(Sysno::symlinkat, &[f, CWD, g]);
+    assert_eq!(link.path.asked, "g".into());
+    assert_eq!(link.to.expect("its text").asked, "f".into());
+
+    let link = io(Sysno::linkat, &[CWD, f, CWD, g, 0]);
+    assert_eq!(link.operation, FileOperation::Link);
+    assert_eq!(
+        (link.path.asked, link.to.map(|to| to.asked)),
+        ("f".into(), Some("g".into()))
+    );
+
+    let removed = io(Sysno::unlinkat, &[CWD, f, 0]);
+    assert_eq!(removed.operation, FileOperation::Remove);
+    assert_eq!(removed.file, Some(id("/work/f", false)), "which it was");
+    let removed = io(Sysno::unlinkat, &[CWD, d, libc::AT_REMOVEDIR as u64]);
+    assert_eq!(removed.operation, FileOperation::RemoveDirectory);
+}
+
+#[test]
+fn a_descriptor_is_named_where_there_is_no_path() {
+    let mut task = Fake::new()
+        .with_descriptor(4, "/work/f")
+        .with_descriptor(5, "socket:[8]")
+        .with_file("/work/f", b"")
+        .with_file("/work/", b"");
+    let io = |number, args: &[u64]| call(&task, TraceLevel::Io, number, args, 0);
+    for (number, args) in [
+        (Sysno::fchmod, &[4, 0o644][..]),
+        // futimens(3).
+        (Sysno::utimensat, &[4, 0, 0, 0]),
+    ] {
+        let event = file(io(number, args).at_exit());
+        assert_eq!(event.operation, FileOperation::ChangeMetadata);
+        assert_eq!(event.path.asked, "/work/f".into());
+        assert_eq!(event.file, Some(id("/work/f", false)));
+    }
+    assert_eq!(io(Sysno::fchmod, &[5, 0]).at_entry(), [], "no file");
+    let empty = task.string("");
+    let flags = libc::AT_EMPTY_PATH as u64;
+    let event = file(
+        call(
+            &task,
+            TraceLevel::Io,
+            Sysno::fchownat,
+            &[4, empty, 0, 0, flags],
+            0,
+        )
+        .at_exit(),
+    );
+    assert_eq!(event.path.asked, "/work/f".into());
+}
+
+#[test]
+fn p68_listing_a_directory_is_a_look_up() {
+    let task = Fake::new()
+        .with_descriptor(3, "/work")
+        .with_descriptor(4, "/f")
+        .with_file("/work/", b"")
+        .with_file("/f", b"");
+    let list = |fd| call(&task, TraceLevel::Full, Sysno::getdents64, &[fd, 1, 1], 9).at_entry();
+    let event = file(list(3));
+    assert_eq!(event.operation, FileOperation::List);
+    assert_eq!(event.path.asked, "/work".into());
+    assert_eq!(event.result, CallResult::Found);
+    assert_eq!(file(list(4)).result, CallResult::Err(libc::ENOTDIR));
+    let told = call(&task, TraceLevel::Io, Sysno::getdents64, &[3, 1, 1], 9);
+    assert_eq!(told.at_entry(), [], "not at this level");
+}
+
+#[test]
+fn a_look_up_is_awaited_where_existence_does_not_answer_it() {
+    let mut task = Fake::new().with_file("/f", b"").with_file("/d/", b"");
+    let (f, d, none) = (task.string("/f"), task.string("/d"), task.string("/none"));
+    let full = |number, args: &[u64], result| call(&task, TraceLevel::Full, number, args, result);
+    let link = |path| full(Sysno::readlinkat, &[CWD, path, 1, 1], -libc::EINVAL as i64);
+    assert_eq!(
+        file(link(f).at_exit()).result,
+        CallResult::Err(libc::EINVAL)
+    );
+    assert_eq!(
+        file(link(d).at_entry()).result,
+        CallResult::Err(libc::EINVAL)
+    );
+    assert_eq!(
+        file(link(none).at_entry()).result,
+        CallResult::Err(libc::ENOENT)
+    );
+    let access = |path, mode| full(Sysno::faccessat, &[CWD, path, mode as u64], -13);
+    assert_eq!(
+        file(access(f, libc::F_OK).at_entry()).result,
+        CallResult::Found
+    );
+    assert_eq!(
+        file(access(f, libc::X_OK).at_exit()).result,
+        CallResult::Err(13)
+    );
+    assert_eq!(
+        file(access(none, libc::X_OK).at_entry()).result,
+        CallResult::Err(2)
+    );
+}
+
+#[test]
+fn p58_mounts_and_roots() {
+    let mut task = Fake::new().with_file("/mnt/", b"");
+    let path = task.string("/mnt");
+    let io = |number, args: &[u64], result| call(&task, TraceLevel::Io, number, args, result);
+    let events = io(Sysno::mount, &[0, path], 0).at_exit();
+    assert_eq!(
+        events[1..],
+        [TraceEventKind::Doubt(Doubt::ChangedNamespace)]
+    );
+    let failed = file(io(Sysno::mount, &[0, path], -1).at_exit());
+    assert_eq!(failed.operation, FileOperation::Mount);
+    // Another root can be followed.
+    let root = file(io(Sysno::chroot, &[path], 0).at_exit());
+    assert_eq!(root.operation, FileOperation::ChangeRoot);
+    let directory = file(io(Sysno::chdir, &[path], 0).at_exit());
+    assert_eq!(directory.operation, FileOperation::ChangeDirectory);
+    assert_eq!(directory.file, Some(id("/mnt", true)));
+}
+
+#[test]
+fn p36_a_call_that_was_interrupted_says_so() {
+    let mut task = Fake::new();
+    let path = task.string("x");
+    let event = file(openat(&task, CWD, path, libc::O_WRONLY, -512).at_exit());
+    assert_eq!(event.result, CallResult::Err(libc::EINTR));
+}

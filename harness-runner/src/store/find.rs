@@ -1,0 +1,270 @@
+//! Finds the attempt that somebody speaks of.
+
+use super::{PastRun, Record, runs};
+use camino::{Utf8Path, Utf8PathBuf};
+use harness_metadata::{TestId, Verdict};
+use serde::Deserialize;
+use std::{collections::BTreeSet, io};
+use thiserror::Error;
+
+/// Names that an error lists.
+const LISTED: usize = 10;
+
+/// Which attempt.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// The test's name or a part of it, `binary-id name`, or a part of that; `None` for any.
+    pub test: Option<String>,
+    /// The run.
+    pub run: WhichRun,
+    /// The attempt's number; `None` for the last one.
+    pub attempt: Option<u32>,
+    /// Only attempts that failed.
+    pub failed: bool,
+}
+
+/// Which run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum WhichRun {
+    /// The latest that has such a test.
+    #[default]
+    Any,
+    /// The latest.
+    Latest,
+    /// The one whose id begins so.
+    Id(String),
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The run.
+    pub run: PastRun,
+    /// The attempt.
+    pub record: Record,
+}
+
+impl Found {
+    /// Returns the path of the trace file, if there should be one.
+    pub fn trace_path(&self) -> Option<Utf8PathBuf> {
+        let name = self.record.file.as_deref()?;
+        // An index is a file that anybody can write.
+        (!name.contains('/')).then(|| self.run.folder.join(name))
+    }
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, Error)]
+pub enum FindError {
+    /// The store cannot be read.
+    #[error("failed to read `{path}`")]
+    Read {
+        /// The folder.
+        path: Utf8PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No run is kept.
+    #[error("no run is kept in `{folder}`")]
+    NoRuns {
+        /// Where they would be.
+        folder: Utf8PathBuf,
+    },
+    /// No run has this id.
+    #[error("no run whose id begins with `{id}` is kept")]
+    NoSuchRun {
+        /// What was asked for.
+        id: String,
+        /// The ids of those that are kept, the latest first.
+        kept: Vec<String>,
+    },
+    /// Several runs have ids that begin so.
+    #[error("several runs have an id that begins with `{id}`")]
+    ManyRuns {
+        /// What was asked for.
+        id: String,
+        /// Their ids.
+        runs: Vec<String>,
+    },
+    /// No attempt matches.
+    #[error("no {}attempt of a test `{test}` is kept", if *.failed { "failed " } else { "" })]
+    NotFound {
+        /// What was asked for.
+        test: String,
+        /// Whether only failed ones were asked for.
+        failed: bool,
+        /// The nearest names.
+        nearest: Vec<String>,
+    },
+    /// Nothing failed.
+    #[error("no test failed in the runs that are kept")]
+    NothingFailed,
+    /// Several tests match.
+    #[error("`{test}` may be any of {count} tests")]
+    Ambiguous {
+        /// What was asked for.
+        test: String,
+        /// How many there are.
+        count: usize,
+        /// The first of them.
+        candidates: Vec<String>,
+    },
+    /// The test has no attempt with this number.
+    #[error("`{test}` has no {}attempt {attempt}", if *.failed { "failed " } else { "" })]
+    NoAttempt {
+        /// The test.
+        test: TestId,
+        /// What was asked for.
+        attempt: u32,
+        /// Whether only failed ones were asked for.
+        failed: bool,
+    },
+}
+
+/// The beginning of a [`Record`]: reading on costs more.
+#[derive(Deserialize)]
+struct Head {
+    test: TestId,
+    attempt: u32,
+    verdict: Verdict,
+}
+
+/// Finds an attempt.
+///
+/// # Errors
+///
+/// When there is none, or it is not clear which one is meant.
+pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
+    let folder = super::folder(target);
+    let failed = |source| FindError::Read {
+        path: folder.clone(),
+        source,
+    };
+    let runs = chosen_runs(runs(target).map_err(failed)?, &folder, &query.run)?;
+    let mut names = BTreeSet::new();
+    for run in runs {
+        let heads: Vec<_> = run
+            .lines()
+            .map_err(failed)?
+            .enumerate()
+            .filter_map(|(line, text)| Some((line, serde_json::from_slice::<Head>(&text).ok()?)))
+            .filter(|(_, head)| !query.failed || head.verdict == Verdict::Fail)
+            .collect();
+        let matching = match &query.test {
+            None => heads.iter().map(|(_, head)| &head.test).next_back(),
+            Some(test) => matching(&heads, test)?,
+        };
+        let Some(test) = matching else {
+            names.extend(heads.into_iter().map(|(_, head)| head.test));
+            continue;
+        };
+        let mut attempts = heads.iter().filter(|(_, head)| head.test == *test);
+        let line = match query.attempt {
+            None => attempts.max_by_key(|(_, head)| head.attempt),
+            Some(number) => attempts.rfind(|(_, head)| head.attempt == number),
+        };
+        let Some((line, _)) = line else {
+            return Err(FindError::NoAttempt {
+                test: test.clone(),
+                attempt: query.attempt.unwrap_or_default(),
+                failed: query.failed,
+            });
+        };
+        let text = run.lines().map_err(failed)?.nth(*line);
+        let record = text.and_then(|text| serde_json::from_slice(&text).ok());
+        if let Some(record) = record {
+            return Ok(Found { run, record });
+        }
+    }
+    match &query.test {
+        None => Err(FindError::NothingFailed),
+        Some(test) => Err(FindError::NotFound {
+            test: test.clone(),
+            failed: query.failed,
+            nearest: nearest(names, test),
+        }),
+    }
+}
+
+fn chosen_runs(
+    mut runs: Vec<PastRun>,
+    folder: &Utf8Path,
+    which: &WhichRun,
+) -> Result<Vec<PastRun>, FindError> {
+    if runs.is_empty() {
+        return Err(FindError::NoRuns {
+            folder: folder.to_owned(),
+        });
+    }
+    let ids = |runs: &[PastRun]| {
+        let ids = runs.iter().map(|run| run.header.run_id.to_string());
+        ids.collect::<Vec<_>>()
+    };
+    match which {
+        WhichRun::Any => {}
+        WhichRun::Latest => runs.truncate(1),
+        WhichRun::Id(id) => {
+            let kept = ids(&runs);
+            let begins = |run: &PastRun| run.header.run_id.to_string().starts_with(id);
+            runs.retain(begins);
+            match runs.len() {
+                0 => {
+                    let id = id.clone();
+                    return Err(FindError::NoSuchRun { id, kept });
+                }
+                1 => {}
+                _ => {
+                    return Err(FindError::ManyRuns {
+                        id: id.clone(),
+                        runs: ids(&runs),
+                    });
+                }
+            }
+        }
+    }
+    Ok(runs)
+}
+
+/// Returns the one test that is meant: by its whole name if there is such a test, and else by a
+/// part of it.
+fn matching<'a>(heads: &'a [(usize, Head)], test: &str) -> Result<Option<&'a TestId>, FindError> {
+    let tests: BTreeSet<&TestId> = heads.iter().map(|(_, head)| &head.test).collect();
+    let whole = |id: &TestId| id.name.as_str() == test || id.to_string() == test;
+    let part = |id: &TestId| id.to_string().contains(test);
+    let mut found: Vec<_> = tests.iter().copied().filter(|id| whole(id)).collect();
+    if found.is_empty() {
+        found = tests.into_iter().filter(|id| part(id)).collect();
+    }
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => Err(FindError::Ambiguous {
+            test: test.to_owned(),
+            count: several.len(),
+            candidates: several
+                .iter()
+                .take(LISTED)
+                .map(|id| id.to_string())
+                .collect(),
+        }),
+    }
+}
+
+/// Returns the names that somebody may have meant.
+fn nearest(names: BTreeSet<TestId>, test: &str) -> Vec<String> {
+    let mut scored: Vec<_> = names
+        .iter()
+        .map(|id| {
+            let last = id.name.as_str().rsplit("::").next().unwrap_or_default();
+            let shown = id.to_string();
+            let score = [id.name.as_str(), last, &shown]
+                .map(|name| strsim::jaro_winkler(name, test))
+                .into_iter()
+                .fold(0.0, f64::max);
+            (score, shown)
+        })
+        .filter(|(score, _)| *score > 0.8)
+        .collect();
+    scored.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    scored.into_iter().take(3).map(|(_, shown)| shown).collect()
+}

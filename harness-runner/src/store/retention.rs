@@ -1,0 +1,102 @@
+//! Deletes old runs.
+
+use super::{PastRun, folder, in_progress, runs};
+use camino::{Utf8Path, Utf8PathBuf};
+use std::{
+    fs::{self, DirEntry},
+    io,
+    time::{Duration, SystemTime},
+};
+
+/// The extension of a folder that is being deleted. Who is killed meanwhile leaves it to the next.
+pub(super) const DELETED: &str = "deleted";
+
+/// Where the size of a finished run is noted, so that its files are counted once only.
+const SIZE: &str = "size";
+
+/// A folder without a readable index may be a run that has just begun.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// How much is kept.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Runs, the latest included.
+    pub runs: usize,
+    /// Bytes of all runs. The latest run may have more by itself.
+    pub bytes: u64,
+}
+
+/// 10 runs, 1 GiB.
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            runs: 10,
+            bytes: 1024 * 1024 * 1024,
+        }
+    }
+}
+
+/// Deletes the oldest runs, never the latest one nor one in progress.
+///
+/// # Errors
+///
+/// When something cannot be read or deleted; the rest is done all the same.
+pub fn prune(target: &Utf8Path, retention: Retention) -> io::Result<()> {
+    let mut result = Ok(());
+    let mut note = |done: io::Result<()>| match done {
+        // Another run does the same.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => result = Err(error),
+        Ok(()) => {}
+    };
+    let mut bytes = 0;
+    for (number, run) in runs(target)?.iter().enumerate() {
+        if number > 0 && run.in_progress() {
+            continue;
+        }
+        bytes += size(run);
+        if number > 0 && (number >= retention.runs || bytes > retention.bytes) {
+            let deleted = run.folder.with_extension(DELETED);
+            note(fs::rename(&run.folder, &deleted));
+        }
+    }
+    for entry in folder(target).read_dir_utf8()?.flatten() {
+        let path = entry.into_path();
+        if path.extension() == Some(DELETED) || is_rubbish(&path) {
+            note(fs::remove_dir_all(&path));
+        }
+    }
+    result
+}
+
+/// Whether this is a folder that nobody can read nor writes.
+fn is_rubbish(path: &Utf8PathBuf) -> bool {
+    let age = fs::metadata(path)
+        .and_then(|metadata| metadata.modified())
+        .map(|modified| SystemTime::now().duration_since(modified));
+    let old = matches!(age, Ok(Ok(age)) if age > YOUNG);
+    let named_as_run = path
+        .file_name()
+        .is_some_and(|name| uuid::Uuid::parse_str(name).is_ok());
+    old && named_as_run && path.is_dir() && PastRun::open(path).is_none() && !in_progress(path)
+}
+
+/// Returns the bytes of a run's files.
+fn size(run: &PastRun) -> u64 {
+    let noted = run.folder.join(SIZE);
+    let known = fs::read_to_string(&noted).ok();
+    if let Some(bytes) = known.and_then(|text| text.trim().parse().ok()) {
+        return bytes;
+    }
+    let entries = fs::read_dir(&run.folder).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| file_size(&entry)).sum();
+    if !run.in_progress() {
+        // Without it the files are counted again.
+        let _ = fs::write(noted, format!("{bytes}\n"));
+    }
+    bytes
+}
+
+fn file_size(entry: &DirEntry) -> u64 {
+    entry.metadata().map_or(0, |metadata| metadata.len())
+}

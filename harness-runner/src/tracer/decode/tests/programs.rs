@@ -1,0 +1,296 @@
+//! Programs, and what hides calls.
+
+use super::{call, exec, fake::Fake, native};
+use crate::tracer::decode::{
+    Entry, Environment, ReadError, Syscall, entry, environment_change, exit, interpreters,
+    unfinished,
+};
+use harness_metadata::{
+    RawString, TraceEventKind,
+    event::TraceLevel,
+    trace::{CallResult, Doubt},
+};
+use std::rc::Rc;
+use syscalls::Sysno;
+
+fn doubts(told: &super::Told) -> Vec<Doubt> {
+    told.first
+        .iter()
+        .chain(told.then.iter().flatten())
+        .map(|event| match event {
+            TraceEventKind::Doubt(doubt) => doubt.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+fn texts(strings: &[RawString]) -> Vec<String> {
+    strings.iter().map(ToString::to_string).collect()
+}
+
+/// An ELF file of 64 bits that names a loader, which is at the end of `padding`.
+fn elf(loader: &str, padding: usize) -> Vec<u8> {
+    let mut file = vec![0; 64];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[32..40].copy_from_slice(&64_u64.to_le_bytes());
+    file[54..56].copy_from_slice(&56_u16.to_le_bytes());
+    file[56..58].copy_from_slice(&2_u16.to_le_bytes());
+    file.extend([0; 56]);
+    let mut header = vec![0; 56];
+    header[..4].copy_from_slice(&3_u32.to_le_bytes());
+    header[8..16].copy_from_slice(&(176 + padding as u64).to_le_bytes());
+    header[32..40].copy_from_slice(&(loader.len() as u64 + 1).to_le_bytes());
+    file.extend(header);
+    file.extend(vec![0; padding]);
+    file.extend(loader.as_bytes());
+    file.push(0);
+    file
+}
+
+fn variables(strings: &[&str]) -> Environment {
+    Environment::new(strings.iter().map(|string| string.as_bytes()))
+}
+
+#[test]
+fn an_exec_tells_program_arguments_environment_and_what_is_inherited() {
+    let mut task = Fake::new()
+        .with_file("/work/tool", b"#!/bin/sh -e\n")
+        .with_file("/bin/sh", &elf("/lib/ld.so", 0))
+        .with_descriptor(9, "/work/lock")
+        .with_descriptor(0, "/dev/null")
+        .with_descriptor(4, "pipe:[4]");
+    task.environment = Some(Rc::new(variables(&["A=1", "GONE=", "SAME=x"])));
+    let path = task.string("tool");
+    let args = task.strings(&["tool", "", "b c"]);
+    let environment = task.strings(&["SAME=x", "A=2", "NEW=a=b", "A=3"]);
+    let words = [path, args, environment];
+    let mut events = Vec::new();
+    let call = native(Sysno::execve, &words);
+    let Entry::Await(pending) = entry(&call, TraceLevel::Io, &task, &mut events) else {
+        panic!("not awaited");
+    };
+    assert!(pending.is_exec());
+    let new = pending.environment().expect("an exec");
+    assert_eq!(*new, variables(&["A=2", "NEW=a=b", "SAME=x"]));
+    exit(pending, 0, &task, &mut events);
+    let exec = exec(events);
+    assert_eq!(exec.program.asked, "tool".into());
+    assert_eq!(exec.program.path(), &"/work/tool".into());
+    assert_eq!(texts(&exec.args), ["tool", "", "b c"]);
+    assert_eq!(exec.cwd, "/work".into());
+    let set = [("A".into(), "2".into()), ("NEW".into(), "a=b".into())];
+    assert_eq!(exec.environment.set, set);
+    assert_eq!(texts(&exec.environment.unset), ["GONE"]);
+    let inherited: Vec<_> = exec.inherited.iter().map(|it| it.fd).collect();
+    assert_eq!(inherited, [4, 9]);
+    assert_eq!(texts(&exec.interpreters), ["/bin/sh", "/lib/ld.so"]);
+    assert_eq!(exec.result, CallResult::Ok(0));
+    assert!(!exec.truncated);
+}
+
+#[test]
+fn p17_a_failed_exec_says_why_and_inherits_nothing() {
+    let mut task = Fake::new().with_descriptor(9, "/work/lock");
+    let path = task.string("/none");
+    let told = call(&task, TraceLevel::Io, Sysno::execve, &[path, 0, 0], -2);
+    let exec = exec(told.at_exit());
+    assert_eq!(exec.result, CallResult::Err(libc::ENOENT));
+    assert!(exec.inherited.is_empty() && exec.args.is_empty());
+}
+
+#[test]
+fn p19_a_program_may_be_a_descriptor() {
+    let mut task = Fake::new()
+        .with_descriptor(5, "/memfd:x (deleted)")
+        .with_file("/memfd:x (deleted)", &elf("/ld", 0));
+    let empty = task.string("");
+    let args = [5, empty, 0, 0, libc::AT_EMPTY_PATH as u64];
+    let exec = exec(call(&task, TraceLevel::Io, Sysno::execveat, &args, 0).at_exit());
+    assert_eq!(exec.program.asked, "/memfd:x (deleted)".into());
+    assert_eq!(texts(&exec.interpreters), ["/ld"]);
+}
+
+#[test]
+fn p21_large_vectors_are_cut_off_and_flagged() {
+    let mut task = Fake::new();
+    let path = task.string("/x");
+    let long = "y".repeat(40_000);
+    let args = task.strings(&[&long, &long, "z"]);
+    let run = |args, environment| {
+        let words = [path, args, environment];
+        exec(call(&task, TraceLevel::Io, Sysno::execve, &words, 0).at_exit())
+    };
+    let cut = run(args, 0);
+    assert!(cut.truncated);
+    let lengths: Vec<_> = cut.args.iter().map(|arg| arg.as_bytes().len()).collect();
+    assert_eq!(lengths.iter().sum::<usize>(), 64 * 1024 - 1);
+    // A vector without an end.
+    let string = task.string("s");
+    let many = task.words(&[string; 5000]);
+    let words = [path, many, many];
+    let cut = exec(call(&task, TraceLevel::Io, Sysno::execve, &words, 0).at_exit());
+    assert!(cut.truncated);
+    assert_eq!(cut.args.len(), 4096);
+}
+
+#[test]
+fn p53_a_program_of_a_task_that_may_not_be_read_is_told_of_without_what_is_in_memory() {
+    let mut task = Fake::new();
+    task.refused = Some(ReadError::Refused);
+    let told = call(&task, TraceLevel::Io, Sysno::execve, &[1, 1, 1], 0);
+    assert!(
+        told.first
+            .contains(&TraceEventKind::Doubt(Doubt::Undumpable))
+    );
+    let exec = exec(told.then.expect("awaited"));
+    assert_eq!(exec.program, Default::default());
+    assert_eq!(exec.cwd, "/work".into());
+}
+
+#[test]
+fn environments_differ_by_what_is_set_and_unset() {
+    let (old, new) = (variables(&["A=1", "B=2", "=C=3"]), variables(&["B=2", "D"]));
+    let change = environment_change(Some(&old), &new);
+    assert_eq!(change.set, [("D".into(), "".into())]);
+    assert_eq!(texts(&change.unset), ["=C", "A"]);
+    assert_eq!(environment_change(None, &new).set.len(), 2);
+    assert_eq!(Environment::from_block(b"B=2\0D\0"), new);
+    // Of what was cut off nothing is known to be gone.
+    let long = format!("L={}", "x".repeat(70_000));
+    let cut = variables(&["B=2", &long]);
+    let change = environment_change(Some(&old), &cut);
+    assert!(change.unset.is_empty());
+}
+
+#[test]
+fn p20_interpreters_are_followed_as_the_kernel_follows_them() {
+    let follow = |files: &[(&str, &[u8])]| {
+        let found = interpreters(b"main", &mut |path, offset, buffer| {
+            let (_, content) = files.iter().find(|(name, _)| name.as_bytes() == path)?;
+            let rest = content.get(offset as usize..)?;
+            let length = rest.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&rest[..length]);
+            Some(length)
+        });
+        texts(&found)
+    };
+    assert_eq!(follow(&[]), [""; 0]);
+    assert_eq!(follow(&[("main", b"echo")]), [""; 0]);
+    assert_eq!(follow(&[("main", b"#! \t/bin/x\targ\n")]), ["/bin/x"]);
+    assert_eq!(follow(&[("main", b"#!/bin/x")]), ["/bin/x"]);
+    assert_eq!(follow(&[("main", b"#!\n/bin/x")]), [""; 0]);
+    assert_eq!(follow(&[("main", &elf("/ld", 0))]), ["/ld"]);
+    assert_eq!(follow(&[("main", &elf("/far/ld", 9000))]), ["/far/ld"]);
+    // A name that does not fit into what the kernel looks at.
+    let long = [b"#!/".as_slice(), &[b'x'; 300], b"\n"].concat();
+    assert_eq!(follow(&[("main", &long)]), [""; 0]);
+    // A script that is its own interpreter: the kernel gives up after five.
+    assert_eq!(follow(&[("main", b"#!main")]).len(), 6);
+    // A loader's name of no length or too much of it, a table elsewhere.
+    for (at, value) in [
+        (120 + 32, u64::MAX),
+        (120 + 32, 0),
+        (120 + 8, u64::MAX),
+        (32, u64::MAX),
+    ] {
+        let mut file = elf("/ld", 0);
+        file[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        assert_eq!(follow(&[("main", &file)]), [""; 0]);
+    }
+}
+
+#[test]
+fn p10_p44_p62_what_hides_calls_is_a_doubt_if_it_succeeds() {
+    let mut task = Fake::new();
+    let untraced = task.words(&[libc::CLONE_UNTRACED as u64]);
+    let new_mounts = libc::CLONE_NEWNS as u64;
+    for (number, args, doubt) in [
+        (Sysno::io_uring_setup, &[8, 1][..], Doubt::IoUring),
+        (Sysno::seccomp, &[1, 0, 1], Doubt::OwnFilter),
+        (Sysno::prctl, &[22, 2, 1], Doubt::OwnFilter),
+        (Sysno::prctl, &[4, 0], Doubt::Undumpable),
+        (Sysno::prctl, &[4, 2], Doubt::Undumpable),
+        (Sysno::process_vm_readv, &[1], Doubt::TracesOthers),
+        (Sysno::pidfd_getfd, &[3, 4], Doubt::ForeignDescriptor),
+        (Sysno::open_by_handle_at, &[3, 4], Doubt::OpenedByHandle),
+        (Sysno::bpf, &[0], Doubt::KernelFacility),
+        (Sysno::shmget, &[7], Doubt::KernelFacility),
+        (Sysno::setns, &[3], Doubt::ChangedNamespace),
+        (Sysno::unshare, &[new_mounts], Doubt::ChangedNamespace),
+    ] {
+        let io = |result| doubts(&call(&task, TraceLevel::Io, number, args, result));
+        assert_eq!(io(3), [doubt], "{number}");
+        assert_eq!(io(-1), [], "{number} failed");
+    }
+    for (number, args, doubt) in [
+        (
+            Sysno::clone,
+            &[libc::CLONE_UNTRACED as u64][..],
+            Doubt::UntracedTask,
+        ),
+        (Sysno::clone3, &[untraced, 88], Doubt::UntracedTask),
+        (Sysno::clone, &[new_mounts], Doubt::ChangedNamespace),
+        (Sysno::ptrace, &[0], Doubt::TracesOthers),
+    ] {
+        let told = call(&task, TraceLevel::Io, number, args, 0);
+        assert_eq!(told.at_entry(), [TraceEventKind::Doubt(doubt)], "{number}");
+    }
+}
+
+#[test]
+fn what_hides_nothing_is_no_doubt() {
+    let task = Fake::new();
+    for (number, args) in [
+        (Sysno::seccomp, &[2, 0, 1][..]),
+        (Sysno::prctl, &[15, 1]),
+        (Sysno::prctl, &[4, 1]),
+        (
+            Sysno::clone,
+            &[(libc::CLONE_VM | libc::CLONE_THREAD) as u64],
+        ),
+        (Sysno::process_vm_readv, &[100]),
+        (Sysno::shmget, &[0]),
+        (Sysno::unshare, &[libc::CLONE_FS as u64]),
+        (Sysno::ptrace, &[7]),
+        (Sysno::read, &[0, 1, 1]),
+    ] {
+        let told = call(&task, TraceLevel::Full, number, args, 0);
+        assert_eq!(told.at_entry(), [], "{number}");
+    }
+}
+
+#[test]
+fn p40_p41_calls_of_another_architecture_are_a_doubt() {
+    let task = Fake::new();
+    let told = |call: Syscall| {
+        let mut events = Vec::new();
+        let entry = entry(&call, TraceLevel::Io, &task, &mut events);
+        assert!(matches!(entry, Entry::Done));
+        events
+    };
+    let open = native(Sysno::openat, &[]);
+    let foreign = [TraceEventKind::Doubt(Doubt::ForeignArchitecture)];
+    let i386 = 0x4000_0003;
+    assert_eq!(told(Syscall { arch: i386, ..open }), foreign);
+    if cfg!(target_arch = "x86_64") {
+        let number = open.number | 0x4000_0000;
+        assert_eq!(told(Syscall { number, ..open }), foreign);
+    }
+    // A call that its tracer skips, and one that there is not.
+    for number in [u64::MAX, 0xffff_ffff, 999] {
+        assert_eq!(told(Syscall { number, ..open }), []);
+    }
+}
+
+#[test]
+fn a_call_that_never_returned_is_told_without_a_result() {
+    let mut task = Fake::new();
+    let path = task.string("/x");
+    let mut events = Vec::new();
+    let call = native(Sysno::execve, &[path, 0, 0]);
+    let Entry::Await(pending) = entry(&call, TraceLevel::Io, &task, &mut events) else {
+        panic!("not awaited");
+    };
+    unfinished(pending, &task, &mut events);
+    assert_eq!(exec(events).result, CallResult::Unknown);
+}
