@@ -121,7 +121,7 @@ pub(crate) const PARTS: [(&str, &[Line]); 9] = [
             "not `pivot_root` and the newer mount calls"),
         line(59, "What was asked for is not what it resolves to", &["opens_through_links_and_dots"], ""),
         line(60, "Another thread can change a path while it is read", &["opens_a_path_that_changes"], ""),
-        line(61, "Who looks at entries only has to find out the result", &["asks_what_is_and_what_is_not"], ""),
+        line(61, "Who looks at entries only has to find out the result", &["asks_what_is_and_what_is_not", "asks_for_what_is_refused"], ""),
         line(62, "Operations of io_uring are no system calls", &["sets_up_io_uring"], ""),
         line(63, "Descriptors come from elsewhere", &["passes_a_descriptor", "takes_a_descriptor"],
             "within a tree; from outside: tests of the decoder"),

@@ -280,6 +280,12 @@ pub(crate) const EXPECTATIONS: &[Expectation] = &[
             && t.calls(Op::Stat, "/is").iter().any(|call| fine(call.result))
             && t.calls(Op::ReadLink, "/loop").iter().any(|call| fine(call.result))
     }),
+    expect("p61_asks_for_what_is_refused", "the refusals", |t| {
+        let last = |end| t.opened(end).last().copied();
+        last("/refused") == Some(Err(libc::EACCES)) && last("/closed/within") == Some(Err(libc::EACCES))
+            && t.calls(Op::Stat, "/refused").iter().any(|call| fine(call.result))
+            && t.calls(Op::Stat, "/closed/within").iter().any(|call| call.result == Err(libc::EACCES))
+    }),
     expect("p64_is_in_a_folder_that_is_gone", "the name, and the error", |t|
         t.opened("/file (deleted)").into_iter().filter(|result| fine(*result)).count() >= 2
             && t.opened("in a folder that is gone") == [Err(libc::ENOENT)]),
