@@ -20,21 +20,23 @@ mod stuck;
 pub(crate) mod survivors;
 pub(crate) mod sys;
 mod tree;
+mod watch;
 
 use crate::protocol::{
     Available, Request, Response, Spawn, Ticket,
     packet::{Packet, send_response},
 };
-use harness_metadata::{Survivor, event::TraceLevel, exit_code};
+use harness_metadata::{Survivor, exit_code};
 use spawn::{SpawnError, Spawner};
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 use sys::{Pid, Signals, WaitAny, Woken};
 use tree::Tree;
+use watch::Way;
 
 /// The argument by which the executable is asked to be a stub.
 pub const ARGUMENT: &str = "__double-spawn";
@@ -45,6 +47,9 @@ const SWEEP: Duration = Duration::from_millis(2);
 /// How much news of tasks is handled before the runner gets its turn: a tree can make news faster
 /// than it can be handled.
 const BATCH: u32 = 256;
+
+/// How many events of a live trace are told at once.
+const EVENTS: usize = 256;
 
 /// How long SIGKILL may take. A process in uninterruptible sleep is reported after this.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -106,10 +111,7 @@ impl Stub {
         sys::become_subreaper()?;
         sys::interrupt_waits_for(socket.as_fd())?;
         let spawner = Spawner::new()?;
-        let available = Available {
-            no_ptrace: probe::tracing().err(),
-            ..Available::default()
-        };
+        let available = probe::available();
         let ready = Response::Ready {
             available: available.clone(),
         };
@@ -160,8 +162,11 @@ impl Stub {
                 self.signals.wait(socket, Some(Duration::ZERO))
             }
             Some(attempt) if !killing => {
-                if let WaitAny::News { pid, waited, usage } = sys::wait_for_news() {
-                    attempt.tree.handle(pid, waited, usage);
+                match sys::wait_for_news() {
+                    WaitAny::News { pid, waited, usage } => {
+                        attempt.tree.handle(pid, waited, usage);
+                    }
+                    WaitAny::Quiet | WaitAny::Nobody => attempt.tree.tick(),
                 }
                 Woken::Child
             }
@@ -179,7 +184,10 @@ impl Stub {
         let mut quiet = false;
         for _ in 0..BATCH {
             match sys::wait_any() {
-                WaitAny::News { pid, waited, usage } => attempt.tree.handle(pid, waited, usage),
+                WaitAny::News { pid, waited, usage } => {
+                    attempt.tree.handle(pid, waited, usage);
+                    attempt.tell_events(self.socket.as_fd(), EVENTS)?;
+                }
                 WaitAny::Quiet => quiet = true,
                 WaitAny::Nobody => (quiet, nobody_left) = (true, true),
             }
@@ -188,6 +196,7 @@ impl Stub {
             }
         }
         self.more_news = !quiet;
+        attempt.tell_events(self.socket.as_fd(), 1)?;
         if let Some(ended) = attempt.tree.root_ended().filter(|_| !attempt.exit_told) {
             attempt.exit_told = true;
             let ticket = attempt.ticket;
@@ -200,12 +209,13 @@ impl Stub {
                     elapsed: ended.elapsed,
                     usage: attempt.tree.usage(),
                     descendants_alive: !nobody_left,
-                    trace: None,
+                    trace: attempt.tree.watch().summary(),
                 },
             };
+            attempt.tell_events(self.socket.as_fd(), 1)?;
             send_response(self.socket.as_fd(), &response)?;
-            if nobody_left {
-                self.attempt = None;
+            if nobody_left && let Some(attempt) = self.attempt.take() {
+                attempt.tree.into_watch().finish();
             }
             return Ok(());
         }
@@ -224,9 +234,10 @@ impl Stub {
     }
 
     fn gone(&mut self, unkillable: Vec<Pid>) -> io::Result<()> {
-        let Some(attempt) = self.attempt.take() else {
+        let Some(mut attempt) = self.attempt.take() else {
             return Ok(());
         };
+        attempt.tell_events(self.socket.as_fd(), 1)?;
         let response = Response::Gone {
             ticket: attempt.ticket,
             usage: attempt.tree.usage(),
@@ -234,9 +245,11 @@ impl Stub {
                 .killing
                 .map_or_else(Vec::new, |killing| killing.survivors),
             unkillable,
-            trace: None,
+            trace: attempt.tree.watch().summary(),
         };
-        send_response(self.socket.as_fd(), &response)
+        send_response(self.socket.as_fd(), &response)?;
+        attempt.tree.into_watch().finish();
+        Ok(())
     }
 
     fn obey(&mut self, packet: &mut Packet) -> io::Result<()> {
@@ -264,8 +277,8 @@ impl Stub {
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>, stdio: &[OwnedFd]) -> io::Result<()> {
-        let traced = spawn.trace.level > TraceLevel::Off && self.available.no_ptrace.is_none();
-        match self.spawner.spawn(spawn, stdio, traced, &self.signals) {
+        let way = Way::choose(&spawn.trace, &self.available);
+        match self.spawner.spawn(spawn, stdio, &way, &self.signals) {
             Ok(tree) => {
                 let ticket = spawn.ticket;
                 self.attempt = Some(Attempt {
@@ -312,6 +325,16 @@ impl Stub {
 }
 
 impl Attempt {
+    /// Tells the runner what has been seen, if it wants to know and there are at least so many
+    /// events.
+    fn tell_events(&mut self, socket: BorrowedFd<'_>, least: usize) -> io::Result<()> {
+        let Some(events) = self.tree.watch().unsaid(least) else {
+            return Ok(());
+        };
+        let ticket = self.ticket;
+        send_response(socket, &Response::Seen { ticket, events })
+    }
+
     /// Names what is alive, once, and kills it.
     fn kill(&mut self) {
         if self.killing.is_none() {

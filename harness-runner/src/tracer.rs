@@ -5,10 +5,14 @@
 //! stops a task where there is something to decode. [`record`] turns events into a bounded
 //! summary and a file.
 
+pub(crate) mod arch;
 pub mod decode;
 pub mod filter;
+mod live;
 pub mod notify;
 pub mod record;
+pub(crate) mod sys;
+pub(crate) mod tasks;
 
 use harness_metadata::TraceEvent;
 

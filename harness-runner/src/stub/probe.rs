@@ -1,8 +1,14 @@
-//! Finds out whether processes can be traced here, by tracing one.
+//! Finds out how processes can be traced here, by tracing some.
 
-use super::sys::{self, Stop, WaitAny, Waited};
-use harness_metadata::Exit;
+use super::sys::{self, Filter, Stop, SyscallInfo, WaitAny, Waited};
+use crate::{
+    protocol::Available,
+    tracer::filter::{self, Action},
+};
+use harness_metadata::{Exit, event::TraceLevel};
+use nix::errno::Errno;
 use std::{
+    ffi::CStr,
     fs::File,
     io::Write,
     os::fd::AsFd,
@@ -12,19 +18,31 @@ use std::{
 /// How long the probe may take. It takes well below a millisecond.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// What the probe's child looks for. It need not exist.
+const PATH: &CStr = c"/cargo-harness looks whether a filter works";
+
+/// Finds out what works.
+pub(super) fn available() -> Available {
+    let no_ptrace = tracing().err();
+    let no_filter = match no_ptrace {
+        // It would not be asked for.
+        Some(_) => Some("it needs ptrace".to_owned()),
+        None => filtering().err(),
+    };
+    Available {
+        no_ptrace,
+        no_filter,
+        no_notify: Some("not built yet".to_owned()),
+    }
+}
+
 /// Traces a child that forks, and compares what is seen with what is expected.
 ///
 /// # Errors
 ///
 /// A sentence fragment that says why tracing does not work.
-pub(super) fn tracing() -> Result<(), String> {
-    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
-        .map_err(|errno| format!("no pipe for the probe: {}", errno.desc()))?;
-    let child = sys::fork_probe(reader.as_fd(), sys::fork_and_reap)
-        .map_err(|errno| format!("no process for the probe: {}", errno.desc()))?;
-    let seized = sys::seize(child);
-    let _ = File::from(writer).write_all(&[1]);
-    let seen = watch(child);
+fn tracing() -> Result<(), String> {
+    let (seized, seen) = trace(false, sys::fork_and_reap)?;
     match (seized, seen) {
         (Err(errno), _) => Err(format!("ptrace is refused here: {}", errno.desc())),
         (Ok(()), Some(seen)) if seen.forked && seen.grandchild && seen.exit == Exit::Code(0) => {
@@ -34,10 +52,54 @@ pub(super) fn tracing() -> Result<(), String> {
     }
 }
 
+/// Traces a child that installs a filter and opens a known path, and compares what is seen with
+/// what is expected.
+///
+/// # Errors
+///
+/// A sentence fragment that says why filters do not work.
+fn filtering() -> Result<(), String> {
+    let filter = Filter {
+        program: filter::program(TraceLevel::Io, Action::Trace).into(),
+        no_new_privs: true,
+    };
+    let (seized, seen) = trace(true, || sys::filter_and_open(&filter, PATH))?;
+    match (seized, seen) {
+        (Ok(()), Some(seen)) if seen.path && seen.exit == Exit::Code(0) => Ok(()),
+        (
+            Ok(()),
+            Some(Seen {
+                exit: Exit::Code(errno),
+                ..
+            }),
+        ) if errno > 0 => {
+            let errno = Errno::from_raw(errno);
+            Err(format!("seccomp is refused here: {}", errno.desc()))
+        }
+        _ => Err("a seccomp filter does not stop what it should here".to_owned()),
+    }
+}
+
+/// Runs a child and watches it.
+fn trace(
+    filtered: bool,
+    main: impl FnOnce() -> i32,
+) -> Result<(Result<(), Errno>, Option<Seen>), String> {
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
+        .map_err(|errno| format!("no pipe for the probe: {}", errno.desc()))?;
+    let child = sys::fork_probe(reader.as_fd(), main)
+        .map_err(|errno| format!("no process for the probe: {}", errno.desc()))?;
+    let seized = sys::seize(child, filtered);
+    let _ = File::from(writer).write_all(&[1]);
+    Ok((seized, watch(child)))
+}
+
 /// What the probe saw.
 struct Seen {
     forked: bool,
     grandchild: bool,
+    /// Whether it was stopped when it looked for [`PATH`], and the path could be read.
+    path: bool,
     exit: Exit,
 }
 
@@ -46,6 +108,7 @@ fn watch(child: sys::Pid) -> Option<Seen> {
     let mut seen = Seen {
         forked: false,
         grandchild: false,
+        path: false,
         exit: Exit::Code(-1),
     };
     loop {
@@ -66,7 +129,8 @@ fn watch(child: sys::Pid) -> Option<Seen> {
                 waited: Waited::Stopped(stop),
                 ..
             } => {
-                seen.forked |= stop == Stop::Created;
+                seen.forked |= matches!(stop, Stop::Created(_));
+                seen.path |= stop == Stop::Filtered && opens_path(pid);
                 seen.grandchild |= stop == Stop::Trap && pid != child;
                 let signal = if let Stop::Signal(signal) = stop {
                     signal
@@ -83,4 +147,15 @@ fn watch(child: sys::Pid) -> Option<Seen> {
             }
         }
     }
+}
+
+/// Returns whether a stopped task is about to open [`PATH`].
+fn opens_path(task: sys::Pid) -> bool {
+    let Some(SyscallInfo::Entry(call)) = sys::syscall_info(task) else {
+        return false;
+    };
+    let expected = PATH.to_bytes_with_nul();
+    let mut path = vec![0; expected.len()];
+    // openat(2) has the path second.
+    sys::read_memory(task, call.args[1], &mut path) == Ok(expected.len()) && path == expected
 }

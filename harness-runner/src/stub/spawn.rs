@@ -2,17 +2,25 @@
 
 use super::{
     explain,
-    sys::{self, Block, Child, ChildStack, Signals, Stage},
+    sys::{self, Block, Child, ChildStack, Filter, Signals, Stage},
     tree::Tree,
+    watch::{Watch, Way},
 };
-use crate::protocol::Spawn;
-use harness_metadata::{Exit, StartFailure, exit_code};
+use crate::{
+    protocol::Spawn,
+    tracer::{
+        filter::{self, Action},
+        tasks::{Root, Tasks},
+    },
+};
+use harness_metadata::{Exit, StartFailure, event::TraceLevel, exit_code};
 use nix::fcntl::OFlag;
 use std::{
     ffi::{CStr, CString},
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsRawFd, OwnedFd},
+    rc::Rc,
     time::Instant,
 };
 
@@ -25,6 +33,8 @@ pub(super) struct Spawner {
     /// The last child's memory, which it reads from until it has executed. There is no next child
     /// before it is gone.
     last: Option<Box<Child>>,
+    /// The filter of the last child that had one, and its level.
+    program: Option<(TraceLevel, Rc<[libc::sock_filter]>)>,
 }
 
 struct Pipe {
@@ -52,6 +62,7 @@ impl Spawner {
             stack: ChildStack::new()?,
             stub,
             last: None,
+            program: None,
         })
     }
 
@@ -60,7 +71,7 @@ impl Spawner {
         &mut self,
         spawn: &Spawn<'_>,
         stdio: &[OwnedFd],
-        traced: bool,
+        way: &Way,
         signals: &Signals,
     ) -> Result<Tree, SpawnError> {
         let [stdin, stdout, stderr] = stdio else {
@@ -71,6 +82,11 @@ impl Spawner {
         let environment = Block::new(spawn.environment);
         let cwd = string(spawn.cwd)?;
         let program = find_program(string(spawn.program)?, environment.bytes(), cwd);
+        let traced = way.level > TraceLevel::Off;
+        let filter = way.filtered().then(|| Filter {
+            program: self.filter(way.level),
+            no_new_privs: spawn.trace.no_new_privs,
+        });
         let started = Instant::now();
         let baseline = sys::usage_of_reaped();
         let child = self.last.insert(Box::new(Child {
@@ -80,6 +96,7 @@ impl Spawner {
             cwd: cwd.to_owned(),
             stdio: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],
             go: traced.then(|| self.go.reader.as_raw_fd()),
+            filter,
             failed: self.failed.writer.as_raw_fd(),
             mask: signals.inherited,
             stub: self.stub,
@@ -92,7 +109,7 @@ impl Spawner {
             })
         })?;
         // If it is not there to be seized it has failed already, and says so in its report.
-        let seized = traced && sys::seize(root).is_ok();
+        let seized = traced && sys::seize(root, way.filtered()).is_ok();
         if traced {
             self.go.writer.write_all(&[1]).map_err(SpawnError::Stub)?;
         }
@@ -101,7 +118,35 @@ impl Spawner {
             // both ends of the old pipe.
             self.go = Pipe::new(OFlag::O_CLOEXEC).map_err(SpawnError::Stub)?;
         }
-        Ok(Tree::new(root, seized, started, baseline))
+        let watch = if seized {
+            Watch::new(root, way, &spawn.trace)
+        } else {
+            Watch::default()
+        };
+        let tasks = seized.then(|| {
+            Tasks::new(Root {
+                pid: root,
+                started,
+                level: way.level,
+                program: child.program.as_bytes().to_vec(),
+                args: spawn.args.to_vec(),
+                environment: spawn.environment.to_vec(),
+                cwd: cwd.to_bytes().to_vec(),
+            })
+        });
+        Ok(Tree::new(root, started, baseline, tasks, watch))
+    }
+
+    /// Returns the filter of a level.
+    fn filter(&mut self, level: TraceLevel) -> Rc<[libc::sock_filter]> {
+        match &self.program {
+            Some((of, program)) if *of == level => Rc::clone(program),
+            _ => {
+                let program = Rc::from(filter::program(level, Action::Trace));
+                self.program = Some((level, Rc::clone(&program)));
+                program
+            }
+        }
     }
 
     /// Returns why the root of a tree did not become the test, if it did not.

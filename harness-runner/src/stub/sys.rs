@@ -1,15 +1,18 @@
-//! The system calls of a stub behind safe functions. All ptrace and most unsafe code of the
-//! project is here.
+//! The system calls of a stub behind safe functions. Those of a tracer are in `tracer::sys`.
 
 #![allow(unsafe_code)]
 
 mod child;
 
+pub(crate) use crate::tracer::sys::{
+    Pid, RawUsage, Stop, SyscallInfo, WaitAny, Waited, kill, read_memory, resume, seize,
+    syscall_info, usage_of_reaped, wait_any, wait_for_news,
+};
 pub(crate) use child::{
-    Block, Child, ChildStack, REPORT_LEN, Stage, clone_into, fork_and_reap, fork_probe,
+    Block, Child, ChildStack, Filter, REPORT_LEN, Stage, clone_into, filter_and_open,
+    fork_and_reap, fork_probe,
 };
 
-use harness_metadata::Exit;
 use nix::errno::Errno;
 use std::{
     ffi::{c_int, c_long, c_void},
@@ -19,207 +22,10 @@ use std::{
     time::Duration,
 };
 
-/// A process or thread id as the kernel gives it.
-pub(crate) type Pid = libc::pid_t;
-
-/// What wait4(2) told.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Waited {
-    /// The task is gone.
-    Ended(Exit),
-    /// The tracee is stopped.
-    Stopped(Stop),
-}
-
-/// Why a seized tracee is stopped: see ptrace(2), "Stopped states".
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// It is about to receive a signal.
-    Signal(c_int),
-    /// It is in a group-stop by this signal.
-    Group(c_int),
-    /// A new tracee's first stop, the end of a group-stop, or PTRACE_INTERRUPT.
-    Trap,
-    /// It has created this task.
-    Created,
-    /// It has executed a new program.
-    Exec,
-    /// Anything else. It only needs to go on.
-    Other,
-}
-
-/// What one wait4(2) call brought.
-pub(crate) enum WaitAny {
-    /// News of a task.
-    News {
-        pid: Pid,
-        waited: Waited,
-        usage: RawUsage,
-    },
-    /// Tasks exist, none has news.
-    Quiet,
-    /// There is neither a child nor a tracee.
-    Nobody,
-}
-
-/// The parts of `struct rusage` that are of interest.
-#[derive(Copy, Clone, Debug, Default)]
-pub(crate) struct RawUsage {
-    pub(crate) user: Duration,
-    pub(crate) system: Duration,
-    pub(crate) max_rss_bytes: u64,
-    pub(crate) voluntary_switches: u64,
-    pub(crate) involuntary_switches: u64,
-}
-
-/// Asks for news of any child or tracee, threads included, without waiting.
-pub(crate) fn wait_any() -> WaitAny {
-    wait4(libc::WNOHANG)
-}
-
-/// Waits for news of any child or tracee. `Quiet` if a signal came instead: see [`interrupted`].
-///
-/// The kernel wakes who waits here on the CPU of the task that has the news, which is about to
-/// stop (a synchronous wake-up). A wait by ppoll(2) and SIGCHLD is woken on whichever CPU is idle,
-/// and a stop then costs several times as much.
-pub(crate) fn wait_for_news() -> WaitAny {
-    wait4(0)
-}
-
-fn wait4(flags: c_int) -> WaitAny {
-    let mut status: c_int = 0;
-    // SAFETY: rusage is plain integers, for which zero is valid.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to live locals of the right type.
-    let pid = unsafe { libc::wait4(-1, &raw mut status, libc::__WALL | flags, &raw mut usage) };
-    match pid {
-        0 => WaitAny::Quiet,
-        pid if pid > 0 => WaitAny::News {
-            pid,
-            waited: decode_status(status),
-            usage: RawUsage::from_raw(&usage),
-        },
-        _ if Errno::last() == Errno::EINTR => WaitAny::Quiet,
-        // ECHILD; the arguments leave no other error.
-        _ => WaitAny::Nobody,
-    }
-}
-
 /// Waits for a child if it has ended.
 pub(crate) fn reap(pid: Pid) {
     // SAFETY: the status is not asked for; the rest are plain numbers.
     unsafe { libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) };
-}
-
-fn decode_status(status: c_int) -> Waited {
-    if libc::WIFEXITED(status) {
-        return Waited::Ended(Exit::Code(libc::WEXITSTATUS(status)));
-    }
-    if libc::WIFSIGNALED(status) {
-        return Waited::Ended(Exit::Signal {
-            signal: libc::WTERMSIG(status),
-            core_dumped: libc::WCOREDUMP(status),
-        });
-    }
-    let signal = libc::WSTOPSIG(status);
-    Waited::Stopped(match status >> 16 {
-        0 => Stop::Signal(signal),
-        libc::PTRACE_EVENT_STOP if signal == libc::SIGTRAP => Stop::Trap,
-        libc::PTRACE_EVENT_STOP => Stop::Group(signal),
-        libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
-            Stop::Created
-        }
-        libc::PTRACE_EVENT_EXEC => Stop::Exec,
-        _ => Stop::Other,
-    })
-}
-
-impl RawUsage {
-    fn from_raw(usage: &libc::rusage) -> Self {
-        Self {
-            user: duration(usage.ru_utime),
-            system: duration(usage.ru_stime),
-            max_rss_bytes: count(usage.ru_maxrss) * 1024,
-            voluntary_switches: count(usage.ru_nvcsw),
-            involuntary_switches: count(usage.ru_nivcsw),
-        }
-    }
-}
-
-fn duration(time: libc::timeval) -> Duration {
-    Duration::from_secs(count(time.tv_sec)) + Duration::from_micros(count(time.tv_usec))
-}
-
-fn count(value: c_long) -> u64 {
-    u64::try_from(value).unwrap_or(0)
-}
-
-/// Returns what all descendants reaped so far have used (getrusage(2), RUSAGE_CHILDREN).
-///
-/// The kernel adds a process here when its real parent reaps it, never when only its tracer
-/// does. So after a tree is gone the difference to before is what the whole tree used, orphans
-/// included, each process once.
-pub(crate) fn usage_of_reaped() -> RawUsage {
-    // SAFETY: rusage is plain integers, for which zero is valid.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a live local of the right type.
-    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
-    RawUsage::from_raw(&usage)
-}
-
-/// Seizes a child and follows everything that it will create.
-pub(crate) fn seize(pid: Pid) -> Result<(), Errno> {
-    let options = libc::PTRACE_O_EXITKILL
-        | libc::PTRACE_O_TRACEFORK
-        | libc::PTRACE_O_TRACEVFORK
-        | libc::PTRACE_O_TRACECLONE
-        | libc::PTRACE_O_TRACEEXEC;
-    let data = options as usize as *mut c_void;
-    // SAFETY: PTRACE_SEIZE ignores the address; the data is a bit mask, not a pointer.
-    Errno::result(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, ptr::null_mut::<c_void>(), data) })
-        .map(drop)
-}
-
-/// Resumes a stopped tracee, delivering a signal unless it is 0. A tracee that was killed in the
-/// meantime is no longer there to resume; its exit is reported like any other.
-pub(crate) fn resume(pid: Pid, signal: c_int) {
-    let data = signal as usize as *mut c_void;
-    // SAFETY: PTRACE_CONT ignores the address; the data is a number, not a pointer.
-    unsafe { libc::ptrace(libc::PTRACE_CONT, pid, ptr::null_mut::<c_void>(), data) };
-}
-
-/// Lets a tracee stay in its group-stop until SIGCONT, while its events are reported.
-pub(crate) fn listen(pid: Pid) {
-    let null = ptr::null_mut::<c_void>();
-    // SAFETY: PTRACE_LISTEN ignores the address and data arguments, so no memory is read or
-    // written through them.
-    unsafe { libc::ptrace(libc::PTRACE_LISTEN, pid, null, null) };
-}
-
-/// Returns the message of an event stop: the created task's id, or the former id of the thread
-/// that called execve.
-pub(crate) fn event_message(pid: Pid) -> Option<Pid> {
-    let mut message: libc::c_ulong = 0;
-    let null = ptr::null_mut::<c_void>();
-    // SAFETY: PTRACE_GETEVENTMSG writes one unsigned long to the data argument, a live local.
-    let ret = unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, pid, null, &raw mut message) };
-    (ret == 0).then(|| Pid::try_from(message).ok()).flatten()
-}
-
-/// Returns whether a task is a thread of the process `tgid` (tgkill(2) with no signal).
-pub(crate) fn is_thread_of(tgid: Pid, tid: Pid) -> bool {
-    // SAFETY: the arguments are plain numbers; signal 0 only checks.
-    unsafe { libc::syscall(libc::SYS_tgkill, tgid, tid, 0) == 0 }
-}
-
-/// Sends a signal to a process, or to a process group if negative. The ids of init and of "all
-/// processes" are refused, so that a wrong number can never become a broadcast.
-pub(crate) fn kill(pid: Pid, signal: c_int) -> Result<(), Errno> {
-    if (-1..=1).contains(&pid) {
-        return Err(Errno::EINVAL);
-    }
-    // SAFETY: the arguments are plain numbers.
-    Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
 /// Makes orphaned descendants children of this process (prctl(2), PR_SET_CHILD_SUBREAPER).

@@ -1,0 +1,159 @@
+//! What is kept and told of what the tracer sees.
+
+use super::sys::Pid;
+use crate::{
+    protocol::{Available, Trace},
+    tracer::{Observer, record::Recorder},
+};
+use harness_metadata::{
+    TraceEvent, TraceSummary,
+    event::TraceLevel,
+    trace::{Backend, Doubt},
+};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
+
+/// Who is told of what happens in a tree.
+#[derive(Default)]
+pub(super) struct Watch {
+    /// `None` if it is not traced.
+    recorder: Option<Recorder>,
+    /// Events that the runner has not been told yet; `None` if it does not want to be told.
+    unsaid: Option<Vec<TraceEvent>>,
+}
+
+/// How an attempt is traced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) level: TraceLevel,
+    pub(super) backend: Backend,
+    /// What had been asked for and is not there.
+    missing: Option<String>,
+}
+
+impl Way {
+    /// Chooses what works here of what is asked for.
+    pub(super) fn choose(asked: &Trace<'_>, available: &Available) -> Self {
+        let nothing = Self {
+            level: TraceLevel::Off,
+            backend: Backend::None,
+            missing: None,
+        };
+        let backend = match asked.backend {
+            _ if asked.level == TraceLevel::Off => Backend::None,
+            Backend::Ptrace if asked.level == TraceLevel::Process => Backend::Lifecycle,
+            backend => backend,
+        };
+        if backend == Backend::None || available.no_ptrace.is_some() {
+            return nothing;
+        }
+        if backend == Backend::Ptrace && available.no_filter.is_none() {
+            return Self {
+                level: asked.level,
+                backend,
+                missing: None,
+            };
+        }
+        let less = asked.level > TraceLevel::Process;
+        Self {
+            level: TraceLevel::Process,
+            backend: Backend::Lifecycle,
+            missing: less.then(|| "what processes do, only that they exist".to_owned()),
+        }
+    }
+
+    /// Returns whether a filter is needed.
+    pub(super) fn filtered(&self) -> bool {
+        self.level > TraceLevel::Process
+    }
+}
+
+impl Watch {
+    /// Watches a root.
+    pub(super) fn new(root: Pid, way: &Way, asked: &Trace<'_>) -> Self {
+        if way.level == TraceLevel::Off {
+            return Self::default();
+        }
+        let wanted = way.filtered() && !asked.file.is_empty();
+        let file = wanted.then(|| PathBuf::from(OsStr::from_bytes(asked.file)));
+        let mut recorder = Recorder::new(root, way.level, way.backend, file);
+        if let Some(missing) = &way.missing {
+            recorder.doubt(Doubt::Backend(missing.clone()));
+        }
+        Self {
+            recorder: Some(recorder),
+            unsaid: asked.live.then(Vec::new),
+        }
+    }
+
+    /// Returns what was seen so far.
+    pub(super) fn summary(&self) -> Option<Box<TraceSummary>> {
+        self.recorder
+            .as_ref()
+            .map(|recorder| Box::new(recorder.summary()))
+    }
+
+    /// Returns events that the runner is to be told, if there are at least so many.
+    pub(super) fn unsaid(&mut self, least: usize) -> Option<Vec<TraceEvent>> {
+        let unsaid = self.unsaid.as_mut()?;
+        (unsaid.len() >= least).then(|| std::mem::take(unsaid))
+    }
+
+    /// Completes the record. That it could not be written is no reason to fail: who looks for it
+    /// finds that it is not whole.
+    pub(super) fn finish(self) {
+        if let Some(recorder) = self.recorder {
+            let _ = recorder.finish();
+        }
+    }
+}
+
+impl Observer for Watch {
+    fn event(&mut self, event: &TraceEvent) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.event(event);
+        }
+        if let Some(unsaid) = &mut self.unsaid {
+            unsaid.push(event.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_work_is_replaced_by_less_and_said() {
+        let asked = Trace {
+            level: TraceLevel::Io,
+            backend: Backend::Ptrace,
+            ..Trace::LIFECYCLE
+        };
+        let all = Available::default();
+        let no_filter = Available {
+            no_filter: Some(String::new()),
+            ..all.clone()
+        };
+        let no_ptrace = Available {
+            no_ptrace: Some(String::new()),
+            ..all.clone()
+        };
+        let way = |asked: Trace<'_>, available: &Available| {
+            let way = Way::choose(&asked, available);
+            (way.level, way.backend, way.missing.is_some())
+        };
+        use {Backend::*, TraceLevel::*};
+        assert_eq!(way(asked, &all), (Io, Ptrace, false));
+        assert_eq!(way(asked, &no_filter), (Process, Lifecycle, true));
+        assert_eq!(way(asked, &no_ptrace), (Off, None, false));
+        assert_eq!(
+            way(Trace::LIFECYCLE, &no_filter),
+            (Process, Lifecycle, false)
+        );
+        let off = Trace {
+            level: Off,
+            ..asked
+        };
+        assert_eq!(way(off, &all), (Off, None, false));
+    }
+}

@@ -1,0 +1,467 @@
+//! Tasks of the running system, as [`decode`](super::decode) asks about them.
+//!
+//! What the kernel can answer it is asked: directories and descriptors by the links in /proc, files
+//! by looking at them. Nothing is remembered between two stops but what a process was started with.
+
+use super::{
+    decode::{Bound, Environment, ReadError, Task},
+    sys::{self, Pid, RawUsage},
+};
+use harness_metadata::trace::{Address, FileId};
+use nix::{
+    errno::Errno,
+    sys::socket::{self, AddressFamily, SockaddrLike, SockaddrStorage, sockopt},
+};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashMap,
+    ffi::{CStr, CString, OsStr, OsString},
+    fs::{self, File},
+    io::{self, Write},
+    net::IpAddr,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            fs::{FileExt, OpenOptionsExt},
+        },
+    },
+    path::Path,
+    rc::Rc,
+};
+
+/// What the tasks of an attempt have in common.
+#[derive(Default)]
+pub(crate) struct Context {
+    /// The live processes.
+    pub(crate) processes: HashMap<Pid, Process>,
+    /// Whether a path may mean something else to a task than to this process, because a root
+    /// directory or mounts have changed. A file system may then also be served by a task of the
+    /// tree, which cannot answer while it is stopped (FUSE).
+    pub(crate) elsewhere: bool,
+    /// The mount of this process's root directory.
+    own_root: OnceCell<Option<u64>>,
+    /// Made when the first socket is used: to ask for the machine's addresses takes longer than all
+    /// else.
+    sockets: OnceCell<RefCell<Bound>>,
+}
+
+/// A live process.
+pub(crate) struct Process {
+    /// What created it; `None` if that is not known.
+    pub(crate) creator: Option<Pid>,
+    /// What its ended children have used.
+    pub(crate) children: RawUsage,
+    /// What it was started with.
+    pub(crate) variables: Variables,
+}
+
+/// The environment that a process was started with. Shared with what it creates, and taken apart
+/// when it is asked for.
+#[derive(Clone, Default)]
+pub(crate) struct Variables(Rc<Lazy>);
+
+#[derive(Default)]
+struct Lazy {
+    block: Vec<u8>,
+    variables: OnceCell<Rc<Environment>>,
+}
+
+impl Variables {
+    /// Takes strings that are ended by NUL.
+    pub(crate) fn from_block(block: Vec<u8>) -> Self {
+        Self(Rc::new(Lazy {
+            block,
+            variables: OnceCell::new(),
+        }))
+    }
+
+    fn get(&self) -> Rc<Environment> {
+        let parse = || Rc::new(Environment::from_block(&self.0.block));
+        Rc::clone(self.0.variables.get_or_init(parse))
+    }
+}
+
+impl Process {
+    pub(crate) fn new(creator: Option<Pid>, variables: Variables) -> Self {
+        Self {
+            creator,
+            children: RawUsage::default(),
+            variables,
+        }
+    }
+}
+
+impl Context {
+    /// Looks whether a new process was created with another root or with mounts of its own.
+    pub(crate) fn check_root_of(&mut self, process: Pid) {
+        if !self.elsewhere {
+            let own = *self.own_root.get_or_init(|| root_mount(None));
+            self.elsewhere = root_mount(Some(process)).is_some_and(|mount| Some(mount) != own);
+        }
+    }
+
+    /// A process has executed a program with this environment.
+    pub(crate) fn set_environment(&mut self, process: Pid, environment: Rc<Environment>) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.variables = Variables(Rc::new(Lazy {
+                block: Vec::new(),
+                variables: OnceCell::from(environment),
+            }));
+        }
+    }
+}
+
+/// A stopped task.
+pub(crate) struct Live<'a> {
+    tid: Pid,
+    process: Pid,
+    context: &'a Context,
+}
+
+/// Paths that mean something else to everybody who asks, and what they are for the thread `TID` of
+/// the process `PID`.
+const OWN_PATHS: &[(&[u8], &str)] = &[
+    (b"/proc/self", "PID"),
+    (b"/proc/thread-self", "TASK"),
+    (b"/proc/mounts", "PID/mounts"),
+    (b"/proc/net", "PID/net"),
+    (b"/dev/fd", "TID/fd"),
+    (b"/dev/stdin", "TID/fd/0"),
+    (b"/dev/stdout", "TID/fd/1"),
+    (b"/dev/stderr", "TID/fd/2"),
+];
+
+impl Task for Live<'_> {
+    fn pid(&self) -> i32 {
+        self.process
+    }
+
+    fn tid(&self) -> i32 {
+        self.tid
+    }
+
+    fn read(&self, address: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        let refused = match sys::read_memory(self.tid, address, buffer) {
+            Ok(0) => return Err(ReadError::Fault),
+            Ok(read) => return Ok(read),
+            Err(Errno::EFAULT) => return Err(ReadError::Fault),
+            Err(Errno::ESRCH) => return Err(ReadError::Gone),
+            Err(errno) => errno,
+        };
+        // The call may be forbidden or missing in a sandbox where the file is not.
+        let read = File::open(format!("/proc/{}/mem", self.tid))
+            .and_then(|memory| memory.read_at(buffer, address));
+        match read {
+            Ok(0) => Err(ReadError::Gone),
+            Ok(read) => Ok(read),
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => Err(ReadError::Fault),
+            Err(_) if refused == Errno::ESRCH => Err(ReadError::Gone),
+            Err(_) => Err(ReadError::Refused),
+        }
+    }
+
+    fn cwd(&self) -> Option<Vec<u8>> {
+        let cwd = self.link("cwd")?;
+        (!cwd.starts_with(b"(unreachable)")).then_some(cwd)
+    }
+
+    fn root(&self) -> Option<Vec<u8>> {
+        let root = self.context.elsewhere.then(|| self.link("root"))?;
+        root.filter(|root| root != b"/")
+    }
+
+    fn descriptor(&self, fd: i32) -> Option<Vec<u8>> {
+        self.link(&format!("fd/{fd}"))
+    }
+
+    fn descriptors(&self) -> Vec<(i32, Vec<u8>)> {
+        let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", self.tid)) else {
+            return Vec::new();
+        };
+        let described = |entry: fs::DirEntry| {
+            let fd = entry.file_name().to_str()?.parse().ok()?;
+            let target = fs::read_link(entry.path()).ok()?;
+            Some((fd, target.into_os_string().into_vec()))
+        };
+        entries.flatten().filter_map(described).collect()
+    }
+
+    fn look(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32> {
+        self.find(directory, path, follow)
+            .map_err(|errno| errno as i32)
+    }
+
+    fn file(&self, directory: i32, path: &[u8], offset: u64, buffer: &mut [u8]) -> Option<usize> {
+        let file = if self.context.elsewhere {
+            let found = self.open_elsewhere(directory, path, true).ok()?;
+            reopen(&found)?
+        } else {
+            let name = self.name(directory, path, true).0;
+            open_regular(OsStr::from_bytes(&name))?
+        };
+        file.read_at(buffer, offset).ok()
+    }
+
+    fn socket_name(&self, fd: i32) -> Option<Address> {
+        let socket = self.descriptor_of_its_own(fd)?;
+        let name = socket::getsockname::<SockaddrStorage>(socket.as_raw_fd()).ok()?;
+        Some(address(&name))
+    }
+
+    fn peer_name(&self, fd: i32) -> Option<Address> {
+        let socket = self.descriptor_of_its_own(fd)?;
+        let name = socket::getpeername::<SockaddrStorage>(socket.as_raw_fd()).ok()?;
+        Some(address(&name))
+    }
+
+    fn peer_is_own(&self, fd: i32) -> Option<bool> {
+        let socket = self.descriptor_of_its_own(fd)?;
+        let peer = socket::getsockopt(&socket, sockopt::PeerCredentials).ok()?;
+        Some(self.context.processes.contains_key(&peer.pid()))
+    }
+
+    fn environment(&self) -> Option<Rc<Environment>> {
+        let process = self.context.processes.get(&self.process)?;
+        Some(process.variables.get())
+    }
+
+    fn sockets(&self) -> &RefCell<Bound> {
+        let new = || RefCell::new(Bound::new(own_addresses()));
+        self.context.sockets.get_or_init(new)
+    }
+}
+
+impl<'a> Live<'a> {
+    pub(crate) fn new(tid: Pid, process: Pid, context: &'a Context) -> Self {
+        Self {
+            tid,
+            process,
+            context,
+        }
+    }
+
+    fn find(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, Errno> {
+        if path.len() >= libc::PATH_MAX as usize {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        if self.context.elsewhere {
+            let file = self.open_elsewhere(directory, path, follow)?;
+            return sys::look(file.as_raw_fd(), c"", false).map(|looked| looked.file);
+        }
+        let (name, base) = self.name(directory, path, follow);
+        // What a path is relative to is a link, which stands for the file that it leads to.
+        let follow = follow || path.is_empty();
+        let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+        match sys::look(libc::AT_FDCWD, &name, follow) {
+            Ok(looked) => Ok(looked.file),
+            Err(Errno::ENOENT) if base > 0 && directory != libc::AT_FDCWD => {
+                let base = CString::new(&name.as_bytes()[..base]).map_err(|_| Errno::EINVAL)?;
+                match sys::look(libc::AT_FDCWD, &base, true) {
+                    Err(Errno::ENOENT) => Err(Errno::EBADF),
+                    _ => Err(Errno::ENOENT),
+                }
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Returns a path as this process has to ask for it, and how much of it is the link that leads
+    /// to what it is relative to.
+    fn name(&self, directory: i32, path: &[u8], follow: bool) -> (Vec<u8>, usize) {
+        let mut name = Vec::with_capacity(path.len() + 40);
+        if path.first() == Some(&b'/') {
+            self.absolute(path, follow, &mut name);
+            return (name, 0);
+        }
+        self.base(directory, &mut name);
+        let base = name.len();
+        if !path.is_empty() {
+            name.push(b'/');
+            name.extend_from_slice(path);
+        }
+        (name, base)
+    }
+
+    /// Writes an absolute path as this process has to ask for it.
+    fn absolute(&self, path: &[u8], follow: bool, name: &mut Vec<u8>) {
+        // Nearly all others.
+        if !path.starts_with(b"/proc/") && !path.starts_with(b"/dev/") {
+            name.extend_from_slice(path);
+            return;
+        }
+        for (prefix, own) in OWN_PATHS {
+            match path.strip_prefix(*prefix) {
+                // The link itself.
+                Some([]) if !follow => break,
+                Some(rest @ ([] | [b'/', ..])) => {
+                    let (tid, process) = (self.tid, self.process);
+                    let own = own
+                        .replace("TASK", &format!("{process}/task/{tid}"))
+                        .replace("PID", &process.to_string())
+                        .replace("TID", &tid.to_string());
+                    name.extend_from_slice(b"/proc/");
+                    name.extend_from_slice(own.as_bytes());
+                    name.extend_from_slice(rest);
+                    return;
+                }
+                _ => {}
+            }
+        }
+        name.extend_from_slice(path);
+    }
+
+    /// Writes the link that leads to what a relative path is relative to.
+    fn base(&self, directory: i32, name: &mut Vec<u8>) {
+        let tid = self.tid;
+        // Writing to a vector cannot fail.
+        let _ = if directory == libc::AT_FDCWD {
+            write!(name, "/proc/{tid}/cwd")
+        } else {
+            write!(name, "/proc/{tid}/fd/{directory}")
+        };
+    }
+
+    /// Opens a file's identity for a task whose root or mounts may differ from ours: within its
+    /// root, and without asking a file system that may not answer. EAGAIN if it would have to be
+    /// asked.
+    fn open_elsewhere(&self, directory: i32, path: &[u8], follow: bool) -> Result<OwnedFd, Errno> {
+        let root = open_path(format!("/proc/{}/root", self.tid)).map_err(errno_of)?;
+        let mut inside = Vec::new();
+        if path.first() != Some(&b'/') {
+            let base = match directory {
+                libc::AT_FDCWD => self.link("cwd"),
+                fd => self.link(&format!("fd/{fd}")),
+            };
+            let base = base.ok_or(Errno::EBADF)?;
+            if path.is_empty() {
+                let mut name = Vec::new();
+                self.base(directory, &mut name);
+                return open_path(OsStr::from_bytes(&name))
+                    .map(OwnedFd::from)
+                    .map_err(errno_of);
+            }
+            let root = self.link("root").ok_or(Errno::EACCES)?;
+            let root = root.strip_suffix(b"/").unwrap_or(&root);
+            inside.extend_from_slice(base.strip_prefix(root).ok_or(Errno::EAGAIN)?);
+            inside.push(b'/');
+        }
+        inside.extend_from_slice(path);
+        let inside = CString::new(inside).map_err(|_| Errno::EINVAL)?;
+        sys::open_in_root(root.as_fd(), &inside, follow)
+    }
+
+    /// Gets a copy of a descriptor, as dup(2) would.
+    fn descriptor_of_its_own(&self, fd: i32) -> Option<OwnedFd> {
+        sys::descriptor_of(self.process, fd)
+    }
+
+    /// Returns what a link of this task's in /proc says.
+    pub(crate) fn link(&self, name: &str) -> Option<Vec<u8>> {
+        let link = format!("/proc/{}/{name}", self.tid);
+        nix::fcntl::readlink(link.as_str())
+            .map(OsString::into_vec)
+            .ok()
+    }
+}
+
+/// Returns the mount of a task's root directory, or of this process's own.
+fn root_mount(task: Option<Pid>) -> Option<u64> {
+    let root = match task {
+        Some(task) => CString::new(format!("/proc/{task}/root")).ok()?,
+        None => CStr::to_owned(c"/"),
+    };
+    sys::look(libc::AT_FDCWD, &root, true)
+        .ok()
+        .map(|looked| looked.mount)
+}
+
+/// Returns the process that seems to have created a new task: its own process if it is a thread,
+/// and else its parent (proc_pid_status(5)). It is another one after CLONE_PARENT.
+pub(crate) fn likely_creator(task: Pid) -> Option<Pid> {
+    let status = fs::read(format!("/proc/{task}/status")).ok()?;
+    let field = |name: &[u8]| {
+        let mut lines = status.split(|byte| *byte == b'\n');
+        let value = lines.find_map(|line| line.strip_prefix(name))?;
+        std::str::from_utf8(value).ok()?.trim().parse::<Pid>().ok()
+    };
+    match field(b"Tgid:")? {
+        process if process == task => field(b"PPid:"),
+        process => Some(process),
+    }
+}
+
+fn address(name: &SockaddrStorage) -> Address {
+    if let Some(ip) = name.as_sockaddr_in() {
+        let (ip, port) = (IpAddr::V4(ip.ip()), ip.port());
+        return Address::Ip { ip, port };
+    }
+    if let Some(ip) = name.as_sockaddr_in6() {
+        let (ip, port) = (IpAddr::V6(ip.ip()), ip.port());
+        return Address::Ip { ip, port };
+    }
+    if let Some(unix) = name.as_unix_addr() {
+        return match (unix.path(), unix.as_abstract()) {
+            (Some(path), _) => Address::Unix(path.as_os_str().as_bytes().into()),
+            (None, Some(name)) => Address::UnixAbstract(name.into()),
+            (None, None) => Address::UnixUnnamed,
+        };
+    }
+    match name.family() {
+        Some(AddressFamily::Netlink) => Address::Netlink,
+        Some(AddressFamily::Vsock) => {
+            name.as_vsock_addr()
+                .map_or(Address::Other(libc::AF_VSOCK as u16), |vsock| {
+                    Address::Vsock {
+                        cid: vsock.cid(),
+                        port: vsock.port(),
+                    }
+                })
+        }
+        family => Address::Other(family.map_or(0, |family| family as u16)),
+    }
+}
+
+/// Returns the addresses of this machine, as far as they can be found out.
+fn own_addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return Vec::new();
+    };
+    let addresses = interfaces.filter_map(|interface| interface.address);
+    let ip = |name: SockaddrStorage| match address(&name) {
+        Address::Ip { ip, .. } => Some(ip),
+        _ => None,
+    };
+    addresses.filter_map(ip).collect()
+}
+
+fn open_path(path: impl AsRef<Path>) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH)
+        .open(path)
+}
+
+/// Opens a file for reading if it is a regular one: to open another may wait or do something.
+fn open_regular(path: &OsStr) -> Option<File> {
+    let name = CString::new(path.as_bytes()).ok()?;
+    if !sys::look(libc::AT_FDCWD, &name, true).ok()?.regular {
+        return None;
+    }
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .ok()
+}
+
+/// Opens for reading what has been opened for its identity.
+fn reopen(file: &OwnedFd) -> Option<File> {
+    let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+    open_regular(name.as_ref())
+}
+
+fn errno_of(error: io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}

@@ -1,0 +1,560 @@
+//! The tracees of an attempt: which there are, what each is doing, and what is to be told of it.
+//!
+//! What wait4(2) told of a task goes to [`Tasks::handle`], which tells an [`Observer`] what happened
+//! and resumes the task. Nothing is kept of what has ended, but for a handful of ids.
+
+use super::{
+    Observer,
+    decode::{self, Entry, Pending, Syscall},
+    live::{self, Context, Live, Process},
+    sys::{self, CreatedBy, Pid, RawUsage, Stop, SyscallInfo, Waited},
+};
+use harness_metadata::{
+    Exit, TraceEvent, TraceEventKind,
+    event::TraceLevel,
+    trace::{Created, Creation, Doubt, Exited, FileOperation, Sender, Signal},
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+mod exec;
+mod origin;
+
+use origin::Harness;
+
+/// How many ids of ended processes are remembered: a signal can come from one of them, and one can
+/// be reported once more when it is adopted as a zombie.
+const REMEMBERED: usize = 256;
+
+/// How long a new task is held at most. The event of its creation takes microseconds, but if its
+/// creator is killed before, there is none.
+const HELD: Duration = Duration::from_millis(20);
+
+/// What the root of an attempt is.
+pub(crate) struct Root {
+    pub(crate) pid: Pid,
+    /// When it was created.
+    pub(crate) started: Instant,
+    /// How closely it is watched. Above `process`, it installs a filter before it executes.
+    pub(crate) level: TraceLevel,
+    /// What it is going to execute, its arguments and its environment; strings ended by NUL.
+    pub(crate) program: Vec<u8>,
+    pub(crate) args: Vec<u8>,
+    pub(crate) environment: Vec<u8>,
+    pub(crate) cwd: Vec<u8>,
+}
+
+/// The tracees of an attempt.
+pub(crate) struct Tasks {
+    root: Root,
+    /// Whether the root has become what it was created for.
+    executed: bool,
+    /// Whether the root has been stopped by its filter.
+    filtered: bool,
+    killing: bool,
+    /// How many processes there have been.
+    processes: u32,
+    tasks: HashMap<Pid, Task>,
+    context: Context,
+    /// Tasks that have ended before the event of their creation has been seen, and whether their
+    /// creation has been told all the same.
+    ended_early: HashMap<Pid, bool>,
+    /// New tasks that have not been resumed, since that event has not been seen.
+    held: u32,
+    /// Processes that have ended, the last ones.
+    ended: VecDeque<Pid>,
+    harness: Harness,
+    /// Reused, so that nothing is allocated per stop.
+    decoded: Vec<TraceEventKind>,
+}
+
+/// A live tracee.
+#[derive(Default)]
+struct Task {
+    /// Its process; `None` for a thread until the event of its creation has been seen.
+    process: Option<Pid>,
+    /// Whether that event is still to come.
+    due: bool,
+    /// Whether its creation has been told.
+    told: bool,
+    held: Option<Held>,
+    call: Call,
+}
+
+/// Why a new task has not been resumed: the event of its creation is still to come.
+#[derive(Copy, Clone)]
+struct Held {
+    since: Instant,
+    /// Which process seems to have created it.
+    creator: Pid,
+}
+
+/// What is awaited of a task.
+#[derive(Default)]
+enum Call {
+    #[default]
+    None,
+    /// The exit of a call.
+    Awaited(Syscall, Pending),
+    /// A call that was interrupted is going to be made again, or to fail with EINTR: that depends on
+    /// the signal's handler (signal(7)).
+    Interrupted(Syscall, Pending),
+}
+
+impl Tasks {
+    /// The tracees are a root that has been seized.
+    pub(crate) fn new(mut root: Root) -> Self {
+        let environment = std::mem::take(&mut root.environment);
+        let mut tasks = Self {
+            executed: false,
+            filtered: false,
+            killing: false,
+            processes: 1,
+            tasks: HashMap::new(),
+            context: Context::default(),
+            ended_early: HashMap::new(),
+            held: 0,
+            ended: VecDeque::new(),
+            harness: Harness::default(),
+            decoded: Vec::new(),
+            root,
+        };
+        let pid = tasks.root.pid;
+        let task = Task {
+            process: Some(pid),
+            told: true,
+            ..Task::default()
+        };
+        tasks.tasks.insert(pid, task);
+        let process = Process::new(None, live::Variables::from_block(environment));
+        tasks.context.processes.insert(pid, process);
+        tasks
+    }
+
+    /// Returns whether the root has become what it was created for.
+    pub(crate) fn root_executed(&self) -> bool {
+        self.executed
+    }
+
+    /// Returns how many processes there have been.
+    pub(crate) fn count(&self) -> u32 {
+        self.processes
+    }
+
+    /// Returns the live processes, as far as it is known which they are.
+    pub(crate) fn alive(&self) -> impl Iterator<Item = Pid> {
+        self.tasks.values().filter_map(|task| task.process)
+    }
+
+    /// Sends SIGKILL to every live process. What is created from now on never gets to run.
+    pub(crate) fn kill(&mut self) {
+        self.killing = true;
+        for process in self.alive() {
+            // A tracee's id is not reused before we have waited for it.
+            let _ = sys::kill(process, libc::SIGKILL);
+        }
+    }
+
+    /// Handles what wait4(2) told of a task, and resumes it if it is stopped.
+    pub(crate) fn handle(
+        &mut self,
+        pid: Pid,
+        waited: Waited,
+        usage: RawUsage,
+        observer: &mut dyn Observer,
+    ) {
+        match waited {
+            Waited::Ended(exit) => self.ended(pid, exit, usage, observer),
+            Waited::Stopped(_) if self.killing => {
+                let _ = sys::kill(pid, libc::SIGKILL);
+            }
+            Waited::Stopped(stop) => self.stopped(pid, stop, observer),
+        }
+        self.release_overdue(observer);
+    }
+
+    fn stopped(&mut self, pid: Pid, stop: Stop, observer: &mut dyn Observer) {
+        match stop {
+            Stop::Filtered => self.at_filter(pid, observer),
+            Stop::Syscall => self.at_syscall(pid, observer),
+            Stop::Trap => self.at_trap(pid),
+            Stop::Created(by) => {
+                if let Some(child) = sys::event_message(pid) {
+                    self.created(pid, child, by, observer);
+                }
+                self.resume(pid);
+            }
+            Stop::Exec => {
+                self.at_exec(pid, observer);
+                sys::resume(pid, 0);
+            }
+            Stop::Signal(signal) => {
+                self.signalled(pid, signal, observer);
+                sys::resume(pid, signal);
+            }
+            Stop::Group(_) => sys::listen(pid),
+            Stop::Other => self.resume(pid),
+        }
+    }
+
+    /// Resumes a task, until the exit of its call if that is awaited.
+    fn resume(&self, pid: Pid) {
+        match self.tasks.get(&pid).map(|task| &task.call) {
+            Some(Call::Awaited(..)) => sys::resume_to_exit(pid),
+            _ => sys::resume(pid, 0),
+        }
+    }
+
+    /// A filter has stopped a task in front of a call.
+    fn at_filter(&mut self, pid: Pid, observer: &mut dyn Observer) {
+        if pid == self.root.pid && !self.executed {
+            // What it becomes is known, and that it did will be told.
+            self.filtered = true;
+            return sys::resume(pid, 0);
+        }
+        let Some(SyscallInfo::Entry(call)) = sys::syscall_info(pid) else {
+            return self.resume(pid);
+        };
+        let process = self.process_of(pid);
+        match self.take_call(pid) {
+            Call::Interrupted(before, pending) if before == call => {
+                self.set_call(pid, Call::Awaited(call, pending));
+                return sys::resume_to_exit(pid);
+            }
+            // Another call: that of a handler, or what comes after EINTR.
+            Call::Interrupted(_, pending) => {
+                self.complete(pid, process, pending, observer, |pending, live, events| {
+                    decode::exit(pending, -i64::from(libc::EINTR), live, events);
+                });
+            }
+            Call::Awaited(_, pending) => {
+                self.complete(pid, process, pending, observer, |pending, live, events| {
+                    decode::unfinished(pending, live, events);
+                });
+            }
+            Call::None => {}
+        }
+        let mut events = std::mem::take(&mut self.decoded);
+        let live = self.live(pid, process);
+        let entry = decode::entry(&call, self.root.level, &live, &mut events);
+        self.tell(pid, process, &mut events, observer);
+        self.decoded = events;
+        match entry {
+            Entry::Done => sys::resume(pid, 0),
+            Entry::Await(pending) => {
+                self.set_call(pid, Call::Awaited(call, pending));
+                sys::resume_to_exit(pid);
+            }
+        }
+    }
+
+    /// A task is at the exit of its call. Which side of a call it is on the kernel says; counting
+    /// stops would go wrong with the first one that does not come.
+    fn at_syscall(&mut self, pid: Pid, observer: &mut dyn Observer) {
+        let info = sys::syscall_info(pid);
+        let Some(SyscallInfo::Exit(result)) = info else {
+            return self.resume(pid);
+        };
+        if let Call::Awaited(call, pending) = self.take_call(pid) {
+            if is_interruption(result) {
+                self.set_call(pid, Call::Interrupted(call, pending));
+            } else {
+                let process = self.process_of(pid);
+                self.complete(pid, process, pending, observer, |pending, live, events| {
+                    decode::exit(pending, result, live, events);
+                });
+            }
+        }
+        sys::resume(pid, 0);
+    }
+
+    /// The first stop of a new task, or the end of a group-stop.
+    ///
+    /// A new task can report before the event of its creation. It is held until that event, so that
+    /// what it does is told after its creation, unless its creator is not to be found.
+    fn at_trap(&mut self, pid: Pid) {
+        match self.tasks.get(&pid) {
+            Some(Task { held: Some(_), .. }) => return,
+            Some(_) => return self.resume(pid),
+            None => {}
+        }
+        self.ended_early.remove(&pid);
+        let creator = live::likely_creator(pid);
+        self.appeared(pid, creator);
+        let known = creator.filter(|creator| self.context.processes.contains_key(creator));
+        let held = known.map(|creator| Held {
+            since: Instant::now(),
+            creator,
+        });
+        if let Some(task) = self.tasks.get_mut(&pid) {
+            (task.due, task.held) = (true, held);
+        }
+        match held {
+            Some(_) => self.held += 1,
+            None => sys::resume(pid, 0),
+        }
+    }
+
+    /// Takes a new task in. The kind of its event does not tell a thread from a process: it depends
+    /// on the exit signal and on CLONE_VFORK, not on CLONE_THREAD. But a process is a thread of
+    /// itself, even as a zombie.
+    fn appeared(&mut self, pid: Pid, creator: Option<Pid>) -> bool {
+        let leads = sys::is_thread_of(pid, pid);
+        let task = self.tasks.entry(pid).or_default();
+        if !leads {
+            task.process = task.process.or(creator);
+            return false;
+        }
+        task.process = Some(pid);
+        self.processes = self.processes.saturating_add(1);
+        let variables = creator
+            .and_then(|creator| self.context.processes.get(&creator))
+            .map(|creator| creator.variables.clone())
+            .unwrap_or_default();
+        let process = Process::new(creator, variables);
+        self.context.processes.insert(pid, process);
+        if self.root.level >= TraceLevel::Io {
+            self.context.check_root_of(pid);
+        }
+        true
+    }
+
+    fn created(&mut self, tid: Pid, child: Pid, by: CreatedBy, observer: &mut dyn Observer) {
+        let creator = self.process_of(tid);
+        let (leads, told) = match self.tasks.get_mut(&child) {
+            Some(task) => {
+                task.due = false;
+                task.process = task.process.or(Some(creator));
+                if let Some(process) = self.context.processes.get_mut(&child) {
+                    process.creator = Some(creator);
+                }
+                (
+                    task.process == Some(child),
+                    std::mem::replace(&mut task.told, true),
+                )
+            }
+            None => match self.ended_early.remove(&child) {
+                // Nothing more will be heard of it, and its id may come to belong to a stranger.
+                Some(told) => (by != CreatedBy::Clone, told),
+                None => {
+                    let leads = self.appeared(child, Some(creator));
+                    if let Some(task) = self.tasks.get_mut(&child) {
+                        task.told = true;
+                    }
+                    (leads, false)
+                }
+            },
+        };
+        if told {
+            return self.release(child);
+        }
+        let how = match by {
+            _ if !leads => Creation::Thread,
+            CreatedBy::Fork => Creation::Fork,
+            CreatedBy::Vfork => Creation::Vfork,
+            CreatedBy::Clone => Creation::Clone,
+        };
+        let kind = TraceEventKind::Created(Created { child, how });
+        self.tell_one(tid, creator, kind, observer);
+        self.release(child);
+    }
+
+    /// Lets a held task go.
+    fn release(&mut self, pid: Pid) {
+        let held = self.tasks.get_mut(&pid).and_then(|task| task.held.take());
+        if held.is_some() {
+            self.held -= 1;
+            sys::resume(pid, 0);
+        }
+    }
+
+    /// Lets go what has been held for too long, as if it had been created by whom it seems.
+    pub(crate) fn release_overdue(&mut self, observer: &mut dyn Observer) {
+        if self.held == 0 {
+            return;
+        }
+        let overdue = |(tid, task): (&Pid, &Task)| {
+            let held = task.held.filter(|held| held.since.elapsed() >= HELD)?;
+            Some((*tid, held.creator))
+        };
+        for (child, creator) in self.tasks.iter().filter_map(overdue).collect::<Vec<_>>() {
+            self.created(creator, child, CreatedBy::Fork, observer);
+            if let Some(task) = self.tasks.get_mut(&child) {
+                task.due = true;
+            }
+        }
+    }
+
+    fn signalled(&mut self, tid: Pid, signal: i32, observer: &mut dyn Observer) {
+        if self.root.level < TraceLevel::Io {
+            return;
+        }
+        let Some((code, sender)) = sys::signal_origin(tid) else {
+            return;
+        };
+        let is_own = |pid| self.context.processes.contains_key(&pid) || self.ended.contains(&pid);
+        let sender = self.harness.sender(code, sender, is_own);
+        let process = self.process_of(tid);
+        let kind = TraceEventKind::Signal(Signal {
+            signal,
+            code,
+            sender,
+        });
+        self.tell_one(tid, process, kind, observer);
+        if let Sender::Outside(_) = sender {
+            let doubt = TraceEventKind::Doubt(Doubt::ForeignSignal);
+            self.tell_one(tid, process, doubt, observer);
+        }
+    }
+
+    fn ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage, observer: &mut dyn Observer) {
+        self.abandon_call(pid, observer);
+        let Some(task) = self.tasks.remove(&pid) else {
+            // An orphan. If it was a tracee, it has been told of before.
+            if !self.ended.contains(&pid) && pid != self.root.pid {
+                let root = self.root.pid;
+                let doubt = TraceEventKind::Doubt(Doubt::UntracedTask);
+                self.tell_one(root, root, doubt, observer);
+            }
+            return;
+        };
+        if task.due {
+            self.ended_early.insert(pid, task.told);
+        }
+        self.held -= u32::from(task.held.is_some());
+        match task.process {
+            Some(process) if process == pid => self.process_ended(pid, exit, usage, observer),
+            Some(process) => {
+                self.tell_one(pid, process, TraceEventKind::ThreadEnded, observer);
+            }
+            None => {}
+        }
+    }
+
+    fn process_ended(
+        &mut self,
+        pid: Pid,
+        exit: Exit,
+        usage: RawUsage,
+        observer: &mut dyn Observer,
+    ) {
+        let process = self.context.processes.remove(&pid);
+        if self.ended.len() == REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(pid);
+        // wait4(2) counts a process's children in that it has waited for.
+        let (children, creator) = process.map_or_else(Default::default, |process| {
+            (process.children, process.creator)
+        });
+        let creator = creator.and_then(|creator| self.context.processes.get_mut(&creator));
+        if let Some(creator) = creator {
+            creator.children.user += usage.user;
+            creator.children.system += usage.system;
+        }
+        if self.killing && matches!(exit, Exit::Signal { signal, .. } if signal == libc::SIGKILL) {
+            let signal = TraceEventKind::Signal(Signal {
+                signal: libc::SIGKILL,
+                code: libc::SI_USER,
+                sender: Sender::Harness,
+            });
+            self.tell_one(pid, pid, signal, observer);
+        }
+        let kind = TraceEventKind::Exited(Exited {
+            exit,
+            user: own_time(usage.user, children.user),
+            system: own_time(usage.system, children.system),
+            peak_memory: usage.max_rss_bytes,
+        });
+        self.tell_one(pid, pid, kind, observer);
+    }
+
+    /// Tells of a call whose end will not be seen.
+    fn abandon_call(&mut self, pid: Pid, observer: &mut dyn Observer) {
+        if let Call::Awaited(_, pending) | Call::Interrupted(_, pending) = self.take_call(pid) {
+            let process = self.process_of(pid);
+            self.complete(pid, process, pending, observer, |pending, live, events| {
+                decode::unfinished(pending, live, events);
+            });
+        }
+    }
+
+    fn complete(
+        &mut self,
+        tid: Pid,
+        process: Pid,
+        pending: Pending,
+        observer: &mut dyn Observer,
+        how: impl FnOnce(Pending, &Live<'_>, &mut Vec<TraceEventKind>),
+    ) {
+        let mut events = std::mem::take(&mut self.decoded);
+        how(pending, &self.live(tid, process), &mut events);
+        self.tell(tid, process, &mut events, observer);
+        self.decoded = events;
+    }
+
+    fn tell(
+        &mut self,
+        tid: Pid,
+        process: Pid,
+        events: &mut Vec<TraceEventKind>,
+        observer: &mut dyn Observer,
+    ) {
+        for kind in events.drain(..) {
+            let changes_paths = match &kind {
+                TraceEventKind::Doubt(doubt) => *doubt == Doubt::ChangedNamespace,
+                TraceEventKind::File(call) => matches!(
+                    call.operation,
+                    FileOperation::ChangeRoot | FileOperation::Mount
+                ),
+                _ => false,
+            };
+            self.context.elsewhere |= changes_paths;
+            self.tell_one(tid, process, kind, observer);
+        }
+    }
+
+    fn tell_one(&self, tid: Pid, process: Pid, kind: TraceEventKind, observer: &mut dyn Observer) {
+        observer.event(&TraceEvent {
+            at: self.root.started.elapsed(),
+            pid: process,
+            tid,
+            kind,
+        });
+    }
+
+    fn live(&self, tid: Pid, process: Pid) -> Live<'_> {
+        Live::new(tid, process, &self.context)
+    }
+
+    fn process_of(&self, tid: Pid) -> Pid {
+        self.tasks
+            .get(&tid)
+            .and_then(|task| task.process)
+            .unwrap_or(tid)
+    }
+
+    fn take_call(&mut self, tid: Pid) -> Call {
+        self.tasks
+            .get_mut(&tid)
+            .map_or(Call::None, |task| std::mem::take(&mut task.call))
+    }
+
+    fn set_call(&mut self, tid: Pid, call: Call) {
+        self.tasks.entry(tid).or_default().call = call;
+    }
+}
+
+/// Returns whether a call's result asks the kernel to make it again or to fail with EINTR
+/// (ERESTARTSYS and its like, which no program sees).
+fn is_interruption(result: i64) -> bool {
+    matches!(result, -516 | -514..=-512)
+}
+
+/// Takes from a process's time what its children have used. If that is more, it has not waited for
+/// all of them.
+fn own_time(with_children: Duration, children: Duration) -> Duration {
+    with_children.checked_sub(children).unwrap_or(with_children)
+}

@@ -1,0 +1,139 @@
+//! Programs that tracees have executed.
+
+use super::{Call, Tasks};
+use crate::tracer::{
+    Observer,
+    decode::{self, Environment, Task, environment_change},
+    sys::{self, Pid},
+};
+use harness_metadata::{
+    RawString, TraceEventKind,
+    event::TraceLevel,
+    trace::{CallResult, Doubt, Exec, TracedPath},
+};
+use std::{fs::File, os::unix::fs::FileExt, rc::Rc};
+
+impl Tasks {
+    pub(super) fn at_exec(&mut self, pid: Pid, observer: &mut dyn Observer) {
+        // A thread that executes takes its leader's id over; its own is no more, and no exit of
+        // it will be reported. Nor will one of its leader.
+        let former = sys::event_message(pid).filter(|former| *former != pid);
+        let mut call = Call::None;
+        if let Some(former) = former {
+            if let Some(task) = self.tasks.remove(&former) {
+                call = task.call;
+            }
+            self.abandon_call(pid, observer);
+        } else {
+            call = self.take_call(pid);
+        }
+        let task = self.tasks.entry(pid).or_default();
+        (task.process, task.told, task.due) = (Some(pid), true, false);
+        if pid == self.root.pid && !self.executed {
+            self.executed = true;
+            if self.root.level >= TraceLevel::Io && !self.filtered {
+                let missing = "what processes do, because the filter could not be installed";
+                let doubt = Doubt::Backend(missing.to_owned());
+                self.tell_one(pid, pid, TraceEventKind::Doubt(doubt), observer);
+            }
+            let exec = TraceEventKind::Exec(Box::new(self.exec_of_root()));
+            return self.tell_one(pid, pid, exec, observer);
+        }
+        match call {
+            Call::Awaited(_, pending) | Call::Interrupted(_, pending) => {
+                if let Some(environment) = pending.environment() {
+                    self.context.set_environment(pid, environment);
+                }
+                self.complete(pid, pid, pending, observer, |pending, live, events| {
+                    decode::exit(pending, 0, live, events);
+                });
+            }
+            Call::None => {
+                let exec = self.exec_by_proc(pid);
+                self.tell_one(pid, pid, TraceEventKind::Exec(Box::new(exec)), observer);
+            }
+        }
+    }
+
+    /// What the root has executed is known from who asked for it.
+    fn exec_of_root(&self) -> Exec {
+        let (program, cwd) = (strings(&self.root.program), strings(&self.root.cwd));
+        let (program, cwd) = (
+            program.into_iter().next().unwrap_or_default(),
+            cwd.into_iter().next().unwrap_or_default(),
+        );
+        let interpreters = if self.root.level >= TraceLevel::Io {
+            let live = self.live(self.root.pid, self.root.pid);
+            decode::interpreters(program.as_bytes(), &mut |path, offset, buffer| {
+                live.file(libc::AT_FDCWD, path, offset, buffer)
+            })
+        } else {
+            Vec::new()
+        };
+        let relative = program.as_bytes().first() != Some(&b'/');
+        let absolute = relative.then(|| [cwd.as_bytes(), program.as_bytes()].join(&b'/').into());
+        Exec {
+            program: TracedPath {
+                asked: program,
+                absolute,
+            },
+            args: strings(&self.root.args),
+            cwd,
+            interpreters,
+            result: CallResult::Ok(0),
+            ..Exec::default()
+        }
+    }
+
+    /// What a process has executed, when its call has not been seen: as /proc tells afterwards.
+    fn exec_by_proc(&mut self, pid: Pid) -> Exec {
+        /// As much as is kept of what is decoded from a call.
+        const ROOM: usize = 64 * 1024;
+        let live = self.live(pid, pid);
+        let read = |name: &str| {
+            let mut bytes = Vec::new();
+            let mut filled = 0;
+            if let Ok(file) = File::open(format!("/proc/{pid}/{name}")) {
+                bytes.resize(4096, 0);
+                while let Ok(read @ 1..) = file.read_at(&mut bytes[filled..], filled as u64) {
+                    filled += read;
+                    if filled == bytes.len() && filled < ROOM {
+                        bytes.resize(2 * filled, 0);
+                    }
+                }
+            }
+            bytes.truncate(filled);
+            (bytes, filled >= ROOM)
+        };
+        let (args, args_cut) = read("cmdline");
+        let (block, environment_cut) = read("environ");
+        let environment = Environment::from_block(&block);
+        let before = live.environment();
+        let exec = Exec {
+            program: TracedPath {
+                asked: live.link("exe").unwrap_or_default().into(),
+                absolute: None,
+            },
+            args: strings(&args),
+            cwd: live.cwd().unwrap_or_default().into(),
+            environment: environment_change(before.as_deref(), &environment),
+            result: CallResult::Ok(0),
+            truncated: args_cut || environment_cut,
+            ..Exec::default()
+        };
+        self.context.set_environment(pid, Rc::new(environment));
+        exec
+    }
+}
+
+/// Takes strings that are ended by NUL apart.
+fn strings(block: &[u8]) -> Vec<RawString> {
+    let block = block.strip_suffix(b"\0").unwrap_or(block);
+    if block.is_empty() {
+        return Vec::new();
+    }
+    block
+        .split(|byte| *byte == 0)
+        .map(RawString::from)
+        .collect()
+}

@@ -1,0 +1,528 @@
+//! What a stub sees of real programs. Each test runs one of `tracing/programs.rs` in a stub and
+//! looks at the events.
+//!
+//! This has a `main` of its own because a stub is a process of this executable, and so are the
+//! programs.
+
+#![allow(unsafe_code, reason = "the programs do what only system calls can")]
+#![allow(
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::undocumented_unsafe_blocks,
+    reason = "system calls with plain arguments"
+)]
+#![allow(clippy::unwrap_used, reason = "a test's only way to fail")]
+
+#[path = "tracing/programs.rs"]
+mod programs;
+
+use harness_metadata::{
+    Exit, TraceEvent, TraceEventKind, TraceSummary,
+    event::TraceLevel,
+    trace::{Backend, CallResult, Creation, Doubt, Exec, FileCall, FileOperation, Sender},
+};
+use harness_runner::{
+    protocol::{Request, Response, Spawn, Trace},
+    stub::{self, link::Stub},
+};
+use std::{
+    collections::BTreeSet,
+    env,
+    fs::File,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
+    panic::catch_unwind,
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// What was seen of a program.
+struct Seen {
+    root: i32,
+    exit: Exit,
+    events: Vec<TraceEvent>,
+    summary: TraceSummary,
+}
+
+/// Runs a program of `tracing/programs.rs` in a folder of its own.
+fn watch(level: TraceLevel, program: &str) -> Seen {
+    watch_and(level, program, |_| ())
+}
+
+/// As [`watch`], and does something once the program has been started.
+fn watch_and(level: TraceLevel, program: &str, meanwhile: impl FnOnce(&Stub)) -> Seen {
+    let folder = tempfile::tempdir().unwrap();
+    let stub = Stub::launch().unwrap();
+    assert_eq!(stub.ready().unwrap().missing(Backend::Ptrace), None);
+    let terminated = |path: &Path| [path.as_os_str().as_bytes(), b"\0"].concat();
+    let own = terminated(&env::current_exe().unwrap());
+    let spawn = Spawn {
+        ticket: 1,
+        program: &own,
+        args: &[
+            &own,
+            programs::ARGUMENT.as_bytes(),
+            b"\0",
+            program.as_bytes(),
+            b"\0",
+        ]
+        .concat(),
+        environment: b"PATH=/usr/bin:/bin\0KEPT=1\0",
+        cwd: &terminated(folder.path()),
+        trace: Trace {
+            level,
+            backend: Backend::Ptrace,
+            file: &[],
+            live: true,
+            no_new_privs: true,
+        },
+    };
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .unwrap();
+    let stderr = std::io::stderr();
+    let fds = [null.as_fd(), null.as_fd(), stderr.as_fd()];
+    stub.send(&Request::Spawn(spawn), &fds).unwrap();
+    meanwhile(&stub);
+    let mut events = Vec::new();
+    let mut ended = None;
+    loop {
+        match stub.receive(SOON).unwrap() {
+            Response::Seen { events: new, .. } => events.extend(new),
+            Response::Exited {
+                pid,
+                exit,
+                descendants_alive,
+                trace,
+                ..
+            } => {
+                let summary = *trace.unwrap();
+                ended = Some((pid, exit));
+                if !descendants_alive {
+                    return Seen {
+                        root: pid,
+                        exit,
+                        events,
+                        summary,
+                    };
+                }
+            }
+            Response::Gone { trace, .. } => {
+                let (root, exit) = ended.unwrap();
+                let summary = *trace.unwrap();
+                return Seen {
+                    root,
+                    exit,
+                    events,
+                    summary,
+                };
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Seen {
+    fn files(&self) -> impl Iterator<Item = &FileCall> {
+        self.events.iter().filter_map(|event| match &event.kind {
+            TraceEventKind::File(call) => Some(&**call),
+            _ => None,
+        })
+    }
+
+    /// The calls that name a file so.
+    fn of_file(&self, name: &str) -> Vec<&FileCall> {
+        let is = |call: &&FileCall| call.path.path().as_bytes().ends_with(name.as_bytes());
+        self.files().filter(is).collect()
+    }
+
+    fn execs(&self) -> Vec<(&TraceEvent, &Exec)> {
+        let exec = |event: &'_ TraceEvent| matches!(event.kind, TraceEventKind::Exec(_));
+        let events = self.events.iter().filter(|event| exec(event));
+        events
+            .filter_map(|event| match &event.kind {
+                TraceEventKind::Exec(exec) => Some((event, &**exec)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn created(&self) -> Vec<(i32, i32, Creation)> {
+        let created = |event: &TraceEvent| match &event.kind {
+            TraceEventKind::Created(created) => Some((event.pid, created.child, created.how)),
+            _ => None,
+        };
+        self.events.iter().filter_map(created).collect()
+    }
+
+    fn signals(&self, number: i32) -> Vec<Sender> {
+        let sender = |event: &TraceEvent| match &event.kind {
+            TraceEventKind::Signal(signal) if signal.signal == number => Some(signal.sender),
+            _ => None,
+        };
+        self.events.iter().filter_map(sender).collect()
+    }
+
+    fn doubts(&self) -> Vec<&Doubt> {
+        let doubt = |event: &'_ TraceEvent| matches!(event.kind, TraceEventKind::Doubt(_));
+        let events = self.events.iter().filter(|event| doubt(event));
+        events
+            .filter_map(|event| match &event.kind {
+                TraceEventKind::Doubt(doubt) => Some(doubt),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Every task does things after its creation and nothing after its end, and every process ends.
+    fn assert_whole(&self) {
+        let mut known = BTreeSet::from([self.root]);
+        let mut alive = known.clone();
+        for event in &self.events {
+            assert!(known.contains(&event.tid), "before its creation: {event:?}");
+            assert!(alive.contains(&event.tid), "after its end: {event:?}");
+            match &event.kind {
+                TraceEventKind::Created(created) => {
+                    known.insert(created.child);
+                    alive.insert(created.child);
+                }
+                TraceEventKind::Exited(_) | TraceEventKind::ThreadEnded => {
+                    alive.remove(&event.tid);
+                }
+                _ => {}
+            }
+        }
+        let odd = self.events.iter().filter(|e| {
+            alive.contains(&e.tid)
+                || matches!(&e.kind, TraceEventKind::Created(c) if alive.contains(&c.child))
+        });
+        let odd: Vec<_> = odd.collect();
+        assert!(odd.is_empty(), "still alive at the end: {odd:#?}");
+        assert_eq!(self.exit, Exit::Code(0));
+    }
+}
+
+/// P2, P5, P38.
+fn an_empty_program_is_executed_ends_and_shows_nothing_of_the_harness() {
+    for level in [TraceLevel::Process, TraceLevel::Io, TraceLevel::Full] {
+        let seen = watch(level, "empty");
+        seen.assert_whole();
+        let first = &seen.events[0];
+        let TraceEventKind::Exec(exec) = &first.kind else {
+            panic!("{first:?}");
+        };
+        assert_eq!(exec.result, CallResult::Ok(0));
+        assert_eq!(exec.args[2].as_bytes(), b"empty");
+        let last = &seen.events.last().unwrap().kind;
+        assert!(matches!(last, TraceEventKind::Exited(_)), "{last:?}");
+        assert_eq!(seen.files().count() > 0, level > TraceLevel::Process);
+        assert_eq!(
+            exec.interpreters.len(),
+            usize::from(level > TraceLevel::Process)
+        );
+        assert_eq!(seen.summary.level, level);
+        assert_eq!(seen.doubts(), Vec::<&Doubt>::new());
+    }
+}
+
+fn files_are_told_with_their_results_and_absolute_paths() {
+    use FileOperation::*;
+    let seen = watch(TraceLevel::Full, "files");
+    seen.assert_whole();
+    let told = |name: &str| -> Vec<(FileOperation, CallResult)> {
+        let calls = seen.of_file(name);
+        calls
+            .iter()
+            .map(|call| (call.operation, call.result))
+            .collect()
+    };
+    let missing = CallResult::Err(libc::ENOENT);
+    let done = CallResult::Ok(0);
+    let made = told("/made");
+    assert!(
+        matches!(
+            made[..],
+            [(Open, CallResult::Ok(3..)), (Link, CallResult::Ok(0))]
+        ),
+        "{made:?}"
+    );
+    assert_eq!(
+        told("/below"),
+        [(MakeDirectory, done), (ChangeDirectory, done)]
+    );
+    assert_eq!(told("/below/missing"), [(Open, missing)]);
+    assert_eq!(told("/below/link"), [(SymbolicLink, done), (Remove, done)]);
+    assert_eq!(told("/below/hard"), [(Rename, done)]);
+    assert_eq!(told("/proc/self/status"), []);
+    let own = format!("/proc/{}/status", seen.root);
+    assert_eq!(told(&own), [(Open, CallResult::Found)]);
+    assert_eq!(told("/etc/hostname-that-is-not"), [(Stat, missing)]);
+}
+
+/// P6, P9, P12.
+fn of_many_forks_every_child_has_a_creator() {
+    for level in [TraceLevel::Process, TraceLevel::Io] {
+        let seen = watch(level, "forks");
+        seen.assert_whole();
+        let forks = seen
+            .created()
+            .iter()
+            .filter(|(_, _, how)| *how == Creation::Fork)
+            .count();
+        let threads = seen
+            .created()
+            .iter()
+            .filter(|(_, _, how)| *how == Creation::Thread)
+            .count();
+        assert_eq!(
+            (forks, threads),
+            (programs::FORKS * programs::THREADS, programs::THREADS)
+        );
+    }
+}
+
+/// P8.
+fn of_many_spawns_every_exec_has_its_own_arguments() {
+    for level in [TraceLevel::Process, TraceLevel::Io] {
+        let seen = watch(level, "spawns");
+        seen.assert_whole();
+        let args: BTreeSet<String> = seen
+            .execs()
+            .iter()
+            .filter(|(event, _)| event.pid != seen.root)
+            .map(|(_, exec)| {
+                assert_eq!(exec.environment.unset.len(), 1, "{exec:?}");
+                assert_eq!(exec.environment.set.len(), 1, "{exec:?}");
+                exec.args[1].to_string()
+            })
+            .collect();
+        assert_eq!(args.len(), programs::THREADS * 4);
+    }
+}
+
+/// P9.
+fn a_child_of_a_dead_parent_is_still_traced() {
+    let seen = watch(TraceLevel::Io, "orphan");
+    seen.assert_whole();
+    assert_eq!(seen.of_file("/by-orphan").len(), 1);
+    assert_eq!(seen.doubts(), Vec::<&Doubt>::new());
+}
+
+/// P15, P18.
+fn an_exec_by_another_thread_is_the_process_s() {
+    for level in [TraceLevel::Process, TraceLevel::Io] {
+        let seen = watch(level, "thread-exec");
+        let execs = seen.execs();
+        let [_, (event, exec)] = execs[..] else {
+            panic!("{execs:?}");
+        };
+        assert_eq!((event.pid, event.tid), (seen.root, seen.root));
+        assert_eq!(exec.args.len(), 2);
+        assert_eq!(exec.result, CallResult::Ok(0));
+        assert_eq!(seen.exit, Exit::Code(0));
+    }
+}
+
+/// P17.
+fn a_failed_exec_is_told_with_its_error() {
+    let seen = watch(TraceLevel::Io, "failed-exec");
+    seen.assert_whole();
+    let execs = seen.execs();
+    assert_eq!(execs.len(), 2);
+    assert_eq!(execs[1].1.result, CallResult::Err(libc::ENOENT));
+}
+
+/// P27.
+fn a_real_time_signal_arrives_with_its_payload_and_its_sender_is_known() {
+    let seen = watch(TraceLevel::Io, "real-time");
+    seen.assert_whole();
+    assert_eq!(
+        seen.signals(libc::SIGRTMIN() + 3),
+        [Sender::Tree(seen.root)]
+    );
+}
+
+/// P24, P25.
+fn a_stopped_child_is_seen_as_stopped_by_its_parent_and_goes_on() {
+    for level in [TraceLevel::Process, TraceLevel::Io] {
+        watch(level, "stops").assert_whole();
+    }
+}
+
+/// P36.
+fn a_call_that_is_made_again_after_a_signal_counts_once() {
+    let seen = watch(TraceLevel::Io, "restart");
+    seen.assert_whole();
+    let calls = seen.of_file("/pipe");
+    let calls: Vec<_> = calls
+        .iter()
+        .filter(|call| call.call.starts_with("open"))
+        .collect();
+    let [_, call] = calls[..] else {
+        panic!("{calls:?}");
+    };
+    assert!(
+        matches!(call.result, CallResult::Ok(_) | CallResult::Found),
+        "{call:?}"
+    );
+}
+
+/// P28.
+fn a_call_in_which_its_caller_is_killed_has_no_result() {
+    let seen = watch(TraceLevel::Io, "killed");
+    seen.assert_whole();
+    let calls = seen.of_file("/pipe");
+    let opens: Vec<_> = calls
+        .iter()
+        .filter(|call| call.call.starts_with("open"))
+        .collect();
+    assert_eq!(opens.len(), 1, "{opens:?}");
+    assert_eq!(opens[0].result, CallResult::Unknown);
+}
+
+/// P38.
+fn a_leader_that_ends_first_ends_with_its_process() {
+    let seen = watch(TraceLevel::Io, "leader-first");
+    assert_eq!(seen.exit, Exit::Code(7));
+    let ends = seen
+        .events
+        .iter()
+        .filter(|e| matches!(e.kind, TraceEventKind::Exited(_)));
+    assert_eq!(ends.count(), 1);
+}
+
+/// P10.
+fn an_untraced_task_is_a_doubt() {
+    let seen = watch(TraceLevel::Io, "untraced");
+    assert!(
+        seen.doubts().contains(&&Doubt::UntracedTask),
+        "{:?}",
+        seen.doubts()
+    );
+}
+
+/// P13.
+fn a_child_belongs_to_its_creator_and_not_to_its_parent() {
+    let seen = watch(TraceLevel::Io, "clone-parent");
+    seen.assert_whole();
+    let created = seen.created();
+    assert_eq!(created.len(), 2, "{created:?}");
+    assert_eq!(created[1].0, created[0].1);
+}
+
+/// P26, P75.
+fn a_signal_of_the_harness_is_known_as_such() {
+    let seen = watch_and(TraceLevel::Io, "waits", |stub| {
+        // Its first events show that it runs.
+        assert!(matches!(stub.receive(SOON).unwrap(), Response::Seen { .. }));
+        stub.send(
+            &Request::Signal {
+                ticket: 1,
+                signal: libc::SIGTERM,
+            },
+            &[],
+        )
+        .unwrap();
+    });
+    assert_eq!(seen.signals(libc::SIGTERM), [Sender::Harness]);
+    assert_eq!(seen.doubts(), Vec::<&Doubt>::new());
+}
+
+const TESTS: &[(&str, fn())] = &[
+    (
+        "an_empty_program",
+        an_empty_program_is_executed_ends_and_shows_nothing_of_the_harness,
+    ),
+    (
+        "files",
+        files_are_told_with_their_results_and_absolute_paths,
+    ),
+    ("of_many_forks", of_many_forks_every_child_has_a_creator),
+    (
+        "of_many_spawns",
+        of_many_spawns_every_exec_has_its_own_arguments,
+    ),
+    (
+        "a_child_of_a_dead_parent",
+        a_child_of_a_dead_parent_is_still_traced,
+    ),
+    (
+        "an_exec_by_another_thread",
+        an_exec_by_another_thread_is_the_process_s,
+    ),
+    ("a_failed_exec", a_failed_exec_is_told_with_its_error),
+    (
+        "a_real_time_signal",
+        a_real_time_signal_arrives_with_its_payload_and_its_sender_is_known,
+    ),
+    (
+        "a_stopped_child",
+        a_stopped_child_is_seen_as_stopped_by_its_parent_and_goes_on,
+    ),
+    (
+        "a_call_made_again",
+        a_call_that_is_made_again_after_a_signal_counts_once,
+    ),
+    (
+        "a_call_cut_short",
+        a_call_in_which_its_caller_is_killed_has_no_result,
+    ),
+    (
+        "a_leader_that_ends_first",
+        a_leader_that_ends_first_ends_with_its_process,
+    ),
+    ("an_untraced_task", an_untraced_task_is_a_doubt),
+    (
+        "a_child_of_its_creator",
+        a_child_belongs_to_its_creator_and_not_to_its_parent,
+    ),
+    (
+        "a_signal_of_the_harness",
+        a_signal_of_the_harness_is_known_as_such,
+    ),
+];
+
+#[allow(
+    clippy::print_stdout,
+    reason = "libtest's output, as far as runners read it"
+)]
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some(stub::ARGUMENT) => return ExitCode::from(stub::serve() as u8),
+        Some(programs::ARGUMENT) => programs::run(&args[1]),
+        _ => {}
+    }
+    if args.iter().any(|arg| arg == "--list") {
+        let ignored = args.iter().any(|arg| arg == "--ignored");
+        for (name, _) in TESTS.iter().filter(|_| !ignored) {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let exact = args.iter().any(|arg| arg == "--exact");
+    let selected = |name: &str| {
+        let matches = |filter: &&String| {
+            if exact {
+                name == *filter
+            } else {
+                name.contains(*filter)
+            }
+        };
+        filters.is_empty() || filters.iter().any(matches)
+    };
+    let mut failed = 0;
+    for (name, test) in TESTS.iter().filter(|(name, _)| selected(name)) {
+        let passed = catch_unwind(test).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        failed += u32::from(!passed);
+    }
+    if failed > 0 {
+        return ExitCode::from(101);
+    }
+    ExitCode::SUCCESS
+}
