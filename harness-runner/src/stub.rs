@@ -162,12 +162,7 @@ impl Stub {
                 self.signals.wait(socket, Some(Duration::ZERO))
             }
             Some(attempt) if !killing => {
-                match sys::wait_for_news() {
-                    WaitAny::News { pid, waited, usage } => {
-                        attempt.tree.handle(pid, waited, usage);
-                    }
-                    WaitAny::Quiet | WaitAny::Nobody => attempt.tree.tick(),
-                }
+                attempt.follow();
                 Woken::Child
             }
             _ => self.signals.wait(socket, killing.then_some(SWEEP)),
@@ -325,6 +320,24 @@ impl Stub {
 }
 
 impl Attempt {
+    /// Waits for news of tasks, and handles it until there is something to say or a message to
+    /// see to. What this saves over a look for more news after each is a system call per stop.
+    fn follow(&mut self) {
+        for _ in 0..BATCH {
+            match sys::wait_for_news() {
+                WaitAny::News { pid, waited, usage } => self.tree.handle(pid, waited, usage),
+                WaitAny::Quiet | WaitAny::Nobody => {
+                    self.tree.tick();
+                    break;
+                }
+            }
+            let ended = self.tree.root_ended().is_some();
+            if ended || self.tree.watch().is_live() || sys::is_interrupted() {
+                break;
+            }
+        }
+    }
+
     /// Tells the runner what has been seen, if it wants to know and there are at least so many
     /// events.
     fn tell_events(&mut self, socket: BorrowedFd<'_>, least: usize) -> io::Result<()> {

@@ -413,6 +413,27 @@ fn a_child_belongs_to_its_creator_and_not_to_its_parent() {
     assert_eq!(created[1].0, created[0].1);
 }
 
+/// P55, P58.
+fn paths_in_another_root_directory_are_found_there() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let seen = watch(TraceLevel::Full, "another-root");
+    seen.assert_whole();
+    let results = |name: &str| -> Vec<CallResult> {
+        let calls = seen.of_file(name);
+        let stats = calls
+            .iter()
+            .filter(|call| call.operation == FileOperation::Stat);
+        stats.map(|call| call.result).collect()
+    };
+    assert_eq!(results("/another/inside"), [CallResult::Found]);
+    // Absolute links lead to what is inside, too.
+    assert_eq!(results("/another/link"), [CallResult::Found]);
+    // Nobody has looked for it, so the kernel has nothing to say without asking the file system.
+    assert_eq!(results("/another/etc"), [CallResult::Err(libc::ENOENT)]);
+}
+
 /// P26, P75.
 fn a_signal_of_the_harness_is_known_as_such() {
     let seen = watch_and(TraceLevel::Io, "waits", |stub| {
@@ -478,6 +499,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "a_child_of_its_creator",
         a_child_belongs_to_its_creator_and_not_to_its_parent,
+    ),
+    (
+        "paths_in_another_root",
+        paths_in_another_root_directory_are_found_there,
     ),
     (
         "a_signal_of_the_harness",

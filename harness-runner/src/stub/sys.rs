@@ -82,6 +82,11 @@ pub(crate) fn interrupted() -> bool {
     INTERRUPTED.swap(false, Ordering::Relaxed)
 }
 
+/// As [`interrupted`], but it can be asked again.
+pub(crate) fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 /// How late a message can be that arrives at the moment between the last look at the socket and
 /// [`wait_for_news`].
 const TICK: Duration = Duration::from_millis(50);

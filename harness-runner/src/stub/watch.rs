@@ -92,6 +92,11 @@ impl Watch {
             .map(|recorder| Box::new(recorder.summary()))
     }
 
+    /// Returns whether the runner wants to be told every event at once.
+    pub(super) fn is_live(&self) -> bool {
+        self.unsaid.is_some()
+    }
+
     /// Returns events that the runner is to be told, if there are at least so many.
     pub(super) fn unsaid(&mut self, least: usize) -> Option<Vec<TraceEvent>> {
         let unsaid = self.unsaid.as_mut()?;

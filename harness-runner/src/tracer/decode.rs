@@ -112,7 +112,7 @@ pub trait Task {
     ///
     /// # Errors
     ///
-    /// The errno.
+    /// The errno. EAGAIN if a file system would have to be waited for.
     fn look(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32>;
 
     /// Reads from a regular file, named as for [`Self::look`] with links followed. Returns how much;

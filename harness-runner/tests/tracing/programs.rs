@@ -101,6 +101,16 @@ pub(crate) fn run(name: &str) -> ! {
             }));
             wait(-1);
         }
+        "another-root" => {
+            fs::create_dir("another").unwrap();
+            File::create("another/inside").unwrap();
+            std::os::unix::fs::symlink("/inside", "another/link").unwrap();
+            std::os::unix::fs::chroot("another").unwrap();
+            std::env::set_current_dir("/").unwrap();
+            assert!(fs::metadata("/inside").is_ok());
+            assert!(fs::metadata("/link").is_ok());
+            assert!(fs::metadata("etc").is_err());
+        }
         "waits" => loop {
             unsafe { libc::pause() };
         },

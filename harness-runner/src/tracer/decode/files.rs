@@ -101,6 +101,11 @@ impl Stop<'_> {
     /// Tells what the kernel answered to the tracer.
     fn found(&mut self, mut call: FileCall, answer: Result<FileId, i32>) -> Entry {
         (call.result, call.file) = match answer {
+            // Nobody can say without waiting: then the call will.
+            Err(libc::EAGAIN) if call.operation == FileOperation::Open => {
+                return awaited(call, Then::Returned);
+            }
+            Err(libc::EAGAIN) => return awaited(call, Then::Tell),
             Ok(file) => (CallResult::Found, Some(file)),
             Err(errno) => (CallResult::Err(errno), None),
         };
