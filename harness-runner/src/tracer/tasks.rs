@@ -30,7 +30,7 @@ const REMEMBERED: usize = 256;
 
 /// How long a new task is held at most. The event of its creation takes microseconds, but if its
 /// creator is killed before, there is none.
-const HELD: Duration = Duration::from_millis(20);
+const HELD: Duration = Duration::from_millis(100);
 
 /// What the root of an attempt is.
 pub(crate) struct Root {

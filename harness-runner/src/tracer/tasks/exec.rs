@@ -22,13 +22,16 @@ impl Tasks {
         if let Some(former) = former {
             if let Some(task) = self.tasks.remove(&former) {
                 call = task.call;
+                if task.due {
+                    self.ended_early.insert(former, task.told);
+                }
             }
             self.abandon_call(pid, observer);
         } else {
             call = self.take_call(pid);
         }
         let task = self.tasks.entry(pid).or_default();
-        (task.process, task.told, task.due) = (Some(pid), true, false);
+        task.process = Some(pid);
         if pid == self.root.pid && !self.executed {
             self.executed = true;
             if self.root.level >= TraceLevel::Io && !self.filtered {
