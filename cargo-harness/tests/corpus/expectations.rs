@@ -105,12 +105,6 @@ pub(crate) const DOUBTS: &[(&str, Doubt)] = &[
     ("p92_traces_its_own_child", Doubt::TracesOthers),
 ];
 
-/// Programs whose trace may be doubtful, and what that is.
-pub(crate) const POSSIBLE_DOUBTS: &[(&str, Doubt)] = &[
-    // A process that was killed before anything was seen of it.
-    ("p79_leaves_a_chain_of_processes", Doubt::UntracedTask),
-];
-
 /// What is known to be wrong, by program: everything that is said of it here is let pass.
 pub(crate) const GAPS: &[(&str, &str)] = &[
     (

@@ -19,7 +19,7 @@ mod runs;
 mod trace;
 
 use checklist::{PARTS, program};
-use expectations::{DOUBTS, EXPECTATIONS, GAPS, POSSIBLE_DOUBTS};
+use expectations::{DOUBTS, EXPECTATIONS, GAPS};
 use harness_metadata::{Attempt, Verdict, trace::Backend};
 use nix::unistd::geteuid;
 use runs::{Programs, User, folder};
@@ -135,10 +135,7 @@ fn missing(program: &str, trace: &Trace) -> Vec<String> {
     }
     let doubts = DOUBTS.iter().filter(|(name, _)| *name == program);
     let doubts: Vec<_> = doubts.map(|(_, doubt)| doubt.clone()).collect();
-    let possible = |doubt| POSSIBLE_DOUBTS.contains(&(program, doubt));
-    let actual = trace.doubts.iter().cloned();
-    let actual: Vec<_> = actual.filter(|doubt| !possible(doubt.clone())).collect();
-    if doubts != actual {
+    if doubts != trace.doubts {
         wrong.push(format!("its doubts should be {doubts:?}"));
     }
     let expectations = EXPECTATIONS.iter();
