@@ -6,7 +6,7 @@ pub const OK: i32 = 0;
 pub const INTERNAL: i32 = 1;
 /// The command line could not be understood.
 pub const USAGE: i32 = 2;
-/// No test was selected, and `--no-tests` does not allow that.
+/// No test was selected, and `--no-tests` does not allow that; or no trace of it is kept.
 pub const NO_TESTS: i32 = 4;
 /// The double-spawn stub could not start; seen by the runner only.
 pub const DOUBLE_SPAWN: i32 = 70;

@@ -153,9 +153,10 @@ impl Run {
             let options = options.write(true).create_new(true).mode(0o600);
             options.open(path)
         };
+        let runs = self::folder(target);
+        fs::create_dir_all(&runs).map_err(keep_error(&runs))?;
         // Arguments and environments are nobody else's business.
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(&folder);
+        let made = DirBuilder::new().mode(0o700).create(&folder);
         made.map_err(keep_error(&folder))?;
         let path = folder.join(LOCK);
         let lock = create(&path).map_err(keep_error(&path))?;

@@ -113,6 +113,8 @@ fn every_flag_is_in_the_page_of_the_command_line_and_its_variable_in_that_of_the
         "cli/filter_options.rs",
         "cli/list.rs",
         "cli/runner_options.rs",
+        "cli/trace.rs",
+        "cli/trace/filter.rs",
         "cargo_options.rs",
     ] {
         let source = read(&format!("cargo-harness/src/{file}"));

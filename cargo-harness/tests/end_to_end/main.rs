@@ -16,4 +16,5 @@ mod registry;
 mod scene;
 mod strays;
 mod trace;
+mod tracing;
 mod unprivileged;

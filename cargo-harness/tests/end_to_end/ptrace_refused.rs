@@ -2,7 +2,7 @@
 
 use crate::scene::{Scene, fixture, shared_target};
 use fixture_model::parse_events;
-use harness_metadata::{EventKind, Outcome, event::TraceLevel, exit_code};
+use harness_metadata::{EventKind, Outcome, event::TraceLevel, exit_code, trace::Backend};
 use nix::libc;
 use std::{fs, io, os::unix::process::CommandExt, process::Command};
 
@@ -75,7 +75,13 @@ fn without_ptrace_it_says_so_once_and_goes_on() {
     let Some(EventKind::RunStarted(start)) = events.first().map(|event| &event.kind) else {
         panic!("the run did not start");
     };
-    assert_eq!(start.trace.level, TraceLevel::Off);
+    // Filters of system calls may work all the same.
+    let without_ptrace = [
+        (TraceLevel::Io, Backend::Notify),
+        (TraceLevel::Off, Backend::None),
+    ];
+    let in_force = (start.trace.level, start.trace.backend);
+    assert!(without_ptrace.contains(&in_force), "{:?}", start.trace);
     assert!(start.trace.degraded.is_some(), "{:?}", start.trace);
     // What the subreaper finds is found without a tracer.
     let mut daemons = events.iter().filter_map(|event| match &event.kind {
@@ -98,6 +104,12 @@ fn without_ptrace_a_run_that_requires_it_does_not_start() {
     command
         .arg("--config-file")
         .arg(scene.write("harness.toml", config));
+    refuse_ptrace(&mut command);
+    let run = scene.run(command);
+    run.assert_code(exit_code::SETUP).assert_says("ptrace");
+
+    let mut command = scene.harness(["run", "-p", "targets", "--trace-required"]);
+    command.args(["--trace", "process"]);
     refuse_ptrace(&mut command);
     let run = scene.run(command);
     run.assert_code(exit_code::SETUP).assert_says("ptrace");

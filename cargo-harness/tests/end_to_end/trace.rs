@@ -2,6 +2,7 @@
 
 use crate::scene::{Finished, Scene};
 use camino::{Utf8Path, Utf8PathBuf};
+use expect_test::expect;
 use harness_metadata::{
     Attempt, Exit, Outcome, RawString, RunId, RustBinaryId, TestCaseName, TestId, TraceEvent,
     TraceEventKind, Usage, Verdict,
@@ -39,10 +40,12 @@ impl Kept {
     fn new() -> Self {
         let scene = Scene::new();
         let package = scene.package("kept", "");
-        let target = Utf8PathBuf::from_path_buf(package.join("target")).unwrap();
+        let target =
+            Utf8PathBuf::from_path_buf(package.join("target")).expect("it is known to work");
         let root = Utf8Path::new("/work");
-        let id = RunId(RUN.parse().unwrap());
-        let run = Run::create(&target, &RunHeader::new(id, now(), root)).unwrap();
+        let id = RunId(RUN.parse().expect("it is known to work"));
+        let run =
+            Run::create(&target, &RunHeader::new(id, now(), root)).expect("it is known to work");
         Self {
             scene,
             package,
@@ -65,7 +68,7 @@ impl Kept {
             recorder.event(event);
         }
         let summary = recorder.summary();
-        recorder.finish().unwrap();
+        recorder.finish().expect("it is known to work");
         let attempt = Attempt {
             number,
             outcome: Outcome::Exited(Exit::Code(code)),
@@ -82,8 +85,8 @@ impl Kept {
             stdout: StreamSize::default(),
             stderr: StreamSize::default(),
             pid: Some(ROOT),
-            trace: Some(Box::new(summary)),
             stuck: Vec::new(),
+            trace: Some(Box::new(summary)),
         };
         let test = TestId {
             binary: RustBinaryId::new("kept::tests"),
@@ -91,8 +94,8 @@ impl Kept {
         };
         self.run
             .attempt_finished(Some(self.next), &test, &attempt)
-            .unwrap();
-        self.run.flush().unwrap();
+            .expect("it is known to work");
+        self.run.flush().expect("it is known to work");
         self.next += 1;
         path
     }
@@ -113,7 +116,7 @@ impl Kept {
 
 fn now() -> chrono::DateTime<chrono::FixedOffset> {
     chrono::DateTime::from_timestamp(1_700_000_000, 0)
-        .unwrap()
+        .expect("it is known to work")
         .fixed_offset()
 }
 
@@ -154,6 +157,7 @@ fn open(pid: i32, millis: u64, name: &str, write: bool, result: CallResult) -> T
             read: !write,
             write,
             create: write,
+            exclusive: write,
             ..Access::default()
         }),
         result,
@@ -217,7 +221,7 @@ fn events() -> Vec<TraceEvent> {
 fn the_tree_shows_processes_files_and_connections_and_what_may_be_missing() {
     let mut kept = Kept::new();
     kept.attempt("a::test", 1, 101, &events());
-    expect_test::expect![[r#"
+    expect![[r#"
         kept::tests a::test: exited with 101 in 1.250 s
         attempt 1 of run 0d31c2a4-2f0f-4f0e-9a55-3f1f2c6f0a01, 2023-11-14 22:13:20
 

@@ -69,8 +69,11 @@ pub fn lines(test: &TestId, attempt: &Attempt) -> Vec<String> {
     let ended_by_us = timed_out || matches!(attempt.outcome, Outcome::Interrupted { .. });
     lines.extend(evidence(trace, ended_by_us));
     if !lines.is_empty() {
-        let name = shell_words::quote(test.name.as_str());
-        lines.push(format!("more: cargo harness trace {}", escaped(&name)));
+        let test = [test.binary.as_str(), test.name.as_str()].map(shell_words::quote);
+        lines.push(format!(
+            "more: cargo harness trace {}",
+            escaped(&test.join(" "))
+        ));
     }
     lines
 }
@@ -508,6 +511,6 @@ mod tests {
         attempt.verdict = Verdict::Fail;
         let told = lines(&test("a b"), &attempt);
         assert_eq!(told.len(), 2);
-        assert_eq!(told[1], "more: cargo harness trace 'a b'");
+        assert_eq!(told[1], "more: cargo harness trace sample 'a b'");
     }
 }

@@ -132,7 +132,7 @@ fn the_terminal_tells_what_the_trace_says_of_a_failure() {
     }
     let shown = terminal(TerminalOptions::default(), &events, &Memory::default());
     let block = "  trace ───\n    pid 42: bind 127.0.0.1:80: Address already in use \
-                 (EADDRINUSE)\n    more: cargo harness trace a::binds\n";
+                 (EADDRINUSE)\n    more: cargo harness trace sample a::binds\n";
     assert_eq!(shown.matches(block).count(), 2, "{shown}");
 }
 

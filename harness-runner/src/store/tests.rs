@@ -262,6 +262,19 @@ fn a_target_folder_that_is_none_is_said_in_a_sentence() {
     );
 }
 
+#[test]
+fn a_run_is_for_its_owner_and_the_folders_above_it_are_as_usual() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_folder, target) = target();
+    let id = kept(&target, 0, &[]);
+    let mode = |path: &Utf8Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let usual = target.join("usual");
+    fs::create_dir(&usual).unwrap();
+    assert_eq!(mode(&folder(&target)), mode(&usual));
+    assert_eq!(mode(&folder(&target).join(&id)), 0o700);
+    assert_eq!(mode(&folder(&target).join(id).join(INDEX)), 0o600);
+}
+
 /// Measures; see the one of `tracer::record`.
 #[test]
 #[ignore = "it measures"]

@@ -330,8 +330,8 @@ impl Digest {
         if access.truncate {
             uses |= bit(FileUse::Truncated);
         }
-        // The decoder names the file that was there before the call.
-        if access.create && (access.exclusive || call.file.is_none()) {
+        // Without O_EXCL it may have been there: only what is sure is told.
+        if access.create && access.exclusive {
             uses |= bit(FileUse::Created);
         }
         self.use_file_so(path, uses);

@@ -211,6 +211,7 @@ fn files_are_told_with_all_that_was_done_to_them() {
         read: false,
         write: true,
         create: true,
+        exclusive: true,
         truncate: true,
         ..READ
     };

@@ -1,0 +1,80 @@
+//! What a user gets to see of traces.
+
+use crate::scene::Scene;
+use fixture_model::parse_events;
+use harness_metadata::{
+    EventKind, Verdict,
+    event::TraceLevel,
+    exit_code,
+    outcome::{Doing, WaitsOn},
+};
+use std::fs;
+
+const QUICK: &str = "[profile.default]\n\
+    slow-timeout = { period = \"1s\", terminate-after = 1, grace-period = \"1s\" }\n";
+
+#[test]
+fn a_test_that_timed_out_says_which_child_it_waited_for_and_what_that_did() {
+    // What is looked at is /proc, whatever is traced.
+    for level in ["io", "off"] {
+        let scene = Scene::new();
+        let mut command = scene.harness(["run", "-p", "outcomes", "--trace", level, "-E"]);
+        command
+            .arg("test(=waits_for_a_child_that_hangs)")
+            .arg("--config-file")
+            .arg(scene.write("harness.toml", QUICK))
+            .arg("--events")
+            .arg(scene.path("events"))
+            .arg("--junit")
+            .arg(scene.path("junit.xml"));
+        let run = scene.run(command);
+        scene.assert_no_strays();
+        run.assert_code(exit_code::TEST_RUN_FAILED)
+            .assert_says("`sleep 50`: waited in clock_nanosleep for time to pass");
+        let events = fs::read_to_string(scene.path("events")).unwrap();
+        let events = parse_events(&events).unwrap();
+        let finished = events.iter().find_map(|event| match &event.kind {
+            EventKind::TestFinished(test) => Some(test),
+            _ => None,
+        });
+        let attempt = &finished.expect("the test ran").attempts[0];
+        assert_eq!(attempt.verdict, Verdict::Fail);
+        let sleep = attempt.stuck.iter().find(|task| task.command == "sleep 50");
+        let sleep = sleep.expect("the child was there").pid;
+        let waits_for_it = attempt.stuck.iter().any(|task| {
+            matches!(&task.doing, Doing::Waits { on, .. }
+                if on == &[WaitsOn::Child { pid: Some(sleep) }])
+        });
+        assert!(waits_for_it, "{:?}", attempt.stuck);
+        let junit = fs::read_to_string(scene.path("junit.xml")).unwrap();
+        assert!(
+            junit.contains("`sleep 50`: waited in clock_nanosleep"),
+            "{junit}"
+        );
+    }
+}
+
+#[test]
+fn the_level_of_the_command_line_is_in_force() {
+    for (level, expected) in [
+        ("off", TraceLevel::Off),
+        ("process", TraceLevel::Process),
+        ("io", TraceLevel::Io),
+        ("full", TraceLevel::Full),
+    ] {
+        let scene = Scene::new();
+        let mut command = scene.harness(["run", "-p", "macros", "--trace", level]);
+        command.arg("--events").arg(scene.path("events"));
+        let run = scene.run(command);
+        run.assert_code(exit_code::OK);
+        let events = fs::read_to_string(scene.path("events")).unwrap();
+        let events = parse_events(&events).unwrap();
+        let Some(EventKind::RunStarted(start)) = events.first().map(|event| &event.kind) else {
+            panic!("the run did not start");
+        };
+        if start.trace.degraded.is_none() {
+            assert_eq!(start.trace.level, expected);
+            run.assert_says(&format!("profile default, trace {level}"));
+        }
+    }
+}
