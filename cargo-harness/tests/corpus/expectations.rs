@@ -106,17 +106,11 @@ pub(crate) const DOUBTS: &[(&str, Doubt)] = &[
 ];
 
 /// What is known to be wrong, by program: everything that is said of it here is let pass.
-pub(crate) const GAPS: &[(&str, &str)] = &[
-    (
-        "p10_asks_not_to_be_traced",
-        "such a child is not traced, and what the filter stops fails there with ENOSYS",
-    ),
-    (
-        "p61_asks_for_what_is_refused",
-        "a tracer with more rights than a test that gave up its own says that it found what was \
+pub(crate) const GAPS: &[(&str, &str)] = &[(
+    "p61_asks_for_what_is_refused",
+    "a tracer with more rights than a test that gave up its own says that it found what was \
          refused to it by a folder",
-    ),
-];
+)];
 
 /// All of them, by program.
 #[rustfmt::skip]

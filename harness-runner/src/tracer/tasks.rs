@@ -21,6 +21,7 @@ use std::{
 
 mod exec;
 mod origin;
+mod untraced;
 
 use origin::Harness;
 
@@ -217,6 +218,7 @@ impl Tasks {
         let Some(SyscallInfo::Entry(call)) = sys::syscall_info(pid) else {
             return self.resume(pid);
         };
+        let call = untraced::without_flag(pid, call);
         let process = self.process_of(pid);
         match self.take_call(pid) {
             Call::Interrupted(before, pending) if before == call => {
