@@ -11,13 +11,13 @@ use crate::{
     scene::{Scene, skip},
 };
 use harness_metadata::{
-    TraceEvent, TraceEventKind,
+    Exit, TraceEvent, TraceEventKind,
     trace::{CallResult, Creation},
 };
 use nix::errno::Errno;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fmt, fs,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
@@ -31,6 +31,17 @@ struct Call {
     paths: Vec<Vec<u8>>,
     /// The name of the error.
     error: Option<String>,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths: Vec<_> = self.paths.iter().map(|path| path.escape_ascii()).collect();
+        write!(f, "{}(", self.call)?;
+        for path in paths {
+            write!(f, " {path}")?;
+        }
+        write!(f, " ) {}", self.error.as_deref().unwrap_or("ok"))
+    }
 }
 
 /// A process, in order of ids.
@@ -49,28 +60,57 @@ const CALLS: &str = "open,openat,openat2,creat,stat,lstat,newfstatat,statx,acces
 /// What also is needed to tell processes from threads.
 const CREATIONS: &str = "clone,clone3,fork,vfork";
 
+/// Beginnings of names that are random in their rest.
+const RANDOM: &[&[u8]] = &[b".tmp", b"tmp", b"prefix", b"foobar"];
+
+/// A difference that is right.
+struct Explained {
+    /// In tests whose name contains this.
+    test: &'static str,
+    /// In this call; any if empty.
+    call: &'static str,
+    /// Why. Reading it is what it is for.
+    #[expect(dead_code, reason = "for people")]
+    why: &'static str,
+}
+
+const EXPLAINED: &[Explained] = &[
+    Explained {
+        test: "_with_progress_work",
+        call: "",
+        why: "the test ends without waiting for its thread (`thread::spawn` without a join), so \
+              what the thread still does depends on how fast it is",
+    },
+    Explained {
+        test: "tests::popen::cwd",
+        call: "utimensat",
+        why: "`touch` gives a descriptor and no path; strace leaves it at that, and we name the \
+              descriptor's file",
+    },
+];
+
 #[test]
 fn walkdir_is_seen_as_strace_sees_it() {
-    compare("oracle walkdir", "walkdir", "2.5.0", "all()");
+    compare("oracle walkdir", "walkdir", "2.5.0");
 }
 
 #[test]
 fn tempfile_is_seen_as_strace_sees_it() {
-    compare("oracle tempfile", "tempfile", "3.27.0", "all()");
+    compare("oracle tempfile", "tempfile", "3.27.0");
 }
 
 #[test]
-fn duct_is_seen_as_strace_sees_it() {
-    compare("oracle duct", "duct", "1.1.2", "all()");
+fn fs_extra_is_seen_as_strace_sees_it() {
+    compare("oracle fs_extra", "fs_extra", "1.3.0");
 }
 
 #[test]
 fn subprocess_is_seen_as_strace_sees_it() {
-    compare("oracle subprocess", "subprocess", "0.2.15", "all()");
+    compare("oracle subprocess", "subprocess", "0.2.15");
 }
 
 /// Runs the tests of a package twice, and compares test by test.
-fn compare(name: &str, package: &str, version: &str, filter: &str) {
+fn compare(name: &str, package: &str, version: &str) {
     if !installed("strace", &["--version"]) {
         return skip(name, "strace is not installed");
     }
@@ -79,18 +119,13 @@ fn compare(name: &str, package: &str, version: &str, filter: &str) {
         return skip(name, "the registry cannot be reached");
     };
     let run = |level: &str| {
-        let arguments = [
-            "run",
-            "--tests",
-            "--no-fail-fast",
-            "-j1",
-            "--trace",
-            level,
-            "-E",
-            filter,
-        ];
+        // Some find what an earlier run has left.
+        let _ = fs::remove_dir_all(folder.join("tests/temp"));
+        let arguments = ["run", "--tests", "--no-fail-fast", "-j1", "--trace", level];
         let mut command = scene.harness([]);
         command.args(arguments).current_dir(&folder);
+        // The shell of the wrapper would set it, and shells that tests start look at it.
+        command.env_remove("PWD");
         command
     };
     // One after the other, so that one tool's run is not seen by the other's.
@@ -111,21 +146,40 @@ fn compare(name: &str, package: &str, version: &str, filter: &str) {
     let mut wrong = Vec::new();
     for test in traced_tests(&traces) {
         let theirs = merged(&strace::read(&traces, &test.file));
-        let ours = merged(&our_processes(&scene, &folder, &test));
+        let (processes, killed) = our_processes(&scene, &folder, &test);
+        let ours = merged(&processes);
         compared += 1;
         calls += theirs.len();
         for (call, who) in difference(&theirs, &ours) {
-            wrong.push(format!("{}: only {who}: {call:?}", test.name));
+            // How far a process has come before it is killed depends on how fast it is.
+            if killed || is_explained(&test.name, &call.1) {
+                continue;
+            }
+            let (program, call) = call;
+            wrong.push(format!("{}: only {who}: {program}: {call}", test.name));
         }
     }
     assert!(compared >= 10, "only {compared} tests were compared");
-    eprintln!("{package}: {compared} tests, {calls} calls compared");
+    tell(&format!(
+        "{package}: {compared} tests, {calls} calls compared with strace's"
+    ));
     assert!(
         wrong.is_empty(),
         "{} differ:\n{}",
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+fn is_explained(test: &str, call: &Call) -> bool {
+    EXPLAINED.iter().any(|explained| {
+        test.contains(explained.test) && (explained.call.is_empty() || explained.call == call.call)
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "who runs the tests wants to know")]
+fn tell(text: &str) {
+    eprintln!("{text}");
 }
 
 /// A test that strace has watched.
@@ -144,7 +198,7 @@ fn wrapper(traces: &Path) -> String {
          [ \"$HARNESS_EXECUTION_MODE\" = process-per-test ] && [ -n \"$HARNESS_TEST_NAME\" ] || exec \"$@\"\n\
          n=$(printf %s \"$HARNESS_BINARY_ID/$HARNESS_TEST_NAME\" | tr -c 'A-Za-z0-9\\n' _)\n\
          printf '%s\\n%s\\n' \"$HARNESS_BINARY_ID\" \"$HARNESS_TEST_NAME\" > \"{traces}/$n\"\n\
-         exec strace -ff -qq -xx -s 65536 -e trace={CALLS},{CREATIONS} -e signal=none \
+         exec env -u PWD -u OLDPWD strace -ff -qq -xx -s 65536 -e trace={CALLS},{CREATIONS} -e signal=none \
          -o \"{traces}/$n\" \"$@\"\n"
     )
 }
@@ -168,8 +222,9 @@ fn traced_tests(traces: &Path) -> Vec<Traced> {
     tests
 }
 
-/// Reads a test's trace as a user would.
-fn our_processes(scene: &Scene, folder: &Path, test: &Traced) -> Vec<Process> {
+/// Reads a test's trace as a user would. Also returns whether a process was killed.
+fn our_processes(scene: &Scene, folder: &Path, test: &Traced) -> (Vec<Process>, bool) {
+    let mut killed = false;
     let mut command: Command = scene.harness(["trace", "--json"]);
     command
         .arg(format!("{} {}", test.binary, test.name))
@@ -201,7 +256,7 @@ fn our_processes(scene: &Scene, folder: &Path, test: &Traced) -> Vec<Process> {
                     .calls
                     .push(our_call(name, vec![exec.program.asked], exec.result));
             }
-            TraceEventKind::File(file) => {
+            TraceEventKind::File(file) if CALLS.split(',').any(|call| call == file.call) => {
                 let mut paths = vec![file.path.asked];
                 if let Some(to) = file.to {
                     paths.push(to.asked);
@@ -211,10 +266,13 @@ fn our_processes(scene: &Scene, folder: &Path, test: &Traced) -> Vec<Process> {
                 }
                 process.calls.push(our_call(file.call, paths, file.result));
             }
+            TraceEventKind::Exited(exited) => {
+                killed |= matches!(exited.exit, Exit::Signal { .. });
+            }
             _ => {}
         }
     }
-    processes.into_values().collect()
+    (processes.into_values().collect(), killed)
 }
 
 fn our_call(call: String, paths: Vec<harness_metadata::RawString>, result: CallResult) -> Call {
@@ -277,7 +335,9 @@ fn alike(call: &Call) -> Call {
     for path in &mut call.paths {
         let components = path.split(|byte| *byte == b'/').map(|component| {
             let digits = component.iter().all(u8::is_ascii_digit);
-            let random = component.starts_with(b".tmp") || component.starts_with(b"tmp");
+            let random = RANDOM
+                .iter()
+                .any(|start| component.len() > start.len() + 5 && component.starts_with(start));
             match component {
                 [] => component.to_vec(),
                 _ if digits => b"NUMBER".to_vec(),
