@@ -151,8 +151,8 @@ pub struct Spawn<'a> {
 pub struct Trace<'a> {
     /// How closely to watch.
     pub level: TraceLevel,
-    /// By what. Levels above [`TraceLevel::Process`] need [`Backend::Ptrace`] or
-    /// [`Backend::Notify`].
+    /// By what. Levels above [`TraceLevel::Process`] need [`Backend::Ptrace`],
+    /// [`Backend::Notify`] or [`Backend::Outer`].
     pub backend: Backend,
     /// The file to write the whole trace to, absolute, without NUL; empty for none.
     #[serde(with = "serde_bytes")]
@@ -249,6 +249,10 @@ pub struct Available {
     pub no_filter: Option<String>,
     /// Why [`Backend::Notify`] does not work, if so.
     pub no_notify: Option<String>,
+    /// At which level the tracer around this run traces it; `None` if it is not there.
+    pub outer: Option<TraceLevel>,
+    /// Why [`Backend::Outer`] does not work, if there seems to be such a tracer.
+    pub no_outer: Option<String>,
 }
 
 impl Available {
@@ -259,6 +263,11 @@ impl Available {
             Backend::Lifecycle => self.no_ptrace.as_deref(),
             Backend::Ptrace => self.no_ptrace.as_deref().or(self.no_filter.as_deref()),
             Backend::Notify => self.no_notify.as_deref(),
+            Backend::Outer if self.outer.is_some() => None,
+            Backend::Outer => {
+                let nobody = "no other run traces this one";
+                Some(self.no_outer.as_deref().unwrap_or(nobody))
+            }
         }
     }
 }

@@ -200,7 +200,7 @@ impl<W: Write> Terminal<W> {
         self.rule();
         let id = run.run_id.to_string();
         let trace = match run.trace.backend {
-            backend @ (Backend::Ptrace | Backend::Notify) => {
+            backend @ (Backend::Ptrace | Backend::Notify | Backend::Outer) => {
                 format!("{} ({})", run.trace.level.as_str(), backend.as_str())
             }
             // There is one way only.

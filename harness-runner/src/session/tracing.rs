@@ -60,14 +60,21 @@ impl Means {
         let candidates: &[Backend] = match (setting.level, setting.backend) {
             (TraceLevel::Off, _) | (_, TraceBackend::None) => &[],
             (_, TraceBackend::Notify) => &[Backend::Notify],
-            (TraceLevel::Process, _) => &[Backend::Lifecycle],
-            (_, TraceBackend::Ptrace) => &[Backend::Ptrace, Backend::Lifecycle],
-            (_, TraceBackend::Auto) => &[Backend::Ptrace, Backend::Notify, Backend::Lifecycle],
+            (TraceLevel::Process, _) => &[Backend::Lifecycle, Backend::Outer],
+            (_, TraceBackend::Ptrace) => &[Backend::Ptrace, Backend::Outer, Backend::Lifecycle],
+            (_, TraceBackend::Auto) => &[
+                Backend::Ptrace,
+                Backend::Outer,
+                Backend::Notify,
+                Backend::Lifecycle,
+            ],
         };
         let mut missing: Vec<String> = Vec::new();
         for &backend in candidates {
             match self.missing(backend, setting) {
                 None => return self.degraded(backend, setting, &missing),
+                // That no other run traces this one is as it should be.
+                Some(_) if backend == Backend::Outer && self.available.no_outer.is_none() => {}
                 Some(reason) if missing.contains(&reason) => {}
                 Some(reason) => missing.push(reason),
             }
@@ -92,14 +99,26 @@ impl Means {
         let level = match backend {
             Backend::Ptrace | Backend::Notify => setting.level,
             Backend::Lifecycle => TraceLevel::Process,
+            Backend::Outer => {
+                let outer = self.available.outer.unwrap_or(TraceLevel::Off);
+                setting.level.min(outer)
+            }
             Backend::None => TraceLevel::Off,
         };
         let mut choice = Choice::new(level, backend, setting);
+        if backend == Backend::Outer {
+            // It tells what ours would see, if it looks as closely.
+            choice.lost = (level < setting.level).then(|| {
+                let level = level.as_str();
+                format!("the run that this run is part of traces at level {level} only")
+            });
+            return choice;
+        }
         if missing.is_empty() {
             return choice;
         }
         let cost = match (backend, self.has_proc) {
-            (Backend::Ptrace, _) => "nothing is lost",
+            (Backend::Ptrace | Backend::Outer, _) => "nothing is lost",
             (Backend::Notify, _) => {
                 "seccomp notification is used instead, which sees what is asked of the kernel but \
                  not what comes of it"
@@ -186,6 +205,7 @@ mod tests {
                 no_ptrace: why(no_ptrace, "no ptrace"),
                 no_filter: why(no_filter, "no filter"),
                 no_notify: why(no_notify, "no notify"),
+                ..Available::default()
             },
             privileged: false,
             has_proc: true,
@@ -230,6 +250,34 @@ mod tests {
         assert_eq!(chosen(&nothing), (TraceLevel::Off, Backend::None));
         // The same reason is told once, though two backends lack it.
         assert_eq!(nothing.lost.unwrap().matches("no ptrace").count(), 1);
+    }
+
+    #[test]
+    fn a_run_that_is_traced_has_its_tests_traced_by_its_tracer() {
+        let mut means = means(true, true, false);
+        means.available.outer = Some(TraceLevel::Io);
+        let choose = |level, backend| {
+            let choice = means.choose(&TraceSetting {
+                backend,
+                ..setting(level)
+            });
+            (chosen(&choice), choice.lost.is_some())
+        };
+        use TraceLevel::*;
+        for (level, backend, expected) in [
+            (Off, TraceBackend::Auto, ((Off, Backend::None), false)),
+            (
+                Process,
+                TraceBackend::Auto,
+                ((Process, Backend::Outer), false),
+            ),
+            (Io, TraceBackend::Auto, ((Io, Backend::Outer), false)),
+            (Io, TraceBackend::Ptrace, ((Io, Backend::Outer), false)),
+            (Full, TraceBackend::Auto, ((Io, Backend::Outer), true)),
+            (Io, TraceBackend::Notify, ((Io, Backend::Notify), false)),
+        ] {
+            assert_eq!(choose(level, backend), expected);
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use super::{
     explain,
+    nest::Nest,
+    outer::Subtree,
     sys::{self, Block, Child, ChildStack, Filter, Signals, Stage},
     tree::Tree,
     watch::{Watch, Way},
@@ -13,7 +15,7 @@ use crate::{
         tasks::{Root, Tasks},
     },
 };
-use harness_metadata::{Exit, StartFailure, event::TraceLevel, exit_code};
+use harness_metadata::{Exit, StartFailure, event::TraceLevel, exit_code, trace::Backend};
 use nix::fcntl::OFlag;
 use std::{
     ffi::{CStr, CString},
@@ -72,6 +74,7 @@ impl Spawner {
         spawn: &Spawn<'_>,
         stdio: &[OwnedFd],
         way: &Way,
+        nest: &mut Nest,
         signals: &Signals,
     ) -> Result<Tree, SpawnError> {
         let [stdin, stdout, stderr] = stdio else {
@@ -79,7 +82,9 @@ impl Spawner {
                 io::ErrorKind::InvalidData,
             )));
         };
-        let environment = Block::new(spawn.environment);
+        let broker = nest.broker(way);
+        let variables = nest.environment(spawn.environment, broker.as_ref());
+        let environment = Block::new(&variables);
         let cwd = string(spawn.cwd)?;
         let program = find_program(string(spawn.program)?, environment.bytes(), cwd);
         let traced = way.level > TraceLevel::Off;
@@ -109,7 +114,9 @@ impl Spawner {
             })
         })?;
         // If it is not there to be seized it has failed already, and says so in its report.
-        let seized = traced && sys::seize(root, way.filtered()).is_ok();
+        let by_outer = traced && way.backend == Backend::Outer;
+        let seized = traced && !by_outer && sys::seize(root, way.filtered()).is_ok();
+        let followed = by_outer.then(|| nest.follow(root, started, way.level));
         if traced {
             self.go.writer.write_all(&[1]).map_err(SpawnError::Stub)?;
         }
@@ -118,10 +125,13 @@ impl Spawner {
             // both ends of the old pipe.
             self.go = Pipe::new(OFlag::O_CLOEXEC).map_err(SpawnError::Stub)?;
         }
-        let watch = if seized {
-            Watch::new(root, way, &spawn.trace)
-        } else {
-            Watch::default()
+        let watch = match &followed {
+            Some(followed) => {
+                let level = followed.as_ref().map(Subtree::level).map_err(Clone::clone);
+                Watch::new(root, &Way::by_outer(level), &spawn.trace)
+            }
+            None if seized => Watch::new(root, way, &spawn.trace).telling(broker),
+            None => Watch::default(),
         };
         let tasks = seized.then(|| {
             Tasks::new(Root {
@@ -130,11 +140,15 @@ impl Spawner {
                 level: way.level,
                 program: child.program.as_bytes().to_vec(),
                 args: spawn.args.to_vec(),
-                environment: spawn.environment.to_vec(),
+                environment: variables.to_vec(),
                 cwd: cwd.to_bytes().to_vec(),
             })
         });
-        Ok(Tree::new(root, started, baseline, tasks, watch))
+        let tree = Tree::new(root, started, baseline, tasks, watch);
+        Ok(match followed {
+            Some(Ok(subtree)) => tree.followed_as(subtree),
+            _ => tree,
+        })
     }
 
     /// Returns the filter of a level.

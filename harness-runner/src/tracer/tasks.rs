@@ -149,6 +149,27 @@ impl Tasks {
         self.tasks.values().filter_map(|task| task.process)
     }
 
+    /// Returns the level.
+    pub(crate) fn level(&self) -> TraceLevel {
+        self.root.level
+    }
+
+    /// Returns the time since the root was created.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.root.started.elapsed()
+    }
+
+    /// Returns whether this is a live process.
+    pub(crate) fn has(&self, process: Pid) -> bool {
+        self.context.processes.contains_key(&process)
+    }
+
+    /// Returns whether a live process was created by another one.
+    pub(crate) fn created_by(&self, child: Pid, creator: Pid) -> bool {
+        let child = self.context.processes.get(&child);
+        child.is_some_and(|child| child.creator == Some(creator))
+    }
+
     /// Sends SIGKILL to every live process. What is created from now on never gets to run.
     pub(crate) fn kill(&mut self) {
         self.killing = true;
