@@ -4,10 +4,14 @@ use super::{
     sys::{self, Pid, RawUsage, Waited},
     watch::Watch,
 };
-use crate::{stub::survivors, tracer::tasks::Tasks};
+use crate::{
+    stub::survivors,
+    tracer::{notified::Notified, tasks::Tasks},
+};
 use harness_metadata::{Exit, Usage};
 use std::{
     collections::BTreeSet,
+    os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
@@ -19,8 +23,10 @@ pub(super) struct Tree {
     baseline: RawUsage,
     max_rss_bytes: u64,
     ended: Option<Ended>,
-    /// `None` if not traced.
+    /// `None` if not traced by ptrace.
     tasks: Option<Tasks>,
+    /// `None` if there is no listener.
+    notified: Option<Notified>,
     watch: Watch,
 }
 
@@ -48,7 +54,35 @@ impl Tree {
             max_rss_bytes: 0,
             ended: None,
             tasks,
+            notified: None,
             watch,
+        }
+    }
+
+    /// The same, of which a listener hears.
+    pub(super) fn with_listener(self, notified: Notified) -> Self {
+        Self {
+            notified: Some(notified),
+            ..self
+        }
+    }
+
+    /// Returns whether there is a listener, what becomes readable when there is a call to serve.
+    pub(super) fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.notified.as_ref().and_then(Notified::listener)
+    }
+
+    /// Serves one call that waits at the listener.
+    pub(super) fn serve(&mut self) {
+        if let Some(notified) = &mut self.notified {
+            notified.serve(&mut self.watch);
+        }
+    }
+
+    /// Stops to listen, because nobody is left who could make a call.
+    pub(super) fn leave_listener(&mut self) {
+        if let Some(notified) = &mut self.notified {
+            notified.leave();
         }
     }
 
@@ -72,6 +106,10 @@ impl Tree {
 
     /// Returns whether the root is known to have become the test. Not known if not traced.
     pub(super) fn executed(&self) -> Option<bool> {
+        if let Some(notified) = &self.notified {
+            // Whether it succeeded, the root says itself.
+            return (!notified.root_executes()).then_some(false);
+        }
         self.tasks.as_ref().map(Tasks::root_executed)
     }
 
@@ -90,6 +128,9 @@ impl Tree {
         }
         if let Some(tasks) = &mut self.tasks {
             tasks.handle(pid, waited, usage, &mut self.watch);
+        }
+        if let (Some(notified), Waited::Ended(exit)) = (&mut self.notified, waited) {
+            notified.ended(pid, exit, usage, &mut self.watch);
         }
     }
 

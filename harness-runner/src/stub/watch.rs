@@ -3,7 +3,7 @@
 use super::sys::Pid;
 use crate::{
     protocol::{Available, Trace},
-    tracer::{Observer, record::Recorder},
+    tracer::{Observer, notified, record::Recorder},
 };
 use harness_metadata::{
     TraceEvent, TraceSummary,
@@ -43,6 +43,19 @@ impl Way {
             Backend::Ptrace if asked.level == TraceLevel::Process => Backend::Lifecycle,
             backend => backend,
         };
+        if backend == Backend::Notify {
+            let works = available.no_notify.is_none() && asked.level > TraceLevel::Process;
+            let level = asked.level;
+            return if works {
+                Self {
+                    level,
+                    backend,
+                    missing: Some(notified::UNSEEN.to_owned()),
+                }
+            } else {
+                nothing
+            };
+        }
         if backend == Backend::None || available.no_ptrace.is_some() {
             return nothing;
         }
@@ -135,6 +148,10 @@ mod tests {
             ..Trace::LIFECYCLE
         };
         let all = Available::default();
+        let no_notify = Available {
+            no_notify: Some(String::new()),
+            ..all.clone()
+        };
         let no_filter = Available {
             no_filter: Some(String::new()),
             ..all.clone()
@@ -155,6 +172,17 @@ mod tests {
             way(Trace::LIFECYCLE, &no_filter),
             (Process, Lifecycle, false)
         );
+        let notify = Trace {
+            backend: Notify,
+            ..asked
+        };
+        assert_eq!(way(notify, &no_ptrace), (Io, Notify, true));
+        assert_eq!(way(notify, &no_notify), (Off, None, false));
+        let notify = Trace {
+            level: Process,
+            ..notify
+        };
+        assert_eq!(way(notify, &all), (Off, None, false));
         let off = Trace {
             level: Off,
             ..asked
