@@ -253,7 +253,12 @@ fn finish(
     events: &mut Vec<TraceEventKind>,
 ) -> Option<std::rc::Rc<decode::Environment>> {
     let environment = pending.environment();
-    decode::unfinished(pending, live, events);
+    if pending.wants_listener() {
+        events.push(TraceEventKind::Doubt(Doubt::Obstructed));
+        decode::exit(pending, -i64::from(libc::EBUSY), live, events);
+    } else {
+        decode::unfinished(pending, live, events);
+    }
     let environment = environment?;
     let exec = events.iter_mut().find_map(|event| match event {
         TraceEventKind::Exec(exec) => Some(exec),
