@@ -395,13 +395,10 @@ fn a_leader_that_ends_first_ends_with_its_process() {
 }
 
 /// P10.
-fn an_untraced_task_is_a_doubt() {
+fn a_child_that_was_not_to_be_traced_is() {
     let seen = watch(TraceLevel::Io, "untraced");
-    assert!(
-        seen.doubts().contains(&&Doubt::UntracedTask),
-        "{:?}",
-        seen.doubts()
-    );
+    seen.assert_whole();
+    assert_eq!(seen.created().len(), 1, "{:?}", seen.created());
 }
 
 /// P13.
@@ -495,7 +492,7 @@ const TESTS: &[(&str, fn())] = &[
         "a_leader_that_ends_first",
         a_leader_that_ends_first_ends_with_its_process,
     ),
-    ("an_untraced_task", an_untraced_task_is_a_doubt),
+    ("an_untraced_task", a_child_that_was_not_to_be_traced_is),
     (
         "a_child_of_its_creator",
         a_child_belongs_to_its_creator_and_not_to_its_parent,

@@ -1,6 +1,9 @@
 //! The checklist as a page of the site.
 
-use crate::checklist::{Line, PARTS, program};
+use crate::{
+    checklist::{Line, PARTS, program},
+    expectations::GAPS,
+};
 use expect_test::expect_file;
 use std::fmt::{self, Write};
 
@@ -40,7 +43,14 @@ fn render(page: &mut String) -> fmt::Result {
                 .iter()
                 .map(|name| format!("`{}`", program(line, name)));
             let programs = programs.collect::<Vec<_>>().join(", ");
-            writeln!(page, "| P{number} | {fact} | {programs} | {note} |")?;
+            let gaps = GAPS
+                .iter()
+                .filter(|(name, _)| line.programs.iter().any(|own| program(line, own) == *name));
+            let gaps = gaps.map(|(_, gap)| format!("**not yet right:** {gap}"));
+            let notes = [(*note).to_owned()].into_iter().chain(gaps);
+            let notes: Vec<_> = notes.filter(|note| !note.is_empty()).collect();
+            let notes = notes.join("; ");
+            writeln!(page, "| P{number} | {fact} | {programs} | {notes} |")?;
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ mod bad_surroundings;
 mod config_input;
 mod environment;
 mod fixture;
+mod oracle;
 mod packages;
 mod packages_run;
 mod peer;

@@ -5,7 +5,7 @@
 
 use super::{
     decode::{Bound, Environment, ReadError, Task},
-    sys::{self, Pid, RawUsage},
+    sys::{self, Looked, Pid, RawUsage},
 };
 use harness_metadata::{
     TraceEventKind,
@@ -203,8 +203,22 @@ impl Task for Live<'_> {
     }
 
     fn look(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32> {
-        self.find(directory, path, follow)
+        let looked = self.find(directory, path, follow);
+        looked
+            .map(|looked| looked.file)
             .map_err(|errno| errno as i32)
+    }
+
+    fn look_to_read(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32> {
+        let looked = self.find(directory, path, follow);
+        let looked = looked.map_err(|errno| errno as i32)?;
+        // Those who are denied are an access list's exception.
+        let readable = looked.mode & 0o444 == 0o444;
+        if readable && (looked.regular || looked.file.directory) {
+            Ok(looked.file)
+        } else {
+            Err(libc::EAGAIN)
+        }
     }
 
     fn file(&self, directory: i32, path: &[u8], offset: u64, buffer: &mut [u8]) -> Option<usize> {
@@ -256,20 +270,20 @@ impl<'a> Live<'a> {
         }
     }
 
-    fn find(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, Errno> {
+    fn find(&self, directory: i32, path: &[u8], follow: bool) -> Result<Looked, Errno> {
         if path.len() >= libc::PATH_MAX as usize {
             return Err(Errno::ENAMETOOLONG);
         }
         if self.context.elsewhere {
             let file = self.open_elsewhere(directory, path, follow)?;
-            return sys::look(file.as_raw_fd(), c"", false).map(|looked| looked.file);
+            return sys::look(file.as_raw_fd(), c"", false);
         }
         let (name, base) = self.name(directory, path, follow);
         // What a path is relative to is a link, which stands for the file that it leads to.
         let follow = follow || path.is_empty();
         let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
         match sys::look(libc::AT_FDCWD, &name, follow) {
-            Ok(looked) => Ok(looked.file),
+            Ok(looked) => Ok(looked),
             Err(Errno::ENOENT) if base > 0 && directory != libc::AT_FDCWD => {
                 let base = CString::new(&name.as_bytes()[..base]).map_err(|_| Errno::EINVAL)?;
                 match sys::look(libc::AT_FDCWD, &base, true) {

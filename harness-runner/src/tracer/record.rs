@@ -7,7 +7,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use noise::is_noise;
+pub use noise::{is_library, is_noise};
 
 use super::Observer;
 use file::{Header, Trailer, Writer};

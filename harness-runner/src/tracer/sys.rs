@@ -350,6 +350,8 @@ pub(crate) fn read_memory(tid: Pid, address: u64, buffer: &mut [u8]) -> Result<u
 pub(crate) struct Looked {
     pub(crate) file: FileId,
     pub(crate) regular: bool,
+    /// Its permissions.
+    pub(crate) mode: u32,
     /// The mount that it is in; 0 before Linux 5.8.
     pub(crate) mount: u64,
 }
@@ -358,7 +360,7 @@ pub(crate) struct Looked {
 pub(crate) fn look(directory: c_int, path: &CStr, follow: bool) -> Result<Looked, Errno> {
     let follow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
     let flags = libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC | follow;
-    let mask = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_MNT_ID;
+    let mask = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_INO | libc::STATX_MNT_ID;
     // SAFETY: statx is plain integers, for which zero is valid.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path is valid and ended by NUL, and the last pointer is to a live local.
@@ -371,6 +373,7 @@ pub(crate) fn look(directory: c_int, path: &CStr, follow: bool) -> Result<Looked
             directory: kind == libc::S_IFDIR,
         },
         regular: kind == libc::S_IFREG,
+        mode: u32::from(stat.stx_mode),
         mount: stat.stx_mnt_id,
     })
 }

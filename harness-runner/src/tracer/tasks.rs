@@ -21,6 +21,7 @@ use std::{
 
 mod exec;
 mod origin;
+mod untraced;
 
 use origin::Harness;
 
@@ -217,6 +218,7 @@ impl Tasks {
         let Some(SyscallInfo::Entry(call)) = sys::syscall_info(pid) else {
             return self.resume(pid);
         };
+        let call = untraced::without_flag(pid, call);
         let process = self.process_of(pid);
         match self.take_call(pid) {
             Call::Interrupted(before, pending) if before == call => {
@@ -380,10 +382,15 @@ impl Tasks {
             Some((*tid, held.creator))
         };
         for (child, creator) in self.tasks.iter().filter_map(overdue).collect::<Vec<_>>() {
-            self.created(creator, child, CreatedBy::Fork, observer);
-            if let Some(task) = self.tasks.get_mut(&child) {
-                task.due = true;
-            }
+            self.suppose_created(creator, child, observer);
+        }
+    }
+
+    /// Tells of a creation by whom it seems. If its event comes after all, it is not told again.
+    fn suppose_created(&mut self, creator: Pid, child: Pid, observer: &mut dyn Observer) {
+        self.created(creator, child, CreatedBy::Fork, observer);
+        if let Some(task) = self.tasks.get_mut(&child) {
+            task.due = true;
         }
     }
 
@@ -411,9 +418,15 @@ impl Tasks {
 
     fn ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage, observer: &mut dyn Observer) {
         self.abandon_call(pid, observer);
+        // Killed while it was held. Its creator may have been as well, and then no event comes.
+        if let Some(Held { creator, .. }) = self.tasks.get(&pid).and_then(|task| task.held) {
+            self.suppose_created(creator, pid, observer);
+        }
         let Some(task) = self.tasks.remove(&pid) else {
-            // An orphan. If it was a tracee, it has been told of before.
-            if !self.ended.contains(&pid) && pid != self.root.pid {
+            // An orphan. If it was a tracee, it has been told of before, or was killed before its
+            // first stop and has done nothing.
+            let killed = matches!(exit, Exit::Signal { signal, .. } if signal == libc::SIGKILL);
+            if !killed && !self.ended.contains(&pid) && pid != self.root.pid {
                 let root = self.root.pid;
                 let doubt = TraceEventKind::Doubt(Doubt::UntracedTask);
                 self.tell_one(root, root, doubt, observer);

@@ -17,11 +17,11 @@ use harness_runner::{
         trace_line::quoted,
     },
     store::Found,
-    tracer::record::is_noise,
+    tracer::record::{is_library, is_noise},
 };
 use nix::errno::Errno;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     time::Duration,
 };
@@ -237,11 +237,22 @@ impl Tree<'_> {
     fn files(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut groups: Vec<Vec<&FileSummary>> = vec![Vec::new(); GROUPS.len()];
         let mut noise = 0;
+        // The loader looks for a library in one folder after the other.
+        let found: BTreeSet<&[u8]> = self
+            .summary
+            .files
+            .iter()
+            .filter(|file| file.uses.contains(&FileUse::Read))
+            .map(|file| library(file.path.as_bytes()))
+            .filter(|name| !name.is_empty())
+            .collect();
         for file in &self.summary.files {
             if !self.wants(file) {
                 continue;
             }
-            if !self.verbose && file.uses == [FileUse::Missing] && is_noise(file.path.as_bytes()) {
+            let missing = !self.verbose && file.uses == [FileUse::Missing];
+            let path = file.path.as_bytes();
+            if missing && (is_noise(path) || found.contains(library(path))) {
                 noise += 1;
                 continue;
             }
@@ -416,6 +427,12 @@ fn further(group: &Group, file: &FileSummary) -> String {
 }
 
 /// Returns bytes as they are if that is clear, and else in quotes.
+/// Returns the file name of a shared library, nothing for another file.
+fn library(path: &[u8]) -> &[u8] {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    if is_library(name) { name } else { b"" }
+}
+
 fn shown(text: &RawString) -> String {
     let plain = text.to_string();
     let in_quotes = quoted(text);

@@ -35,6 +35,14 @@ impl Named {
         }
     }
 
+    /// As [`Self::look`], for a file that is going to be opened for reading.
+    fn look_to_read(&self, task: &dyn Task, follow: bool) -> Result<FileId, i32> {
+        if self.overlong || self.path.asked.is_empty() {
+            return self.look(task, follow);
+        }
+        task.look_to_read(self.directory, self.path.asked.as_bytes(), follow)
+    }
+
     /// Whether it is a descriptor of something that is no file: a pipe, a socket.
     fn elsewhere(&self) -> bool {
         self.descriptor && self.path.asked.as_bytes().first() != Some(&b'/')
@@ -149,7 +157,11 @@ impl Stop<'_> {
         let changes = access.write || access.create || access.truncate || access.unnamed;
         if !changes && resolve == 0 {
             let follow = flags & libc::O_NOFOLLOW == 0;
-            let mut answer = named.look(self.task, follow);
+            let mut answer = if access.path_only {
+                named.look(self.task, follow)
+            } else {
+                named.look_to_read(self.task, follow)
+            };
             if let Ok(file) = answer {
                 if access.directory && !file.directory {
                     answer = Err(libc::ENOTDIR);

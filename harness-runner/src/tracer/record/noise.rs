@@ -42,7 +42,7 @@ pub fn is_noise(path: &[u8]) -> bool {
 }
 
 /// Returns true for the name of a shared library: `libc.so.6`, `libz.so`.
-pub(super) fn is_library(name: &[u8]) -> bool {
+pub fn is_library(name: &[u8]) -> bool {
     let mut from = 0;
     while let Some(at) = find(&name[from..], b".so") {
         let rest = &name[from + at + 3..];

@@ -54,6 +54,16 @@ fn an_open_for_reading_is_answered_at_its_entry() {
 }
 
 #[test]
+fn an_open_for_reading_of_which_only_the_call_can_tell_is_awaited() {
+    let mut task = Fake::new().with_file("/work/a.pipe", b"");
+    let path = task.string("a.pipe");
+    let interrupted = file(openat(&task, CWD, path, 0, -4).at_exit());
+    assert_eq!(interrupted.result, CallResult::Err(libc::EINTR));
+    let for_its_path = file(openat(&task, CWD, path, libc::O_PATH, 3).at_entry());
+    assert_eq!(for_its_path.result, CallResult::Found);
+}
+
+#[test]
 fn an_open_for_writing_is_awaited() {
     let mut task = Fake::new()
         .with_file("/work/out", b"")
