@@ -221,6 +221,9 @@ pub struct Attempt {
     pub stuck: Vec<StuckTask>,
     /// What the trace says; `None` if it was not traced.
     pub trace: Option<Box<TraceSummary>>,
+    /// Why it was run once before, in a way that is not held against the test; `None` if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun: Option<String>,
 }
 
 impl Attempt {
@@ -231,6 +234,7 @@ impl Attempt {
             leak: self.leak.clone(),
             stuck: self.stuck.clone(),
             trace: None,
+            rerun: self.rerun.clone(),
             ..*self
         }
     }

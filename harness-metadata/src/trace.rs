@@ -437,6 +437,9 @@ pub enum Doubt {
     Backend(String),
     /// The tracer ended before the attempt did.
     Interrupted,
+    /// The tracer was in the way of a call that failed: a process has one tracer (`ptrace(2)`) and
+    /// one listener (`seccomp_unotify(2)`) at most.
+    Obstructed,
 }
 
 /// Says it in words.
@@ -458,6 +461,7 @@ impl fmt::Display for Doubt {
             Self::Overflow => "more happened than is recorded",
             Self::Backend(missing) => return write!(f, "the backend does not see {missing}"),
             Self::Interrupted => "the tracer ended before the attempt did",
+            Self::Obstructed => "the tracer was in the way of a test that traces",
         })
     }
 }

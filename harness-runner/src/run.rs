@@ -4,6 +4,7 @@
 //! when the run is over, [`unit`](self) decides the life of one attempt. This file drives the
 //! first, `slot` drives the second. This is the only module that uses tokio, on one thread.
 
+mod again;
 mod capture;
 mod clock;
 mod dispatch;
@@ -131,6 +132,8 @@ pub struct Tracing {
     pub backend: Backend,
     /// Whether no_new_privs may be set for it.
     pub no_new_privs: bool,
+    /// By what it is run again if the tracer was in its way and it failed; `None` for never.
+    pub otherwise: Option<Backend>,
 }
 
 /// A binary that holds tests.

@@ -4,6 +4,7 @@
 //! while cargo still builds, and plans. [`Session::run`] runs the plan and hands its events to the
 //! sinks. What must be wrong before the build is found before the build.
 
+mod backends;
 mod keeping;
 mod lister;
 mod outputs;
@@ -33,6 +34,7 @@ use crate::{
         link::{Stub, StubError},
     },
 };
+use backends::{Known, Learning};
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
     Event, EventKind, RunId, RunStats, TestId,
@@ -333,6 +335,7 @@ impl Session {
                     .get_or_insert_with(|| format!("{error}: {}", error.source));
             }
         }
+        sinks.push(Box::new(Learning::new(self.workspace.target_directory())));
         let mut reporting = Reporting::new(sinks);
         let begin = self.run_started(options, slots, trace, started_at);
         reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
@@ -380,9 +383,11 @@ impl Session {
 
     /// Decides for every test of the plan how it is traced.
     fn choose_tracing(&self, stubs: &mut Vec<Stub>) -> Result<Vec<Choice>, SessionError> {
-        let settings = || self.plan.tests.iter().map(|test| &test.settings.trace);
+        let tests = self.plan.tests.iter();
+        let settings = || tests.clone().map(|test| (&test.id, &test.settings.trace));
+        let known = Known::load(self.workspace.target_directory());
         let mut available = Available::default();
-        if settings().any(tracing::wanted) {
+        if settings().any(|(_, setting)| tracing::wanted(setting)) {
             if stubs.is_empty() {
                 stubs.push(Stub::launch()?);
             }
@@ -394,7 +399,7 @@ impl Session {
             has_proc: stub::has_proc(),
         };
         settings()
-            .map(|setting| match means.choose(setting) {
+            .map(|(id, setting)| match means.choose(setting, known.of(id)) {
                 Choice {
                     lost: Some(reason), ..
                 } if setting.required => Err(SessionError::TraceRequired { reason }),

@@ -140,6 +140,16 @@ impl Stub {
                 .is_some_and(|attempt| attempt.killing.is_some());
             match self.wait(killing) {
                 Woken::Child | Woken::Limit => {}
+                Woken::Call => {
+                    if let Some(attempt) = &mut self.attempt {
+                        attempt.tree.serve_call();
+                    }
+                }
+                Woken::Deserted => {
+                    if let Some(attempt) = &mut self.attempt {
+                        attempt.tree.leave_listener();
+                    }
+                }
                 Woken::Socket => match packet.receive(self.socket.as_fd()) {
                     Ok(true) => {
                         if let Err(error) = self.obey(&mut packet) {
@@ -165,13 +175,17 @@ impl Stub {
         match &mut self.attempt {
             // A message that came while news kept arriving is seen to before more are waited for.
             Some(_) if self.more_news || interrupted => {
-                self.signals.wait(socket, Some(Duration::ZERO))
+                self.signals.wait(socket, None, Some(Duration::ZERO))
+            }
+            // Who is killed waits for no answer.
+            Some(attempt) if !killing && attempt.tree.listener().is_some() => {
+                self.signals.wait(socket, attempt.tree.listener(), None)
             }
             Some(attempt) if !killing => {
                 attempt.follow();
                 Woken::Child
             }
-            _ => self.signals.wait(socket, killing.then_some(SWEEP)),
+            _ => self.signals.wait(socket, None, killing.then_some(SWEEP)),
         }
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod arch;
 pub mod decode;
 pub mod filter;
 mod live;
+pub(crate) mod notified;
 pub mod notify;
 pub mod record;
 pub(crate) mod sys;

@@ -86,6 +86,7 @@ impl Kept {
             stderr: StreamSize::default(),
             pid: Some(ROOT),
             stuck: Vec::new(),
+            rerun: None,
             trace: Some(Box::new(summary)),
         };
         let test = TestId {

@@ -274,6 +274,7 @@ impl<W: Write> Terminal<W> {
         let when = self.output_when(finished);
         if self.options.status_level >= shown_from(class, &self.options) || when.immediate() {
             self.finished_line(finished, &wording::finished_status(finished));
+            self.run_again(finished);
             self.left_behind(finished);
             if when.immediate() {
                 self.block_of(finished, &last_evidence(finished), outputs);
@@ -305,6 +306,16 @@ impl<W: Write> Terminal<W> {
             nth,
             &finished.test,
         );
+    }
+
+    fn run_again(&mut self, finished: &TestFinished) {
+        let last = finished.attempts.last();
+        if let Some(because) = last.and_then(|last| last.rerun.as_ref()) {
+            self.say(&format!(
+                "             {}",
+                paint(because, self.styles.warn)
+            ));
+        }
     }
 
     fn left_behind(&mut self, finished: &TestFinished) {

@@ -2,7 +2,8 @@
 //! deadlines.
 
 use super::{
-    Binary, Capture as CaptureMode, Output, Shared, Test,
+    Binary, Capture as CaptureMode, Output, Shared, Test, Tracing,
+    again::{Again, again},
     environment::OfAttempt,
     live::{self, Live},
     streams::Streams,
@@ -97,6 +98,8 @@ pub(super) struct Slot {
     ticket: u64,
     buffer: Vec<u8>,
     null: Option<File>,
+    /// Whether the running attempt has been told to end.
+    interrupted: bool,
 }
 
 /// A stub whose socket the event loop watches.
@@ -157,6 +160,7 @@ impl Slot {
             ticket: 0,
             buffer: Vec::new(),
             null: None,
+            interrupted: false,
         }
     }
 
@@ -188,6 +192,25 @@ impl Slot {
         orders: &mut mpsc::UnboundedReceiver<ToSlot>,
         tell: &mpsc::UnboundedSender<FromSlot>,
     ) -> (Attempt, Option<Output>) {
+        self.interrupted = false;
+        let tracing = self.shared.work.tests[start.test].tracing;
+        let first = self.once(start, tracing, orders, tell).await;
+        let again = again(tracing, &first.0).filter(|_| !self.interrupted);
+        let Some(Again { tracing, because }) = again else {
+            return first;
+        };
+        let (attempt, output) = self.once(start, tracing, orders, tell).await;
+        let rerun = Some(because);
+        (Attempt { rerun, ..attempt }, output)
+    }
+
+    async fn once(
+        &mut self,
+        start: Start,
+        tracing: Tracing,
+        orders: &mut mpsc::UnboundedReceiver<ToSlot>,
+        tell: &mpsc::UnboundedSender<FromSlot>,
+    ) -> (Attempt, Option<Output>) {
         let shared = Rc::clone(&self.shared);
         let test = &shared.work.tests[start.test];
         let settings = &test.settings;
@@ -199,7 +222,7 @@ impl Slot {
             live: shared.work.live.as_ref().map(Live::new),
             ..Told::default()
         };
-        let mut inputs = match self.spawn(start, test, &mut streams) {
+        let mut inputs = match self.spawn(start, test, tracing, &mut streams) {
             Ok(()) => Vec::new(),
             Err(error) => vec![Input::StubLost(describe(&error))],
         };
@@ -285,6 +308,7 @@ impl Slot {
             leak: ending.leak,
             stuck: told.stuck,
             trace: told.trace,
+            rerun: None,
         };
         (attempt, output)
     }
@@ -310,7 +334,10 @@ impl Slot {
         tokio::select! {
             response = stub.receive() => self.heard(response, streams, told),
             Some(order) = orders.recv() => match order {
-                ToSlot::Interrupt(by, force) => vec![Input::Interrupt(by, force)],
+                ToSlot::Interrupt(by, force) => {
+                    self.interrupted = true;
+                    vec![Input::Interrupt(by, force)]
+                }
                 ToSlot::Signal { signal, passed_on } => {
                     self.say(&Request::Signal { ticket: self.ticket, signal });
                     drop(passed_on);
@@ -405,7 +432,13 @@ impl Slot {
         }
     }
 
-    fn spawn(&mut self, start: Start, test: &Test, streams: &mut Streams) -> Result<(), StubError> {
+    fn spawn(
+        &mut self,
+        start: Start,
+        test: &Test,
+        tracing: Tracing,
+        streams: &mut Streams,
+    ) -> Result<(), StubError> {
         self.ticket += 1;
         let work = &self.shared.work;
         let binary = &work.binaries[test.binary];
@@ -440,11 +473,11 @@ impl Slot {
             environment: &environment,
             cwd: &terminated(binary.cwd.as_os_str()),
             trace: Trace {
-                level: test.tracing.level,
-                backend: test.tracing.backend,
+                level: tracing.level,
+                backend: tracing.backend,
                 file: &trace_file,
                 live: work.live.is_some(),
-                no_new_privs: test.tracing.no_new_privs,
+                no_new_privs: tracing.no_new_privs,
             },
         };
         let null = match &mut self.null {

@@ -40,6 +40,7 @@ impl Choice {
                 level,
                 backend,
                 no_new_privs: setting.no_new_privs,
+                otherwise: None,
             },
             lost: None,
         }
@@ -53,12 +54,34 @@ pub(super) fn wanted(setting: &TraceSetting) -> bool {
 
 impl Means {
     /// Returns how a test with these settings is traced.
-    pub(super) fn choose(&self, setting: &TraceSetting) -> Choice {
+    /// What it turned out to need in an earlier run is `known`.
+    pub(super) fn choose(&self, setting: &TraceSetting, known: Option<Backend>) -> Choice {
         if !wanted(setting) {
             return Choice::new(TraceLevel::Off, Backend::None, setting);
         }
+        if setting.backend != TraceBackend::Auto || setting.level <= TraceLevel::Process {
+            return self.best(setting);
+        }
+        let mut choice = match known.filter(|known| self.missing(*known, setting).is_none()) {
+            Some(Backend::None) => Choice::new(TraceLevel::Off, Backend::None, setting),
+            Some(known) => Choice::new(setting.level, known, setting),
+            None => self.best(setting),
+        };
+        let other = match choice.tracing.backend {
+            Backend::Ptrace => Backend::Notify,
+            Backend::Notify => Backend::Ptrace,
+            Backend::Lifecycle | Backend::Outer | Backend::None => return choice,
+        };
+        let works = self.missing(other, setting).is_none();
+        choice.tracing.otherwise = Some(if works { other } else { Backend::None });
+        choice
+    }
+
+    fn best(&self, setting: &TraceSetting) -> Choice {
         let candidates: &[Backend] = match (setting.level, setting.backend) {
             (TraceLevel::Off, _) | (_, TraceBackend::None) => &[],
+            // It sees no more of processes than is seen anyway.
+            (TraceLevel::Process, TraceBackend::Notify) => &[],
             (_, TraceBackend::Notify) => &[Backend::Notify],
             (TraceLevel::Process, _) => &[Backend::Lifecycle, Backend::Outer],
             (_, TraceBackend::Ptrace) => &[Backend::Ptrace, Backend::Outer, Backend::Lifecycle],
@@ -151,7 +174,9 @@ pub(super) fn in_force<'a>(
         degraded: None,
     };
     for choice in choices {
-        if choice.tracing.level > force.level {
+        let of_tests_that_trace = (force.backend, choice.tracing.backend);
+        let usual = of_tests_that_trace == (Backend::Notify, Backend::Ptrace);
+        if choice.tracing.level > force.level || choice.tracing.level == force.level && usual {
             force.level = choice.tracing.level;
             force.backend = choice.tracing.backend;
         }
@@ -225,7 +250,7 @@ mod tests {
             (TraceLevel::Io, Backend::Ptrace),
             (TraceLevel::Full, Backend::Ptrace),
         ] {
-            let choice = all.choose(&setting(level));
+            let choice = all.choose(&setting(level), None);
             assert_eq!(chosen(&choice), (level, backend));
             assert_eq!(choice.lost, None);
         }
@@ -233,7 +258,7 @@ mod tests {
 
     #[test]
     fn files_are_seen_by_the_best_backend_that_works_and_the_loss_is_told() {
-        let choose = |means: Means| means.choose(&setting(TraceLevel::Full));
+        let choose = |means: Means| means.choose(&setting(TraceLevel::Full), None);
         let notify = choose(means(true, false, false));
         assert_eq!(chosen(&notify), (TraceLevel::Full, Backend::Notify));
         assert!(notify.lost.unwrap().starts_with("no ptrace; seccomp"));
@@ -257,10 +282,11 @@ mod tests {
         let mut means = means(true, true, false);
         means.available.outer = Some(TraceLevel::Io);
         let choose = |level, backend| {
-            let choice = means.choose(&TraceSetting {
+            let setting = TraceSetting {
                 backend,
                 ..setting(level)
-            });
+            };
+            let choice = means.choose(&setting, None);
             (chosen(&choice), choice.lost.is_some())
         };
         use TraceLevel::*;
@@ -286,24 +312,57 @@ mod tests {
             backend: TraceBackend::Notify,
             ..setting(TraceLevel::Io)
         };
-        let choice = means(false, false, true).choose(&notify_only);
+        let choice = means(false, false, true).choose(&notify_only, None);
         assert_eq!(chosen(&choice), (TraceLevel::Off, Backend::None));
         assert!(choice.lost.is_some());
         let ptrace_only = TraceSetting {
             backend: TraceBackend::Ptrace,
             ..setting(TraceLevel::Io)
         };
-        let choice = means(false, true, false).choose(&ptrace_only);
+        let choice = means(false, true, false).choose(&ptrace_only, None);
         assert_eq!(chosen(&choice), (TraceLevel::Process, Backend::Lifecycle));
         let none = TraceSetting {
             backend: TraceBackend::None,
             ..setting(TraceLevel::Full)
         };
-        let choice = means(true, true, true).choose(&none);
+        let choice = means(true, true, true).choose(&none, None);
         assert_eq!(
             (chosen(&choice), choice.lost),
             ((TraceLevel::Off, Backend::None), None)
         );
+    }
+
+    #[test]
+    fn a_test_that_traces_is_run_as_it_turned_out_to_need_unless_its_settings_say_how() {
+        let all = means(false, false, false);
+        let choose = |means: &Means, backend, known| {
+            let setting = TraceSetting {
+                backend,
+                ..setting(TraceLevel::Io)
+            };
+            let tracing = means.choose(&setting, known).tracing;
+            (tracing.backend, tracing.otherwise)
+        };
+        use Backend::{Lifecycle, Notify, Ptrace};
+        let auto = TraceBackend::Auto;
+        assert_eq!(choose(&all, auto, None), (Ptrace, Some(Notify)));
+        assert_eq!(choose(&all, auto, Some(Notify)), (Notify, Some(Ptrace)));
+        assert_eq!(
+            choose(&all, auto, Some(Backend::None)),
+            (Backend::None, None)
+        );
+        let only_ptrace = means(false, false, true);
+        assert_eq!(
+            choose(&only_ptrace, auto, Some(Notify)),
+            (Ptrace, Some(Backend::None))
+        );
+        assert_eq!(
+            choose(&means(false, true, true), auto, None),
+            (Lifecycle, None)
+        );
+        for known in [None, Some(Notify)] {
+            assert_eq!(choose(&all, TraceBackend::Ptrace, known), (Ptrace, None));
+        }
     }
 
     #[test]
@@ -313,11 +372,11 @@ mod tests {
             ..setting(TraceLevel::Io)
         };
         let mut means = means(false, false, false);
-        let choice = means.choose(&setting);
+        let choice = means.choose(&setting, None);
         assert_eq!(chosen(&choice), (TraceLevel::Process, Backend::Lifecycle));
         assert!(choice.lost.unwrap().contains("no_new_privs"));
         means.privileged = true;
-        let choice = means.choose(&setting);
+        let choice = means.choose(&setting, None);
         assert_eq!(chosen(&choice), (TraceLevel::Io, Backend::Ptrace));
         assert!(!choice.tracing.no_new_privs);
     }
@@ -326,7 +385,7 @@ mod tests {
     fn what_is_in_force_in_a_run_is_its_highest_level() {
         let all = means(false, false, false);
         let choices = [TraceLevel::Off, TraceLevel::Io, TraceLevel::Process]
-            .map(|level| all.choose(&setting(level)));
+            .map(|level| all.choose(&setting(level), None));
         let force = in_force(&choices, true);
         assert_eq!(
             (force.level, force.backend, force.degraded),

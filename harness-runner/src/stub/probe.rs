@@ -2,11 +2,16 @@
 
 use super::{
     outer::Outer,
-    sys::{self, Filter, Stop, SyscallInfo, WaitAny, Waited},
+    spawn::take_listener,
+    sys::{self, Filter, HandOver, Stop, SyscallInfo, WaitAny, Waited},
 };
 use crate::{
     protocol::Available,
-    tracer::filter::{self, Action},
+    tracer::{
+        decode::Syscall,
+        filter::{self, Action},
+        notify::Received,
+    },
 };
 use harness_metadata::{Exit, event::TraceLevel};
 use nix::errno::Errno;
@@ -14,7 +19,7 @@ use std::{
     ffi::CStr,
     fs::File,
     io::Write,
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd},
     time::{Duration, Instant},
 };
 
@@ -41,7 +46,7 @@ pub(super) fn available() -> (Available, Option<Outer>) {
     let available = Available {
         no_ptrace,
         no_filter,
-        no_notify: Some("not built yet".to_owned()),
+        no_notify: notifying().err(),
         outer: None,
         no_outer,
     };
@@ -54,7 +59,7 @@ fn traced(level: TraceLevel) -> Available {
     Available {
         no_ptrace: Some(WHY.to_owned()),
         no_filter: Some(WHY.to_owned()),
-        no_notify: Some("not built yet".to_owned()),
+        no_notify: notifying().err(),
         outer: Some(level),
         no_outer: None,
     }
@@ -86,6 +91,7 @@ fn filtering() -> Result<(), String> {
     let filter = Filter {
         program: filter::program(TraceLevel::Io, Action::Trace).into(),
         no_new_privs: true,
+        listener: None,
     };
     let (seized, seen) = trace(true, || sys::filter_and_open(&filter, PATH))?;
     match (seized, seen) {
@@ -102,6 +108,59 @@ fn filtering() -> Result<(), String> {
         }
         _ => Err("a seccomp filter does not stop what it should here".to_owned()),
     }
+}
+
+/// Listens to a child that opens a known path, and compares what is heard with what is expected.
+///
+/// # Errors
+///
+/// A sentence fragment that says why notification does not work.
+fn notifying() -> Result<(), String> {
+    let refused = |errno: Errno| format!("seccomp notification is refused here: {}", errno.desc());
+    let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(refused);
+    let (go, ready) = (pipe()?, pipe()?);
+    let filter = Filter {
+        program: filter::program(TraceLevel::Io, Action::Notify).into(),
+        no_new_privs: true,
+        listener: Some(HandOver {
+            ready: ready.1.as_raw_fd(),
+            taken: go.0.as_raw_fd(),
+        }),
+    };
+    let child = sys::fork_probe(go.0.as_fd(), || sys::filter_and_open(&filter, PATH))
+        .map_err(|errno| format!("no process for the probe: {}", errno.desc()))?;
+    let heard = listen(child, File::from(go.1), File::from(ready.0));
+    if heard != Ok(true) {
+        let _ = sys::kill(child, libc::SIGKILL);
+    }
+    let exit = watch(child).map(|seen| seen.exit);
+    match (heard, exit) {
+        (Ok(true), Some(Exit::Code(0))) => Ok(()),
+        (Err(Errno::EBUSY), _) => Err(
+            "another program listens to system calls here already (seccomp), and only one can"
+                .to_owned(),
+        ),
+        (Err(errno), _) => Err(refused(errno)),
+        _ => Err("seccomp notification does not tell what it should here".to_owned()),
+    }
+}
+
+/// Returns whether the probe's child is heard to look for [`PATH`].
+fn listen(child: sys::Pid, mut go: File, mut ready: File) -> Result<bool, Errno> {
+    let pidfd = sys::pidfd_open(child).ok_or(Errno::ENOSYS)?;
+    let mut go_on = || go.write_all(&[1]).map_err(|_| Errno::EPIPE);
+    go_on()?;
+    let Some(listener) = take_listener(&mut ready, pidfd.as_fd())? else {
+        return Ok(false);
+    };
+    go_on()?;
+    let [called, _] = sys::either([listener.as_fd(), pidfd.as_fd()], LIMIT);
+    let Some(Received::Call(call)) = called.then(|| listener.receive()).transpose()? else {
+        return Ok(false);
+    };
+    let heard = names_path(call.tid, &call.call) && listener.is_waiting(&call);
+    listener.go_on(&call);
+    Ok(heard)
 }
 
 /// Runs a child and watches it.
@@ -175,9 +234,13 @@ fn watch(child: sys::Pid) -> Option<Seen> {
 
 /// Returns whether a stopped task is about to open [`PATH`].
 fn opens_path(task: sys::Pid) -> bool {
-    let Some(SyscallInfo::Entry(call)) = sys::syscall_info(task) else {
-        return false;
-    };
+    match sys::syscall_info(task) {
+        Some(SyscallInfo::Entry(call)) => names_path(task, &call),
+        _ => false,
+    }
+}
+
+fn names_path(task: sys::Pid, call: &Syscall) -> bool {
     let expected = PATH.to_bytes_with_nul();
     let mut path = vec![0; expected.len()];
     // openat(2) has the path second.

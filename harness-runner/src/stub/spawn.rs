@@ -4,7 +4,7 @@ use super::{
     explain,
     nest::Nest,
     outer::Subtree,
-    sys::{self, Block, Child, ChildStack, Filter, Signals, Stage},
+    sys::{self, Block, Child, ChildStack, Filter, HandOver, Signals, Stage},
     tree::Tree,
     watch::{Watch, Way},
 };
@@ -12,31 +12,38 @@ use crate::{
     protocol::Spawn,
     tracer::{
         filter::{self, Action},
+        notified::Notified,
+        notify::Listener,
         tasks::{Root, Tasks},
     },
 };
 use harness_metadata::{Exit, StartFailure, event::TraceLevel, exit_code, trace::Backend};
-use nix::fcntl::OFlag;
+use nix::{errno::Errno, fcntl::OFlag};
 use std::{
     ffi::{CStr, CString},
     fs::File,
     io::{self, Read, Write},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     rc::Rc,
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+/// How long a child may take until it has a filter. It takes microseconds.
+const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// Creates roots.
 pub(super) struct Spawner {
     go: Pipe,
     failed: Pipe,
+    /// Where a child says which descriptor its filter's listener is.
+    ready: Pipe,
     stack: ChildStack,
     stub: sys::Pid,
     /// The last child's memory, which it reads from until it has executed. There is no next child
     /// before it is gone.
     last: Option<Box<Child>>,
-    /// The filter of the last child that had one, and its level.
-    program: Option<(TraceLevel, Rc<[libc::sock_filter]>)>,
+    /// The filter of the last child that had one, its level and what it does.
+    program: Option<(TraceLevel, Action, Rc<[libc::sock_filter]>)>,
 }
 
 struct Pipe {
@@ -58,9 +65,11 @@ impl Spawner {
         let go = Pipe::new(OFlag::O_CLOEXEC)?;
         // Not blocking: a child that did not fail has left nothing to read.
         let failed = Pipe::new(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        let ready = Pipe::new(OFlag::O_CLOEXEC)?;
         Ok(Self {
             go,
             failed,
+            ready,
             stack: ChildStack::new()?,
             stub,
             last: None,
@@ -88,14 +97,19 @@ impl Spawner {
         let cwd = string(spawn.cwd)?;
         let program = find_program(string(spawn.program)?, environment.bytes(), cwd);
         let traced = way.level > TraceLevel::Off;
+        let notify = way.backend == Backend::Notify;
         let filter = way.filtered().then(|| Filter {
-            program: self.filter(way.level),
+            program: self.filter(way),
             no_new_privs: spawn.trace.no_new_privs,
+            listener: notify.then(|| HandOver {
+                ready: self.ready.writer.as_raw_fd(),
+                taken: self.go.reader.as_raw_fd(),
+            }),
         });
         let started = Instant::now();
         let baseline = sys::usage_of_reaped();
         let child = self.last.insert(Box::new(Child {
-            program,
+            program: program.clone(),
             args: Block::new(spawn.args),
             environment,
             cwd: cwd.to_owned(),
@@ -115,12 +129,13 @@ impl Spawner {
         })?;
         // If it is not there to be seized it has failed already, and says so in its report.
         let by_outer = traced && way.backend == Backend::Outer;
-        let seized = traced && !by_outer && sys::seize(root, way.filtered()).is_ok();
+        let seized = traced && !notify && !by_outer && sys::seize(root, way.filtered()).is_ok();
         let followed = by_outer.then(|| nest.follow(root, started, way.level));
         if traced {
             self.go.writer.write_all(&[1]).map_err(SpawnError::Stub)?;
         }
-        if traced && !seized {
+        let listener = if notify { self.listen(root)? } else { None };
+        if traced && !seized && listener.is_none() {
             // It may never take its byte, and the next one would not wait for its own. It has
             // both ends of the old pipe.
             self.go = Pipe::new(OFlag::O_CLOEXEC).map_err(SpawnError::Stub)?;
@@ -131,33 +146,73 @@ impl Spawner {
                 Watch::new(root, &Way::by_outer(level), &spawn.trace)
             }
             None if seized => Watch::new(root, way, &spawn.trace).telling(broker),
+            None if listener.is_some() => Watch::new(root, way, &spawn.trace),
             None => Watch::default(),
         };
-        let tasks = seized.then(|| {
-            Tasks::new(Root {
-                pid: root,
-                started,
-                level: way.level,
-                program: child.program.as_bytes().to_vec(),
-                args: spawn.args.to_vec(),
-                environment: variables.to_vec(),
-                cwd: cwd.to_bytes().to_vec(),
-            })
-        });
+        let described = || Root {
+            pid: root,
+            started,
+            level: way.level,
+            program: program.as_bytes().to_vec(),
+            args: spawn.args.to_vec(),
+            environment: variables.to_vec(),
+            cwd: cwd.to_bytes().to_vec(),
+        };
+        let tasks = seized.then(|| Tasks::new(described()));
         let tree = Tree::new(root, started, baseline, tasks, watch);
-        Ok(match followed {
-            Some(Ok(subtree)) => tree.followed_as(subtree),
+        Ok(match (followed, listener) {
+            (Some(Ok(subtree)), _) => tree.followed_as(subtree),
+            (_, Some(listener)) => tree.with_listener(Notified::new(described(), listener)),
             _ => tree,
         })
     }
 
-    /// Returns the filter of a level.
-    fn filter(&mut self, level: TraceLevel) -> Rc<[libc::sock_filter]> {
+    /// Takes the listener of a child's filter, and lets the child go on. `None` if it has failed
+    /// before that and ends by itself.
+    ///
+    /// Without a listener it does not go on: with a filter that nobody listens to, it could do
+    /// nothing. The probe has had one, so this is as rare as that no process can be created.
+    fn listen(&mut self, child: sys::Pid) -> Result<Option<Listener>, SpawnError> {
+        let pidfd = sys::pidfd_open(child);
+        let listener = match &pidfd {
+            Some(pidfd) => take_listener(&mut self.ready.reader, pidfd.as_fd()),
+            None => Err(Errno::ENOSYS),
+        };
+        match listener {
+            Ok(Some(listener)) => {
+                self.go.writer.write_all(&[1]).map_err(SpawnError::Stub)?;
+                Ok(Some(listener))
+            }
+            Ok(None) => {
+                let _ = self.go.writer.write_all(&[1]);
+                Ok(None)
+            }
+            Err(errno) => {
+                let _ = sys::kill(child, libc::SIGKILL);
+                sys::wait_for_end_of(child);
+                (self.go, self.ready) = fresh().map_err(SpawnError::Stub)?;
+                let message = "no listener could be had for its system calls (seccomp)";
+                Err(SpawnError::Test(StartFailure {
+                    message: message.to_owned(),
+                    errno: errno as i32,
+                }))
+            }
+        }
+    }
+
+    /// Returns the filter of a child.
+    fn filter(&mut self, way: &Way) -> Rc<[libc::sock_filter]> {
+        let action = match way.backend {
+            Backend::Notify => Action::Notify,
+            _ => Action::Trace,
+        };
         match &self.program {
-            Some((of, program)) if *of == level => Rc::clone(program),
+            Some((level, does, program)) if (*level, *does) == (way.level, action) => {
+                Rc::clone(program)
+            }
             _ => {
-                let program = Rc::from(filter::program(level, Action::Trace));
-                self.program = Some((level, Rc::clone(&program)));
+                let program = Rc::from(filter::program(way.level, action));
+                self.program = Some((way.level, action, Rc::clone(&program)));
                 program
             }
         }
@@ -181,6 +236,37 @@ impl Spawner {
         let (program, cwd) = (explain::path(&child.program), explain::path(&child.cwd));
         let message = explain::failure(stage, errno, &program, &cwd);
         Some(StartFailure { message, errno })
+    }
+}
+
+/// The pipes of a child that shares them with none before.
+fn fresh() -> io::Result<(Pipe, Pipe)> {
+    let new = || Pipe::new(OFlag::O_CLOEXEC);
+    Ok((new()?, new()?))
+}
+
+/// Takes a child's listener once it says which descriptor that is. `None` if the child has ended.
+///
+/// # Errors
+///
+/// When it could not make one, or it cannot be taken.
+pub(super) fn take_listener(
+    ready: &mut File,
+    child: BorrowedFd<'_>,
+) -> Result<Option<Listener>, Errno> {
+    let [said, ended] = sys::either([ready.as_fd(), child], HAND_OVER);
+    if !said {
+        return if ended {
+            Ok(None)
+        } else {
+            Err(Errno::ETIMEDOUT)
+        };
+    }
+    let mut fd = [0; sys::READY_LEN];
+    ready.read_exact(&mut fd).map_err(|_| Errno::EIO)?;
+    match i32::from_ne_bytes(fd) {
+        fd @ 0.. => Listener::of_child(child, fd).map(Some),
+        refused => Err(Errno::from_raw(-refused)),
     }
 }
 

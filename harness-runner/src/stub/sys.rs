@@ -9,8 +9,8 @@ pub(crate) use crate::tracer::sys::{
     syscall_info, usage_of_reaped, wait_any, wait_for_news,
 };
 pub(crate) use child::{
-    Block, Child, ChildStack, Filter, REPORT_LEN, Stage, clone_into, filter_and_open,
-    fork_and_reap, fork_probe,
+    Block, Child, ChildStack, Filter, HandOver, READY_LEN, REPORT_LEN, Stage, clone_into,
+    filter_and_open, fork_and_reap, fork_probe,
 };
 
 use nix::errno::Errno;
@@ -19,13 +19,24 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Waits for a child if it has ended.
 pub(crate) fn reap(pid: Pid) {
     // SAFETY: the status is not asked for; the rest are plain numbers.
     unsafe { libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) };
+}
+
+/// Waits until a child that is being killed has ended.
+pub(crate) fn wait_for_end_of(pid: Pid) {
+    loop {
+        // SAFETY: the status is not asked for; the rest are plain numbers.
+        let waited = unsafe { libc::waitpid(pid, ptr::null_mut(), libc::__WALL) };
+        if waited == pid || Errno::last() != Errno::EINTR {
+            return;
+        }
+    }
 }
 
 /// Makes orphaned descendants children of this process (prctl(2), PR_SET_CHILD_SUBREAPER).
@@ -178,29 +189,63 @@ pub(crate) enum Woken {
     Socket,
     /// A child or tracee may have news.
     Child,
+    /// A call waits at the listener.
+    Call,
+    /// Nobody is left who could make a call.
+    Deserted,
     /// The limit has passed.
     Limit,
 }
 
+/// Waits until one of two descriptors is readable or at its end. Returns which are; neither if the
+/// limit has passed.
+pub(crate) fn either(fds: [BorrowedFd<'_>; 2], limit: Duration) -> [bool; 2] {
+    let deadline = Instant::now() + limit;
+    let mut polled = fds.map(readable);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = left.as_millis().min(1000) as c_int;
+        // SAFETY: the pointer is to live locals, as many as it says.
+        let ready = unsafe { libc::poll(polled.as_mut_ptr(), 2, left) };
+        if ready > 0 || Instant::now() >= deadline {
+            return polled.map(|fd| ready > 0 && fd.revents != 0);
+        }
+    }
+}
+
+fn readable(fd: BorrowedFd<'_>) -> libc::pollfd {
+    libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    }
+}
+
 impl Signals {
-    /// Waits for the socket, for SIGCHLD, or for the limit. SIGCHLD is only ever delivered in
-    /// here, so none can slip in between a look for news and the wait.
-    pub(crate) fn wait(&self, socket: BorrowedFd<'_>, limit: Option<Duration>) -> Woken {
-        let mut fd = libc::pollfd {
-            fd: socket.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
+    /// Waits for the socket, for SIGCHLD, for a listener if there is one, or for the limit. SIGCHLD
+    /// is only ever delivered in here, so none can slip in between a look for news and the wait.
+    pub(crate) fn wait(
+        &self,
+        socket: BorrowedFd<'_>,
+        listener: Option<BorrowedFd<'_>>,
+        limit: Option<Duration>,
+    ) -> Woken {
+        let mut fds = [readable(socket), readable(listener.unwrap_or(socket))];
+        let count = if listener.is_some() { 2 } else { 1 };
         let limit = limit.map(|limit| libc::timespec {
             tv_sec: limit.as_secs() as libc::time_t,
             tv_nsec: limit.subsec_nanos() as c_long,
         });
         let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
         // SAFETY: all pointers are to live locals or null where ppoll(2) allows it.
-        let ready = unsafe { libc::ppoll(&raw mut fd, 1, limit, &raw const self.waiting) };
+        let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), count, limit, &raw const self.waiting) };
         match ready {
             0 => Woken::Limit,
-            ready if ready > 0 => Woken::Socket,
+            ready if ready > 0 => match fds.map(|fd| fd.revents) {
+                [0, call] if call & libc::POLLIN != 0 => Woken::Call,
+                [0, _] => Woken::Deserted,
+                _ => Woken::Socket,
+            },
             _ => Woken::Child,
         }
     }

@@ -6,10 +6,14 @@ use super::{
     sys::{self, Pid, RawUsage, Waited},
     watch::Watch,
 };
-use crate::{stub::survivors, tracer::tasks::Tasks};
+use crate::{
+    stub::survivors,
+    tracer::{notified::Notified, tasks::Tasks},
+};
 use harness_metadata::{Exit, Usage, event::TraceLevel};
 use std::{
     collections::BTreeSet,
+    os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
@@ -21,10 +25,12 @@ pub(super) struct Tree {
     baseline: RawUsage,
     max_rss_bytes: u64,
     ended: Option<Ended>,
-    /// `None` if not traced by us.
+    /// `None` if not traced by us with ptrace.
     tasks: Option<Tasks>,
     /// If it is traced by whoever traces us.
     followed: Option<Subtree>,
+    /// `None` if there is no listener.
+    notified: Option<Notified>,
     watch: Watch,
 }
 
@@ -53,6 +59,7 @@ impl Tree {
             ended: None,
             tasks,
             followed: None,
+            notified: None,
             watch,
         }
     }
@@ -62,6 +69,33 @@ impl Tree {
         Self {
             followed: Some(subtree),
             ..self
+        }
+    }
+
+    /// The same, of which a listener hears.
+    pub(super) fn with_listener(self, notified: Notified) -> Self {
+        Self {
+            notified: Some(notified),
+            ..self
+        }
+    }
+
+    /// Returns whether there is a listener, what becomes readable when there is a call to serve.
+    pub(super) fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.notified.as_ref().and_then(Notified::listener)
+    }
+
+    /// Serves one call that waits at the listener.
+    pub(super) fn serve_call(&mut self) {
+        if let Some(notified) = &mut self.notified {
+            notified.serve(&mut self.watch);
+        }
+    }
+
+    /// Stops to listen, because nobody is left who could make a call.
+    pub(super) fn leave_listener(&mut self) {
+        if let Some(notified) = &mut self.notified {
+            notified.leave();
         }
     }
 
@@ -108,6 +142,10 @@ impl Tree {
 
     /// Returns whether the root is known to have become the test. Not known if not traced.
     pub(super) fn executed(&self) -> Option<bool> {
+        if let Some(notified) = &self.notified {
+            // Whether it succeeded, the root says itself.
+            return (!notified.root_executes()).then_some(false);
+        }
         self.tasks.as_ref().map(Tasks::root_executed)
     }
 
@@ -126,6 +164,9 @@ impl Tree {
         }
         if let Some(tasks) = &mut self.tasks {
             tasks.handle(pid, waited, usage, &mut self.watch);
+        }
+        if let (Some(notified), Waited::Ended(exit)) = (&mut self.notified, waited) {
+            notified.ended(pid, exit, usage, &mut self.watch);
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     protocol::{Available, Trace},
-    tracer::{Observer, record::Recorder},
+    tracer::{Observer, notified, record::Recorder},
 };
 use harness_metadata::{
     TraceEvent, TraceSummary,
@@ -56,6 +56,19 @@ impl Way {
                 missing: None,
             };
         }
+        if backend == Backend::Notify {
+            let works = available.no_notify.is_none() && asked.level > TraceLevel::Process;
+            let level = asked.level;
+            return if works {
+                Self {
+                    level,
+                    backend,
+                    missing: Some(notified::UNSEEN.to_owned()),
+                }
+            } else {
+                nothing
+            };
+        }
         if backend == Backend::None || available.no_ptrace.is_some() {
             return nothing;
         }
@@ -76,7 +89,8 @@ impl Way {
 
     /// Returns whether a filter is needed.
     pub(super) fn filtered(&self) -> bool {
-        self.level > TraceLevel::Process && self.backend == Backend::Ptrace
+        self.level > TraceLevel::Process
+            && matches!(self.backend, Backend::Ptrace | Backend::Notify)
     }
 
     /// What the tracer around us does at this level, or why it does nothing.
@@ -187,6 +201,10 @@ mod tests {
             ..Trace::LIFECYCLE
         };
         let all = Available::default();
+        let no_notify = Available {
+            no_notify: Some(String::new()),
+            ..all.clone()
+        };
         let no_filter = Available {
             no_filter: Some(String::new()),
             ..all.clone()
@@ -212,6 +230,17 @@ mod tests {
             ..asked
         };
         assert_eq!(way(outer, &no_ptrace), (Io, Outer, false));
+        let notify = Trace {
+            backend: Notify,
+            ..asked
+        };
+        assert_eq!(way(notify, &no_ptrace), (Io, Notify, true));
+        assert_eq!(way(notify, &no_notify), (Off, None, false));
+        let notify = Trace {
+            level: Process,
+            ..notify
+        };
+        assert_eq!(way(notify, &all), (Off, None, false));
         let off = Trace {
             level: Off,
             ..asked

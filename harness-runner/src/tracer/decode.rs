@@ -165,8 +165,17 @@ pub struct Pending {
     events: Vec<TraceEventKind>,
     /// What is in doubt if it succeeds.
     doubt: Option<Doubt>,
+    /// Who else wants to be what the tracer is.
+    rival: Option<Rival>,
     /// What its result allows to find out.
     then: Then,
+}
+
+/// What somebody wants to be of which there is one at most.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Rival {
+    Tracer,
+    Listener,
 }
 
 /// What is found out when a call has succeeded.
@@ -191,6 +200,7 @@ impl Pending {
         Self {
             events: vec![event],
             doubt: None,
+            rival: None,
             then,
         }
     }
@@ -200,8 +210,25 @@ impl Pending {
         Self {
             events: Vec::new(),
             doubt: Some(doubt),
+            rival: None,
             then: Then::Tell,
         }
+    }
+
+    /// A call of which only is told if the tracer was in its way.
+    fn rival(rival: Rival) -> Self {
+        Self {
+            events: Vec::new(),
+            doubt: None,
+            rival: Some(rival),
+            then: Then::Tell,
+        }
+    }
+
+    /// Returns true for a call that installs a filter with a listener of its own. While there is
+    /// another one, it fails with EBUSY.
+    pub fn wants_listener(&self) -> bool {
+        self.rival == Some(Rival::Listener)
     }
 
     /// Returns true for an exec, which ends in PTRACE_EVENT_EXEC if it succeeds.
@@ -309,6 +336,10 @@ fn complete(
         }
     }
     events.append(&mut pending.events);
+    // Also where it was another's process: nobody can tell.
+    if pending.rival == Some(Rival::Tracer) && result.error() == Some(libc::EPERM) {
+        events.push(TraceEventKind::Doubt(Doubt::Obstructed));
+    }
     if let Some(doubt) = pending.doubt
         && result.error().is_none()
     {

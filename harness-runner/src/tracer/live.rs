@@ -7,7 +7,10 @@ use super::{
     decode::{Bound, Environment, ReadError, Task},
     sys::{self, Looked, Pid, RawUsage},
 };
-use harness_metadata::trace::{Address, FileId};
+use harness_metadata::{
+    TraceEventKind,
+    trace::{Address, Doubt, FileId, FileOperation},
+};
 use nix::{
     errno::Errno,
     sys::socket::{self, AddressFamily, SockaddrLike, SockaddrStorage, sockopt},
@@ -99,6 +102,18 @@ impl Context {
             let own = *self.own_root.get_or_init(|| root_mount(None));
             self.elsewhere = root_mount(Some(process)).is_some_and(|mount| Some(mount) != own);
         }
+    }
+
+    /// Takes notice of what changes the meaning of paths.
+    pub(crate) fn heed(&mut self, kind: &TraceEventKind) {
+        self.elsewhere |= match kind {
+            TraceEventKind::Doubt(doubt) => *doubt == Doubt::ChangedNamespace,
+            TraceEventKind::File(call) => matches!(
+                call.operation,
+                FileOperation::ChangeRoot | FileOperation::Mount
+            ),
+            _ => false,
+        };
     }
 
     /// A process has executed a program with this environment.
@@ -391,18 +406,34 @@ fn root_mount(task: Option<Pid>) -> Option<u64> {
 }
 
 /// Returns the process that seems to have created a new task: its own process if it is a thread,
-/// and else its parent (proc_pid_status(5)). It is another one after CLONE_PARENT.
+/// and else its parent. It is another one after CLONE_PARENT.
 pub(crate) fn likely_creator(task: Pid) -> Option<Pid> {
+    match kin(task)? {
+        Kin { process, parent } if process == task => Some(parent),
+        Kin { process, .. } => Some(process),
+    }
+}
+
+/// Whom a task belongs to.
+pub(crate) struct Kin {
+    /// Its process.
+    pub(crate) process: Pid,
+    /// The parent of that; 0 if it is not in our pid namespace.
+    pub(crate) parent: Pid,
+}
+
+/// Returns whom a task belongs to (proc_pid_status(5)).
+pub(crate) fn kin(task: Pid) -> Option<Kin> {
     let status = fs::read(format!("/proc/{task}/status")).ok()?;
     let field = |name: &[u8]| {
         let mut lines = status.split(|byte| *byte == b'\n');
         let value = lines.find_map(|line| line.strip_prefix(name))?;
         std::str::from_utf8(value).ok()?.trim().parse::<Pid>().ok()
     };
-    match field(b"Tgid:")? {
-        process if process == task => field(b"PPid:"),
-        process => Some(process),
-    }
+    Some(Kin {
+        process: field(b"Tgid:")?,
+        parent: field(b"PPid:")?,
+    })
 }
 
 fn address(name: &SockaddrStorage) -> Address {

@@ -12,7 +12,7 @@ use super::{
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
     event::TraceLevel,
-    trace::{Created, Creation, Doubt, Exited, FileOperation, Sender, Signal},
+    trace::{Created, Creation, Doubt, Exited, Sender, Signal},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -537,15 +537,7 @@ impl Tasks {
         observer: &mut dyn Observer,
     ) {
         for kind in events.drain(..) {
-            let changes_paths = match &kind {
-                TraceEventKind::Doubt(doubt) => *doubt == Doubt::ChangedNamespace,
-                TraceEventKind::File(call) => matches!(
-                    call.operation,
-                    FileOperation::ChangeRoot | FileOperation::Mount
-                ),
-                _ => false,
-            };
-            self.context.elsewhere |= changes_paths;
+            self.context.heed(&kind);
             self.tell_one(tid, process, kind, observer);
         }
     }

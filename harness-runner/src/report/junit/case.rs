@@ -292,6 +292,9 @@ impl Cases {
         case.add_property(property("slot", finished.slot.to_string()));
         case.add_property(property("cpu-time", format!("{:.3}", cpu.as_secs_f64())));
         case.add_property(property("peak-memory", last.usage.peak_memory.to_string()));
+        if let Some(because) = &last.rerun {
+            case.add_property(property("rerun", because.clone()));
+        }
         if let Some(trace) = &last.trace {
             let processes = trace.processes.len() as u64 + trace.dropped.processes;
             let verdict = match trace.complete() {

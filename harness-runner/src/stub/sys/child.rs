@@ -4,10 +4,11 @@
 //! its own stack: it shares its memory with the stub.
 
 use super::{Pid, SignalMask};
+use crate::tracer::notify;
 use harness_metadata::exit_code;
 use nix::errno::Errno;
 use std::{
-    ffi::{CStr, CString, c_char, c_int, c_void},
+    ffi::{CStr, CString, c_char, c_int, c_ulong, c_void},
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     ptr,
     rc::Rc,
@@ -40,7 +41,21 @@ pub(crate) struct Filter {
     pub(crate) program: Rc<[libc::sock_filter]>,
     /// Whether no_new_privs may be set. Without it or CAP_SYS_ADMIN the kernel takes no filter.
     pub(crate) no_new_privs: bool,
+    pub(crate) listener: Option<HandOver>,
 }
+
+/// How a child gives away the listener that its filter makes. What it does for that is not
+/// filtered, or nobody would be there to let it.
+#[derive(Copy, Clone)]
+pub(crate) struct HandOver {
+    /// Write here which descriptor the listener is, or the negated errno; native-endian.
+    pub(crate) ready: RawFd,
+    /// A byte can be read from here once that has been taken.
+    pub(crate) taken: RawFd,
+}
+
+/// Size of what is written to [`HandOver::ready`].
+pub(crate) const READY_LEN: usize = size_of::<c_int>();
 
 /// Strings ended by NUL, one after the other, and an array of pointers to them that is ended by
 /// a null pointer, as execve(2) takes it.
@@ -182,7 +197,10 @@ pub(crate) fn fork_and_reap() -> c_int {
 /// Installs a filter and then looks for a file. For the probe's child. Returns the errno of what was
 /// refused.
 pub(crate) fn filter_and_open(filter: &Filter, path: &CStr) -> c_int {
-    if let Err(errno) = install(filter) {
+    // A stub that is killed in the middle of it must not leave somebody behind who waits.
+    // SAFETY: plain numbers.
+    let _ = unsafe { syscall!(Sysno::prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    if let Err(errno) = install_and_hand_over(filter) {
         return errno.into_raw();
     }
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
@@ -256,21 +274,50 @@ fn prepare(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
     Ok(())
 }
 
-/// Installs a filter (seccomp(2)).
-fn install(filter: &Filter) -> Result<(), syscalls::Errno> {
+/// Installs a filter, and waits until its listener has been taken if it has one.
+fn install_and_hand_over(filter: &Filter) -> Result<(), syscalls::Errno> {
+    let Some(HandOver { ready, taken }) = filter.listener else {
+        return install(filter, FLAGS).map(drop);
+    };
+    let installed = install(filter, LISTENER_FLAGS);
+    let said: c_int = match installed {
+        Ok(fd) => fd as c_int,
+        Err(errno) => -errno.into_raw(),
+    };
+    // SAFETY: writes from a live local of that length.
+    let _ = unsafe { syscall!(Sysno::write, ready, &raw const said, READY_LEN) };
+    wait_for_go(taken);
+    installed.map(drop)
+}
+
+/// Flags to install a filter with, the best ones first. Without SPEC_ALLOW, some kernels before 5.16
+/// slow the task down. Others do not know it.
+const FLAGS: &[c_ulong] = &[libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW, 0];
+
+/// As [`FLAGS`], for a listener.
+const LISTENER_FLAGS: &[c_ulong] = &[
+    libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW | notify::LISTENER_FLAGS[0],
+    libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW | notify::LISTENER_FLAGS[1],
+];
+
+/// Installs a filter (seccomp(2)). Returns the listener's descriptor if the flags ask for one.
+fn install(filter: &Filter, flags: &[c_ulong]) -> Result<usize, syscalls::Errno> {
     let program = libc::sock_fprog {
         len: filter.program.len() as u16,
         filter: filter.program.as_ptr().cast_mut(),
     };
-    // Without this flag, some kernels before 5.16 slow the task down. Others do not know it.
-    let mut flags = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+    let mut others = flags.iter();
+    let mut flags = others.next().copied().unwrap_or(0);
     let mut may_set = filter.no_new_privs;
     loop {
         let mode = libc::SECCOMP_SET_MODE_FILTER;
         // SAFETY: the kernel reads the program, which is valid and as long as it says.
         match unsafe { syscall!(Sysno::seccomp, mode, flags, &raw const program) } {
-            Ok(_) => return Ok(()),
-            Err(syscalls::Errno::EINVAL) if flags != 0 => flags = 0,
+            Ok(fd) => return Ok(fd),
+            Err(errno @ syscalls::Errno::EINVAL) => match others.next() {
+                Some(fewer) => flags = *fewer,
+                None => return Err(errno),
+            },
             Err(syscalls::Errno::EACCES) if may_set => {
                 may_set = false;
                 // SAFETY: plain numbers.
@@ -285,7 +332,7 @@ fn install(filter: &Filter) -> Result<(), syscalls::Errno> {
 fn execute(child: &Child) -> syscalls::Errno {
     if let Some(filter) = &child.filter {
         // Without it, less is seen. That is told from what is seen; the test runs all the same.
-        let _ = install(filter);
+        let _ = install_and_hand_over(filter);
     }
     let (argv, envp) = (
         child.args.pointers.as_ptr(),

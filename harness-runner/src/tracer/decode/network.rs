@@ -223,6 +223,7 @@ impl Stop<'_> {
             .collect();
         Entry::Await(Pending {
             events,
+            rival: None,
             doubt: None,
             then: Then::Socket(NetworkOperation::Send),
         })

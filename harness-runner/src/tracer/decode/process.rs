@@ -1,6 +1,6 @@
 //! Calls that say nothing of files or sockets, but may hide what does.
 
-use super::{Decoded, Entry, Pending, Stop};
+use super::{Decoded, Entry, Pending, Rival, Stop};
 use harness_metadata::{TraceEventKind, trace::Doubt};
 
 /// New namespaces in which a path or an address may mean something else. In the others (users,
@@ -67,15 +67,25 @@ impl Stop<'_> {
             operation,
             libc::SECCOMP_SET_MODE_STRICT | libc::SECCOMP_SET_MODE_FILTER
         );
-        self.doubt_if(sets, Doubt::OwnFilter)
+        let flags = self.int(1) as libc::c_ulong;
+        let listens = operation == libc::SECCOMP_SET_MODE_FILTER
+            && flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0;
+        match self.doubt_if(sets, Doubt::OwnFilter) {
+            Entry::Await(pending) if listens => Entry::Await(Pending {
+                rival: Some(Rival::Listener),
+                ..pending
+            }),
+            entry => entry,
+        }
     }
 
     pub(super) fn ptrace(&mut self) -> Entry {
-        // Also if it fails, as it does for who is traced already: the caller wanted to trace.
-        if PTRACE_STARTS.contains(&(self.arg(0) as u32)) {
-            self.doubt(Doubt::TracesOthers);
+        if !PTRACE_STARTS.contains(&(self.arg(0) as u32)) {
+            return Entry::Done;
         }
-        Entry::Done
+        // Also if it fails, as it does for who is traced already: the caller wanted to trace.
+        self.doubt(Doubt::TracesOthers);
+        Entry::Await(Pending::rival(Rival::Tracer))
     }
 
     pub(super) fn process_memory(&mut self) -> Entry {

@@ -1,9 +1,10 @@
 //! Programs that tracees have executed.
 
-use super::{Call, Tasks};
+use super::{Call, Root, Tasks};
 use crate::tracer::{
     Observer,
     decode::{self, Environment, Task, environment_change},
+    live::Live,
     sys::{self, Pid},
 };
 use harness_metadata::{
@@ -39,7 +40,8 @@ impl Tasks {
                 let doubt = Doubt::Backend(missing.to_owned());
                 self.tell_one(pid, pid, TraceEventKind::Doubt(doubt), observer);
             }
-            let exec = TraceEventKind::Exec(Box::new(self.exec_of_root()));
+            let live = self.live(pid, pid);
+            let exec = TraceEventKind::Exec(Box::new(self.root.exec(&live)));
             return self.tell_one(pid, pid, exec, observer);
         }
         match call {
@@ -55,36 +57,6 @@ impl Tasks {
                 let exec = self.exec_by_proc(pid);
                 self.tell_one(pid, pid, TraceEventKind::Exec(Box::new(exec)), observer);
             }
-        }
-    }
-
-    /// What the root has executed is known from who asked for it.
-    fn exec_of_root(&self) -> Exec {
-        let (program, cwd) = (strings(&self.root.program), strings(&self.root.cwd));
-        let (program, cwd) = (
-            program.into_iter().next().unwrap_or_default(),
-            cwd.into_iter().next().unwrap_or_default(),
-        );
-        let interpreters = if self.root.level >= TraceLevel::Io {
-            let live = self.live(self.root.pid, self.root.pid);
-            decode::interpreters(program.as_bytes(), &mut |path, offset, buffer| {
-                live.file(libc::AT_FDCWD, path, offset, buffer)
-            })
-        } else {
-            Vec::new()
-        };
-        let relative = program.as_bytes().first() != Some(&b'/');
-        let absolute = relative.then(|| [cwd.as_bytes(), program.as_bytes()].join(&b'/').into());
-        Exec {
-            program: TracedPath {
-                asked: program,
-                absolute,
-            },
-            args: strings(&self.root.args),
-            cwd,
-            interpreters,
-            result: CallResult::Ok(0),
-            ..Exec::default()
         }
     }
 
@@ -126,6 +98,37 @@ impl Tasks {
         };
         self.context.set_environment(pid, Rc::new(environment));
         exec
+    }
+}
+
+impl Root {
+    /// What it has executed is known from who asked for it.
+    pub(in crate::tracer) fn exec(&self, live: &Live<'_>) -> Exec {
+        let (program, cwd) = (strings(&self.program), strings(&self.cwd));
+        let (program, cwd) = (
+            program.into_iter().next().unwrap_or_default(),
+            cwd.into_iter().next().unwrap_or_default(),
+        );
+        let interpreters = if self.level >= TraceLevel::Io {
+            decode::interpreters(program.as_bytes(), &mut |path, offset, buffer| {
+                live.file(libc::AT_FDCWD, path, offset, buffer)
+            })
+        } else {
+            Vec::new()
+        };
+        let relative = program.as_bytes().first() != Some(&b'/');
+        let absolute = relative.then(|| [cwd.as_bytes(), program.as_bytes()].join(&b'/').into());
+        Exec {
+            program: TracedPath {
+                asked: program,
+                absolute,
+            },
+            args: strings(&self.args),
+            cwd,
+            interpreters,
+            result: CallResult::Ok(0),
+            ..Exec::default()
+        }
     }
 }
 

@@ -238,6 +238,38 @@ fn p10_p44_p62_what_hides_calls_is_a_doubt_if_it_succeeds() {
 }
 
 #[test]
+fn p92_who_is_refused_to_trace_is_obstructed() {
+    let task = Fake::new();
+    let attach = libc::PTRACE_ATTACH as u64;
+    for (result, obstructed) in [(0, false), (-1, true), (-3, false)] {
+        let told = doubts(&call(
+            &task,
+            TraceLevel::Io,
+            Sysno::ptrace,
+            &[attach],
+            result,
+        ));
+        assert_eq!(told.contains(&Doubt::Obstructed), obstructed, "{result}");
+    }
+}
+
+#[test]
+fn p48_who_wants_a_listener_of_its_own_is_known_before_it_is_refused() {
+    let task = Fake::new();
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    for (operation, flags, wants) in [(1, listener, true), (1, 0, false), (2, listener, false)] {
+        let call = Syscall {
+            arch: crate::tracer::decode::NATIVE_ARCHITECTURE,
+            number: Sysno::seccomp.id() as u64,
+            args: [operation, flags, 0, 0, 0, 0],
+        };
+        let entry = entry(&call, TraceLevel::Io, &task, &mut Vec::new());
+        let is = matches!(entry, Entry::Await(pending) if pending.wants_listener());
+        assert_eq!(is, wants, "{operation} {flags}");
+    }
+}
+
+#[test]
 fn what_hides_nothing_is_no_doubt() {
     let task = Fake::new();
     for (number, args) in [

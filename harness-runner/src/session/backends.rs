@@ -1,0 +1,100 @@
+//! Remembers from run to run which tests the usual tracer is in the way of, in
+//! `<target>/harness/backends.json`. The file may be removed at any time.
+
+use crate::report::{Outputs, Sink, SinkError};
+use camino::{Utf8Path, Utf8PathBuf};
+use harness_metadata::{
+    Event, EventKind, TestId,
+    event::TestFinished,
+    trace::{Backend, Doubt},
+};
+use std::{collections::BTreeMap, fs, io};
+
+/// As many tests are remembered.
+const TESTS: usize = 10_000;
+
+/// A file that is longer is not ours.
+const LONGEST: u64 = 16 * 1024 * 1024;
+
+/// What is known of tests, by their ids.
+#[derive(Default)]
+pub(super) struct Known(BTreeMap<String, Backend>);
+
+impl Known {
+    /// Reads what earlier runs have found. What cannot be read has to be found out once more.
+    pub(super) fn load(target: &Utf8Path) -> Self {
+        let file = file(target);
+        let fits = fs::metadata(&file).is_ok_and(|file| file.is_file() && file.len() <= LONGEST);
+        let text = fits.then(|| fs::read(&file).ok()).flatten();
+        Self(
+            text.and_then(|text| serde_json::from_slice(&text).ok())
+                .unwrap_or_default(),
+        )
+    }
+
+    /// Returns what a test needs.
+    pub(super) fn of(&self, test: &TestId) -> Option<Backend> {
+        self.0.get(&test.to_string()).copied()
+    }
+}
+
+/// The sink that adds what a run finds.
+pub(super) struct Learning {
+    target: Utf8PathBuf,
+    new: Known,
+}
+
+impl Learning {
+    pub(super) fn new(target: &Utf8Path) -> Self {
+        Self {
+            target: target.to_owned(),
+            new: Known::default(),
+        }
+    }
+
+    fn finished(&mut self, test: &TestFinished) {
+        let Some(last) = test.attempts.iter().rfind(|last| last.rerun.is_some()) else {
+            return;
+        };
+        let backend = match &last.trace {
+            // Neither will do.
+            Some(trace) if trace.doubts.contains(&Doubt::Obstructed) => Backend::None,
+            Some(trace) => trace.backend,
+            None => Backend::None,
+        };
+        self.new.0.insert(test.test.to_string(), backend);
+    }
+
+    /// Adds to what is there by now. Whoever writes at the same moment may have to learn again.
+    fn write(&self) -> io::Result<()> {
+        let mut all = Known::load(&self.target).0;
+        all.extend(self.new.0.clone());
+        // Which ones go does not matter: they are found out again.
+        while all.len() > TESTS {
+            all.pop_first();
+        }
+        let file = file(&self.target);
+        let new = file.with_extension(format!("{}.new", std::process::id()));
+        let written = fs::write(&new, serde_json::to_vec_pretty(&all)?);
+        let written = written.and_then(|()| fs::rename(&new, &file));
+        written.inspect_err(|_| drop(fs::remove_file(&new)))
+    }
+}
+
+impl Sink for Learning {
+    fn handle(&mut self, event: &Event, _: &dyn Outputs) -> Result<(), SinkError> {
+        match &event.kind {
+            EventKind::TestFinished(test) => self.finished(test),
+            EventKind::RunFinished(_) if !self.new.0.is_empty() => {
+                // If it cannot be kept, the next run finds it out again.
+                let _ = self.write();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn file(target: &Utf8Path) -> Utf8PathBuf {
+    target.join("harness").join("backends.json")
+}

@@ -1,0 +1,283 @@
+//! The tasks of an attempt as a [`Listener`] hears of them: what they ask of the kernel, and not
+//! what comes of it.
+//!
+//! A process is known from its first call of interest on. One that makes none is never heard of,
+//! nor is the end of one that is no child of ours.
+
+use super::{
+    Observer,
+    decode::{self, Entry, Pending, Task},
+    live::{self, Context, Live, Process},
+    notify::{Listener, Notification, Received},
+    sys::{self, Pid, RawUsage},
+    tasks::Root,
+};
+use harness_metadata::{
+    Exit, TraceEvent, TraceEventKind,
+    trace::{CallResult, Created, Creation, Doubt, Exec, Exited},
+};
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+/// What this backend never sees, as a doubt says it.
+pub(crate) const UNSEEN: &str = "results of calls, exit statuses of descendants and signals";
+
+/// How many threads are known before those that are gone are forgotten.
+const THREADS: usize = 4096;
+
+/// How far up the parents of a process are followed.
+const ANCESTORS: usize = 64;
+
+/// The tasks of an attempt.
+pub(crate) struct Notified {
+    root: Root,
+    /// `None` when nobody is left who could make a call.
+    listener: Option<Listener>,
+    /// Whether the root has asked to become what it was created for.
+    executed: bool,
+    context: Context,
+    /// Each known thread's process.
+    threads: HashMap<Pid, Pid>,
+    /// How many threads there may be before those that are gone are looked for.
+    room: usize,
+    /// Reused, so that nothing is allocated per call.
+    decoded: Vec<TraceEventKind>,
+}
+
+impl Notified {
+    /// The tasks are a root that has installed a filter, and whatever it creates.
+    pub(crate) fn new(mut root: Root, listener: Listener) -> Self {
+        let variables = live::Variables::from_block(std::mem::take(&mut root.environment));
+        let mut context = Context::default();
+        let process = Process::new(None, variables);
+        context.processes.insert(root.pid, process);
+        Self {
+            listener: Some(listener),
+            executed: false,
+            context,
+            threads: HashMap::from([(root.pid, root.pid)]),
+            room: THREADS,
+            decoded: Vec::new(),
+            root,
+        }
+    }
+
+    /// What becomes readable when there is a call to serve.
+    pub(crate) fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Returns whether the root has asked to become what it was created for. Whether that
+    /// succeeded is not known.
+    pub(crate) fn root_executes(&self) -> bool {
+        self.executed
+    }
+
+    /// Stops to listen, because nobody is left who could make a call.
+    pub(crate) fn leave(&mut self) {
+        self.listener = None;
+    }
+
+    /// Takes one call, tells of it and lets it happen. There must be one.
+    pub(crate) fn serve(&mut self, observer: &mut dyn Observer) {
+        let Some(listener) = self.listener.take() else {
+            return;
+        };
+        match listener.receive() {
+            Ok(Received::Call(call)) => {
+                self.call(&listener, &call, observer);
+                listener.go_on(&call);
+            }
+            Ok(Received::Nothing) => {}
+            Ok(Received::End) | Err(_) => return,
+        }
+        self.listener = Some(listener);
+    }
+
+    fn call(&mut self, listener: &Listener, call: &Notification, observer: &mut dyn Observer) {
+        let (tid, root) = (call.tid, self.root.pid);
+        if !self.executed {
+            // The filter is the last thing before it. What it becomes is known; if it does not,
+            // the attempt has not started.
+            self.executed = true;
+            let exec = self.root.exec(&Live::new(root, root, &self.context));
+            return self.tell_one(root, root, TraceEventKind::Exec(Box::new(exec)), observer);
+        }
+        let Some(process) = self.process_of(listener, call, observer) else {
+            return;
+        };
+        let mut events = std::mem::take(&mut self.decoded);
+        let live = Live::new(tid, process, &self.context);
+        let mut environment = None;
+        match decode::entry(&call.call, self.root.level, &live, &mut events) {
+            Entry::Done => {}
+            Entry::Await(pending) => environment = finish(pending, &live, &mut events),
+        }
+        // What was read was the caller's only if it still waits.
+        if !listener.is_waiting(call) {
+            events.clear();
+            environment = None;
+        }
+        for kind in events.drain(..) {
+            self.context.heed(&kind);
+            self.tell_one(tid, process, kind, observer);
+        }
+        self.decoded = events;
+        if let Some(environment) = environment {
+            self.context.set_environment(process, environment);
+        }
+    }
+
+    /// Returns the process of the task that waits, and tells of its creation if that is news.
+    /// `None` if it is gone, or cannot be seen from here.
+    fn process_of(
+        &mut self,
+        listener: &Listener,
+        call: &Notification,
+        observer: &mut dyn Observer,
+    ) -> Option<Pid> {
+        let tid = call.tid;
+        let known = self.threads.get(&tid).copied();
+        if let Some(process) = known.filter(|process| sys::is_thread_of(*process, tid)) {
+            return Some(process);
+        }
+        let found = (tid > 0).then(|| live::kin(tid)).flatten();
+        if !listener.is_waiting(call) {
+            return None;
+        }
+        let Some(kin) = found else {
+            // In another pid namespace that is not below ours, or there is no /proc.
+            let root = self.root.pid;
+            let doubt = TraceEventKind::Doubt(Doubt::UntracedTask);
+            self.tell_one(root, root, doubt, observer);
+            return None;
+        };
+        self.forget_the_gone();
+        self.meet(kin.process, kin.parent, observer);
+        if tid != kin.process {
+            self.threads.insert(tid, kin.process);
+            self.tell_created(kin.process, tid, Creation::Thread, observer);
+        }
+        Some(kin.process)
+    }
+
+    /// Takes in a process with those of its ancestors that are not known yet, the oldest first.
+    fn meet(&mut self, process: Pid, parent: Pid, observer: &mut dyn Observer) {
+        let own = nix::unistd::getpid().as_raw();
+        let mut unknown = Vec::new();
+        let mut next = Some((process, parent));
+        let mut creator = self.root.pid;
+        while let Some((process, parent)) = next {
+            if self.context.processes.contains_key(&process) {
+                creator = process;
+                break;
+            }
+            // Whose parent we are has lost the one that it had. The root will do: it is an
+            // ancestor of all.
+            if process <= 1 || process == own || unknown.len() == ANCESTORS {
+                break;
+            }
+            unknown.push(process);
+            next = live::kin(parent).map(|kin| (kin.process, kin.parent));
+        }
+        for child in unknown.into_iter().rev() {
+            let variables = self.context.processes.get(&creator);
+            let variables = variables.map(|creator| creator.variables.clone());
+            let process = Process::new(Some(creator), variables.unwrap_or_default());
+            self.context.processes.insert(child, process);
+            self.context.check_root_of(child);
+            self.threads.insert(child, child);
+            self.tell_created(creator, child, Creation::Fork, observer);
+            creator = child;
+        }
+    }
+
+    /// Forgets threads and processes that are gone, when there are many.
+    fn forget_the_gone(&mut self) {
+        if self.threads.len() < self.room {
+            return;
+        }
+        self.threads
+            .retain(|tid, process| sys::is_thread_of(*process, *tid));
+        let root = self.root.pid;
+        let is_there = |process: Pid| process == root || sys::is_thread_of(process, process);
+        self.context
+            .processes
+            .retain(|process, _| is_there(*process));
+        self.room = THREADS.max(2 * self.threads.len());
+    }
+
+    /// A child of ours has ended: the root, or one that it has left behind.
+    pub(crate) fn ended(
+        &mut self,
+        pid: Pid,
+        exit: Exit,
+        usage: RawUsage,
+        observer: &mut dyn Observer,
+    ) {
+        self.threads.remove(&pid);
+        if self.context.processes.remove(&pid).is_none() {
+            return;
+        }
+        let kind = TraceEventKind::Exited(Exited {
+            exit,
+            user: usage.user,
+            system: usage.system,
+            peak_memory: usage.max_rss_bytes,
+        });
+        self.tell_one(pid, pid, kind, observer);
+    }
+
+    fn tell_created(&self, by: Pid, child: Pid, how: Creation, observer: &mut dyn Observer) {
+        let kind = TraceEventKind::Created(Created { child, how });
+        self.tell_one(by, by, kind, observer);
+    }
+
+    fn tell_one(&self, tid: Pid, process: Pid, kind: TraceEventKind, observer: &mut dyn Observer) {
+        observer.event(&TraceEvent {
+            at: self.root.started.elapsed(),
+            pid: process,
+            tid,
+            kind,
+        });
+    }
+}
+
+/// Completes a call whose result will not be seen. Returns the environment that its process has
+/// from now on, if this is an exec that seems to succeed.
+fn finish(
+    pending: Pending,
+    live: &Live<'_>,
+    events: &mut Vec<TraceEventKind>,
+) -> Option<std::rc::Rc<decode::Environment>> {
+    let environment = pending.environment();
+    if pending.wants_listener() {
+        events.push(TraceEventKind::Doubt(Doubt::Obstructed));
+        decode::exit(pending, -i64::from(libc::EBUSY), live, events);
+    } else {
+        decode::unfinished(pending, live, events);
+    }
+    let environment = environment?;
+    let exec = events.iter_mut().find_map(|event| match event {
+        TraceEventKind::Exec(exec) => Some(exec),
+        _ => None,
+    })?;
+    exec.result = foreseen(exec, live);
+    exec.result.error().is_none().then_some(environment)
+}
+
+/// Returns what will come of an exec, as far as a look at the program tells.
+fn foreseen(exec: &Exec, live: &Live<'_>) -> CallResult {
+    let path = exec.program.path().as_bytes();
+    if path.first() != Some(&b'/') {
+        return CallResult::Unknown;
+    }
+    match live.look(libc::AT_FDCWD, path, true) {
+        Ok(file) if file.directory => CallResult::Err(libc::EACCES),
+        Ok(_) => CallResult::Found,
+        Err(libc::EAGAIN) => CallResult::Unknown,
+        Err(errno) => CallResult::Err(errno),
+    }
+}
