@@ -15,6 +15,7 @@ mod packages_run;
 mod peer;
 mod ptrace_refused;
 mod registry;
+mod rerun;
 mod scene;
 mod strays;
 mod trace;

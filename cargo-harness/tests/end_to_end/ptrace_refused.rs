@@ -83,6 +83,21 @@ fn without_ptrace_it_says_so_once_and_goes_on() {
     let in_force = (start.trace.level, start.trace.backend);
     assert!(without_ptrace.contains(&in_force), "{:?}", start.trace);
     assert!(start.trace.degraded.is_some(), "{:?}", start.trace);
+    if start.trace.backend == Backend::Notify {
+        run.assert_says("trace io (notify)");
+        let traces = events.iter().filter_map(|event| match &event.kind {
+            EventKind::TestFinished(test) => Some(test.attempts[0].trace.as_ref()),
+            _ => None,
+        });
+        for trace in traces {
+            let trace = trace.expect("every test is traced");
+            assert_eq!(trace.backend, Backend::Notify);
+            // The test's own program, and the loader's search for its libraries.
+            assert!(trace.counts.contains_key("exec"), "{:?}", trace.counts);
+            assert!(trace.counts.contains_key("file"), "{:?}", trace.counts);
+            assert!(!trace.complete(), "results are not seen");
+        }
+    }
     // What the subreaper finds is found without a tracer.
     let mut daemons = events.iter().filter_map(|event| match &event.kind {
         EventKind::TestFinished(test) if test.test.name.as_str() == "leaves_a_daemon" => Some(test),
