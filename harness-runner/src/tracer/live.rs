@@ -4,6 +4,7 @@
 //! by looking at them. Nothing is remembered between two stops but what a process was started with.
 
 use super::{
+    Map,
     decode::{Bound, Environment, ReadError, Task},
     sys::{self, Looked, Pid, RawUsage},
 };
@@ -14,7 +15,6 @@ use nix::{
 };
 use std::{
     cell::{OnceCell, RefCell},
-    collections::HashMap,
     ffi::{CStr, CString, OsStr, OsString},
     fs::{self, File},
     io::{self, Write},
@@ -34,7 +34,7 @@ use std::{
 #[derive(Default)]
 pub(crate) struct Context {
     /// The live processes.
-    pub(crate) processes: HashMap<Pid, Process>,
+    pub(crate) processes: Map<Pid, Process>,
     /// Whether a path may mean something else to a task than to this process, because a root
     /// directory or mounts have changed. A file system may then also be served by a task of the
     /// tree, which cannot answer while it is stopped (FUSE).

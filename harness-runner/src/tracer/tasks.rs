@@ -4,7 +4,7 @@
 //! and resumes the task. Nothing is kept of what has ended, but for a handful of ids.
 
 use super::{
-    Observer,
+    Map, Observer,
     decode::{self, Entry, Pending, Syscall},
     live::{self, Context, Live, Process},
     sys::{self, CreatedBy, Pid, RawUsage, Stop, SyscallInfo, Waited},
@@ -15,7 +15,7 @@ use harness_metadata::{
     trace::{Created, Creation, Doubt, Exited, FileOperation, Sender, Signal},
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -57,11 +57,11 @@ pub(crate) struct Tasks {
     killing: bool,
     /// How many processes there have been.
     processes: u32,
-    tasks: HashMap<Pid, Task>,
+    tasks: Map<Pid, Task>,
     context: Context,
     /// Tasks that have ended before the event of their creation has been seen, and whether their
     /// creation has been told all the same.
-    ended_early: HashMap<Pid, bool>,
+    ended_early: Map<Pid, bool>,
     /// New tasks that have not been resumed, since that event has not been seen.
     held: u32,
     /// Processes that have ended, the last ones.
@@ -113,9 +113,9 @@ impl Tasks {
             filtered: false,
             killing: false,
             processes: 1,
-            tasks: HashMap::new(),
+            tasks: Map::default(),
             context: Context::default(),
-            ended_early: HashMap::new(),
+            ended_early: Map::default(),
             held: 0,
             ended: VecDeque::new(),
             harness: Harness::default(),
