@@ -197,8 +197,7 @@ impl Task for Live<'_> {
     fn look_to_read(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32> {
         let looked = self.find(directory, path, follow);
         let looked = looked.map_err(|errno| errno as i32)?;
-        // Those who are denied are an access list's exception.
-        let readable = looked.mode & 0o444 == 0o444;
+        let readable = looked.is_readable_by(|| nix::unistd::geteuid().as_raw());
         if readable && (looked.regular || looked.file.directory) {
             Ok(looked.file)
         } else {

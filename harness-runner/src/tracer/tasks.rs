@@ -3,8 +3,9 @@
 //! What wait4(2) told of a task goes to [`Tasks::handle`], which tells an [`Observer`] what happened
 //! and resumes the task. Nothing is kept of what has ended, but for a handful of ids.
 
+use crate::tracer::Map;
 use super::{
-    Map, Observer,
+    Observer,
     decode::{self, Entry, Pending, Syscall},
     live::{self, Context, Live, Process},
     sys::{self, CreatedBy, Pid, RawUsage, Stop, SyscallInfo, Waited},
