@@ -3,13 +3,13 @@
 //! What wait4(2) told of a task goes to [`Tasks::handle`], which tells an [`Observer`] what happened
 //! and resumes the task. Nothing is kept of what has ended, but for a handful of ids.
 
-use crate::tracer::Map;
 use super::{
     Observer,
     decode::{self, Entry, Pending, Syscall},
     live::{self, Context, Live, Process},
     sys::{self, CreatedBy, Pid, RawUsage, Stop, SyscallInfo, Waited},
 };
+use crate::tracer::Map;
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
     event::TraceLevel,
