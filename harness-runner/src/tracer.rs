@@ -17,6 +17,9 @@ pub(crate) mod tasks;
 
 use harness_metadata::TraceEvent;
 
+/// A map that is asked at every stop.
+type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
 /// Somebody who is told what a tracer sees.
 pub trait Observer {
     /// Something happened. Events come in the order in which the kernel reported them. The tracee

@@ -351,16 +351,32 @@ pub(crate) struct Looked {
     pub(crate) file: FileId,
     pub(crate) regular: bool,
     /// Its permissions.
-    pub(crate) mode: u32,
+    mode: u32,
+    owner: u32,
     /// The mount that it is in; 0 before Linux 5.8.
     pub(crate) mount: u64,
+}
+
+impl Looked {
+    /// Returns whether a task of this user (geteuid(2)) may read the file for sure: if everybody may,
+    /// or its owner, who that is. Those who are denied are an access list's exception. What root may
+    /// says nothing: a task can have given that up.
+    pub(crate) fn is_readable_by(&self, user: impl FnOnce() -> u32) -> bool {
+        const ALL: u32 = libc::S_IRUSR | libc::S_IRGRP | libc::S_IROTH;
+        let by_owner = |user| user != 0 && user == self.owner;
+        self.mode & ALL == ALL || self.mode & libc::S_IRUSR != 0 && by_owner(user())
+    }
 }
 
 /// Looks at a file without opening, waiting or mounting anything.
 pub(crate) fn look(directory: c_int, path: &CStr, follow: bool) -> Result<Looked, Errno> {
     let follow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
     let flags = libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC | follow;
-    let mask = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_INO | libc::STATX_MNT_ID;
+    let mask = libc::STATX_TYPE
+        | libc::STATX_MODE
+        | libc::STATX_UID
+        | libc::STATX_INO
+        | libc::STATX_MNT_ID;
     // SAFETY: statx is plain integers, for which zero is valid.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path is valid and ended by NUL, and the last pointer is to a live local.
@@ -374,6 +390,7 @@ pub(crate) fn look(directory: c_int, path: &CStr, follow: bool) -> Result<Looked
         },
         regular: kind == libc::S_IFREG,
         mode: u32::from(stat.stx_mode),
+        owner: stat.stx_uid,
         mount: stat.stx_mnt_id,
     })
 }
@@ -413,4 +430,33 @@ pub(crate) fn descriptor_of(process: Pid, fd: c_int) -> Option<OwnedFd> {
     let copy = c_int::try_from(copy).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: as above.
     Some(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_read_for_sure_depends_on_the_file_and_on_who_we_are() {
+        let readable = |mode, user| {
+            let looked = Looked {
+                file: FileId {
+                    device: 1,
+                    inode: 1,
+                    directory: false,
+                },
+                regular: true,
+                mode,
+                owner: 1000,
+                mount: 0,
+            };
+            looked.is_readable_by(|| user)
+        };
+        assert!(readable(0o444, 1));
+        assert!(readable(0o600, 1000));
+        assert!(!readable(0o600, 1));
+        assert!(!readable(0o640, 0), "root's task may be somebody else");
+        assert!(!readable(0o200, 1000));
+        assert!(!readable(0o004, 1000), "the owner is none of the others");
+    }
 }

@@ -9,13 +9,14 @@ use super::{
     live::{self, Context, Live, Process},
     sys::{self, CreatedBy, Pid, RawUsage, Stop, SyscallInfo, Waited},
 };
+use crate::tracer::Map;
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
     event::TraceLevel,
     trace::{Created, Creation, Doubt, Exited, Sender, Signal},
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -57,11 +58,11 @@ pub(crate) struct Tasks {
     killing: bool,
     /// How many processes there have been.
     processes: u32,
-    tasks: HashMap<Pid, Task>,
+    tasks: Map<Pid, Task>,
     context: Context,
     /// Tasks that have ended before the event of their creation has been seen, and whether their
     /// creation has been told all the same.
-    ended_early: HashMap<Pid, bool>,
+    ended_early: Map<Pid, bool>,
     /// New tasks that have not been resumed, since that event has not been seen.
     held: u32,
     /// Processes that have ended, the last ones.
@@ -113,9 +114,9 @@ impl Tasks {
             filtered: false,
             killing: false,
             processes: 1,
-            tasks: HashMap::new(),
+            tasks: Map::default(),
             context: Context::default(),
-            ended_early: HashMap::new(),
+            ended_early: Map::default(),
             held: 0,
             ended: VecDeque::new(),
             harness: Harness::default(),
