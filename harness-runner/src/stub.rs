@@ -16,6 +16,7 @@ pub mod link;
 mod outer;
 mod probe;
 mod spawn;
+pub mod standalone;
 mod stuck;
 pub(crate) mod survivors;
 pub(crate) mod sys;
@@ -195,7 +196,7 @@ impl Stub {
         if let Some(ended) = attempt.tree.root_ended().filter(|_| !attempt.exit_told) {
             attempt.exit_told = true;
             let ticket = attempt.ticket;
-            let response = match self.spawner.failure_of(&attempt.tree, ended.exit) {
+            let response = match self.spawner.failure_of(attempt.tree.executed(), ended.exit) {
                 Some(failure) => Response::StartFailed { ticket, failure },
                 None => Response::Exited {
                     ticket,

@@ -22,3 +22,10 @@ pub trait Observer {
     /// stands still meanwhile, so this should be quick.
     fn event(&mut self, event: &TraceEvent);
 }
+
+/// A closure observes, too.
+impl<F: FnMut(&TraceEvent)> Observer for F {
+    fn event(&mut self, event: &TraceEvent) {
+        self(event);
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::{
     explain,
-    sys::{self, Block, Child, ChildStack, Filter, Signals, Stage},
+    sys::{self, Block, Child, ChildStack, Filter, SignalMask, Signals, Stage},
     tree::Tree,
     watch::{Watch, Way},
 };
@@ -42,6 +42,26 @@ struct Pipe {
     writer: File,
 }
 
+/// A root that exists.
+pub(super) struct Started {
+    pub(super) pid: sys::Pid,
+    pub(super) at: Instant,
+    baseline: sys::RawUsage,
+    /// `None` if it could not be seized, or was not to be.
+    pub(super) tasks: Option<Tasks>,
+}
+
+/// What is different for a process that is not a stub.
+#[derive(Copy, Clone)]
+pub(super) struct Manner {
+    /// The signal mask that the root starts with.
+    pub(super) mask: SignalMask,
+    /// Whether the root leads a process group.
+    pub(super) own_group: bool,
+    /// Whether a root that could not be seized is killed before it becomes anything.
+    pub(super) seized_or_killed: bool,
+}
+
 /// Why no root was started.
 pub(super) enum SpawnError {
     /// It is the test's fault, or its environment's.
@@ -74,6 +94,34 @@ impl Spawner {
         way: &Way,
         signals: &Signals,
     ) -> Result<Tree, SpawnError> {
+        let manner = Manner {
+            mask: signals.inherited,
+            own_group: true,
+            seized_or_killed: false,
+        };
+        let started = self.create(spawn, stdio, way, manner)?;
+        let watch = if started.tasks.is_some() {
+            Watch::new(started.pid, way, &spawn.trace)
+        } else {
+            Watch::default()
+        };
+        let Started {
+            pid,
+            at,
+            baseline,
+            tasks,
+        } = started;
+        Ok(Tree::new(pid, at, baseline, tasks, watch))
+    }
+
+    /// As [`Self::spawn`], and leaves what is to be done with what is seen to the caller.
+    pub(super) fn create(
+        &mut self,
+        spawn: &Spawn<'_>,
+        stdio: &[OwnedFd],
+        way: &Way,
+        manner: Manner,
+    ) -> Result<Started, SpawnError> {
         let [stdin, stdout, stderr] = stdio else {
             return Err(SpawnError::Stub(io::Error::from(
                 io::ErrorKind::InvalidData,
@@ -98,7 +146,8 @@ impl Spawner {
             go: traced.then(|| self.go.reader.as_raw_fd()),
             filter,
             failed: self.failed.writer.as_raw_fd(),
-            mask: signals.inherited,
+            mask: manner.mask,
+            own_group: manner.own_group,
             stub: self.stub,
         }));
         let root = sys::clone_into(child, &self.stack).map_err(|errno| {
@@ -110,6 +159,9 @@ impl Spawner {
         })?;
         // If it is not there to be seized it has failed already, and says so in its report.
         let seized = traced && sys::seize(root, way.filtered()).is_ok();
+        if traced && !seized && manner.seized_or_killed {
+            let _ = sys::kill(root, libc::SIGKILL);
+        }
         if traced {
             self.go.writer.write_all(&[1]).map_err(SpawnError::Stub)?;
         }
@@ -118,11 +170,6 @@ impl Spawner {
             // both ends of the old pipe.
             self.go = Pipe::new(OFlag::O_CLOEXEC).map_err(SpawnError::Stub)?;
         }
-        let watch = if seized {
-            Watch::new(root, way, &spawn.trace)
-        } else {
-            Watch::default()
-        };
         let tasks = seized.then(|| {
             Tasks::new(Root {
                 pid: root,
@@ -134,7 +181,12 @@ impl Spawner {
                 cwd: cwd.to_bytes().to_vec(),
             })
         });
-        Ok(Tree::new(root, started, baseline, tasks, watch))
+        Ok(Started {
+            pid: root,
+            at: started,
+            baseline,
+            tasks,
+        })
     }
 
     /// Returns the filter of a level.
@@ -149,9 +201,14 @@ impl Spawner {
         }
     }
 
-    /// Returns why the root of a tree did not become the test, if it did not.
-    pub(super) fn failure_of(&mut self, tree: &Tree, exit: Exit) -> Option<StartFailure> {
-        match tree.executed() {
+    /// Returns why a root did not become the test, if it did not. `executed` is what the tracer
+    /// knows of that.
+    pub(super) fn failure_of(
+        &mut self,
+        executed: Option<bool>,
+        exit: Exit,
+    ) -> Option<StartFailure> {
+        match executed {
             Some(true) => return None,
             // Whatever it was, it may not have taken its byte.
             Some(false) => self.go = Pipe::new(OFlag::O_CLOEXEC).ok()?,

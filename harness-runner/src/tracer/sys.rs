@@ -92,6 +92,20 @@ pub(crate) fn wait_for_news() -> WaitAny {
     wait4(0)
 }
 
+/// As [`wait_for_news`], of children and tracees of the calling thread only.
+pub(crate) fn wait_for_own(block: bool) -> WaitAny {
+    wait4(libc::__WNOTHREAD | if block { 0 } else { libc::WNOHANG })
+}
+
+/// Returns whether the calling thread has children or tracees. Leaves them as they are.
+pub(crate) fn has_own_children() -> bool {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL | libc::__WNOTHREAD;
+    // SAFETY: siginfo_t is plain data, for which zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live local.
+    unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == 0 }
+}
+
 fn wait4(flags: c_int) -> WaitAny {
     let mut status: c_int = 0;
     // SAFETY: rusage is plain integers, for which zero is valid.

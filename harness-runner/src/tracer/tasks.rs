@@ -139,6 +139,11 @@ impl Tasks {
         self.executed
     }
 
+    /// Returns whether [`Self::release_overdue`] may have to let a task go soon.
+    pub(crate) fn holds(&self) -> bool {
+        self.held > 0
+    }
+
     /// Returns how many processes there have been.
     pub(crate) fn count(&self) -> u32 {
         self.processes
