@@ -76,6 +76,11 @@ impl Kind {
             Self::KillsItself | Self::KillsItselfInVfork | Self::KilledFromOutside
         )
     }
+
+    /// Returns whether a task of it may be killed, or ended by exec, while it forks.
+    pub(crate) fn cuts_forks_short(self) -> bool {
+        self.is_killed() || matches!(self, Self::KillsAChild | Self::ThreadExecutes)
+    }
 }
 
 /// Numbers that can be had again (SplitMix64).
