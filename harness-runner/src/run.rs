@@ -6,6 +6,7 @@
 
 mod capture;
 mod clock;
+mod debugger;
 mod dispatch;
 mod environment;
 mod live;
@@ -24,6 +25,8 @@ use crate::{
         survivors, sys,
     },
 };
+pub use debugger::BreakExec;
+
 use capture::Captured;
 use clock::Clock;
 use dispatch::{Action, Candidate, Dispatcher, Input, Limits};
@@ -31,7 +34,7 @@ use harness_metadata::{
     AttemptId, Event, EventKind, RunId, TestId, event::TraceLevel, trace::Backend,
 };
 use signals::{Heard, Signals};
-use slot::{FromSlot, Slot, ToSlot};
+use slot::{Broken, FromSlot, Slot, ToSlot};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -87,6 +90,8 @@ pub struct Work {
     pub capture: Capture,
     /// Whether every event of a trace is told at once: [`EventKind::AttemptTraced`].
     pub trace_live: bool,
+    /// Which processes to stop for a debugger, and what to do then.
+    pub break_exec: Option<BreakExec>,
     /// Where traces are written; `None` to write none.
     pub trace_files: Option<TraceFiles>,
     /// Stubs that have been started already.
@@ -259,6 +264,8 @@ struct SharedWork {
     output_cap: u64,
     capture: Capture,
     live: Option<live::Road>,
+    /// Empty for none.
+    break_exec: String,
     trace_files: Option<TraceFiles>,
     started_at: chrono::DateTime<chrono::FixedOffset>,
 }
@@ -330,6 +337,7 @@ struct Driver {
     shared: Rc<Shared>,
     slots: BTreeMap<usize, mpsc::UnboundedSender<ToSlot>>,
     stubs: Vec<Stub>,
+    break_exec: Option<BreakExec>,
     tell: std_mpsc::Sender<Told>,
     finished: bool,
 }
@@ -360,6 +368,7 @@ impl Driver {
                 output_cap: work.output_cap,
                 capture: work.capture,
                 trace_files: work.trace_files,
+                break_exec: BreakExec::pattern(work.break_exec.as_ref()),
                 live: work.trace_live.then(live::Road::default),
                 started_at: work.started_at,
             },
@@ -369,6 +378,7 @@ impl Driver {
             shared: Rc::new(shared),
             slots: BTreeMap::new(),
             stubs: work.stubs,
+            break_exec: work.break_exec,
             tell,
             finished: false,
         }
@@ -451,6 +461,22 @@ impl Driver {
                     dropped: batch.dropped,
                 };
                 self.tell(kind, |told| told.passage = Some(batch.passage));
+            }
+            FromSlot::Broke {
+                test,
+                attempt,
+                broken: Broken { pid, args },
+            } => {
+                let kind = EventKind::AttemptBroke {
+                    test: self.dispatcher.test(test).id.clone(),
+                    attempt,
+                    pid,
+                    args,
+                };
+                self.emit(kind, None, None);
+                if let Some(break_exec) = &self.break_exec {
+                    break_exec.run(pid);
+                }
             }
             FromSlot::Over {
                 slot,

@@ -81,6 +81,9 @@ pub struct RunOptions {
     pub capture: run::Capture,
     /// Whether what traces see is told as it happens.
     pub trace_live: bool,
+    /// Which processes to stop for a debugger, and what to do then. Tests are then traced at the level
+    /// `process`.
+    pub break_exec: Option<run::BreakExec>,
 }
 
 /// Why a session did not come to its end.
@@ -310,8 +313,11 @@ impl Session {
         };
         let mut stubs = self.stubs.take();
         stubs.truncate(slots);
-        let choices = self.choose_tracing(&mut stubs)?;
+        let choices = self.choose_tracing(options, &mut stubs)?;
         let mut trace = tracing::in_force(&choices, stub::has_proc());
+        if options.break_exec.is_some() && trace.level > TraceLevel::Off {
+            trace.degraded.get_or_insert_with(tracing::cost_of_breaks);
+        }
         let wanted = slots.min(self.plan.tests.len());
         while stubs.len() < wanted.min(cpus()) {
             stubs.push(Stub::launch()?);
@@ -379,8 +385,16 @@ impl Session {
     }
 
     /// Decides for every test of the plan how it is traced.
-    fn choose_tracing(&self, stubs: &mut Vec<Stub>) -> Result<Vec<Choice>, SessionError> {
-        let settings = || self.plan.tests.iter().map(|test| &test.settings.trace);
+    fn choose_tracing(
+        &self,
+        options: &RunOptions,
+        stubs: &mut Vec<Stub>,
+    ) -> Result<Vec<Choice>, SessionError> {
+        let breaking = options.break_exec.as_ref().map(tracing::for_breaks);
+        let settings = || {
+            let own = self.plan.tests.iter().map(|test| &test.settings.trace);
+            own.map(|own| breaking.as_ref().unwrap_or(own))
+        };
         let mut available = Available::default();
         if settings().any(tracing::wanted) {
             if stubs.is_empty() {
@@ -508,6 +522,7 @@ impl Session {
             output_cap: settings.output_cap,
             capture: options.capture,
             trace_live: options.trace_live,
+            break_exec: options.break_exec.clone(),
             trace_files: None,
             stubs,
         }

@@ -6,6 +6,7 @@
 //! summary and a file.
 
 pub(crate) mod arch;
+pub mod breakpoint;
 pub mod decode;
 pub mod filter;
 mod live;

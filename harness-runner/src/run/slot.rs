@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use harness_metadata::{
-    Attempt, Interruption, Outcome, TraceSummary, Usage,
+    Attempt, Interruption, Outcome, RawString, TraceSummary, Usage,
     outcome::{StreamSize, StuckTask},
 };
 use std::{
@@ -79,12 +79,24 @@ pub(super) enum FromSlot {
         attempt: u32,
         batch: live::Batch,
     },
+    Broke {
+        test: usize,
+        attempt: u32,
+        broken: Broken,
+    },
     Over {
         slot: usize,
         test: usize,
         attempt: Box<Attempt>,
         output: Option<Output>,
     },
+}
+
+/// A process that is stopped for a debugger.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) pid: i32,
+    pub(super) args: Vec<RawString>,
 }
 
 /// A slot and its stub.
@@ -145,6 +157,8 @@ struct Told {
     live: Option<Live>,
     /// What a live trace saw since that was last passed on.
     seen: Vec<live::Batch>,
+    /// Processes that are stopped for a debugger, until that is passed on.
+    broken: Vec<Broken>,
 }
 
 impl Slot {
@@ -342,6 +356,7 @@ impl Slot {
             Ok(
                 Response::Seen { ticket, .. }
                 | Response::Inspected { ticket, .. }
+                | Response::Broke { ticket, .. }
                 | Response::StartFailed { ticket, .. }
                 | Response::Exited { ticket, .. }
                 | Response::Gone { ticket, .. },
@@ -349,6 +364,10 @@ impl Slot {
             Ok(Response::Inspected { tasks, .. }) => {
                 told.stuck = tasks;
                 Vec::new()
+            }
+            Ok(Response::Broke { pid, args, .. }) => {
+                told.broken.push(Broken { pid, args });
+                vec![Input::Broke]
             }
             Ok(Response::Seen { events, .. }) => {
                 if let Some(live) = &mut told.live {
@@ -445,6 +464,7 @@ impl Slot {
                 file: &trace_file,
                 live: work.live.is_some(),
                 no_new_privs: test.tracing.no_new_privs,
+                break_exec: work.break_exec.as_bytes(),
             },
         };
         let null = match &mut self.null {
@@ -507,10 +527,17 @@ impl Slot {
     }
 }
 
-/// Passes on what a live trace saw.
+/// Passes on what the stub has told and others want to know.
 fn pass_on(told: &mut Told, start: Start, tell: &mpsc::UnboundedSender<FromSlot>) {
+    let (test, attempt) = (start.test, start.attempt);
+    for broken in told.broken.drain(..) {
+        let _ = tell.send(FromSlot::Broke {
+            test,
+            attempt,
+            broken,
+        });
+    }
     for batch in told.seen.drain(..) {
-        let (test, attempt) = (start.test, start.attempt);
         let _ = tell.send(FromSlot::Traced {
             test,
             attempt,

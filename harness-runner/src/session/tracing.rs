@@ -3,7 +3,7 @@
 use crate::{
     config::settings::{TraceBackend, TraceSetting},
     protocol::Available,
-    run::Tracing,
+    run::{BreakExec, Tracing},
 };
 use harness_metadata::{
     event::{TraceInForce, TraceLevel},
@@ -49,6 +49,22 @@ impl Choice {
 /// Returns whether the test is to be traced at all.
 pub(super) fn wanted(setting: &TraceSetting) -> bool {
     setting.level > TraceLevel::Off && setting.backend != TraceBackend::None
+}
+
+/// Returns the settings of all tests if some processes are to be stopped for a debugger: what is let go
+/// of must not have a filter.
+pub(super) fn for_breaks(_: &BreakExec) -> TraceSetting {
+    TraceSetting {
+        level: TraceLevel::Process,
+        ..TraceSetting::default()
+    }
+}
+
+/// Returns what that costs.
+pub(super) fn cost_of_breaks() -> String {
+    "a process that `--break-exec` lets go of must not have a filter; files and the network are not \
+     seen"
+        .to_owned()
 }
 
 impl Means {

@@ -7,8 +7,9 @@ use super::{
     watch::{Watch, Way},
 };
 use crate::{
-    protocol::Spawn,
+    protocol::{Spawn, Trace},
     tracer::{
+        breakpoint::Breakpoint,
         filter::{self, Action},
         tasks::{Root, Tasks},
     },
@@ -130,6 +131,7 @@ impl Spawner {
         let environment = Block::new(spawn.environment);
         let cwd = string(spawn.cwd)?;
         let program = find_program(string(spawn.program)?, environment.bytes(), cwd);
+        let breakpoint = breakpoint(&spawn.trace, way)?;
         let traced = way.level > TraceLevel::Off;
         let filter = way.filtered().then(|| Filter {
             program: self.filter(way.level),
@@ -158,7 +160,7 @@ impl Spawner {
             })
         })?;
         // If it is not there to be seized it has failed already, and says so in its report.
-        let seized = traced && sys::seize(root, way.filtered()).is_ok();
+        let seized = traced && sys::seize(root, way.filtered() || breakpoint.is_some()).is_ok();
         if traced && !seized && manner.seized_or_killed {
             let _ = sys::kill(root, libc::SIGKILL);
         }
@@ -179,6 +181,7 @@ impl Spawner {
                 args: spawn.args.to_vec(),
                 environment: spawn.environment.to_vec(),
                 cwd: cwd.to_bytes().to_vec(),
+                breakpoint,
             })
         });
         Ok(Started {
@@ -234,6 +237,18 @@ impl Pipe {
             reader: reader.into(),
             writer: writer.into(),
         })
+    }
+}
+
+/// Returns where to stop descendants. Who is let go of must not have a filter.
+fn breakpoint(trace: &Trace<'_>, way: &Way) -> Result<Option<Breakpoint>, SpawnError> {
+    if trace.break_exec.is_empty() || way.filtered() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(trace.break_exec);
+    match text.parse() {
+        Ok(breakpoint) => Ok(Some(breakpoint)),
+        Err(error) => Err(SpawnError::Stub(io::Error::other(error))),
     }
 }
 

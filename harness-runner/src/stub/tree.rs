@@ -4,7 +4,10 @@ use super::{
     sys::{self, Pid, RawUsage, Waited},
     watch::Watch,
 };
-use crate::{stub::survivors, tracer::tasks::Tasks};
+use crate::{
+    stub::survivors,
+    tracer::tasks::{Broke, Tasks},
+};
 use harness_metadata::{Exit, Usage};
 use std::{
     collections::BTreeSet,
@@ -91,6 +94,18 @@ impl Tree {
         if let Some(tasks) = &mut self.tasks {
             tasks.handle(pid, waited, usage, &mut self.watch);
         }
+    }
+
+    /// Returns whether there are processes that a debugger can have.
+    pub(super) fn has_broken(&self) -> bool {
+        self.tasks.as_ref().is_some_and(Tasks::has_broken)
+    }
+
+    /// Returns those of them that this has not returned before.
+    pub(super) fn take_broken(&mut self) -> Vec<Broke> {
+        self.tasks
+            .as_mut()
+            .map_or_else(Vec::new, Tasks::take_broken)
     }
 
     /// Does what is due although nothing has happened. To be called now and then.

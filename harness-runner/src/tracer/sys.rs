@@ -222,6 +222,22 @@ pub(crate) fn resume_to_exit(pid: Pid) {
     unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid, null, null) };
 }
 
+/// Resumes a stopped tracee until it enters or leaves a system call, or until something else stops
+/// it, delivering a signal unless it is 0.
+pub(crate) fn resume_to_call(pid: Pid, signal: c_int) {
+    let data = signal as usize as *mut c_void;
+    // SAFETY: PTRACE_SYSCALL ignores the address; the data is a number, not a pointer.
+    unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid, ptr::null_mut::<c_void>(), data) };
+}
+
+/// Lets go of a stopped tracee, delivering a signal unless it is 0. If a signal stops its process, it
+/// stays stopped.
+pub(crate) fn detach(pid: Pid, signal: c_int) {
+    let data = signal as usize as *mut c_void;
+    // SAFETY: PTRACE_DETACH ignores the address; the data is a number, not a pointer.
+    unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, ptr::null_mut::<c_void>(), data) };
+}
+
 /// Lets a tracee stay in its group-stop until SIGCONT, while its events are reported.
 pub(crate) fn listen(pid: Pid) {
     let null = ptr::null_mut::<c_void>();
