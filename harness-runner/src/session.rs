@@ -390,13 +390,15 @@ impl Session {
         options: &RunOptions,
         stubs: &mut Vec<Stub>,
     ) -> Result<Vec<Choice>, SessionError> {
-        let breaking = options.break_exec.as_ref().map(tracing::for_breaks);
         let settings = || {
             let own = self.plan.tests.iter().map(|test| &test.settings.trace);
-            own.map(|own| breaking.as_ref().unwrap_or(own))
+            own.map(|own| match options.break_exec {
+                Some(_) => tracing::for_breaks(own),
+                None => *own,
+            })
         };
         let mut available = Available::default();
-        if settings().any(tracing::wanted) {
+        if settings().any(|setting| tracing::wanted(&setting)) {
             if stubs.is_empty() {
                 stubs.push(Stub::launch()?);
             }
@@ -408,7 +410,7 @@ impl Session {
             has_proc: stub::has_proc(),
         };
         settings()
-            .map(|setting| match means.choose(setting) {
+            .map(|setting| match means.choose(&setting) {
                 Choice {
                     lost: Some(reason), ..
                 } if setting.required => Err(SessionError::TraceRequired { reason }),

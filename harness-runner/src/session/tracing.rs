@@ -3,7 +3,7 @@
 use crate::{
     config::settings::{TraceBackend, TraceSetting},
     protocol::Available,
-    run::{BreakExec, Tracing},
+    run::Tracing,
 };
 use harness_metadata::{
     event::{TraceInForce, TraceLevel},
@@ -51,12 +51,17 @@ pub(super) fn wanted(setting: &TraceSetting) -> bool {
     setting.level > TraceLevel::Off && setting.backend != TraceBackend::None
 }
 
-/// Returns the settings of all tests if some processes are to be stopped for a debugger: what is let go
-/// of must not have a filter.
-pub(super) fn for_breaks(_: &BreakExec) -> TraceSetting {
+/// Returns the settings of a test some of whose processes are to be stopped for a debugger. What is
+/// let go of must not have a filter; what must not be traced by ptrace cannot be stopped.
+pub(super) fn for_breaks(setting: &TraceSetting) -> TraceSetting {
+    let stops = wanted(setting) && setting.backend != TraceBackend::Notify;
     TraceSetting {
-        level: TraceLevel::Process,
-        ..TraceSetting::default()
+        level: if stops {
+            TraceLevel::Process
+        } else {
+            TraceLevel::Off
+        },
+        ..*setting
     }
 }
 
@@ -288,6 +293,25 @@ mod tests {
         let choice = means.choose(&setting);
         assert_eq!(chosen(&choice), (TraceLevel::Io, Backend::Ptrace));
         assert!(!choice.tracing.no_new_privs);
+    }
+
+    #[test]
+    fn where_processes_are_stopped_there_is_no_filter_and_what_is_off_stays_off() {
+        use {TraceBackend::*, TraceLevel::*};
+        for (level, backend, expected) in [
+            (Full, Auto, (Process, Backend::Lifecycle)),
+            (Io, Ptrace, (Process, Backend::Lifecycle)),
+            (Off, Auto, (Off, Backend::None)),
+            (Io, Notify, (Off, Backend::None)),
+            (Io, None, (Off, Backend::None)),
+        ] {
+            let setting = TraceSetting {
+                backend,
+                ..setting(level)
+            };
+            let choice = means(false, false, false).choose(&for_breaks(&setting));
+            assert_eq!(chosen(&choice), expected, "{level:?} {backend:?}");
+        }
     }
 
     #[test]
