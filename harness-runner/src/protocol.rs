@@ -11,7 +11,7 @@ pub mod broker;
 pub mod packet;
 
 use harness_metadata::{
-    Exit, StartFailure, Survivor, TraceEvent, TraceSummary, Usage, event::TraceLevel,
+    Exit, RawString, StartFailure, Survivor, TraceEvent, TraceSummary, Usage, event::TraceLevel,
     outcome::StuckTask, trace::Backend,
 };
 use serde::{Deserialize, Serialize};
@@ -162,6 +162,11 @@ pub struct Trace<'a> {
     /// Whether no_new_privs may be set, without which only root can install a filter, and with
     /// which set-user-id programs do not work.
     pub no_new_privs: bool,
+    /// Which descendants to stop at their execution and to let go of, as a
+    /// [`Breakpoint`](crate::tracer::breakpoint::Breakpoint) is written; empty for none. Needs
+    /// [`Backend::Lifecycle`].
+    #[serde(with = "serde_bytes")]
+    pub break_exec: &'a [u8],
 }
 
 impl Trace<'_> {
@@ -172,6 +177,7 @@ impl Trace<'_> {
         file: &[],
         live: false,
         no_new_privs: true,
+        break_exec: &[],
     };
 }
 
@@ -196,6 +202,15 @@ pub enum Response {
         ticket: Ticket,
         /// The tasks.
         tasks: Vec<StuckTask>,
+    },
+    /// A descendant is stopped at its execution, and nobody traces it any more.
+    Broke {
+        /// The attempt.
+        ticket: Ticket,
+        /// The process.
+        pid: i32,
+        /// The arguments of what it executes.
+        args: Vec<RawString>,
     },
     /// The process could not be started. The attempt is over.
     StartFailed {

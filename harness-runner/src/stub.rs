@@ -15,15 +15,19 @@ mod nest;
 mod outer;
 mod probe;
 mod spawn;
+pub mod standalone;
 mod stuck;
 pub(crate) mod survivors;
 pub(crate) mod sys;
 mod tree;
 mod watch;
 
-use crate::protocol::{
-    Available, Request, Response, Spawn, Ticket,
-    packet::{Packet, send_response},
+use crate::{
+    protocol::{
+        Available, Request, Response, Spawn, Ticket,
+        packet::{Packet, send_response},
+    },
+    tracer::tasks::Broke,
 };
 use harness_metadata::{Survivor, exit_code};
 use nest::Nest;
@@ -211,13 +215,14 @@ impl Stub {
             }
         }
         self.more_news = !quiet | attempt.tree.listen(&mut self.nest.outer);
+        attempt.tell_broken(self.socket.as_fd())?;
         attempt.tell_events(self.socket.as_fd(), 1)?;
         if let Some(ended) = attempt.tree.root_ended().filter(|_| !attempt.exit_told) {
             attempt.exit_told = true;
             let outer = &mut self.nest.outer;
             attempt.tree.listen_to_the_end(outer, nobody_left);
             let ticket = attempt.ticket;
-            let response = match self.spawner.failure_of(&attempt.tree, ended.exit) {
+            let response = match self.spawner.failure_of(attempt.tree.executed(), ended.exit) {
                 Some(failure) => Response::StartFailed { ticket, failure },
                 None => Response::Exited {
                     ticket,
@@ -357,7 +362,11 @@ impl Attempt {
                 }
             }
             let ended = self.tree.root_ended().is_some();
-            if ended || self.tree.watch().is_live() || sys::is_interrupted() {
+            if ended
+                || self.tree.has_broken()
+                || self.tree.watch().is_live()
+                || sys::is_interrupted()
+            {
                 break;
             }
         }
@@ -371,6 +380,15 @@ impl Attempt {
         };
         let ticket = self.ticket;
         send_response(socket, &Response::Seen { ticket, events })
+    }
+
+    /// Tells the runner of processes that have been let go.
+    fn tell_broken(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let ticket = self.ticket;
+        for Broke { pid, args } in self.tree.take_broken() {
+            send_response(socket, &Response::Broke { ticket, pid, args })?;
+        }
+        Ok(())
     }
 
     /// Names what is alive, once, and kills it.

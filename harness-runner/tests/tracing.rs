@@ -76,6 +76,7 @@ fn watch_and(level: TraceLevel, program: &str, meanwhile: impl FnOnce(&Stub)) ->
             file: &[],
             live: true,
             no_new_privs: true,
+            break_exec: &[],
         },
     };
     let null = File::options()

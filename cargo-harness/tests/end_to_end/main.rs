@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod bad_surroundings;
+mod breaks;
 mod config_input;
 mod environment;
 mod fixture;

@@ -409,6 +409,14 @@ impl<W: Write> Sink for Terminal<W> {
                 events,
                 dropped,
             } => self.traced(test, *attempt, events, *dropped),
+            EventKind::AttemptBroke {
+                test, pid, args, ..
+            } => {
+                self.status("BREAK", self.styles.warn, "", None, test);
+                for line in wording::broke(*pid, args) {
+                    self.say(&format!("             {line}"));
+                }
+            }
             EventKind::AttemptFailed {
                 test,
                 attempt,

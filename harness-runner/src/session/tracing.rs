@@ -52,6 +52,27 @@ pub(super) fn wanted(setting: &TraceSetting) -> bool {
     setting.level > TraceLevel::Off && setting.backend != TraceBackend::None
 }
 
+/// Returns the settings of a test some of whose processes are to be stopped for a debugger. What is
+/// let go of must not have a filter; what must not be traced by ptrace cannot be stopped.
+pub(super) fn for_breaks(setting: &TraceSetting) -> TraceSetting {
+    let stops = wanted(setting) && setting.backend != TraceBackend::Notify;
+    TraceSetting {
+        level: if stops {
+            TraceLevel::Process
+        } else {
+            TraceLevel::Off
+        },
+        ..*setting
+    }
+}
+
+/// Returns what that costs.
+pub(super) fn cost_of_breaks() -> String {
+    "a process that `--break-exec` lets go of must not have a filter; files and the network are not \
+     seen"
+        .to_owned()
+}
+
 impl Means {
     /// Returns how a test with these settings is traced.
     /// What it turned out to need in an earlier run is `known`.
@@ -379,6 +400,25 @@ mod tests {
         let choice = means.choose(&setting, None);
         assert_eq!(chosen(&choice), (TraceLevel::Io, Backend::Ptrace));
         assert!(!choice.tracing.no_new_privs);
+    }
+
+    #[test]
+    fn where_processes_are_stopped_there_is_no_filter_and_what_is_off_stays_off() {
+        use {TraceBackend::*, TraceLevel::*};
+        for (level, backend, expected) in [
+            (Full, Auto, (Process, Backend::Lifecycle)),
+            (Io, Ptrace, (Process, Backend::Lifecycle)),
+            (Off, Auto, (Off, Backend::None)),
+            (Io, Notify, (Off, Backend::None)),
+            (Io, None, (Off, Backend::None)),
+        ] {
+            let setting = TraceSetting {
+                backend,
+                ..setting(level)
+            };
+            let choice = means(false, false, false).choose(&for_breaks(&setting), None);
+            assert_eq!(chosen(&choice), expected, "{level:?} {backend:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     stub::survivors,
-    tracer::{notified::Notified, tasks::Tasks},
+    tracer::{
+        notified::Notified,
+        tasks::{Broke, Tasks},
+    },
 };
 use harness_metadata::{Exit, Usage, event::TraceLevel};
 use std::{
@@ -168,6 +171,18 @@ impl Tree {
         if let (Some(notified), Waited::Ended(exit)) = (&mut self.notified, waited) {
             notified.ended(pid, exit, usage, &mut self.watch);
         }
+    }
+
+    /// Returns whether there are processes that a debugger can have.
+    pub(super) fn has_broken(&self) -> bool {
+        self.tasks.as_ref().is_some_and(Tasks::has_broken)
+    }
+
+    /// Returns those of them that this has not returned before.
+    pub(super) fn take_broken(&mut self) -> Vec<Broke> {
+        self.tasks
+            .as_mut()
+            .map_or_else(Vec::new, Tasks::take_broken)
     }
 
     /// Does what is due although nothing has happened. To be called now and then.

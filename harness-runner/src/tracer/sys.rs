@@ -92,6 +92,20 @@ pub(crate) fn wait_for_news() -> WaitAny {
     wait4(0)
 }
 
+/// As [`wait_for_news`], of children and tracees of the calling thread only.
+pub(crate) fn wait_for_own(block: bool) -> WaitAny {
+    wait4(libc::__WNOTHREAD | if block { 0 } else { libc::WNOHANG })
+}
+
+/// Returns whether the calling thread has children or tracees. Leaves them as they are.
+pub(crate) fn has_own_children() -> bool {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL | libc::__WNOTHREAD;
+    // SAFETY: siginfo_t is plain data, for which zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live local.
+    unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == 0 }
+}
+
 fn wait4(flags: c_int) -> WaitAny {
     let mut status: c_int = 0;
     // SAFETY: rusage is plain integers, for which zero is valid.
@@ -206,6 +220,22 @@ pub(crate) fn resume_to_exit(pid: Pid) {
     let null = ptr::null_mut::<c_void>();
     // SAFETY: PTRACE_SYSCALL ignores the address; the data is the number of no signal.
     unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid, null, null) };
+}
+
+/// Resumes a stopped tracee until it enters or leaves a system call, or until something else stops
+/// it, delivering a signal unless it is 0.
+pub(crate) fn resume_to_call(pid: Pid, signal: c_int) {
+    let data = signal as usize as *mut c_void;
+    // SAFETY: PTRACE_SYSCALL ignores the address; the data is a number, not a pointer.
+    unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid, ptr::null_mut::<c_void>(), data) };
+}
+
+/// Lets go of a stopped tracee, delivering a signal unless it is 0. If a signal stops its process, it
+/// stays stopped.
+pub(crate) fn detach(pid: Pid, signal: c_int) {
+    let data = signal as usize as *mut c_void;
+    // SAFETY: PTRACE_DETACH ignores the address; the data is a number, not a pointer.
+    unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, ptr::null_mut::<c_void>(), data) };
 }
 
 /// Lets a tracee stay in its group-stop until SIGCONT, while its events are reported.

@@ -5,6 +5,7 @@
 
 use super::{
     Observer,
+    breakpoint::Breakpoint,
     decode::{self, Entry, Pending, Syscall},
     live::{self, Context, Live, Process},
     sys::{self, CreatedBy, Pid, RawUsage, Stop, SyscallInfo, Waited},
@@ -20,10 +21,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod breaks;
 mod exec;
 mod origin;
 mod untraced;
 
+use breaks::Breaks;
+pub(crate) use breaks::Broke;
 use origin::Harness;
 
 /// How many ids of ended processes are remembered: a signal can come from one of them, and one can
@@ -46,6 +50,8 @@ pub(crate) struct Root {
     pub(crate) args: Vec<u8>,
     pub(crate) environment: Vec<u8>,
     pub(crate) cwd: Vec<u8>,
+    /// Where to stop its descendants. Not together with a filter.
+    pub(crate) breakpoint: Option<Breakpoint>,
 }
 
 /// The tracees of an attempt.
@@ -68,6 +74,7 @@ pub(crate) struct Tasks {
     /// Processes that have ended, the last ones.
     ended: VecDeque<Pid>,
     harness: Harness,
+    breaks: Breaks,
     /// Reused, so that nothing is allocated per stop.
     decoded: Vec<TraceEventKind>,
 }
@@ -120,6 +127,7 @@ impl Tasks {
             held: 0,
             ended: VecDeque::new(),
             harness: Harness::default(),
+            breaks: Breaks::default(),
             decoded: Vec::new(),
             root,
         };
@@ -138,6 +146,11 @@ impl Tasks {
     /// Returns whether the root has become what it was created for.
     pub(crate) fn root_executed(&self) -> bool {
         self.executed
+    }
+
+    /// Returns whether [`Self::release_overdue`] may have to let a task go soon.
+    pub(crate) fn holds(&self) -> bool {
+        self.held > 0
     }
 
     /// Returns how many processes there have been.
@@ -199,6 +212,9 @@ impl Tasks {
     }
 
     fn stopped(&mut self, pid: Pid, stop: Stop, observer: &mut dyn Observer) {
+        if self.stopped_for_break(pid, stop, observer) {
+            return;
+        }
         match stop {
             Stop::Filtered => self.at_filter(pid, observer),
             Stop::Syscall => self.at_syscall(pid, observer),
@@ -211,11 +227,11 @@ impl Tasks {
             }
             Stop::Exec => {
                 self.at_exec(pid, observer);
-                sys::resume(pid, 0);
+                self.go(pid, 0);
             }
             Stop::Signal(signal) => {
                 self.signalled(pid, signal, observer);
-                sys::resume(pid, signal);
+                self.go(pid, signal);
             }
             Stop::Group(_) => sys::listen(pid),
             Stop::Other => self.resume(pid),
@@ -226,7 +242,7 @@ impl Tasks {
     fn resume(&self, pid: Pid) {
         match self.tasks.get(&pid).map(|task| &task.call) {
             Some(Call::Awaited(..)) => sys::resume_to_exit(pid),
-            _ => sys::resume(pid, 0),
+            _ => self.go(pid, 0),
         }
     }
 
@@ -235,7 +251,7 @@ impl Tasks {
         if pid == self.root.pid && !self.executed {
             // What it becomes is known, and that it did will be told.
             self.filtered = true;
-            return sys::resume(pid, 0);
+            return self.go(pid, 0);
         }
         let Some(SyscallInfo::Entry(call)) = sys::syscall_info(pid) else {
             return self.resume(pid);
@@ -266,7 +282,7 @@ impl Tasks {
         self.tell(pid, process, &mut events, observer);
         self.decoded = events;
         match entry {
-            Entry::Done => sys::resume(pid, 0),
+            Entry::Done => self.go(pid, 0),
             Entry::Await(pending) => {
                 self.set_call(pid, Call::Awaited(call, pending));
                 sys::resume_to_exit(pid);
@@ -291,7 +307,7 @@ impl Tasks {
                 });
             }
         }
-        sys::resume(pid, 0);
+        self.go(pid, 0);
     }
 
     /// The first stop of a new task, or the end of a group-stop.
@@ -317,7 +333,7 @@ impl Tasks {
         }
         match held {
             Some(_) => self.held += 1,
-            None => sys::resume(pid, 0),
+            None => self.go(pid, 0),
         }
     }
 
@@ -390,7 +406,7 @@ impl Tasks {
         let held = self.tasks.get_mut(&pid).and_then(|task| task.held.take());
         if held.is_some() {
             self.held -= 1;
-            sys::resume(pid, 0);
+            self.go(pid, 0);
         }
     }
 
@@ -413,28 +429,6 @@ impl Tasks {
         self.created(creator, child, CreatedBy::Fork, observer);
         if let Some(task) = self.tasks.get_mut(&child) {
             task.due = true;
-        }
-    }
-
-    fn signalled(&mut self, tid: Pid, signal: i32, observer: &mut dyn Observer) {
-        if self.root.level < TraceLevel::Io {
-            return;
-        }
-        let Some((code, sender)) = sys::signal_origin(tid) else {
-            return;
-        };
-        let is_own = |pid| self.context.processes.contains_key(&pid) || self.ended.contains(&pid);
-        let sender = self.harness.sender(code, sender, is_own);
-        let process = self.process_of(tid);
-        let kind = TraceEventKind::Signal(Signal {
-            signal,
-            code,
-            sender,
-        });
-        self.tell_one(tid, process, kind, observer);
-        if let Sender::Outside(_) = sender {
-            let doubt = TraceEventKind::Doubt(Doubt::ForeignSignal);
-            self.tell_one(tid, process, doubt, observer);
         }
     }
 
@@ -468,6 +462,13 @@ impl Tasks {
         }
     }
 
+    fn remember(&mut self, pid: Pid) {
+        if self.ended.len() == REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(pid);
+    }
+
     fn process_ended(
         &mut self,
         pid: Pid,
@@ -476,10 +477,7 @@ impl Tasks {
         observer: &mut dyn Observer,
     ) {
         let process = self.context.processes.remove(&pid);
-        if self.ended.len() == REMEMBERED {
-            self.ended.pop_front();
-        }
-        self.ended.push_back(pid);
+        self.remember(pid);
         // wait4(2) counts a process's children in that it has waited for.
         let (children, creator) = process.map_or_else(Default::default, |process| {
             (process.children, process.creator)
