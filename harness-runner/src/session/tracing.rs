@@ -416,7 +416,7 @@ mod tests {
                 backend,
                 ..setting(level)
             };
-            let choice = means(false, false, false).choose(&for_breaks(&setting), None);
+            let choice = means(false, false, false).choose(&for_breaks(&setting), Option::None);
             assert_eq!(chosen(&choice), expected, "{level:?} {backend:?}");
         }
     }
