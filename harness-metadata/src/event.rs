@@ -6,6 +6,7 @@
 use crate::{
     id::{RunId, TestId},
     outcome::{Attempt, Interruption, Verdict},
+    raw::RawString,
     stats::RunStats,
     trace::{Backend, TraceEvent},
 };
@@ -68,6 +69,18 @@ pub enum EventKind {
         /// How many events before these were left out, because they came faster than they could
         /// be shown.
         dropped: u64,
+    },
+    /// A process of an attempt is stopped at its execution, for a debugger. The attempt has no
+    /// limits from now on, and what the process does is not seen any more.
+    AttemptBroke {
+        /// The test.
+        test: TestId,
+        /// The attempt's number, from 1.
+        attempt: u32,
+        /// The process.
+        pid: i32,
+        /// The arguments of what it executes.
+        args: Vec<RawString>,
     },
     /// An attempt failed and another will follow.
     AttemptFailed {

@@ -3,6 +3,8 @@
 //!
 //! Modules import one way, in this order: `filter`, `report`, `protocol`, `tracer`; then `stub`,
 //! `config`, `build`, `store`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
+//!
+//! The tracer can be used by itself, too: see [`stub::standalone`].
 
 pub mod build;
 pub mod config;

@@ -11,7 +11,7 @@ pub mod broker;
 pub mod packet;
 
 use harness_metadata::{
-    Exit, StartFailure, Survivor, TraceEvent, TraceSummary, Usage, event::TraceLevel,
+    Exit, RawString, StartFailure, Survivor, TraceEvent, TraceSummary, Usage, event::TraceLevel,
     outcome::StuckTask, trace::Backend,
 };
 use serde::{Deserialize, Serialize};
@@ -151,8 +151,8 @@ pub struct Spawn<'a> {
 pub struct Trace<'a> {
     /// How closely to watch.
     pub level: TraceLevel,
-    /// By what. Levels above [`TraceLevel::Process`] need [`Backend::Ptrace`] or
-    /// [`Backend::Notify`].
+    /// By what. Levels above [`TraceLevel::Process`] need [`Backend::Ptrace`],
+    /// [`Backend::Notify`] or [`Backend::Outer`].
     pub backend: Backend,
     /// The file to write the whole trace to, absolute, without NUL; empty for none.
     #[serde(with = "serde_bytes")]
@@ -162,6 +162,11 @@ pub struct Trace<'a> {
     /// Whether no_new_privs may be set, without which only root can install a filter, and with
     /// which set-user-id programs do not work.
     pub no_new_privs: bool,
+    /// Which descendants to stop at their execution and to let go of, as a
+    /// [`Breakpoint`](crate::tracer::breakpoint::Breakpoint) is written; empty for none. Needs
+    /// [`Backend::Lifecycle`].
+    #[serde(with = "serde_bytes")]
+    pub break_exec: &'a [u8],
 }
 
 impl Trace<'_> {
@@ -172,6 +177,7 @@ impl Trace<'_> {
         file: &[],
         live: false,
         no_new_privs: true,
+        break_exec: &[],
     };
 }
 
@@ -196,6 +202,15 @@ pub enum Response {
         ticket: Ticket,
         /// The tasks.
         tasks: Vec<StuckTask>,
+    },
+    /// A descendant is stopped at its execution, and nobody traces it any more.
+    Broke {
+        /// The attempt.
+        ticket: Ticket,
+        /// The process.
+        pid: i32,
+        /// The arguments of what it executes.
+        args: Vec<RawString>,
     },
     /// The process could not be started. The attempt is over.
     StartFailed {
@@ -249,6 +264,10 @@ pub struct Available {
     pub no_filter: Option<String>,
     /// Why [`Backend::Notify`] does not work, if so.
     pub no_notify: Option<String>,
+    /// At which level the tracer around this run traces it; `None` if it is not there.
+    pub outer: Option<TraceLevel>,
+    /// Why [`Backend::Outer`] does not work, if there seems to be such a tracer.
+    pub no_outer: Option<String>,
 }
 
 impl Available {
@@ -259,6 +278,11 @@ impl Available {
             Backend::Lifecycle => self.no_ptrace.as_deref(),
             Backend::Ptrace => self.no_ptrace.as_deref().or(self.no_filter.as_deref()),
             Backend::Notify => self.no_notify.as_deref(),
+            Backend::Outer if self.outer.is_some() => None,
+            Backend::Outer => {
+                let nobody = "no other run traces this one";
+                Some(self.no_outer.as_deref().unwrap_or(nobody))
+            }
         }
     }
 }

@@ -5,8 +5,10 @@
 //! first, `slot` drives the second. This is the only module that uses tokio, on one thread.
 
 mod again;
+mod arguments;
 mod capture;
 mod clock;
+mod debugger;
 mod dispatch;
 mod environment;
 mod live;
@@ -18,21 +20,22 @@ mod unit;
 use crate::{
     config::settings::{MaxFail, TestSettings},
     protocol::Environment,
-    report::Kept,
     store::TraceFiles,
     stub::{
         link::{self, Stub},
         survivors, sys,
     },
 };
-use capture::Captured;
+pub use debugger::BreakExec;
+
+pub use capture::Output;
 use clock::Clock;
 use dispatch::{Action, Candidate, Dispatcher, Input, Limits};
 use harness_metadata::{
     AttemptId, Event, EventKind, RunId, TestId, event::TraceLevel, trace::Backend,
 };
 use signals::{Heard, Signals};
-use slot::{FromSlot, Slot, ToSlot};
+use slot::{Broken, FromSlot, Slot, ToSlot};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -88,6 +91,8 @@ pub struct Work {
     pub capture: Capture,
     /// Whether every event of a trace is told at once: [`EventKind::AttemptTraced`].
     pub trace_live: bool,
+    /// Which processes to stop for a debugger, and what to do then.
+    pub break_exec: Option<BreakExec>,
     /// Where traces are written; `None` to write none.
     pub trace_files: Option<TraceFiles>,
     /// Stubs that have been started already.
@@ -160,25 +165,6 @@ pub struct Told {
     pub passage: Option<live::Passage>,
     /// To be dropped once the event has been shown and the terminal is as it was found.
     pub shown: Option<std_mpsc::SyncSender<()>>,
-}
-
-/// The captured output of an attempt.
-#[derive(Debug)]
-pub struct Output {
-    stdout: Captured,
-    stderr: Captured,
-}
-
-impl Output {
-    /// Opens standard output.
-    pub fn stdout(&self) -> Kept<'_> {
-        self.stdout.open()
-    }
-
-    /// Opens standard error.
-    pub fn stderr(&self) -> Kept<'_> {
-        self.stderr.open()
-    }
 }
 
 /// What others ask of a run.
@@ -262,6 +248,8 @@ struct SharedWork {
     output_cap: u64,
     capture: Capture,
     live: Option<live::Road>,
+    /// Empty for none.
+    break_exec: String,
     trace_files: Option<TraceFiles>,
     started_at: chrono::DateTime<chrono::FixedOffset>,
 }
@@ -333,6 +321,7 @@ struct Driver {
     shared: Rc<Shared>,
     slots: BTreeMap<usize, mpsc::UnboundedSender<ToSlot>>,
     stubs: Vec<Stub>,
+    break_exec: Option<BreakExec>,
     tell: std_mpsc::Sender<Told>,
     finished: bool,
 }
@@ -343,7 +332,7 @@ impl Driver {
         let candidates = work.tests.iter().map(|test| Candidate {
             id: test.id.clone(),
             settings: Arc::clone(&test.settings),
-            command: slot::displayed_command(&work.binaries[test.binary], test),
+            command: arguments::displayed_command(&work.binaries[test.binary], test),
         });
         let limits = Limits {
             slots: work.slots,
@@ -363,6 +352,7 @@ impl Driver {
                 output_cap: work.output_cap,
                 capture: work.capture,
                 trace_files: work.trace_files,
+                break_exec: BreakExec::pattern(work.break_exec.as_ref()),
                 live: work.trace_live.then(live::Road::default),
                 started_at: work.started_at,
             },
@@ -372,6 +362,7 @@ impl Driver {
             shared: Rc::new(shared),
             slots: BTreeMap::new(),
             stubs: work.stubs,
+            break_exec: work.break_exec,
             tell,
             finished: false,
         }
@@ -454,6 +445,22 @@ impl Driver {
                     dropped: batch.dropped,
                 };
                 self.tell(kind, |told| told.passage = Some(batch.passage));
+            }
+            FromSlot::Broke {
+                test,
+                attempt,
+                broken: Broken { pid, args },
+            } => {
+                let kind = EventKind::AttemptBroke {
+                    test: self.dispatcher.test(test).id.clone(),
+                    attempt,
+                    pid,
+                    args,
+                };
+                self.emit(kind, None, None);
+                if let Some(break_exec) = &self.break_exec {
+                    break_exec.run(pid);
+                }
             }
             FromSlot::Over {
                 slot,

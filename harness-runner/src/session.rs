@@ -83,6 +83,9 @@ pub struct RunOptions {
     pub capture: run::Capture,
     /// Whether what traces see is told as it happens.
     pub trace_live: bool,
+    /// Which processes to stop for a debugger, and what to do then. Tests are then traced at the level
+    /// `process`.
+    pub break_exec: Option<run::BreakExec>,
 }
 
 /// Why a session did not come to its end.
@@ -312,8 +315,11 @@ impl Session {
         };
         let mut stubs = self.stubs.take();
         stubs.truncate(slots);
-        let choices = self.choose_tracing(&mut stubs)?;
+        let choices = self.choose_tracing(options, &mut stubs)?;
         let mut trace = tracing::in_force(&choices, stub::has_proc());
+        if options.break_exec.is_some() && trace.level > TraceLevel::Off {
+            trace.degraded.get_or_insert_with(tracing::cost_of_breaks);
+        }
         let wanted = slots.min(self.plan.tests.len());
         while stubs.len() < wanted.min(cpus()) {
             stubs.push(Stub::launch()?);
@@ -382,12 +388,25 @@ impl Session {
     }
 
     /// Decides for every test of the plan how it is traced.
-    fn choose_tracing(&self, stubs: &mut Vec<Stub>) -> Result<Vec<Choice>, SessionError> {
-        let tests = self.plan.tests.iter();
-        let settings = || tests.clone().map(|test| (&test.id, &test.settings.trace));
+    fn choose_tracing(
+        &self,
+        options: &RunOptions,
+        stubs: &mut Vec<Stub>,
+    ) -> Result<Vec<Choice>, SessionError> {
+        let settings = || {
+            let tests = self.plan.tests.iter();
+            tests.map(|test| {
+                let own = &test.settings.trace;
+                let setting = match options.break_exec {
+                    Some(_) => tracing::for_breaks(own),
+                    None => *own,
+                };
+                (&test.id, setting)
+            })
+        };
         let known = Known::load(self.workspace.target_directory());
         let mut available = Available::default();
-        if settings().any(|(_, setting)| tracing::wanted(setting)) {
+        if settings().any(|(_, setting)| tracing::wanted(&setting)) {
             if stubs.is_empty() {
                 stubs.push(Stub::launch()?);
             }
@@ -399,7 +418,7 @@ impl Session {
             has_proc: stub::has_proc(),
         };
         settings()
-            .map(|(id, setting)| match means.choose(setting, known.of(id)) {
+            .map(|(id, setting)| match means.choose(&setting, known.of(id)) {
                 Choice {
                     lost: Some(reason), ..
                 } if setting.required => Err(SessionError::TraceRequired { reason }),
@@ -513,6 +532,7 @@ impl Session {
             output_cap: settings.output_cap,
             capture: options.capture,
             trace_live: options.trace_live,
+            break_exec: options.break_exec.clone(),
             trace_files: None,
             stubs,
         }

@@ -8,25 +8,29 @@
 //! [`link`] is the near side's handle.
 
 pub mod blocking;
-#[allow(dead_code)]
 mod broker;
 mod explain;
 pub mod link;
-#[allow(dead_code)]
+mod nest;
 mod outer;
 mod probe;
 mod spawn;
+pub mod standalone;
 mod stuck;
 pub(crate) mod survivors;
 pub(crate) mod sys;
 mod tree;
 mod watch;
 
-use crate::protocol::{
-    Available, Request, Response, Spawn, Ticket,
-    packet::{Packet, send_response},
+use crate::{
+    protocol::{
+        Available, Request, Response, Spawn, Ticket,
+        packet::{Packet, send_response},
+    },
+    tracer::tasks::Broke,
 };
 use harness_metadata::{Survivor, exit_code};
+use nest::Nest;
 use spawn::{SpawnError, Spawner};
 use std::{
     fs::File,
@@ -79,6 +83,7 @@ struct Stub {
     socket: OwnedFd,
     signals: Signals,
     spawner: Spawner,
+    nest: Nest,
     available: Available,
     attempt: Option<Attempt>,
     /// Whether there may be news of tasks that nobody will be woken for.
@@ -111,7 +116,7 @@ impl Stub {
         sys::become_subreaper()?;
         sys::interrupt_waits_for(socket.as_fd())?;
         let spawner = Spawner::new()?;
-        let available = probe::available();
+        let (available, outer) = probe::available();
         let ready = Response::Ready {
             available: available.clone(),
         };
@@ -120,6 +125,7 @@ impl Stub {
             socket,
             signals,
             spawner,
+            nest: Nest::new(outer),
             available,
             attempt: None,
             more_news: false,
@@ -140,7 +146,7 @@ impl Stub {
                 Woken::Child | Woken::Limit => {}
                 Woken::Call => {
                     if let Some(attempt) = &mut self.attempt {
-                        attempt.tree.serve();
+                        attempt.tree.serve_call();
                     }
                 }
                 Woken::Deserted => {
@@ -166,9 +172,13 @@ impl Stub {
     /// Waits for the next thing to happen.
     fn wait(&mut self, killing: bool) -> Woken {
         let socket = self.socket.as_fd();
+        let interrupted = sys::interrupted();
+        if let Some(attempt) = self.attempt.as_mut().filter(|_| interrupted) {
+            attempt.tree.serve();
+        }
         match &mut self.attempt {
             // A message that came while news kept arriving is seen to before more are waited for.
-            Some(_) if self.more_news || sys::interrupted() => {
+            Some(_) if self.more_news || interrupted => {
                 self.signals.wait(socket, None, Some(Duration::ZERO))
             }
             // Who is killed waits for no answer.
@@ -204,12 +214,15 @@ impl Stub {
                 break;
             }
         }
-        self.more_news = !quiet;
+        self.more_news = !quiet | attempt.tree.listen(&mut self.nest.outer);
+        attempt.tell_broken(self.socket.as_fd())?;
         attempt.tell_events(self.socket.as_fd(), 1)?;
         if let Some(ended) = attempt.tree.root_ended().filter(|_| !attempt.exit_told) {
             attempt.exit_told = true;
+            let outer = &mut self.nest.outer;
+            attempt.tree.listen_to_the_end(outer, nobody_left);
             let ticket = attempt.ticket;
-            let response = match self.spawner.failure_of(&attempt.tree, ended.exit) {
+            let response = match self.spawner.failure_of(attempt.tree.executed(), ended.exit) {
                 Some(failure) => Response::StartFailed { ticket, failure },
                 None => Response::Exited {
                     ticket,
@@ -246,6 +259,8 @@ impl Stub {
         let Some(mut attempt) = self.attempt.take() else {
             return Ok(());
         };
+        let all = unkillable.is_empty();
+        attempt.tree.listen_to_the_end(&mut self.nest.outer, all);
         attempt.tell_events(self.socket.as_fd(), 1)?;
         let response = Response::Gone {
             ticket: attempt.ticket,
@@ -287,7 +302,8 @@ impl Stub {
 
     fn spawn(&mut self, spawn: &Spawn<'_>, stdio: &[OwnedFd]) -> io::Result<()> {
         let way = Way::choose(&spawn.trace, &self.available);
-        match self.spawner.spawn(spawn, stdio, &way, &self.signals) {
+        let (nest, signals) = (&mut self.nest, &self.signals);
+        match self.spawner.spawn(spawn, stdio, &way, nest, signals) {
             Ok(tree) => {
                 let ticket = spawn.ticket;
                 self.attempt = Some(Attempt {
@@ -346,7 +362,11 @@ impl Attempt {
                 }
             }
             let ended = self.tree.root_ended().is_some();
-            if ended || self.tree.watch().is_live() || sys::is_interrupted() {
+            if ended
+                || self.tree.has_broken()
+                || self.tree.watch().is_live()
+                || sys::is_interrupted()
+            {
                 break;
             }
         }
@@ -360,6 +380,15 @@ impl Attempt {
         };
         let ticket = self.ticket;
         send_response(socket, &Response::Seen { ticket, events })
+    }
+
+    /// Tells the runner of processes that have been let go.
+    fn tell_broken(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let ticket = self.ticket;
+        for Broke { pid, args } in self.tree.take_broken() {
+            send_response(socket, &Response::Broke { ticket, pid, args })?;
+        }
+        Ok(())
     }
 
     /// Names what is alive, once, and kills it.

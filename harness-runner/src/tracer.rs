@@ -6,6 +6,7 @@
 //! summary and a file.
 
 pub(crate) mod arch;
+pub mod breakpoint;
 pub mod decode;
 pub mod filter;
 mod live;
@@ -17,9 +18,19 @@ pub(crate) mod tasks;
 
 use harness_metadata::TraceEvent;
 
+/// A map that is asked at every stop.
+type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
 /// Somebody who is told what a tracer sees.
 pub trait Observer {
     /// Something happened. Events come in the order in which the kernel reported them. The tracee
     /// stands still meanwhile, so this should be quick.
     fn event(&mut self, event: &TraceEvent);
+}
+
+/// A closure observes, too.
+impl<F: FnMut(&TraceEvent)> Observer for F {
+    fn event(&mut self, event: &TraceEvent) {
+        self(event);
+    }
 }

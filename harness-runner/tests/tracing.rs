@@ -86,6 +86,7 @@ fn watch_by(
             file: &[],
             live: true,
             no_new_privs: true,
+            break_exec: &[],
         },
     };
     let null = File::options()

@@ -14,10 +14,14 @@ use std::{
 /// Somebody who runs tests.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
-    /// `cargo harness` as users run it.
-    Traced,
     /// `cargo harness` without tracing.
-    Untraced,
+    Off,
+    /// `cargo harness` with the lives of processes traced.
+    Process,
+    /// `cargo harness` as users run it: with what a test opens, executes, changes and connects to.
+    Io,
+    /// `cargo harness` with look-ups too.
+    Full,
     /// cargo-nextest.
     Nextest,
     /// A loop that starts and reaps the same processes.
@@ -32,7 +36,7 @@ pub(crate) fn slots() -> usize {
 impl Contender {
     /// Returns all that are here.
     pub(crate) fn installed() -> Vec<Self> {
-        let mut contenders = vec![Self::Traced, Self::Untraced];
+        let mut contenders = vec![Self::Off, Self::Process, Self::Io, Self::Full];
         if installed("cargo-nextest", &["nextest", "--version"]) {
             contenders.push(Self::Nextest);
         } else {
@@ -42,10 +46,17 @@ impl Contender {
         contenders
     }
 
+    /// Returns whether a long workload is run too: some of the levels are enough.
+    pub(crate) fn is_patient(self) -> bool {
+        !matches!(self, Self::Process | Self::Full)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Traced => "harness, trace process",
-            Self::Untraced => "harness, trace off",
+            Self::Off => "harness, trace off",
+            Self::Process => "harness, trace process",
+            Self::Io => "harness, trace io",
+            Self::Full => "harness, trace full",
             Self::Nextest => "cargo-nextest",
             Self::Floor => "floor",
         }
@@ -55,8 +66,10 @@ impl Contender {
     pub(crate) fn command(self, workload: &Workload) -> Option<Command> {
         let harness = env!("CARGO_BIN_EXE_cargo-harness");
         let (program, first): (_, &[&str]) = match self {
-            Self::Traced => (harness, &["run", "--trace", "process"]),
-            Self::Untraced => (harness, &["run", "--trace", "off"]),
+            Self::Off => (harness, &["run", "--trace", "off"]),
+            Self::Process => (harness, &["run", "--trace", "process"]),
+            Self::Io => (harness, &["run", "--trace", "io"]),
+            Self::Full => (harness, &["run", "--trace", "full"]),
             Self::Nextest => ("cargo-nextest", &["nextest", "run"]),
             Self::Floor => return None,
         };

@@ -16,6 +16,7 @@ mod environment;
 mod memory;
 #[path = "../../tests/end_to_end/registry.rs"]
 mod registry;
+mod strace;
 mod workload;
 
 use contender::Contender;
@@ -29,22 +30,27 @@ fn main() {
     let names: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| *wanted == name);
     for name in &names {
-        let known = Workload::NAMES.contains(&name.as_str()) || *name == memory::NAME;
+        let others = [strace::NAME, memory::NAME];
+        let known = Workload::NAMES
+            .iter()
+            .chain(&others)
+            .any(|known| known == name);
         assert!(
             known,
-            "unknown: {name}; known: {:?}, {}",
-            Workload::NAMES,
-            memory::NAME
+            "unknown: {name}; known: {:?}, {others:?}",
+            Workload::NAMES
         );
     }
 
     let contenders = Contender::installed();
-    println!(
-        "{} slots; medians of the rounds; times × the floor\n",
-        contender::slots()
-    );
+    println!("{} slots; medians of the rounds\n", contender::slots());
     let mut thousand = Vec::new();
     for name in Workload::NAMES.into_iter().filter(|name| wanted(name)) {
+        let is_long = name == Workload::TWENTY_THOUSAND;
+        if is_long && quick && names.is_empty() {
+            println!("{name}: left out, it takes minutes; its name as an argument runs it\n");
+            continue;
+        }
         let Some(workload) = Workload::prepare(name) else {
             println!("{name}: left out, its sources cannot be fetched\n");
             continue;
@@ -54,6 +60,8 @@ fn main() {
         } else {
             workload.rounds
         };
+        let mut contenders = contenders.clone();
+        contenders.retain(|contender| !is_long || contender.is_patient());
         let medians = measure(&workload, &contenders, rounds);
         print_table(&workload, &medians, rounds);
         match name {
@@ -61,6 +69,9 @@ fn main() {
             Workload::TWENTY_THOUSAND => print_growth(&thousand, &medians),
             _ => {}
         }
+    }
+    if wanted(strace::NAME) {
+        strace::compare(if quick { 3 } else { 9 });
     }
     if wanted(memory::NAME) {
         memory::compare(&contenders);
@@ -95,19 +106,22 @@ fn print_table(workload: &Workload, medians: &[Median], rounds: usize) {
         workload.name,
         workload.tests()
     );
-    let floor = medians
-        .iter()
-        .find(|(contender, _)| *contender == Contender::Floor);
-    let floor = floor.expect("the floor is always there").1;
-    let peer = medians
-        .iter()
-        .find(|(contender, _)| *contender == Contender::Nextest);
+    let yardsticks = [
+        (Contender::Off, "off"),
+        (Contender::Floor, "floor"),
+        (Contender::Nextest, "cargo-nextest"),
+    ];
     for (contender, median) in medians {
         let seconds = median.as_secs_f64();
         print!("  {:<24}{seconds:>9.3} s", contender.name());
-        print!("{:>8.2} × floor", seconds / floor.as_secs_f64());
-        if let Some((_, peer)) = peer {
-            print!("{:>8.2} × cargo-nextest", seconds / peer.as_secs_f64());
+        for (yardstick, name) in yardsticks {
+            // What is not installed has no column.
+            if let Some((_, one)) = medians
+                .iter()
+                .find(|(contender, _)| *contender == yardstick)
+            {
+                print!("{:>8.2} × {name}", seconds / one.as_secs_f64());
+            }
         }
         println!();
     }

@@ -14,7 +14,7 @@ pub(crate) fn compare(contenders: &[Contender]) {
     for (selection, what) in [("test(=passes)", "passes"), ("test(=fails)", "fails")] {
         workload.filter = vec!["-E", selection];
         println!("{NAME}: the peak while a test prints {MEBIBYTES} MiB and {what}");
-        for contender in contenders {
+        for contender in contenders.iter().filter(|contender| contender.is_patient()) {
             let Some(command) = contender.command(&workload) else {
                 continue;
             };

@@ -37,12 +37,15 @@ impl Workload {
     pub(crate) const TWENTY_THOUSAND: &str = "twenty-thousand-empty";
     /// A real suite of short tests, most of which start processes.
     const SUITE: &str = "real-suite";
+    /// Tests that compile a small package from nothing, as tests of build tools do.
+    const COMPILE: &str = "compile";
     /// Everything is built and nothing is selected.
     const NOTHING: &str = "nothing-selected";
 
     /// All names, in the order in which they are measured.
-    pub(crate) const NAMES: [&str; 4] = [
+    pub(crate) const NAMES: [&str; 5] = [
         Self::THOUSAND,
+        Self::COMPILE,
         Self::SUITE,
         Self::NOTHING,
         Self::TWENTY_THOUSAND,
@@ -54,6 +57,7 @@ impl Workload {
             Self::THOUSAND => (generate(name, 1, 1_000), 9),
             Self::NOTHING => (generate(Self::THOUSAND, 1, 1_000), 15),
             Self::TWENTY_THOUSAND => (generate(name, 20, 1_000), 3),
+            Self::COMPILE => (generate_compiling(name), 5),
             // Its tests start the program that it is, again and again.
             Self::SUITE => (registry::unpack("just", "1.59.0")?, 3),
             other => unreachable!("{other} is not a name"),
@@ -191,6 +195,42 @@ fn generate(name: &str, binaries: usize, tests: usize) -> PathBuf {
         (format!("tests_{binary:02}"), source)
     });
     write_package(name, &sources.collect::<Vec<_>>())
+}
+
+/// Writes a package whose tests run `cargo check` on a package with a build script, each time into
+/// an empty folder.
+fn generate_compiling(name: &str) -> PathBuf {
+    const TESTS: usize = 4;
+    let mut source = String::from(
+        "use std::{fs, path::Path, process::Command};\n\
+         fn compile(name: &str) {\n\
+         \x20   let folder = Path::new(env!(\"CARGO_MANIFEST_DIR\"));\n\
+         \x20   let target = folder.join(\"target/fresh\").join(name);\n\
+         \x20   let _ = fs::remove_dir_all(&target);\n\
+         \x20   let mut check = Command::new(env!(\"CARGO\"));\n\
+         \x20   check.args([\"check\", \"--offline\", \"--quiet\"]);\n\
+         \x20   check.current_dir(folder.join(\"inner\")).env(\"CARGO_TARGET_DIR\", &target);\n\
+         \x20   assert!(check.status().unwrap().success());\n\
+         }\n",
+    );
+    for test in 0..TESTS {
+        writeln!(
+            source,
+            "#[test]\nfn compiles_{test}() {{ compile(\"{test}\") }}"
+        )
+        .expect("strings take anything");
+    }
+    let folder = write_package(name, &[("compiling".to_owned(), source)]);
+    let manifest = "[package]\nname = \"inner\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
+                    [workspace]\n";
+    write_if_new(&folder.join("inner/Cargo.toml"), manifest);
+    write_if_new(&folder.join("inner/build.rs"), "fn main() {}\n");
+    let functions = (0..200).map(|number| {
+        format!("pub fn f{number}(x: u64) -> String {{ format!(\"{{}}\", x + {number}) }}\n")
+    });
+    let library = functions.collect::<String>();
+    write_if_new(&folder.join("inner/src/lib.rs"), &library);
+    folder
 }
 
 /// Writes a package of integration tests, if it is not there yet.

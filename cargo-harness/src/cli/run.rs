@@ -21,7 +21,7 @@ use harness_runner::{
         progress::ProgressMode,
         terminal::{Terminal, TerminalOptions},
     },
-    run::Capture,
+    run::{BreakExec, Capture},
     session::{RunOptions, Session, Sinks, Start, Summary},
 };
 use std::{
@@ -75,6 +75,10 @@ impl RunCommand {
             command_line,
             capture,
             trace_live: self.runner.trace_live,
+            break_exec: self.runner.break_exec.clone().map(|breakpoint| BreakExec {
+                breakpoint,
+                command: self.runner.break_command.clone(),
+            }),
         };
         let summary = session.run(&run, sinks).map_err(session_error(colors))?;
         if let Some(why) = &summary.not_kept {

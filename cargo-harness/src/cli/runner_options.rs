@@ -5,9 +5,12 @@ use harness_metadata::{
     FinalStatusLevel, StatusLevel,
     event::{OutputWhen, TraceLevel},
 };
-use harness_runner::config::{
-    CliOverrides,
-    settings::{FlakyResult, MaxFail, RetryPolicy, TestThreads},
+use harness_runner::{
+    config::{
+        CliOverrides,
+        settings::{FlakyResult, MaxFail, RetryPolicy, TestThreads},
+    },
+    tracer::breakpoint::Breakpoint,
 };
 
 /// Options that say how tests run.
@@ -56,6 +59,13 @@ pub(crate) struct RunnerArgs {
     /// Show what tests do as they do it, one line an event.
     #[arg(long)]
     pub(super) trace_live: bool,
+    /// Stop processes that a test starts where they execute what matches, for a debugger:
+    /// `argv~REGEX`, `path=/FILE`, `name=FILE` or `FILE`, with `before:` or `after:` in front.
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) break_exec: Option<Breakpoint>,
+    /// Run this by `sh -c` for each process that is stopped; `{pid}` stands for it.
+    #[arg(long, value_name = "COMMAND", requires = "break_exec")]
+    pub(super) break_command: Option<String>,
     /// What to do if no test is selected.
     #[arg(
         long,

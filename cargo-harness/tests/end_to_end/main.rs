@@ -5,9 +5,11 @@
 
 mod bad_input;
 mod bad_surroundings;
+mod breaks;
 mod config_input;
 mod environment;
 mod fixture;
+mod nesting;
 mod oracle;
 mod packages;
 mod packages_run;

@@ -1,5 +1,5 @@
 //! Public packages have the same tests with the same outcomes under `cargo test`, cargo-nextest
-//! and `cargo harness`.
+//! and `cargo harness`, at every level of tracing.
 //!
 //! Each stands for something: see `because`. What differs between runners is explained here, test
 //! by test, and a difference that is not explained fails.

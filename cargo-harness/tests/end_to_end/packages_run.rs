@@ -44,7 +44,10 @@ pub(crate) fn compare(test: &str, name: &str) {
     };
 
     let in_one_process = run.cargo_test();
-    let ours = run.harness();
+    let ours = run.harness("io");
+    for level in ["off", "full"] {
+        run.check(&format!("`--trace {level}`"), &run.harness(level), &ours);
+    }
     assert!(
         ours.len() >= package.least,
         "{name} has {} tests only",
@@ -120,13 +123,16 @@ impl PackageRun<'_> {
         );
     }
 
-    fn harness(&self) -> Results {
-        let events = self.scene.path("events");
+    fn harness(&self, level: &str) -> Results {
+        let events = self.scene.path(&format!("events-{level}"));
         let mut command = self.command(
             env!("CARGO_BIN_EXE_cargo-harness"),
             &["run", "--no-fail-fast", "--show-progress", "none"],
         );
-        command.arg("--events").arg(&events);
+        command
+            .args(["--trace", level])
+            .arg("--events")
+            .arg(&events);
         self.limit(&mut command);
         let run = self.scene.run(command);
         self.scene.assert_no_strays();

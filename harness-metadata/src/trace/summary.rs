@@ -17,6 +17,9 @@ pub enum Backend {
     Lifecycle,
     /// Nothing: the subreaper and the process group.
     None,
+    /// The run is part of a test of another run, whose tracer tells what it sees: a process has one
+    /// tracer (ptrace(2)).
+    Outer,
 }
 
 impl Backend {
@@ -27,6 +30,7 @@ impl Backend {
             Self::Notify => "notify",
             Self::Lifecycle => "lifecycle",
             Self::None => "none",
+            Self::Outer => "outer",
         }
     }
 }

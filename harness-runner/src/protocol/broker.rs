@@ -7,6 +7,7 @@
 
 use harness_metadata::{TraceEvent, event::TraceLevel};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The variable with the name of the socket, without its leading NUL.
 pub const VARIABLE: &str = "HARNESS_TRACE_BROKER";
@@ -17,11 +18,14 @@ pub const VERSION: u32 = 1;
 /// What an inner stub says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
-    /// Tell me what this process and its descendants do. It exists, waits, and will go on when this
-    /// has been answered.
-    Follow {
+    /// Am I traced by you? The first message.
+    Hello {
         /// [`VERSION`].
         version: u32,
+    },
+    /// Tell me what this child of mine and its descendants do. It exists, waits, and will go on when
+    /// this has been answered.
+    Follow {
         /// The process.
         root: i32,
     },
@@ -30,8 +34,13 @@ pub enum Ask {
 /// What the outer stub says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tell {
-    /// The process is followed at this level, whatever was wanted.
-    Following(TraceLevel),
+    /// The process is followed, or for [`Ask::Hello`] the inner stub is.
+    Following {
+        /// At this level, whatever was wanted.
+        level: TraceLevel,
+        /// The time now, since the outer attempt began.
+        at: Duration,
+    },
     /// It is not.
     Refused(String),
     /// What was seen, in order. Times are those of the outer attempt.

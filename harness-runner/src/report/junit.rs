@@ -274,6 +274,7 @@ impl Sink for Junit {
             EventKind::AttemptStarted(_)
             | EventKind::AttemptSlow { .. }
             | EventKind::AttemptTraced { .. }
+            | EventKind::AttemptBroke { .. }
             | EventKind::Cancelled { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }

@@ -200,7 +200,7 @@ impl<W: Write> Terminal<W> {
         self.rule();
         let id = run.run_id.to_string();
         let trace = match run.trace.backend {
-            backend @ (Backend::Ptrace | Backend::Notify) => {
+            backend @ (Backend::Ptrace | Backend::Notify | Backend::Outer) => {
                 format!("{} ({})", run.trace.level.as_str(), backend.as_str())
             }
             // There is one way only.
@@ -409,6 +409,14 @@ impl<W: Write> Sink for Terminal<W> {
                 events,
                 dropped,
             } => self.traced(test, *attempt, events, *dropped),
+            EventKind::AttemptBroke {
+                test, pid, args, ..
+            } => {
+                self.status("BREAK", self.styles.warn, "", None, test);
+                for line in wording::broke(*pid, args) {
+                    self.say(&format!("             {line}"));
+                }
+            }
             EventKind::AttemptFailed {
                 test,
                 attempt,

@@ -1,7 +1,7 @@
 //! The words for what happened: statuses, closing sentences, counts.
 
 use harness_metadata::{
-    Attempt, Exit, Interruption, Outcome, RunStats, Survivor, Verdict,
+    Attempt, Exit, Interruption, Outcome, RawString, RunStats, Survivor, Verdict,
     event::{CancelReason, TestFinished},
 };
 use std::time::Duration;
@@ -29,6 +29,22 @@ impl Class {
             Verdict::Pass => Self::Passed,
         }
     }
+}
+
+/// Returns what a user can do with a process that is stopped for a debugger, line by line.
+pub(super) fn broke(pid: i32, args: &[RawString]) -> [String; 2] {
+    let args: Vec<String> = args
+        .iter()
+        .map(|arg| String::from_utf8_lossy(arg.as_bytes()).into_owned())
+        .collect();
+    let command = shell_words::join(&args);
+    let command = super::style::escaped(&command);
+    [
+        format!("stopped at its exec: pid {pid} `{command}`"),
+        format!(
+            "attach: gdb -p {pid}; let it go on: kill -CONT {pid}; this test has no limits now"
+        ),
+    ]
 }
 
 /// Returns the name of a signal, such as `SIGABRT` or `SIGRTMIN+2`.

@@ -294,6 +294,25 @@ impl Read for Section<'_> {
     }
 }
 
+/// The captured output of an attempt.
+#[derive(Debug)]
+pub struct Output {
+    pub(super) stdout: Captured,
+    pub(super) stderr: Captured,
+}
+
+impl Output {
+    /// Opens standard output.
+    pub fn stdout(&self) -> Kept<'_> {
+        self.stdout.open()
+    }
+
+    /// Opens standard error.
+    pub fn stderr(&self) -> Kept<'_> {
+        self.stderr.open()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

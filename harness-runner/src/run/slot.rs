@@ -2,8 +2,9 @@
 //! deadlines.
 
 use super::{
-    Binary, Capture as CaptureMode, Output, Shared, Test, Tracing,
+    Capture as CaptureMode, Output, Shared, Test, Tracing,
     again::{Again, again},
+    arguments::arguments,
     environment::OfAttempt,
     live::{self, Live},
     streams::Streams,
@@ -18,7 +19,7 @@ use crate::{
     },
 };
 use harness_metadata::{
-    Attempt, Interruption, Outcome, TraceSummary, Usage,
+    Attempt, Interruption, Outcome, RawString, TraceSummary, Usage,
     outcome::{StreamSize, StuckTask},
 };
 use std::{
@@ -80,12 +81,24 @@ pub(super) enum FromSlot {
         attempt: u32,
         batch: live::Batch,
     },
+    Broke {
+        test: usize,
+        attempt: u32,
+        broken: Broken,
+    },
     Over {
         slot: usize,
         test: usize,
         attempt: Box<Attempt>,
         output: Option<Output>,
     },
+}
+
+/// A process that is stopped for a debugger.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) pid: i32,
+    pub(super) args: Vec<RawString>,
 }
 
 /// A slot and its stub.
@@ -148,6 +161,8 @@ struct Told {
     live: Option<Live>,
     /// What a live trace saw since that was last passed on.
     seen: Vec<live::Batch>,
+    /// Processes that are stopped for a debugger, until that is passed on.
+    broken: Vec<Broken>,
 }
 
 impl Slot {
@@ -369,6 +384,7 @@ impl Slot {
             Ok(
                 Response::Seen { ticket, .. }
                 | Response::Inspected { ticket, .. }
+                | Response::Broke { ticket, .. }
                 | Response::StartFailed { ticket, .. }
                 | Response::Exited { ticket, .. }
                 | Response::Gone { ticket, .. },
@@ -376,6 +392,10 @@ impl Slot {
             Ok(Response::Inspected { tasks, .. }) => {
                 told.stuck = tasks;
                 Vec::new()
+            }
+            Ok(Response::Broke { pid, args, .. }) => {
+                told.broken.push(Broken { pid, args });
+                vec![Input::Broke]
             }
             Ok(Response::Seen { events, .. }) => {
                 if let Some(live) = &mut told.live {
@@ -478,6 +498,7 @@ impl Slot {
                 file: &trace_file,
                 live: work.live.is_some(),
                 no_new_privs: tracing.no_new_privs,
+                break_exec: work.break_exec.as_bytes(),
             },
         };
         let null = match &mut self.null {
@@ -540,10 +561,17 @@ impl Slot {
     }
 }
 
-/// Passes on what a live trace saw.
+/// Passes on what the stub has told and others want to know.
 fn pass_on(told: &mut Told, start: Start, tell: &mpsc::UnboundedSender<FromSlot>) {
+    let (test, attempt) = (start.test, start.attempt);
+    for broken in told.broken.drain(..) {
+        let _ = tell.send(FromSlot::Broke {
+            test,
+            attempt,
+            broken,
+        });
+    }
     for batch in told.seen.drain(..) {
-        let (test, attempt) = (start.test, start.attempt);
         let _ = tell.send(FromSlot::Traced {
             test,
             attempt,
@@ -562,36 +590,4 @@ fn describe(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The arguments of a test's process, argument zero included.
-fn arguments<'a>(binary: &'a Binary, test: &'a Test) -> Vec<&'a OsStr> {
-    let mut args: Vec<&OsStr> = binary.program.iter().map(OsString::as_os_str).collect();
-    args.extend([
-        OsStr::new("--exact"),
-        OsStr::new(test.id.name.as_str()),
-        OsStr::new("--nocapture"),
-    ]);
-    if test.ignored {
-        args.push(OsStr::new("--ignored"));
-    }
-    if test.bench {
-        args.push(OsStr::new("--bench"));
-    }
-    let extra = &test.settings.run_extra_args;
-    // One test runs, so the number of threads changes nothing but this: libtest does not read
-    // the CPU quota from the cgroup files first. One would change its output, two do not.
-    if binary.libtest && !extra.iter().any(|arg| arg.starts_with("--test-threads")) {
-        args.push(OsStr::new("--test-threads=2"));
-    }
-    args.extend(extra.iter().map(OsStr::new));
-    args
-}
-
-/// The command of a test, for people.
-pub(super) fn displayed_command(binary: &Binary, test: &Test) -> Vec<String> {
-    arguments(binary, test)
-        .iter()
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect()
 }

@@ -26,6 +26,8 @@ pub(super) enum Input {
     Exited { exit: Exit, descendants_alive: bool },
     /// The last descendant is gone.
     Gone { survivors: Vec<Survivor> },
+    /// A process of the attempt has been stopped for a debugger: nobody knows how long that takes.
+    Broke,
     /// Both output streams are at their end.
     OutputClosed,
     /// The run wants the attempt to end.
@@ -110,6 +112,8 @@ pub(super) struct Unit {
     deadline: Duration,
     slow_periods: u32,
     output_open: bool,
+    /// Whether its limits count.
+    limited: bool,
 }
 
 impl Unit {
@@ -122,6 +126,7 @@ impl Unit {
             deadline: now.saturating_add(slow.period),
             slow_periods: 0,
             output_open: true,
+            limited: true,
         }
     }
 
@@ -144,6 +149,14 @@ impl Unit {
             (phase, Input::OutputClosed) => {
                 self.output_open = false;
                 self.output_closed(phase)
+            }
+            (phase, Input::Broke) => {
+                self.limited = false;
+                if matches!(phase, Phase::Running | Phase::Draining { .. }) {
+                    self.deadline = Duration::MAX;
+                }
+                self.phase = phase;
+                Vec::new()
             }
             (Phase::Running, Input::Deadline) => self.slow_period_over(now),
             (Phase::Terminating { because }, Input::Deadline) => self.kill(now, because),
@@ -253,7 +266,11 @@ impl Unit {
             outcome,
             descendants,
         };
-        self.deadline = now.saturating_add(self.leak_timeout.period);
+        self.deadline = if self.limited {
+            now.saturating_add(self.leak_timeout.period)
+        } else {
+            Duration::MAX
+        };
         Vec::new()
     }
 
@@ -335,250 +352,4 @@ pub(super) fn verdict(ending: &Ending, settings: &TestSettings) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::num::NonZeroU32;
-
-    const PASS: Exit = Exit::Code(0);
-    const SIGINT: i32 = 2;
-
-    fn secs(secs: u64) -> Duration {
-        Duration::from_secs(secs)
-    }
-
-    fn unit(terminate_after: Option<u32>, grace: u64) -> Unit {
-        let slow = SlowTimeout {
-            period: secs(60),
-            terminate_after: terminate_after.and_then(NonZeroU32::new),
-            grace_period: secs(grace),
-            on_timeout: TimeoutResult::Fail,
-        };
-        let leak = LeakTimeout {
-            period: secs(1),
-            result: LeakResult::Pass,
-        };
-        Unit::new(secs(0), slow, leak)
-    }
-
-    fn exited(descendants_alive: bool) -> Input {
-        Input::Exited {
-            exit: PASS,
-            descendants_alive,
-        }
-    }
-
-    fn ended(actions: Vec<Action>) -> Ending {
-        match <[Action; 1]>::try_from(actions) {
-            Ok([Action::Finish(ending)]) => ending,
-            other => panic!("not an end: {other:?}"),
-        }
-    }
-
-    fn survivor() -> Survivor {
-        Survivor {
-            pid: 7,
-            parent: 1,
-            command: "sleep 60".to_owned(),
-            outlived: secs(1),
-            killed: true,
-        }
-    }
-
-    #[test]
-    fn a_test_that_exits_and_closes_its_output_is_finished() {
-        let mut unit = unit(None, 10);
-        assert_eq!(unit.handle(secs(1), exited(false)), []);
-        let ending = ended(unit.handle(secs(1), Input::OutputClosed));
-        assert_eq!(ending.outcome, Outcome::Exited(PASS));
-        assert_eq!(ending.leak, None);
-        assert!(ending.stub_free && !ending.slow);
-    }
-
-    #[test]
-    fn output_may_close_before_the_exit() {
-        let mut unit = unit(None, 10);
-        assert_eq!(unit.handle(secs(1), Input::OutputClosed), []);
-        assert_eq!(
-            ended(unit.handle(secs(2), exited(false))).outcome,
-            Outcome::Exited(PASS)
-        );
-    }
-
-    #[test]
-    fn a_slow_test_is_reported_at_every_period() {
-        let mut unit = unit(None, 10);
-        for period in 1..4 {
-            assert_eq!(unit.deadline(), secs(60 * period));
-            let actions = unit.handle(secs(60 * period), Input::Deadline);
-            assert_eq!(actions, [Action::Slow { terminating: false }]);
-        }
-        unit.handle(secs(200), Input::OutputClosed);
-        assert!(ended(unit.handle(secs(200), exited(false))).slow);
-    }
-
-    #[test]
-    fn a_test_that_ignores_sigterm_is_killed_after_the_grace_period() {
-        let mut unit = unit(Some(1), 10);
-        assert_eq!(
-            unit.handle(secs(60), Input::Deadline),
-            [
-                Action::Slow { terminating: true },
-                Action::Inspect,
-                Action::Signal(SIGTERM)
-            ]
-        );
-        assert_eq!(unit.deadline(), secs(70));
-        assert_eq!(unit.handle(secs(70), Input::Deadline), [Action::Kill]);
-        let exit = Exit::Signal {
-            signal: 9,
-            core_dumped: false,
-        };
-        unit.handle(secs(70), Input::OutputClosed);
-        let ending = ended(unit.handle(
-            secs(70),
-            Input::Exited {
-                exit,
-                descendants_alive: false,
-            },
-        ));
-        assert_eq!(ending.outcome, Outcome::TimedOut { exit: Some(exit) });
-    }
-
-    #[test]
-    fn without_a_grace_period_a_test_is_killed_at_once_and_silently() {
-        let mut unit = unit(Some(1), 0);
-        assert_eq!(
-            unit.handle(secs(60), Input::Deadline),
-            [Action::Inspect, Action::Kill]
-        );
-    }
-
-    #[test]
-    fn descendants_that_ignore_sigterm_are_killed_after_the_leak_window() {
-        let mut unit = unit(Some(1), 10);
-        unit.handle(secs(60), Input::Deadline);
-        assert_eq!(unit.handle(secs(61), exited(true)), []);
-        assert_eq!(unit.deadline(), secs(62));
-        assert_eq!(unit.handle(secs(62), Input::Deadline), [Action::Kill]);
-        let ending = ended(unit.handle(
-            secs(62),
-            Input::Gone {
-                survivors: vec![survivor()],
-            },
-        ));
-        assert_eq!(ending.outcome, Outcome::TimedOut { exit: Some(PASS) });
-        assert_eq!(ending.leak.unwrap().survivors, [survivor()]);
-    }
-
-    #[test]
-    fn descendants_that_go_within_the_leak_window_are_no_leak() {
-        let mut unit = unit(None, 10);
-        unit.handle(secs(1), exited(true));
-        assert_eq!(
-            unit.handle(
-                secs(1),
-                Input::Gone {
-                    survivors: Vec::new()
-                }
-            ),
-            []
-        );
-        assert_eq!(ended(unit.handle(secs(1), Input::OutputClosed)).leak, None);
-    }
-
-    #[test]
-    fn a_daemon_without_our_output_is_a_leak() {
-        let mut unit = unit(None, 10);
-        unit.handle(secs(1), exited(true));
-        assert_eq!(unit.handle(secs(1), Input::OutputClosed), []);
-        assert_eq!(unit.handle(secs(2), Input::Deadline), [Action::Kill]);
-        let ending = ended(unit.handle(
-            secs(2),
-            Input::Gone {
-                survivors: vec![survivor()],
-            },
-        ));
-        assert_eq!(
-            ending.leak,
-            Some(Leak {
-                output_open: false,
-                survivors: vec![survivor()]
-            })
-        );
-    }
-
-    #[test]
-    fn output_that_stays_open_in_a_stranger_is_a_leak_and_not_waited_for() {
-        let mut unit = unit(None, 10);
-        unit.handle(secs(1), exited(false));
-        let ending = ended(unit.handle(secs(2), Input::Deadline));
-        assert_eq!(
-            ending.leak,
-            Some(Leak {
-                output_open: true,
-                survivors: Vec::new()
-            })
-        );
-    }
-
-    #[test]
-    fn an_interrupted_test_gets_the_signal_and_its_grace_period() {
-        let mut unit = unit(None, 10);
-        let by = Interruption::Signal(SIGINT);
-        let interrupt = Input::Interrupt(by, Force::Signal(SIGINT));
-        assert_eq!(unit.handle(secs(5), interrupt), [Action::Signal(SIGINT)]);
-        assert_eq!(unit.deadline(), secs(15));
-        assert_eq!(
-            unit.handle(secs(6), Input::Interrupt(by, Force::Kill)),
-            [Action::Kill]
-        );
-        unit.handle(secs(6), Input::OutputClosed);
-        let outcome = ended(unit.handle(secs(6), exited(false))).outcome;
-        assert_eq!(
-            outcome,
-            Outcome::Interrupted {
-                by,
-                exit: Some(PASS)
-            }
-        );
-    }
-
-    #[test]
-    fn a_test_that_timed_out_stays_timed_out_when_the_run_is_interrupted() {
-        let mut unit = unit(Some(1), 10);
-        unit.handle(secs(60), Input::Deadline);
-        let by = Interruption::Signal(SIGINT);
-        assert_eq!(
-            unit.handle(secs(61), Input::Interrupt(by, Force::Signal(SIGINT))),
-            []
-        );
-        assert_eq!(
-            unit.handle(secs(61), Input::Interrupt(by, Force::Kill)),
-            [Action::Kill]
-        );
-        unit.handle(secs(61), Input::OutputClosed);
-        let outcome = ended(unit.handle(secs(61), exited(false))).outcome;
-        assert_eq!(outcome, Outcome::TimedOut { exit: Some(PASS) });
-    }
-
-    #[test]
-    fn a_test_that_cannot_be_killed_is_not_waited_for() {
-        let mut unit = unit(Some(1), 0);
-        unit.handle(secs(60), Input::Deadline);
-        let ending = ended(unit.handle(unit.deadline(), Input::Deadline));
-        assert_eq!(ending.outcome, Outcome::TimedOut { exit: None });
-        assert!(!ending.stub_free);
-    }
-
-    #[test]
-    fn a_lost_stub_is_a_fault_in_every_phase() {
-        let mut running = unit(None, 10);
-        let mut draining = unit(None, 10);
-        draining.handle(secs(1), exited(true));
-        for unit in [&mut running, &mut draining] {
-            let ending = ended(unit.handle(secs(1), Input::StubLost("gone".to_owned())));
-            assert!(matches!(ending.outcome, Outcome::HarnessFault(_)));
-            assert!(!ending.stub_free);
-        }
-    }
-}
+mod tests;

@@ -52,6 +52,27 @@ pub(super) fn wanted(setting: &TraceSetting) -> bool {
     setting.level > TraceLevel::Off && setting.backend != TraceBackend::None
 }
 
+/// Returns the settings of a test some of whose processes are to be stopped for a debugger. What is
+/// let go of must not have a filter; what must not be traced by ptrace cannot be stopped.
+pub(super) fn for_breaks(setting: &TraceSetting) -> TraceSetting {
+    let stops = wanted(setting) && setting.backend != TraceBackend::Notify;
+    TraceSetting {
+        level: if stops {
+            TraceLevel::Process
+        } else {
+            TraceLevel::Off
+        },
+        ..*setting
+    }
+}
+
+/// Returns what that costs.
+pub(super) fn cost_of_breaks() -> String {
+    "a process that `--break-exec` lets go of must not have a filter; files and the network are not \
+     seen"
+        .to_owned()
+}
+
 impl Means {
     /// Returns how a test with these settings is traced.
     /// What it turned out to need in an earlier run is `known`.
@@ -70,7 +91,7 @@ impl Means {
         let other = match choice.tracing.backend {
             Backend::Ptrace => Backend::Notify,
             Backend::Notify => Backend::Ptrace,
-            Backend::Lifecycle | Backend::None => return choice,
+            Backend::Lifecycle | Backend::Outer | Backend::None => return choice,
         };
         let works = self.missing(other, setting).is_none();
         choice.tracing.otherwise = Some(if works { other } else { Backend::None });
@@ -83,14 +104,21 @@ impl Means {
             // It sees no more of processes than is seen anyway.
             (TraceLevel::Process, TraceBackend::Notify) => &[],
             (_, TraceBackend::Notify) => &[Backend::Notify],
-            (TraceLevel::Process, _) => &[Backend::Lifecycle],
-            (_, TraceBackend::Ptrace) => &[Backend::Ptrace, Backend::Lifecycle],
-            (_, TraceBackend::Auto) => &[Backend::Ptrace, Backend::Notify, Backend::Lifecycle],
+            (TraceLevel::Process, _) => &[Backend::Lifecycle, Backend::Outer],
+            (_, TraceBackend::Ptrace) => &[Backend::Ptrace, Backend::Outer, Backend::Lifecycle],
+            (_, TraceBackend::Auto) => &[
+                Backend::Ptrace,
+                Backend::Outer,
+                Backend::Notify,
+                Backend::Lifecycle,
+            ],
         };
         let mut missing: Vec<String> = Vec::new();
         for &backend in candidates {
             match self.missing(backend, setting) {
                 None => return self.degraded(backend, setting, &missing),
+                // That no other run traces this one is as it should be.
+                Some(_) if backend == Backend::Outer && self.available.no_outer.is_none() => {}
                 Some(reason) if missing.contains(&reason) => {}
                 Some(reason) => missing.push(reason),
             }
@@ -115,14 +143,26 @@ impl Means {
         let level = match backend {
             Backend::Ptrace | Backend::Notify => setting.level,
             Backend::Lifecycle => TraceLevel::Process,
+            Backend::Outer => {
+                let outer = self.available.outer.unwrap_or(TraceLevel::Off);
+                setting.level.min(outer)
+            }
             Backend::None => TraceLevel::Off,
         };
         let mut choice = Choice::new(level, backend, setting);
+        if backend == Backend::Outer {
+            // It tells what ours would see, if it looks as closely.
+            choice.lost = (level < setting.level).then(|| {
+                let level = level.as_str();
+                format!("the run that this run is part of traces at level {level} only")
+            });
+            return choice;
+        }
         if missing.is_empty() {
             return choice;
         }
         let cost = match (backend, self.has_proc) {
-            (Backend::Ptrace, _) => "nothing is lost",
+            (Backend::Ptrace | Backend::Outer, _) => "nothing is lost",
             (Backend::Notify, _) => {
                 "seccomp notification is used instead, which sees what is asked of the kernel but \
                  not what comes of it"
@@ -211,6 +251,7 @@ mod tests {
                 no_ptrace: why(no_ptrace, "no ptrace"),
                 no_filter: why(no_filter, "no filter"),
                 no_notify: why(no_notify, "no notify"),
+                ..Available::default()
             },
             privileged: false,
             has_proc: true,
@@ -255,6 +296,35 @@ mod tests {
         assert_eq!(chosen(&nothing), (TraceLevel::Off, Backend::None));
         // The same reason is told once, though two backends lack it.
         assert_eq!(nothing.lost.unwrap().matches("no ptrace").count(), 1);
+    }
+
+    #[test]
+    fn a_run_that_is_traced_has_its_tests_traced_by_its_tracer() {
+        let mut means = means(true, true, false);
+        means.available.outer = Some(TraceLevel::Io);
+        let choose = |level, backend| {
+            let setting = TraceSetting {
+                backend,
+                ..setting(level)
+            };
+            let choice = means.choose(&setting, None);
+            (chosen(&choice), choice.lost.is_some())
+        };
+        use TraceLevel::*;
+        for (level, backend, expected) in [
+            (Off, TraceBackend::Auto, ((Off, Backend::None), false)),
+            (
+                Process,
+                TraceBackend::Auto,
+                ((Process, Backend::Outer), false),
+            ),
+            (Io, TraceBackend::Auto, ((Io, Backend::Outer), false)),
+            (Io, TraceBackend::Ptrace, ((Io, Backend::Outer), false)),
+            (Full, TraceBackend::Auto, ((Io, Backend::Outer), true)),
+            (Io, TraceBackend::Notify, ((Io, Backend::Notify), false)),
+        ] {
+            assert_eq!(choose(level, backend), expected);
+        }
     }
 
     #[test]
@@ -330,6 +400,25 @@ mod tests {
         let choice = means.choose(&setting, None);
         assert_eq!(chosen(&choice), (TraceLevel::Io, Backend::Ptrace));
         assert!(!choice.tracing.no_new_privs);
+    }
+
+    #[test]
+    fn where_processes_are_stopped_there_is_no_filter_and_what_is_off_stays_off() {
+        use {TraceBackend::*, TraceLevel::*};
+        for (level, backend, expected) in [
+            (Full, Auto, (Process, Backend::Lifecycle)),
+            (Io, Ptrace, (Process, Backend::Lifecycle)),
+            (Off, Auto, (Off, Backend::None)),
+            (Io, Notify, (Off, Backend::None)),
+            (Io, None, (Off, Backend::None)),
+        ] {
+            let setting = TraceSetting {
+                backend,
+                ..setting(level)
+            };
+            let choice = means(false, false, false).choose(&for_breaks(&setting), Option::None);
+            assert_eq!(chosen(&choice), expected, "{level:?} {backend:?}");
+        }
     }
 
     #[test]

@@ -111,8 +111,10 @@ impl Stub {
                         survivors = gone;
                         break;
                     }
-                    Response::Ready { .. } | Response::Seen { .. } | Response::Inspected { .. } => {
-                    }
+                    Response::Ready { .. }
+                    | Response::Seen { .. }
+                    | Response::Broke { .. }
+                    | Response::Inspected { .. } => {}
                 }
             } else if killing {
                 return Err(StubError::Silent { limit: KILL_LIMIT });

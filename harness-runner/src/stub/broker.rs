@@ -21,6 +21,7 @@ use std::{
     collections::{HashSet, VecDeque},
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 /// Events that wait for an inner stub to take them. It may be stopped, or busy; nobody waits for it.
@@ -31,6 +32,24 @@ const BATCH: usize = 64;
 
 /// Has the stub's wait interrupted when something arrives at a socket.
 pub(super) type Watch = fn(BorrowedFd<'_>) -> Result<(), Errno>;
+
+/// The connections that may wait to be taken. Each stub of an inner run makes one.
+const BACKLOG: i32 = 128;
+
+/// What is known of the attempt that runs.
+pub(super) trait Traced {
+    /// Its level.
+    fn level(&self) -> TraceLevel;
+
+    /// The time since it began.
+    fn elapsed(&self) -> Duration;
+
+    /// Returns whether a process belongs to it.
+    fn has(&self, process: Pid) -> bool;
+
+    /// Returns whether one of its processes was created by another one.
+    fn created(&self, child: Pid, creator: Pid) -> bool;
+}
 
 /// The listening end, and who has connected.
 pub(super) struct Broker {
@@ -44,6 +63,9 @@ pub(super) struct Broker {
 struct Client {
     socket: OwnedFd,
     packet: Packet,
+    /// Its process, once it is known to be traced.
+    stub: Option<Pid>,
+    root: Pid,
     /// The live processes of its subtree; empty before it asks and after the last one's end.
     subtree: HashSet<Pid>,
     waiting: VecDeque<TraceEvent>,
@@ -60,7 +82,7 @@ impl Broker {
         let name = format!("cargo-harness-{}", uuid::Uuid::new_v4().simple());
         let address = UnixAddr::new_abstract(name.as_bytes())?;
         bind(listener.as_raw_fd(), &address)?;
-        listen(&listener, Backlog::new(16)?)?;
+        listen(&listener, Backlog::new(BACKLOG)?)?;
         watch(listener.as_fd())?;
         Ok(Self {
             name,
@@ -75,9 +97,8 @@ impl Broker {
         &self.name
     }
 
-    /// Takes connections and questions without waiting. `is_traced` tells whether a process belongs
-    /// to the attempt that runs.
-    pub(super) fn serve(&mut self, level: TraceLevel, is_traced: impl Fn(Pid) -> bool) {
+    /// Takes connections and questions, and sends what waits, without waiting for anybody.
+    pub(super) fn serve(&mut self, traced: &dyn Traced) {
         while let Some(client) = self.accept() {
             self.clients.push(client);
         }
@@ -88,12 +109,13 @@ impl Broker {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                     Ok(false) | Err(_) => return false,
                 }
-                let answer = client.answer(level, &is_traced);
+                let answer = client.answer(traced);
                 if packet::send(client.socket.as_fd(), &answer, &[]).is_err() {
                     return false;
                 }
             }
         });
+        self.flush();
     }
 
     fn accept(&self) -> Option<Client> {
@@ -104,6 +126,8 @@ impl Broker {
         Some(Client {
             socket,
             packet: Packet::default(),
+            stub: None,
+            root: 0,
             subtree: HashSet::new(),
             waiting: VecDeque::new(),
             lost: 0,
@@ -119,7 +143,7 @@ impl Broker {
     }
 
     /// Sends what waits, as far as it is taken.
-    pub(super) fn flush(&mut self) {
+    fn flush(&mut self) {
         self.clients.retain_mut(Client::flush);
     }
 
@@ -131,24 +155,41 @@ impl Broker {
 }
 
 impl Client {
-    fn answer(&mut self, level: TraceLevel, is_traced: &impl Fn(Pid) -> bool) -> Tell {
-        let Ok(Ask::Follow { version, root }) = self.packet.decode::<Ask>() else {
-            return Tell::Refused("the question was not understood".to_owned());
+    fn answer(&mut self, traced: &dyn Traced) -> Tell {
+        let following = Tell::Following {
+            level: traced.level(),
+            at: traced.elapsed(),
         };
-        if version != VERSION {
-            return Tell::Refused(format!(
-                "the outer tracer speaks version {VERSION}, not {version}"
-            ));
+        match (self.packet.decode::<Ask>(), self.stub) {
+            (Ok(Ask::Hello { version }), _) => {
+                if version != VERSION {
+                    return Tell::Refused(format!(
+                        "the outer tracer speaks version {VERSION}, not {version}"
+                    ));
+                }
+                // Nobody can pretend to be another process, but a process can have connected for
+                // another one, or in an attempt that is over.
+                let peer = getsockopt(&self.socket, PeerCredentials).map(|peer| peer.pid());
+                self.stub = peer.ok().filter(|stub| traced.has(*stub));
+                match self.stub {
+                    Some(_) => following,
+                    None => Tell::Refused("it is not traced by the outer tracer".to_owned()),
+                }
+            }
+            // In another namespace, it can be the id of a stranger.
+            (Ok(Ask::Follow { root }), Some(stub)) if traced.created(root, stub) => {
+                self.root = root;
+                self.subtree = HashSet::from([root]);
+                self.waiting.clear();
+                self.lost = 0;
+                self.gone_untold = true;
+                following
+            }
+            (Ok(Ask::Follow { .. }), _) => {
+                Tell::Refused("the process is not traced by the outer tracer".to_owned())
+            }
+            (Err(_), _) => Tell::Refused("the question was not understood".to_owned()),
         }
-        let peer = getsockopt(&self.socket, PeerCredentials).map(|peer| peer.pid());
-        if !peer.is_ok_and(is_traced) || !is_traced(root) {
-            return Tell::Refused("the process is not traced by the outer tracer".to_owned());
-        }
-        self.subtree = HashSet::from([root]);
-        self.waiting.clear();
-        self.lost = 0;
-        self.gone_untold = true;
-        Tell::Following(level)
     }
 
     fn event(&mut self, event: &TraceEvent) {
@@ -164,12 +205,14 @@ impl Client {
             }
             _ => {}
         }
+        let ends = event.pid == self.root && matches!(event.kind, TraceEventKind::Exited(_));
         if self.waiting.len() == MOST_WAITING {
             self.lost += 1;
-            return;
+        } else {
+            self.waiting.push_back(event.clone());
         }
-        self.waiting.push_back(event.clone());
-        if self.waiting.len().is_multiple_of(BATCH) {
+        // Who waits for the end of its test is not kept waiting.
+        if ends || self.subtree.is_empty() || self.waiting.len().is_multiple_of(BATCH) {
             self.flush();
         }
     }
@@ -238,19 +281,55 @@ mod tests {
         event(pid, TraceEventKind::Exited(exited))
     }
 
+    /// An attempt that has this process and a child of it.
+    struct Attempt {
+        stub: Pid,
+        child: Pid,
+    }
+
+    impl Traced for Attempt {
+        fn level(&self) -> TraceLevel {
+            TraceLevel::Io
+        }
+
+        fn elapsed(&self) -> Duration {
+            Duration::from_secs(1)
+        }
+
+        fn has(&self, process: Pid) -> bool {
+            process == self.stub
+        }
+
+        fn created(&self, child: Pid, creator: Pid) -> bool {
+            (child, creator) == (self.child, self.stub)
+        }
+    }
+
     /// Asks while the broker, which must not wait for anybody, serves.
-    fn follow(broker: &mut Broker, traced: bool) -> (Outer, Result<TraceLevel, String>) {
-        let mut outer = Outer::connect(broker.name()).unwrap();
+    fn asked(broker: &mut Broker, attempt: &Attempt) -> (Outer, Result<TraceLevel, String>) {
+        const LIMIT: Duration = Duration::from_secs(10);
+        let mut outer = Outer::connect(broker.name(), LIMIT).unwrap();
+        outer.say_hello().unwrap();
+        broker.serve(attempt);
+        let answer = outer.answer(LIMIT).unwrap();
+        if answer.is_err() {
+            return (outer, answer.map(|(level, _)| level));
+        }
         outer.ask(ROOT).unwrap();
-        broker.serve(TraceLevel::Io, |_| traced);
-        let answer = outer.answer(Duration::from_secs(10)).unwrap();
-        (outer, answer)
+        broker.serve(attempt);
+        let answer = outer.answer(LIMIT).unwrap();
+        (outer, answer.map(|(level, _)| level))
+    }
+
+    fn follow(broker: &mut Broker) -> (Outer, Result<TraceLevel, String>) {
+        let stub = nix::unistd::getpid().as_raw();
+        asked(broker, &Attempt { stub, child: ROOT })
     }
 
     #[test]
     fn an_inner_run_is_told_of_its_own_subtree_in_order_and_of_its_end() {
         let mut broker = Broker::new(|_| Ok(())).unwrap();
-        let (mut outer, answer) = follow(&mut broker, true);
+        let (mut outer, answer) = follow(&mut broker);
         assert_eq!(answer, Ok(TraceLevel::Io));
         let events = [
             created(ROOT, 1),
@@ -279,14 +358,21 @@ mod tests {
     #[test]
     fn who_is_not_traced_is_refused() {
         let mut broker = Broker::new(|_| Ok(())).unwrap();
-        let (_outer, answer) = follow(&mut broker, false);
-        assert!(answer.is_err_and(|why| why.contains("not traced")));
+        let own = nix::unistd::getpid().as_raw();
+        for (stub, child, refused) in [
+            (own, ROOT, false),
+            (own + 1, ROOT, true),
+            (own, ROOT + 1, true),
+        ] {
+            let (_outer, answer) = asked(&mut broker, &Attempt { stub, child });
+            assert_eq!(answer.is_err_and(|why| why.contains("not traced")), refused);
+        }
     }
 
     #[test]
     fn nobody_waits_for_an_inner_run_that_takes_nothing_and_what_it_lost_is_counted() {
         let mut broker = Broker::new(|_| Ok(())).unwrap();
-        let (mut outer, _) = follow(&mut broker, true);
+        let (mut outer, _) = follow(&mut broker);
         let sent = 3 * MOST_WAITING as u64;
         for child in 0..sent {
             broker.event(&created(ROOT, 100_000 + child as Pid));

@@ -1,16 +1,45 @@
 //! The tracer of the run that this run is a test of: see [`crate::protocol::broker`].
 
-use crate::protocol::{
-    broker::{Ask, Tell, VERSION},
-    packet::{self, Packet},
+use super::{sys, sys::Pid, watch::Watch};
+use crate::{
+    protocol::{
+        broker::{Ask, Tell, VARIABLE, VERSION},
+        packet::{self, Packet},
+    },
+    tracer::Observer,
 };
-use harness_metadata::event::TraceLevel;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use harness_metadata::{
+    Exit, TraceEvent, TraceEventKind,
+    event::TraceLevel,
+    trace::{Creation, Doubt, EnvironmentChange, FileOperation, Sender, Signal},
+};
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, connect, shutdown, socket,
+    },
+};
 use std::{
-    io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    time::Duration,
+    env, io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    thread,
+    time::{Duration, Instant},
 };
+
+/// How long an answer may take. The outer stub is at most busy.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// How long the outer stub may be silent before what it owes is given up.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// How long what it owes may take in all.
+const REST: Duration = Duration::from_secs(10);
+
+/// How many messages are taken before something else gets its turn.
+const BATCH: u32 = 64;
 
 /// A connection to the stub that traces us.
 pub(super) struct Outer {
@@ -18,50 +47,281 @@ pub(super) struct Outer {
     packet: Packet,
 }
 
+/// What is told of the attempt that runs.
+pub(super) struct Subtree {
+    root: Pid,
+    /// This stub.
+    stub: Pid,
+    level: TraceLevel,
+    /// The time of the outer attempt when ours began.
+    began: Duration,
+    /// Set once the root has become the test.
+    executed: bool,
+    /// Set once everything up to the root's end has been told.
+    root_ended: bool,
+    /// Set once all has been told, or nothing more will be.
+    over: bool,
+    processes: u32,
+    /// Whether the stub kills what is left.
+    pub(super) killing: bool,
+}
+
 impl Outer {
+    /// Asks the tracer that is named in the environment whether it traces this process. `None` if
+    /// none is named.
+    ///
+    /// # Errors
+    ///
+    /// A sentence fragment that says why it does not help.
+    pub(super) fn find() -> Option<Result<(Self, TraceLevel), String>> {
+        let name = env::var_os(VARIABLE)?;
+        Some(
+            Self::greet(name.as_bytes()).unwrap_or_else(|error| {
+                Err(format!("the outer tracer cannot be reached: {error}"))
+            }),
+        )
+    }
+
+    fn greet(name: &[u8]) -> io::Result<Result<(Self, TraceLevel), String>> {
+        let mut outer = Self::connect(name, ANSWER)?;
+        outer.say_hello()?;
+        let answer = outer.answer(ANSWER)?;
+        // So that what it says does not pile up while we wait for something else.
+        sys::interrupt_waits_for(outer.as_fd())?;
+        Ok(answer.map(|(level, _)| (outer, level)))
+    }
+
     /// Connects to the socket of this name.
-    pub(super) fn connect(name: &str) -> io::Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC;
+    pub(super) fn connect(name: impl AsRef<[u8]>, limit: Duration) -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-        connect(
-            socket.as_raw_fd(),
-            &UnixAddr::new_abstract(name.as_bytes())?,
-        )?;
+        let address = UnixAddr::new_abstract(name.as_ref())?;
+        let deadline = Instant::now() + limit;
+        loop {
+            match connect(socket.as_raw_fd(), &address) {
+                Ok(()) => break,
+                // Too many wait to be taken.
+                Err(Errno::EAGAIN) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
         Ok(Self {
             socket,
             packet: Packet::default(),
         })
     }
 
-    /// Asks to be told what a process and its descendants do. [`Self::answer`] follows.
-    pub(super) fn ask(&self, root: i32) -> io::Result<()> {
+    /// Asks whether we are traced. [`Self::answer`] follows.
+    pub(super) fn say_hello(&self) -> io::Result<()> {
         let version = VERSION;
-        packet::send(self.socket.as_fd(), &Ask::Follow { version, root }, &[])
+        packet::send(self.socket.as_fd(), &Ask::Hello { version }, &[])
     }
 
-    /// Waits for the answer: the level, or why not.
-    pub(super) fn answer(&mut self, limit: Duration) -> io::Result<Result<TraceLevel, String>> {
-        if !packet::readable(self.socket.as_fd(), limit)? {
-            return Err(io::Error::from(io::ErrorKind::TimedOut));
-        }
-        match self.receive()? {
-            Some(Tell::Following(level)) => Ok(Ok(level)),
-            Some(Tell::Refused(why)) => Ok(Err(why)),
-            _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
+    /// Asks to be told what a process and its descendants do. [`Self::answer`] follows.
+    pub(super) fn ask(&self, root: Pid) -> io::Result<()> {
+        packet::send(self.socket.as_fd(), &Ask::Follow { root }, &[])
+    }
+
+    /// Waits for the answer: the level and the outer attempt's time, or why not. What is still told
+    /// of an earlier attempt is dropped.
+    pub(super) fn answer(
+        &mut self,
+        limit: Duration,
+    ) -> io::Result<Result<(TraceLevel, Duration), String>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !packet::readable(self.socket.as_fd(), left)? {
+                return Err(io::Error::from(io::ErrorKind::TimedOut));
+            }
+            match self.receive()? {
+                Some(Tell::Following { level, at }) => return Ok(Ok((level, at))),
+                Some(Tell::Refused(why)) => return Ok(Err(why)),
+                Some(Tell::Seen(_) | Tell::Gone { .. }) => {}
+                None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            }
         }
     }
 
-    /// Takes the next message; `None` if the outer stub is gone. Waits if there is none.
+    /// Takes the next message; `None` if the outer stub is gone. Fails with `WouldBlock` if there is
+    /// none.
     pub(super) fn receive(&mut self) -> io::Result<Option<Tell>> {
         if !self.packet.receive(self.socket.as_fd())? {
             return Ok(None);
         }
         self.packet.decode().map(Some)
     }
+
+    /// Has a child that was created at `started`, and that waits, followed at this level or less.
+    ///
+    /// # Errors
+    ///
+    /// A sentence fragment that says why it is not.
+    pub(super) fn follow(
+        &mut self,
+        root: Pid,
+        started: Instant,
+        level: TraceLevel,
+    ) -> Result<Subtree, String> {
+        let answer = self.ask(root).and_then(|()| self.answer(ANSWER));
+        let (at_most, now) = answer.map_err(|error| {
+            // A late answer must not be taken for that to another question.
+            let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Both);
+            format!("the outer tracer does not answer: {error}")
+        })??;
+        Ok(Subtree {
+            root,
+            stub: nix::unistd::getpid().as_raw(),
+            level: level.min(at_most),
+            began: now.saturating_sub(started.elapsed()),
+            executed: false,
+            root_ended: false,
+            over: false,
+            processes: 1,
+            killing: false,
+        })
+    }
+
+    /// Takes what there is to be told of an attempt. Returns whether there may be more.
+    pub(super) fn drain(&mut self, subtree: &mut Subtree, watch: &mut Watch) -> bool {
+        for _ in 0..BATCH {
+            if subtree.over {
+                return false;
+            }
+            match self.receive() {
+                Ok(Some(told)) => subtree.take(told, watch),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Ok(None) | Err(_) => subtree.give_up(watch),
+            }
+        }
+        true
+    }
+
+    /// Waits until all has been told of an attempt, or all up to the end of its root.
+    pub(super) fn complete(&mut self, subtree: &mut Subtree, all: bool, watch: &mut Watch) {
+        let deadline = Instant::now() + REST;
+        loop {
+            if self.drain(subtree, watch) {
+                continue;
+            }
+            if subtree.over || (!all && subtree.root_ended) {
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let heard = packet::readable(self.socket.as_fd(), left.min(SILENCE));
+            if !heard.is_ok_and(|heard| heard) {
+                return subtree.give_up(watch);
+            }
+        }
+    }
 }
 
 impl AsFd for Outer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+impl Subtree {
+    /// The level in force.
+    pub(super) fn level(&self) -> TraceLevel {
+        self.level
+    }
+
+    /// How many processes there have been.
+    pub(super) fn processes(&self) -> u32 {
+        self.processes
+    }
+
+    fn give_up(&mut self, watch: &mut Watch) {
+        self.over = true;
+        watch.doubt(Doubt::Interrupted);
+    }
+
+    fn take(&mut self, told: Tell, watch: &mut Watch) {
+        match told {
+            Tell::Seen(events) => {
+                for event in events {
+                    self.event(event, watch);
+                }
+            }
+            Tell::Gone { lost } => {
+                self.over = true;
+                if lost > 0 {
+                    watch.doubt(Doubt::Overflow);
+                }
+            }
+            Tell::Following { .. } | Tell::Refused(_) => {}
+        }
+    }
+
+    fn event(&mut self, mut event: TraceEvent, watch: &mut Watch) {
+        let of_root = event.pid == self.root;
+        let mut killed = None;
+        match &mut event.kind {
+            TraceEventKind::Exec(exec)
+                if of_root && !self.executed && exec.result.error().is_none() =>
+            {
+                self.executed = true;
+                // It was started with this environment. That its tracer knows of another one, this
+                // stub's, is none of the test's doing.
+                exec.environment = EnvironmentChange::default();
+            }
+            TraceEventKind::Exited(exited) => {
+                self.root_ended |= of_root;
+                killed = match exited.exit {
+                    Exit::Signal { signal, .. } if signal == libc::SIGKILL => Some(signal),
+                    _ => None,
+                };
+            }
+            TraceEventKind::Created(created) if created.how != Creation::Thread => {
+                self.processes = self.processes.saturating_add(1);
+            }
+            TraceEventKind::Signal(signal) if signal.sender == Sender::Tree(self.stub) => {
+                signal.sender = Sender::Harness;
+            }
+            _ => {}
+        }
+        // What the child does before it becomes the test is this stub's doing.
+        if !self.executed || !belongs(&event.kind, self.level) {
+            return;
+        }
+        event.at = event.at.saturating_sub(self.began);
+        if let Some(signal) = killed.filter(|_| self.killing) {
+            let kind = TraceEventKind::Signal(Signal {
+                signal,
+                code: libc::SI_USER,
+                sender: Sender::Harness,
+            });
+            watch.event(&TraceEvent {
+                kind,
+                ..event.clone()
+            });
+        }
+        watch.event(&event);
+    }
+}
+
+/// Returns whether a trace of this level has such events: the outer one's can be higher.
+fn belongs(kind: &TraceEventKind, level: TraceLevel) -> bool {
+    match kind {
+        TraceEventKind::Created(_)
+        | TraceEventKind::Exec(_)
+        | TraceEventKind::Exited(_)
+        | TraceEventKind::ThreadEnded => true,
+        TraceEventKind::File(call) => match call.operation {
+            FileOperation::Stat
+            | FileOperation::Access
+            | FileOperation::ReadLink
+            | FileOperation::List => level >= TraceLevel::Full,
+            _ => level >= TraceLevel::Io,
+        },
+        TraceEventKind::Signal(_)
+        | TraceEventKind::Network(_)
+        | TraceEventKind::Lookup(_)
+        | TraceEventKind::Doubt(_) => level >= TraceLevel::Io,
     }
 }

@@ -1,6 +1,7 @@
 //! Finds out how processes can be traced here, by tracing some.
 
 use super::{
+    outer::Outer,
     spawn::take_listener,
     sys::{self, Filter, HandOver, Stop, SyscallInfo, WaitAny, Waited},
 };
@@ -28,18 +29,39 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// What the probe's child looks for. It need not exist.
 const PATH: &CStr = c"/cargo-harness looks whether a filter works";
 
-/// Finds out what works.
-pub(super) fn available() -> Available {
+/// Finds out what works. Returns the tracer around this run too, if there is one.
+pub(super) fn available() -> (Available, Option<Outer>) {
+    let no_outer = match Outer::find() {
+        // To try what cannot work would look suspicious in the outer trace.
+        Some(Ok((outer, level))) => return (traced(level), Some(outer)),
+        Some(Err(why)) => Some(why),
+        None => None,
+    };
     let no_ptrace = tracing().err();
     let no_filter = match no_ptrace {
         // It would not be asked for.
         Some(_) => Some("it needs ptrace".to_owned()),
         None => filtering().err(),
     };
-    Available {
+    let available = Available {
         no_ptrace,
         no_filter,
         no_notify: notifying().err(),
+        outer: None,
+        no_outer,
+    };
+    (available, None)
+}
+
+/// Returns what works in a run that is traced at this level itself.
+fn traced(level: TraceLevel) -> Available {
+    const WHY: &str = "this run is part of a test that is traced, and a process has one tracer";
+    Available {
+        no_ptrace: Some(WHY.to_owned()),
+        no_filter: Some(WHY.to_owned()),
+        no_notify: notifying().err(),
+        outer: Some(level),
+        no_outer: None,
     }
 }
 

@@ -1,14 +1,18 @@
 //! Starts the root of an attempt.
 
 use super::{
+    broker::Broker,
     explain,
-    sys::{self, Block, Child, ChildStack, Filter, HandOver, Signals, Stage},
+    nest::Nest,
+    outer::Subtree,
+    sys::{self, Block, Child, ChildStack, Filter, HandOver, SignalMask, Signals, Stage},
     tree::Tree,
     watch::{Watch, Way},
 };
 use crate::{
-    protocol::Spawn,
+    protocol::{Spawn, Trace},
     tracer::{
+        breakpoint::Breakpoint,
         filter::{self, Action},
         notified::Notified,
         notify::Listener,
@@ -18,6 +22,8 @@ use crate::{
 use harness_metadata::{Exit, StartFailure, event::TraceLevel, exit_code, trace::Backend};
 use nix::{errno::Errno, fcntl::OFlag};
 use std::{
+    borrow::Cow,
+    cell::RefCell,
     ffi::{CStr, CString},
     fs::File,
     io::{self, Read, Write},
@@ -47,6 +53,32 @@ pub(super) struct Spawner {
 struct Pipe {
     reader: File,
     writer: File,
+}
+
+/// A root that exists.
+pub(super) struct Started {
+    pub(super) pid: sys::Pid,
+    pub(super) at: Instant,
+    baseline: sys::RawUsage,
+    /// `None` if it could not be seized, or was not to be.
+    pub(super) tasks: Option<Tasks>,
+    /// If it was to be followed by whoever traces us: whether it is.
+    followed: Option<Result<Subtree, String>>,
+    /// If there is a listener.
+    notified: Option<Notified>,
+    /// Who tells runs in it what they do.
+    broker: Option<Rc<RefCell<Broker>>>,
+}
+
+/// What is different for a process that is not a stub.
+#[derive(Copy, Clone)]
+pub(super) struct Manner {
+    /// The signal mask that the root starts with.
+    pub(super) mask: SignalMask,
+    /// Whether the root leads a process group.
+    pub(super) own_group: bool,
+    /// Whether a root that could not be seized is killed before it becomes anything.
+    pub(super) seized_or_killed: bool,
 }
 
 /// Why no root was started.
@@ -81,16 +113,63 @@ impl Spawner {
         spawn: &Spawn<'_>,
         stdio: &[OwnedFd],
         way: &Way,
+        nest: &mut Nest,
         signals: &Signals,
     ) -> Result<Tree, SpawnError> {
+        let manner = Manner {
+            mask: signals.inherited,
+            own_group: true,
+            seized_or_killed: false,
+        };
+        let Started {
+            pid,
+            at,
+            baseline,
+            tasks,
+            followed,
+            notified,
+            broker,
+        } = self.create(spawn, stdio, way, Some(nest), manner)?;
+        let watch = match &followed {
+            Some(followed) => {
+                let level = followed.as_ref().map(Subtree::level).map_err(Clone::clone);
+                Watch::new(pid, &Way::by_outer(level), &spawn.trace)
+            }
+            None if tasks.is_some() => Watch::new(pid, way, &spawn.trace).telling(broker),
+            None if notified.is_some() => Watch::new(pid, way, &spawn.trace),
+            None => Watch::default(),
+        };
+        let tree = Tree::new(pid, at, baseline, tasks, watch);
+        Ok(match (followed, notified) {
+            (Some(Ok(subtree)), _) => tree.followed_as(subtree),
+            (_, Some(notified)) => tree.with_listener(notified),
+            _ => tree,
+        })
+    }
+
+    /// As [`Self::spawn`], and leaves what is to be done with what is seen to the caller.
+    pub(super) fn create(
+        &mut self,
+        spawn: &Spawn<'_>,
+        stdio: &[OwnedFd],
+        way: &Way,
+        nest: Option<&mut Nest>,
+        manner: Manner,
+    ) -> Result<Started, SpawnError> {
         let [stdin, stdout, stderr] = stdio else {
             return Err(SpawnError::Stub(io::Error::from(
                 io::ErrorKind::InvalidData,
             )));
         };
-        let environment = Block::new(spawn.environment);
+        let broker = nest.as_ref().and_then(|nest| nest.broker(way));
+        let variables = match &nest {
+            Some(nest) => nest.environment(spawn.environment, broker.as_ref()),
+            None => Cow::Borrowed(spawn.environment),
+        };
+        let environment = Block::new(&variables);
         let cwd = string(spawn.cwd)?;
         let program = find_program(string(spawn.program)?, environment.bytes(), cwd);
+        let breakpoint = breakpoint(&spawn.trace, way)?;
         let traced = way.level > TraceLevel::Off;
         let notify = way.backend == Backend::Notify;
         let filter = way.filtered().then(|| Filter {
@@ -112,7 +191,8 @@ impl Spawner {
             go: traced.then(|| self.go.reader.as_raw_fd()),
             filter,
             failed: self.failed.writer.as_raw_fd(),
-            mask: signals.inherited,
+            mask: manner.mask,
+            own_group: manner.own_group,
             stub: self.stub,
         }));
         let root = sys::clone_into(child, &self.stack).map_err(|errno| {
@@ -123,7 +203,15 @@ impl Spawner {
             })
         })?;
         // If it is not there to be seized it has failed already, and says so in its report.
-        let seized = traced && !notify && sys::seize(root, way.filtered()).is_ok();
+        let by_outer = traced && way.backend == Backend::Outer;
+        let by_us = traced && !notify && !by_outer;
+        let seized = by_us && sys::seize(root, way.filtered() || breakpoint.is_some()).is_ok();
+        if by_us && !seized && manner.seized_or_killed {
+            let _ = sys::kill(root, libc::SIGKILL);
+        }
+        let followed = nest
+            .filter(|_| by_outer)
+            .map(|nest| nest.follow(root, started, way.level));
         if traced {
             self.go.writer.write_all(&[1]).map_err(SpawnError::Stub)?;
         }
@@ -133,25 +221,24 @@ impl Spawner {
             // both ends of the old pipe.
             self.go = Pipe::new(OFlag::O_CLOEXEC).map_err(SpawnError::Stub)?;
         }
-        let watch = if seized || listener.is_some() {
-            Watch::new(root, way, &spawn.trace)
-        } else {
-            Watch::default()
-        };
-        let described = || Root {
+        let described = |breakpoint| Root {
             pid: root,
             started,
             level: way.level,
             program: program.as_bytes().to_vec(),
             args: spawn.args.to_vec(),
-            environment: spawn.environment.to_vec(),
+            environment: variables.to_vec(),
             cwd: cwd.to_bytes().to_vec(),
+            breakpoint,
         };
-        let tasks = seized.then(|| Tasks::new(described()));
-        let tree = Tree::new(root, started, baseline, tasks, watch);
-        Ok(match listener {
-            Some(listener) => tree.with_listener(Notified::new(described(), listener)),
-            None => tree,
+        Ok(Started {
+            pid: root,
+            at: started,
+            baseline,
+            tasks: seized.then(|| Tasks::new(described(breakpoint))),
+            followed,
+            notified: listener.map(|listener| Notified::new(described(None), listener)),
+            broker,
         })
     }
 
@@ -206,9 +293,14 @@ impl Spawner {
         }
     }
 
-    /// Returns why the root of a tree did not become the test, if it did not.
-    pub(super) fn failure_of(&mut self, tree: &Tree, exit: Exit) -> Option<StartFailure> {
-        match tree.executed() {
+    /// Returns why a root did not become the test, if it did not. `executed` is what the tracer
+    /// knows of that.
+    pub(super) fn failure_of(
+        &mut self,
+        executed: Option<bool>,
+        exit: Exit,
+    ) -> Option<StartFailure> {
+        match executed {
             Some(true) => return None,
             // Whatever it was, it may not have taken its byte.
             Some(false) => self.go = Pipe::new(OFlag::O_CLOEXEC).ok()?,
@@ -265,6 +357,18 @@ impl Pipe {
             reader: reader.into(),
             writer: writer.into(),
         })
+    }
+}
+
+/// Returns where to stop descendants. Who is let go of must not have a filter.
+fn breakpoint(trace: &Trace<'_>, way: &Way) -> Result<Option<Breakpoint>, SpawnError> {
+    if trace.break_exec.is_empty() || way.filtered() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(trace.break_exec);
+    match text.parse() {
+        Ok(breakpoint) => Ok(Some(breakpoint)),
+        Err(error) => Err(SpawnError::Stub(io::Error::other(error))),
     }
 }
 

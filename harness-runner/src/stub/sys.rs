@@ -5,8 +5,8 @@
 mod child;
 
 pub(crate) use crate::tracer::sys::{
-    Pid, RawUsage, Stop, SyscallInfo, WaitAny, Waited, kill, read_memory, resume, seize,
-    syscall_info, usage_of_reaped, wait_any, wait_for_news,
+    Pid, RawUsage, Stop, SyscallInfo, WaitAny, Waited, has_own_children, kill, read_memory, resume,
+    seize, syscall_info, usage_of_reaped, wait_any, wait_for_news, wait_for_own,
 };
 pub(crate) use child::{
     Block, Child, ChildStack, Filter, HandOver, READY_LEN, REPORT_LEN, Stage, clone_into,
@@ -76,6 +76,38 @@ pub(crate) fn is_ignored(signal: c_int) -> bool {
 /// A set of signals.
 #[derive(Copy, Clone)]
 pub(crate) struct SignalMask(libc::sigset_t);
+
+/// Blocks every signal of the calling thread while a child is created, which starts with the
+/// thread's mask and shares its memory: no handler may run in it. Restored on drop.
+pub(crate) struct Blocked(libc::sigset_t);
+
+impl Blocked {
+    pub(crate) fn new() -> Self {
+        // SAFETY: sigset_t is plain integers; the functions below initialize it.
+        let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: as above.
+        let mut before: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointer is to a live local.
+        unsafe { libc::sigfillset(&raw mut all) };
+        // SAFETY: both pointers are to live locals.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
+        Self(before)
+    }
+
+    /// Returns the mask that there was before.
+    pub(crate) fn before(&self) -> SignalMask {
+        SignalMask(self.0)
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: the pointer is to live data; the old mask is not asked for.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut());
+        }
+    }
+}
 
 /// Signals that are blocked while the stub works, and what to restore in its children.
 pub(crate) struct Signals {

@@ -1,14 +1,19 @@
 //! The processes of one attempt: its root, everything that the tracer follows, and the orphans.
 
 use super::{
+    broker::Traced,
+    outer::{Outer, Subtree},
     sys::{self, Pid, RawUsage, Waited},
     watch::Watch,
 };
 use crate::{
     stub::survivors,
-    tracer::{notified::Notified, tasks::Tasks},
+    tracer::{
+        notified::Notified,
+        tasks::{Broke, Tasks},
+    },
 };
-use harness_metadata::{Exit, Usage};
+use harness_metadata::{Exit, Usage, event::TraceLevel};
 use std::{
     collections::BTreeSet,
     os::fd::BorrowedFd,
@@ -23,8 +28,10 @@ pub(super) struct Tree {
     baseline: RawUsage,
     max_rss_bytes: u64,
     ended: Option<Ended>,
-    /// `None` if not traced by ptrace.
+    /// `None` if not traced by us with ptrace.
     tasks: Option<Tasks>,
+    /// If it is traced by whoever traces us.
+    followed: Option<Subtree>,
     /// `None` if there is no listener.
     notified: Option<Notified>,
     watch: Watch,
@@ -54,8 +61,17 @@ impl Tree {
             max_rss_bytes: 0,
             ended: None,
             tasks,
+            followed: None,
             notified: None,
             watch,
+        }
+    }
+
+    /// The tree is followed by whoever traces us.
+    pub(super) fn followed_as(self, subtree: Subtree) -> Self {
+        Self {
+            followed: Some(subtree),
+            ..self
         }
     }
 
@@ -73,7 +89,7 @@ impl Tree {
     }
 
     /// Serves one call that waits at the listener.
-    pub(super) fn serve(&mut self) {
+    pub(super) fn serve_call(&mut self) {
         if let Some(notified) = &mut self.notified {
             notified.serve(&mut self.watch);
         }
@@ -89,6 +105,29 @@ impl Tree {
     /// Who is told of what happens.
     pub(super) fn watch(&mut self) -> &mut Watch {
         &mut self.watch
+    }
+
+    /// Sees to what runs within the test want to know. Does not wait.
+    pub(super) fn serve(&mut self) {
+        if let Some(tasks) = &self.tasks {
+            self.watch.serve(tasks);
+        }
+    }
+
+    /// Takes what the tracer around us has to tell. Returns whether there may be more.
+    pub(super) fn listen(&mut self, outer: &mut Option<Outer>) -> bool {
+        match (&mut self.followed, outer) {
+            (Some(subtree), Some(outer)) => outer.drain(subtree, &mut self.watch),
+            _ => false,
+        }
+    }
+
+    /// Waits a moment for what the tracer around us has to tell of a root that has ended, or of the
+    /// whole tree if that has ended.
+    pub(super) fn listen_to_the_end(&mut self, outer: &mut Option<Outer>, nobody_left: bool) {
+        if let (Some(subtree), Some(outer)) = (&mut self.followed, outer) {
+            outer.complete(subtree, nobody_left, &mut self.watch);
+        }
     }
 
     /// Gives up the tree, but not what was seen.
@@ -134,6 +173,18 @@ impl Tree {
         }
     }
 
+    /// Returns whether there are processes that a debugger can have.
+    pub(super) fn has_broken(&self) -> bool {
+        self.tasks.as_ref().is_some_and(Tasks::has_broken)
+    }
+
+    /// Returns those of them that this has not returned before.
+    pub(super) fn take_broken(&mut self) -> Vec<Broke> {
+        self.tasks
+            .as_mut()
+            .map_or_else(Vec::new, Tasks::take_broken)
+    }
+
     /// Does what is due although nothing has happened. To be called now and then.
     pub(super) fn tick(&mut self) {
         if let Some(tasks) = &mut self.tasks {
@@ -165,6 +216,9 @@ impl Tree {
         if let Some(tasks) = &mut self.tasks {
             tasks.kill();
         }
+        if let Some(subtree) = &mut self.followed {
+            subtree.killing = true;
+        }
         survivors::kill_descendants()
     }
 
@@ -181,10 +235,29 @@ impl Tree {
             user: now.user.saturating_sub(self.baseline.user),
             system: now.system.saturating_sub(self.baseline.system),
             peak_memory: self.max_rss_bytes,
-            processes: self.tasks.as_ref().map(Tasks::count),
+            processes: (self.tasks.as_ref().map(Tasks::count))
+                .or_else(|| self.followed.as_ref().map(Subtree::processes)),
             voluntary_switches: now.voluntary_switches - self.baseline.voluntary_switches,
             involuntary_switches: now.involuntary_switches - self.baseline.involuntary_switches,
         }
+    }
+}
+
+impl Traced for Tasks {
+    fn level(&self) -> TraceLevel {
+        Self::level(self)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Self::elapsed(self)
+    }
+
+    fn has(&self, process: Pid) -> bool {
+        Self::has(self, process)
+    }
+
+    fn created(&self, child: Pid, creator: Pid) -> bool {
+        self.created_by(child, creator)
     }
 }
 

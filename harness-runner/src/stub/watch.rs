@@ -1,6 +1,9 @@
 //! What is kept and told of what the tracer sees.
 
-use super::sys::Pid;
+use super::{
+    broker::{Broker, Traced},
+    sys::Pid,
+};
 use crate::{
     protocol::{Available, Trace},
     tracer::{Observer, notified, record::Recorder},
@@ -10,7 +13,7 @@ use harness_metadata::{
     event::TraceLevel,
     trace::{Backend, Doubt},
 };
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
+use std::{cell::RefCell, ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, rc::Rc};
 
 /// Who is told of what happens in a tree.
 #[derive(Default)]
@@ -19,6 +22,8 @@ pub(super) struct Watch {
     recorder: Option<Recorder>,
     /// Events that the runner has not been told yet; `None` if it does not want to be told.
     unsaid: Option<Vec<TraceEvent>>,
+    /// Tells runs within the test.
+    broker: Option<Rc<RefCell<Broker>>>,
 }
 
 /// How an attempt is traced.
@@ -43,6 +48,14 @@ impl Way {
             Backend::Ptrace if asked.level == TraceLevel::Process => Backend::Lifecycle,
             backend => backend,
         };
+        if backend == Backend::Outer {
+            // If it turns out not to be there, that is said.
+            return Self {
+                level: asked.level,
+                backend,
+                missing: None,
+            };
+        }
         if backend == Backend::Notify {
             let works = available.no_notify.is_none() && asked.level > TraceLevel::Process;
             let level = asked.level;
@@ -77,6 +90,20 @@ impl Way {
     /// Returns whether a filter is needed.
     pub(super) fn filtered(&self) -> bool {
         self.level > TraceLevel::Process
+            && matches!(self.backend, Backend::Ptrace | Backend::Notify)
+    }
+
+    /// What the tracer around us does at this level, or why it does nothing.
+    pub(super) fn by_outer(level: Result<TraceLevel, String>) -> Self {
+        let (level, missing) = match level {
+            Ok(level) => (level, None),
+            Err(why) => (TraceLevel::Process, Some(format!("anything: {why}"))),
+        };
+        Self {
+            level,
+            backend: Backend::Outer,
+            missing,
+        }
     }
 }
 
@@ -86,7 +113,7 @@ impl Watch {
         if way.level == TraceLevel::Off {
             return Self::default();
         }
-        let wanted = way.filtered() && !asked.file.is_empty();
+        let wanted = way.level > TraceLevel::Process && !asked.file.is_empty();
         let file = wanted.then(|| PathBuf::from(OsStr::from_bytes(asked.file)));
         let mut recorder = Recorder::new(root, way.level, way.backend, file);
         if let Some(missing) = &way.missing {
@@ -95,6 +122,26 @@ impl Watch {
         Self {
             recorder: Some(recorder),
             unsaid: asked.live.then(Vec::new),
+            broker: None,
+        }
+    }
+
+    /// Has runs within the test told too.
+    pub(super) fn telling(self, broker: Option<Rc<RefCell<Broker>>>) -> Self {
+        Self { broker, ..self }
+    }
+
+    /// Sees to what runs within the test want to know.
+    pub(super) fn serve(&mut self, traced: &dyn Traced) {
+        if let Some(broker) = &self.broker {
+            broker.borrow_mut().serve(traced);
+        }
+    }
+
+    /// Adds a reason why the trace may lack something.
+    pub(super) fn doubt(&mut self, doubt: Doubt) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.doubt(doubt);
         }
     }
 
@@ -119,6 +166,9 @@ impl Watch {
     /// Completes the record. That it could not be written is no reason to fail: who looks for it
     /// finds that it is not whole.
     pub(super) fn finish(self) {
+        if let Some(broker) = self.broker {
+            broker.borrow_mut().attempt_over();
+        }
         if let Some(recorder) = self.recorder {
             let _ = recorder.finish();
         }
@@ -129,6 +179,9 @@ impl Observer for Watch {
     fn event(&mut self, event: &TraceEvent) {
         if let Some(recorder) = &mut self.recorder {
             recorder.event(event);
+        }
+        if let Some(broker) = &self.broker {
+            broker.borrow_mut().event(event);
         }
         if let Some(unsaid) = &mut self.unsaid {
             unsaid.push(event.clone());
@@ -172,6 +225,11 @@ mod tests {
             way(Trace::LIFECYCLE, &no_filter),
             (Process, Lifecycle, false)
         );
+        let outer = Trace {
+            backend: Outer,
+            ..asked
+        };
+        assert_eq!(way(outer, &no_ptrace), (Io, Outer, false));
         let notify = Trace {
             backend: Notify,
             ..asked

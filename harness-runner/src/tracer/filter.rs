@@ -32,24 +32,21 @@ impl Action {
 /// Returns the filter of a level. Below [`TraceLevel::Io`] it allows everything, and need not be
 /// installed.
 pub fn program(level: TraceLevel, action: Action) -> Vec<sock_filter> {
-    let stop = ret(action.value());
     if level < TraceLevel::Io {
         return vec![ret(libc::SECCOMP_RET_ALLOW)];
     }
-    let tree = tree(&segments(level), &stop);
-    let mut program = vec![
-        load(offset_of!(libc::seccomp_data, arch)),
-        // Calls of another architecture have other numbers. All of them stop.
-        jump(libc::BPF_JEQ, NATIVE_ARCHITECTURE, 1, 0),
-        stop,
-        load(offset_of!(libc::seccomp_data, nr)),
-    ];
-    if let Some(bit) = X32_BIT {
-        // No native call has so high a number.
-        program.extend([jump(libc::BPF_JGE, bit, 0, 1), stop]);
-    }
-    program.extend(tree);
-    program
+    let mut code = Code::new(action);
+    let native = code.tree(&segments(level));
+    // No native call has so high a number.
+    let native = match X32_BIT {
+        Some(bit) => code.jump(libc::BPF_JGE, bit, Code::STOP, native),
+        None => native,
+    };
+    let native = code.load(offset_of!(libc::seccomp_data, nr), native);
+    // Calls of another architecture have other numbers. All of them stop.
+    let checked = code.jump(libc::BPF_JEQ, NATIVE_ARCHITECTURE, native, Code::STOP);
+    code.load(offset_of!(libc::seccomp_data, arch), checked);
+    code.program()
 }
 
 /// When a call is of interest.
@@ -147,6 +144,8 @@ fn rule(number: Sysno) -> Rule {
 #[derive(Clone, Debug)]
 struct Segment {
     from: u32,
+    /// Where the next segment begins.
+    end: u32,
     rule: Rule,
 }
 
@@ -154,6 +153,7 @@ struct Segment {
 fn segments(level: TraceLevel) -> Vec<Segment> {
     let mut segments = vec![Segment {
         from: 0,
+        end: u32::MAX,
         rule: Rule::Never,
     }];
     // Not `Sysno::iter`, which forgets the last one. One number more ends the last segment.
@@ -163,66 +163,156 @@ fn segments(level: TraceLevel) -> Vec<Segment> {
             _ => Rule::Never,
         };
         match segments.last_mut() {
-            Some(last) if last.rule == rule => {}
-            Some(last) if last.from == number => last.rule = rule,
-            _ => segments.push(Segment { from: number, rule }),
+            Some(last) if last.rule == rule => continue,
+            Some(last) if last.from == number => {
+                last.rule = rule;
+                continue;
+            }
+            Some(last) => last.end = number,
+            None => {}
         }
+        segments.push(Segment {
+            from: number,
+            end: u32::MAX,
+            rule,
+        });
     }
     segments
 }
 
-/// A binary search: the number is in the accumulator.
-fn tree(segments: &[Segment], stop: &sock_filter) -> Vec<sock_filter> {
-    match segments {
-        [] => Vec::new(),
-        [segment] => leaf(&segment.rule, stop),
-        segments => {
-            let (left, right) = segments.split_at(segments.len() / 2);
-            let from = right[0].from;
-            let left = tree(left, stop);
-            let mut code = match u8::try_from(left.len()) {
-                Ok(over) => vec![jump(libc::BPF_JGE, from, over, 0)],
-                // Conditional jumps do not reach as far.
-                Err(_) => vec![
-                    jump(libc::BPF_JGE, from, 0, 1),
-                    instruction(libc::BPF_JMP | libc::BPF_JA, left.len() as u32, 0, 0),
-                ],
-            };
-            code.extend(left);
-            code.extend(tree(right, stop));
-            code
-        }
-    }
+/// A program that is written from its end on, so that everything can jump to the same two answers.
+///
+/// Every process gets its own copy, which the kernel translates (a fifth of a microsecond an
+/// instruction): what counts is how few there are.
+struct Code {
+    /// The last instruction comes first.
+    backwards: Vec<sock_filter>,
 }
 
-fn leaf(rule: &Rule, stop: &sock_filter) -> Vec<sock_filter> {
-    let allow = ret(libc::SECCOMP_RET_ALLOW);
-    let alternatives = match rule {
-        Rule::Never => return vec![allow],
-        Rule::Always => return vec![*stop],
-        Rule::If(alternatives) => alternatives,
-    };
-    let mut code = Vec::new();
-    for tests in alternatives {
-        // A load and a jump for each, then the stop; what fails goes to the next alternative.
-        for (index, test) in tests.iter().enumerate() {
-            let to_next = (2 * (tests.len() - index - 1) + 1) as u8;
-            let (operation, value, holds_if) = match test.is {
-                Is::Equal(value) => (libc::BPF_JEQ, value, true),
-                Is::Not(value) => (libc::BPF_JEQ, value, false),
-                Is::AtLeast(value) => (libc::BPF_JGE, value, true),
-                Is::AtMost(value) => (libc::BPF_JGT, value, false),
-                Is::Any(bits) => (libc::BPF_JSET, bits, true),
-                Is::Without(bits) => (libc::BPF_JSET, bits, false),
-            };
-            let (so, otherwise) = if holds_if { (0, to_next) } else { (to_next, 0) };
-            code.push(load(argument(test)));
-            code.push(jump(operation, value, so, otherwise));
+/// A place in a program: how many instructions come after it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+struct Place(usize);
+
+impl Code {
+    const ALLOW: Place = Place(0);
+    const STOP: Place = Place(1);
+
+    /// Calls of interest that are compared one after the other, rather than searched for.
+    const IN_A_ROW: usize = 3;
+
+    fn new(action: Action) -> Self {
+        Self {
+            backwards: vec![ret(libc::SECCOMP_RET_ALLOW), ret(action.value())],
         }
-        code.push(*stop);
     }
-    code.push(allow);
-    code
+
+    fn program(mut self) -> Vec<sock_filter> {
+        self.backwards.reverse();
+        self.backwards
+    }
+
+    fn push(&mut self, instruction: sock_filter) -> Place {
+        self.backwards.push(instruction);
+        Place(self.backwards.len() - 1)
+    }
+
+    /// Returns how many instructions would be left out by a jump to a place.
+    fn distance(&self, to: Place) -> usize {
+        self.backwards.len() - 1 - to.0
+    }
+
+    /// Goes to one of two places.
+    fn jump(&mut self, condition: u32, value: u32, mut so: Place, mut otherwise: Place) -> Place {
+        // Conditional jumps do not reach far. One step of the way may make the other too long.
+        for place in [&mut otherwise, &mut so] {
+            if self.distance(*place) >= usize::from(u8::MAX) {
+                let distance = self.distance(*place) as u32;
+                let jump = instruction(libc::BPF_JMP | libc::BPF_JA, distance, 0, 0);
+                *place = self.push(jump);
+            }
+        }
+        let (so, otherwise) = (self.distance(so) as u8, self.distance(otherwise) as u8);
+        let code = libc::BPF_JMP | condition | libc::BPF_K;
+        self.push(instruction(code, value, so, otherwise))
+    }
+
+    /// Loads a word and goes on at a place.
+    fn load(&mut self, offset: usize, next: Place) -> Place {
+        let code = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+        let load = instruction(code, offset as u32, 0, 0);
+        if self.distance(next) > 0 {
+            let distance = self.distance(next) as u32;
+            self.push(instruction(libc::BPF_JMP | libc::BPF_JA, distance, 0, 0));
+        }
+        self.push(load)
+    }
+
+    /// A search for the number, which is in the accumulator.
+    fn tree(&mut self, segments: &[Segment]) -> Place {
+        let of_interest = |segment: &&Segment| segment.rule != Rule::Never;
+        if segments.iter().filter(of_interest).count() <= Self::IN_A_ROW {
+            return self.row(segments);
+        }
+        let (left, right) = segments.split_at(segments.len() / 2);
+        let from = right[0].from;
+        let right = self.tree(right);
+        let left = self.tree(left);
+        self.jump(libc::BPF_JGE, from, right, left)
+    }
+
+    /// Compares the number with one segment after the other.
+    fn row(&mut self, segments: &[Segment]) -> Place {
+        let mut next = Self::ALLOW;
+        for (index, segment) in segments.iter().enumerate().rev() {
+            let leaf = match &segment.rule {
+                Rule::Never => continue,
+                Rule::Always => Self::STOP,
+                Rule::If(alternatives) => self.alternatives(alternatives),
+            };
+            let Segment { from, end, .. } = *segment;
+            next = if end - from == 1 {
+                self.jump(libc::BPF_JEQ, from, leaf, next)
+            } else {
+                // What is below is none of the segments before either.
+                let reached = match index {
+                    0 => leaf,
+                    _ => self.jump(libc::BPF_JGE, from, leaf, Self::ALLOW),
+                };
+                match segments.len() - index {
+                    1 => reached,
+                    _ => self.jump(libc::BPF_JGE, end, next, reached),
+                }
+            };
+        }
+        next
+    }
+
+    /// Stops if all tests of one alternative hold.
+    fn alternatives(&mut self, alternatives: &[Vec<Test>]) -> Place {
+        let mut next = Self::ALLOW;
+        for tests in alternatives.iter().rev() {
+            let mut holds = Self::STOP;
+            for test in tests.iter().rev() {
+                let (operation, value, holds_if) = match test.is {
+                    Is::Equal(value) => (libc::BPF_JEQ, value, true),
+                    Is::Not(value) => (libc::BPF_JEQ, value, false),
+                    Is::AtLeast(value) => (libc::BPF_JGE, value, true),
+                    Is::AtMost(value) => (libc::BPF_JGT, value, false),
+                    Is::Any(bits) => (libc::BPF_JSET, bits, true),
+                    Is::Without(bits) => (libc::BPF_JSET, bits, false),
+                };
+                let (so, otherwise) = if holds_if {
+                    (holds, next)
+                } else {
+                    (next, holds)
+                };
+                let compared = self.jump(operation, value, so, otherwise);
+                holds = self.load(argument(test), compared);
+            }
+            next = holds;
+        }
+        next
+    }
 }
 
 /// Where half of an argument is.
@@ -232,26 +322,8 @@ fn argument(test: &Test) -> usize {
     offset_of!(libc::seccomp_data, args) + 8 * usize::from(test.argument) + half
 }
 
-fn load(offset: usize) -> sock_filter {
-    instruction(
-        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-        offset as u32,
-        0,
-        0,
-    )
-}
-
 fn ret(value: u32) -> sock_filter {
     instruction(libc::BPF_RET | libc::BPF_K, value, 0, 0)
-}
-
-fn jump(condition: u32, value: u32, if_so: u8, otherwise: u8) -> sock_filter {
-    instruction(
-        libc::BPF_JMP | condition | libc::BPF_K,
-        value,
-        if_so,
-        otherwise,
-    )
 }
 
 fn instruction(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {

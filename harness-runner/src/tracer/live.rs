@@ -4,6 +4,7 @@
 //! by looking at them. Nothing is remembered between two stops but what a process was started with.
 
 use super::{
+    Map,
     decode::{Bound, Environment, ReadError, Task},
     sys::{self, Looked, Pid, RawUsage},
 };
@@ -17,7 +18,6 @@ use nix::{
 };
 use std::{
     cell::{OnceCell, RefCell},
-    collections::HashMap,
     ffi::{CStr, CString, OsStr, OsString},
     fs::{self, File},
     io::{self, Write},
@@ -37,7 +37,7 @@ use std::{
 #[derive(Default)]
 pub(crate) struct Context {
     /// The live processes.
-    pub(crate) processes: HashMap<Pid, Process>,
+    pub(crate) processes: Map<Pid, Process>,
     /// Whether a path may mean something else to a task than to this process, because a root
     /// directory or mounts have changed. A file system may then also be served by a task of the
     /// tree, which cannot answer while it is stopped (FUSE).
@@ -212,8 +212,7 @@ impl Task for Live<'_> {
     fn look_to_read(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32> {
         let looked = self.find(directory, path, follow);
         let looked = looked.map_err(|errno| errno as i32)?;
-        // Those who are denied are an access list's exception.
-        let readable = looked.mode & 0o444 == 0o444;
+        let readable = looked.is_readable_by(|| nix::unistd::geteuid().as_raw());
         if readable && (looked.regular || looked.file.directory) {
             Ok(looked.file)
         } else {

@@ -92,6 +92,20 @@ pub(crate) fn wait_for_news() -> WaitAny {
     wait4(0)
 }
 
+/// As [`wait_for_news`], of children and tracees of the calling thread only.
+pub(crate) fn wait_for_own(block: bool) -> WaitAny {
+    wait4(libc::__WNOTHREAD | if block { 0 } else { libc::WNOHANG })
+}
+
+/// Returns whether the calling thread has children or tracees. Leaves them as they are.
+pub(crate) fn has_own_children() -> bool {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL | libc::__WNOTHREAD;
+    // SAFETY: siginfo_t is plain data, for which zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live local.
+    unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == 0 }
+}
+
 fn wait4(flags: c_int) -> WaitAny {
     let mut status: c_int = 0;
     // SAFETY: rusage is plain integers, for which zero is valid.
@@ -206,6 +220,22 @@ pub(crate) fn resume_to_exit(pid: Pid) {
     let null = ptr::null_mut::<c_void>();
     // SAFETY: PTRACE_SYSCALL ignores the address; the data is the number of no signal.
     unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid, null, null) };
+}
+
+/// Resumes a stopped tracee until it enters or leaves a system call, or until something else stops
+/// it, delivering a signal unless it is 0.
+pub(crate) fn resume_to_call(pid: Pid, signal: c_int) {
+    let data = signal as usize as *mut c_void;
+    // SAFETY: PTRACE_SYSCALL ignores the address; the data is a number, not a pointer.
+    unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid, ptr::null_mut::<c_void>(), data) };
+}
+
+/// Lets go of a stopped tracee, delivering a signal unless it is 0. If a signal stops its process, it
+/// stays stopped.
+pub(crate) fn detach(pid: Pid, signal: c_int) {
+    let data = signal as usize as *mut c_void;
+    // SAFETY: PTRACE_DETACH ignores the address; the data is a number, not a pointer.
+    unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, ptr::null_mut::<c_void>(), data) };
 }
 
 /// Lets a tracee stay in its group-stop until SIGCONT, while its events are reported.
@@ -351,16 +381,32 @@ pub(crate) struct Looked {
     pub(crate) file: FileId,
     pub(crate) regular: bool,
     /// Its permissions.
-    pub(crate) mode: u32,
+    mode: u32,
+    owner: u32,
     /// The mount that it is in; 0 before Linux 5.8.
     pub(crate) mount: u64,
+}
+
+impl Looked {
+    /// Returns whether a task of this user (geteuid(2)) may read the file for sure: if everybody may,
+    /// or its owner, who that is. Those who are denied are an access list's exception. What root may
+    /// says nothing: a task can have given that up.
+    pub(crate) fn is_readable_by(&self, user: impl FnOnce() -> u32) -> bool {
+        const ALL: u32 = libc::S_IRUSR | libc::S_IRGRP | libc::S_IROTH;
+        let by_owner = |user| user != 0 && user == self.owner;
+        self.mode & ALL == ALL || self.mode & libc::S_IRUSR != 0 && by_owner(user())
+    }
 }
 
 /// Looks at a file without opening, waiting or mounting anything.
 pub(crate) fn look(directory: c_int, path: &CStr, follow: bool) -> Result<Looked, Errno> {
     let follow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
     let flags = libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC | follow;
-    let mask = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_INO | libc::STATX_MNT_ID;
+    let mask = libc::STATX_TYPE
+        | libc::STATX_MODE
+        | libc::STATX_UID
+        | libc::STATX_INO
+        | libc::STATX_MNT_ID;
     // SAFETY: statx is plain integers, for which zero is valid.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path is valid and ended by NUL, and the last pointer is to a live local.
@@ -374,6 +420,7 @@ pub(crate) fn look(directory: c_int, path: &CStr, follow: bool) -> Result<Looked
         },
         regular: kind == libc::S_IFREG,
         mode: u32::from(stat.stx_mode),
+        owner: stat.stx_uid,
         mount: stat.stx_mnt_id,
     })
 }
@@ -413,4 +460,33 @@ pub(crate) fn descriptor_of(process: Pid, fd: c_int) -> Option<OwnedFd> {
     let copy = c_int::try_from(copy).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: as above.
     Some(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_read_for_sure_depends_on_the_file_and_on_who_we_are() {
+        let readable = |mode, user| {
+            let looked = Looked {
+                file: FileId {
+                    device: 1,
+                    inode: 1,
+                    directory: false,
+                },
+                regular: true,
+                mode,
+                owner: 1000,
+                mount: 0,
+            };
+            looked.is_readable_by(|| user)
+        };
+        assert!(readable(0o444, 1));
+        assert!(readable(0o600, 1000));
+        assert!(!readable(0o600, 1));
+        assert!(!readable(0o640, 0), "root's task may be somebody else");
+        assert!(!readable(0o200, 1000));
+        assert!(!readable(0o004, 1000), "the owner is none of the others");
+    }
 }

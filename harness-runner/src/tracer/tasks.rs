@@ -5,24 +5,29 @@
 
 use super::{
     Observer,
+    breakpoint::Breakpoint,
     decode::{self, Entry, Pending, Syscall},
     live::{self, Context, Live, Process},
     sys::{self, CreatedBy, Pid, RawUsage, Stop, SyscallInfo, Waited},
 };
+use crate::tracer::Map;
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
     event::TraceLevel,
     trace::{Created, Creation, Doubt, Exited, Sender, Signal},
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
+mod breaks;
 mod exec;
 mod origin;
 mod untraced;
 
+use breaks::Breaks;
+pub(crate) use breaks::Broke;
 use origin::Harness;
 
 /// How many ids of ended processes are remembered: a signal can come from one of them, and one can
@@ -45,6 +50,8 @@ pub(crate) struct Root {
     pub(crate) args: Vec<u8>,
     pub(crate) environment: Vec<u8>,
     pub(crate) cwd: Vec<u8>,
+    /// Where to stop its descendants. Not together with a filter.
+    pub(crate) breakpoint: Option<Breakpoint>,
 }
 
 /// The tracees of an attempt.
@@ -57,16 +64,17 @@ pub(crate) struct Tasks {
     killing: bool,
     /// How many processes there have been.
     processes: u32,
-    tasks: HashMap<Pid, Task>,
+    tasks: Map<Pid, Task>,
     context: Context,
     /// Tasks that have ended before the event of their creation has been seen, and whether their
     /// creation has been told all the same.
-    ended_early: HashMap<Pid, bool>,
+    ended_early: Map<Pid, bool>,
     /// New tasks that have not been resumed, since that event has not been seen.
     held: u32,
     /// Processes that have ended, the last ones.
     ended: VecDeque<Pid>,
     harness: Harness,
+    breaks: Breaks,
     /// Reused, so that nothing is allocated per stop.
     decoded: Vec<TraceEventKind>,
 }
@@ -113,12 +121,13 @@ impl Tasks {
             filtered: false,
             killing: false,
             processes: 1,
-            tasks: HashMap::new(),
+            tasks: Map::default(),
             context: Context::default(),
-            ended_early: HashMap::new(),
+            ended_early: Map::default(),
             held: 0,
             ended: VecDeque::new(),
             harness: Harness::default(),
+            breaks: Breaks::default(),
             decoded: Vec::new(),
             root,
         };
@@ -139,6 +148,11 @@ impl Tasks {
         self.executed
     }
 
+    /// Returns whether [`Self::release_overdue`] may have to let a task go soon.
+    pub(crate) fn holds(&self) -> bool {
+        self.held > 0
+    }
+
     /// Returns how many processes there have been.
     pub(crate) fn count(&self) -> u32 {
         self.processes
@@ -147,6 +161,27 @@ impl Tasks {
     /// Returns the live processes, as far as it is known which they are.
     pub(crate) fn alive(&self) -> impl Iterator<Item = Pid> {
         self.tasks.values().filter_map(|task| task.process)
+    }
+
+    /// Returns the level.
+    pub(crate) fn level(&self) -> TraceLevel {
+        self.root.level
+    }
+
+    /// Returns the time since the root was created.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.root.started.elapsed()
+    }
+
+    /// Returns whether this is a live process.
+    pub(crate) fn has(&self, process: Pid) -> bool {
+        self.context.processes.contains_key(&process)
+    }
+
+    /// Returns whether a live process was created by another one.
+    pub(crate) fn created_by(&self, child: Pid, creator: Pid) -> bool {
+        let child = self.context.processes.get(&child);
+        child.is_some_and(|child| child.creator == Some(creator))
     }
 
     /// Sends SIGKILL to every live process. What is created from now on never gets to run.
@@ -177,6 +212,9 @@ impl Tasks {
     }
 
     fn stopped(&mut self, pid: Pid, stop: Stop, observer: &mut dyn Observer) {
+        if self.stopped_for_break(pid, stop, observer) {
+            return;
+        }
         match stop {
             Stop::Filtered => self.at_filter(pid, observer),
             Stop::Syscall => self.at_syscall(pid, observer),
@@ -189,11 +227,11 @@ impl Tasks {
             }
             Stop::Exec => {
                 self.at_exec(pid, observer);
-                sys::resume(pid, 0);
+                self.go(pid, 0);
             }
             Stop::Signal(signal) => {
                 self.signalled(pid, signal, observer);
-                sys::resume(pid, signal);
+                self.go(pid, signal);
             }
             Stop::Group(_) => sys::listen(pid),
             Stop::Other => self.resume(pid),
@@ -204,7 +242,7 @@ impl Tasks {
     fn resume(&self, pid: Pid) {
         match self.tasks.get(&pid).map(|task| &task.call) {
             Some(Call::Awaited(..)) => sys::resume_to_exit(pid),
-            _ => sys::resume(pid, 0),
+            _ => self.go(pid, 0),
         }
     }
 
@@ -213,7 +251,7 @@ impl Tasks {
         if pid == self.root.pid && !self.executed {
             // What it becomes is known, and that it did will be told.
             self.filtered = true;
-            return sys::resume(pid, 0);
+            return self.go(pid, 0);
         }
         let Some(SyscallInfo::Entry(call)) = sys::syscall_info(pid) else {
             return self.resume(pid);
@@ -244,7 +282,7 @@ impl Tasks {
         self.tell(pid, process, &mut events, observer);
         self.decoded = events;
         match entry {
-            Entry::Done => sys::resume(pid, 0),
+            Entry::Done => self.go(pid, 0),
             Entry::Await(pending) => {
                 self.set_call(pid, Call::Awaited(call, pending));
                 sys::resume_to_exit(pid);
@@ -269,7 +307,7 @@ impl Tasks {
                 });
             }
         }
-        sys::resume(pid, 0);
+        self.go(pid, 0);
     }
 
     /// The first stop of a new task, or the end of a group-stop.
@@ -295,7 +333,7 @@ impl Tasks {
         }
         match held {
             Some(_) => self.held += 1,
-            None => sys::resume(pid, 0),
+            None => self.go(pid, 0),
         }
     }
 
@@ -368,7 +406,7 @@ impl Tasks {
         let held = self.tasks.get_mut(&pid).and_then(|task| task.held.take());
         if held.is_some() {
             self.held -= 1;
-            sys::resume(pid, 0);
+            self.go(pid, 0);
         }
     }
 
@@ -391,28 +429,6 @@ impl Tasks {
         self.created(creator, child, CreatedBy::Fork, observer);
         if let Some(task) = self.tasks.get_mut(&child) {
             task.due = true;
-        }
-    }
-
-    fn signalled(&mut self, tid: Pid, signal: i32, observer: &mut dyn Observer) {
-        if self.root.level < TraceLevel::Io {
-            return;
-        }
-        let Some((code, sender)) = sys::signal_origin(tid) else {
-            return;
-        };
-        let is_own = |pid| self.context.processes.contains_key(&pid) || self.ended.contains(&pid);
-        let sender = self.harness.sender(code, sender, is_own);
-        let process = self.process_of(tid);
-        let kind = TraceEventKind::Signal(Signal {
-            signal,
-            code,
-            sender,
-        });
-        self.tell_one(tid, process, kind, observer);
-        if let Sender::Outside(_) = sender {
-            let doubt = TraceEventKind::Doubt(Doubt::ForeignSignal);
-            self.tell_one(tid, process, doubt, observer);
         }
     }
 
@@ -446,6 +462,13 @@ impl Tasks {
         }
     }
 
+    fn remember(&mut self, pid: Pid) {
+        if self.ended.len() == REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(pid);
+    }
+
     fn process_ended(
         &mut self,
         pid: Pid,
@@ -454,10 +477,7 @@ impl Tasks {
         observer: &mut dyn Observer,
     ) {
         let process = self.context.processes.remove(&pid);
-        if self.ended.len() == REMEMBERED {
-            self.ended.pop_front();
-        }
-        self.ended.push_back(pid);
+        self.remember(pid);
         // wait4(2) counts a process's children in that it has waited for.
         let (children, creator) = process.map_or_else(Default::default, |process| {
             (process.children, process.creator)

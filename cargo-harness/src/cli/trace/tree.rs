@@ -371,6 +371,7 @@ impl Tree<'_> {
             harness_metadata::trace::Backend::Notify => "seccomp notification",
             harness_metadata::trace::Backend::Lifecycle => "ptrace without a filter",
             harness_metadata::trace::Backend::None => "nothing",
+            harness_metadata::trace::Backend::Outer => "the tracer of an outer run",
         };
         let level = self.summary.level.as_str();
         if self.summary.complete() {

@@ -26,6 +26,8 @@ pub(crate) struct Child {
     pub(crate) stdio: [RawFd; 3],
     /// If it is to be traced: a byte can be read from here once it has been seized.
     pub(crate) go: Option<RawFd>,
+    /// Whether it leads a process group, rather than being in the stub's.
+    pub(crate) own_group: bool,
     /// Report a failure here.
     pub(crate) failed: RawFd,
     /// The signal mask to start with.
@@ -243,9 +245,11 @@ extern "C" fn become_test(argument: *mut c_void) -> c_int {
 }
 
 fn prepare(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
-    // A process that has just been created can always lead a group.
-    // SAFETY: plain numbers.
-    let _ = unsafe { syscall!(Sysno::setpgid, 0, 0) };
+    if child.own_group {
+        // A process that has just been created can always lead a group.
+        // SAFETY: plain numbers.
+        let _ = unsafe { syscall!(Sysno::setpgid, 0, 0) };
+    }
     // Dies with the stub even where it is not traced; a belt, prctl(2) PR_SET_PDEATHSIG.
     // SAFETY: plain numbers.
     let _ = unsafe { syscall!(Sysno::prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };

@@ -5,10 +5,8 @@ use harness_metadata::{
     RawString, TraceEvent,
     trace::{Failure, FileCall, FileOperation},
 };
-use std::{
-    collections::VecDeque,
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::collections::VecDeque;
+use xxhash_rust::xxh64::xxh64;
 
 /// Calls that are kept.
 pub(super) const FAILURES: usize = 32;
@@ -104,7 +102,6 @@ pub(super) fn about_file(pid: i32, call: &FileCall) -> u64 {
 
 /// Returns what a call is about.
 pub(super) fn about(pid: i32, what: &str, name: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (pid, what, name).hash(&mut hasher);
-    hasher.finish()
+    let what = xxh64(what.as_bytes(), u64::from(pid.cast_unsigned()));
+    xxh64(name, what)
 }

@@ -40,8 +40,8 @@ const FRAME: usize = 9;
 const CHUNK: usize = 256 * 1024;
 /// No chunk is larger than this; an event that would make it so is left out.
 const LARGEST_CHUNK: usize = 8 * 1024 * 1024;
-/// Smaller chunks are not compressed: it would cost more time than it saves.
-const COMPRESS_FROM: usize = 4 * 1024;
+/// Smaller chunks are not compressed: what an empty test does is not worth the time.
+const COMPRESS_FROM: usize = 32 * 1024;
 /// What happened is written at the latest when this much later something else happens.
 const WRITE_AFTER: Duration = Duration::from_secs(1);
 /// Events in a file.

@@ -4,6 +4,7 @@ use super::{
     failures::{Failures, about, about_file, is_absence, is_interruption, is_minor},
     noise::{file_name, is_noise},
 };
+use crate::tracer::Map;
 use harness_metadata::{
     Exit, RawString, TraceEvent, TraceEventKind, TraceSummary,
     event::TraceLevel,
@@ -13,11 +14,7 @@ use harness_metadata::{
         ProcessSummary, Sender,
     },
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    rc::Rc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 /// Processes that are listed.
 pub(super) const PROCESSES: usize = 1024;
@@ -69,12 +66,12 @@ pub(super) struct Digest {
     counts: [u64; KINDS.len()],
     processes: Vec<Process>,
     /// Where a process is in the list. An id that is used again belongs to the later one.
-    by_pid: HashMap<i32, usize>,
+    by_pid: Map<i32, usize>,
     args_bytes: usize,
     /// The uses of a file: bit N is `USES[N]`.
-    files: HashMap<RawString, u16>,
+    files: Map<RawString, u16>,
     path_bytes: usize,
-    peers: HashMap<(NetworkOperation, Address), Peer>,
+    peers: Map<(NetworkOperation, Address), Peer>,
     failures: Failures,
     dropped: Dropped,
 }
@@ -113,11 +110,11 @@ impl Digest {
         let mut digest = Self {
             counts: [0; KINDS.len()],
             processes: Vec::new(),
-            by_pid: HashMap::new(),
+            by_pid: Map::default(),
             args_bytes: 0,
-            files: HashMap::new(),
+            files: Map::default(),
             path_bytes: 0,
-            peers: HashMap::new(),
+            peers: Map::default(),
             failures: Failures::default(),
             dropped: Dropped::default(),
         };

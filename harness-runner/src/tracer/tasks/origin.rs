@@ -1,7 +1,12 @@
 //! Who sent a signal.
 
-use super::Pid;
-use harness_metadata::trace::Sender;
+use super::{Pid, Tasks};
+use crate::tracer::{Observer, sys};
+use harness_metadata::{
+    TraceEventKind,
+    event::TraceLevel,
+    trace::{Doubt, Sender, Signal},
+};
 
 /// The processes of the harness that send signals.
 pub(super) struct Harness {
@@ -34,6 +39,30 @@ impl Harness {
             Sender::Tree(pid)
         } else {
             Sender::Outside(pid)
+        }
+    }
+}
+
+impl Tasks {
+    pub(super) fn signalled(&mut self, tid: Pid, signal: i32, observer: &mut dyn Observer) {
+        if self.root.level < TraceLevel::Io {
+            return;
+        }
+        let Some((code, sender)) = sys::signal_origin(tid) else {
+            return;
+        };
+        let is_own = |pid| self.context.processes.contains_key(&pid) || self.ended.contains(&pid);
+        let sender = self.harness.sender(code, sender, is_own);
+        let process = self.process_of(tid);
+        let kind = TraceEventKind::Signal(Signal {
+            signal,
+            code,
+            sender,
+        });
+        self.tell_one(tid, process, kind, observer);
+        if let Sender::Outside(_) = sender {
+            let doubt = TraceEventKind::Doubt(Doubt::ForeignSignal);
+            self.tell_one(tid, process, doubt, observer);
         }
     }
 }

@@ -1,0 +1,279 @@
+//! Processes that a user wants to look into: they are stopped at an execution and let go, so that a
+//! debugger can have them.
+//!
+//! A process whose tracer lets go of it must not have our filter: without a tracer, the calls that
+//! the filter stops fail with ENOSYS. So there is no filter where there is a breakpoint. To stop in
+//! front of an execution, every system call is stopped at instead (PTRACE_SYSCALL).
+
+use super::Tasks;
+use crate::tracer::{
+    Observer, arch,
+    breakpoint::Moment,
+    decode::{self, Entry, NATIVE_ARCHITECTURE},
+    sys::{self, Pid, Stop, SyscallInfo},
+};
+use harness_metadata::{
+    RawString, TraceEventKind,
+    event::TraceLevel,
+    trace::{Doubt, Exec},
+};
+use nix::sys::ptrace;
+use std::{collections::BTreeSet, fs, os::unix::fs::FileExt, path::Path};
+use syscalls::Sysno;
+
+/// What is in the middle of being let go.
+#[derive(Default)]
+pub(super) struct Breaks {
+    /// Processes that are stopped, some of whose threads are still traced.
+    letting_go: BTreeSet<Pid>,
+    /// Threads that are to make their call again, with their registers at its entry.
+    rewinding: Vec<(Pid, libc::user_regs_struct, Vec<RawString>)>,
+    broke: Vec<Broke>,
+}
+
+/// A process that has been stopped for a debugger. It is not traced any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broke {
+    pub(crate) pid: Pid,
+    /// The arguments of the program that it executes.
+    pub(crate) args: Vec<RawString>,
+}
+
+/// AT_EXECFN of getauxval(3).
+const EXECUTED_NAME: u64 = 31;
+
+/// As much as is read of what a process says of itself.
+const ROOM: usize = 64 * 1024;
+
+impl Tasks {
+    /// Returns the processes that have been let go since this was asked last.
+    pub(crate) fn take_broken(&mut self) -> Vec<Broke> {
+        std::mem::take(&mut self.breaks.broke)
+    }
+
+    /// Returns whether there are such processes.
+    pub(crate) fn has_broken(&self) -> bool {
+        !self.breaks.broke.is_empty()
+    }
+
+    fn stops_before(&self) -> bool {
+        let breakpoint = self.root.breakpoint.as_ref();
+        breakpoint.is_some_and(|breakpoint| breakpoint.moment == Moment::Before)
+    }
+
+    /// Resumes a tracee, delivering a signal unless it is 0.
+    pub(super) fn go(&self, pid: Pid, signal: i32) {
+        if self.stops_before() {
+            sys::resume_to_call(pid, signal);
+        } else {
+            sys::resume(pid, signal);
+        }
+    }
+
+    /// Sees to a stop that has to do with a breakpoint. Returns whether there is nothing left to do.
+    pub(super) fn stopped_for_break(
+        &mut self,
+        pid: Pid,
+        stop: Stop,
+        observer: &mut dyn Observer,
+    ) -> bool {
+        if self.root.breakpoint.is_none() {
+            return false;
+        }
+        let process = self.process_of(pid);
+        if self.breaks.letting_go.contains(&process) {
+            let signal = match stop {
+                Stop::Signal(signal) => signal,
+                _ => 0,
+            };
+            self.detach(pid, signal);
+            return true;
+        }
+        match stop {
+            Stop::Exec if self.executed && !self.stops_before() => {
+                self.at_exec(pid, observer);
+                match self.wanted(pid) {
+                    Some(args) => self.let_go(pid, pid, args, observer),
+                    None => self.go(pid, 0),
+                }
+                true
+            }
+            Stop::Syscall if self.stops_before() => {
+                let entered = match sys::syscall_info(pid) {
+                    Some(SyscallInfo::Entry(call)) => call,
+                    _ => return self.rewind(pid, process, observer),
+                };
+                let Some(args) = self.about_to_execute(pid, process, &entered) else {
+                    return false;
+                };
+                self.defer(pid, entered.number, args)
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns the arguments of what a process has just executed, if it is to be stopped.
+    fn wanted(&self, pid: Pid) -> Option<Vec<RawString>> {
+        let asked = executed_name(pid);
+        let absolute =
+            asked
+                .as_ref()
+                .map(|asked| match fs::read_link(format!("/proc/{pid}/cwd")) {
+                    Ok(cwd) => cwd.join(path(asked)).into_os_string().into_encoded_bytes(),
+                    Err(_) => asked.clone(),
+                });
+        let linked = fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let linked = linked.map(|path| path.into_os_string().into_encoded_bytes());
+        let paths: Vec<&[u8]> = [&absolute, &linked]
+            .into_iter()
+            .flatten()
+            .map(Vec::as_slice)
+            .collect();
+        let block = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let block = block.strip_suffix(b"\0").unwrap_or(&block);
+        let args: Vec<&[u8]> = block.split(|byte| *byte == 0).collect();
+        let breakpoint = self.root.breakpoint.as_ref()?;
+        breakpoint
+            .matches(&paths, &args)
+            .then(|| args.into_iter().map(RawString::from).collect())
+    }
+
+    /// Returns the arguments of what a task is about to execute, if it is to be stopped.
+    fn about_to_execute(
+        &self,
+        tid: Pid,
+        process: Pid,
+        call: &decode::Syscall,
+    ) -> Option<Vec<RawString>> {
+        let number = usize::try_from(call.number).ok().and_then(Sysno::new)?;
+        let executes = matches!(number, Sysno::execve | Sysno::execveat);
+        if !executes || call.arch != NATIVE_ARCHITECTURE || !self.executed {
+            return None;
+        }
+        let mut events = Vec::new();
+        let live = self.live(tid, process);
+        let Entry::Await(pending) = decode::entry(call, TraceLevel::Io, &live, &mut events) else {
+            return None;
+        };
+        decode::exit(pending, 0, &live, &mut events);
+        let exec: Exec = events.into_iter().find_map(|event| match event {
+            TraceEventKind::Exec(exec) => Some(*exec),
+            _ => None,
+        })?;
+        // A search in PATH asks for what is not there, too.
+        let there = Path::new("/proc").join(process.to_string()).join("root");
+        let file = path(exec.program.path().as_bytes());
+        let file = there.join(file.strip_prefix("/").unwrap_or(file));
+        if !file.exists() {
+            return None;
+        }
+        let resolved = fs::canonicalize(&file).unwrap_or_default();
+        let resolved = resolved.into_os_string().into_encoded_bytes();
+        let paths = [exec.program.path().as_bytes(), &resolved];
+        let args: Vec<&[u8]> = exec.args.iter().map(RawString::as_bytes).collect();
+        let breakpoint = self.root.breakpoint.as_ref()?;
+        breakpoint.matches(&paths, &args).then_some(exec.args)
+    }
+
+    /// Has a call fail that a task is at the entry of, so that it can be made again later. Its path is
+    /// taken away (EFAULT).
+    fn defer(&mut self, pid: Pid, number: u64, args: Vec<RawString>) -> bool {
+        let tracee = nix::unistd::Pid::from_raw(pid);
+        let Ok(before) = ptrace::getregs(tracee) else {
+            return false;
+        };
+        let mut registers = before;
+        if number == Sysno::execve as u64 {
+            arch::set_first_argument(&mut registers, 0);
+        } else {
+            arch::set_second_argument(&mut registers, 0);
+        }
+        if ptrace::setregs(tracee, registers).is_err() {
+            return false;
+        }
+        self.breaks.rewinding.push((pid, before, args));
+        sys::resume_to_exit(pid);
+        true
+    }
+
+    /// Puts a task whose call has been made to fail back in front of it, and lets its process go.
+    fn rewind(&mut self, pid: Pid, process: Pid, observer: &mut dyn Observer) -> bool {
+        let rewinding = &mut self.breaks.rewinding;
+        let Some(at) = rewinding.iter().position(|(tid, ..)| *tid == pid) else {
+            return false;
+        };
+        let (_, mut registers, args) = rewinding.swap_remove(at);
+        arch::rewind(&mut registers);
+        // If it is gone there is nothing to be put anywhere.
+        let _ = ptrace::setregs(nix::unistd::Pid::from_raw(pid), registers);
+        self.let_go(pid, process, args, observer);
+        true
+    }
+
+    /// Stops a process, one of whose threads stands in a stop of ours, and lets go of that. Other
+    /// threads stop by the same signal, and are let go then.
+    fn let_go(
+        &mut self,
+        tid: Pid,
+        process: Pid,
+        args: Vec<RawString>,
+        observer: &mut dyn Observer,
+    ) {
+        let _ = sys::kill(process, libc::SIGSTOP);
+        self.breaks.letting_go.insert(process);
+        self.breaks.broke.push(Broke { pid: process, args });
+        let doubt = TraceEventKind::Doubt(Doubt::UntracedTask);
+        self.tell_one(tid, process, doubt, observer);
+        self.detach(tid, 0);
+    }
+
+    fn detach(&mut self, tid: Pid, signal: i32) {
+        sys::detach(tid, signal);
+        let Some(task) = self.tasks.remove(&tid) else {
+            return;
+        };
+        self.held -= u32::from(task.held.is_some());
+        let Some(process) = task.process else {
+            return;
+        };
+        if self
+            .tasks
+            .values()
+            .all(|task| task.process != Some(process))
+        {
+            self.breaks.letting_go.remove(&process);
+            self.context.processes.remove(&process);
+            // If it becomes an orphan its end will be reported once more.
+            self.remember(process);
+        }
+    }
+}
+
+fn path(bytes: &[u8]) -> &Path {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// Returns the path that a process was executed by, as the caller wrote it.
+fn executed_name(pid: Pid) -> Option<Vec<u8>> {
+    const WORD: usize = size_of::<usize>();
+    let file = fs::File::open(format!("/proc/{pid}/auxv")).ok()?;
+    let mut auxiliary = vec![0; 4096];
+    let read = file.read_at(&mut auxiliary, 0).ok()?;
+    let mut words = auxiliary[..read].chunks_exact(WORD).map(|word| {
+        let word: [u8; WORD] = word.try_into().unwrap_or_default();
+        usize::from_ne_bytes(word) as u64
+    });
+    let address = loop {
+        let (kind, value) = (words.next()?, words.next()?);
+        if kind == EXECUTED_NAME {
+            break value;
+        }
+    };
+    let mut name = vec![0; ROOM.min(libc::PATH_MAX as usize)];
+    let read = sys::read_memory(pid, address, &mut name).ok()?;
+    name.truncate(read);
+    let end = name.iter().position(|byte| *byte == 0)?;
+    name.truncate(end);
+    Some(name)
+}
