@@ -312,6 +312,7 @@ fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
                 file: &[],
                 live: false,
                 no_new_privs: true,
+                break_exec: &[],
             },
         };
         let null = File::open("/dev/null").unwrap();
