@@ -234,6 +234,9 @@ fn p10_p44_p62_what_hides_calls_is_a_doubt_if_it_succeeds() {
         let told = call(&task, TraceLevel::Io, number, args, 0);
         assert_eq!(told.at_entry(), [TraceEventKind::Doubt(doubt)], "{number}");
     }
+    // Also awaited, because it may be refused: see the next test.
+    let told = call(&task, TraceLevel::Io, Sysno::ptrace, &[0], 0);
+    assert_eq!(told.first, [TraceEventKind::Doubt(Doubt::TracesOthers)]);
 }
 
 #[test]
