@@ -52,9 +52,19 @@ fn watch(level: TraceLevel, program: &str) -> Seen {
 
 /// As [`watch`], and does something once the program has been started.
 fn watch_and(level: TraceLevel, program: &str, meanwhile: impl FnOnce(&Stub)) -> Seen {
+    watch_by(Backend::Ptrace, level, program, meanwhile)
+}
+
+/// As [`watch_and`], by another backend.
+fn watch_by(
+    backend: Backend,
+    level: TraceLevel,
+    program: &str,
+    meanwhile: impl FnOnce(&Stub),
+) -> Seen {
     let folder = tempfile::tempdir().unwrap();
     let stub = Stub::launch().unwrap();
-    assert_eq!(stub.ready().unwrap().missing(Backend::Ptrace), None);
+    assert_eq!(stub.ready().unwrap().missing(backend), None);
     let terminated = |path: &Path| [path.as_os_str().as_bytes(), b"\0"].concat();
     let own = terminated(&env::current_exe().unwrap());
     let spawn = Spawn {
@@ -72,7 +82,7 @@ fn watch_and(level: TraceLevel, program: &str, meanwhile: impl FnOnce(&Stub)) ->
         cwd: &terminated(folder.path()),
         trace: Trace {
             level,
-            backend: Backend::Ptrace,
+            backend,
             file: &[],
             live: true,
             no_new_privs: true,
@@ -124,6 +134,12 @@ fn watch_and(level: TraceLevel, program: &str, meanwhile: impl FnOnce(&Stub)) ->
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// Whether a listener can be had here: there is one at most, and it may be an outer one's.
+fn can_listen() -> bool {
+    let ready = Stub::launch().unwrap().ready().unwrap();
+    ready.missing(Backend::Notify).is_none()
 }
 
 impl Seen {
@@ -203,6 +219,124 @@ impl Seen {
         let odd: Vec<_> = odd.collect();
         assert!(odd.is_empty(), "still alive at the end: {odd:#?}");
         assert_eq!(self.exit, Exit::Code(0));
+    }
+}
+
+/// P5.
+fn a_listener_hears_what_is_asked_and_nothing_before_the_program() {
+    if !can_listen() {
+        return;
+    }
+    let seen = watch_by(Backend::Notify, TraceLevel::Full, "files", |_| ());
+    assert_eq!(seen.exit, Exit::Code(0));
+    let first = &seen.events[0].kind;
+    assert!(matches!(first, TraceEventKind::Exec(_)), "{first:?}");
+    let last = &seen.events.last().unwrap().kind;
+    assert!(matches!(last, TraceEventKind::Exited(_)), "{last:?}");
+    let told = |name: &str| -> Vec<CallResult> {
+        let calls = seen.of_file(name);
+        calls.iter().map(|call| call.result).collect()
+    };
+    // What only asks is answered at its entry, and of the rest nothing is known.
+    assert_eq!(told("/made"), [CallResult::Unknown; 2]);
+    assert_eq!(told("/below/missing"), [CallResult::Err(libc::ENOENT)]);
+    let own = format!("/proc/{}/status", seen.root);
+    assert_eq!(told(&own), [CallResult::Found]);
+    assert_eq!(seen.summary.backend, Backend::Notify);
+    assert!(!seen.summary.complete());
+}
+
+fn a_listener_hears_of_a_process_before_it_does_anything() {
+    if !can_listen() {
+        return;
+    }
+    for program in ["spawns", "orphan", "thread-exec"] {
+        let seen = watch_by(Backend::Notify, TraceLevel::Io, program, |_| ());
+        assert_eq!(seen.exit, Exit::Code(0), "{program}");
+        let mut known = BTreeSet::from([seen.root]);
+        for event in &seen.events {
+            assert!(known.contains(&event.tid), "{program}: {event:?}");
+            if let TraceEventKind::Created(created) = &event.kind {
+                assert!(known.insert(created.child), "{program}: {event:?}");
+            }
+        }
+        if program == "spawns" {
+            let execs = seen.execs();
+            let (_, of_children) = execs.split_first().unwrap();
+            let args = of_children.iter().map(|(_, e)| e.args[1].to_string());
+            let args: BTreeSet<_> = args.collect();
+            assert_eq!(args.len(), programs::THREADS * 4);
+            for (_, exec) in of_children {
+                assert_eq!(exec.result, CallResult::Found);
+                assert_eq!(exec.environment.set.len(), 1, "{exec:?}");
+            }
+        }
+    }
+    let failed = watch_by(Backend::Notify, TraceLevel::Io, "failed-exec", |_| ());
+    let (_, exec) = failed.execs()[1];
+    assert_eq!(exec.result, CallResult::Err(libc::ENOENT));
+}
+
+fn who_is_listened_to_can_be_killed() {
+    if !can_listen() {
+        return;
+    }
+    let kill = |stub: &Stub| {
+        stub.send(&Request::Kill { ticket: 1 }, &[]).unwrap();
+        stub.wake();
+    };
+    let seen = watch_by(Backend::Notify, TraceLevel::Full, "waits", kill);
+    let killed = Exit::Signal {
+        signal: libc::SIGKILL,
+        core_dumped: false,
+    };
+    assert_eq!(seen.exit, killed);
+}
+
+fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
+    if !can_listen() {
+        return;
+    }
+    let stub = Stub::launch().unwrap();
+    stub.ready().unwrap();
+    let start = |ticket, program: &[u8], cwd: &[u8]| {
+        let spawn = Spawn {
+            ticket,
+            program,
+            args: b"x\0",
+            environment: b"",
+            cwd,
+            trace: Trace {
+                level: TraceLevel::Io,
+                backend: Backend::Notify,
+                file: &[],
+                live: false,
+                no_new_privs: true,
+                break_exec: &[],
+            },
+        };
+        let null = File::open("/dev/null").unwrap();
+        let fds = [null.as_fd(), null.as_fd(), null.as_fd()];
+        stub.send(&Request::Spawn(spawn), &fds).unwrap();
+        stub.receive(SOON).unwrap()
+    };
+    for round in 0..20 {
+        let missing = start(3 * round + 1, b"/missing\0", b"/\0");
+        assert!(
+            matches!(missing, Response::StartFailed { .. }),
+            "{missing:?}"
+        );
+        let nowhere = start(3 * round + 2, b"/bin/true\0", b"/missing\0");
+        assert!(
+            matches!(nowhere, Response::StartFailed { .. }),
+            "{nowhere:?}"
+        );
+        let works = start(3 * round + 3, b"/bin/true\0", b"/\0");
+        let Response::Exited { exit, trace, .. } = works else {
+            panic!("{works:?}");
+        };
+        assert_eq!(exit, Exit::Code(0));
+        assert_eq!(trace.unwrap().processes.len(), 1);
     }
 }
 
@@ -505,6 +639,19 @@ const TESTS: &[(&str, fn())] = &[
     (
         "a_signal_of_the_harness",
         a_signal_of_the_harness_is_known_as_such,
+    ),
+    (
+        "notify_what_is_asked",
+        a_listener_hears_what_is_asked_and_nothing_before_the_program,
+    ),
+    (
+        "notify_of_a_process",
+        a_listener_hears_of_a_process_before_it_does_anything,
+    ),
+    ("notify_killed", who_is_listened_to_can_be_killed),
+    (
+        "notify_not_executed",
+        what_cannot_be_executed_is_no_attempt_for_a_listener_either,
     ),
 ];
 

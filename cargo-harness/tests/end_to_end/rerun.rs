@@ -72,8 +72,8 @@ fn neither() {}
 
 /// How the last attempt of every test was traced, and whether that was its second time.
 fn how(scene: &Scene, run: &Finished) -> BTreeMap<String, (Option<Backend>, bool)> {
-    let events = fs::read_to_string(scene.path("events")).unwrap();
-    let events = parse_events(&events).unwrap();
+    let events = fs::read_to_string(scene.path("events")).expect("they were asked for");
+    let events = parse_events(&events).expect("they are well-formed");
     let finished = events.iter().filter_map(|event| match &event.kind {
         EventKind::TestFinished(test) => Some(test),
         _ => None,

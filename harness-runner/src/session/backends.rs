@@ -98,3 +98,47 @@ impl Sink for Learning {
 fn file(target: &Utf8Path) -> Utf8PathBuf {
     target.join("harness").join("backends.json")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learn(target: &Utf8Path, tests: impl IntoIterator<Item = (String, Backend)>) {
+        let mut learning = Learning::new(target);
+        learning.new.0.extend(tests);
+        learning.write().unwrap();
+    }
+
+    #[test]
+    fn what_two_runs_have_learned_is_known_to_the_third() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Utf8Path::from_path(folder.path()).unwrap();
+        fs::create_dir(target.join("harness")).unwrap();
+        assert!(Known::load(target).0.is_empty());
+        learn(target, [("a x".to_owned(), Backend::Notify)]);
+        learn(target, [("b y".to_owned(), Backend::None)]);
+        let known = Known::load(target);
+        let test = TestId {
+            binary: "a".into(),
+            name: harness_metadata::TestCaseName::new("x"),
+        };
+        assert_eq!(known.of(&test), Some(Backend::Notify));
+        assert_eq!(known.0.len(), 2);
+        let files = fs::read_dir(target.join("harness")).unwrap().count();
+        assert_eq!(files, 1, "nothing is left of writing");
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_replaced_and_none_grows_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Utf8Path::from_path(folder.path()).unwrap();
+        fs::create_dir(target.join("harness")).unwrap();
+        for nonsense in [&b"[1]"[..], b"{\"a\": \"magic\"}", b"\xff"] {
+            fs::write(file(target), nonsense).unwrap();
+            assert!(Known::load(target).0.is_empty());
+        }
+        let many = (0..TESTS + 10).map(|test| (test.to_string(), Backend::Notify));
+        learn(target, many);
+        assert_eq!(Known::load(target).0.len(), TESTS);
+    }
+}

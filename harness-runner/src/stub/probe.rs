@@ -56,10 +56,15 @@ pub(super) fn available() -> (Available, Option<Outer>) {
 /// Returns what works in a run that is traced at this level itself.
 fn traced(level: TraceLevel) -> Available {
     const WHY: &str = "this run is part of a test that is traced, and a process has one tracer";
+    // One that sees the probe would wonder about a filter and a descriptor that is taken.
+    let no_notify = match level {
+        TraceLevel::Off | TraceLevel::Process => notifying().err(),
+        TraceLevel::Io | TraceLevel::Full => Some(WHY.to_owned()),
+    };
     Available {
         no_ptrace: Some(WHY.to_owned()),
         no_filter: Some(WHY.to_owned()),
-        no_notify: notifying().err(),
+        no_notify,
         outer: Some(level),
         no_outer: None,
     }

@@ -251,6 +251,7 @@ fn p92_who_is_refused_to_trace_is_obstructed() {
             &[attach],
             result,
         ));
+        assert_eq!(told[0], Doubt::TracesOthers);
         assert_eq!(told.contains(&Doubt::Obstructed), obstructed, "{result}");
     }
 }
