@@ -20,6 +20,7 @@ use nix::{
     },
 };
 use std::{
+    collections::BTreeSet,
     env, io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -62,6 +63,8 @@ pub(super) struct Subtree {
     /// Set once all has been told, or nothing more will be.
     over: bool,
     processes: u32,
+    /// The live ones, as far as that has been told.
+    alive: BTreeSet<Pid>,
     /// Whether the stub kills what is left.
     pub(super) killing: bool,
 }
@@ -181,6 +184,7 @@ impl Outer {
             root_ended: false,
             over: false,
             processes: 1,
+            alive: BTreeSet::from([root]),
             killing: false,
         })
     }
@@ -236,6 +240,11 @@ impl Subtree {
         self.processes
     }
 
+    /// Returns the live processes, as far as that has been told.
+    pub(super) fn alive(&self) -> impl Iterator<Item = Pid> {
+        self.alive.iter().copied()
+    }
+
     fn give_up(&mut self, watch: &mut Watch) {
         self.over = true;
         watch.doubt(Doubt::Interrupted);
@@ -272,6 +281,7 @@ impl Subtree {
             }
             TraceEventKind::Exited(exited) => {
                 self.root_ended |= of_root;
+                self.alive.remove(&event.pid);
                 killed = match exited.exit {
                     Exit::Signal { signal, .. } if signal == libc::SIGKILL => Some(signal),
                     _ => None,
@@ -279,6 +289,7 @@ impl Subtree {
             }
             TraceEventKind::Created(created) if created.how != Creation::Thread => {
                 self.processes = self.processes.saturating_add(1);
+                self.alive.insert(created.child);
             }
             TraceEventKind::Signal(signal) if signal.sender == Sender::Tree(self.stub) => {
                 signal.sender = Sender::Harness;
@@ -346,6 +357,7 @@ mod tests {
             root_ended: false,
             over: false,
             processes: 1,
+            alive: BTreeSet::from([ROOT]),
             killing: true,
         };
         let asked = Trace {
@@ -412,6 +424,7 @@ mod tests {
         subtree.take(Tell::Seen(events), &mut watch);
         assert!(!subtree.root_ended);
         assert_eq!(subtree.processes(), 2);
+        assert_eq!(subtree.alive().collect::<Vec<_>>(), [ROOT]);
         let told = watch.unsaid(1).unwrap();
         let times: Vec<_> = told.iter().map(|event| event.at.as_millis()).collect();
         assert_eq!(times, [3, 4, 5, 6, 6]);
