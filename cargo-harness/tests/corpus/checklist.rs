@@ -169,7 +169,7 @@ pub(crate) const PARTS: [(&str, &[Line]); 9] = [
     ("Tools under test", &[
         line(92, "A process has one tracer", &["traces_its_own_child", "reads_its_own_child"], ""),
         line(93, "Tests that trace need another way", &[], "`trace = \"off\"`: `end_to_end`, `every_test_has_its_outcome_when_traced`"),
-        line(94, "A harness can run under a harness", &[], "the inner one is refused ptrace and goes on without: P86"),
+        line(94, "A harness can run under a harness", &[], "`end_to_end`: `nesting`"),
         line(95, "Some sanitizers refuse to be traced", &[], "they need an unstable compiler"),
         line(96, "Coverage builds write profiles", &[], "a matter of who reads traces"),
         line(97, "A test can see that it is traced", &["sees_its_tracer"], ""),

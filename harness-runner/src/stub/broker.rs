@@ -57,6 +57,9 @@ pub(super) struct Broker {
     watch: Watch,
     listener: OwnedFd,
     clients: Vec<Client>,
+    /// What is left of the tests of inner stubs that have died. A tracer that dies takes its tracees
+    /// with it (ptrace(2), PTRACE_O_EXITKILL); these are ours, so we do that.
+    doomed: HashSet<Pid>,
 }
 
 /// An inner stub. It has one test at a time.
@@ -89,6 +92,7 @@ impl Broker {
             watch,
             listener,
             clients: Vec::new(),
+            doomed: HashSet::new(),
         })
     }
 
@@ -137,8 +141,28 @@ impl Broker {
 
     /// Passes an event on to those whom it concerns.
     pub(super) fn event(&mut self, event: &TraceEvent) {
+        if self.clients.is_empty() && self.doomed.is_empty() {
+            return;
+        }
+        let ended = matches!(event.kind, TraceEventKind::Exited(_));
         for client in &mut self.clients {
             client.event(event);
+            if ended && client.stub == Some(event.pid) {
+                for process in client.subtree.drain() {
+                    doom(&mut self.doomed, process);
+                }
+            }
+        }
+        if self.doomed.contains(&event.pid) {
+            match &event.kind {
+                TraceEventKind::Created(created) if created.how != Creation::Thread => {
+                    doom(&mut self.doomed, created.child);
+                }
+                TraceEventKind::Exited(_) => {
+                    self.doomed.remove(&event.pid);
+                }
+                _ => {}
+            }
         }
     }
 
@@ -151,7 +175,14 @@ impl Broker {
     pub(super) fn attempt_over(&mut self) {
         self.flush();
         self.clients.clear();
+        self.doomed.clear();
     }
+}
+
+/// Kills a tracee, whose id is not reused before we have waited for it.
+fn doom(doomed: &mut HashSet<Pid>, process: Pid) {
+    let _ = sys::kill(process, libc::SIGKILL);
+    doomed.insert(process);
 }
 
 impl Client {

@@ -20,6 +20,7 @@ use nix::{
     },
 };
 use std::{
+    collections::BTreeSet,
     env, io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -62,6 +63,8 @@ pub(super) struct Subtree {
     /// Set once all has been told, or nothing more will be.
     over: bool,
     processes: u32,
+    /// The live ones, as far as that has been told.
+    alive: BTreeSet<Pid>,
     /// Whether the stub kills what is left.
     pub(super) killing: bool,
 }
@@ -181,6 +184,7 @@ impl Outer {
             root_ended: false,
             over: false,
             processes: 1,
+            alive: BTreeSet::from([root]),
             killing: false,
         })
     }
@@ -236,6 +240,11 @@ impl Subtree {
         self.processes
     }
 
+    /// Returns the live processes, as far as that has been told.
+    pub(super) fn alive(&self) -> impl Iterator<Item = Pid> {
+        self.alive.iter().copied()
+    }
+
     fn give_up(&mut self, watch: &mut Watch) {
         self.over = true;
         watch.doubt(Doubt::Interrupted);
@@ -272,6 +281,7 @@ impl Subtree {
             }
             TraceEventKind::Exited(exited) => {
                 self.root_ended |= of_root;
+                self.alive.remove(&event.pid);
                 killed = match exited.exit {
                     Exit::Signal { signal, .. } if signal == libc::SIGKILL => Some(signal),
                     _ => None,
@@ -279,6 +289,7 @@ impl Subtree {
             }
             TraceEventKind::Created(created) if created.how != Creation::Thread => {
                 self.processes = self.processes.saturating_add(1);
+                self.alive.insert(created.child);
             }
             TraceEventKind::Signal(signal) if signal.sender == Sender::Tree(self.stub) => {
                 signal.sender = Sender::Harness;
@@ -323,5 +334,124 @@ fn belongs(kind: &TraceEventKind, level: TraceLevel) -> bool {
         | TraceEventKind::Network(_)
         | TraceEventKind::Lookup(_)
         | TraceEventKind::Doubt(_) => level >= TraceLevel::Io,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Trace;
+    use crate::stub::watch::Way;
+    use harness_metadata::trace::{CallResult, Created, Exec, Exited};
+
+    const ROOT: Pid = 4242;
+    const STUB: Pid = 4241;
+
+    fn subtree() -> (Subtree, Watch) {
+        let subtree = Subtree {
+            root: ROOT,
+            stub: STUB,
+            level: TraceLevel::Io,
+            began: Duration::from_secs(10),
+            executed: false,
+            root_ended: false,
+            over: false,
+            processes: 1,
+            alive: BTreeSet::from([ROOT]),
+            killing: true,
+        };
+        let asked = Trace {
+            live: true,
+            ..Trace::LIFECYCLE
+        };
+        let way = Way::by_outer(Ok(TraceLevel::Io));
+        (subtree, Watch::new(ROOT, &way, &asked))
+    }
+
+    fn event(pid: Pid, millis: u64, kind: TraceEventKind) -> TraceEvent {
+        TraceEvent {
+            at: Duration::from_secs(10) + Duration::from_millis(millis),
+            pid,
+            tid: pid,
+            kind,
+        }
+    }
+
+    fn exec(millis: u64, result: CallResult) -> TraceEvent {
+        let exec = Exec {
+            result,
+            environment: EnvironmentChange {
+                unset: vec!["OF_THE_STUB".into()],
+                ..EnvironmentChange::default()
+            },
+            ..Exec::default()
+        };
+        event(ROOT, millis, TraceEventKind::Exec(Box::new(exec)))
+    }
+
+    fn killed(pid: Pid, millis: u64) -> TraceEvent {
+        let exited = Exited {
+            exit: Exit::Signal {
+                signal: libc::SIGKILL,
+                core_dumped: false,
+            },
+            user: Duration::ZERO,
+            system: Duration::ZERO,
+            peak_memory: 0,
+        };
+        event(pid, millis, TraceEventKind::Exited(exited))
+    }
+
+    #[test]
+    fn a_trace_begins_when_the_child_has_become_the_test_and_has_its_own_time() {
+        let (mut subtree, mut watch) = subtree();
+        let how = Creation::Fork;
+        let created = TraceEventKind::Created(Created { child: 1, how });
+        let sender = Sender::Tree(STUB);
+        let signal = Signal {
+            signal: libc::SIGTERM,
+            code: 0,
+            sender,
+        };
+        let events = vec![
+            event(ROOT, 1, TraceEventKind::Doubt(Doubt::OwnFilter)),
+            exec(2, CallResult::Err(libc::ENOENT)),
+            exec(3, CallResult::Ok(0)),
+            event(ROOT, 4, created.clone()),
+            event(ROOT, 5, TraceEventKind::Signal(signal.clone())),
+            killed(1, 6),
+        ];
+        subtree.take(Tell::Seen(events), &mut watch);
+        assert!(!subtree.root_ended);
+        assert_eq!(subtree.processes(), 2);
+        assert_eq!(subtree.alive().collect::<Vec<_>>(), [ROOT]);
+        let told = watch.unsaid(1).unwrap();
+        let times: Vec<_> = told.iter().map(|event| event.at.as_millis()).collect();
+        assert_eq!(times, [3, 4, 5, 6, 6]);
+        assert!(matches!(&told[0].kind, TraceEventKind::Exec(exec)
+            if exec.environment == EnvironmentChange::default()));
+        assert_eq!(told[1].kind, created);
+        // What this stub has sent comes from the harness, also what the outer one takes for the end
+        // of a process alone.
+        for (told, number) in told[2..4].iter().zip([libc::SIGTERM, libc::SIGKILL]) {
+            assert!(matches!(&told.kind, TraceEventKind::Signal(signal)
+                if (signal.signal, signal.sender) == (number, Sender::Harness)));
+        }
+        subtree.take(Tell::Seen(vec![killed(ROOT, 7)]), &mut watch);
+        assert!(subtree.root_ended && !subtree.over);
+    }
+
+    #[test]
+    fn what_is_not_told_is_a_doubt() {
+        let (mut subtree, mut watch) = self::subtree();
+        subtree.take(Tell::Gone { lost: 0 }, &mut watch);
+        assert!(subtree.over);
+        assert_eq!(watch.summary().unwrap().doubts, []);
+        subtree.take(Tell::Gone { lost: 1 }, &mut watch);
+        assert_eq!(watch.summary().unwrap().doubts, [Doubt::Overflow]);
+        let not_followed = Way::by_outer(Err("it is gone".to_owned()));
+        let watch = Watch::new(ROOT, &not_followed, &Trace::LIFECYCLE);
+        let doubts = watch.summary().unwrap().doubts;
+        assert_eq!(doubts, [Doubt::Backend("anything: it is gone".to_owned())]);
     }
 }

@@ -205,7 +205,10 @@ impl Tree {
     /// those that are children by birth or by adoption.
     pub(super) fn alive(&self) -> BTreeSet<Pid> {
         let traced = self.tasks.iter().flat_map(Tasks::alive);
-        traced.chain(survivors::descendants()).collect()
+        let followed = self.followed.iter().flat_map(Subtree::alive);
+        (traced.chain(followed))
+            .chain(survivors::descendants())
+            .collect()
     }
 
     /// Sends SIGKILL to the group and to every live process. Returns those that it found.
