@@ -192,7 +192,14 @@ impl Unit {
                 let leak = leaked.then_some(Leak { output_open, survivors });
                 self.finish(outcome, leak, true)
             }
+            // Whoever looks into a process has had their time.
+            (Phase::Draining { outcome, descendants: true }, Input::Interrupt(..))
+                if !self.limited =>
+            {
+                self.leak_window_over(now, outcome, true)
+            }
             (Phase::Running, Input::Interrupt(by, force)) => {
+                self.limited = true;
                 let because = Because::Interrupted(by);
                 match force {
                     Force::Signal(signal) => self.terminate(now, because, signal),
