@@ -103,6 +103,7 @@ pub(crate) const DOUBTS: &[(&str, Doubt)] = &[
     ("p75_gets_a_signal_from_outside", Doubt::ForeignSignal),
     ("p92_reads_its_own_child", Doubt::TracesOthers),
     ("p92_traces_its_own_child", Doubt::TracesOthers),
+    ("p92_traces_its_own_child", Doubt::Obstructed),
 ];
 
 /// What is known to be wrong, by program: everything that is said of it here is let pass.
