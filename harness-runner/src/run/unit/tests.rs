@@ -267,3 +267,18 @@ fn a_test_whose_time_is_up_is_killed_even_if_it_starts_something_for_a_debugger(
     assert_eq!(unit.handle(secs(61), Input::Broke), []);
     assert_eq!(unit.deadline(), secs(70));
 }
+
+#[test]
+fn an_interrupted_test_is_over_whoever_looks_into_its_processes() {
+    let mut unit = unit(None, 10);
+    unit.handle(secs(5), Input::Broke);
+    let interrupt = Input::Interrupt(Interruption::Signal(SIGINT), Force::Signal(SIGINT));
+    unit.handle(secs(6), interrupt.clone());
+    unit.handle(secs(7), exited(true));
+    assert_eq!(unit.deadline(), secs(8));
+
+    let mut unit = self::unit(None, 10);
+    unit.handle(secs(5), Input::Broke);
+    unit.handle(secs(6), exited(true));
+    assert_eq!(unit.handle(secs(7), interrupt), [Action::Kill]);
+}
