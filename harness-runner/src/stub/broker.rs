@@ -106,20 +106,23 @@ impl Broker {
         while let Some(client) = self.accept() {
             self.clients.push(client);
         }
+        self.keep(|client| client.serve(traced));
+        self.flush();
+    }
+
+    /// Keeps the clients that are still there. A stub that dies closes its socket before its end is
+    /// reported, so this may be the first to be seen of it: what it has left is doomed.
+    fn keep(&mut self, mut is_there: impl FnMut(&mut Client) -> bool) {
+        let doomed = &mut self.doomed;
         self.clients.retain_mut(|client| {
-            loop {
-                match client.packet.receive(client.socket.as_fd()) {
-                    Ok(true) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                    Ok(false) | Err(_) => return false,
-                }
-                let answer = client.answer(traced);
-                if packet::send(client.socket.as_fd(), &answer, &[]).is_err() {
-                    return false;
+            let there = is_there(client);
+            if !there {
+                for process in client.subtree.drain() {
+                    doom(doomed, process);
                 }
             }
+            there
         });
-        self.flush();
     }
 
     fn accept(&self) -> Option<Client> {
@@ -168,7 +171,7 @@ impl Broker {
 
     /// Sends what waits, as far as it is taken.
     fn flush(&mut self) {
-        self.clients.retain_mut(Client::flush);
+        self.keep(Client::flush);
     }
 
     /// Forgets whoever asked during an attempt that is over.
@@ -186,6 +189,21 @@ fn doom(doomed: &mut HashSet<Pid>, process: Pid) {
 }
 
 impl Client {
+    /// Answers what has been asked. Returns false if nobody is there any more.
+    fn serve(&mut self, traced: &dyn Traced) -> bool {
+        loop {
+            match self.packet.receive(self.socket.as_fd()) {
+                Ok(true) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Ok(false) | Err(_) => return false,
+            }
+            let answer = self.answer(traced);
+            if packet::send(self.socket.as_fd(), &answer, &[]).is_err() {
+                return false;
+            }
+        }
+    }
+
     fn answer(&mut self, traced: &dyn Traced) -> Tell {
         let following = Tell::Following {
             level: traced.level(),
@@ -286,7 +304,8 @@ mod tests {
     use harness_metadata::{Exit, trace::Created};
     use std::time::Duration;
 
-    const ROOT: Pid = 4242;
+    /// Greater than any id that the kernel gives (PID_MAX_LIMIT): nobody's.
+    const ROOT: Pid = 5_000_000;
 
     fn event(pid: Pid, kind: TraceEventKind) -> TraceEvent {
         TraceEvent {
@@ -337,7 +356,11 @@ mod tests {
     }
 
     /// Asks while the broker, which must not wait for anybody, serves.
-    fn asked(broker: &mut Broker, attempt: &Attempt) -> (Outer, Result<TraceLevel, String>) {
+    fn asked(
+        broker: &mut Broker,
+        attempt: &Attempt,
+        root: Pid,
+    ) -> (Outer, Result<TraceLevel, String>) {
         const LIMIT: Duration = Duration::from_secs(10);
         let mut outer = Outer::connect(broker.name(), LIMIT).unwrap();
         outer.say_hello().unwrap();
@@ -346,7 +369,7 @@ mod tests {
         if answer.is_err() {
             return (outer, answer.map(|(level, _)| level));
         }
-        outer.ask(ROOT).unwrap();
+        outer.ask(root).unwrap();
         broker.serve(attempt);
         let answer = outer.answer(LIMIT).unwrap();
         (outer, answer.map(|(level, _)| level))
@@ -354,7 +377,7 @@ mod tests {
 
     fn follow(broker: &mut Broker) -> (Outer, Result<TraceLevel, String>) {
         let stub = nix::unistd::getpid().as_raw();
-        asked(broker, &Attempt { stub, child: ROOT })
+        asked(broker, &Attempt { stub, child: ROOT }, ROOT)
     }
 
     #[test]
@@ -387,15 +410,33 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_traced_is_refused() {
+    fn what_a_dead_inner_stub_has_left_is_killed_even_if_its_socket_ends_before_it_does() {
+        let mut command = std::process::Command::new("sleep");
+        let mut left = command.arg("60").spawn().unwrap();
         let mut broker = Broker::new(|_| Ok(())).unwrap();
+        let attempt = Attempt {
+            stub: nix::unistd::getpid().as_raw(),
+            child: left.id().cast_signed(),
+        };
+        let (outer, answer) = asked(&mut broker, &attempt, attempt.child);
+        assert_eq!(answer, Ok(TraceLevel::Io));
+        drop(outer);
+        broker.serve(&attempt);
+        let status = left.wait().unwrap();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(signal, Some(libc::SIGKILL));
+    }
+
+    #[test]
+    fn who_is_not_traced_is_refused() {
         let own = nix::unistd::getpid().as_raw();
         for (stub, child, refused) in [
             (own, ROOT, false),
             (own + 1, ROOT, true),
             (own, ROOT + 1, true),
         ] {
-            let (_outer, answer) = asked(&mut broker, &Attempt { stub, child });
+            let mut broker = Broker::new(|_| Ok(())).unwrap();
+            let (_outer, answer) = asked(&mut broker, &Attempt { stub, child }, ROOT);
             assert_eq!(answer.is_err_and(|why| why.contains("not traced")), refused);
         }
     }
@@ -406,10 +447,10 @@ mod tests {
         let (mut outer, _) = follow(&mut broker);
         let sent = 3 * MOST_WAITING as u64;
         for child in 0..sent {
-            broker.event(&created(ROOT, 100_000 + child as Pid));
+            broker.event(&created(ROOT, ROOT + 1 + child as Pid));
         }
         for child in 0..sent {
-            broker.event(&exited(100_000 + child as Pid));
+            broker.event(&exited(ROOT + 1 + child as Pid));
         }
         broker.event(&exited(ROOT));
         let mut told = 0;
