@@ -1,7 +1,7 @@
 //! Turns system calls into events.
 //!
 //! Nothing here does I/O: what a call's memory, descriptors and paths are is asked of a [`Task`].
-//! Which calls are watched, and how their arguments are laid out, says one table ([`calls`]), from
+//! Which calls are watched, and how their arguments are laid out, says one table (`calls`), from
 //! which [`super::filter`] is built too; so a call that the filter stops at is one that is decoded.
 //!
 //! A call that only asks is answered at its entry: the tracer asks the kernel the same question
