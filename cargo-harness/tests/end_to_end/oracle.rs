@@ -67,7 +67,7 @@ const RANDOM: &[&[u8]] = &[b".tmp", b"tmp", b"prefix", b"foobar"];
 struct Explained {
     /// In tests whose name contains this.
     test: &'static str,
-    /// In this call; any if empty.
+    /// In this call. If empty, the test is not compared at all.
     call: &'static str,
     /// Why. Reading it is what it is for.
     #[expect(dead_code, reason = "for people")]
@@ -143,25 +143,38 @@ fn compare(name: &str, package: &str, version: &str) {
 
     let mut compared = 0;
     let mut calls = 0;
+    let mut let_off = 0;
     let mut wrong = Vec::new();
     for test in traced_tests(&traces) {
         let theirs = merged(&strace::read(&traces, &test.file));
         let (processes, killed) = our_processes(&scene, &folder, &test);
         let ours = merged(&processes);
+        // How far a process has come before it is killed depends on how fast it is.
+        if killed
+            || EXPLAINED
+                .iter()
+                .any(|e| e.call.is_empty() && test.name.contains(e.test))
+        {
+            let_off += 1;
+            continue;
+        }
         compared += 1;
         calls += theirs.len();
         for (call, who) in difference(&theirs, &ours) {
-            // How far a process has come before it is killed depends on how fast it is.
-            if killed || is_explained(&test.name, &call.1) {
+            if is_explained(&test.name, &call.1) {
                 continue;
             }
             let (program, call) = call;
             wrong.push(format!("{}: only {who}: {program}: {call}", test.name));
         }
     }
-    assert!(compared >= 10, "only {compared} tests were compared");
+    // A comparison that lets most off would prove nothing.
+    assert!(
+        compared >= 10 && compared > 4 * let_off,
+        "only {compared} tests were compared, {let_off} let off"
+    );
     tell(&format!(
-        "{package}: {compared} tests, {calls} calls compared with strace's"
+        "{package}: {compared} tests, {calls} calls compared with strace's; {let_off} tests let off"
     ));
     assert!(
         wrong.is_empty(),
@@ -172,9 +185,9 @@ fn compare(name: &str, package: &str, version: &str) {
 }
 
 fn is_explained(test: &str, call: &Call) -> bool {
-    EXPLAINED.iter().any(|explained| {
-        test.contains(explained.test) && (explained.call.is_empty() || explained.call == call.call)
-    })
+    EXPLAINED
+        .iter()
+        .any(|explained| test.contains(explained.test) && explained.call == call.call)
 }
 
 #[expect(clippy::print_stderr, reason = "who runs the tests wants to know")]
