@@ -27,7 +27,7 @@ use crate::stub::sys;
 use driver::{Shared, drive};
 use harness_metadata::{AttemptId, Event};
 use signals::{Heard, Signals};
-use std::{io, sync::mpsc as std_mpsc, thread, time::Duration};
+use std::{io, mem, sync::mpsc as std_mpsc, thread, time::Duration};
 use tokio::{
     sync::mpsc,
     task::LocalSet,
@@ -88,9 +88,14 @@ impl Running {
                     .build()?;
                 let mut signals = runtime.block_on(async { Signals::new() })?;
                 let run = drive(work, tell, &mut controls, &mut signals);
-                LocalSet::new().block_on(&runtime, run);
+                let local = LocalSet::new();
+                let impatient = local.block_on(&runtime, run);
+                if impatient.is_some() {
+                    // Dropped, it would wait until every stub has killed what it has.
+                    mem::forget(local);
+                }
                 sinks.unpark();
-                runtime.block_on(outlast_sinks(&mut controls, &mut signals));
+                runtime.block_on(outlast_sinks(&mut controls, &mut signals, impatient));
                 Ok(())
             })?;
         Ok(Self {
@@ -120,9 +125,13 @@ impl Running {
 
 /// Waits until the sinks are done with what the run has told them. If one hangs (a full pipe, a
 /// terminal that is held), a signal that asks the run to end has to end the process.
-async fn outlast_sinks(controls: &mut mpsc::UnboundedReceiver<Control>, signals: &mut Signals) {
+async fn outlast_sinks(
+    controls: &mut mpsc::UnboundedReceiver<Control>,
+    signals: &mut Signals,
+    impatient: Option<i32>,
+) {
     let limit = std::time::Instant::now() + SINKS_LIMIT;
-    let mut shutdown = None;
+    let mut shutdown = impatient;
     loop {
         tokio::select! {
             control = controls.recv() => if control.is_none() {

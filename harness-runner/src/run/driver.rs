@@ -20,6 +20,7 @@ use crate::{
 use harness_metadata::{AttemptId, Event, EventKind};
 use std::{
     collections::BTreeMap,
+    mem,
     rc::Rc,
     sync::{Arc, mpsc as std_mpsc},
     time::Duration,
@@ -50,13 +51,14 @@ pub(super) struct SharedWork {
     pub(super) started_at: chrono::DateTime<chrono::FixedOffset>,
 }
 
-/// Drives a run to its end.
+/// Drives a run to its end. Returns the signal by which somebody has lost patience with it, if so:
+/// then slots may still have something to do.
 pub(super) async fn drive(
     work: Work,
     tell: std_mpsc::Sender<Told>,
     controls: &mut mpsc::UnboundedReceiver<Control>,
     signals: &mut Signals,
-) {
+) -> Option<i32> {
     link::adopt_orphans();
     let mut driver = Driver::new(work, tell);
     let (slot_tx, mut from_slots) = mpsc::unbounded_channel();
@@ -81,6 +83,11 @@ pub(super) async fn drive(
             () = until(deadline) => driver.step(Input::Deadline, &slot_tx),
         }
     }
+    if driver.impatient.is_some() {
+        // Nobody waits for them to end: they do when this process has.
+        mem::forget(mem::take(&mut driver.stubs));
+    }
+    driver.impatient
 }
 
 /// Drives a [`Dispatcher`]: performs what it decides.
@@ -92,6 +99,8 @@ struct Driver {
     break_exec: Option<BreakExec>,
     tell: std_mpsc::Sender<Told>,
     finished: bool,
+    /// The signal that ended the run before its tests, if one did.
+    impatient: Option<i32>,
 }
 
 impl Driver {
@@ -109,6 +118,7 @@ impl Driver {
             max_fail: work.max_fail,
             global_timeout: work.global_timeout,
             skipped: work.skipped,
+            started_at: work.started_at,
         };
         let dispatcher = Dispatcher::new(candidates.collect(), limits, random);
         let shared = Shared {
@@ -133,6 +143,7 @@ impl Driver {
             break_exec: work.break_exec,
             tell,
             finished: false,
+            impatient: None,
         }
     }
 
@@ -176,7 +187,10 @@ impl Driver {
                     let output = if ends { output.take() } else { None };
                     self.emit(kind, output, None);
                 }
-                Action::Finish => self.finished = true,
+                Action::Finish { impatient } => {
+                    self.finished = true;
+                    self.impatient = impatient;
+                }
             }
         }
     }
@@ -229,6 +243,11 @@ impl Driver {
                 if let Some(break_exec) = &self.break_exec {
                     break_exec.run(pid);
                 }
+            }
+            FromSlot::Lost { slot, message } => {
+                // The next attempt makes another.
+                self.slots.remove(&slot);
+                self.step(Input::SlotLost { slot, message }, slot_tx);
             }
             FromSlot::Over {
                 slot,
@@ -335,7 +354,8 @@ impl Driver {
         let slot = self.slots.entry(number).or_insert_with(|| {
             let (tx, rx) = mpsc::unbounded_channel();
             let slot = Slot::new(number, Rc::clone(&self.shared), self.stubs.pop());
-            tokio::task::spawn_local(slot.serve(rx, slot_tx.clone()));
+            let served = tokio::task::spawn_local(slot.serve(rx, slot_tx.clone()));
+            tokio::task::spawn_local(slot::watch_over(number, served, slot_tx.clone()));
             tx
         });
         // A slot lives as long as its sender.

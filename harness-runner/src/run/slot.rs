@@ -1,8 +1,11 @@
 //! Drives a [`Unit`]: gives one attempt after the other to a stub, reads its output, keeps its
 //! deadlines.
 
+mod lost;
 mod messages;
 mod watched;
+
+pub(super) use lost::watch_over;
 
 pub(super) use messages::{Broken, FromSlot, PassedOn, Start, ToSlot};
 

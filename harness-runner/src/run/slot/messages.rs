@@ -49,6 +49,8 @@ pub(in crate::run) enum FromSlot {
         attempt: u32,
         broken: Broken,
     },
+    /// The task of the slot has panicked.
+    Lost { slot: usize, message: String },
     Over {
         slot: usize,
         test: usize,
