@@ -8,6 +8,9 @@ mod environment;
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod scene;
 
+#[path = "supervision/ends.rs"]
+mod ends;
+
 use fixture_model::parse_events;
 use harness_metadata::{Attempt, EventKind, Outcome, Verdict, exit_code};
 use nix::{
@@ -25,6 +28,8 @@ use std::{
     sync::OnceLock,
     time::{Duration, Instant},
 };
+
+const SIGINT: i32 = Signal::SIGINT as i32;
 
 /// How long anything may take that takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -178,7 +183,7 @@ fn ctrl_z_stops_the_tests_and_the_clock_and_fg_continues_them() {
             await_state(&[own], |state| !is_stopped(state));
             await_state(&tests, |state| !is_stopped(state));
         }
-        interrupt(run).assert_code(exit_code::TEST_RUN_FAILED);
+        interrupt(run).assert_code(exit_code::ended_by(SIGINT));
         let in_all = begun.elapsed();
         let active = last_attempt(&scene).elapsed;
         assert!(
@@ -205,7 +210,7 @@ fn ctrl_z_is_ignored_where_nobody_could_continue_the_run() {
     let runner = runner.expect("it runs");
     send(runner, Signal::SIGTSTP);
     send(runner, Signal::SIGINT);
-    run.finish().assert_code(exit_code::TEST_RUN_FAILED);
+    run.finish().assert_code(exit_code::ended_by(SIGINT));
 }
 
 #[test]
@@ -338,7 +343,7 @@ fn ignored_and_blocked_signals_of_a_careless_parent_do_no_harm() {
     assert_eq!(last_attempt(&scene).verdict, Verdict::Pass);
     let run = scene.start(wrapped("hangs"));
     await_processes(&scene, "--exact hangs", 1);
-    interrupt(run).assert_code(exit_code::TEST_RUN_FAILED);
+    interrupt(run).assert_code(exit_code::ended_by(SIGINT));
     assert_eq!(last_attempt(&scene).verdict, Verdict::Interrupted);
 }
 
@@ -378,5 +383,5 @@ fn a_run_under_nohup_outlives_its_terminal() {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = u64::from_str_radix(ignored.expect("it is there").trim(), 16);
     assert_eq!(ignored.expect("it is a mask") & 1, 1, "SIGHUP is ignored");
-    interrupt(run).assert_code(exit_code::TEST_RUN_FAILED);
+    interrupt(run).assert_code(exit_code::ended_by(SIGINT));
 }
