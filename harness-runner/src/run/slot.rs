@@ -1,6 +1,8 @@
 //! Drives a [`Unit`]: gives one attempt after the other to a stub, reads its output, keeps its
 //! deadlines.
 
+mod watched;
+
 use super::{
     Capture as CaptureMode, Output, Shared, Test, Tracing,
     again::{Again, again},
@@ -12,7 +14,7 @@ use super::{
     until,
 };
 use crate::{
-    protocol::{Request, Response, Spawn, Trace, packet::receive_response},
+    protocol::{Request, Response, Spawn, Trace},
     stub::{
         blocking::terminated,
         link::{self, Stub, StubError},
@@ -32,11 +34,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::Interest,
-    net::UnixDatagram,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
+use watched::WatchedStub;
 
 /// Output is not looked at before an attempt is this old: a short one is read once, at its end,
 /// and nobody is woken for every line that it prints. A pipe holds 64 KiB meanwhile (pipe(7)).
@@ -113,39 +112,6 @@ pub(super) struct Slot {
     null: Option<File>,
     /// Whether the running attempt has been told to end.
     interrupted: bool,
-}
-
-/// A stub whose socket the event loop watches.
-struct WatchedStub {
-    /// Tokio has no type for packets that keep their order (SOCK_SEQPACKET); for watching, any
-    /// socket will do. Never used to receive or send. Dropped first: a stub ends when all
-    /// descriptors of its socket are closed.
-    watch: UnixDatagram,
-    stub: Stub,
-}
-
-impl WatchedStub {
-    fn new(stub: Stub) -> io::Result<Self> {
-        let socket = std::os::unix::net::UnixDatagram::from(stub.as_fd().try_clone_to_owned()?);
-        socket.set_nonblocking(true)?;
-        Ok(Self {
-            watch: UnixDatagram::from_std(socket)?,
-            stub,
-        })
-    }
-
-    /// Waits for a response.
-    async fn receive(&self) -> Result<Response, StubError> {
-        loop {
-            self.watch.readable().await?;
-            let receive = || receive_response(self.stub.as_fd());
-            match self.watch.try_io(Interest::READABLE, receive) {
-                Ok(response) => return response.ok_or(StubError::Gone),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
 }
 
 /// What the stub has told of the running attempt.
