@@ -276,6 +276,7 @@ impl Sink for Junit {
             | EventKind::AttemptTraced { .. }
             | EventKind::AttemptBroke { .. }
             | EventKind::Cancelled { .. }
+            | EventKind::FewerSlots { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }
             | EventKind::Status { .. } => Ok(()),
