@@ -4,6 +4,8 @@
 #[path = "end_to_end/environment.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod environment;
+#[path = "supervision/faults.rs"]
+mod faults;
 #[path = "end_to_end/scene.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod scene;

@@ -189,6 +189,12 @@ pub enum Response {
         /// What tracing works here.
         available: Available,
     },
+    /// The stub ends, because the system refused it a process or an open file. The first and last
+    /// message.
+    Refused {
+        /// Why, as in errno(3).
+        errno: i32,
+    },
     /// What a live trace saw, in order.
     Seen {
         /// The attempt.

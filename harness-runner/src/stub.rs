@@ -12,6 +12,7 @@ mod broker;
 mod explain;
 pub mod link;
 mod nest;
+pub mod open_files;
 mod outer;
 mod probe;
 mod spawn;
@@ -33,6 +34,7 @@ use harness_metadata::{Survivor, exit_code};
 use nest::Nest;
 use spawn::{SpawnError, Spawner};
 use std::{
+    env,
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -115,8 +117,16 @@ impl Stub {
         let socket = take_socket()?;
         sys::become_subreaper()?;
         sys::interrupt_waits_for(socket.as_fd())?;
-        let spawner = Spawner::new()?;
-        let (available, outer) = probe::available();
+        let mut spawner = Spawner::new()?;
+        spawner.open_files = open_files::raise_in_stub(env::args_os().nth(2));
+        let (available, outer) = match probe::available() {
+            Ok(found) => found,
+            Err(errno) => {
+                let errno = errno as i32;
+                send_response(socket.as_fd(), &Response::Refused { errno })?;
+                return Err(io::Error::from_raw_os_error(errno));
+            }
+        };
         let ready = Response::Ready {
             available: available.clone(),
         };

@@ -77,11 +77,18 @@ fn main() -> ExitCode {
             for (name, _) in TESTS {
                 println!("{name}: test");
             }
+            for number in 0..16 {
+                println!("naps_{number}: test");
+            }
         }
         return ExitCode::SUCCESS;
     }
     if has("--nap") {
         hang();
+    }
+    if args.iter().any(|arg| arg.starts_with("naps_")) {
+        naps();
+        return ExitCode::SUCCESS;
     }
     let test = TESTS.iter().find(|(name, _)| has(name));
     (test.expect("it is listed").1)();
@@ -93,6 +100,17 @@ fn hang() {
         // SAFETY: no memory is involved.
         unsafe { pause() };
     }
+}
+
+/// Is there for a moment, and looks whether it is given the limits that it should.
+fn naps() {
+    if let Ok(wanted) = env::var("ZOO_OPEN_FILES") {
+        let limits = fs::read_to_string("/proc/self/limits").expect("/proc is mounted");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let soft = line.and_then(|line| line.split_whitespace().next());
+        assert_eq!(soft, Some(wanted.as_str()));
+    }
+    thread::sleep(Duration::from_millis(300));
 }
 
 /// Grows a file all the time, so that others can see whether this process is stopped.

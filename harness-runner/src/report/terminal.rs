@@ -442,6 +442,7 @@ impl<W: Write> Sink for Terminal<W> {
                     &format!("due to {reason}: {tests} still running"),
                 );
             }
+            EventKind::FewerSlots { slots, because } => self.fewer_slots(*slots, because),
             EventKind::Paused { running } => {
                 let text = format!("{} suspended", wording::plural(*running, "test", "tests"));
                 self.note("Paused", self.styles.warn, &text);

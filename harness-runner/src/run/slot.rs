@@ -59,6 +59,8 @@ pub(super) struct Slot {
     null: Option<File>,
     /// Whether the running attempt has been told to end.
     interrupted: bool,
+    /// Whether the system did not have enough to start it.
+    refused: bool,
 }
 
 /// What the stub has told of the running attempt.
@@ -89,6 +91,7 @@ impl Slot {
             buffer: Vec::new(),
             null: None,
             interrupted: false,
+            refused: false,
         }
     }
 
@@ -107,11 +110,13 @@ impl Slot {
                     test: start.test,
                     attempt: Box::new(attempt),
                     output,
+                    refused: self.refused,
                 };
                 // Nobody listens any more if the run has been abandoned.
                 let _ = tell.send(over);
             }
         }
+        self.end_stub().await;
     }
 
     async fn attempt(
@@ -121,9 +126,10 @@ impl Slot {
         tell: &mpsc::UnboundedSender<FromSlot>,
     ) -> (Attempt, Option<Output>) {
         self.interrupted = false;
+        self.refused = false;
         let tracing = self.shared.work.tests[start.test].tracing;
         let first = self.once(start, tracing, orders, tell).await;
-        let again = again(tracing, &first.0).filter(|_| !self.interrupted);
+        let again = again(tracing, &first.0).filter(|_| !self.interrupted && !self.refused);
         let Some(Again { tracing, because }) = again else {
             return first;
         };
@@ -152,7 +158,10 @@ impl Slot {
         };
         let mut inputs = match self.spawn(start, test, tracing, &mut streams) {
             Ok(()) => Vec::new(),
-            Err(error) => vec![Input::StubLost(describe(&error))],
+            Err(error) => {
+                self.refused = error.is_scarcity();
+                vec![Input::StubLost(describe(&error))]
+            }
         };
         if streams.closed() {
             inputs.push(Input::OutputClosed);
@@ -294,6 +303,10 @@ impl Slot {
         match response {
             Err(error) => vec![Input::StubLost(describe(&error))],
             Ok(Response::Ready { .. }) => Vec::new(),
+            Ok(Response::Refused { errno }) => {
+                self.refused = link::is_scarcity(errno);
+                vec![Input::StubLost(describe(&StubError::refused(errno)))]
+            }
             Ok(
                 Response::Seen { ticket, .. }
                 | Response::Inspected { ticket, .. }
@@ -316,7 +329,10 @@ impl Slot {
                 }
                 Vec::new()
             }
-            Ok(Response::StartFailed { failure, .. }) => vec![Input::StartFailed(failure)],
+            Ok(Response::StartFailed { failure, .. }) => {
+                self.refused = link::is_scarcity(failure.errno);
+                vec![Input::StartFailed(failure)]
+            }
             Ok(Response::Exited {
                 pid,
                 exit,

@@ -112,6 +112,7 @@ impl Stub {
                         break;
                     }
                     Response::Ready { .. }
+                    | Response::Refused { .. }
                     | Response::Seen { .. }
                     | Response::Broke { .. }
                     | Response::Inspected { .. } => {}

@@ -104,6 +104,35 @@ pub enum StubError {
     },
 }
 
+impl StubError {
+    /// The stub could not start a process of its own.
+    pub fn refused(errno: i32) -> Self {
+        Self::Start {
+            program: executable().display().to_string(),
+            source: io::Error::from_raw_os_error(errno),
+        }
+    }
+
+    /// Returns whether the system did not have enough of something, which it may have later or for
+    /// fewer.
+    pub fn is_scarcity(&self) -> bool {
+        let (Self::Start { source, .. } | Self::Talk { source }) = self else {
+            return false;
+        };
+        // A socket that is full would block, which has the number of a process that is refused.
+        let full = matches!(self, Self::Talk { .. }) && source.kind() == io::ErrorKind::WouldBlock;
+        !full && source.raw_os_error().is_some_and(is_scarcity)
+    }
+}
+
+/// Returns whether an error means that there are not enough processes, open files, or memory.
+pub fn is_scarcity(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ETOOMANYREFS
+    )
+}
+
 impl Stub {
     /// Starts a stub from this executable. Does not wait for it: see [`Stub::ready`].
     ///
@@ -124,6 +153,7 @@ impl Stub {
         let spawned = Command::new(&program)
             .arg0("cargo-harness")
             .arg(super::ARGUMENT)
+            .args(super::open_files::argument())
             .stdin(Stdio::from(far))
             .stdout(Stdio::null())
             .spawn();
@@ -151,6 +181,7 @@ impl Stub {
         }
         match self.receive(READY_LIMIT)? {
             Response::Ready { available } => Ok(self.ready.get_or_init(|| available).clone()),
+            Response::Refused { errno } => Err(StubError::refused(errno)),
             _ => Err(StubError::Gone),
         }
     }

@@ -56,6 +56,8 @@ pub(in crate::run) enum FromSlot {
         test: usize,
         attempt: Box<Attempt>,
         output: Option<Output>,
+        /// Whether it never began, because the system did not have enough for it.
+        refused: bool,
     },
 }
 
