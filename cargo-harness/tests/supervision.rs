@@ -4,83 +4,40 @@
 #[path = "end_to_end/environment.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod environment;
+#[path = "supervision/package.rs"]
+#[allow(dead_code, reason = "shared with the storms")]
+mod package;
 #[path = "end_to_end/scene.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod scene;
 
-use fixture_model::parse_events;
-use harness_metadata::{Attempt, EventKind, Outcome, Verdict, exit_code};
+use harness_metadata::{Attempt, Outcome, Verdict, exit_code};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::signal::{self, Signal},
     unistd::Pid,
 };
+use package::{Visit, last_attempts};
 use scene::{Finished, Running, Scene, wait_until};
 use std::{
     fs,
     io::Write,
     os::unix::process::{CommandExt, ExitStatusExt},
-    path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 /// How long anything may take that takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(60);
 
-/// A package whose only test binary is `supervision/zoo.rs`.
-fn zoo() -> &'static Path {
-    static ZOO: OnceLock<PathBuf> = OnceLock::new();
-    ZOO.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("zoo");
-        let write = |name: &str, contents: &str| {
-            let path = folder.join(name);
-            // A newer file would be compiled again.
-            if fs::read_to_string(&path).is_ok_and(|before| before == contents) {
-                return;
-            }
-            fs::create_dir_all(path.parent().expect("it is in the folder")).expect("it is made");
-            fs::write(path, contents).expect("it can be written");
-        };
-        write("src/lib.rs", "");
-        write("tests/zoo.rs", include_str!("supervision/zoo.rs"));
-        write(
-            "Cargo.toml",
-            "[package]\nname = \"zoo\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
-             [[test]]\nname = \"zoo\"\nharness = false\n",
-        );
-        folder
-    })
-}
-
 /// Returns a run of these tests of the zoo.
 fn zoo_run(scene: &Scene, config: &str, tests: &str) -> Command {
-    let config = scene.write("harness.toml", &format!("[profile.default]\n{config}\n"));
-    let mut run = scene.harness(["run", "--no-fail-fast", "-E"]);
-    run.arg(format!("test(/^({tests})$/)"))
-        .arg("--config-file")
-        .arg(config)
-        .arg("--events")
-        .arg(scene.path("events"))
-        .current_dir(zoo())
-        .env("CARGO_TARGET_DIR", zoo().join("target"))
-        .env("ZOO_BEAT", scene.path("beat"));
-    run
-}
-
-/// Returns the last attempts of the tests that have ended, by name.
-fn last_attempts(scene: &Scene) -> Vec<(String, Attempt)> {
-    let events = fs::read_to_string(scene.path("events")).expect("they were written");
-    let events = parse_events(&events).expect("they are events");
-    let finished = events.into_iter().filter_map(|event| match event.kind {
-        EventKind::TestFinished(test) => {
-            let last = test.attempts.last().cloned().expect("there is one");
-            Some((test.test.name.to_string(), last))
-        }
-        _ => None,
-    });
-    finished.collect()
+    let visit = Visit {
+        binary: "zoo",
+        tests,
+        config,
+    };
+    visit.by_harness(scene)
 }
 
 fn last_attempt(scene: &Scene) -> Attempt {
