@@ -275,6 +275,28 @@ fn daemons_of_a_subreaper_are_named_and_killed() {
 }
 
 #[test]
+fn survivors_that_are_hard_to_see_are_named_and_killed() {
+    for trace in ["io", "process", "off"] {
+        let scene = Scene::new();
+        let visit = Visit {
+            binary: "escapes",
+            // A zombie by its looks, and a process that is ever another one.
+            tests: "without_its_first_thread|walking",
+            config: "",
+        };
+        let mut command = visit.by_harness(&scene);
+        command.args(["-j", "1", "--trace", trace]);
+        scene.run(command).assert_code(exit_code::OK);
+        scene.assert_no_strays();
+        for (name, attempt) in last_attempts(&scene) {
+            let leak = attempt.leak;
+            let named = leak.as_ref().is_some_and(|leak| !leak.survivors.is_empty());
+            assert!(named, "{name} at {trace}: {leak:?}");
+        }
+    }
+}
+
+#[test]
 fn ignored_and_blocked_signals_of_a_careless_parent_do_no_harm() {
     let scene = Scene::new();
     let careless = "import os, signal, sys\n\
