@@ -7,6 +7,9 @@ mod environment;
 #[path = "supervision/package.rs"]
 #[allow(dead_code, reason = "shared with the storms")]
 mod package;
+#[path = "supervision/processes.rs"]
+#[allow(dead_code, reason = "shared with the storms")]
+mod processes;
 #[path = "end_to_end/scene.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod scene;
@@ -18,6 +21,7 @@ use nix::{
     unistd::Pid,
 };
 use package::{Visit, last_attempts};
+use processes::{SOON, await_processes, await_state, is_stopped, processes, send};
 use scene::{Finished, Running, Scene, wait_until};
 use std::{
     fs,
@@ -26,9 +30,6 @@ use std::{
     process::Command,
     time::{Duration, Instant},
 };
-
-/// How long anything may take that takes milliseconds on an idle machine.
-const SOON: Duration = Duration::from_secs(60);
 
 /// Returns a run of these tests of the zoo.
 fn zoo_run(scene: &Scene, config: &str, tests: &str) -> Command {
@@ -42,46 +43,6 @@ fn zoo_run(scene: &Scene, config: &str, tests: &str) -> Command {
 
 fn last_attempt(scene: &Scene) -> Attempt {
     last_attempts(scene).pop().expect("a test has ended").1
-}
-
-/// Returns the processes of a scene whose command line contains this.
-fn processes(scene: &Scene, part: &str) -> Vec<i32> {
-    let found = scene.strays().into_iter();
-    let found = found.filter(|(_, command)| command.contains(part));
-    found.map(|(pid, _)| pid).collect()
-}
-
-/// Waits until so many processes are there whose command line contains this.
-fn await_processes(scene: &Scene, part: &str, count: usize) -> Vec<i32> {
-    let found = || Some(processes(scene, part)).filter(|found| found.len() >= count);
-    wait_until(SOON, found).unwrap_or_else(|| panic!("no `{part}`: {:#?}", scene.strays()))
-}
-
-/// Returns the state letter of a process (proc_pid_stat(5)), if it exists.
-fn state(pid: i32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
-}
-
-fn await_state(pids: &[i32], wanted: impl Fn(char) -> bool) {
-    let all = || {
-        let all = pids.iter().all(|pid| state(*pid).is_some_and(&wanted));
-        all.then_some(())
-    };
-    let states: Vec<_> = pids.iter().map(|pid| state(*pid)).collect();
-    assert!(
-        wait_until(SOON, all).is_some(),
-        "{pids:?} are in {states:?}"
-    );
-}
-
-fn is_stopped(state: char) -> bool {
-    // In a group-stop, or in one that a tracer watches.
-    matches!(state, 'T' | 't')
-}
-
-fn send(pid: i32, number: Signal) {
-    signal::kill(Pid::from_raw(pid), number).expect("it exists");
 }
 
 /// Ends a run of tests that do not end by themselves.
