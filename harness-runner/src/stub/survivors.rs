@@ -43,14 +43,14 @@ pub(crate) fn own_group_is_orphaned() -> bool {
     !outside(own.parent) && !leader.is_some_and(|leader| outside(leader.parent))
 }
 
-/// Sends SIGKILL to all live descendants. Returns those that are not zombies.
+/// Sends SIGKILL to all live descendants. Returns those that are not dead.
 pub(super) fn kill_descendants() -> Vec<Pid> {
     let mut left = Vec::new();
     for pid in descendants() {
         // Only a direct child's id is safe from reuse; another's is pinned by the pidfd, and
         // looked at again behind it.
         let pidfd = sys::pidfd_open(pid);
-        if stat(pid).is_some_and(|stat| stat.state != 'Z' && is_descendant(&stat)) {
+        if stat(pid).is_some_and(|stat| !stat.is_dead() && is_descendant(&stat)) {
             match pidfd {
                 Some(pidfd) => sys::kill_by_pidfd(pidfd.as_fd()),
                 // There are none before Linux 5.3 and in some sandboxes. It was ours a moment
@@ -84,7 +84,7 @@ pub(super) fn name(pids: &BTreeSet<Pid>, since: Instant) -> Vec<Survivor> {
                 killed: true,
             });
         }
-        let stat = stat(*pid).filter(|stat| stat.state != 'Z')?;
+        let stat = stat(*pid).filter(|stat| !stat.is_dead())?;
         let command = command_line(*pid).unwrap_or_else(|| format!("[{}]", stat.name));
         Some(Survivor {
             pid: *pid,
@@ -146,6 +146,15 @@ pub(super) struct Stat {
     pub(super) parent: Pid,
     group: Pid,
     session: Pid,
+    threads: u32,
+}
+
+impl Stat {
+    /// Returns whether nothing of the process runs. One whose first thread has ended is a zombie
+    /// (`Z`), too, but its other threads live and keep all that it has open.
+    fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
+    }
 }
 
 pub(super) fn stat(pid: Pid) -> Option<Stat> {
@@ -159,21 +168,29 @@ pub(super) fn stat(pid: Pid) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
+    // The 20th field; the session is the sixth.
+    let threads = fields.nth(13)?.parse().ok()?;
     Some(Stat {
         name,
         state,
         parent,
         group,
         session,
+        threads,
     })
 }
 
 pub(super) fn command_line(pid: Pid) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let of_first = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let bytes = Some(of_first)
+        .filter(|bytes| !bytes.is_empty())
+        // A first thread that has ended has no memory to read it from, but the others have.
+        .or_else(|| {
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+            let mut lines = threads.flat_map(|thread| fs::read(thread.path().join("cmdline")));
+            lines.find(|line| !line.is_empty())
+        })?;
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-    if bytes.is_empty() {
-        return None;
-    }
     let args = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     Some(shell_words::join(args))
 }
