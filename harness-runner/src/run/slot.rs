@@ -20,6 +20,7 @@ use super::{
     until,
 };
 use crate::{
+    config::settings::LeakPolicy,
     protocol::{Request, Response, Spawn, Trace},
     stub::{
         blocking::terminated,
@@ -27,7 +28,7 @@ use crate::{
     },
 };
 use harness_metadata::{
-    Attempt, Outcome, TraceSummary, Usage,
+    Attempt, Leak, Outcome, TraceSummary, Usage,
     outcome::{StreamSize, StuckTask},
 };
 use std::{
@@ -224,9 +225,12 @@ impl Slot {
         let by_stub = told.elapsed.map(|elapsed| {
             elapsed.saturating_sub(shared.clock.paused().saturating_sub(paused_before))
         });
+        let verdict = verdict(&ending, settings);
+        let allowed = settings.leak == LeakPolicy::Allow;
+        let leak = ending.leak.map(|leak| Leak { allowed, ..leak });
         let attempt = Attempt {
             number: start.attempt,
-            verdict: verdict(&ending, settings),
+            verdict,
             slow: ending.slow,
             started_at: shared.work.started_at + begun + paused_before,
             elapsed: by_stub.unwrap_or_else(|| match ending.outcome {
@@ -242,7 +246,7 @@ impl Slot {
                 .map_or_else(StreamSize::default, |o| o.stderr.size()),
             pid: told.pid,
             outcome: ending.outcome,
-            leak: ending.leak,
+            leak,
             stuck: told.stuck,
             trace: told.trace,
             rerun: None,

@@ -3,7 +3,7 @@ use super::{
     *,
 };
 use crate::config::settings::{
-    LeakResult, LeakTimeout, RetryPolicy, SlowTimeout, TimeoutResult, TraceSetting,
+    LeakPolicy, LeakTimeout, RetryPolicy, SlowTimeout, TimeoutResult, TraceSetting,
 };
 use harness_metadata::{
     Exit, Outcome, RustBinaryId, TestCaseName, Usage,
@@ -28,8 +28,9 @@ fn settings() -> TestSettings {
         },
         leak_timeout: LeakTimeout {
             period: secs(1),
-            result: LeakResult::Pass,
+            result: None,
         },
+        leak: LeakPolicy::Warn,
         threads_required: ThreadsRequired::Count(1),
         test_group: TestGroup::Global,
         priority: 0,
