@@ -14,6 +14,9 @@ mod processes;
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod scene;
 
+#[path = "supervision/ends.rs"]
+mod ends;
+
 use harness_metadata::{Attempt, Outcome, Verdict, exit_code};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
@@ -30,6 +33,8 @@ use std::{
     process::Command,
     time::{Duration, Instant},
 };
+
+const SIGINT: i32 = Signal::SIGINT as i32;
 
 /// Returns a run of these tests of the zoo.
 fn zoo_run(scene: &Scene, config: &str, tests: &str) -> Command {
@@ -96,7 +101,7 @@ fn ctrl_z_stops_the_tests_and_the_clock_and_fg_continues_them() {
             await_state(&[own], |state| !is_stopped(state));
             await_state(&tests, |state| !is_stopped(state));
         }
-        interrupt(run).assert_code(exit_code::TEST_RUN_FAILED);
+        interrupt(run).assert_code(exit_code::ended_by(SIGINT));
         let in_all = begun.elapsed();
         let active = last_attempt(&scene).elapsed;
         assert!(
@@ -123,7 +128,7 @@ fn ctrl_z_is_ignored_where_nobody_could_continue_the_run() {
     let runner = runner.expect("it runs");
     send(runner, Signal::SIGTSTP);
     send(runner, Signal::SIGINT);
-    run.finish().assert_code(exit_code::TEST_RUN_FAILED);
+    run.finish().assert_code(exit_code::ended_by(SIGINT));
 }
 
 #[test]
@@ -278,7 +283,7 @@ fn ignored_and_blocked_signals_of_a_careless_parent_do_no_harm() {
     assert_eq!(last_attempt(&scene).verdict, Verdict::Pass);
     let run = scene.start(wrapped("hangs"));
     await_processes(&scene, "--exact hangs", 1);
-    interrupt(run).assert_code(exit_code::TEST_RUN_FAILED);
+    interrupt(run).assert_code(exit_code::ended_by(SIGINT));
     assert_eq!(last_attempt(&scene).verdict, Verdict::Interrupted);
 }
 
@@ -318,5 +323,5 @@ fn a_run_under_nohup_outlives_its_terminal() {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = u64::from_str_radix(ignored.expect("it is there").trim(), 16);
     assert_eq!(ignored.expect("it is a mask") & 1, 1, "SIGHUP is ignored");
-    interrupt(run).assert_code(exit_code::TEST_RUN_FAILED);
+    interrupt(run).assert_code(exit_code::ended_by(SIGINT));
 }

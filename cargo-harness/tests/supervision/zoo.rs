@@ -12,7 +12,7 @@ use std::{
 };
 use sys::*;
 
-const TESTS: [(&str, fn()); 20] = [
+const TESTS: [(&str, fn()); 22] = [
     ("beats", beats),
     ("beats_too", beats),
     ("children_of_dead_parents_are_traced", orphans),
@@ -23,8 +23,10 @@ const TESTS: [(&str, fn()); 20] = [
     ("forks_from_eight_threads", forks_from_eight_threads),
     ("forks_without_end", forks_without_end),
     ("hangs", hang),
+    ("ignores_signals", ignores_signals),
     ("kills_its_group", || send(0, SIGKILL)),
     ("kills_its_parent", || end_parent(SIGKILL)),
+    ("leaves_a_child", || drop(child(hang))),
     ("leaves_its_group", leaves_its_group),
     ("passes", || {}),
     ("payloads_of_real_time_signals_arrive", payloads),
@@ -63,6 +65,15 @@ fn beats() {
         file.write_all(b".").expect("it can be written");
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+fn ignores_signals() {
+    for number in [1, 2, 3, 15] {
+        // SAFETY: no handler is installed.
+        unsafe { signal(number, SIG_IGN) };
+    }
+    println!("ignores all that can be ignored");
+    hang();
 }
 
 fn end_parent(number: c_int) {

@@ -1,6 +1,14 @@
 //! Drives a [`Unit`]: gives one attempt after the other to a stub, reads its output, keeps its
 //! deadlines.
 
+mod lost;
+mod messages;
+mod watched;
+
+pub(super) use lost::watch_over;
+
+pub(super) use messages::{Broken, FromSlot, PassedOn, Start, ToSlot};
+
 use super::{
     Capture as CaptureMode, Output, Shared, Test, Tracing,
     again::{Again, again},
@@ -12,14 +20,14 @@ use super::{
     until,
 };
 use crate::{
-    protocol::{Request, Response, Spawn, Trace, packet::receive_response},
+    protocol::{Request, Response, Spawn, Trace},
     stub::{
         blocking::terminated,
         link::{self, Stub, StubError},
     },
 };
 use harness_metadata::{
-    Attempt, Interruption, Outcome, RawString, TraceSummary, Usage,
+    Attempt, Outcome, TraceSummary, Usage,
     outcome::{StreamSize, StuckTask},
 };
 use std::{
@@ -32,74 +40,12 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::Interest,
-    net::UnixDatagram,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
+use watched::WatchedStub;
 
 /// Output is not looked at before an attempt is this old: a short one is read once, at its end,
 /// and nobody is woken for every line that it prints. A pipe holds 64 KiB meanwhile (pipe(7)).
 const FIRST_LOOK: Duration = Duration::from_millis(10);
-
-/// What the dispatcher says to a slot.
-#[derive(Debug)]
-pub(super) enum ToSlot {
-    Start(Start),
-    Interrupt(Interruption, Force),
-    /// Send a signal to the process group of the running attempt, if there is one.
-    Signal {
-        signal: i32,
-        /// Dropped when that has been done.
-        passed_on: Option<PassedOn>,
-    },
-}
-
-/// Never used to send: whoever has the other end learns when the last of these is dropped.
-pub(super) type PassedOn = mpsc::UnboundedSender<Infallible>;
-
-/// An attempt to start.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct Start {
-    pub(super) test: usize,
-    pub(super) attempt: u32,
-    pub(super) total_attempts: u32,
-    pub(super) group_slot: Option<usize>,
-}
-
-/// What a slot says to the dispatcher.
-#[derive(Debug)]
-pub(super) enum FromSlot {
-    Slow {
-        test: usize,
-        attempt: u32,
-        elapsed: Duration,
-        terminating: bool,
-    },
-    Traced {
-        test: usize,
-        attempt: u32,
-        batch: live::Batch,
-    },
-    Broke {
-        test: usize,
-        attempt: u32,
-        broken: Broken,
-    },
-    Over {
-        slot: usize,
-        test: usize,
-        attempt: Box<Attempt>,
-        output: Option<Output>,
-    },
-}
-
-/// A process that is stopped for a debugger.
-#[derive(Debug)]
-pub(super) struct Broken {
-    pub(super) pid: i32,
-    pub(super) args: Vec<RawString>,
-}
 
 /// A slot and its stub.
 pub(super) struct Slot {
@@ -113,39 +59,6 @@ pub(super) struct Slot {
     null: Option<File>,
     /// Whether the running attempt has been told to end.
     interrupted: bool,
-}
-
-/// A stub whose socket the event loop watches.
-struct WatchedStub {
-    /// Tokio has no type for packets that keep their order (SOCK_SEQPACKET); for watching, any
-    /// socket will do. Never used to receive or send. Dropped first: a stub ends when all
-    /// descriptors of its socket are closed.
-    watch: UnixDatagram,
-    stub: Stub,
-}
-
-impl WatchedStub {
-    fn new(stub: Stub) -> io::Result<Self> {
-        let socket = std::os::unix::net::UnixDatagram::from(stub.as_fd().try_clone_to_owned()?);
-        socket.set_nonblocking(true)?;
-        Ok(Self {
-            watch: UnixDatagram::from_std(socket)?,
-            stub,
-        })
-    }
-
-    /// Waits for a response.
-    async fn receive(&self) -> Result<Response, StubError> {
-        loop {
-            self.watch.readable().await?;
-            let receive = || receive_response(self.stub.as_fd());
-            match self.watch.try_io(Interest::READABLE, receive) {
-                Ok(response) => return response.ok_or(StubError::Gone),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
 }
 
 /// What the stub has told of the running attempt.

@@ -264,7 +264,10 @@ impl Cases {
             }
             Outcome::TimedOut { .. } => (NonSuccessKind::Failure, "test timeout".to_owned()),
             Outcome::StartFailed(_) => (NonSuccessKind::Error, "execution failure".to_owned()),
-            Outcome::Interrupted { .. } => (NonSuccessKind::Error, "interrupted".to_owned()),
+            Outcome::Interrupted { by, .. } => {
+                let ty = wording::interruption_type(*by);
+                (NonSuccessKind::Error, ty.to_owned())
+            }
             Outcome::HarnessFault(_) => (NonSuccessKind::Error, "harness fault".to_owned()),
         };
         let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
