@@ -22,7 +22,7 @@ use tempfile::TempDir;
 const MARK: &str = "HARNESS_E2E_MARK";
 
 /// How long any run may take: far more than it needs on a busy machine.
-const LONGEST_RUN: Duration = Duration::from_secs(240);
+pub(crate) const LONGEST_RUN: Duration = Duration::from_secs(240);
 
 /// How long a process may outlive the run that it belongs to. Killed processes need a moment to
 /// disappear.
@@ -230,6 +230,12 @@ impl Running {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(error) => panic!("kill failed: {error}"),
         }
+    }
+
+    /// Returns whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let status = self.child.try_wait().expect("it is a child");
+        status.is_some()
     }
 
     /// Waits for its end.

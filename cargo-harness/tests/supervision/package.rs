@@ -38,6 +38,11 @@ impl Visit<'_> {
         self.complete(scene, run)
     }
 
+    /// Returns a list by `cargo harness`, for which everything is built.
+    pub(crate) fn listed_by_harness(&self, scene: &Scene) -> Command {
+        self.complete(scene, scene.harness(["list"]))
+    }
+
     /// Returns a run by one or the other.
     pub(crate) fn by(&self, runner: Runner, scene: &Scene) -> Command {
         match runner {
@@ -89,6 +94,22 @@ pub(crate) fn zoo() -> &'static Path {
         write(&folder.join("Cargo.toml"), &manifest);
         folder
     })
+}
+
+/// Returns the names of the ways to escape.
+pub(crate) fn escapes() -> Vec<&'static str> {
+    let source = include_str!("escapes.rs");
+    let (_, table) = source.split_once("const TESTS").expect("it is there");
+    let (table, _) = table.split_once("];").expect("it ends");
+    let names = table
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(\""));
+    names.filter_map(|line| line.split('"').next()).collect()
+}
+
+/// Returns the lines that were written to their end.
+pub(crate) fn whole_lines(text: &str) -> &str {
+    text.rfind('\n').map_or("", |end| &text[..=end])
 }
 
 /// Writes a file, unless that would only make it newer: it would be compiled again.

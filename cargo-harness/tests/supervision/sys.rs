@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each of the programs needs a part of it")]
 
 pub use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
-use std::{process, ptr, thread, time::Duration};
+use std::{fs, process, ptr, thread, time::Duration};
 
 pub const SIGKILL: c_int = 9;
 pub const SIGTERM: c_int = 15;
@@ -122,4 +122,22 @@ pub fn block_signals(mask: c_ulong) {
     set[0] = mask;
     // SAFETY: the set is as large as the C library's; the old one is not asked for.
     unsafe { sigprocmask(SIG_SETMASK, set.as_ptr(), ptr::null_mut()) };
+}
+
+/// Starts a child in the process group of the runner, which is that of the parent of our parent.
+pub fn join_the_runner() {
+    // SAFETY: no memory is involved.
+    let stub = unsafe { getppid() };
+    let field = |pid: c_int, number: usize| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(") ")?;
+        fields.split(' ').nth(number)?.parse::<c_int>().ok()
+    };
+    let group = field(stub, 1).and_then(|runner| field(runner, 2));
+    let pid = child(hang);
+    if let Some(group) = group {
+        // Fails if the runner is in another session, or if the stub is gone.
+        // SAFETY: no memory is involved.
+        unsafe { setpgid(pid, group) };
+    }
 }

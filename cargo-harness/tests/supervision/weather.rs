@@ -81,26 +81,6 @@ fn ends(name: &str) -> ExitCode {
     ExitCode::from(value as u8)
 }
 
-/// A child in the process group of the runner, which is that of the parent of our parent.
-fn join_the_runner() {
-    // SAFETY: no memory is involved.
-    let stub = unsafe { getppid() };
-    let stat = |pid: c_int, field: usize| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (_, fields) = stat.rsplit_once(") ")?;
-        fields.split(' ').nth(field)?.parse::<c_int>().ok()
-    };
-    let group = stat(stub, 1).and_then(|runner| stat(runner, 2));
-    child(|| {
-        if let Some(group) = group {
-            // Fails if it is in another session, or if the stub is gone.
-            // SAFETY: no memory is involved.
-            unsafe { setpgid(0, group) };
-        }
-        hang();
-    });
-}
-
 /// Writes lines of eight bytes that each tell their number.
 fn writes() {
     let bytes: u64 = env::var("WEATHER_BYTES").expect("it is set").parse().expect("a number");

@@ -98,6 +98,7 @@ fn end_parent(number: c_int) {
     // A child and a daemon, so that there is something to be left behind.
     child(hang);
     daemon();
+    join_the_runner();
     // SAFETY: no memory is involved.
     send(unsafe { getppid() }, number);
     hang();

@@ -59,7 +59,7 @@ pub(super) async fn drive(
     controls: &mut mpsc::UnboundedReceiver<Control>,
     signals: &mut Signals,
 ) -> Option<i32> {
-    link::adopt_orphans();
+    link::adopt_orphans(environment::mark(work.run_id));
     let mut driver = Driver::new(work, tell);
     let (slot_tx, mut from_slots) = mpsc::unbounded_channel();
     driver.step(Input::Begin, &slot_tx);

@@ -16,7 +16,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -45,9 +45,15 @@ fn stubs() -> MutexGuard<'static, BTreeSet<sys::Pid>> {
     STUBS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes this process the one that descendants of a stub come to if the stub is killed. To be
-/// called when tests begin to run: what a build leaves behind is none of a run's business.
-pub fn adopt_orphans() {
+/// A variable, as `NAME=value`, that all tests of the run have.
+static MARK: OnceLock<String> = OnceLock::new();
+
+/// Makes this process the one that descendants of a stub come to if the stub is killed. All of them
+/// were given this variable, as `NAME=value`. To be called when tests begin to run: what a build
+/// leaves behind is none of a run's business.
+pub fn adopt_orphans(variable: String) {
+    // A process has one run.
+    let _ = MARK.set(variable);
     // Without it they come to init, as with any other runner.
     let _ = sys::become_subreaper();
 }
@@ -59,8 +65,10 @@ pub fn kill_orphans() {
     while Instant::now() < deadline {
         // Held so that no stub is started that is not in the set yet.
         let stubs = stubs();
-        // What this process itself has started stays in its group; every test leads its own.
-        let orphans = survivors::children_in_other_groups();
+        // What this process itself has started stays in its group; every test leads its own, and
+        // what it starts can go to ours but hardly without its environment.
+        let mark = MARK.get().map_or("", String::as_str);
+        let orphans = survivors::adopted_children(mark);
         let orphans: Vec<_> = orphans.into_iter().filter(|p| !stubs.contains(p)).collect();
         if orphans.is_empty() {
             return;

@@ -20,12 +20,20 @@ pub(super) fn descendants() -> BTreeSet<Pid> {
     found
 }
 
-/// Returns the children of this process that are not in its process group, zombies included. Empty
-/// where there is no /proc.
-pub(super) fn children_in_other_groups() -> Vec<Pid> {
+/// Returns the children of this process that it has not started itself, zombies included: those in
+/// other process groups, and those that have gone to its own but have this variable, as `NAME=value`,
+/// in their environment. Empty where there is no /proc.
+pub(super) fn adopted_children(variable: &str) -> Vec<Pid> {
     let own_group = nix::unistd::getpgrp().as_raw();
+    let is_marked = |pid: Pid| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let mut variables = environment.split(|byte| *byte == 0);
+        variables.any(|one| one == variable.as_bytes())
+    };
     let mut children = children(own_pid());
-    children.retain(|child| stat(*child).is_some_and(|stat| stat.group != own_group));
+    children.retain(|child| {
+        stat(*child).is_some_and(|stat| stat.group != own_group) || is_marked(*child)
+    });
     children
 }
 
