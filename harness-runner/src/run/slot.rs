@@ -1,6 +1,7 @@
 //! Drives a [`Unit`]: gives one attempt after the other to a stub, reads its output, keeps its
 //! deadlines.
 
+mod messages;
 mod watched;
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     environment::OfAttempt,
     live::{self, Live},
     streams::Streams,
-    unit::{Action, Force, Input, Unit, verdict},
+    unit::{Action, Input, Unit, verdict},
     until,
 };
 use crate::{
@@ -21,9 +22,10 @@ use crate::{
     },
 };
 use harness_metadata::{
-    Attempt, Interruption, Outcome, RawString, TraceSummary, Usage,
+    Attempt, Outcome, TraceSummary, Usage,
     outcome::{StreamSize, StuckTask},
 };
+pub(super) use messages::{Broken, FromSlot, PassedOn, Start, ToSlot};
 use std::{
     convert::Infallible,
     ffi::{OsStr, OsString},
@@ -40,67 +42,6 @@ use watched::WatchedStub;
 /// Output is not looked at before an attempt is this old: a short one is read once, at its end,
 /// and nobody is woken for every line that it prints. A pipe holds 64 KiB meanwhile (pipe(7)).
 const FIRST_LOOK: Duration = Duration::from_millis(10);
-
-/// What the dispatcher says to a slot.
-#[derive(Debug)]
-pub(super) enum ToSlot {
-    Start(Start),
-    Interrupt(Interruption, Force),
-    /// Send a signal to the process group of the running attempt, if there is one.
-    Signal {
-        signal: i32,
-        /// Dropped when that has been done.
-        passed_on: Option<PassedOn>,
-    },
-}
-
-/// Never used to send: whoever has the other end learns when the last of these is dropped.
-pub(super) type PassedOn = mpsc::UnboundedSender<Infallible>;
-
-/// An attempt to start.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct Start {
-    pub(super) test: usize,
-    pub(super) attempt: u32,
-    pub(super) total_attempts: u32,
-    pub(super) group_slot: Option<usize>,
-}
-
-/// What a slot says to the dispatcher.
-#[derive(Debug)]
-pub(super) enum FromSlot {
-    Slow {
-        test: usize,
-        attempt: u32,
-        elapsed: Duration,
-        terminating: bool,
-    },
-    Traced {
-        test: usize,
-        attempt: u32,
-        batch: live::Batch,
-    },
-    Broke {
-        test: usize,
-        attempt: u32,
-        broken: Broken,
-    },
-    Over {
-        slot: usize,
-        test: usize,
-        attempt: Box<Attempt>,
-        output: Option<Output>,
-        /// Whether it never began, because the system did not have enough for it.
-        refused: bool,
-    },
-}
-
-/// A process that is stopped for a debugger.
-#[derive(Debug)]
-pub(super) struct Broken {
-    pub(super) pid: i32,
-    pub(super) args: Vec<RawString>,
-}
 
 /// A slot and its stub.
 pub(super) struct Slot {
