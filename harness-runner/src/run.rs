@@ -12,6 +12,7 @@ mod debugger;
 mod dispatch;
 mod environment;
 mod live;
+mod pulse;
 mod signals;
 mod slot;
 mod streams;

@@ -42,7 +42,7 @@ unsafe extern "C" {
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
 }
 
-const TESTS: [(&str, fn()); 20] = [
+const TESTS: [(&str, fn()); 21] = [
     ("beats", beats),
     ("beats_too", beats),
     ("children_of_dead_parents_are_traced", orphans),
@@ -61,6 +61,7 @@ const TESTS: [(&str, fn()); 20] = [
     ("sees_default_signals", sees_default_signals),
     ("spawns_from_sixteen_threads", spawns_from_sixteen_threads),
     ("stops_its_parent", || end_parent(SIGSTOP)),
+    ("stops_its_parent_and_passes", stops_its_parent_and_passes),
     ("subreaper_with_daemons", subreaper_with_daemons),
     ("vforks_and_is_killed", vforks_and_is_killed),
 ];
@@ -164,6 +165,11 @@ fn end_parent(number: c_int) {
     // SAFETY: no memory is involved.
     send(unsafe { getppid() }, number);
     hang();
+}
+
+fn stops_its_parent_and_passes() {
+    // SAFETY: no memory is involved.
+    send(unsafe { getppid() }, SIGSTOP);
 }
 
 fn daemon() {

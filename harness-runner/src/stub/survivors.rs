@@ -97,6 +97,24 @@ pub(super) fn name(pids: &BTreeSet<Pid>, since: Instant) -> Vec<Survivor> {
     pids.iter().filter_map(describe).collect()
 }
 
+/// Returns whether a process has been killed already, by whatever killed its parent.
+pub(super) fn is_dying(pid: Pid) -> bool {
+    const KILL: u64 = 1 << (libc::SIGKILL - 1);
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return true;
+    };
+    // Once it has taken its SIGKILL it has given up its memory, or is about to.
+    let gone = !status.contains("\nVmSize:");
+    let pending = status.lines().any(|line| {
+        let mask = line
+            .strip_prefix("SigPnd:")
+            .or(line.strip_prefix("ShdPnd:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask & KILL != 0)
+    });
+    gone || pending
+}
+
 /// Returns whether /proc is there.
 pub(super) fn has_proc() -> bool {
     stat(own_pid()).is_some()
