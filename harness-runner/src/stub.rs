@@ -116,6 +116,7 @@ impl Stub {
         let _ = nix::unistd::setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
         let socket = take_socket()?;
         sys::become_subreaper()?;
+        sys::continue_when_parent_dies();
         sys::interrupt_waits_for(socket.as_fd())?;
         let mut spawner = Spawner::new()?;
         spawner.open_files = open_files::raise_in_stub(env::args_os().nth(2));
@@ -295,6 +296,7 @@ impl Stub {
                     attempt.tree.signal_group(signal);
                 }
             }
+            Request::Beat => send_response(self.socket.as_fd(), &Response::Beat)?,
             Request::Inspect { ticket } => {
                 if let Some(attempt) = self.attempt.as_ref().filter(|a| a.ticket == ticket) {
                     let tasks = stuck::describe(&attempt.tree.alive());

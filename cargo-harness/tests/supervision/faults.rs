@@ -1,16 +1,24 @@
-//! What a run is given too little of, and what somebody does to its processes.
+//! What a run is given too little of, and what somebody does to its stubs.
 
-use super::{last_attempts, zoo_run};
+use super::{
+    SOON, await_processes, await_state, is_stopped, last_attempt, last_attempts, processes, send,
+    zoo_run,
+};
 use crate::{
     environment::installed,
-    scene::{Finished, Scene, skip},
+    scene::{Finished, Scene, skip, wait_until},
 };
-use harness_metadata::{Verdict, exit_code};
+use harness_metadata::{Outcome, Verdict, exit_code};
 use nix::{
     sys::resource::{Resource, getrlimit},
-    unistd::geteuid,
+    sys::{
+        ptrace,
+        signal::Signal,
+        wait::{WaitPidFlag, waitpid},
+    },
+    unistd::{Pid, geteuid},
 };
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 /// Tests that are all there at the same time if they can be.
 const NAPS: usize = 16;
@@ -135,4 +143,84 @@ fn a_limit_of_processes_makes_fewer_slots_and_loses_nothing() {
         let said = run.stderr.matches("  Slots ").count();
         assert_eq!(said, 1, "{}", run.stderr);
     }
+}
+
+#[test]
+fn a_stub_that_a_test_has_stopped_is_continued_while_the_test_runs() {
+    for trace in ["io", "off"] {
+        let scene = Scene::new();
+        let mut command = zoo_run(&scene, "", "stops_its_parent_and_passes");
+        command.args(["--trace", trace]);
+        scene.run(command).assert_code(exit_code::OK);
+        let attempt = last_attempt(&scene);
+        // The tests of the zoo live for 50 seconds and have no limit here.
+        assert!(attempt.elapsed < Duration::from_secs(30), "{attempt:?}");
+    }
+}
+
+#[test]
+fn a_stub_that_does_not_answer_is_killed_and_its_attempt_a_fault_that_is_retried() {
+    let name = "a_stub_that_does_not_answer_is_killed";
+    let scene = Scene::new();
+    let run = scene.start(zoo_run(&scene, "retries = 1", "hangs"));
+    let tests = await_processes(&scene, "--exact hangs", 1);
+    let stub = Pid::from_raw(processes(&scene, "__double-spawn")[0]);
+    // Who is stopped for a tracer is not continued by SIGCONT.
+    let held = ptrace::seize(stub, ptrace::Options::empty()).and_then(|()| ptrace::interrupt(stub));
+    if let Err(error) = held {
+        super::interrupt(run);
+        return skip(name, &format!("a stub cannot be traced from here: {error}"));
+    }
+    let again = wait_until(SOON, || {
+        // Its tracer hears of its end first, and only then its parent.
+        let _ = waitpid(stub, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL));
+        let now = processes(&scene, "--exact hangs");
+        now.iter().any(|pid| !tests.contains(pid)).then_some(now)
+    });
+    let now = again.expect("the second attempt starts");
+    assert!(
+        tests.iter().all(|pid| !now.contains(pid)),
+        "{tests:?} live on: {now:?}"
+    );
+    let run = super::interrupt(run);
+    run.assert_says("has not answered for 30s, and was killed");
+    run.assert_says(&format!("the double-spawn stub (process {stub})"));
+    run.assert_says("the last thing that it was asked was to start the test");
+    assert_eq!(last_attempt(&scene).number, 2);
+}
+
+#[test]
+fn a_stopped_stub_outlives_its_runner_no_more_than_others() {
+    for trace in ["io", "off"] {
+        let scene = Scene::new();
+        let mut command = zoo_run(&scene, "", "hangs|beats");
+        command.args(["-j", "2", "--trace", trace]);
+        let run = scene.start(command);
+        await_processes(&scene, "--exact", 2);
+        let stubs = processes(&scene, "__double-spawn");
+        for stub in &stubs {
+            send(*stub, Signal::SIGSTOP);
+        }
+        await_state(&stubs, is_stopped);
+        run.signal(Signal::SIGKILL);
+        run.finish();
+        scene.assert_no_strays();
+    }
+}
+
+#[test]
+fn what_a_killed_stub_leaves_is_named_and_killed() {
+    let scene = Scene::new();
+    let mut command = zoo_run(&scene, "", "kills_its_parent");
+    command.args(["--trace", "off"]);
+    scene.run(command).assert_code(exit_code::TEST_RUN_FAILED);
+    scene.assert_no_strays();
+    let attempt = last_attempt(&scene);
+    assert!(
+        matches!(attempt.outcome, Outcome::HarnessFault(_)),
+        "{attempt:?}"
+    );
+    // A child and a daemon. The test itself died with its parent.
+    let survivors = attempt.leak.expect("something is left").survivors;
+    assert_eq!(survivors.len(), 2, "{survivors:?}");
 }

@@ -12,7 +12,7 @@ use std::{
 };
 use sys::*;
 
-const TESTS: [(&str, fn()); 22] = [
+const TESTS: [(&str, fn()); 23] = [
     ("beats", beats),
     ("beats_too", beats),
     ("children_of_dead_parents_are_traced", orphans),
@@ -33,6 +33,7 @@ const TESTS: [(&str, fn()); 22] = [
     ("sees_default_signals", sees_default_signals),
     ("spawns_from_sixteen_threads", spawns_from_sixteen_threads),
     ("stops_its_parent", || end_parent(SIGSTOP)),
+    ("stops_its_parent_and_passes", stops_its_parent_and_passes),
     ("subreaper_with_daemons", subreaper_with_daemons),
     ("vforks_and_is_killed", vforks_and_is_killed),
 ];
@@ -102,6 +103,11 @@ fn end_parent(number: c_int) {
     // SAFETY: no memory is involved.
     send(unsafe { getppid() }, number);
     hang();
+}
+
+fn stops_its_parent_and_passes() {
+    // SAFETY: no memory is involved.
+    send(unsafe { getppid() }, SIGSTOP);
 }
 
 fn daemon() {

@@ -1,6 +1,6 @@
 //! What the dispatcher and a slot say to each other.
 
-use super::{Force, Output, live};
+use crate::run::{Output, live, unit::Force};
 use harness_metadata::{Attempt, Interruption, RawString};
 use std::{convert::Infallible, time::Duration};
 use tokio::sync::mpsc;
