@@ -79,10 +79,13 @@ impl RunCommand {
                 breakpoint,
                 command: self.runner.break_command.clone(),
             }),
+            junit: self.junit_path(&session, session.profile.run_settings(), &options.cwd),
         };
+        session.tell_of_killed(&mut notify);
         let summary = session.run(&run, sinks).map_err(session_error(colors))?;
         if let Some(why) = &summary.not_kept {
-            let warning = format!("the traces of this run are not all kept: {why}");
+            let source = &why.source;
+            let warning = format!("{why}, so this run is not kept whole: {source}");
             prepared::warn(&warning, colors);
         }
         self.conclude(&summary, nothing_to_run, colors)
