@@ -111,8 +111,6 @@ pub enum SessionError {
     List(#[from] ListError),
     #[error(transparent)]
     Stub(#[from] StubError),
-    #[error(transparent)]
-    Sink(#[from] SinkError),
     /// Tracing was asked for as required.
     #[error("tests cannot be traced here as closely as is required: {reason}")]
     TraceRequired { reason: String },
@@ -279,6 +277,8 @@ pub struct Summary {
     pub cancelled: Option<CancelReason>,
     /// Why the run is not kept whole, if so.
     pub not_kept: Option<store::KeepError>,
+    /// What the sinks could not write.
+    pub unwritten: Vec<SinkError>,
 }
 
 impl Session {
@@ -315,8 +315,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When the run cannot begin, cannot be driven, or a sink fails. What is known of the tests
-    /// has been told to the sinks that still work.
+    /// When the run cannot begin or cannot be driven. What is known of the tests has been told to
+    /// the sinks.
     pub fn run(self, options: &RunOptions, mut sinks: Sinks<'_>) -> Result<Summary, SessionError> {
         let settings = self.profile.run_settings();
         let slots = match options.capture {
@@ -385,13 +385,11 @@ impl Session {
         };
         let (unwritten, not_kept) = reporting.end();
         driven.map_err(|source| SessionError::Run { source })?;
-        if let Some(error) = unwritten {
-            return Err(error.into());
-        }
         Ok(Summary {
             stats,
             cancelled,
             not_kept,
+            unwritten,
         })
     }
 

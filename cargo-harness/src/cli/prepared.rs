@@ -88,6 +88,5 @@ fn kind(error: &SessionError) -> Kind {
         SessionError::Build(_) => Kind::Build,
         SessionError::List(_) => Kind::List,
         SessionError::Stub(_) | SessionError::Run { .. } => Kind::Internal,
-        SessionError::Sink(_) => Kind::Write,
     }
 }

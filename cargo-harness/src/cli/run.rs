@@ -18,6 +18,7 @@ use harness_runner::{
     report::{
         json::{EmbeddedOutput, JsonLines},
         junit::{Junit, JunitOptions},
+        outlet::Outlet,
         progress::ProgressMode,
         terminal::{Terminal, TerminalOptions},
     },
@@ -26,8 +27,8 @@ use harness_runner::{
 };
 use std::{
     env,
-    fs::File,
-    io::{self, BufWriter, IsTerminal, Write},
+    io::{self, IsTerminal},
+    os::fd::AsFd,
 };
 
 /// Bytes of each stream of a failed test that the event stream carries.
@@ -82,11 +83,20 @@ impl RunCommand {
             junit: self.junit_path(&session, session.profile.run_settings(), &options.cwd),
         };
         session.tell_of_killed(&mut notify);
-        let summary = session.run(&run, sinks).map_err(session_error(colors))?;
+        let mut summary = session.run(&run, sinks).map_err(session_error(colors))?;
         if let Some(why) = &summary.not_kept {
             let source = &why.source;
             let warning = format!("{why}, so this run is not kept whole: {source}");
             prepared::warn(&warning, colors);
+        }
+        let mut unwritten: Vec<_> = summary.unwritten.drain(..).collect();
+        if let Some(last) = unwritten.pop() {
+            for error in unwritten {
+                // If standard error is gone there is nobody to tell.
+                let error = CommandError::new(Kind::Write, error);
+                let _ = error.write(&mut io::stderr().lock(), colors);
+            }
+            return Err(CommandError::new(Kind::Write, last));
         }
         self.conclude(&summary, nothing_to_run, colors)
     }
@@ -128,8 +138,6 @@ impl RunCommand {
     ) -> Result<Sinks<'static>, CommandError> {
         let settings = session.profile.run_settings();
         let mut sinks: Sinks<'static> = Vec::new();
-        let terminal = self.terminal(settings, global, capture);
-        sinks.push(Box::new(Terminal::new(io::stderr(), terminal)));
         if let Some(path) = self.junit_path(session, settings, cwd) {
             let mut junit = JunitOptions::new(path);
             junit.name.clone_from(&settings.junit_report_name);
@@ -145,6 +153,9 @@ impl RunCommand {
             let (writer, place) = events_writer(path, cwd)?;
             sinks.push(Box::new(JsonLines::new(writer, place, embedded)));
         }
+        // Last, so that what it shows is in the reports, whatever happens next.
+        let terminal = self.terminal(settings, global, capture);
+        sinks.push(Box::new(Terminal::new(io::stderr(), terminal)));
         Ok(sinks)
     }
 
@@ -207,18 +218,25 @@ impl RunCommand {
 }
 
 /// Opens what the events are written to, and says what it is.
-fn events_writer(
-    path: &Utf8Path,
-    cwd: &Utf8Path,
-) -> Result<(Box<dyn Write>, String), CommandError> {
-    if path == "-" {
-        return Ok((Box::new(io::stdout()), "standard output".to_owned()));
-    }
-    let file = File::create(cwd.join(path)).map_err(|source| {
-        let message = format!("failed to create `{path}` for the events: {source}");
+fn events_writer(path: &Utf8Path, cwd: &Utf8Path) -> Result<(Outlet, String), CommandError> {
+    let (outlet, place) = match path.as_str() {
+        "-" => {
+            let stdout = io::stdout().as_fd().try_clone_to_owned();
+            (
+                stdout.and_then(Outlet::shared),
+                "standard output".to_owned(),
+            )
+        }
+        _ => {
+            let path = cwd.join(path);
+            (Outlet::create(path.as_std_path()), format!("`{path}`"))
+        }
+    };
+    let outlet = outlet.map_err(|source| {
+        let message = format!("failed to open {place} for the events: {source}");
         CommandError::new(Kind::Write, message)
     })?;
-    Ok((Box::new(BufWriter::new(file)), format!("`{path}`")))
+    Ok((outlet, place))
 }
 
 /// Whether the locale's characters are those of UTF-8 (locale(7)).

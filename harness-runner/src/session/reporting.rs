@@ -32,7 +32,7 @@ pub(super) struct Reporting<'a> {
     sinks: Sinks<'a>,
     keeping: Keeping,
     store: OutputStore,
-    error: Option<SinkError>,
+    errors: Vec<SinkError>,
     /// Active time of the run and when that was heard, for clocks on display.
     heard: (Duration, Instant),
     paused: bool,
@@ -44,7 +44,7 @@ impl<'a> Reporting<'a> {
             sinks,
             store: OutputStore::new(keeping.spool()),
             keeping,
-            error: None,
+            errors: Vec::new(),
             heard: (Duration::ZERO, Instant::now()),
             paused: false,
         }
@@ -77,7 +77,7 @@ impl<'a> Reporting<'a> {
                 let at = self.heard.0 + self.heard.1.elapsed();
                 self.for_each_sink(|sink| sink.tick(at));
             }
-            if self.error.is_some() && !failure_told {
+            if !self.errors.is_empty() && !failure_told {
                 failure_told = true;
                 running.control(Control::ReportFailed);
             }
@@ -115,7 +115,7 @@ impl<'a> Reporting<'a> {
         let store = &self.store;
         for sink in &mut self.sinks {
             if let Err(error) = sink.handle(event, store) {
-                self.error.get_or_insert(error);
+                self.errors.push(error);
             }
         }
         if let EventKind::TestFinished(test) = &event.kind {
@@ -153,16 +153,19 @@ impl<'a> Reporting<'a> {
         self.for_each_sink(|sink| sink.close());
     }
 
-    /// Notes that the run is over. Returns the first error of a sink, and why the run is not kept
-    /// whole, if so.
-    pub(super) fn end(self) -> (Option<SinkError>, Option<KeepError>) {
-        (self.error, self.keeping.end())
+    /// Notes that the run is over. Returns what the sinks could not write, and why the run is not
+    /// kept whole, if so.
+    pub(super) fn end(self) -> (Vec<SinkError>, Option<KeepError>) {
+        let mut errors = self.errors;
+        // A terminal that is gone fails again and again.
+        errors.dedup_by(|one, other| one.what == other.what);
+        (errors, self.keeping.end())
     }
 
     fn for_each_sink(&mut self, mut each: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) {
         for sink in &mut self.sinks {
             if let Err(error) = each(&mut **sink) {
-                self.error.get_or_insert(error);
+                self.errors.push(error);
             }
         }
     }
@@ -248,7 +251,7 @@ mod tests {
         }
         reporting.cut_short();
         assert_eq!((counts.events.get(), counts.closed.get()), (3, 1));
-        let error = reporting.end().0.expect("one sink is broken");
-        assert_eq!(error.to_string(), "failed to write anything");
+        let errors: Vec<_> = reporting.end().0.iter().map(ToString::to_string).collect();
+        assert_eq!(errors, ["failed to write anything"]);
     }
 }
