@@ -4,6 +4,8 @@
 #[path = "end_to_end/environment.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod environment;
+#[path = "supervision/faults.rs"]
+mod faults;
 #[path = "supervision/package.rs"]
 #[allow(dead_code, reason = "shared with the storms")]
 mod package;
@@ -226,6 +228,41 @@ fn a_test_that_left_its_process_group_is_terminated_with_it() {
     run.assert_code(exit_code::TEST_RUN_FAILED);
     let last = last_attempt(&scene);
     assert!(last.elapsed < Duration::from_secs(60), "{last:?}");
+}
+
+#[test]
+fn a_leak_counts_as_the_profile_says_and_is_killed_and_recorded_in_any_case() {
+    for (leak, code, verdict, says) in [
+        (
+            "allow",
+            exit_code::OK,
+            Verdict::Pass,
+            "1 passed, 19 skipped",
+        ),
+        ("warn", exit_code::OK, Verdict::Pass, "1 passed (1 leaky)"),
+        (
+            "fail",
+            exit_code::TEST_RUN_FAILED,
+            Verdict::Fail,
+            "1 failed (1 due to being leaky)",
+        ),
+    ] {
+        let scene = Scene::new();
+        let leak = format!("leak = \"{leak}\"");
+        let mut command = zoo_run(&scene, &leak, "subreaper_with_daemons");
+        command.arg("--junit").arg(scene.path("junit"));
+        let run = scene.run(command);
+        run.assert_code(code).assert_says(says);
+        let last = last_attempt(&scene);
+        assert_eq!(last.verdict, verdict);
+        assert_eq!(last.leak.as_ref().map(|leak| leak.survivors.len()), Some(2));
+        let junit = fs::read_to_string(scene.path("junit")).expect("it was written");
+        for told in [&run.stderr, &junit] {
+            let named = told.matches("left behind: pid ").count();
+            assert_eq!(named > 0, last.leaked().is_some(), "{told}");
+        }
+        scene.assert_no_strays();
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
 };
 use sys::*;
 
-const TESTS: [(&str, fn()); 22] = [
+const TESTS: [(&str, fn()); 23] = [
     ("beats", beats),
     ("beats_too", beats),
     ("children_of_dead_parents_are_traced", orphans),
@@ -33,6 +33,7 @@ const TESTS: [(&str, fn()); 22] = [
     ("sees_default_signals", sees_default_signals),
     ("spawns_from_sixteen_threads", spawns_from_sixteen_threads),
     ("stops_its_parent", || end_parent(SIGSTOP)),
+    ("stops_its_parent_and_passes", stops_its_parent_and_passes),
     ("subreaper_with_daemons", subreaper_with_daemons),
     ("vforks_and_is_killed", vforks_and_is_killed),
 ];
@@ -46,15 +47,33 @@ fn main() -> ExitCode {
             for (name, _) in TESTS {
                 println!("{name}: test");
             }
+            for number in 0..16 {
+                println!("naps_{number}: test");
+            }
         }
         return ExitCode::SUCCESS;
     }
     if has("--nap") {
         hang();
     }
+    if args.iter().any(|arg| arg.starts_with("naps_")) {
+        naps();
+        return ExitCode::SUCCESS;
+    }
     let test = TESTS.iter().find(|(name, _)| has(name));
     (test.expect("it is listed").1)();
     ExitCode::SUCCESS
+}
+
+/// Is there for a moment, and looks whether it is given the limits that it should.
+fn naps() {
+    if let Ok(wanted) = env::var("ZOO_OPEN_FILES") {
+        let limits = fs::read_to_string("/proc/self/limits").expect("/proc is mounted");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let soft = line.and_then(|line| line.split_whitespace().next());
+        assert_eq!(soft, Some(wanted.as_str()));
+    }
+    thread::sleep(Duration::from_millis(300));
 }
 
 /// Grows a file all the time, so that others can see whether this process is stopped.
@@ -84,6 +103,11 @@ fn end_parent(number: c_int) {
     // SAFETY: no memory is involved.
     send(unsafe { getppid() }, number);
     hang();
+}
+
+fn stops_its_parent_and_passes() {
+    // SAFETY: no memory is involved.
+    send(unsafe { getppid() }, SIGSTOP);
 }
 
 fn daemon() {

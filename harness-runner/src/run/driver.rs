@@ -179,6 +179,7 @@ impl Driver {
                 Action::Interrupt { slot, by, force } => {
                     self.send(slot, ToSlot::Interrupt(by, force), slot_tx);
                 }
+                Action::Close { slot } => drop(self.slots.remove(&slot)),
                 Action::Emit(kind) => {
                     let ends = matches!(
                         kind,
@@ -254,13 +255,19 @@ impl Driver {
                 test,
                 attempt,
                 output,
+                refused,
             } => {
                 let id = AttemptId {
                     test: self.dispatcher.test(test).id.clone(),
                     attempt: attempt.number,
                 };
                 let output = output.map(|output| (id, output));
-                self.step_with(Input::AttemptOver { slot, attempt }, output, slot_tx);
+                let over = Input::AttemptOver {
+                    slot,
+                    attempt,
+                    refused,
+                };
+                self.step_with(over, output, slot_tx);
             }
         }
     }

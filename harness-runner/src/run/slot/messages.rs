@@ -1,6 +1,6 @@
 //! What the dispatcher and a slot say to each other.
 
-use super::{Force, Output, live};
+use crate::run::{Output, live, unit::Force};
 use harness_metadata::{Attempt, Interruption, RawString};
 use std::{convert::Infallible, time::Duration};
 use tokio::sync::mpsc;
@@ -56,6 +56,8 @@ pub(in crate::run) enum FromSlot {
         test: usize,
         attempt: Box<Attempt>,
         output: Option<Output>,
+        /// Whether it never began, because the system did not have enough for it.
+        refused: bool,
     },
 }
 
