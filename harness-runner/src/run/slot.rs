@@ -226,7 +226,7 @@ impl Slot {
         });
         let verdict = verdict(&ending, settings);
         let allowed = settings.leak == LeakPolicy::Allow;
-        let leak = ending.leak.map(|leak| Leak { allowed, ..leak });
+        let leak = leak.map(|leak| Leak { allowed, ..leak });
         let attempt = Attempt {
             number: start.attempt,
             verdict,
