@@ -9,6 +9,8 @@ mod faults;
 #[path = "end_to_end/scene.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod scene;
+#[path = "supervision/surroundings.rs"]
+mod surroundings;
 
 use fixture_model::parse_events;
 use harness_metadata::{Attempt, EventKind, Outcome, Verdict, exit_code};
@@ -325,6 +327,8 @@ fn ignored_and_blocked_signals_of_a_careless_parent_do_no_harm() {
     let careless = "import os, signal, sys\n\
                     signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n\
                     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n\
+                    for name in ('INT', 'TERM', 'QUIT', 'TSTP', 'USR1'):\n\
+                    \x20   signal.signal(getattr(signal, 'SIG' + name), signal.SIG_IGN)\n\
                     signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))\n\
                     os.execv(sys.argv[1], sys.argv[1:])";
     if !environment::installed("python3", &["-c", "pass"]) {

@@ -17,7 +17,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -49,9 +49,29 @@ fn stubs() -> MutexGuard<'static, BTreeSet<sys::Pid>> {
     STUBS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Children in other process groups that this process had before tests began to run, and their
+/// groups: whoever it was before it became this program has started them.
+static STRANGERS: OnceLock<BTreeSet<sys::Pid>> = OnceLock::new();
+
+fn is_stranger(pid: sys::Pid) -> bool {
+    let known = |strangers: &BTreeSet<sys::Pid>| {
+        let of_group = || survivors::stat(pid).is_some_and(|stat| strangers.contains(&stat.group));
+        !strangers.is_empty() && (strangers.contains(&pid) || of_group())
+    };
+    STRANGERS.get().is_some_and(known)
+}
+
 /// Makes this process the one that descendants of a stub come to if the stub is killed. To be
 /// called when tests begin to run: what a build leaves behind is none of a run's business.
 pub fn adopt_orphans() {
+    let stubs = stubs();
+    STRANGERS.get_or_init(|| {
+        let before = survivors::children_in_other_groups().into_iter();
+        let strangers = before.filter(|pid| !stubs.contains(pid));
+        let groups = |pid| [Some(pid), survivors::stat(pid).map(|stat| stat.group)];
+        strangers.flat_map(groups).flatten().collect()
+    });
+    drop(stubs);
     // Without it they come to init, as with any other runner.
     let _ = sys::become_subreaper();
 }
@@ -68,7 +88,10 @@ pub fn kill_orphans() -> Vec<Survivor> {
         let stubs = stubs();
         // What this process itself has started stays in its group; every test leads its own.
         let orphans = survivors::children_in_other_groups();
-        let orphans: Vec<_> = orphans.into_iter().filter(|p| !stubs.contains(p)).collect();
+        let orphans: Vec<_> = orphans
+            .into_iter()
+            .filter(|pid| !stubs.contains(pid) && !is_stranger(*pid))
+            .collect();
         if orphans.is_empty() {
             break;
         }

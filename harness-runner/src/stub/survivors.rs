@@ -212,7 +212,7 @@ pub(super) struct Stat {
     pub(super) name: String,
     pub(super) state: char,
     pub(super) parent: Pid,
-    group: Pid,
+    pub(super) group: Pid,
     session: Pid,
 }
 
