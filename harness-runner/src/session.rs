@@ -273,6 +273,8 @@ pub struct Summary {
     pub stats: RunStats,
     /// Why it was cancelled, if it was.
     pub cancelled: Option<CancelReason>,
+    /// Why some of its results could not be reported, if so.
+    pub not_reported: Option<SinkError>,
     /// Why the traces of the run are not all kept, if so.
     pub not_kept: Option<String>,
 }
@@ -305,8 +307,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When the run cannot begin, cannot be driven, or a sink fails. What is known of the tests
-    /// has been told to the sinks that still work.
+    /// When the run cannot begin or cannot be driven. What is known of the tests has been told to
+    /// the sinks.
     pub fn run(self, options: &RunOptions, mut sinks: Sinks<'_>) -> Result<Summary, SessionError> {
         let settings = self.profile.run_settings();
         stub::open_files::raise();
@@ -388,11 +390,12 @@ impl Session {
             }
         };
         driven.map_err(|source| SessionError::Run { source })?;
-        reporting.into_result()?;
+        let not_reported = reporting.into_result().err();
         let not_kept = broken.take().map(|error| error.to_string());
         Ok(Summary {
             stats,
             cancelled,
+            not_reported,
             not_kept,
         })
     }

@@ -407,7 +407,7 @@ impl Attempt {
     fn kill(&mut self) {
         if self.killing.is_none() {
             let survivors = match self.tree.root_ended() {
-                Some(ended) => survivors::name(&self.tree.alive(), ended.at),
+                Some(ended) => self.tree.survivors(ended.at),
                 // The test itself still runs: its descendants have not outlived anything.
                 None => Vec::new(),
             };

@@ -140,8 +140,6 @@ fn a_limit_of_processes_makes_fewer_slots_and_loses_nothing() {
         let run = scene.run(as_somebody(&run, most));
         assert_all_pass(&scene, &run);
         run.assert_says("at a time: ");
-        let said = run.stderr.matches("  Slots ").count();
-        assert_eq!(said, 1, "{}", run.stderr);
     }
 }
 
@@ -235,7 +233,7 @@ fn what_a_killed_stub_leaves_is_named_and_killed() {
         matches!(attempt.outcome, Outcome::HarnessFault(_)),
         "{attempt:?}"
     );
-    // A child and a daemon. The test itself died with its parent.
+    // A child, a daemon, and one in the runner's group. The test itself died with its parent.
     let survivors = attempt.leak.expect("something is left").survivors;
-    assert_eq!(survivors.len(), 2, "{survivors:?}");
+    assert_eq!(survivors.len(), 3, "{survivors:?}");
 }

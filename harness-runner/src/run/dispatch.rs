@@ -12,10 +12,12 @@ use super::unit::Force;
 use crate::config::settings::{
     FlakyResult, MaxFail, TerminateMode, TestGroup, TestSettings, ThreadsRequired,
 };
+use chrono::{DateTime, FixedOffset};
 use group::Group;
 use harness_metadata::{
-    Attempt, EventKind, Interruption, RunStats, TestId, Verdict,
+    Attempt, EventKind, Fault, Interruption, Outcome, RunStats, TestId, Usage, Verdict,
     event::{AttemptStarted, CancelReason, RunFinished, RunningState, RunningTest, TestFinished},
+    outcome::StreamSize,
 };
 use scarce::Scarcity;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -40,6 +42,8 @@ pub(super) struct Limits {
     pub(super) global_timeout: Option<Duration>,
     /// Listed tests that do not run, for the counts.
     pub(super) skipped: usize,
+    /// When the run started, for attempts of which nobody tells when they did.
+    pub(super) started_at: DateTime<FixedOffset>,
 }
 
 /// What happened.
@@ -54,6 +58,8 @@ pub(super) enum Input {
         /// Whether it never began, because the system did not have enough for it.
         refused: bool,
     },
+    /// A slot is gone, and nobody tells of its attempt.
+    SlotLost { slot: usize, message: String },
     /// The time of [`Dispatcher::deadline`] has come.
     Deadline,
     /// A signal asks the run to end.
@@ -83,8 +89,12 @@ pub(super) enum Action {
     Close { slot: usize },
     /// Tell the sinks.
     Emit(EventKind),
-    /// The run is over. Attempts that are still running are not waited for.
-    Finish,
+    /// The run is over.
+    Finish {
+        /// The signal by which somebody has lost patience: attempts that are still running are not
+        /// waited for.
+        impatient: Option<i32>,
+    },
 }
 
 /// A test that has a slot.
@@ -123,6 +133,7 @@ pub(super) struct Dispatcher {
     stats: RunStats,
     cancelled: Option<CancelReason>,
     shutdowns: u32,
+    impatient: Option<i32>,
     started: Vec<bool>,
     finished: bool,
     random: fn() -> f64,
@@ -148,6 +159,7 @@ impl Dispatcher {
             },
             cancelled: None,
             shutdowns: 0,
+            impatient: None,
             started: vec![false; tests.len()],
             finished: false,
             random,
@@ -207,8 +219,9 @@ impl Dispatcher {
                 self.tell_of_scarcity(&mut actions);
                 self.attempt_over(now, slot, *attempt, &mut actions);
             }
+            Input::SlotLost { slot, message } => self.slot_lost(now, slot, message, &mut actions),
             Input::Deadline => self.deadline_reached(now, &mut actions),
-            Input::Shutdown { signal } => self.shutdown(signal, &mut actions),
+            Input::Shutdown { signal } => self.shutdown(now, signal, &mut actions),
             Input::ReportFailed => {
                 self.cancel(CancelReason::ReportFailed, &mut actions);
             }
@@ -422,6 +435,49 @@ impl Dispatcher {
         }
     }
 
+    fn slot_lost(
+        &mut self,
+        now: Duration,
+        slot: usize,
+        message: String,
+        actions: &mut Vec<Action>,
+    ) {
+        let outcome = Outcome::HarnessFault(Fault { message });
+        if let Some(lost) = self.lost_attempt(now, slot, outcome, Verdict::Fail) {
+            self.attempt_over(now, slot, lost, actions);
+        }
+    }
+
+    /// Returns what is known of the attempt in a slot that nobody tells of; `None` if there is none.
+    fn lost_attempt(
+        &self,
+        now: Duration,
+        slot: usize,
+        outcome: Outcome,
+        verdict: Verdict,
+    ) -> Option<Attempt> {
+        let occupant = self.slots.get(&slot)?;
+        let Occupancy::Running { since } = occupant.state else {
+            return None;
+        };
+        Some(Attempt {
+            number: self.attempt_number(occupant),
+            outcome,
+            leak: None,
+            verdict,
+            slow: false,
+            started_at: self.limits.started_at + since,
+            elapsed: now.saturating_sub(since),
+            usage: Usage::default(),
+            stdout: StreamSize::default(),
+            stderr: StreamSize::default(),
+            pid: None,
+            stuck: Vec::new(),
+            trace: None,
+            rerun: None,
+        })
+    }
+
     /// Ends the test in a slot with the attempts that it has.
     fn test_over(&mut self, slot: usize, actions: &mut Vec<Action>) {
         if let Some(occupant) = self.vacate(slot) {
@@ -488,7 +544,9 @@ impl Dispatcher {
                 not_run: not_run.map(|(test, _)| test.id.clone()).collect(),
             },
         ))));
-        actions.push(Action::Finish);
+        actions.push(Action::Finish {
+            impatient: self.impatient,
+        });
     }
 }
 

@@ -1,8 +1,12 @@
 //! Drives a [`Unit`]: gives one attempt after the other to a stub, reads its output, keeps its
 //! deadlines.
 
+mod lost;
 mod messages;
 mod watched;
+
+pub(super) use lost::watch_over;
+pub(super) use messages::{Broken, FromSlot, PassedOn, Start, ToSlot};
 
 use super::{
     Capture as CaptureMode, Output, Shared, Test, Tracing,
@@ -16,6 +20,7 @@ use super::{
     until,
 };
 use crate::{
+    config::settings::LeakPolicy,
     protocol::{Request, Response, Spawn, Trace},
     stub::{
         blocking::terminated,
@@ -23,10 +28,9 @@ use crate::{
     },
 };
 use harness_metadata::{
-    Attempt, Outcome, Survivor, TraceSummary, Usage,
+    Attempt, Leak, Outcome, Survivor, TraceSummary, Usage,
     outcome::{StreamSize, StuckTask},
 };
-pub(super) use messages::{Broken, FromSlot, PassedOn, Start, ToSlot};
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
@@ -220,9 +224,12 @@ impl Slot {
         let by_stub = told.elapsed.map(|elapsed| {
             elapsed.saturating_sub(shared.clock.paused().saturating_sub(paused_before))
         });
+        let verdict = verdict(&ending, settings);
+        let allowed = settings.leak == LeakPolicy::Allow;
+        let leak = leak.map(|leak| Leak { allowed, ..leak });
         let attempt = Attempt {
             number: start.attempt,
-            verdict: verdict(&ending, settings),
+            verdict,
             slow: ending.slow,
             started_at: shared.work.started_at + begun + paused_before,
             elapsed: by_stub.unwrap_or_else(|| match ending.outcome {

@@ -49,6 +49,9 @@ fn stubs() -> MutexGuard<'static, BTreeSet<sys::Pid>> {
     STUBS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A variable, as `NAME=value`, that all tests of the run have.
+static MARK: OnceLock<String> = OnceLock::new();
+
 /// Children in other process groups that this process had before tests began to run, and their
 /// groups: whoever it was before it became this program has started them.
 static STRANGERS: OnceLock<BTreeSet<sys::Pid>> = OnceLock::new();
@@ -61,12 +64,15 @@ fn is_stranger(pid: sys::Pid) -> bool {
     STRANGERS.get().is_some_and(known)
 }
 
-/// Makes this process the one that descendants of a stub come to if the stub is killed. To be
-/// called when tests begin to run: what a build leaves behind is none of a run's business.
-pub fn adopt_orphans() {
+/// Makes this process the one that descendants of a stub come to if the stub is killed. All of them
+/// were given this variable, as `NAME=value`. To be called when tests begin to run: what a build
+/// leaves behind is none of a run's business.
+pub fn adopt_orphans(variable: String) {
+    // A process has one run.
+    let mark = MARK.get_or_init(|| variable);
     let stubs = stubs();
     STRANGERS.get_or_init(|| {
-        let before = survivors::children_in_other_groups().into_iter();
+        let before = survivors::adopted_children(mark).into_iter();
         let strangers = before.filter(|pid| !stubs.contains(pid));
         let groups = |pid| [Some(pid), survivors::stat(pid).map(|stat| stat.group)];
         strangers.flat_map(groups).flatten().collect()
@@ -82,18 +88,26 @@ pub fn adopt_orphans() {
 pub fn kill_orphans() -> Vec<Survivor> {
     let since = Instant::now();
     let mut killed = BTreeMap::new();
+    let mut looked = false;
     let deadline = Instant::now() + super::KILL_LIMIT;
     while Instant::now() < deadline {
         // Held so that no stub is started that is not in the set yet.
         let stubs = stubs();
-        // What this process itself has started stays in its group; every test leads its own.
-        let orphans = survivors::children_in_other_groups();
-        let orphans: Vec<_> = orphans
+        // What this process itself has started stays in its group; every test leads its own, and
+        // what it starts can go to ours but hardly without its environment.
+        let mark = MARK.get().map_or("", String::as_str);
+        let orphans: Vec<_> = survivors::adopted_children(mark)
             .into_iter()
             .filter(|pid| !stubs.contains(pid) && !is_stranger(*pid))
             .collect();
         if orphans.is_empty() {
             break;
+        }
+        // What died with its stub needs a moment for it, and is not to be named.
+        if !std::mem::replace(&mut looked, true) {
+            drop(stubs);
+            thread::sleep(POLL);
+            continue;
         }
         let alive = orphans.iter().copied();
         let alive = alive.filter(|pid| !killed.contains_key(pid) && !survivors::is_dying(*pid));

@@ -18,12 +18,20 @@ pub(super) fn descendants() -> BTreeSet<Pid> {
     Children::now().descendants()
 }
 
-/// Returns the children of this process that are not in its process group, zombies included. Empty
-/// where there is no /proc.
-pub(super) fn children_in_other_groups() -> Vec<Pid> {
+/// Returns the children of this process that it has not started itself, zombies included: those in
+/// other process groups, and those that have gone to its own but have this variable, as `NAME=value`,
+/// in their environment. Empty where there is no /proc.
+pub(super) fn adopted_children(variable: &str) -> Vec<Pid> {
     let own_group = nix::unistd::getpgrp().as_raw();
+    let is_marked = |pid: Pid| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let mut variables = environment.split(|byte| *byte == 0);
+        variables.any(|one| one == variable.as_bytes())
+    };
     let mut children = Children::now().of(own_pid());
-    children.retain(|child| stat(*child).is_some_and(|stat| stat.group != own_group));
+    children.retain(|child| {
+        stat(*child).is_some_and(|stat| stat.group != own_group) || is_marked(*child)
+    });
     children
 }
 
@@ -41,14 +49,14 @@ pub(crate) fn own_group_is_orphaned() -> bool {
     !outside(own.parent) && !leader.is_some_and(|leader| outside(leader.parent))
 }
 
-/// Sends SIGKILL to all live descendants. Returns those that are not zombies.
+/// Sends SIGKILL to all live descendants. Returns those that are not dead.
 pub(super) fn kill_descendants() -> Vec<Pid> {
     let mut left = Vec::new();
     for pid in descendants() {
         // Only a direct child's id is safe from reuse; another's is pinned by the pidfd, and
         // looked at again behind it.
         let pidfd = sys::pidfd_open(pid);
-        if stat(pid).is_some_and(|stat| stat.state != 'Z' && is_descendant(&stat)) {
+        if stat(pid).is_some_and(|stat| !stat.is_dead() && is_descendant(&stat)) {
             match pidfd {
                 Some(pidfd) => sys::kill_by_pidfd(pidfd.as_fd()),
                 // There are none before Linux 5.3 and in some sandboxes. It was ours a moment
@@ -82,7 +90,7 @@ pub(super) fn name(pids: &BTreeSet<Pid>, since: Instant) -> Vec<Survivor> {
                 killed: true,
             });
         }
-        let stat = stat(*pid).filter(|stat| stat.state != 'Z')?;
+        let stat = stat(*pid).filter(|stat| !stat.is_dead())?;
         let command = command_line(*pid).unwrap_or_else(|| format!("[{}]", stat.name));
         Some(Survivor {
             pid: *pid,
@@ -98,11 +106,12 @@ pub(super) fn name(pids: &BTreeSet<Pid>, since: Instant) -> Vec<Survivor> {
 /// Returns whether a process has been killed already, by whatever killed its parent.
 pub(super) fn is_dying(pid: Pid) -> bool {
     const KILL: u64 = 1 << (libc::SIGKILL - 1);
+    /// PF_EXITING of the kernel, in field 9 of proc_pid_stat(5).
+    const EXITING: u64 = 4;
     let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
         return true;
     };
-    // Once it has taken its SIGKILL it has given up its memory, or is about to.
-    let gone = !status.contains("\nVmSize:");
+    let exiting = stat(pid).is_none_or(|stat| stat.flags & EXITING != 0);
     let pending = status.lines().any(|line| {
         let mask = line
             .strip_prefix("SigPnd:")
@@ -110,7 +119,7 @@ pub(super) fn is_dying(pid: Pid) -> bool {
         let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
         mask.is_some_and(|mask| mask & KILL != 0)
     });
-    gone || pending
+    exiting || pending
 }
 
 /// Returns whether /proc is there.
@@ -214,6 +223,16 @@ pub(super) struct Stat {
     pub(super) parent: Pid,
     pub(super) group: Pid,
     session: Pid,
+    flags: u64,
+    threads: u32,
+}
+
+impl Stat {
+    /// Returns whether nothing of the process runs. One whose first thread has ended is a zombie
+    /// (`Z`), too, but its other threads live and keep all that it has open.
+    fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
+    }
 }
 
 pub(super) fn stat(pid: Pid) -> Option<Stat> {
@@ -227,21 +246,31 @@ pub(super) fn stat(pid: Pid) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
+    // The 9th and the 20th field; the session is the sixth.
+    let flags = fields.nth(2)?.parse().ok()?;
+    let threads = fields.nth(10)?.parse().ok()?;
     Some(Stat {
         name,
         state,
         parent,
         group,
         session,
+        flags,
+        threads,
     })
 }
 
 pub(super) fn command_line(pid: Pid) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let of_first = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let bytes = Some(of_first)
+        .filter(|bytes| !bytes.is_empty())
+        // A first thread that has ended has no memory to read it from, but the others have.
+        .or_else(|| {
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+            let mut lines = threads.flat_map(|thread| fs::read(thread.path().join("cmdline")));
+            lines.find(|line| !line.is_empty())
+        })?;
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-    if bytes.is_empty() {
-        return None;
-    }
     let args = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     Some(shell_words::join(args))
 }

@@ -78,6 +78,9 @@ impl<W: Write> Terminal<W> {
             self.counts(&run.stats),
         );
         self.note("Summary", style, &text);
+        if let Some((word, how)) = run.cancelled.and_then(wording::cut_off) {
+            self.note(word, self.styles.fail, &how);
+        }
         self.durations();
         self.final_list(outputs);
         self.not_run(run);

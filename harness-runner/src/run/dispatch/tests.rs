@@ -3,7 +3,7 @@ use super::{
     *,
 };
 use crate::config::settings::{
-    LeakResult, LeakTimeout, RetryPolicy, SlowTimeout, TimeoutResult, TraceSetting,
+    LeakPolicy, LeakTimeout, RetryPolicy, SlowTimeout, TimeoutResult, TraceSetting,
 };
 use harness_metadata::{
     Exit, Outcome, RustBinaryId, TestCaseName, Usage,
@@ -28,8 +28,9 @@ fn settings() -> TestSettings {
         },
         leak_timeout: LeakTimeout {
             period: secs(1),
-            result: LeakResult::Pass,
+            result: None,
         },
+        leak: LeakPolicy::Warn,
         threads_required: ThreadsRequired::Count(1),
         test_group: TestGroup::Global,
         priority: 0,
@@ -71,6 +72,7 @@ fn limits(slots: usize) -> Limits {
         max_fail: MaxFail::All,
         global_timeout: None,
         skipped: 0,
+        started_at: chrono::DateTime::UNIX_EPOCH.fixed_offset(),
     }
 }
 
@@ -160,7 +162,10 @@ fn tests_start_in_order_as_slots_become_free() {
 fn a_run_without_tests_is_over_at_once() {
     let actions = dispatcher(Vec::new(), limits(2)).handle(secs(0), Input::Begin);
     assert!(run_finished(&actions).is_some());
-    assert!(matches!(actions.last(), Some(Action::Finish)));
+    assert!(matches!(
+        actions.last(),
+        Some(Action::Finish { impatient: None })
+    ));
 }
 
 #[test]
@@ -285,14 +290,51 @@ fn the_first_interrupt_asks_and_the_second_kills() {
 }
 
 #[test]
-fn the_third_interrupt_does_not_wait() {
+fn the_third_interrupt_does_not_wait_and_loses_no_test() {
     let mut run = dispatcher(candidates(1), limits(1));
     run.handle(secs(0), Input::Begin);
     for _ in 0..2 {
         run.handle(secs(1), Input::Shutdown { signal: SIGINT });
     }
-    let actions = run.handle(secs(1), Input::Shutdown { signal: SIGINT });
-    assert!(matches!(actions.last(), Some(Action::Finish)));
+    let actions = run.handle(secs(1), Input::Shutdown { signal: SIGTERM });
+    assert!(matches!(
+        actions.last(),
+        Some(Action::Finish {
+            impatient: Some(SIGTERM)
+        })
+    ));
+    let finished = finished_tests(&actions);
+    assert_eq!(finished[0].attempts.len(), 1);
+    assert_eq!(finished[0].verdict, Verdict::Interrupted);
+    let run = run_finished(&actions).unwrap();
+    assert_eq!((run.stats.interrupted, run.stats.faults), (1, 0));
+    assert_eq!(run.cancelled, Some(CancelReason::Interrupt));
+}
+
+#[test]
+fn the_attempt_of_a_lost_slot_is_a_fault_and_retried_by_policy() {
+    let mut retried = settings();
+    retried.retries = RetryPolicy::Fixed {
+        count: 1,
+        delay: Duration::ZERO,
+        jitter: false,
+    };
+    let mut run = dispatcher(vec![candidate("a", retried)], limits(1));
+    run.handle(secs(0), Input::Begin);
+    let lost = || Input::SlotLost {
+        slot: 0,
+        message: "its slot panicked".to_owned(),
+    };
+    assert_eq!(starts(&run.handle(secs(1), lost())), [(0, 0, 2)]);
+    let actions = run.handle(secs(2), lost());
+    let attempts = &finished_tests(&actions)[0].attempts;
+    assert!(
+        attempts
+            .iter()
+            .all(|a| matches!(a.outcome, Outcome::HarnessFault(_)))
+    );
+    assert_eq!(attempts[1].number, 2);
+    assert_eq!(run_finished(&actions).unwrap().stats.faults, 1);
 }
 
 #[test]
@@ -328,6 +370,8 @@ fn a_retry_that_is_interrupted_stays_a_failure() {
     run.handle(secs(2), Input::Shutdown { signal: SIGINT });
     let actions = run.handle(secs(2), over(0, 2, Verdict::Interrupted));
     assert_eq!(finished_tests(&actions)[0].verdict, Verdict::Fail);
+    let stats = run_finished(&actions).unwrap().stats;
+    assert_eq!((stats.failed, stats.interrupted), (1, 0));
 }
 
 #[test]
@@ -371,10 +415,21 @@ fn a_run_that_gave_up_is_still_bounded_by_the_global_timeout() {
 
 #[test]
 fn a_lesser_reason_does_not_replace_a_greater_one() {
-    let mut run = dispatcher(candidates(2), limits(2));
+    let timed = Limits {
+        global_timeout: Some(secs(10)),
+        ..limits(1)
+    };
+    let mut run = dispatcher(candidates(2), timed);
     run.handle(secs(0), Input::Begin);
-    run.handle(secs(1), Input::Shutdown { signal: SIGINT });
-    assert!(interrupts(&run.handle(secs(1), Input::ReportFailed)).is_empty());
+    run.handle(secs(10), Input::Deadline);
+    assert!(run.handle(secs(10), Input::ReportFailed).is_empty());
+    run.handle(secs(11), Input::Shutdown { signal: SIGTERM });
+    assert!(run.handle(secs(11), Input::ReportFailed).is_empty());
+    let finished = run_finished(&run.handle(secs(12), over(0, 1, Verdict::Interrupted)));
+    assert_eq!(
+        finished.unwrap().cancelled,
+        Some(CancelReason::Signal(SIGTERM))
+    );
 }
 
 #[test]

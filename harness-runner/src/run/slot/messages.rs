@@ -1,4 +1,4 @@
-//! What the run and its slots say to each other.
+//! What the dispatcher and a slot say to each other.
 
 use crate::run::{Output, live, unit::Force};
 use harness_metadata::{Attempt, Interruption, RawString};
@@ -49,6 +49,8 @@ pub(in crate::run) enum FromSlot {
         attempt: u32,
         broken: Broken,
     },
+    /// The task of the slot has panicked.
+    Lost { slot: usize, message: String },
     Over {
         slot: usize,
         test: usize,

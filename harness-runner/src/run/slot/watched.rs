@@ -1,4 +1,4 @@
-//! A stub as the event loop has it.
+//! A stub whose socket the event loop watches.
 
 use crate::{
     protocol::{Response, packet::receive_response},
