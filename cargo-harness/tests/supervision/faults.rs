@@ -14,11 +14,11 @@ use nix::{
     sys::{
         ptrace,
         signal::Signal,
-        wait::{WaitPidFlag, waitpid},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, geteuid},
 };
-use std::{process::Command, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 /// Tests that are all there at the same time if they can be.
 const NAPS: usize = 16;
@@ -162,7 +162,8 @@ fn a_stub_that_does_not_answer_is_killed_and_its_attempt_a_fault_that_is_retried
     let scene = Scene::new();
     let run = scene.start(zoo_run(&scene, "retries = 1", "hangs"));
     let tests = await_processes(&scene, "--exact hangs", 1);
-    let stub = Pid::from_raw(processes(&scene, "__double-spawn")[0]);
+    // Not just any: there are idle ones.
+    let stub = Pid::from_raw(parent_of(tests[0]));
     // Who is stopped for a tracer is not continued by SIGCONT.
     let held = ptrace::seize(stub, ptrace::Options::empty()).and_then(|()| ptrace::interrupt(stub));
     if let Err(error) = held {
@@ -185,6 +186,37 @@ fn a_stub_that_does_not_answer_is_killed_and_its_attempt_a_fault_that_is_retried
     run.assert_says(&format!("the double-spawn stub (process {stub})"));
     run.assert_says("the last thing that it was asked was to start the test");
     assert_eq!(last_attempt(&scene).number, 2);
+}
+
+#[test]
+fn a_stub_that_somebody_holds_does_not_keep_a_run_from_its_end() {
+    let scene = Scene::new();
+    let mut command = zoo_run(&scene, "", "hangs|passes");
+    command.args(["-j", "2"]);
+    let run = scene.start(command);
+    let tests = await_processes(&scene, "--exact hangs", 1);
+    let idle = processes(&scene, "__double-spawn");
+    let idle = idle.into_iter().find(|stub| *stub != parent_of(tests[0]));
+    let idle = Pid::from_raw(idle.expect("there are two"));
+    let held = ptrace::seize(idle, ptrace::Options::empty()).and_then(|()| ptrace::interrupt(idle));
+    let run = super::interrupt(run);
+    run.assert_says("2 tests run: 1 passed, 1 interrupted");
+    if let Err(error) = held {
+        return skip("a stub that somebody holds", &error.to_string());
+    }
+    // Its tracer hears of its end first, and only then who has adopted it.
+    let gone = wait_until(SOON, || {
+        let news = waitpid(idle, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL));
+        matches!(news, Ok(WaitStatus::Signaled(..)) | Err(_)).then_some(())
+    });
+    assert!(gone.is_some(), "it was killed");
+}
+
+fn parent_of(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let fields = stat.rsplit_once(") ").expect("it has a name").1;
+    let parent = fields.split(' ').nth(1).expect("it has a parent");
+    parent.parse().expect("it is a number")
 }
 
 /// Adopts orphans in the session of its child, as a service manager does. A stopped process whose

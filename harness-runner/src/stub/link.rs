@@ -29,6 +29,12 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long a stub may be silent before it is continued, in case that somebody has stopped it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a stub that was killed may take to be gone.
+const KILLED_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a stub that has ended may take to be reaped, for which nothing is left to do.
+const REAP_LIMIT: Duration = Duration::from_millis(500);
+
 /// How often a stub is asked whether it has ended where there are no pidfds.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -281,17 +287,20 @@ impl Stub {
     fn ends_within(&mut self, limit: Duration) -> bool {
         match sys::pidfd_open(self.process.id().cast_signed()) {
             Some(pidfd) => packet::readable(pidfd, limit).unwrap_or(false),
-            None => {
-                let deadline = Instant::now() + limit;
-                while self.process.try_wait().is_ok_and(|status| status.is_none()) {
-                    if Instant::now() >= deadline {
-                        return false;
-                    }
-                    thread::sleep(POLL);
-                }
-                true
-            }
+            None => self.reaped_within(limit),
         }
+    }
+
+    fn reaped_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        // A stub that somebody else has reaped is gone, too.
+        while self.process.try_wait().is_ok_and(|status| status.is_none()) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+        true
     }
 
     /// The stub's process id.
@@ -317,11 +326,14 @@ impl Drop for Stub {
         // it traces along (PTRACE_O_EXITKILL).
         if !self.ends_within(super::KILL_LIMIT + Duration::from_secs(2)) {
             let _ = self.process.kill();
+            let _ = self.ends_within(KILLED_LIMIT);
         }
         let mut stubs = stubs();
-        // A stub that somebody else has reaped is gone, too.
-        let _ = self.process.wait();
-        stubs.remove(&self.process.id().cast_signed());
+        // One that the kernel keeps, or a debugger that has seized it, is not waited for without end.
+        // It is init's when this process has ended.
+        if self.reaped_within(REAP_LIMIT) {
+            stubs.remove(&self.process.id().cast_signed());
+        }
     }
 }
 
