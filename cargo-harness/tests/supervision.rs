@@ -10,6 +10,8 @@ mod scene;
 
 #[path = "supervision/ends.rs"]
 mod ends;
+#[path = "supervision/terminal.rs"]
+mod terminal;
 
 use fixture_model::parse_events;
 use harness_metadata::{Attempt, EventKind, Outcome, Verdict, exit_code};

@@ -15,6 +15,7 @@ mod environment;
 mod live;
 mod signals;
 mod slot;
+mod status;
 mod streams;
 mod unit;
 mod work;
@@ -23,7 +24,10 @@ pub use capture::Output;
 pub use debugger::BreakExec;
 pub use work::{Binary, Capture, Test, Tracing, Work};
 
-use crate::stub::sys;
+use crate::{
+    keys::{self, Key},
+    stub::sys,
+};
 use driver::{Shared, drive};
 use harness_metadata::{AttemptId, Event};
 use signals::{Heard, Signals};
@@ -58,6 +62,8 @@ pub enum Control {
     ReportFailed,
     /// The user wants to know what is running.
     Status,
+    /// The user wants to know how far the run is.
+    Progress,
 }
 
 /// A run on its own thread.
@@ -110,6 +116,21 @@ impl Running {
         let _ = self.control.send(control);
     }
 
+    /// Returns what passes on what keys ask for, until the run is over.
+    pub fn keys(&self) -> impl FnMut(Key) + Send + 'static {
+        // Not one that lasts: the run waits until nobody is left who asks something of it.
+        let control = self.control.downgrade();
+        move |key| {
+            let asked = match key {
+                Key::Status => Control::Status,
+                Key::Progress => Control::Progress,
+            };
+            if let Some(control) = control.upgrade() {
+                let _ = control.send(asked);
+            }
+        }
+    }
+
     /// Waits for the end, when all events have been received.
     ///
     /// # Errors
@@ -141,6 +162,7 @@ async fn outlast_sinks(
                 shutdown = Some(signal);
             },
             () = until(shutdown.map(|_| limit)) => if let Some(signal) = shutdown.take() {
+                keys::give_back();
                 sys::restore_default_action(signal);
                 let _ = sys::kill(std::process::id().cast_signed(), signal);
             },

@@ -75,6 +75,7 @@ impl RunCommand {
         let run = RunOptions {
             command_line,
             capture,
+            keys: self.keys(capture),
             trace_live: self.runner.trace_live,
             break_exec: self.runner.break_exec.clone().map(|breakpoint| BreakExec {
                 breakpoint,
@@ -152,6 +153,16 @@ impl RunCommand {
             sinks.push(Box::new(JsonLines::new(writer, place, embedded)));
         }
         Ok(sinks)
+    }
+
+    /// Whether keys are listened to: where somebody sits who sees what comes of it, and where
+    /// nobody else wants the keys, as a debugger may.
+    fn keys(&self, capture: Capture) -> bool {
+        !self.reporter.no_input_handler
+            && capture == Capture::Pipes
+            && self.runner.break_exec.is_none()
+            && io::stdin().is_terminal()
+            && io::stderr().is_terminal()
     }
 
     fn terminal(

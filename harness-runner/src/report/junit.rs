@@ -289,6 +289,7 @@ impl Sink for Junit {
             | EventKind::AttemptBroke { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }
+            | EventKind::Progress { .. }
             | EventKind::Status { .. } => Ok(()),
             EventKind::AttemptFailed {
                 test,

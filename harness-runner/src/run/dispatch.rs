@@ -229,6 +229,7 @@ impl Dispatcher {
                 Occupancy::Running { .. } => RunningState::Running,
                 Occupancy::Waiting { .. } => RunningState::Waiting,
             },
+            detail: None,
         };
         self.slots.iter().map(describe).collect()
     }
