@@ -177,3 +177,55 @@ async fn until(at: Option<std::time::Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::MaxFail;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_run_whose_driver_panics_ends_and_says_so() {
+        let test = Test {
+            id: harness_metadata::TestId {
+                binary: harness_metadata::RustBinaryId::new("krate"),
+                name: harness_metadata::TestCaseName::new("test"),
+            },
+            settings: std::sync::Arc::new(dispatch::tests::settings()),
+            // There is none.
+            binary: 7,
+            ignored: false,
+            bench: false,
+            tracing: Tracing {
+                level: harness_metadata::event::TraceLevel::Off,
+                backend: harness_metadata::trace::Backend::None,
+                no_new_privs: false,
+                otherwise: None,
+            },
+            trace_number: None,
+        };
+        let work = Work {
+            run_id: harness_metadata::RunId::random(),
+            profile: "default".to_owned(),
+            started_at: chrono::DateTime::UNIX_EPOCH.fixed_offset(),
+            tests: vec![test],
+            binaries: Vec::new(),
+            slots: 1,
+            cpus: 1,
+            groups: BTreeMap::new(),
+            max_fail: MaxFail::All,
+            global_timeout: None,
+            skipped: 0,
+            output_cap: 0,
+            capture: Capture::Pipes,
+            trace_live: false,
+            break_exec: None,
+            trace_files: None,
+            stubs: Vec::new(),
+        };
+        let running = Running::start(work).expect("there is a thread");
+        assert!(running.events.recv().is_err(), "nothing is told");
+        let error = running.join().expect_err("it panicked");
+        assert_eq!(error.to_string(), "the thread that drives the run panicked");
+    }
+}

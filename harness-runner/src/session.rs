@@ -392,6 +392,10 @@ impl Session {
             }
         };
         driven.map_err(|source| SessionError::Run { source })?;
+        if reporting.has_panicked() {
+            let source = io::Error::other("what reports the results has panicked");
+            return Err(SessionError::Run { source });
+        }
         let not_reported = reporting.into_result().err();
         let not_kept = broken.take().map(|error| error.to_string());
         Ok(Summary {

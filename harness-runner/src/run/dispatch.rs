@@ -537,4 +537,4 @@ fn total_attempts(settings: &TestSettings) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

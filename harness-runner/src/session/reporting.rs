@@ -7,6 +7,8 @@ use crate::{
 };
 use harness_metadata::{Event, EventKind, event::RunFinished};
 use std::{
+    mem,
+    panic::{self, AssertUnwindSafe},
     sync::mpsc::RecvTimeoutError,
     thread,
     time::{Duration, Instant},
@@ -27,6 +29,8 @@ pub(super) struct Reporting<'a> {
     sinks: Sinks<'a>,
     store: OutputStore,
     error: Option<SinkError>,
+    /// Whether a sink has panicked. It is told nothing more; the others are.
+    panicked: bool,
     /// Active time of the run and when that was heard, for clocks on display.
     heard: (Duration, Instant),
     paused: bool,
@@ -38,6 +42,7 @@ impl<'a> Reporting<'a> {
             sinks,
             store: OutputStore::default(),
             error: None,
+            panicked: false,
             heard: (Duration::ZERO, Instant::now()),
             paused: false,
         }
@@ -69,7 +74,7 @@ impl<'a> Reporting<'a> {
                 let at = self.heard.0 + self.heard.1.elapsed();
                 self.for_each_sink(|sink| sink.tick(at));
             }
-            if self.error.is_some() && !failure_told {
+            if (self.error.is_some() || self.panicked) && !failure_told {
                 failure_told = true;
                 running.control(Control::ReportFailed);
             }
@@ -97,12 +102,9 @@ impl<'a> Reporting<'a> {
 
     /// Tells all sinks of an event.
     pub(super) fn handle(&mut self, event: &Event) {
-        let store = &self.store;
-        for sink in &mut self.sinks {
-            if let Err(error) = sink.handle(event, store) {
-                self.error.get_or_insert(error);
-            }
-        }
+        let store = mem::take(&mut self.store);
+        self.for_each_sink(|sink| sink.handle(event, &store));
+        self.store = store;
         match &event.kind {
             EventKind::TestFinished(test) => {
                 let attempts = test.attempts.last().map_or(0, |attempt| attempt.number);
@@ -125,17 +127,31 @@ impl<'a> Reporting<'a> {
         self.for_each_sink(|sink| sink.close());
     }
 
+    /// Returns whether a sink has panicked.
+    pub(super) fn has_panicked(&self) -> bool {
+        self.panicked
+    }
+
     /// Returns the first error of a sink.
     pub(super) fn into_result(self) -> Result<(), SinkError> {
         self.error.map_or(Ok(()), Err)
     }
 
     fn for_each_sink(&mut self, mut each: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) {
-        for sink in &mut self.sinks {
-            if let Err(error) = each(&mut **sink) {
-                self.error.get_or_insert(error);
+        self.sinks.retain_mut(|sink| {
+            // A sink that panicked is not used again, and the store is only read.
+            match panic::catch_unwind(AssertUnwindSafe(|| each(&mut **sink))) {
+                Ok(Ok(())) => true,
+                Ok(Err(error)) => {
+                    self.error.get_or_insert(error);
+                    true
+                }
+                Err(_) => {
+                    self.panicked = true;
+                    false
+                }
             }
-        }
+        });
     }
 }
 
@@ -181,6 +197,31 @@ mod tests {
             self.closed.set(self.closed.get() + 1);
             Ok(())
         }
+    }
+
+    struct Panics;
+
+    impl Sink for Panics {
+        fn handle(&mut self, _: &Event, _: &dyn Outputs) -> Result<(), SinkError> {
+            panic!("as it should");
+        }
+
+        fn close(&mut self) -> Result<(), SinkError> {
+            panic!("it has been told nothing more");
+        }
+    }
+
+    #[test]
+    fn a_sink_that_panics_takes_nothing_from_the_others() {
+        let counts = Counts::default();
+        let mut reporting = Reporting::new(vec![Box::new(Panics), Box::new(&counts)]);
+        for running in 0..2 {
+            let (at, kind) = (Duration::ZERO, EventKind::Paused { running });
+            reporting.handle(&Event { at, kind });
+        }
+        reporting.cut_short();
+        assert_eq!((counts.events.get(), counts.closed.get()), (2, 1));
+        assert!(reporting.has_panicked());
     }
 
     #[test]
