@@ -5,7 +5,7 @@
 
 use crate::{
     id::{RunId, TestId},
-    outcome::{Attempt, Interruption, Verdict},
+    outcome::{Attempt, Interruption, StuckTask, Verdict},
     raw::RawString,
     stats::RunStats,
     trace::{Backend, TraceEvent},
@@ -127,6 +127,13 @@ pub enum EventKind {
     Status {
         /// The running tests.
         running: Vec<RunningTest>,
+        /// The counts so far.
+        stats: RunStats,
+    },
+    /// How far the run is, because the user asked.
+    Progress {
+        /// How many tests are running.
+        running: usize,
         /// The counts so far.
         stats: RunStats,
     },
@@ -365,6 +372,35 @@ pub struct RunningTest {
     pub elapsed: Duration,
     /// What it is doing.
     pub state: RunningState,
+    /// More of it; `None` if nobody could say in time, or there is nothing to say.
+    #[serde(default)]
+    pub detail: Option<Box<RunningDetail>>,
+}
+
+/// What is known of an attempt while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunningDetail {
+    /// The process id of the test; `None` if its own process has ended.
+    pub pid: Option<i32>,
+    /// Whether it has run for longer than its slow period.
+    pub slow: bool,
+    /// If it is being terminated or its descendants are waited for: how long until they are killed.
+    pub left: Option<Duration>,
+    /// What it has written to standard output so far; `None` if that is not captured.
+    pub stdout: Option<OutputSoFar>,
+    /// What it has written to standard error so far; `None` if that is not captured.
+    pub stderr: Option<OutputSoFar>,
+    /// What its tasks are doing.
+    pub tasks: Vec<StuckTask>,
+}
+
+/// What a test has written to a stream so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputSoFar {
+    /// How many bytes in all.
+    pub written: u64,
+    /// The last of them, a few lines.
+    pub last: RawString,
 }
 
 /// What a running test is doing.
