@@ -107,11 +107,7 @@ pub(crate) const DOUBTS: &[(&str, Doubt)] = &[
 ];
 
 /// What is known to be wrong, by program: everything that is said of it here is let pass.
-pub(crate) const GAPS: &[(&str, &str)] = &[(
-    "p61_asks_for_what_is_refused",
-    "a tracer with more rights than a test that gave up its own says that it found what was \
-         refused to it by a folder",
-)];
+pub(crate) const GAPS: &[(&str, &str)] = &[];
 
 /// All of them, by program.
 #[rustfmt::skip]

@@ -140,6 +140,12 @@ pub(super) enum Shape {
     Unshare,
     /// System V objects with a key.
     Keyed,
+    /// Changes of who the caller is and what it may.
+    Rights,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    /// Nothing. Few make this call, its number is between two of interest, and the filter is shorter
+    /// for it.
+    Nothing,
 }
 
 /// What is removed.
@@ -390,6 +396,23 @@ fn others(number: Sysno) -> Option<Shape> {
         Sysno::process_vm_readv | Sysno::process_vm_writev => Shape::ProcessMemory,
         Sysno::unshare => Shape::Unshare,
         Sysno::shmget | Sysno::semget | Sysno::msgget => Shape::Keyed,
+        Sysno::setuid
+        | Sysno::setgid
+        | Sysno::setreuid
+        | Sysno::setregid
+        | Sysno::setresuid
+        | Sysno::setresgid
+        | Sysno::setgroups
+        | Sysno::setfsuid
+        | Sysno::setfsgid
+        | Sysno::capset => Shape::Rights,
+        #[cfg(target_arch = "x86_64")]
+        Sysno::getgroups
+        | Sysno::getresuid
+        | Sysno::getresgid
+        | Sysno::getpgid
+        | Sysno::getsid
+        | Sysno::capget => Shape::Nothing,
         Sysno::io_uring_setup => Shape::Doubt(Doubt::IoUring),
         Sysno::pidfd_getfd => Shape::Doubt(Doubt::ForeignDescriptor),
         Sysno::open_by_handle_at => Shape::Doubt(Doubt::OpenedByHandle),

@@ -316,7 +316,8 @@ pub(super) fn returned(
                 sockets.borrow_mut().bound(address);
             }
         }
-        NetworkOperation::Listen if succeeded => {
+        // Its address it has from before.
+        NetworkOperation::Listen if succeeded || result == CallResult::Unknown => {
             call.address = own_name();
             if let Some(address) = &call.address {
                 sockets.borrow_mut().bound(address);
