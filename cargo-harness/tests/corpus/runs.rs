@@ -2,17 +2,25 @@
 
 use crate::{environment::installed, scene::Scene, trace::Trace};
 use fixture_model::parse_events;
-use harness_metadata::{Attempt, EventKind, exit_code};
+use harness_metadata::{Attempt, EventKind, RawString, TraceEvent, event::TraceLevel, exit_code};
+use harness_runner::stub::standalone::{self, Options, command};
 use nix::{
     sys::signal::{self, Signal},
     unistd::{Pid, geteuid},
 };
 use std::{
     collections::BTreeMap,
-    fs,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{Read, Seek},
+    iter,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -169,6 +177,58 @@ impl Programs {
         let files = folders.flatten().flatten().map(|file| file.path());
         let traces = files.filter(|path| path.extension().is_some_and(|kind| kind == "trace"));
         traces.map(|path| Trace::read(&path)).collect()
+    }
+
+    /// Traces each program of a run once more, by itself, and no more of it than the lives of its
+    /// processes.
+    pub(crate) fn lives(&self, attempts: &BTreeMap<String, Attempt>) -> BTreeMap<String, Trace> {
+        /// Some only wait.
+        const AT_ONCE: usize = 4;
+        let waiting = Mutex::new(attempts.iter());
+        let next = || waiting.lock().expect("nobody panics").next();
+        let follow = || {
+            let followed = iter::from_fn(next).map(|(program, attempt)| {
+                let summary = attempt.trace.as_deref().expect("it was traced");
+                (program.clone(), self.life(&summary.processes[0].args))
+            });
+            followed.collect::<Vec<_>>()
+        };
+        self.with_outsider(|| {
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(follow)).collect();
+                let followed = threads.into_iter().map(|thread| thread.join());
+                followed
+                    .flat_map(|lives| lives.expect("it succeeds"))
+                    .collect()
+            })
+        })
+    }
+
+    fn life(&self, args: &[RawString]) -> Trace {
+        let mut args = args.iter().map(|arg| OsStr::from_bytes(arg.as_bytes()));
+        let mut command =
+            command(args.next().expect("there is a program"), args).expect("there is a directory");
+        for (name, value) in self.harness(&[]).get_envs() {
+            match value {
+                Some(value) => command.environment.set(name, value),
+                None => command.environment.remove(name),
+            }
+        }
+        let mut output = tempfile::tempfile().expect("there is room");
+        let copy = || OwnedFd::from(output.try_clone().expect("there are descriptors"));
+        let nothing = File::open("/dev/null").expect("it is there");
+        let options = Options {
+            level: TraceLevel::Process,
+            stdio: Some([nothing.into(), copy(), copy()]),
+            ..Options::default()
+        };
+        let mut events = Vec::new();
+        let mut observer = |event: &TraceEvent| events.push(event.clone());
+        standalone::trace(&command, options, &mut observer).expect("it starts");
+        let mut text = String::new();
+        output.rewind().expect("it is a file");
+        output.read_to_string(&mut text).expect("it is text");
+        Trace::of_lives(events, text.contains("skipped: "))
     }
 
     /// Meanwhile sends a signal to each process that asks for one from outside.
