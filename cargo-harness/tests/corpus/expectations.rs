@@ -177,6 +177,7 @@ pub(crate) const DOUBTS: &[(&str, Doubt, &[Backend])] = {
         ("p58_mounts", Doubt::ChangedNamespace, CALLS),
         ("p58_opens_by_handle", Doubt::OpenedByHandle, CALLS),
         ("p62_sets_up_io_uring", Doubt::IoUring, CALLS),
+        ("p63_is_given_a_descriptor", Doubt::ForeignDescriptor, CALLS),
         // Whose it was cannot be told.
         ("p63_takes_a_descriptor", Doubt::ForeignDescriptor, CALLS),
         ("p74_uses_other_channels", Doubt::KernelFacility, CALLS),
@@ -390,6 +391,9 @@ pub(crate) const EXPECTATIONS: &[Expectation] = &[
         last("/refused") == Some(Err(libc::EACCES)) && last("/closed/within") == Some(Err(libc::EACCES))
             && t.calls(Op::Stat, "/closed/within").iter().any(|call| call.result == Err(libc::EACCES))
     }).not_notified(RESULTS),
+    expect("p63_is_given_a_descriptor", "whom it is from, and no file", |t|
+        reaches(t, Net::Connect, Reach::Machine, |address| matches!(address, Address::UnixAbstract(_)))
+            && t.opened("/given").is_empty()),
     expect("p64_is_in_a_folder_that_is_gone", "the name, and the error", |t|
         t.opened("/file (deleted)").into_iter().filter(|result| t.fine(*result)).count() >= 2
             && t.opened("in a folder that is gone") == [Err(libc::ENOENT)]),

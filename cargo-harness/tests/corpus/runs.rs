@@ -5,16 +5,26 @@ use fixture_model::parse_events;
 use harness_metadata::{Attempt, EventKind, RawString, TraceEvent, event::TraceLevel, exit_code};
 use harness_runner::stub::standalone::{self, Options, command};
 use nix::{
-    sys::signal::{self, Signal},
+    sys::{
+        signal::{self, Signal},
+        socket::{ControlMessage, MsgFlags, sendmsg},
+    },
     unistd::{Pid, geteuid},
 };
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs::{self, File},
-    io::{Read, Seek},
+    io::{IoSlice, Read, Seek},
     iter,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixListener, UnixStream},
+        },
+    },
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -140,6 +150,7 @@ impl Programs {
             .env("CARGO", scene.path("tools/cargo"))
             .env("RUSTC", scene.path("tools/rustc"))
             .env("TRACEES_OUTSIDER", scene.path("outside"))
+            .env("TRACEES_GIVER", self.giver())
             .env("TRACEES_PROCESSORS", processors());
         if self.user.is_empty() {
             return command;
@@ -147,6 +158,11 @@ impl Programs {
         let mut command = scene.wrapped(&command, "setpriv", &self.user);
         command.env("HOME", scene.path("home"));
         command
+    }
+
+    /// Returns the abstract name of a socket that is this run's own.
+    fn giver(&self) -> String {
+        format!("giver of {}", self.scene.path("").display())
     }
 
     /// Runs all programs. Returns how each ended, and what the run said.
@@ -231,10 +247,15 @@ impl Programs {
         Trace::of_lives(events, text.contains("skipped: "))
     }
 
-    /// Meanwhile sends a signal to each process that asks for one from outside.
+    /// Meanwhile sends a signal to each process that asks for one from outside, and hands a descriptor
+    /// to each that connects.
     fn with_outsider<T>(&self, body: impl FnOnce() -> T) -> T {
         let done = AtomicBool::new(false);
         let asked = self.scene.path("outside");
+        let giver = SocketAddr::from_abstract_name(self.giver()).expect("it is short");
+        let giver = UnixListener::bind_addr(&giver).expect("nobody else has its name");
+        giver.set_nonblocking(true).expect("it is a socket");
+        let given = self.scene.write("given", "from outside");
         thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -248,6 +269,9 @@ impl Programs {
                         // If it is gone it fails by itself.
                         let _ = signal::kill(Pid::from_raw(pid), Signal::SIGUSR1);
                     }
+                    if let Ok((taker, _)) = giver.accept() {
+                        give(&taker, &File::open(&given).expect("it was written"));
+                    }
                     thread::sleep(Duration::from_millis(2));
                 }
             });
@@ -256,6 +280,15 @@ impl Programs {
             result
         })
     }
+}
+
+/// Sends a descriptor. If its taker is gone, it fails by itself.
+fn give(taker: &UnixStream, file: &File) {
+    let descriptors = [file.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let text = [IoSlice::new(b"x")];
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    let _ = sendmsg::<()>(taker.as_raw_fd(), &text, &rights, flags, None);
 }
 
 /// Returns the root of the programs' workspace.

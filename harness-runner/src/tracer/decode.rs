@@ -6,9 +6,8 @@
 //!
 //! A call that only asks is answered at its entry: the tracer asks the kernel the same question
 //! ([`Task::look`]). A call that changes something, or whose result nobody else can know, is
-//! awaited, and so is one that asks with other rights than the tracer has. What cannot be seen at all from a call's arguments: descriptors that arrive in a message
-//! (SCM_RIGHTS, recvmsg(2)), names in an io_uring, and what a call's memory said a moment later, when
-//! another thread of the program had rewritten it.
+//! awaited, and so is one that asks with other rights than the tracer has. What cannot be seen at all from a call's arguments: names in an io_uring, and what a call's memory
+//! said a moment later, when another thread of the program had rewritten it.
 
 mod calls;
 mod exec;
@@ -18,6 +17,7 @@ mod names;
 mod network;
 mod paths;
 mod process;
+mod received;
 mod sockets;
 #[cfg(test)]
 pub(super) mod tests;
@@ -210,6 +210,8 @@ enum Then {
     Socket(NetworkOperation),
     /// Another root directory.
     Root,
+    /// Which descriptors have arrived with these messages (`struct msghdr`).
+    Received { fd: i32, headers: Vec<u64> },
 }
 
 impl Pending {
@@ -359,6 +361,9 @@ fn complete(
         Then::Executed { environment, .. } => {
             exec::executed(&mut pending.events, result, environment, task);
         }
+        Then::Received { fd, headers } => {
+            received::returned(&mut pending.events, result, (*fd, headers), task);
+        }
         Then::Socket(operation) => {
             network::returned(&mut pending.events, result, *operation, task);
         }
@@ -426,6 +431,8 @@ impl Stop<'_> {
             Shape::Network(operation) => self.network(operation),
             Shape::SendMessage => self.send_message(),
             Shape::SendMessages => self.send_messages(),
+            Shape::ReceiveMessage => self.receive_message(),
+            Shape::ReceiveMessages => self.receive_messages(),
             Shape::Doubt(doubt) => {
                 if doubt == Doubt::ChangedNamespace {
                     // Perhaps that of users.

@@ -129,6 +129,8 @@ pub(super) enum Shape {
     Network(NetworkOperation),
     SendMessage,
     SendMessages,
+    ReceiveMessage,
+    ReceiveMessages,
     /// What is in doubt if it succeeds.
     Doubt(Doubt),
     Clone,
@@ -388,6 +390,8 @@ fn others(number: Sysno) -> Option<Shape> {
         Sysno::sendto => Shape::Network(NetworkOperation::Send),
         Sysno::sendmsg => Shape::SendMessage,
         Sysno::sendmmsg => Shape::SendMessages,
+        Sysno::recvmsg => Shape::ReceiveMessage,
+        Sysno::recvmmsg => Shape::ReceiveMessages,
         Sysno::clone => Shape::Clone,
         Sysno::clone3 => Shape::Clone3,
         Sysno::prctl => Shape::Prctl,

@@ -175,7 +175,6 @@ fn the_calls_that_every_program_makes_all_the_time_are_never_stopped() {
         Sysno::clock_nanosleep,
         Sysno::rt_sigaction,
         Sysno::recvfrom,
-        Sysno::recvmsg,
         Sysno::socket,
         Sysno::wait4,
         Sysno::exit_group,
