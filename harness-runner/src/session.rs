@@ -273,6 +273,8 @@ pub struct Summary {
     pub stats: RunStats,
     /// Why it was cancelled, if it was.
     pub cancelled: Option<CancelReason>,
+    /// Why some of its results could not be reported, if so.
+    pub not_reported: Option<SinkError>,
     /// Why the traces of the run are not all kept, if so.
     pub not_kept: Option<String>,
 }
@@ -305,14 +307,17 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When the run cannot begin, cannot be driven, or a sink fails. What is known of the tests
-    /// has been told to the sinks that still work.
+    /// When the run cannot begin or cannot be driven. What is known of the tests has been told to
+    /// the sinks.
     pub fn run(self, options: &RunOptions, mut sinks: Sinks<'_>) -> Result<Summary, SessionError> {
         let settings = self.profile.run_settings();
-        let slots = match options.capture {
+        stub::open_files::raise();
+        let asked = match options.capture {
             run::Capture::Pipes => settings.test_threads.resolve(cpus()),
             run::Capture::Inherit => 1,
         };
+        let (room, open_files) = stub::open_files::room_for_slots();
+        let slots = asked.min(room);
         let mut stubs = self.stubs.take();
         stubs.truncate(slots);
         let choices = self.choose_tracing(options, &mut stubs)?;
@@ -345,6 +350,13 @@ impl Session {
         let mut reporting = Reporting::new(sinks);
         let begin = self.run_started(options, slots, trace, started_at);
         reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
+        if slots < asked.min(self.plan.tests.len()) {
+            let because = format!(
+                "{asked} were asked for, and a process may have no more than {open_files} open \
+                 files here (`ulimit -Hn`)"
+            );
+            reporting.handle(&at_start(EventKind::FewerSlots { slots, because }));
+        }
         for skipped in &self.plan.skipped {
             reporting.handle(&at_start(EventKind::TestSkipped {
                 test: skipped.id.clone(),
@@ -378,11 +390,12 @@ impl Session {
             }
         };
         driven.map_err(|source| SessionError::Run { source })?;
-        reporting.into_result()?;
+        let not_reported = reporting.into_result().err();
         let not_kept = broken.take().map(|error| error.to_string());
         Ok(Summary {
             stats,
             cancelled,
+            not_reported,
             not_kept,
         })
     }

@@ -19,10 +19,11 @@ use harness_runner::{
         json::{EmbeddedOutput, JsonLines},
         junit::{Junit, JunitOptions},
         progress::ProgressMode,
+        signal_name,
         terminal::{Terminal, TerminalOptions},
     },
     run::{BreakExec, Capture},
-    session::{RunOptions, Session, Sinks, Start, Summary},
+    session::{RunOptions, Session, SessionError, Sinks, Start, Summary},
 };
 use std::{
     env,
@@ -85,16 +86,16 @@ impl RunCommand {
             let warning = format!("the traces of this run are not all kept: {why}");
             prepared::warn(&warning, colors);
         }
-        self.conclude(&summary, nothing_to_run, colors)
+        self.conclude(summary, nothing_to_run, colors)
     }
 
     fn conclude(
         &self,
-        summary: &Summary,
+        summary: Summary,
         nothing_to_run: bool,
         colors: bool,
     ) -> Result<i32, CommandError> {
-        if nothing_to_run && summary.cancelled.is_none() {
+        if nothing_to_run && summary.cancelled.is_none() && summary.not_reported.is_none() {
             return match self.runner.no_tests {
                 NoTests::Pass => Ok(exit_code::OK),
                 NoTests::Warn => {
@@ -107,13 +108,21 @@ impl RunCommand {
                 }
             };
         }
-        let why = match summary.cancelled {
-            None if summary.stats.success() => return Ok(exit_code::OK),
-            Some(CancelReason::Interrupt | CancelReason::Signal(_)) => "test run was interrupted",
-            Some(CancelReason::GlobalTimeout) => "test run ran out of time",
-            _ => "test run failed",
-        };
-        Err(CommandError::new(Kind::TestRun, why))
+        if let Some(signal) = summary.cancelled.and_then(CancelReason::signal) {
+            let why = format!("test run was ended by {}", signal_name(signal));
+            return Err(CommandError::new(Kind::EndedBy(signal), why));
+        }
+        if let Some(error) = summary.not_reported {
+            return Err(session_error(colors)(SessionError::Sink(error)));
+        }
+        match summary.cancelled {
+            None if summary.stats.success() => Ok(exit_code::OK),
+            Some(CancelReason::GlobalTimeout) => Err(CommandError::new(
+                Kind::OutOfTime,
+                "test run ran out of time (`global-timeout`)",
+            )),
+            _ => Err(CommandError::new(Kind::TestRun, "test run failed")),
+        }
     }
 
     fn sinks(

@@ -6,8 +6,10 @@
 //!
 //! When a run starts, the report of an earlier one is replaced by a valid report without tests,
 //! whose name ends in `(incomplete)`: whoever reads it after a crash cannot take it for a result.
-//! Interrupted tests are errors of type `interrupted`; tests that a cancelled run never started
-//! are `skipped` with a message that starts with `not run`.
+//! Tests that were ended with the run are errors of type `interrupted`, `global-timeout`,
+//! `fail-fast` or `report-failed`, never failures; tests that a cancelled run never started are
+//! `skipped` with a message that starts with `not run`. Each suite of a run that was interrupted or
+//! ran out of time has the property `run-cut-off` that says so: the root can have none.
 
 mod case;
 mod spool;
@@ -18,7 +20,7 @@ use case::Cases;
 use chrono::{DateTime, FixedOffset};
 use harness_metadata::{
     Event, EventKind, RunId, TestId,
-    event::{RunFinished, RunStarted},
+    event::{CancelReason, RunFinished, RunStarted},
 };
 use quick_junit::{Property, Report, TestCase, TestCaseStatus, TestSuite};
 use spool::Spool;
@@ -72,6 +74,8 @@ pub struct Junit {
     run: Option<RunId>,
     started_at: Option<DateTime<FixedOffset>>,
     at: Duration,
+    /// Why the run is not going to come to its end, if so.
+    cancelled: Option<CancelReason>,
     suites: Vec<Suite>,
     by_name: HashMap<String, usize>,
     spool: Option<Spool>,
@@ -97,6 +101,7 @@ impl Junit {
             run: None,
             started_at: None,
             at: Duration::ZERO,
+            cancelled: None,
             suites: Vec::new(),
             by_name: HashMap::new(),
             spool: None,
@@ -178,7 +183,7 @@ impl Junit {
     fn finish(&mut self, run: &RunFinished) -> io::Result<()> {
         let why = match run.cancelled {
             Some(reason) => super::wording::cancel_reason(reason),
-            None => "the run ended",
+            None => "the run ended".to_owned(),
         };
         for test in &run.not_run {
             self.skip(test, format!("not run: {why}"))?;
@@ -246,6 +251,9 @@ impl Junit {
         shell
             .extra
             .insert("hostname".into(), self.options.hostname.as_str().into());
+        if let Some((_, how)) = self.cancelled.and_then(super::wording::cut_off) {
+            shell.add_property(property("run-cut-off", how));
+        }
         shell
     }
 }
@@ -270,12 +278,16 @@ impl Sink for Junit {
                 });
                 self.add(&finished.test, case, span)
             }
+            EventKind::Cancelled { reason, .. } => {
+                self.cancelled = Some(*reason);
+                Ok(())
+            }
             EventKind::RunFinished(run) => self.finish(run),
             EventKind::AttemptStarted(_)
             | EventKind::AttemptSlow { .. }
             | EventKind::AttemptTraced { .. }
             | EventKind::AttemptBroke { .. }
-            | EventKind::Cancelled { .. }
+            | EventKind::FewerSlots { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }
             | EventKind::Status { .. } => Ok(()),
