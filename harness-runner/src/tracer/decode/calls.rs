@@ -3,7 +3,8 @@
 //! Not here are read, write, close, mmap, futex and clocks, of which there are too many; socket and
 //! memfd_create, whose use is seen elsewhere or is the program's own; ftruncate, as the file was opened
 //! for writing (chmod and the like by descriptor are here: it may have been opened for reading); and
-//! what asks for the state of the machine (uname, sysinfo), for which there is no event.
+//! what asks for the state of the machine (uname, sysinfo, sched_getaffinity, prlimit64), which every test is
+//! taken to depend on.
 
 use harness_metadata::{
     event::TraceLevel,
