@@ -449,3 +449,6 @@ fn find_program(program: &CStr, environment: &[u8], cwd: &CStr) -> CString {
     }
     program.to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -258,7 +258,7 @@ mod elf {
             let symbols = (0..u32::from(count))
                 .filter_map(section)
                 .find(|section| kind(section) == Some(DYNAMIC_SYMBOLS))?;
-            let names = section(self.int(symbols + 40)?)?;
+            let names = section(self.int(symbols.checked_add(40)?)?)?;
             let names = self.part(names)?;
             self.part(symbols)?.chunks_exact(24).find_map(|symbol| {
                 let symbol = Self { bytes: symbol };
@@ -290,6 +290,43 @@ mod elf {
         fn array<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
             let at = usize::try_from(at).ok()?;
             self.bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path};
+
+    #[test]
+    fn the_loader_of_this_machine_has_a_hook_if_it_is_that_of_glibc() {
+        let loader = Path::new("/lib64/ld-linux-x86-64.so.2");
+        let Ok(file) = fs::read(loader) else {
+            return;
+        };
+        let hook = Hook::find(&file).expect("glibc's loader has the symbols");
+        assert!(hook.function < file.len() as u64);
+        assert_ne!(hook.function, hook.state);
+        assert_ne!(hook.entry, 0);
+    }
+
+    #[test]
+    fn what_is_no_loader_has_no_hook_wherever_it_ends() {
+        let own = fs::read("/proc/self/exe").expect("it is there");
+        assert_eq!(Hook::find(&own), None);
+        let Ok(file) = fs::read("/lib64/ld-linux-x86-64.so.2") else {
+            return;
+        };
+        // The table of sections is at the end.
+        for length in (0..file.len() - 4096).step_by(97) {
+            assert_eq!(Hook::find(&file[..length]), None, "{length}");
+        }
+        for at in 0..64 {
+            let mut wrong = file.clone();
+            wrong[at] = 0xff;
+            // Whatever it finds, it must not panic.
+            let _ = Hook::find(&wrong);
         }
     }
 }

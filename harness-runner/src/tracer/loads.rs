@@ -358,3 +358,59 @@ fn gave_up_privileges(process: Pid) -> Option<bool> {
     let gave_up = field("NoNewPrivs:")? == "1";
     (gave_up || capabilities & ADMINISTRATOR != 0).then_some(gave_up)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_environment_that_says_no_more_than_where_to_look_has_a_key() {
+        let key = |environment: &[u8]| {
+            Key::new(b"program", b"/folder", environment, TraceLevel::Io, true)
+        };
+        let plain = key(b"A=1\0").expect("nothing concerns the loader");
+        assert_eq!(plain.program, b"/folder/program");
+        assert_eq!(plain.folders, None);
+        let folders = key(b"A=1\0LD_LIBRARY_PATH=/a:b\0").expect("it may say that");
+        assert_eq!(folders.folders.as_deref(), Some(b"/a:b".as_slice()));
+        assert_ne!(plain, folders);
+        for more in [
+            b"LD_PRELOAD=/a\0".as_slice(),
+            b"LD_AUDIT=\0",
+            b"A=1\0LD_BIND_NOW=1\0",
+            b"GLIBC_TUNABLES=a=1\0",
+            b"LD_LIBRARY_PATH=/a\0LD_LIBRARY_PATH=/b\0",
+        ] {
+            assert_eq!(key(more), None, "{}", more.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_asked_for_once() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let path = folder.path().to_str().expect("it is known to be UTF-8");
+        let mut facts = Facts::default();
+        for name in ["missing/a/x.so", "missing/b/x.so", "y.so"] {
+            let answer = facts.of(format!("{path}/{name}").as_bytes());
+            assert_eq!(answer, Some(Err(Errno::ENOENT)));
+        }
+        let facts = facts.into_vec();
+        let asked: Vec<_> = facts.iter().map(|fact| fact.path.to_str()).collect();
+        let there = |name: &str| format!("{path}{name}");
+        let expected = [there(""), there("/missing"), there("/y.so")];
+        assert_eq!(asked, expected.each_ref().map(|path| Ok(path.as_str())));
+
+        assert!(facts.iter().all(Fact::holds));
+        std::fs::create_dir_all(folder.path().join("missing/a")).expect("a folder can be made");
+        let broken = facts.iter().filter(|fact| !fact.holds());
+        assert_eq!(broken.count(), 1);
+    }
+
+    #[test]
+    fn what_is_somebody_elses_for_everybody_is_no_fact() {
+        let mut facts = Facts::default();
+        for path in [b"/proc/self/exe".as_slice(), b"/dev/fd/3", b"relative"] {
+            assert_eq!(facts.of(path), None);
+        }
+    }
+}

@@ -7,7 +7,7 @@
 use super::Tasks;
 use crate::tracer::{
     Observer,
-    hook::{Hook, Installing, Trap},
+    hook::{Installing, Trap},
     loads::{Key, Known, Load, Loads, Seen},
     sys::Pid,
 };
@@ -93,16 +93,19 @@ impl Tasks {
             let load = Rc::clone(load);
             match load.hook.set(root) {
                 Some(trap) => loading.phase = Phase::Trusted { trap, load },
-                None => return self.doubt_loader(loading, "it is another one", observer),
+                None => {
+                    return self.doubt_loader(loading, "it could not be stopped", observer);
+                }
             }
         } else {
-            let loader = &loading.loader;
-            let hook = loader.loads.borrow_mut().hook(&interpreters);
-            let hook = hook.filter(|_| self.filtered);
-            let trap = hook.and_then(|hook: Hook| Some((hook, hook.set(root)?)));
-            let Some((hook, trap)) = trap else {
-                let Loader { loads, key, .. } = loading.loader;
-                return loads.borrow_mut().give_up(key);
+            let Loader { loads, key, .. } = &loading.loader;
+            let hook = loads.borrow_mut().hook(&interpreters);
+            let Some(hook) = hook.filter(|_| self.filtered) else {
+                return loads.borrow_mut().give_up(key.clone());
+            };
+            // If it cannot be set, the root may have been killed.
+            let Some(trap) = hook.set(root) else {
+                return;
             };
             let seen = Seen {
                 events: Vec::new(),
