@@ -102,7 +102,7 @@ impl Notified {
             // The filter is the last thing before it. What it becomes is known; if it does not,
             // the attempt has not started.
             self.executed = true;
-            let exec = self.root.exec(&Live::new(root, root, &self.context));
+            let exec = self.root.exec(&Live::new(root, root, &self.context), None);
             return self.tell_one(root, root, TraceEventKind::Exec(Box::new(exec)), observer);
         }
         let Some(process) = self.process_of(listener, call, observer) else {
