@@ -4,6 +4,7 @@ use super::{
     broker::Broker,
     explain,
     nest::Nest,
+    open_files::OpenFiles,
     outer::Subtree,
     sys::{self, Block, Child, ChildStack, Filter, HandOver, SignalMask, Signals, Stage},
     tree::Tree,
@@ -44,6 +45,8 @@ pub(super) struct Spawner {
     ready: Pipe,
     stack: ChildStack,
     stub: sys::Pid,
+    /// The limit of open files that roots start with, if it is not the stub's.
+    pub(super) open_files: Option<OpenFiles>,
     /// The last child's memory, which it reads from until it has executed. There is no next child
     /// before it is gone.
     last: Option<Box<Child>>,
@@ -107,6 +110,7 @@ impl Spawner {
             ready,
             stack: ChildStack::new()?,
             stub,
+            open_files: None,
             last: None,
             program: None,
             loads: Rc::default(),
@@ -206,6 +210,7 @@ impl Spawner {
             failed: self.failed.writer.as_raw_fd(),
             mask: manner.mask,
             own_group: manner.own_group,
+            open_files: self.open_files,
             stub: self.stub,
         }));
         let root = sys::clone_into(child, &self.stack).map_err(|errno| {

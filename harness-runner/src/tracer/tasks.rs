@@ -23,6 +23,7 @@ use std::{
 
 mod breaks;
 mod exec;
+mod held;
 mod loading;
 mod origin;
 mod untraced;
@@ -36,10 +37,6 @@ use origin::Harness;
 /// How many ids of ended processes are remembered: a signal can come from one of them, and one can
 /// be reported once more when it is adopted as a zombie.
 const REMEMBERED: usize = 256;
-
-/// How long a new task is held at most. The event of its creation takes microseconds, but if its
-/// creator is killed before, there is none.
-const HELD: Duration = Duration::from_millis(100);
 
 /// What the root of an attempt is.
 pub(crate) struct Root {
@@ -229,7 +226,7 @@ impl Tasks {
             Stop::Trap => self.at_trap(pid),
             Stop::Created(by) => {
                 if let Some(child) = sys::event_message(pid) {
-                    self.created(pid, child, by, observer);
+                    self.created(pid, child, Some(by), observer);
                 }
                 self.resume(pid);
             }
@@ -370,7 +367,14 @@ impl Tasks {
         true
     }
 
-    fn created(&mut self, tid: Pid, child: Pid, by: CreatedBy, observer: &mut dyn Observer) {
+    /// A task has been created, by what if that is known.
+    fn created(
+        &mut self,
+        tid: Pid,
+        child: Pid,
+        by: Option<CreatedBy>,
+        observer: &mut dyn Observer,
+    ) {
         let creator = self.process_of(tid);
         let (leads, told) = match self.tasks.get_mut(&child) {
             Some(task) => {
@@ -386,7 +390,7 @@ impl Tasks {
             }
             None => match self.ended_early.remove(&child) {
                 // Nothing more will be heard of it, and its id may come to belong to a stranger.
-                Some(told) => (by != CreatedBy::Clone, told),
+                Some(told) => (by != Some(CreatedBy::Clone), told),
                 None => {
                     let leads = self.appeared(child, Some(creator));
                     if let Some(task) = self.tasks.get_mut(&child) {
@@ -401,44 +405,14 @@ impl Tasks {
         }
         let how = match by {
             _ if !leads => Creation::Thread,
-            CreatedBy::Fork => Creation::Fork,
-            CreatedBy::Vfork => Creation::Vfork,
-            CreatedBy::Clone => Creation::Clone,
+            Some(CreatedBy::Fork) => Creation::Fork,
+            Some(CreatedBy::Vfork) => Creation::Vfork,
+            Some(CreatedBy::Clone) => Creation::Clone,
+            None => Creation::Unknown,
         };
         let kind = TraceEventKind::Created(Created { child, how });
         self.tell_one(tid, creator, kind, observer);
         self.release(child);
-    }
-
-    /// Lets a held task go.
-    fn release(&mut self, pid: Pid) {
-        let held = self.tasks.get_mut(&pid).and_then(|task| task.held.take());
-        if held.is_some() {
-            self.held -= 1;
-            self.go(pid, 0);
-        }
-    }
-
-    /// Lets go what has been held for too long, as if it had been created by whom it seems.
-    pub(crate) fn release_overdue(&mut self, observer: &mut dyn Observer) {
-        if self.held == 0 {
-            return;
-        }
-        let overdue = |(tid, task): (&Pid, &Task)| {
-            let held = task.held.filter(|held| held.since.elapsed() >= HELD)?;
-            Some((*tid, held.creator))
-        };
-        for (child, creator) in self.tasks.iter().filter_map(overdue).collect::<Vec<_>>() {
-            self.suppose_created(creator, child, observer);
-        }
-    }
-
-    /// Tells of a creation by whom it seems. If its event comes after all, it is not told again.
-    fn suppose_created(&mut self, creator: Pid, child: Pid, observer: &mut dyn Observer) {
-        self.created(creator, child, CreatedBy::Fork, observer);
-        if let Some(task) = self.tasks.get_mut(&child) {
-            task.due = true;
-        }
     }
 
     fn ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage, observer: &mut dyn Observer) {
@@ -596,3 +570,6 @@ fn is_interruption(result: i64) -> bool {
 fn own_time(with_children: Duration, children: Duration) -> Duration {
     with_children.checked_sub(children).unwrap_or(with_children)
 }
+
+#[cfg(test)]
+mod tests;
