@@ -19,6 +19,7 @@ mod registry;
 mod rerun;
 mod scene;
 mod strays;
+mod survive;
 mod trace;
 mod tracing;
 mod unprivileged;

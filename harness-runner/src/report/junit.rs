@@ -162,26 +162,31 @@ impl Junit {
         self.run = Some(run.run_id);
         self.started_at = Some(run.started_at);
         self.cases.know(run);
-        if !self.is_file() {
-            self.interim = Some(Interim::unseen()?);
-            return Ok(());
-        }
-        if let Ok(path) = self.options.path.canonicalize_utf8() {
-            // A link stays one.
-            self.options.path = path;
-        }
         let totals = Totals::default().add(&self.mark());
         let header = frame::wide(&self.frame(totals, true)?.header);
+        // Unseen, too, it has its place.
         self.open.end = header.len() as u64;
-        let contents = header + &self.closing(false)?;
-        let interim = Interim::replace(&self.options.path, contents.as_bytes())?;
-        self.interim = Some(interim);
+        self.interim = Some(match self.is_file() {
+            true => {
+                if let Ok(path) = self.options.path.canonicalize_utf8() {
+                    // A link stays one.
+                    self.options.path = path;
+                }
+                let contents = header + &self.closing(false)?;
+                Interim::replace(&self.options.path, contents.as_bytes())?
+            }
+            false => Interim::unseen()?,
+        });
         Ok(())
     }
 
-    /// Returns whether the report is a file, or will be one.
+    /// Returns whether the report is a file of its own, or will be one. What stands below /dev is
+    /// somebody's descriptor, even if that is of a file.
     fn is_file(&self) -> bool {
-        fs::metadata(&self.options.path).map_or(true, |there| there.is_file())
+        let path = &self.options.path;
+        !path.starts_with("/dev")
+            && !path.starts_with("/proc")
+            && fs::metadata(path).map_or(true, |there| there.is_file())
     }
 
     /// Adds a test case to its suite, and to what is on disk.
