@@ -58,7 +58,7 @@ impl RunStats {
                 self.passed_timed_out += usize::from(timed_out);
                 self.passed_slow += usize::from(last.slow && !timed_out);
                 self.flaky += usize::from(test.attempts.len() > 1);
-                self.passed_leaky += usize::from(last.leak.is_some());
+                self.passed_leaky += usize::from(last.leaked().is_some());
             }
             Verdict::Interrupted => self.interrupted += 1,
             Verdict::Fail => match &last.outcome {
@@ -76,7 +76,8 @@ impl RunStats {
                 }
                 Outcome::TimedOut { .. } => self.timed_out += 1,
                 Outcome::StartFailed(_) => self.start_failed += 1,
-                Outcome::Interrupted { .. } => self.interrupted += 1,
+                // A further attempt was interrupted: it had failed before.
+                Outcome::Interrupted { .. } => self.failed += 1,
                 Outcome::HarnessFault(_) => self.faults += 1,
             },
         }

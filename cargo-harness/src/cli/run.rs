@@ -20,6 +20,7 @@ use harness_runner::{
         junit::{Junit, JunitOptions},
         outlet::Outlet,
         progress::ProgressMode,
+        signal_name,
         terminal::{Terminal, TerminalOptions},
     },
     run::{BreakExec, Capture},
@@ -83,31 +84,22 @@ impl RunCommand {
             junit: self.junit_path(&session, session.profile.run_settings(), &options.cwd),
         };
         session.tell_of_killed(&mut notify);
-        let mut summary = session.run(&run, sinks).map_err(session_error(colors))?;
+        let summary = session.run(&run, sinks).map_err(session_error(colors))?;
         if let Some(why) = &summary.not_kept {
             let source = &why.source;
             let warning = format!("{why}, so this run is not kept whole: {source}");
             prepared::warn(&warning, colors);
         }
-        let mut unwritten: Vec<_> = summary.unwritten.drain(..).collect();
-        if let Some(last) = unwritten.pop() {
-            for error in unwritten {
-                // If standard error is gone there is nobody to tell.
-                let error = CommandError::new(Kind::Write, error);
-                let _ = error.write(&mut io::stderr().lock(), colors);
-            }
-            return Err(CommandError::new(Kind::Write, last));
-        }
-        self.conclude(&summary, nothing_to_run, colors)
+        self.conclude(summary, nothing_to_run, colors)
     }
 
     fn conclude(
         &self,
-        summary: &Summary,
+        summary: Summary,
         nothing_to_run: bool,
         colors: bool,
     ) -> Result<i32, CommandError> {
-        if nothing_to_run && summary.cancelled.is_none() {
+        if nothing_to_run && summary.cancelled.is_none() && summary.unwritten.is_empty() {
             return match self.runner.no_tests {
                 NoTests::Pass => Ok(exit_code::OK),
                 NoTests::Warn => {
@@ -120,13 +112,27 @@ impl RunCommand {
                 }
             };
         }
-        let why = match summary.cancelled {
-            None if summary.stats.success() => return Ok(exit_code::OK),
-            Some(CancelReason::Interrupt | CancelReason::Signal(_)) => "test run was interrupted",
-            Some(CancelReason::GlobalTimeout) => "test run ran out of time",
-            _ => "test run failed",
-        };
-        Err(CommandError::new(Kind::TestRun, why))
+        if let Some(signal) = summary.cancelled.and_then(CancelReason::signal) {
+            let why = format!("test run was ended by {}", signal_name(signal));
+            return Err(CommandError::new(Kind::EndedBy(signal), why));
+        }
+        let mut unwritten = summary.unwritten;
+        if let Some(last) = unwritten.pop() {
+            for error in unwritten {
+                // If standard error is gone there is nobody to tell.
+                let error = CommandError::new(Kind::Write, error);
+                let _ = error.write(&mut io::stderr().lock(), colors);
+            }
+            return Err(CommandError::new(Kind::Write, last));
+        }
+        match summary.cancelled {
+            None if summary.stats.success() => Ok(exit_code::OK),
+            Some(CancelReason::GlobalTimeout) => Err(CommandError::new(
+                Kind::OutOfTime,
+                "test run ran out of time (`global-timeout`)",
+            )),
+            _ => Err(CommandError::new(Kind::TestRun, "test run failed")),
+        }
     }
 
     fn sinks(

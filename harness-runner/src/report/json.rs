@@ -161,7 +161,7 @@ fn text(excerpt: &Excerpt) -> String {
     let mut text = String::from_utf8_lossy(&excerpt.head).into_owned();
     if excerpt.left_out > 0 {
         text.push_str(&format!(
-            "\n… {} not kept …\n",
+            "\n… {} left out …\n",
             wording::size(excerpt.left_out)
         ));
     }

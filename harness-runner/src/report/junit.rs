@@ -9,8 +9,11 @@
 //!
 //! A report to something that is no file, such as a pipe, is written at the end only.
 //!
-//! Interrupted tests are errors of type `interrupted`; tests that a cancelled run never started
-//! are `skipped` with a message that starts with `not run`.
+//! Tests that were ended with the run are errors of type `interrupted`, `global-timeout`,
+//! `fail-fast` or `report-failed`, never failures; tests that a cancelled run never started are
+//! `skipped` with a message that starts with `not run`. In the last report each suite of a run that
+//! was interrupted or ran out of time has the property `run-cut-off` that says so: the root can
+//! have none.
 
 mod case;
 mod frame;
@@ -23,7 +26,7 @@ use chrono::{DateTime, FixedOffset};
 use frame::Frame;
 use harness_metadata::{
     Event, EventKind, RunId, TestId,
-    event::{RunFinished, RunStarted},
+    event::{CancelReason, RunFinished, RunStarted},
 };
 use interim::{Change, Interim, Part};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
@@ -77,6 +80,8 @@ pub struct Junit {
     run: Option<RunId>,
     started_at: Option<DateTime<FixedOffset>>,
     at: Duration,
+    /// Why the run is not going to come to its end, if so.
+    cancelled: Option<CancelReason>,
     suites: Vec<Suite>,
     by_name: HashMap<String, usize>,
     /// What is on disk; `None` if there could not be anything.
@@ -138,6 +143,7 @@ impl Junit {
             run: None,
             started_at: None,
             at: Duration::ZERO,
+            cancelled: None,
             suites: Vec::new(),
             by_name: HashMap::new(),
             interim: None,
@@ -318,7 +324,7 @@ impl Junit {
     fn finish(&mut self, run: &RunFinished) -> io::Result<()> {
         let why = match run.cancelled {
             Some(reason) => super::wording::cancel_reason(reason),
-            None => "the run ended",
+            None => "the run ended".to_owned(),
         };
         for test in &run.not_run {
             if let Err(error) = self.skip(test, format!("not run: {why}")) {
@@ -352,7 +358,11 @@ impl Junit {
         let write = |writer: &mut dyn Write| {
             writer.write_all(frame.header.as_bytes())?;
             for suite in &self.suites {
-                let header = self.suite_header(&suite.counts, suite.span)?;
+                let mut counts = suite.counts.clone();
+                if let Some((_, how)) = self.cancelled.and_then(super::wording::cut_off) {
+                    counts.add_property(property("run-cut-off", how));
+                }
+                let header = self.suite_header(&counts, suite.span)?;
                 writer.write_all(header.as_bytes())?;
                 for part in &suite.parts {
                     interim.copy(*part, writer)?;
@@ -465,12 +475,16 @@ impl Sink for Junit {
                 });
                 self.add(&finished.test, case, span)
             }
+            EventKind::Cancelled { reason, .. } => {
+                self.cancelled = Some(*reason);
+                Ok(())
+            }
             EventKind::RunFinished(run) => self.finish(run),
             EventKind::AttemptStarted(_)
             | EventKind::AttemptSlow { .. }
             | EventKind::AttemptTraced { .. }
             | EventKind::AttemptBroke { .. }
-            | EventKind::Cancelled { .. }
+            | EventKind::FewerSlots { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }
             | EventKind::Status { .. } => Ok(()),

@@ -457,7 +457,7 @@ fn output_beyond_the_cap_leaves_a_stated_gap() {
     outputs.put(&test("t"), 1, &[b'x'; 5000], b"");
     let events = run(vec![(test("t"), vec![code(1, 1)])]);
     let report = junit(&events, &outputs, |options| options.stream_cap = 1000);
-    assert!(report.contains("… 3.9 KiB not kept …"), "{report}");
+    assert!(report.contains("… 3.9 KiB left out …"), "{report}");
     assert!(report.len() < 3000);
 }
 

@@ -24,7 +24,7 @@ impl Class {
             Verdict::Fail => Self::Failed,
             Verdict::Interrupted => Self::Interrupted,
             Verdict::Pass if test.flaky() => Self::Flaky,
-            Verdict::Pass if last.is_some_and(|last| last.leak.is_some()) => Self::Leaky,
+            Verdict::Pass if last.is_some_and(|last| last.leaked().is_some()) => Self::Leaky,
             Verdict::Pass if last.is_some_and(|last| last.slow) => Self::Slow,
             Verdict::Pass => Self::Passed,
         }
@@ -62,7 +62,7 @@ pub fn signal_name(signal: i32) -> String {
 
 /// Returns the status of one attempt, at most twelve columns for all but odd signals.
 pub(super) fn attempt_status(attempt: &Attempt) -> String {
-    let leaky = attempt.leak.is_some();
+    let leaky = attempt.leaked().is_some();
     match (&attempt.outcome, attempt.verdict) {
         (Outcome::Exited(exit), Verdict::Pass) => match (exit.success(), attempt.slow, leaky) {
             (true, true, true) => "SLOW + LEAK".to_owned(),
@@ -131,7 +131,7 @@ pub(super) fn final_status(test: &TestFinished) -> String {
 /// failure or success that has nothing to add.
 pub(super) fn closing(attempt: &Attempt) -> Option<String> {
     let text = match &attempt.outcome {
-        Outcome::Exited(Exit::Code(0)) => match (&attempt.leak, attempt.verdict) {
+        Outcome::Exited(Exit::Code(0)) => match (attempt.leaked(), attempt.verdict) {
             (None, _) => return None,
             (Some(_), Verdict::Pass) => "test passed but left something behind".to_owned(),
             (Some(_), _) => {
@@ -139,7 +139,7 @@ pub(super) fn closing(attempt: &Attempt) -> Option<String> {
             }
         },
         // 101 is what libtest exits with when a test panics: nothing that the output did not say.
-        Outcome::Exited(Exit::Code(101)) if attempt.leak.is_none() => return None,
+        Outcome::Exited(Exit::Code(101)) if attempt.leaked().is_none() => return None,
         Outcome::Exited(Exit::Code(101)) => "test failed and left something behind".to_owned(),
         Outcome::Exited(Exit::Code(code)) => format!("test failed with exit code {code}"),
         Outcome::Exited(Exit::Signal {
@@ -186,13 +186,41 @@ pub(super) fn survivor(survivor: &Survivor) -> String {
 }
 
 /// Returns why a run was cancelled.
-pub(super) fn cancel_reason(reason: CancelReason) -> &'static str {
+pub(super) fn cancel_reason(reason: CancelReason) -> String {
     match reason {
-        CancelReason::TestFailure | CancelReason::TestFailureImmediate => "test failure",
-        CancelReason::ReportFailed => "error while reporting",
-        CancelReason::GlobalTimeout => "global timeout",
-        CancelReason::Signal(_) => "signal",
-        CancelReason::Interrupt => "interrupt",
+        CancelReason::TestFailure | CancelReason::TestFailureImmediate => "test failure".to_owned(),
+        CancelReason::ReportFailed => "error while reporting".to_owned(),
+        CancelReason::GlobalTimeout => "global timeout".to_owned(),
+        CancelReason::Signal(signal) => format!("signal ({})", signal_name(signal)),
+        CancelReason::Interrupt => "interrupt".to_owned(),
+    }
+}
+
+/// Returns how a run ended that did not come to its end, as a word and a sentence. `None` if
+/// failures explain it.
+pub(super) fn cut_off(reason: CancelReason) -> Option<(&'static str, String)> {
+    let told = match reason {
+        CancelReason::TestFailure | CancelReason::TestFailureImmediate => return None,
+        CancelReason::ReportFailed => ("Cut off", "results could not be reported".to_owned()),
+        CancelReason::GlobalTimeout => (
+            "Out of time",
+            "the run took longer than its `global-timeout`".to_owned(),
+        ),
+        CancelReason::Signal(_) | CancelReason::Interrupt => {
+            let signal = reason.signal().map(signal_name).unwrap_or_default();
+            ("Interrupted", format!("the run received {signal}"))
+        }
+    };
+    Some(told)
+}
+
+/// Returns the type under which reports file a test that was ended.
+pub(super) fn interruption_type(by: Interruption) -> &'static str {
+    match by {
+        Interruption::Signal(_) => "interrupted",
+        Interruption::FailFast => "fail-fast",
+        Interruption::GlobalTimeout => "global-timeout",
+        Interruption::ReportFailed => "report-failed",
     }
 }
 

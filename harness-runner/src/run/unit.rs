@@ -4,7 +4,7 @@
 //! It is given the active time and what happened, and answers what to do. It starts nothing and
 //! waits for nothing.
 
-use crate::config::settings::{LeakResult, LeakTimeout, SlowTimeout, TestSettings, TimeoutResult};
+use crate::config::settings::{LeakPolicy, LeakTimeout, SlowTimeout, TestSettings, TimeoutResult};
 use harness_metadata::{Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict};
 use std::time::Duration;
 
@@ -167,7 +167,7 @@ impl Unit {
                 self.leak_window_over(now, outcome, descendants)
             }
             (Phase::Reaping { outcome, output_open }, Input::Deadline) => {
-                let leak = Leak { output_open, survivors: Vec::new() };
+                let leak = Leak { output_open, ..Leak::default() };
                 self.finish(outcome, Some(leak), false)
             }
             (Phase::Running, Input::Exited { exit, descendants_alive }) => {
@@ -184,19 +184,16 @@ impl Unit {
                     return Vec::new();
                 }
                 let leak = (!survivors.is_empty())
-                    .then_some(Leak { output_open: false, survivors });
+                    .then(|| Leak { survivors, ..Leak::default() });
                 self.finish(outcome, leak, true)
             }
             (Phase::Reaping { outcome, output_open }, Input::Gone { survivors }) => {
                 let leaked = output_open || !survivors.is_empty();
-                let leak = leaked.then_some(Leak { output_open, survivors });
+                let leak = leaked.then(|| Leak { output_open, survivors, ..Leak::default() });
                 self.finish(outcome, leak, true)
             }
-            // Whoever looks into a process has had their time.
-            (Phase::Draining { outcome, descendants: true }, Input::Interrupt(..))
-                if !self.limited =>
-            {
-                self.leak_window_over(now, outcome, true)
+            (Phase::Draining { outcome, descendants }, Input::Interrupt(_, force)) => {
+                self.hurry(now, outcome, descendants, force)
             }
             (Phase::Running, Input::Interrupt(by, force)) => {
                 self.limited = true;
@@ -210,14 +207,8 @@ impl Unit {
             (Phase::Terminating { because }, Input::Interrupt(_, Force::Kill)) => {
                 self.kill(now, because)
             }
-            (Phase::Draining { outcome, descendants: true }, Input::Interrupt(_, Force::Kill)) => {
-                self.leak_window_over(now, outcome, true)
-            }
             (
-                phase @ (Phase::Terminating { .. }
-                | Phase::Killing { .. }
-                | Phase::Draining { .. }
-                | Phase::Reaping { .. }),
+                phase @ (Phase::Terminating { .. } | Phase::Killing { .. } | Phase::Reaping { .. }),
                 Input::Interrupt(..),
             )
             // The stub says these only after the root's exit, or once.
@@ -294,6 +285,34 @@ impl Unit {
         }
     }
 
+    /// The run wants the attempt to end, of which only descendants or open output are left. They are
+    /// asked to go; the window stays open for as long as tests have to end, so that what a test
+    /// leaves behind for a moment is not held against it because somebody is in a hurry.
+    fn hurry(
+        &mut self,
+        now: Duration,
+        outcome: Outcome,
+        descendants: bool,
+        force: Force,
+    ) -> Vec<Action> {
+        let grace = self.slow_timeout.grace_period;
+        match force {
+            // Whoever looked into a process has had their time.
+            Force::Signal(signal) if self.limited && !grace.is_zero() => {
+                self.phase = Phase::Draining {
+                    outcome,
+                    descendants,
+                };
+                self.deadline = self.deadline.min(now.saturating_add(grace));
+                match descendants {
+                    true => vec![Action::Signal(signal)],
+                    false => Vec::new(),
+                }
+            }
+            Force::Signal(_) | Force::Kill => self.leak_window_over(now, outcome, descendants),
+        }
+    }
+
     fn leak_window_over(
         &mut self,
         now: Duration,
@@ -309,9 +328,9 @@ impl Unit {
             self.deadline = now + KILL_LIMIT;
             return vec![Action::Kill];
         }
-        let leak = output_open.then_some(Leak {
+        let leak = output_open.then(|| Leak {
             output_open,
-            survivors: Vec::new(),
+            ..Leak::default()
         });
         self.finish(outcome, leak, true)
     }
@@ -340,8 +359,7 @@ impl Because {
 pub(super) fn verdict(ending: &Ending, settings: &TestSettings) -> Verdict {
     match &ending.outcome {
         Outcome::Exited(exit) if exit.success() => {
-            let leak_fails = settings.leak_timeout.result == LeakResult::Fail;
-            if ending.leak.is_some() && leak_fails {
+            if ending.leak.is_some() && settings.leak == LeakPolicy::Fail {
                 Verdict::Fail
             } else {
                 Verdict::Pass

@@ -248,7 +248,7 @@ impl Cases {
     }
 
     fn ending(&self, attempt: &Attempt) -> Told {
-        let leaked = if attempt.leak.is_some() {
+        let leaked = if attempt.leaked().is_some() {
             " (leaked handles)"
         } else {
             ""
@@ -264,12 +264,15 @@ impl Cases {
             }
             Outcome::TimedOut { .. } => (NonSuccessKind::Failure, "test timeout".to_owned()),
             Outcome::StartFailed(_) => (NonSuccessKind::Error, "execution failure".to_owned()),
-            Outcome::Interrupted { .. } => (NonSuccessKind::Error, "interrupted".to_owned()),
+            Outcome::Interrupted { by, .. } => {
+                let ty = wording::interruption_type(*by);
+                (NonSuccessKind::Error, ty.to_owned())
+            }
             Outcome::HarnessFault(_) => (NonSuccessKind::Error, "harness fault".to_owned()),
         };
         let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
         let mut body = message.clone();
-        if let Some(leak) = &attempt.leak {
+        if let Some(leak) = attempt.leaked() {
             for survivor in &leak.survivors {
                 body.push('\n');
                 body.push_str(&wording::survivor(survivor));
@@ -309,7 +312,7 @@ impl Cases {
             case.add_property(property("trace", verdict));
             case.add_property(property("processes", processes.to_string()));
         }
-        for survivor in last.leak.iter().flat_map(|leak| &leak.survivors) {
+        for survivor in last.leaked().iter().flat_map(|leak| &leak.survivors) {
             case.add_property(property("survivor", wording::survivor(survivor)));
         }
     }
@@ -338,7 +341,7 @@ fn text(excerpt: &Excerpt) -> String {
     let mut text = legal(&String::from_utf8_lossy(&excerpt.head));
     if excerpt.left_out > 0 {
         text.push_str(&format!(
-            "\n… {} not kept …\n",
+            "\n… {} left out …\n",
             wording::size(excerpt.left_out)
         ));
         text.push_str(&legal(&String::from_utf8_lossy(&excerpt.tail)));
