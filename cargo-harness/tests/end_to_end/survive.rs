@@ -5,7 +5,7 @@ use crate::{
     scene::{Finished, Scene, skip, wait_until},
 };
 use fixture_model::{Remains, check_remains};
-use harness_metadata::exit_code;
+use harness_metadata::{EventKind, exit_code, trace::Doubt};
 use nix::{
     sys::{signal::Signal, stat::Mode},
     unistd::{geteuid, mkfifo},
@@ -307,6 +307,19 @@ fn where_the_store_is_full_the_results_are_shown_and_it_is_said_once() {
     let events = text(&scene.path("events.ndjson"));
     let left = remains(&events, &text(&scene.path("junit.xml")), &run.stderr);
     assert_eq!((left.recorded, left.complete), (24, true));
+    // Traces had no more room than the recording, and none claims to be whole.
+    let events = fixture_model::parse_events(&events).expect("they are events");
+    let traces: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::TestFinished(test) => test.attempts[0].trace.as_deref(),
+            _ => None,
+        })
+        .collect();
+    let cut = traces
+        .iter()
+        .filter(|trace| trace.doubts.contains(&Doubt::Overflow) && trace.dropped.events > 0);
+    assert!(cut.count() > 0 || traces.is_empty(), "{traces:#?}");
     let kept = fs::read_dir(package.join("kept-runs")).expect("it was copied");
     for run in kept.flatten() {
         let lock = run.path().join("lock");
@@ -414,7 +427,7 @@ fn where_there_is_no_room_for_output_the_gap_is_stated() {
     };
     run.assert_code(exit_code::TEST_RUN_FAILED)
         .assert_says("2 tests run: 1 passed, 1 failed");
-    run.assert_says("6.8 MiB not kept (");
+    run.assert_says("6.8 MiB are lost: the temporary folder could not be written");
 }
 
 #[test]
