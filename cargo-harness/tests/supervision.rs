@@ -4,6 +4,14 @@
 #[path = "end_to_end/environment.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod environment;
+#[path = "supervision/faults.rs"]
+mod faults;
+#[path = "supervision/package.rs"]
+#[allow(dead_code, reason = "shared with the storms")]
+mod package;
+#[path = "supervision/processes.rs"]
+#[allow(dead_code, reason = "shared with the storms")]
+mod processes;
 #[path = "end_to_end/scene.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod scene;
@@ -13,125 +21,37 @@ mod ends;
 #[path = "supervision/terminal.rs"]
 mod terminal;
 
-use fixture_model::parse_events;
-use harness_metadata::{Attempt, EventKind, Outcome, Verdict, exit_code};
+use harness_metadata::{Attempt, Outcome, Verdict, exit_code};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::signal::{self, Signal},
     unistd::Pid,
 };
+use package::{Visit, last_attempts};
+use processes::{SOON, await_processes, await_state, is_stopped, processes, send};
 use scene::{Finished, Running, Scene, wait_until};
 use std::{
     fs,
     io::Write,
     os::unix::process::{CommandExt, ExitStatusExt},
-    path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 const SIGINT: i32 = Signal::SIGINT as i32;
 
-/// How long anything may take that takes milliseconds on an idle machine.
-const SOON: Duration = Duration::from_secs(60);
-
-/// A package whose only test binary is `supervision/zoo.rs`.
-fn zoo() -> &'static Path {
-    static ZOO: OnceLock<PathBuf> = OnceLock::new();
-    ZOO.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("zoo");
-        let write = |name: &str, contents: &str| {
-            let path = folder.join(name);
-            // A newer file would be compiled again.
-            if fs::read_to_string(&path).is_ok_and(|before| before == contents) {
-                return;
-            }
-            fs::create_dir_all(path.parent().expect("it is in the folder")).expect("it is made");
-            fs::write(path, contents).expect("it can be written");
-        };
-        write("src/lib.rs", "");
-        write("tests/zoo.rs", include_str!("supervision/zoo.rs"));
-        write(
-            "Cargo.toml",
-            "[package]\nname = \"zoo\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
-             [[test]]\nname = \"zoo\"\nharness = false\n",
-        );
-        folder
-    })
-}
-
 /// Returns a run of these tests of the zoo.
 fn zoo_run(scene: &Scene, config: &str, tests: &str) -> Command {
-    let config = scene.write("harness.toml", &format!("[profile.default]\n{config}\n"));
-    let mut run = scene.harness(["run", "--no-fail-fast", "-E"]);
-    run.arg(format!("test(/^({tests})$/)"))
-        .arg("--config-file")
-        .arg(config)
-        .arg("--events")
-        .arg(scene.path("events"))
-        .current_dir(zoo())
-        .env("CARGO_TARGET_DIR", zoo().join("target"))
-        .env("ZOO_BEAT", scene.path("beat"));
-    run
-}
-
-/// Returns the last attempts of the tests that have ended, by name.
-fn last_attempts(scene: &Scene) -> Vec<(String, Attempt)> {
-    let events = fs::read_to_string(scene.path("events")).expect("they were written");
-    let events = parse_events(&events).expect("they are events");
-    let finished = events.into_iter().filter_map(|event| match event.kind {
-        EventKind::TestFinished(test) => {
-            let last = test.attempts.last().cloned().expect("there is one");
-            Some((test.test.name.to_string(), last))
-        }
-        _ => None,
-    });
-    finished.collect()
+    let visit = Visit {
+        binary: "zoo",
+        tests,
+        config,
+    };
+    visit.by_harness(scene)
 }
 
 fn last_attempt(scene: &Scene) -> Attempt {
     last_attempts(scene).pop().expect("a test has ended").1
-}
-
-/// Returns the processes of a scene whose command line contains this.
-fn processes(scene: &Scene, part: &str) -> Vec<i32> {
-    let found = scene.strays().into_iter();
-    let found = found.filter(|(_, command)| command.contains(part));
-    found.map(|(pid, _)| pid).collect()
-}
-
-/// Waits until so many processes are there whose command line contains this.
-fn await_processes(scene: &Scene, part: &str, count: usize) -> Vec<i32> {
-    let found = || Some(processes(scene, part)).filter(|found| found.len() >= count);
-    wait_until(SOON, found).unwrap_or_else(|| panic!("no `{part}`: {:#?}", scene.strays()))
-}
-
-/// Returns the state letter of a process (proc_pid_stat(5)), if it exists.
-fn state(pid: i32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
-}
-
-fn await_state(pids: &[i32], wanted: impl Fn(char) -> bool) {
-    let all = || {
-        let all = pids.iter().all(|pid| state(*pid).is_some_and(&wanted));
-        all.then_some(())
-    };
-    let states: Vec<_> = pids.iter().map(|pid| state(*pid)).collect();
-    assert!(
-        wait_until(SOON, all).is_some(),
-        "{pids:?} are in {states:?}"
-    );
-}
-
-fn is_stopped(state: char) -> bool {
-    // In a group-stop, or in one that a tracer watches.
-    matches!(state, 'T' | 't')
-}
-
-fn send(pid: i32, number: Signal) {
-    signal::kill(Pid::from_raw(pid), number).expect("it exists");
 }
 
 /// Ends a run of tests that do not end by themselves.
@@ -313,6 +233,41 @@ fn a_test_that_left_its_process_group_is_terminated_with_it() {
 }
 
 #[test]
+fn a_leak_counts_as_the_profile_says_and_is_killed_and_recorded_in_any_case() {
+    for (leak, code, verdict, says) in [
+        (
+            "allow",
+            exit_code::OK,
+            Verdict::Pass,
+            "1 test run: 1 passed, ",
+        ),
+        ("warn", exit_code::OK, Verdict::Pass, "1 passed (1 leaky)"),
+        (
+            "fail",
+            exit_code::TEST_RUN_FAILED,
+            Verdict::Fail,
+            "1 failed (1 due to being leaky)",
+        ),
+    ] {
+        let scene = Scene::new();
+        let leak = format!("leak = \"{leak}\"");
+        let mut command = zoo_run(&scene, &leak, "subreaper_with_daemons");
+        command.arg("--junit").arg(scene.path("junit"));
+        let run = scene.run(command);
+        run.assert_code(code).assert_says(says);
+        let last = last_attempt(&scene);
+        assert_eq!(last.verdict, verdict);
+        assert_eq!(last.leak.as_ref().map(|leak| leak.survivors.len()), Some(2));
+        let junit = fs::read_to_string(scene.path("junit")).expect("it was written");
+        for told in [&run.stderr, &junit] {
+            let named = told.matches("left behind: pid ").count();
+            assert_eq!(named > 0, last.leaked().is_some(), "{told}");
+        }
+        scene.assert_no_strays();
+    }
+}
+
+#[test]
 fn daemons_of_a_subreaper_are_named_and_killed() {
     for trace in ["process", "off"] {
         let scene = Scene::new();
@@ -321,6 +276,28 @@ fn daemons_of_a_subreaper_are_named_and_killed() {
         scene.run(command).assert_code(exit_code::OK);
         let leak = last_attempt(&scene).leak.expect("it leaks");
         assert_eq!(leak.survivors.len(), 2, "{leak:?}");
+    }
+}
+
+#[test]
+fn survivors_that_are_hard_to_see_are_named_and_killed() {
+    for trace in ["io", "process", "off"] {
+        let scene = Scene::new();
+        let visit = Visit {
+            binary: "escapes",
+            // A zombie by its looks, and a process that is ever another one.
+            tests: "without_its_first_thread|walking",
+            config: "",
+        };
+        let mut command = visit.by_harness(&scene);
+        command.args(["-j", "1", "--trace", trace]);
+        scene.run(command).assert_code(exit_code::OK);
+        scene.assert_no_strays();
+        for (name, attempt) in last_attempts(&scene) {
+            let leak = attempt.leak;
+            let named = leak.as_ref().is_some_and(|leak| !leak.survivors.is_empty());
+            assert!(named, "{name} at {trace}: {leak:?}");
+        }
     }
 }
 

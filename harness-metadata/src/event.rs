@@ -106,6 +106,13 @@ pub enum EventKind {
         /// Whether running tests are being killed outright.
         killing: bool,
     },
+    /// From now on fewer tests run at the same time, because the system does not have enough for more.
+    FewerSlots {
+        /// How many.
+        slots: usize,
+        /// Of what, in a sentence.
+        because: String,
+    },
     /// The run was stopped (Ctrl-Z); clocks stand still.
     Paused {
         /// How many tests were running.

@@ -104,6 +104,9 @@ pub struct Leak {
     pub output_open: bool,
     /// Descendants that were still alive.
     pub survivors: Vec<Survivor>,
+    /// Whether the profile allows the test to leave something behind (`leak = "allow"`).
+    #[serde(default)]
+    pub allowed: bool,
 }
 
 /// A task (a thread, or a process with one thread) of a test when the test's time was up.
@@ -227,6 +230,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Returns what was left behind and should not have been.
+    pub fn leaked(&self) -> Option<&Leak> {
+        self.leak.as_ref().filter(|leak| !leak.allowed)
+    }
+
     /// Returns a copy without the trace, which is the only part that can be large.
     pub fn without_trace(&self) -> Self {
         Self {

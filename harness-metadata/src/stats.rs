@@ -58,7 +58,7 @@ impl RunStats {
                 self.passed_timed_out += usize::from(timed_out);
                 self.passed_slow += usize::from(last.slow && !timed_out);
                 self.flaky += usize::from(test.attempts.len() > 1);
-                self.passed_leaky += usize::from(last.leak.is_some());
+                self.passed_leaky += usize::from(last.leaked().is_some());
             }
             Verdict::Interrupted => self.interrupted += 1,
             Verdict::Fail => match &last.outcome {

@@ -13,6 +13,7 @@ mod dispatch;
 mod driver;
 mod environment;
 mod live;
+mod pulse;
 mod signals;
 mod slot;
 mod status;

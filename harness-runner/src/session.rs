@@ -314,10 +314,13 @@ impl Session {
     /// the sinks.
     pub fn run(self, options: &RunOptions, mut sinks: Sinks<'_>) -> Result<Summary, SessionError> {
         let settings = self.profile.run_settings();
-        let slots = match options.capture {
+        stub::open_files::raise();
+        let asked = match options.capture {
             run::Capture::Pipes => settings.test_threads.resolve(cpus()),
             run::Capture::Inherit => 1,
         };
+        let (room, open_files) = stub::open_files::room_for_slots();
+        let slots = asked.min(room);
         let mut stubs = self.stubs.take();
         stubs.truncate(slots);
         let choices = self.choose_tracing(options, &mut stubs)?;
@@ -350,6 +353,13 @@ impl Session {
         let mut reporting = Reporting::new(sinks);
         let begin = self.run_started(options, slots, trace, started_at);
         reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
+        if slots < asked.min(self.plan.tests.len()) {
+            let because = format!(
+                "{asked} were asked for, and a process may have no more than {open_files} open \
+                 files here (`ulimit -Hn`)"
+            );
+            reporting.handle(&at_start(EventKind::FewerSlots { slots, because }));
+        }
         for skipped in &self.plan.skipped {
             reporting.handle(&at_start(EventKind::TestSkipped {
                 test: skipped.id.clone(),

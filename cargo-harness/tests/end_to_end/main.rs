@@ -10,6 +10,7 @@ mod config_input;
 mod environment;
 mod fixture;
 mod nesting;
+mod nobody;
 mod oracle;
 mod packages;
 mod packages_run;

@@ -1,8 +1,9 @@
 //! How a run ends: failed, out of time and interrupted are three different things.
 
 use super::*;
+use fixture_model::parse_events;
 use harness_metadata::{
-    Interruption,
+    EventKind, Interruption,
     event::{CancelReason, RunFinished},
 };
 use nix::sys::{ptrace, wait::waitpid};

@@ -6,7 +6,12 @@
 )]
 
 use super::*;
-use harness_metadata::event::{CancelReason, RunningDetail, RunningState, RunningTest};
+use crate::{package::zoo, processes::state};
+use fixture_model::parse_events;
+use harness_metadata::{
+    EventKind,
+    event::{CancelReason, RunningDetail, RunningState, RunningTest},
+};
 use nix::{
     libc,
     poll::{PollFd, PollFlags, poll},

@@ -7,7 +7,7 @@
 use super::{
     RunSettings,
     layer::{Explained, FlakyFailStatus, Origin, RunOrigins, TestLayer, TestOrigins, TestValues},
-    settings::{TestSettings, TestThreads, TraceSetting},
+    settings::{LeakPolicy, TestSettings, TestThreads, TraceSetting},
 };
 use guppy::graph::cargo::BuildPlatform;
 use harness_metadata::{ReportSkipped, event::OutputPolicy};
@@ -207,12 +207,15 @@ impl CompiledProfile {
             .iter()
             .map(|(layer, origin)| (layer, origin));
         let cli = std::iter::once((&self.parts.cli, &Origin::CommandLine));
-        let (values, origins) = TestValues::merge(cli.chain(overrides).chain(profiles));
+        let layers: Vec<_> = cli.chain(overrides).chain(profiles).collect();
+        let (mut values, origins) = TestValues::merge(layers.iter().copied());
+        values.leak = leak_policy(layers.iter().map(|(layer, _)| *layer));
         let settings = TestSettings {
             retries: values.retries,
             flaky_result: values.flaky_result,
             slow_timeout: values.slow_timeout,
             leak_timeout: values.leak_timeout,
+            leak: values.leak,
             threads_required: values.threads_required,
             test_group: values.test_group.clone(),
             priority: values.priority,
@@ -238,6 +241,25 @@ impl CompiledProfile {
             values,
         }
     }
+}
+
+/// Returns what layers, the one that wins first, make of leaks. `leak` says it, and so does the
+/// `result` of a `leak-timeout`: the first that is said counts, and `leak` where one place says
+/// both. A `leak-timeout` replaces those after it as a whole.
+fn leak_policy<'a>(layers: impl Iterator<Item = &'a TestLayer>) -> LeakPolicy {
+    let mut replaced = false;
+    for layer in layers {
+        if let Some(leak) = layer.leak {
+            return leak;
+        }
+        if let Some(timeout) = layer.leak_timeout.filter(|_| !replaced) {
+            if let Some(result) = timeout.result {
+                return result.into();
+            }
+            replaced = true;
+        }
+    }
+    LeakPolicy::default()
 }
 
 impl fmt::Debug for CompiledProfile {

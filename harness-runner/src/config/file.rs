@@ -229,6 +229,7 @@ pub(super) fn test_layer(
         flaky_result: table.read("flaky-result", value::flaky_result)?,
         slow_timeout: table.read("slow-timeout", value::slow_timeout)?,
         leak_timeout: table.read("leak-timeout", value::leak_timeout)?,
+        leak: table.read("leak", value::leak)?,
         threads_required: table.read("threads-required", value::threads_required)?,
         run_extra_args: table.read("run-extra-args", value::strings)?,
         success_output: table.read("success-output", value::output)?,

@@ -7,7 +7,7 @@
 use super::{
     error::Place,
     settings::{
-        FlakyResult, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TestGroup,
+        FlakyResult, LeakPolicy, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TestGroup,
         TestThreads, ThreadsRequired, TimeoutResult, TraceBackend, TraceSetting,
     },
     show::Show,
@@ -192,8 +192,10 @@ layer! {
     /// How long descendants and open output may outlive the test.
     leak_timeout, LeakTimeout, "leak-timeout": LeakTimeout = LeakTimeout {
         period: Duration::from_millis(200),
-        result: LeakResult::Pass,
+        result: None,
     };
+    /// What a test counts as that leaves something behind.
+    leak, Leak, "leak": LeakPolicy = LeakPolicy::Warn;
     /// How many of the run's slots the test takes.
     threads_required, ThreadsRequired, "threads-required": ThreadsRequired =
         ThreadsRequired::Count(1);

@@ -15,6 +15,8 @@ pub struct TestSettings {
     pub slow_timeout: SlowTimeout,
     /// How long descendants and open output may outlive the test.
     pub leak_timeout: LeakTimeout,
+    /// What a test counts as that leaves something behind.
+    pub leak: LeakPolicy,
     /// How many of the run's slots the test takes.
     pub threads_required: ThreadsRequired,
     /// The group that limits how many tests like it run at once.
@@ -135,8 +137,8 @@ pub enum TimeoutResult {
 pub struct LeakTimeout {
     /// The leak window.
     pub period: Duration,
-    /// What a leaky test counts as.
-    pub result: LeakResult,
+    /// What a leaky test counts as, if that is said here.
+    pub result: Option<LeakResult>,
 }
 
 /// What a leaky test counts as.
@@ -147,6 +149,27 @@ pub enum LeakResult {
     Pass,
     /// A failure.
     Fail,
+}
+
+/// What a test counts as that leaves something behind. Whatever it is, that is killed and recorded.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum LeakPolicy {
+    /// A success like any other.
+    Allow,
+    /// A success, marked.
+    #[default]
+    Warn,
+    /// A failure.
+    Fail,
+}
+
+impl From<LeakResult> for LeakPolicy {
+    fn from(result: LeakResult) -> Self {
+        match result {
+            LeakResult::Pass => Self::Warn,
+            LeakResult::Fail => Self::Fail,
+        }
+    }
 }
 
 /// How many of the run's slots a test takes.

@@ -3,8 +3,8 @@
 use super::{
     layer::FlakyFailStatus,
     settings::{
-        FlakyResult, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TerminateMode,
-        TestGroup, TestThreads, ThreadsRequired, TimeoutResult, TraceBackend,
+        FlakyResult, LeakPolicy, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout,
+        TerminateMode, TestGroup, TestThreads, ThreadsRequired, TimeoutResult, TraceBackend,
     },
 };
 use camino::Utf8PathBuf;
@@ -38,6 +38,7 @@ show_words! {
     FlakyResult { Self::Pass => "pass", Self::Fail => "fail" }
     TimeoutResult { Self::Pass => "pass", Self::Fail => "fail" }
     LeakResult { Self::Pass => "pass", Self::Fail => "fail" }
+    LeakPolicy { Self::Allow => "allow", Self::Warn => "warn", Self::Fail => "fail" }
     FlakyFailStatus { Self::Failure => "failure", Self::Success => "success" }
     TerminateMode { Self::Wait => "wait", Self::Immediate => "immediate" }
     TraceLevel {
@@ -151,7 +152,7 @@ impl Show for LeakTimeout {
         format!(
             "{{ period = {}, result = {} }}",
             self.period.show(),
-            self.result.show()
+            self.result.unwrap_or_default().show()
         )
     }
 }

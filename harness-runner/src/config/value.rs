@@ -5,8 +5,8 @@ use super::{
     layer::TestLayer,
     parse::Value,
     settings::{
-        FlakyResult, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TerminateMode,
-        TestThreads, ThreadsRequired, TimeoutResult, TraceBackend,
+        FlakyResult, LeakPolicy, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout,
+        TerminateMode, TestThreads, ThreadsRequired, TimeoutResult, TraceBackend,
     },
 };
 use harness_metadata::event::{OutputWhen, TraceLevel};
@@ -212,7 +212,7 @@ pub(super) fn leak_timeout(value: Value<'_>) -> Result<LeakTimeout, ConfigError>
     let Some(mut table) = value.as_table() else {
         return Ok(LeakTimeout {
             period: duration(&value)?,
-            result: LeakResult::Pass,
+            result: None,
         });
     };
     let Some(period) = table.read("period", |value| duration(&value))? else {
@@ -225,10 +225,19 @@ pub(super) fn leak_timeout(value: Value<'_>) -> Result<LeakTimeout, ConfigError>
         )
     })?;
     table.warn_of_unknown();
-    Ok(LeakTimeout {
-        period,
-        result: result.unwrap_or_default(),
-    })
+    Ok(LeakTimeout { period, result })
+}
+
+/// `leak`.
+pub(super) fn leak(value: Value<'_>) -> Result<LeakPolicy, ConfigError> {
+    word(
+        &value,
+        &[
+            ("allow", LeakPolicy::Allow),
+            ("warn", LeakPolicy::Warn),
+            ("fail", LeakPolicy::Fail),
+        ],
+    )
 }
 
 /// `flaky-result`.

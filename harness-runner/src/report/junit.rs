@@ -287,6 +287,7 @@ impl Sink for Junit {
             | EventKind::AttemptSlow { .. }
             | EventKind::AttemptTraced { .. }
             | EventKind::AttemptBroke { .. }
+            | EventKind::FewerSlots { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }
             | EventKind::Progress { .. }

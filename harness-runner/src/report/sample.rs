@@ -113,6 +113,7 @@ pub(super) fn leaky() -> Attempt {
         leak: Some(Leak {
             output_open: true,
             survivors: vec![survivor],
+            allowed: false,
         }),
         ..code(1, 0)
     }

@@ -16,7 +16,7 @@ use super::{
     wording::{self, Class},
 };
 use harness_metadata::{
-    AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
+    Attempt, AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
     event::{AttemptStarted, OutputWhen, TestFinished},
     level::{FinalStatusLevel, StatusLevel},
 };
@@ -283,7 +283,7 @@ impl<W: Write> Terminal<W> {
     }
 
     fn left_behind(&mut self, finished: &TestFinished) {
-        let leak = finished.attempts.last().and_then(|last| last.leak.as_ref());
+        let leak = finished.attempts.last().and_then(Attempt::leaked);
         for survivor in leak.map(|leak| &leak.survivors[..]).unwrap_or_default() {
             let text = wording::survivor(survivor);
             self.say(&format!("             {}", paint(&text, self.styles.warn)));
@@ -443,6 +443,7 @@ impl<W: Write> Sink for Terminal<W> {
                     &format!("due to {reason}: {tests} still running"),
                 );
             }
+            EventKind::FewerSlots { slots, because } => self.fewer_slots(*slots, because),
             EventKind::Paused { running } => {
                 let text = format!("{} suspended", wording::plural(*running, "test", "tests"));
                 self.note("Paused", self.styles.warn, &text);

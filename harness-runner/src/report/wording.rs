@@ -24,7 +24,7 @@ impl Class {
             Verdict::Fail => Self::Failed,
             Verdict::Interrupted => Self::Interrupted,
             Verdict::Pass if test.flaky() => Self::Flaky,
-            Verdict::Pass if last.is_some_and(|last| last.leak.is_some()) => Self::Leaky,
+            Verdict::Pass if last.is_some_and(|last| last.leaked().is_some()) => Self::Leaky,
             Verdict::Pass if last.is_some_and(|last| last.slow) => Self::Slow,
             Verdict::Pass => Self::Passed,
         }
@@ -62,7 +62,7 @@ pub fn signal_name(signal: i32) -> String {
 
 /// Returns the status of one attempt, at most twelve columns for all but odd signals.
 pub(super) fn attempt_status(attempt: &Attempt) -> String {
-    let leaky = attempt.leak.is_some();
+    let leaky = attempt.leaked().is_some();
     match (&attempt.outcome, attempt.verdict) {
         (Outcome::Exited(exit), Verdict::Pass) => match (exit.success(), attempt.slow, leaky) {
             (true, true, true) => "SLOW + LEAK".to_owned(),
@@ -131,7 +131,7 @@ pub(super) fn final_status(test: &TestFinished) -> String {
 /// failure or success that has nothing to add.
 pub(super) fn closing(attempt: &Attempt) -> Option<String> {
     let text = match &attempt.outcome {
-        Outcome::Exited(Exit::Code(0)) => match (&attempt.leak, attempt.verdict) {
+        Outcome::Exited(Exit::Code(0)) => match (attempt.leaked(), attempt.verdict) {
             (None, _) => return None,
             (Some(_), Verdict::Pass) => "test passed but left something behind".to_owned(),
             (Some(_), _) => {
@@ -139,7 +139,7 @@ pub(super) fn closing(attempt: &Attempt) -> Option<String> {
             }
         },
         // 101 is what libtest exits with when a test panics: nothing that the output did not say.
-        Outcome::Exited(Exit::Code(101)) if attempt.leak.is_none() => return None,
+        Outcome::Exited(Exit::Code(101)) if attempt.leaked().is_none() => return None,
         Outcome::Exited(Exit::Code(101)) => "test failed and left something behind".to_owned(),
         Outcome::Exited(Exit::Code(code)) => format!("test failed with exit code {code}"),
         Outcome::Exited(Exit::Signal {

@@ -6,18 +6,20 @@
 
 mod cancel;
 mod group;
+mod scarce;
 
 use super::unit::Force;
 use crate::config::settings::{
     FlakyResult, MaxFail, TerminateMode, TestGroup, TestSettings, ThreadsRequired,
 };
 use chrono::{DateTime, FixedOffset};
-use group::{Group, smallest_free};
+use group::Group;
 use harness_metadata::{
     Attempt, EventKind, Fault, Interruption, Outcome, RunStats, TestId, Usage, Verdict,
     event::{AttemptStarted, CancelReason, RunFinished, RunningState, RunningTest, TestFinished},
     outcome::StreamSize,
 };
+use scarce::Scarcity;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A test as the run sees it.
@@ -50,7 +52,12 @@ pub(super) enum Input {
     /// The run begins.
     Begin,
     /// An attempt is over.
-    AttemptOver { slot: usize, attempt: Box<Attempt> },
+    AttemptOver {
+        slot: usize,
+        attempt: Box<Attempt>,
+        /// Whether it never began, because the system did not have enough for it.
+        refused: bool,
+    },
     /// A slot is gone, and nobody tells of its attempt.
     SlotLost { slot: usize, message: String },
     /// The time of [`Dispatcher::deadline`] has come.
@@ -78,6 +85,8 @@ pub(super) enum Action {
         by: Interruption,
         force: Force,
     },
+    /// Give up what a slot has: nothing will be started in it.
+    Close { slot: usize },
     /// Tell the sinks.
     Emit(EventKind),
     /// The run is over.
@@ -120,6 +129,7 @@ pub(super) struct Dispatcher {
     /// Occupants by slot number.
     slots: BTreeMap<usize, Occupant>,
     used: usize,
+    scarcity: Scarcity,
     stats: RunStats,
     cancelled: Option<CancelReason>,
     shutdowns: u32,
@@ -141,6 +151,7 @@ impl Dispatcher {
             groups: groups.collect(),
             slots: BTreeMap::new(),
             used: 0,
+            scarcity: Scarcity::default(),
             stats: RunStats {
                 selected: tests.len(),
                 skipped: limits.skipped,
@@ -197,7 +208,15 @@ impl Dispatcher {
         }
         match input {
             Input::Begin => {}
-            Input::AttemptOver { slot, attempt } => {
+            Input::AttemptOver {
+                slot,
+                attempt,
+                refused: true,
+            } if self.cancelled.is_none() && self.others_run(slot) => {
+                self.close_slot(slot, &attempt.outcome, &mut actions);
+            }
+            Input::AttemptOver { slot, attempt, .. } => {
+                self.tell_of_scarcity(&mut actions);
                 self.attempt_over(now, slot, *attempt, &mut actions);
             }
             Input::SlotLost { slot, message } => self.slot_lost(now, slot, message, &mut actions),
@@ -241,13 +260,18 @@ impl Dispatcher {
     }
 
     fn has_waiting(&self) -> bool {
-        self.next < self.tests.len() || self.groups.values().any(|group| !group.waiting.is_empty())
+        self.next < self.tests.len()
+            || self.groups.values().any(|group| !group.waiting.is_empty())
+            || self.scarcity.has_waiting()
     }
 
     // Slots
 
     fn fill_slots(&mut self, now: Duration, actions: &mut Vec<Action>) {
         while self.cancelled.is_none() && self.used < self.limits.slots {
+            if !self.start_refused(now, actions) || self.used >= self.limits.slots {
+                break;
+            }
             let Some(test) = self.next_test() else { break };
             let weight = self.weight(test);
             if self.used + weight > self.limits.slots {
@@ -309,7 +333,7 @@ impl Dispatcher {
     }
 
     fn occupy(&mut self, now: Duration, test: usize, weight: usize, actions: &mut Vec<Action>) {
-        let slot = smallest_free(|slot| self.slots.contains_key(&slot));
+        let slot = self.free_slot();
         let group = match &self.tests[test].settings.test_group {
             TestGroup::Named(name) => self.groups.get_mut(name),
             TestGroup::Global => None,
@@ -457,9 +481,13 @@ impl Dispatcher {
 
     /// Ends the test in a slot with the attempts that it has.
     fn test_over(&mut self, slot: usize, actions: &mut Vec<Action>) {
-        let Some(occupant) = self.vacate(slot) else {
-            return;
-        };
+        if let Some(occupant) = self.vacate(slot) {
+            self.result(slot, occupant, actions);
+        }
+    }
+
+    /// Tells the result of a test that has given up its slot.
+    fn result(&mut self, slot: usize, occupant: Occupant, actions: &mut Vec<Action>) {
         let candidate = &self.tests[occupant.test];
         let last = occupant
             .attempts

@@ -61,7 +61,7 @@ pub(super) async fn drive(
     controls: &mut mpsc::UnboundedReceiver<Control>,
     signals: &mut Signals,
 ) -> Option<i32> {
-    link::adopt_orphans();
+    link::adopt_orphans(environment::mark(work.run_id));
     let mut driver = Driver::new(work, tell);
     let (slot_tx, mut from_slots) = mpsc::unbounded_channel();
     driver.step(Input::Begin, &slot_tx);
@@ -186,6 +186,7 @@ impl Driver {
                 Action::Interrupt { slot, by, force } => {
                     self.send(slot, ToSlot::Interrupt(by, force), slot_tx);
                 }
+                Action::Close { slot } => drop(self.slots.remove(&slot)),
                 Action::Emit(kind) => {
                     let ends = matches!(
                         kind,
@@ -261,13 +262,19 @@ impl Driver {
                 test,
                 attempt,
                 output,
+                refused,
             } => {
                 let id = AttemptId {
                     test: self.dispatcher.test(test).id.clone(),
                     attempt: attempt.number,
                 };
                 let output = output.map(|output| (id, output));
-                self.step_with(Input::AttemptOver { slot, attempt }, output, slot_tx);
+                let over = Input::AttemptOver {
+                    slot,
+                    attempt,
+                    refused,
+                };
+                self.step_with(over, output, slot_tx);
             }
         }
     }

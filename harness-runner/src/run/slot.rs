@@ -6,7 +6,6 @@ mod messages;
 mod watched;
 
 pub(super) use lost::watch_over;
-
 pub(super) use messages::{Broken, Described, FromSlot, PassedOn, Start, ToSlot};
 
 use super::{
@@ -15,11 +14,13 @@ use super::{
     arguments::arguments,
     environment::OfAttempt,
     live::{self, Live},
+    pulse::{self, Beat, Pulse},
     streams::Streams,
-    unit::{Action, Force, Input, Unit, verdict},
+    unit::{Action, Input, Unit, verdict},
     until,
 };
 use crate::{
+    config::settings::LeakPolicy,
     protocol::{Request, Response, Spawn, Trace},
     stub::{
         blocking::terminated,
@@ -27,13 +28,11 @@ use crate::{
     },
 };
 use harness_metadata::{
-    Attempt, Outcome, TraceSummary, Usage,
-    event::RunningDetail,
+    Attempt, Leak, Outcome, Survivor, TraceSummary, Usage,
     outcome::{StreamSize, StuckTask},
 };
 use std::{
     collections::VecDeque,
-    convert::Infallible,
     ffi::{OsStr, OsString},
     fs::File,
     io,
@@ -59,8 +58,13 @@ pub(super) struct Slot {
     ticket: u64,
     buffer: Vec<u8>,
     null: Option<File>,
+    pulse: Pulse,
+    /// What the stub was last asked to do.
+    asked: &'static str,
     /// Whether the running attempt has been told to end.
     interrupted: bool,
+    /// Whether the system did not have enough to start it.
+    refused: bool,
 }
 
 /// What the stub has told of the running attempt.
@@ -93,7 +97,10 @@ impl Slot {
             ticket: 0,
             buffer: Vec::new(),
             null: None,
+            pulse: Pulse::new(Duration::ZERO),
+            asked: "",
             interrupted: false,
+            refused: false,
         }
     }
 
@@ -112,11 +119,13 @@ impl Slot {
                     test: start.test,
                     attempt: Box::new(attempt),
                     output,
+                    refused: self.refused,
                 };
                 // Nobody listens any more if the run has been abandoned.
                 let _ = tell.send(over);
             }
         }
+        self.end_stub().await;
     }
 
     async fn attempt(
@@ -126,9 +135,10 @@ impl Slot {
         tell: &mpsc::UnboundedSender<FromSlot>,
     ) -> (Attempt, Option<Output>) {
         self.interrupted = false;
+        self.refused = false;
         let tracing = self.shared.work.tests[start.test].tracing;
         let first = self.once(start, tracing, orders, tell).await;
-        let again = again(tracing, &first.0).filter(|_| !self.interrupted);
+        let again = again(tracing, &first.0).filter(|_| !self.interrupted && !self.refused);
         let Some(Again { tracing, because }) = again else {
             return first;
         };
@@ -149,6 +159,7 @@ impl Slot {
         let settings = &test.settings;
         let begun = shared.clock.now();
         let paused_before = shared.clock.paused();
+        self.pulse = Pulse::new(begun);
         let mut unit = Unit::new(begun, settings.slow_timeout, settings.leak_timeout);
         let mut streams = Streams::default();
         let mut told = Told {
@@ -157,7 +168,10 @@ impl Slot {
         };
         let mut inputs = match self.spawn(start, test, tracing, &mut streams) {
             Ok(()) => Vec::new(),
-            Err(error) => vec![Input::StubLost(describe(&error))],
+            Err(error) => {
+                self.refused = error.is_scarcity();
+                vec![Input::StubLost(describe(&error))]
+            }
         };
         if streams.closed() {
             inputs.push(Input::OutputClosed);
@@ -179,27 +193,17 @@ impl Slot {
                             let _ = tell.send(slow);
                         }
                         Action::Inspect => {
-                            if let Some(stub) = &self.stub {
-                                stub.stub.wake();
-                            }
                             told.inspections.push_back(None);
-                            self.say(&Request::Inspect {
-                                ticket: self.ticket,
-                            });
+                            let ticket = self.ticket;
+                            self.say(&Request::Inspect { ticket }, "say what its tasks wait for");
                         }
                         Action::Signal(signal) => {
-                            self.say(&Request::Signal {
-                                ticket: self.ticket,
-                                signal,
-                            });
+                            let ticket = self.ticket;
+                            self.say(&Request::Signal { ticket, signal }, "send a signal");
                         }
                         Action::Kill => {
-                            if let Some(stub) = &self.stub {
-                                stub.stub.wake();
-                            }
-                            self.say(&Request::Kill {
-                                ticket: self.ticket,
-                            });
+                            let ticket = self.ticket;
+                            self.say(&Request::Kill { ticket }, "kill its tree");
                         }
                     }
                 }
@@ -213,17 +217,24 @@ impl Slot {
             told.seen.extend(live.end());
         }
         pass_on(&mut told, start, tell);
+        let mut leak = ending.leak.clone();
         if !ending.stub_free {
-            self.end_stub().await;
+            let survivors = self.end_stub().await;
+            if !survivors.is_empty() {
+                leak.get_or_insert_default().survivors.extend(survivors);
+            }
         }
         streams.read_rest(&mut self.buffer);
         let output = streams.finish();
         let by_stub = told.elapsed.map(|elapsed| {
             elapsed.saturating_sub(shared.clock.paused().saturating_sub(paused_before))
         });
+        let verdict = verdict(&ending, settings);
+        let allowed = settings.leak == LeakPolicy::Allow;
+        let leak = leak.map(|leak| Leak { allowed, ..leak });
         let attempt = Attempt {
             number: start.attempt,
-            verdict: verdict(&ending, settings),
+            verdict,
             slow: ending.slow,
             started_at: shared.work.started_at + begun + paused_before,
             elapsed: by_stub.unwrap_or_else(|| match ending.outcome {
@@ -239,7 +250,7 @@ impl Slot {
                 .map_or_else(StreamSize::default, |o| o.stderr.size()),
             pid: told.pid,
             outcome: ending.outcome,
-            leak: ending.leak,
+            leak,
             stuck: told.stuck,
             trace: told.trace,
             rerun: None,
@@ -262,7 +273,8 @@ impl Slot {
         let first_look = (!streams.watched)
             .then(|| clock.instant(begun + FIRST_LOOK))
             .flatten();
-        let wake = [deadline, first_look].into_iter().flatten().min();
+        let pulse = clock.instant(self.pulse.due());
+        let wake = [deadline, first_look, pulse].into_iter().flatten().min();
         let Some(stub) = &self.stub else {
             return vec![Input::StubLost("the slot has no stub".to_owned())];
         };
@@ -274,21 +286,26 @@ impl Slot {
                     vec![Input::Interrupt(by, force)]
                 }
                 ToSlot::Signal { signal, passed_on } => {
-                    self.say(&Request::Signal { ticket: self.ticket, signal });
+                    let ticket = self.ticket;
+                    self.say(&Request::Signal { ticket, signal }, "send a signal");
                     drop(passed_on);
                     Vec::new()
                 }
                 ToSlot::Describe(to) => {
                     told.inspections.push_back(Some(to));
-                    self.say(&Request::Inspect { ticket: self.ticket });
+                    let ticket = self.ticket;
+                    self.say(&Request::Inspect { ticket }, "say what its tasks wait for");
                     streams.read(&mut self.buffer)
                 }
                 ToSlot::Start(_) => Vec::new(),
             },
             () = streams.readable() => streams.read(&mut self.buffer),
             () = until(wake) => {
-                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                let due = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+                if due(deadline) {
                     vec![Input::Deadline]
+                } else if due(pulse) {
+                    self.beat()
                 } else {
                     streams.watch();
                     Vec::new()
@@ -305,9 +322,16 @@ impl Slot {
         streams: &mut Streams,
         told: &mut Told,
     ) -> Vec<Input> {
+        if response.is_ok() {
+            self.pulse.heard();
+        }
         match response {
             Err(error) => vec![Input::StubLost(describe(&error))],
-            Ok(Response::Ready { .. }) => Vec::new(),
+            Ok(Response::Ready { .. } | Response::Beat) => Vec::new(),
+            Ok(Response::Refused { errno }) => {
+                self.refused = link::is_scarcity(errno);
+                vec![Input::StubLost(describe(&StubError::refused(errno)))]
+            }
             Ok(
                 Response::Seen { ticket, .. }
                 | Response::Inspected { ticket, .. }
@@ -322,23 +346,10 @@ impl Slot {
                     return Vec::new();
                 };
                 let inputs = streams.read(&mut self.buffer);
-                let (state, slow, left) = unit.state(self.shared.clock.now());
-                let (stdout, stderr) = streams.so_far();
-                let described = Described {
-                    slot: self.number,
-                    attempt: start.attempt,
-                    state,
-                    detail: RunningDetail {
-                        pid,
-                        slow,
-                        left,
-                        stdout,
-                        stderr,
-                        tasks,
-                    },
-                };
+                let (now, attempt) = (self.shared.clock.now(), start.attempt);
+                let described = Described::new(self.number, attempt, unit, now, streams);
                 // Whoever asked may not have waited.
-                let _ = to.send(described);
+                let _ = to.send(described.with_tasks(pid, tasks));
                 inputs
             }
             Ok(Response::Broke { pid, args, .. }) => {
@@ -351,7 +362,10 @@ impl Slot {
                 }
                 Vec::new()
             }
-            Ok(Response::StartFailed { failure, .. }) => vec![Input::StartFailed(failure)],
+            Ok(Response::StartFailed { failure, .. }) => {
+                self.refused = link::is_scarcity(failure.errno);
+                vec![Input::StartFailed(failure)]
+            }
             Ok(Response::Exited {
                 pid,
                 exit,
@@ -408,6 +422,7 @@ impl Slot {
         streams: &mut Streams,
     ) -> Result<(), StubError> {
         self.ticket += 1;
+        self.asked = "start the test";
         let work = &self.shared.work;
         let binary = &work.binaries[test.binary];
         let of = OfAttempt {
@@ -484,27 +499,56 @@ impl Slot {
     }
 
     /// Ends a stub that is of no further use, with all that it has. That may take seconds, for which
-    /// other slots need not wait.
-    async fn end_stub(&mut self) {
+    /// other slots need not wait. Returns what it had that did not end with it.
+    async fn end_stub(&mut self) -> Vec<Survivor> {
         let Some(stub) = self.stub.take() else {
-            return;
+            return Vec::new();
         };
-        let (ended, has_ended) = oneshot::channel::<Infallible>();
+        let (ended, has_ended) = oneshot::channel();
         let end = move || {
             // Closing its socket makes it kill what it has, and exit.
             drop(stub);
-            link::kill_orphans();
-            drop(ended);
+            let _ = ended.send(link::kill_orphans());
         };
         // Without a thread to be had the closure is dropped here, and the stub with it.
         drop(thread::Builder::new().spawn(end));
-        let _ = has_ended.await;
+        has_ended.await.unwrap_or_default()
     }
 
     /// Says something to the stub. If it is gone, that is heard from its socket.
-    fn say(&self, request: &Request<'_>) {
+    fn say(&mut self, request: &Request<'_>, asked: &'static str) {
+        self.asked = asked;
         if let Some(stub) = &self.stub {
+            stub.stub.wake();
             let _ = stub.stub.send(request, &[]);
+        }
+    }
+
+    /// Finds out whether the stub still answers.
+    fn beat(&mut self) -> Vec<Input> {
+        let Some(WatchedStub { stub, .. }) = &self.stub else {
+            return Vec::new();
+        };
+        match self.pulse.beat(self.shared.clock.now()) {
+            Beat::Ask => {
+                let _ = stub.send(&Request::Beat, &[]);
+                Vec::new()
+            }
+            Beat::Wake => {
+                stub.wake();
+                Vec::new()
+            }
+            Beat::Lost => {
+                stub.kill();
+                let message = format!(
+                    "the double-spawn stub (process {}) has not answered for {}, and was killed; the \
+                     last thing that it was asked was to {}",
+                    stub.pid(),
+                    humantime::format_duration(pulse::LIMIT),
+                    self.asked,
+                );
+                vec![Input::StubLost(message)]
+            }
         }
     }
 }

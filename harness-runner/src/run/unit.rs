@@ -4,7 +4,7 @@
 //! It is given the active time and what happened, and answers what to do. It starts nothing and
 //! waits for nothing.
 
-use crate::config::settings::{LeakResult, LeakTimeout, SlowTimeout, TestSettings, TimeoutResult};
+use crate::config::settings::{LeakPolicy, LeakTimeout, SlowTimeout, TestSettings, TimeoutResult};
 use harness_metadata::{
     Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict, event::RunningState,
 };
@@ -187,7 +187,7 @@ impl Unit {
                 self.leak_window_over(now, outcome, descendants)
             }
             (Phase::Reaping { outcome, output_open }, Input::Deadline) => {
-                let leak = Leak { output_open, survivors: Vec::new() };
+                let leak = Leak { output_open, ..Leak::default() };
                 self.finish(outcome, Some(leak), false)
             }
             (Phase::Running, Input::Exited { exit, descendants_alive }) => {
@@ -204,12 +204,12 @@ impl Unit {
                     return Vec::new();
                 }
                 let leak = (!survivors.is_empty())
-                    .then_some(Leak { output_open: false, survivors });
+                    .then(|| Leak { survivors, ..Leak::default() });
                 self.finish(outcome, leak, true)
             }
             (Phase::Reaping { outcome, output_open }, Input::Gone { survivors }) => {
                 let leaked = output_open || !survivors.is_empty();
-                let leak = leaked.then_some(Leak { output_open, survivors });
+                let leak = leaked.then(|| Leak { output_open, survivors, ..Leak::default() });
                 self.finish(outcome, leak, true)
             }
             (Phase::Draining { outcome, descendants }, Input::Interrupt(_, force)) => {
@@ -348,9 +348,9 @@ impl Unit {
             self.deadline = now + KILL_LIMIT;
             return vec![Action::Kill];
         }
-        let leak = output_open.then_some(Leak {
+        let leak = output_open.then(|| Leak {
             output_open,
-            survivors: Vec::new(),
+            ..Leak::default()
         });
         self.finish(outcome, leak, true)
     }
@@ -379,8 +379,7 @@ impl Because {
 pub(super) fn verdict(ending: &Ending, settings: &TestSettings) -> Verdict {
     match &ending.outcome {
         Outcome::Exited(exit) if exit.success() => {
-            let leak_fails = settings.leak_timeout.result == LeakResult::Fail;
-            if ending.leak.is_some() && leak_fails {
+            if ending.leak.is_some() && settings.leak == LeakPolicy::Fail {
                 Verdict::Fail
             } else {
                 Verdict::Pass

@@ -102,6 +102,7 @@ impl Stub {
                         if !killing {
                             killing = true;
                             deadline = Instant::now() + KILL_LIMIT;
+                            self.wake();
                             self.send(&Request::Kill { ticket }, &[])?;
                         }
                     }
@@ -112,16 +113,23 @@ impl Stub {
                         break;
                     }
                     Response::Ready { .. }
+                    | Response::Refused { .. }
+                    | Response::Beat
                     | Response::Seen { .. }
                     | Response::Broke { .. }
                     | Response::Inspected { .. } => {}
                 }
             } else if killing {
-                return Err(StubError::Silent { limit: KILL_LIMIT });
+                return Err(StubError::Silent {
+                    pid: self.pid(),
+                    what: "kill a tree",
+                    limit: KILL_LIMIT,
+                });
             } else {
                 killing = true;
                 end = Some(End::TimedOut);
                 deadline = Instant::now() + KILL_LIMIT;
+                self.wake();
                 self.send(&Request::Kill { ticket }, &[])?;
             }
         }

@@ -5,10 +5,11 @@ use crate::protocol::{
     Available, Request, Response,
     packet::{self, receive_response, send_request},
 };
+use harness_metadata::Survivor;
 use nix::sys::signal::{SigSet, Signal};
 use std::{
     cell::OnceCell,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -16,7 +17,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +25,9 @@ use thiserror::Error;
 
 /// How long a stub may take to say that it is ready. It takes a few milliseconds.
 const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a stub may be silent before it is continued, in case that somebody has stopped it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a stub is asked whether it has ended where there are no pidfds.
 const POLL: Duration = Duration::from_millis(5);
@@ -45,25 +49,41 @@ fn stubs() -> MutexGuard<'static, BTreeSet<sys::Pid>> {
     STUBS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes this process the one that descendants of a stub come to if the stub is killed. To be
-/// called when tests begin to run: what a build leaves behind is none of a run's business.
-pub fn adopt_orphans() {
+/// A variable, as `NAME=value`, that all tests of the run have.
+static MARK: OnceLock<String> = OnceLock::new();
+
+/// Makes this process the one that descendants of a stub come to if the stub is killed. All of them
+/// were given this variable, as `NAME=value`. To be called when tests begin to run: what a build
+/// leaves behind is none of a run's business.
+pub fn adopt_orphans(variable: String) {
+    // A process has one run.
+    let _ = MARK.set(variable);
     // Without it they come to init, as with any other runner.
     let _ = sys::become_subreaper();
 }
 
 /// Kills what has come to this process from stubs that were killed, until nothing is left. What a
-/// stub traced has died with it; this is for what it did not trace.
-pub fn kill_orphans() {
+/// stub traced has died with it; this is for what it did not trace. Returns what did not die by
+/// itself.
+pub fn kill_orphans() -> Vec<Survivor> {
+    let since = Instant::now();
+    let mut killed = BTreeMap::new();
     let deadline = Instant::now() + super::KILL_LIMIT;
     while Instant::now() < deadline {
         // Held so that no stub is started that is not in the set yet.
         let stubs = stubs();
-        // What this process itself has started stays in its group; every test leads its own.
-        let orphans = survivors::children_in_other_groups();
+        // What this process itself has started stays in its group; every test leads its own, and
+        // what it starts can go to ours but hardly without its environment.
+        let mark = MARK.get().map_or("", String::as_str);
+        let orphans = survivors::adopted_children(mark);
         let orphans: Vec<_> = orphans.into_iter().filter(|p| !stubs.contains(p)).collect();
         if orphans.is_empty() {
-            return;
+            break;
+        }
+        let alive = orphans.iter().copied();
+        let alive = alive.filter(|pid| !killed.contains_key(pid) && !survivors::is_dying(*pid));
+        for survivor in survivors::name(&alive.collect(), since) {
+            killed.insert(survivor.pid, survivor);
         }
         for orphan in orphans {
             // A child's id is its own until it has been waited for.
@@ -73,6 +93,7 @@ pub fn kill_orphans() {
         drop(stubs);
         thread::sleep(POLL);
     }
+    killed.into_values().collect()
 }
 
 /// Why a stub could not be used.
@@ -97,11 +118,44 @@ pub enum StubError {
     #[error("the double-spawn stub ended unexpectedly")]
     Gone,
     /// It does not answer.
-    #[error("the double-spawn stub did not answer within {}", humantime::format_duration(*limit))]
+    #[error("the double-spawn stub (process {pid}) did not {what} within {}", humantime::format_duration(*limit))]
     Silent {
+        /// Its process id.
+        pid: u32,
+        /// What it was to do.
+        what: &'static str,
         /// How long was waited.
         limit: Duration,
     },
+}
+
+impl StubError {
+    /// The stub could not start a process of its own.
+    pub fn refused(errno: i32) -> Self {
+        Self::Start {
+            program: executable().display().to_string(),
+            source: io::Error::from_raw_os_error(errno),
+        }
+    }
+
+    /// Returns whether the system did not have enough of something, which it may have later or for
+    /// fewer.
+    pub fn is_scarcity(&self) -> bool {
+        let (Self::Start { source, .. } | Self::Talk { source }) = self else {
+            return false;
+        };
+        // A socket that is full would block, which has the number of a process that is refused.
+        let full = matches!(self, Self::Talk { .. }) && source.kind() == io::ErrorKind::WouldBlock;
+        !full && source.raw_os_error().is_some_and(is_scarcity)
+    }
+}
+
+/// Returns whether an error means that there are not enough processes, open files, or memory.
+pub fn is_scarcity(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ETOOMANYREFS
+    )
 }
 
 impl Stub {
@@ -124,6 +178,7 @@ impl Stub {
         let spawned = Command::new(&program)
             .arg0("cargo-harness")
             .arg(super::ARGUMENT)
+            .args(super::open_files::argument())
             .stdin(Stdio::from(far))
             .stdout(Stdio::null())
             .spawn();
@@ -151,6 +206,7 @@ impl Stub {
         }
         match self.receive(READY_LIMIT)? {
             Response::Ready { available } => Ok(self.ready.get_or_init(|| available).clone()),
+            Response::Refused { errno } => Err(StubError::refused(errno)),
             _ => Err(StubError::Gone),
         }
     }
@@ -170,8 +226,13 @@ impl Stub {
     ///
     /// When the stub is gone or the limit has passed.
     pub fn receive(&self, limit: Duration) -> Result<Response, StubError> {
-        if !packet::readable(self, limit)? {
-            return Err(StubError::Silent { limit });
+        let deadline = Instant::now() + limit;
+        while !packet::readable(self, PATIENCE.min(limit))? {
+            if Instant::now() >= deadline {
+                let (pid, what) = (self.pid(), "answer");
+                return Err(StubError::Silent { pid, what, limit });
+            }
+            self.wake();
         }
         receive_response(self.as_fd())?.ok_or(StubError::Gone)
     }
@@ -180,6 +241,12 @@ impl Stub {
     pub fn wake(&self) {
         // It is not reaped before this is dropped, so the id is its own.
         let _ = sys::kill(self.process.id().cast_signed(), libc::SIGCONT);
+    }
+
+    /// Kills a stub that is lost, and what it traces with it (PTRACE_O_EXITKILL).
+    pub fn kill(&self) {
+        // As above.
+        let _ = sys::kill(self.process.id().cast_signed(), libc::SIGKILL);
     }
 
     fn ends_within(&mut self, limit: Duration) -> bool {

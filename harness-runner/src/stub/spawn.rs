@@ -4,6 +4,7 @@ use super::{
     broker::Broker,
     explain,
     nest::Nest,
+    open_files::OpenFiles,
     outer::Subtree,
     sys::{self, Block, Child, ChildStack, Filter, HandOver, SignalMask, Signals, Stage},
     tree::Tree,
@@ -43,6 +44,8 @@ pub(super) struct Spawner {
     ready: Pipe,
     stack: ChildStack,
     stub: sys::Pid,
+    /// The limit of open files that roots start with, if it is not the stub's.
+    pub(super) open_files: Option<OpenFiles>,
     /// The last child's memory, which it reads from until it has executed. There is no next child
     /// before it is gone.
     last: Option<Box<Child>>,
@@ -102,6 +105,7 @@ impl Spawner {
             ready,
             stack: ChildStack::new()?,
             stub,
+            open_files: None,
             last: None,
             program: None,
         })
@@ -193,6 +197,7 @@ impl Spawner {
             failed: self.failed.writer.as_raw_fd(),
             mask: manner.mask,
             own_group: manner.own_group,
+            open_files: self.open_files,
             stub: self.stub,
         }));
         let root = sys::clone_into(child, &self.stack).map_err(|errno| {

@@ -45,6 +45,13 @@ pub(crate) fn become_subreaper() -> Result<(), Errno> {
     Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
 }
 
+/// Has this process continued, should it be stopped, when its parent dies: it must see that and clean
+/// up. Also when the thread that started it ends, which does no harm (prctl(2), PR_SET_PDEATHSIG).
+pub(crate) fn continue_when_parent_dies() {
+    // SAFETY: the arguments are plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGCONT, 0, 0, 0) };
+}
+
 /// Undoes what a careless parent may have left: blocked signals, by which a run could not be
 /// interrupted, and an ignored SIGCHLD, by which the kernel would reap children itself and no exit
 /// status would ever be seen (sigaction(2)).

@@ -13,12 +13,16 @@ use crate::{
         tasks::{Broke, Tasks},
     },
 };
-use harness_metadata::{Exit, Usage, event::TraceLevel};
+use harness_metadata::{Exit, Survivor, Usage, event::TraceLevel};
 use std::{
     collections::BTreeSet,
     os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
+
+/// How often it is tried to name a process that is ever another one. Each takes a fraction of a
+/// millisecond.
+const NAMING_TRIES: u32 = 50;
 
 /// The tasks of an attempt.
 pub(super) struct Tree {
@@ -209,6 +213,20 @@ impl Tree {
         (traced.chain(followed))
             .chain(survivors::descendants())
             .collect()
+    }
+
+    /// Describes the live processes that outlived a root that ended at `since`.
+    pub(super) fn survivors(&self, since: Instant) -> Vec<Survivor> {
+        let mut named = Vec::new();
+        for _ in 0..NAMING_TRIES {
+            let alive = self.alive();
+            named = survivors::name(&alive, since);
+            if alive.is_empty() || !named.is_empty() {
+                break;
+            }
+            // What ended between the two looks may have left a child.
+        }
+        named
     }
 
     /// Sends SIGKILL to the group and to every live process. Returns those that it found.

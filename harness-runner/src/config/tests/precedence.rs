@@ -85,6 +85,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         flaky-result = "pass"
         slow-timeout = { period = "1m", grace-period = "10s", on-timeout = "fail" }
         leak-timeout = { period = "200ms", result = "pass" }
+        leak = "warn"
         threads-required = 1
         test-group = "@global"
         priority = 0
@@ -123,6 +124,7 @@ retries = { backoff = "exponential", count = 3, delay = "1s", jitter = true, max
 flaky-result = "fail"
 slow-timeout = { period = "30s", terminate-after = 4, grace-period = "0s", on-timeout = "pass" }
 leak-timeout = { period = "500ms", result = "fail" }
+leak = "allow"
 global-timeout = "1h 30m"
 list-timeout = "5s"
 fail-fast = { max-fail = 5, terminate = "immediate" }
@@ -192,6 +194,7 @@ fn every_key_is_read() {
         flaky-result = "fail"  # profile `ci`
         slow-timeout = { period = "30s", terminate-after = 4, grace-period = "0s", on-timeout = "pass" }  # profile `ci`
         leak-timeout = { period = "500ms", result = "fail" }  # profile `ci`
+        leak = "allow"  # profile `ci`
         threads-required = "num-cpus"  # profile `ci`
         test-group = "@global"  # built-in default
         priority = 0  # built-in default
@@ -214,6 +217,7 @@ fn every_key_is_read() {
         flaky-result = "fail"  # profile `ci`
         slow-timeout = { period = "2m", grace-period = "10s", on-timeout = "fail" }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         leak-timeout = { period = "1s", result = "pass" }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        leak = "allow"  # profile `ci`
         threads-required = "num-test-threads"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         test-group = "serial"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         priority = -100  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
@@ -596,4 +600,38 @@ fn profiles_can_be_used_from_several_threads() {
     check::<CompiledProfile>();
     check::<BinarySettings<'_>>();
     check::<ConfigError>();
+}
+
+#[test]
+fn the_first_place_that_says_what_a_leak_counts_as_is_right() {
+    let policy = |default: &str, ci: &str, heavy: &str| {
+        let text = format!(
+            "[profile.default]\n{default}\n[profile.ci]\n{ci}\n[[profile.ci.overrides]]\n\
+             filter = 'test(heavy)'\n{heavy}\n"
+        );
+        let profile = compile(&text, "ci");
+        resolve(&profile, &fixture::alpha(), "heavy").settings.leak
+    };
+    const FAIL: &str = "leak-timeout = { period = '1s', result = 'fail' }";
+    const PASS: &str = "leak-timeout = { period = '1s', result = 'pass' }";
+    const PERIOD: &str = "leak-timeout = '2s'";
+    assert_eq!(policy("", "", ""), LeakPolicy::Warn);
+    assert_eq!(policy("", FAIL, ""), LeakPolicy::Fail);
+    assert_eq!(policy("leak = 'fail'", "", ""), LeakPolicy::Fail);
+    assert_eq!(
+        policy("leak = 'fail'", "", "leak = 'allow'"),
+        LeakPolicy::Allow
+    );
+    assert_eq!(policy("leak = 'fail'", "", PASS), LeakPolicy::Warn);
+    assert_eq!(policy("", FAIL, "leak = 'allow'"), LeakPolicy::Allow);
+    assert_eq!(policy("leak = 'allow'", "", FAIL), LeakPolicy::Fail);
+    // Where one place says both.
+    assert_eq!(
+        policy("", &format!("leak = 'allow'\n{FAIL}"), ""),
+        LeakPolicy::Allow
+    );
+    // A window alone says nothing of it, but replaces the table of another place.
+    assert_eq!(policy("leak = 'fail'", "", PERIOD), LeakPolicy::Fail);
+    assert_eq!(policy("", FAIL, PERIOD), LeakPolicy::Warn);
+    assert_eq!(policy("leak = 'allow'", FAIL, PERIOD), LeakPolicy::Allow);
 }

@@ -204,6 +204,10 @@ fn values_that_make_no_sense_say_why() {
         ],
     );
     line_error(
+        "leak = 'deny'",
+        expect!["2:8: `profile.default.leak` must be one of `allow`, `warn`, `fail`, not `deny`"],
+    );
+    line_error(
         "leak-timeout = { result = 'fail' }",
         expect!["2:16: `profile.default.leak-timeout` lacks `period`"],
     );

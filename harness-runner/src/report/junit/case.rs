@@ -248,7 +248,7 @@ impl Cases {
     }
 
     fn ending(&self, attempt: &Attempt) -> Told {
-        let leaked = if attempt.leak.is_some() {
+        let leaked = if attempt.leaked().is_some() {
             " (leaked handles)"
         } else {
             ""
@@ -272,7 +272,7 @@ impl Cases {
         };
         let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
         let mut body = message.clone();
-        if let Some(leak) = &attempt.leak {
+        if let Some(leak) = attempt.leaked() {
             for survivor in &leak.survivors {
                 body.push('\n');
                 body.push_str(&wording::survivor(survivor));
@@ -312,7 +312,7 @@ impl Cases {
             case.add_property(property("trace", verdict));
             case.add_property(property("processes", processes.to_string()));
         }
-        for survivor in last.leak.iter().flat_map(|leak| &leak.survivors) {
+        for survivor in last.leaked().iter().flat_map(|leak| &leak.survivors) {
             case.add_property(property("survivor", wording::survivor(survivor)));
         }
     }

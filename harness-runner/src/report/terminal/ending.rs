@@ -13,6 +13,15 @@ use harness_metadata::{
 use std::{io::Write, mem, time::Duration};
 
 impl<W: Write> Terminal<W> {
+    pub(super) fn fewer_slots(&mut self, slots: usize, because: &str) {
+        let text = format!(
+            "from now on {} at a time: {}",
+            wording::plural(slots, "test", "tests"),
+            escaped(because),
+        );
+        self.note("Slots", self.styles.warn, &text);
+    }
+
     pub(super) fn run_finished(&mut self, run: &RunFinished, outputs: &dyn Outputs) {
         if mem::replace(&mut self.ended, true) {
             return;

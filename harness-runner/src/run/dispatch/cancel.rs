@@ -80,6 +80,11 @@ impl Dispatcher {
         for slot in waiting {
             self.test_over(slot, actions);
         }
+        for (slot, occupant) in self.scarcity.give_up() {
+            if !occupant.attempts.is_empty() {
+                self.result(slot, occupant, actions);
+            }
+        }
         let signal = match reason {
             CancelReason::TestFailure => return,
             CancelReason::Interrupt => SIGINT,

@@ -3,7 +3,7 @@ use super::{
     *,
 };
 use crate::config::settings::{
-    LeakResult, LeakTimeout, RetryPolicy, SlowTimeout, TimeoutResult, TraceSetting,
+    LeakPolicy, LeakTimeout, RetryPolicy, SlowTimeout, TimeoutResult, TraceSetting,
 };
 use harness_metadata::{
     Exit, Outcome, RustBinaryId, TestCaseName, Usage,
@@ -28,8 +28,9 @@ pub(in crate::run) fn settings() -> TestSettings {
         },
         leak_timeout: LeakTimeout {
             period: secs(1),
-            result: LeakResult::Pass,
+            result: None,
         },
+        leak: LeakPolicy::Warn,
         threads_required: ThreadsRequired::Count(1),
         test_group: TestGroup::Global,
         priority: 0,
@@ -105,6 +106,7 @@ fn over(slot: usize, number: u32, verdict: Verdict) -> Input {
             rerun: None,
             trace: None,
         }),
+        refused: false,
     }
 }
 
@@ -540,4 +542,106 @@ fn jitter_shortens_a_delay_by_less_than_half() {
     run.handle(secs(0), Input::Begin);
     run.handle(secs(0), over(0, 1, Verdict::Fail));
     assert_eq!(run.deadline(), Some(Duration::from_millis(7500)));
+}
+
+fn refused(slot: usize, number: u32) -> Input {
+    let Input::AttemptOver {
+        slot, mut attempt, ..
+    } = over(slot, number, Verdict::Fail)
+    else {
+        unreachable!("it is over");
+    };
+    let message = "no process".to_owned();
+    attempt.outcome = Outcome::HarnessFault(harness_metadata::Fault { message });
+    Input::AttemptOver {
+        slot,
+        attempt,
+        refused: true,
+    }
+}
+
+fn closes(actions: &[Action]) -> Vec<usize> {
+    let close = |action: &Action| match action {
+        Action::Close { slot } => Some(*slot),
+        _ => None,
+    };
+    actions.iter().filter_map(close).collect()
+}
+
+fn fewer(actions: &[Action]) -> Vec<usize> {
+    let fewer = |action: &Action| match action {
+        Action::Emit(EventKind::FewerSlots { slots, .. }) => Some(*slots),
+        _ => None,
+    };
+    actions.iter().filter_map(fewer).collect()
+}
+
+#[test]
+fn tests_that_are_refused_a_process_wait_for_the_slots_that_there_are() {
+    let mut run = dispatcher(candidates(6), limits(4));
+    assert_eq!(starts(&run.handle(secs(0), Input::Begin)).len(), 4);
+    for slot in [1, 3] {
+        let actions = run.handle(secs(1), refused(slot, 1));
+        assert_eq!((closes(&actions), starts(&actions)), (vec![slot], vec![]));
+        assert!(
+            fewer(&actions).is_empty(),
+            "said once, when it is known how many"
+        );
+    }
+    let mut order = Vec::new();
+    let actions = run.handle(secs(2), over(0, 1, Verdict::Pass));
+    assert_eq!(fewer(&actions), [2]);
+    order.extend(starts(&actions));
+    for (at, slot) in [2, 0, 2].into_iter().enumerate() {
+        let actions = run.handle(secs(3 + at as u64), over(slot, 1, Verdict::Pass));
+        assert!(fewer(&actions).is_empty());
+        order.extend(starts(&actions));
+    }
+    // Those that were refused come first, with the same attempt, in the slots that are left.
+    assert_eq!(order, [(0, 1, 1), (2, 3, 1), (0, 4, 1), (2, 5, 1)]);
+    run.handle(secs(7), over(0, 1, Verdict::Pass));
+    run.handle(secs(7), over(2, 1, Verdict::Pass));
+    assert_eq!(run.stats().passed, 6);
+}
+
+#[test]
+fn a_test_that_is_refused_a_process_while_nothing_runs_has_failed() {
+    let mut run = dispatcher(candidates(2), limits(2));
+    run.handle(secs(0), Input::Begin);
+    assert_eq!(closes(&run.handle(secs(1), refused(0, 1))), [0]);
+    let actions = run.handle(secs(1), refused(1, 1));
+    assert!(closes(&actions).is_empty());
+    assert_eq!(run.stats().failures(), 1);
+    assert_eq!(starts(&actions), [(1, 0, 1)], "the other has its turn");
+}
+
+#[test]
+fn a_test_that_waits_for_a_process_keeps_the_result_it_had_when_the_run_is_cancelled() {
+    let retried = TestSettings {
+        retries: RetryPolicy::Fixed {
+            count: 1,
+            delay: Duration::ZERO,
+            jitter: false,
+        },
+        ..settings()
+    };
+    let tests = vec![
+        candidate("a", retried),
+        candidate("b", settings()),
+        candidate("c", settings()),
+    ];
+    let mut run = dispatcher(tests, limits(3));
+    run.handle(secs(0), Input::Begin);
+    run.handle(secs(1), over(0, 1, Verdict::Fail));
+    assert_eq!(closes(&run.handle(secs(2), refused(0, 2))), [0]);
+    assert_eq!(closes(&run.handle(secs(2), refused(1, 1))), [1]);
+    run.handle(secs(3), Input::Shutdown { signal: SIGINT });
+    let actions = run.handle(secs(4), over(2, 1, Verdict::Interrupted));
+    assert_eq!(run.stats().failed, 1, "its first attempt");
+    let finished = actions.iter().find_map(|action| match action {
+        Action::Emit(EventKind::RunFinished(run)) => Some(run),
+        _ => None,
+    });
+    let not_run = &finished.expect("the run is over").not_run;
+    assert_eq!(not_run.len(), 1, "{not_run:?}");
 }

@@ -19,7 +19,7 @@ fn unit(terminate_after: Option<u32>, grace: u64) -> Unit {
     };
     let leak = LeakTimeout {
         period: secs(1),
-        result: LeakResult::Pass,
+        result: None,
     };
     Unit::new(secs(0), slow, leak)
 }
@@ -165,8 +165,8 @@ fn a_daemon_without_our_output_is_a_leak() {
     assert_eq!(
         ending.leak,
         Some(Leak {
-            output_open: false,
-            survivors: vec![survivor()]
+            survivors: vec![survivor()],
+            ..Leak::default()
         })
     );
 }
@@ -180,7 +180,7 @@ fn output_that_stays_open_in_a_stranger_is_a_leak_and_not_waited_for() {
         ending.leak,
         Some(Leak {
             output_open: true,
-            survivors: Vec::new()
+            ..Leak::default()
         })
     );
 }
