@@ -233,6 +233,7 @@ impl Running {
     }
 
     /// Returns whether it has ended.
+    #[allow(dead_code, reason = "for those who do something to it meanwhile")]
     pub(crate) fn has_ended(&mut self) -> bool {
         let status = self.child.try_wait().expect("it is a child");
         status.is_some()

@@ -33,15 +33,21 @@ mod scene;
 
 mod course;
 mod daemon_zoo;
+mod many;
 mod options;
+mod output;
 mod runner_killed;
+mod shell;
+mod stopped;
 mod stub_killed;
 mod table;
+mod watched;
 
 use course::Course;
 use options::Options;
 use random::Random;
 use std::{
+    env,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     time::Instant,
@@ -58,7 +64,7 @@ struct Storm {
     run: fn(&mut Course<'_>),
 }
 
-const STORMS: [Storm; 3] = [
+const STORMS: [Storm; 6] = [
     Storm {
         name: "daemon-zoo",
         few: 1,
@@ -66,10 +72,28 @@ const STORMS: [Storm; 3] = [
         run: daemon_zoo::run,
     },
     Storm {
+        name: "many",
+        few: 10_000,
+        many: 100_000,
+        run: many::run,
+    },
+    Storm {
+        name: "output",
+        few: 128,
+        many: 1_024,
+        run: output::run,
+    },
+    Storm {
         name: "runner-killed",
         few: 30,
         many: 300,
         run: runner_killed::run,
+    },
+    Storm {
+        name: "stopped",
+        few: 100,
+        many: 1_000,
+        run: stopped::run,
     },
     Storm {
         name: "stub-killed",
@@ -81,6 +105,10 @@ const STORMS: [Storm; 3] = [
 
 #[allow(clippy::print_stdout, reason = "what the program is for")]
 fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    if args.first().is_some_and(|first| first == shell::ARGUMENT) {
+        return shell::main(&args[1..]);
+    }
     let options = Options::of_command_line();
     if options.list {
         if !options.ignored {

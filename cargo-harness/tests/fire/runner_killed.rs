@@ -105,7 +105,9 @@ fn strike(runner: Runner, args: &[&str], random: &mut Random) -> Killed {
     let run = scene.start(command);
     if random.below(4) > 0 {
         let started = || (!processes(&scene, "--exact").is_empty()).then_some(());
-        wait_until(SOON, started).expect("a test starts");
+        if wait_until(SOON, started).is_none() {
+            panic!("no test starts: {}", run.finish().stderr);
+        }
     }
     thread::sleep(Duration::from_micros(random.below(500_000)));
     let alive = scene.strays().len().saturating_sub(1);

@@ -8,7 +8,7 @@ use crate::{
     scene::{LONGEST_RUN, Scene},
 };
 use fixture_model::Runner;
-use harness_metadata::{Attempt, Exit, Outcome, Verdict, event::TestFinished};
+use harness_metadata::{Attempt, Exit, Outcome, Verdict, event::TestFinished, exit_code};
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
@@ -53,7 +53,8 @@ pub(crate) fn run(course: &mut Course<'_>) {
                 Err(error) => assert_eq!(error, Errno::ESRCH),
             }
         }
-        run.finish();
+        // Those that are to fail do.
+        run.finish().assert_code(exit_code::TEST_RUN_FAILED);
         scene.assert_no_strays();
         all.kills += kills;
         let tests = finished_tests(&scene);

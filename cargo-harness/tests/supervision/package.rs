@@ -2,7 +2,7 @@
 
 use crate::scene::Scene;
 use fixture_model::{Runner, parse_events};
-use harness_metadata::{Attempt, EventKind, event::TestFinished};
+use harness_metadata::{Attempt, Event, EventKind, event::TestFinished};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -82,9 +82,7 @@ pub(crate) fn zoo() -> &'static Path {
     static ZOO: OnceLock<PathBuf> = OnceLock::new();
     ZOO.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("zoo");
-        let mut manifest = "[package]\nname = \"zoo\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
-                            autotests = false\n\n[workspace]\n"
-            .to_owned();
+        let mut manifest = manifest("zoo");
         write(&folder.join("src/lib.rs"), "");
         write(&folder.join("tests/sys.rs"), include_str!("sys.rs"));
         for (name, source) in BINARIES {
@@ -94,6 +92,62 @@ pub(crate) fn zoo() -> &'static Path {
         write(&folder.join("Cargo.toml"), &manifest);
         folder
     })
+}
+
+/// Very many tests.
+pub(crate) struct Crowd {
+    /// How many; one of [`CROWDS`].
+    pub(crate) tests: u64,
+}
+
+/// How many tests there can be in a [`Crowd`].
+const CROWDS: [u64; 3] = [1_000, 10_000, 100_000];
+
+impl Crowd {
+    /// Returns a command of one or the other runner.
+    pub(crate) fn by(&self, runner: Runner, scene: &Scene, what: &str) -> Command {
+        let folder = Self::package();
+        let mut command = match runner {
+            Runner::Harness => scene.harness([what]),
+            Runner::Peer => {
+                let mut command = scene.command("cargo-nextest");
+                command.args(["nextest", what]);
+                command
+            }
+        };
+        command
+            .arg("--test")
+            .arg(format!("crowd_{}", self.tests))
+            .current_dir(folder)
+            .env("CARGO_TARGET_DIR", folder.join("target"));
+        command
+    }
+
+    fn package() -> &'static Path {
+        static CROWD: OnceLock<PathBuf> = OnceLock::new();
+        CROWD.get_or_init(|| {
+            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crowd");
+            let mut manifest = manifest("crowd");
+            for tests in CROWDS {
+                manifest.push_str(&format!(
+                    "\n[[test]]\nname = \"crowd_{tests}\"\npath = \"tests/crowd.rs\"\n\
+                     harness = false\n"
+                ));
+            }
+            write(&folder.join("src/lib.rs"), "");
+            write(&folder.join("tests/crowd.rs"), include_str!("crowd.rs"));
+            write(&folder.join("Cargo.toml"), &manifest);
+            folder
+        })
+    }
+}
+
+/// Returns the beginning of a manifest.
+fn manifest(package: &str) -> String {
+    format!(
+        "[package]\nname = \"{package}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
+         autotests = false\n\n[workspace]\n"
+    )
 }
 
 /// Returns the names of the ways to escape.
@@ -121,14 +175,20 @@ pub(crate) fn write(path: &Path, contents: &str) {
     fs::write(path, contents).expect("it can be written");
 }
 
+/// Returns the events of the last run.
+pub(crate) fn events(scene: &Scene) -> Vec<Event> {
+    let events = fs::read_to_string(scene.path("events")).expect("they were written");
+    parse_events(&events).expect("they are events")
+}
+
 /// Returns the tests that have ended.
 pub(crate) fn finished_tests(scene: &Scene) -> Vec<TestFinished> {
-    let events = fs::read_to_string(scene.path("events")).expect("they were written");
-    let events = parse_events(&events).expect("they are events");
-    let finished = events.into_iter().filter_map(|event| match event.kind {
-        EventKind::TestFinished(test) => Some(*test),
-        _ => None,
-    });
+    let finished = events(scene)
+        .into_iter()
+        .filter_map(|event| match event.kind {
+            EventKind::TestFinished(test) => Some(*test),
+            _ => None,
+        });
     finished.collect()
 }
 

@@ -13,7 +13,7 @@ use sys::*;
 
 /// How many there are of each kind.
 const ENDS: usize = 60;
-const TICKS: usize = 300;
+const TICKS: usize = 150;
 const WRITES: usize = 100;
 
 /// How a test of unhappy storms ends, told by the end of its name.

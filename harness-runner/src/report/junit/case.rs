@@ -341,7 +341,7 @@ fn text(excerpt: &Excerpt) -> String {
     let mut text = legal(&String::from_utf8_lossy(&excerpt.head));
     if excerpt.left_out > 0 {
         text.push_str(&format!(
-            "\n… {} not kept …\n",
+            "\n… {} left out …\n",
             wording::size(excerpt.left_out)
         ));
         text.push_str(&legal(&String::from_utf8_lossy(&excerpt.tail)));
