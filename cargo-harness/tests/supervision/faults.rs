@@ -269,3 +269,51 @@ fn what_a_killed_stub_leaves_is_named_and_killed() {
     let survivors = attempt.leak.expect("something is left").survivors;
     assert_eq!(survivors.len(), 3, "{survivors:?}");
 }
+
+#[test]
+fn a_process_that_cannot_be_waited_for_is_given_up_after_a_limit() {
+    let name = "a_process_that_cannot_be_waited_for_is_given_up_after_a_limit";
+    let scene = Scene::new();
+    let slow = "slow-timeout = { period = '2s', terminate-after = 1, grace-period = '100ms' }";
+    let mut command = zoo_run(&scene, slow, "hangs|passes");
+    command.args(["-j", "1", "--trace", "off"]);
+    let run = scene.start(command);
+    let test = Pid::from_raw(await_processes(&scene, "--exact hangs", 1)[0]);
+    // What is killed while it is traced is kept from its parent until its tracer has seen it: to the
+    // run, that looks as a process does which the kernel does not let go.
+    let held = ptrace::seize(test, ptrace::Options::empty());
+    let run = run.finish();
+    let _ = waitpid(test, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL));
+    if let Err(error) = held {
+        return skip(name, &format!("a test cannot be traced from here: {error}"));
+    }
+    run.assert_code(exit_code::TEST_RUN_FAILED)
+        .assert_says("2 tests run: 1 passed, 1 timed out");
+    let attempts = last_attempts(&scene);
+    let (_, hung) = attempts
+        .iter()
+        .find(|(name, _)| name == "hangs")
+        .expect("it ran");
+    assert_eq!(
+        hung.outcome,
+        Outcome::TimedOut { exit: None },
+        "nobody knows how it ended"
+    );
+}
+
+#[test]
+fn without_a_trace_the_tests_themselves_die_with_a_run_and_its_stubs_that_are_killed() {
+    let scene = Scene::new();
+    let mut command = zoo_run(&scene, "", "hangs|beats|beats_too");
+    command.args(["-j", "3", "--trace", "off"]);
+    let run = scene.start(command);
+    await_processes(&scene, "--exact", 3);
+    let mut ours = processes(&scene, "__double-spawn");
+    ours.insert(0, run.pid().as_raw());
+    for pid in ours {
+        // One of them may have ended the other.
+        let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    run.finish();
+    scene.assert_no_strays();
+}
