@@ -28,11 +28,13 @@ const UNSAFE_FILES: &[&str] = &[
     "protocol/packet.rs",
 ];
 
-/// Where the wall clock may be read: to date a run, its traces and files. Nothing is measured by it.
+/// Where the wall clock may be read: to date a run and its traces, and for the age of files. Nothing is
+/// measured by it.
 const WALL_CLOCK_FILES: &[&str] = &[
     "build/answers.rs",
     "session.rs",
     "store/retention.rs",
+    "tracer/loads.rs",
     "tracer/record.rs",
 ];
 
@@ -110,6 +112,9 @@ fn unsafe_code_is_in_few_files_only() {
 #[test]
 fn the_wall_clock_dates_things_and_measures_nothing() {
     let reads = |source: &Source| {
+        if source.path.ends_with("tests.rs") {
+            return false;
+        }
         let tokens = tokens(&source.text);
         let clock = |name: &str| ["SystemTime", "Utc", "Local"].contains(&name);
         tokens
