@@ -86,6 +86,8 @@ pub struct RunOptions {
     /// Which processes to stop for a debugger, and what to do then. Tests are then traced at the level
     /// `process`.
     pub break_exec: Option<run::BreakExec>,
+    /// Where the JUnit report is written, for those who look for it after a crash.
+    pub junit: Option<Utf8PathBuf>,
 }
 
 /// Why a session did not come to its end.
@@ -109,8 +111,6 @@ pub enum SessionError {
     List(#[from] ListError),
     #[error(transparent)]
     Stub(#[from] StubError),
-    #[error(transparent)]
-    Sink(#[from] SinkError),
     /// Tracing was asked for as required.
     #[error("tests cannot be traced here as closely as is required: {reason}")]
     TraceRequired { reason: String },
@@ -128,6 +128,8 @@ pub enum Notice {
     Runner(String),
     /// A target runner is used.
     UsesRunner(String),
+    /// The runner of an earlier run was killed.
+    Killed(store::Killed),
 }
 
 /// A workspace that is built, listed and planned.
@@ -273,10 +275,10 @@ pub struct Summary {
     pub stats: RunStats,
     /// Why it was cancelled, if it was.
     pub cancelled: Option<CancelReason>,
-    /// Why some of its results could not be reported, if so.
-    pub not_reported: Option<SinkError>,
-    /// Why the traces of the run are not all kept, if so.
-    pub not_kept: Option<String>,
+    /// Why the run is not kept whole, if so.
+    pub not_kept: Option<store::KeepError>,
+    /// What the sinks could not write.
+    pub unwritten: Vec<SinkError>,
 }
 
 impl Session {
@@ -301,6 +303,12 @@ impl Session {
             .iter()
             .map(|test| (test.id.clone(), FilterMatch::Matches));
         skipped.chain(selected).collect()
+    }
+
+    /// Tells of earlier runs whose runner was killed, once.
+    pub fn tell_of_killed(&self, notify: &mut dyn FnMut(Notice)) {
+        let killed = store::take_killed(self.workspace.target_directory());
+        killed.into_iter().map(Notice::Killed).for_each(notify);
     }
 
     /// Runs the plan. Returns when every process of it is gone and every sink has seen the end.
@@ -331,23 +339,18 @@ impl Session {
         }
         let started_at = chrono::Local::now().fixed_offset();
         let numbers = self.trace_numbers(&choices);
-        let mut trace_files = None;
-        let broken = keeping::Broken::default();
-        match self.keep(&numbers, started_at) {
-            Ok(Some(kept)) => {
-                trace_files = Some(kept.trace_files());
-                let first = numbers.iter().map(|(&id, &number)| (id.clone(), number));
-                sinks.push(Box::new(Keeping::new(kept, first.collect(), &broken)));
-            }
-            Ok(None) => {}
-            Err(error) => {
-                trace
-                    .degraded
-                    .get_or_insert_with(|| format!("{error}: {}", error.source));
-            }
+        let target = self.workspace.target_directory();
+        let kept = store::Run::create(target, self.run_id, options.junit.as_deref());
+        let trace_files = kept.as_ref().ok().map(store::Run::trace_files);
+        if let (Err(error), false) = (&kept, numbers.is_empty()) {
+            trace.degraded.get_or_insert_with(|| {
+                format!("{error}, so no trace of this run is kept: {}", error.source)
+            });
         }
-        sinks.push(Box::new(Learning::new(self.workspace.target_directory())));
-        let mut reporting = Reporting::new(sinks);
+        let first = numbers.iter().map(|(&id, &number)| (id.clone(), number));
+        let keeping = Keeping::new(kept, first.collect());
+        sinks.push(Box::new(Learning::new(target)));
+        let mut reporting = Reporting::new(sinks, keeping);
         let begin = self.run_started(options, slots, trace, started_at);
         reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
         if slots < asked.min(self.plan.tests.len()) {
@@ -373,6 +376,7 @@ impl Session {
             Ok(running) => running,
             Err(source) => {
                 reporting.cut_short();
+                reporting.end();
                 return Err(SessionError::Run { source });
             }
         };
@@ -389,14 +393,13 @@ impl Session {
                 return Err(SessionError::Run { source });
             }
         };
+        let (unwritten, not_kept) = reporting.end();
         driven.map_err(|source| SessionError::Run { source })?;
-        let not_reported = reporting.into_result().err();
-        let not_kept = broken.take().map(|error| error.to_string());
         Ok(Summary {
             stats,
             cancelled,
-            not_reported,
             not_kept,
+            unwritten,
         })
     }
 
@@ -451,19 +454,6 @@ impl Session {
             }
         }
         numbers
-    }
-
-    /// Begins to keep the run, if there will be traces.
-    fn keep(
-        &self,
-        numbers: &HashMap<&TestId, u64>,
-        started_at: chrono::DateTime<chrono::FixedOffset>,
-    ) -> Result<Option<store::Run>, store::KeepError> {
-        if numbers.is_empty() {
-            return Ok(None);
-        }
-        let header = store::RunHeader::new(self.run_id, started_at, self.workspace.root());
-        store::Run::create(self.workspace.target_directory(), &header).map(Some)
     }
 
     fn run_started(

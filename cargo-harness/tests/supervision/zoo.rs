@@ -12,7 +12,7 @@ use std::{
 };
 use sys::*;
 
-const TESTS: [(&str, fn()); 23] = [
+const TESTS: [(&str, fn()); 25] = [
     ("beats", beats),
     ("beats_too", beats),
     ("children_of_dead_parents_are_traced", orphans),
@@ -23,10 +23,12 @@ const TESTS: [(&str, fn()); 23] = [
     ("forks_from_eight_threads", forks_from_eight_threads),
     ("forks_without_end", forks_without_end),
     ("hangs", hang),
+    ("has_three_descriptors", has_three_descriptors),
     ("ignores_signals", ignores_signals),
+    ("inherits_what_the_run_has", inherits_what_the_run_has),
     ("kills_its_group", || send(0, SIGKILL)),
     ("kills_its_parent", || end_parent(SIGKILL)),
-    ("leaves_a_child", || drop(child(hang))),
+    ("leaves_a_child", || assert!(child(hang) > 0)),
     ("leaves_its_group", leaves_its_group),
     ("passes", || {}),
     ("payloads_of_real_time_signals_arrive", payloads),
@@ -81,6 +83,38 @@ fn naps() {
         assert_eq!(soft, Some(wanted.as_str()));
     }
     thread::sleep(Duration::from_millis(300));
+}
+
+/// Looks whether a careful parent has left the rest as it was given.
+fn inherits_what_the_run_has() {
+    let wanted = env::var("ZOO_INHERITS").expect("it is set");
+    let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:\t"));
+    let stat = fs::read_to_string("/proc/self/stat").expect("/proc is mounted");
+    let fields: Vec<&str> = stat.rsplit_once(") ").expect("it has a name").1.split(' ').collect();
+    let limits = fs::read_to_string("/proc/self/limits").expect("/proc is mounted");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+    let core: Vec<&str> = line.expect("there is one").split_whitespace().take(2).collect();
+    // Fields 19 and 41 of proc_pid_stat(5); the first here is the third.
+    let (nice, policy) = (fields[16], fields[38]);
+    let has = format!("{} {nice} {policy} {}", umask.unwrap_or_default(), core.join(" "));
+    assert_eq!(has, wanted, "umask, niceness, policy, soft and hard limit of core files");
+}
+
+fn has_three_descriptors() {
+    let open = fs::read_dir("/proc/self/fd").expect("/proc is mounted");
+    let mut open: Vec<(u32, String)> = open
+        .flatten()
+        .map(|entry| {
+            let number = entry.file_name().to_string_lossy().parse().expect("it is a number");
+            let target = fs::read_link(entry.path());
+            (number, target.map_or_else(|_| String::new(), |to| to.display().to_string()))
+        })
+        .filter(|(_, target)| !target.starts_with("/proc/"))
+        .collect();
+    open.sort_unstable();
+    let numbers: Vec<u32> = open.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [0, 1, 2], "{open:?}");
 }
 
 /// Grows a file all the time, so that others can see whether this process is stopped.

@@ -29,6 +29,12 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long a stub may be silent before it is continued, in case that somebody has stopped it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a stub that was killed may take to be gone.
+const KILLED_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a stub that has ended may take to be reaped, for which nothing is left to do.
+const REAP_LIMIT: Duration = Duration::from_millis(500);
+
 /// How often a stub is asked whether it has ended where there are no pidfds.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -52,12 +58,32 @@ fn stubs() -> MutexGuard<'static, BTreeSet<sys::Pid>> {
 /// A variable, as `NAME=value`, that all tests of the run have.
 static MARK: OnceLock<String> = OnceLock::new();
 
+/// Children in other process groups that this process had before tests began to run, and their
+/// groups: whoever it was before it became this program has started them.
+static STRANGERS: OnceLock<BTreeSet<sys::Pid>> = OnceLock::new();
+
+fn is_stranger(pid: sys::Pid) -> bool {
+    let known = |strangers: &BTreeSet<sys::Pid>| {
+        let of_group = || survivors::stat(pid).is_some_and(|stat| strangers.contains(&stat.group));
+        !strangers.is_empty() && (strangers.contains(&pid) || of_group())
+    };
+    STRANGERS.get().is_some_and(known)
+}
+
 /// Makes this process the one that descendants of a stub come to if the stub is killed. All of them
 /// were given this variable, as `NAME=value`. To be called when tests begin to run: what a build
 /// leaves behind is none of a run's business.
 pub fn adopt_orphans(variable: String) {
     // A process has one run.
-    let _ = MARK.set(variable);
+    let mark = MARK.get_or_init(|| variable);
+    let stubs = stubs();
+    STRANGERS.get_or_init(|| {
+        let before = survivors::adopted_children(mark).into_iter();
+        let strangers = before.filter(|pid| !stubs.contains(pid));
+        let groups = |pid| [Some(pid), survivors::stat(pid).map(|stat| stat.group)];
+        strangers.flat_map(groups).flatten().collect()
+    });
+    drop(stubs);
     // Without it they come to init, as with any other runner.
     let _ = sys::become_subreaper();
 }
@@ -68,6 +94,7 @@ pub fn adopt_orphans(variable: String) {
 pub fn kill_orphans() -> Vec<Survivor> {
     let since = Instant::now();
     let mut killed = BTreeMap::new();
+    let mut looked = false;
     let deadline = Instant::now() + super::KILL_LIMIT;
     while Instant::now() < deadline {
         // Held so that no stub is started that is not in the set yet.
@@ -75,10 +102,18 @@ pub fn kill_orphans() -> Vec<Survivor> {
         // What this process itself has started stays in its group; every test leads its own, and
         // what it starts can go to ours but hardly without its environment.
         let mark = MARK.get().map_or("", String::as_str);
-        let orphans = survivors::adopted_children(mark);
-        let orphans: Vec<_> = orphans.into_iter().filter(|p| !stubs.contains(p)).collect();
+        let orphans: Vec<_> = survivors::adopted_children(mark)
+            .into_iter()
+            .filter(|pid| !stubs.contains(pid) && !is_stranger(*pid))
+            .collect();
         if orphans.is_empty() {
             break;
+        }
+        // What died with its stub needs a moment for it, and is not to be named.
+        if !std::mem::replace(&mut looked, true) {
+            drop(stubs);
+            thread::sleep(POLL);
+            continue;
         }
         let alive = orphans.iter().copied();
         let alive = alive.filter(|pid| !killed.contains_key(pid) && !survivors::is_dying(*pid));
@@ -252,17 +287,20 @@ impl Stub {
     fn ends_within(&mut self, limit: Duration) -> bool {
         match sys::pidfd_open(self.process.id().cast_signed()) {
             Some(pidfd) => packet::readable(pidfd, limit).unwrap_or(false),
-            None => {
-                let deadline = Instant::now() + limit;
-                while self.process.try_wait().is_ok_and(|status| status.is_none()) {
-                    if Instant::now() >= deadline {
-                        return false;
-                    }
-                    thread::sleep(POLL);
-                }
-                true
-            }
+            None => self.reaped_within(limit),
         }
+    }
+
+    fn reaped_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        // A stub that somebody else has reaped is gone, too.
+        while self.process.try_wait().is_ok_and(|status| status.is_none()) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+        true
     }
 
     /// The stub's process id.
@@ -288,11 +326,14 @@ impl Drop for Stub {
         // it traces along (PTRACE_O_EXITKILL).
         if !self.ends_within(super::KILL_LIMIT + Duration::from_secs(2)) {
             let _ = self.process.kill();
+            let _ = self.ends_within(KILLED_LIMIT);
         }
         let mut stubs = stubs();
-        // A stub that somebody else has reaped is gone, too.
-        let _ = self.process.wait();
-        stubs.remove(&self.process.id().cast_signed());
+        // One that the kernel keeps, or a debugger that has seized it, is not waited for without end.
+        // It is init's when this process has ended.
+        if self.reaped_within(REAP_LIMIT) {
+            stubs.remove(&self.process.id().cast_signed());
+        }
     }
 }
 

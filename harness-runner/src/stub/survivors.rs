@@ -158,11 +158,12 @@ pub(super) fn name(pids: &BTreeSet<Pid>, since: Instant) -> Vec<Survivor> {
 /// Returns whether a process has been killed already, by whatever killed its parent.
 pub(super) fn is_dying(pid: Pid) -> bool {
     const KILL: u64 = 1 << (libc::SIGKILL - 1);
+    /// PF_EXITING of the kernel, in field 9 of proc_pid_stat(5).
+    const EXITING: u64 = 4;
     let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
         return true;
     };
-    // Once it has taken its SIGKILL it has given up its memory, or is about to.
-    let gone = !status.contains("\nVmSize:");
+    let exiting = stat(pid).is_none_or(|stat| stat.flags & EXITING != 0);
     let pending = status.lines().any(|line| {
         let mask = line
             .strip_prefix("SigPnd:")
@@ -170,7 +171,7 @@ pub(super) fn is_dying(pid: Pid) -> bool {
         let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
         mask.is_some_and(|mask| mask & KILL != 0)
     });
-    gone || pending
+    exiting || pending
 }
 
 /// Returns whether /proc is there.
@@ -272,8 +273,9 @@ pub(super) struct Stat {
     pub(super) name: String,
     pub(super) state: char,
     pub(super) parent: Pid,
-    group: Pid,
+    pub(super) group: Pid,
     session: Pid,
+    flags: u64,
     threads: u32,
 }
 
@@ -296,14 +298,16 @@ pub(super) fn stat(pid: Pid) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    // The 20th field; the session is the sixth.
-    let threads = fields.nth(13)?.parse().ok()?;
+    // The 9th and the 20th field; the session is the sixth.
+    let flags = fields.nth(2)?.parse().ok()?;
+    let threads = fields.nth(10)?.parse().ok()?;
     Some(Stat {
         name,
         state,
         parent,
         group,
         session,
+        flags,
         threads,
     })
 }
