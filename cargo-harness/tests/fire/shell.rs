@@ -64,8 +64,9 @@ impl Job {
         };
         let OpenptyResult { master, slave } = openpty(&size, None).expect("a terminal");
         let (near, far) = UnixStream::pair().expect("a socket");
-        let own = std::env::current_exe().expect("it has a path");
-        let mut shell = scene.wrapped(command, &own.to_string_lossy(), &[ARGUMENT]);
+        // Even if its file has been replaced since.
+        let own = format!("/proc/{}/exe", std::process::id());
+        let mut shell = scene.wrapped(command, &own, &[ARGUMENT]);
         let stdout = slave.try_clone().expect("it can be cloned");
         shell.stdin(OwnedFd::from(far)).stdout(stdout).stderr(slave);
         let child = shell.spawn().expect("it starts");

@@ -50,7 +50,7 @@ pub(crate) fn own_group_is_orphaned() -> bool {
 }
 
 /// How often in a row it is looked for new children; a look takes microseconds.
-const LOOKS: u32 = 512;
+const LOOKS: u32 = 64;
 
 /// After so many looks without a new child there is none.
 const QUIET_LOOKS: u32 = 8;
@@ -74,8 +74,27 @@ fn kill_children() {
             }
         }
         if quiet > QUIET_LOOKS {
-            return;
+            break;
         }
+    }
+    kill_groups_of(&killed);
+}
+
+/// Sends SIGKILL to the process groups of these children, dead ones included, as far as they are in
+/// other sessions than ours. Only descendants can be in those; and no fork escapes a signal to its
+/// group, however fast it is.
+pub(super) fn kill_groups_of<'a>(children: impl IntoIterator<Item = &'a Pid>) {
+    let Some(own) = stat(own_pid()) else {
+        return;
+    };
+    let stats = children.into_iter().filter_map(|child| stat(*child));
+    let groups: BTreeSet<Pid> = stats
+        // Zero is a group of another namespace.
+        .filter(|stat| stat.session != own.session && stat.group > 1)
+        .map(|stat| stat.group)
+        .collect();
+    for group in groups {
+        let _ = sys::kill(-group, libc::SIGKILL);
     }
 }
 
@@ -83,21 +102,17 @@ fn kill_children() {
 /// `None` if there is none that lives.
 pub(super) fn name_in_passing(since: Instant) -> Option<Survivor> {
     let own = own_pid();
-    for _ in 0..LOOKS {
-        // The last one is the youngest.
-        for child in told_children(own).into_iter().rev() {
-            if let Some(command) = command_line(child) {
-                return Some(Survivor {
-                    pid: child,
-                    parent: own,
-                    command,
-                    outlived: since.elapsed(),
-                    killed: true,
-                });
-            }
-        }
-    }
-    None
+    // The last one is the youngest. Those before it are dead, if it is of that kind.
+    let youngest = (0..LOOKS).filter_map(|_| told_children(own).pop());
+    youngest.into_iter().find_map(|pid| {
+        Some(Survivor {
+            pid,
+            parent: own,
+            command: command_line(pid)?,
+            outlived: since.elapsed(),
+            killed: true,
+        })
+    })
 }
 
 /// Sends SIGKILL to all live descendants. Returns those that are not dead.

@@ -22,7 +22,7 @@ use std::{
 
 /// How often it is tried to name a process that is ever another one with all that there is to say.
 /// Each takes a fraction of a millisecond.
-const NAMING_TRIES: u32 = 10;
+const NAMING_TRIES: u32 = 3;
 
 /// The tasks of an attempt.
 pub(super) struct Tree {
