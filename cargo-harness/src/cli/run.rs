@@ -76,6 +76,7 @@ impl RunCommand {
         let run = RunOptions {
             command_line,
             capture,
+            keys: self.keys(capture),
             trace_live: self.runner.trace_live,
             break_exec: self.runner.break_exec.clone().map(|breakpoint| BreakExec {
                 breakpoint,
@@ -163,6 +164,16 @@ impl RunCommand {
         let terminal = self.terminal(settings, global, capture);
         sinks.push(Box::new(Terminal::new(io::stderr(), terminal)));
         Ok(sinks)
+    }
+
+    /// Whether keys are listened to: where somebody sits who sees what comes of it, and where
+    /// nobody else wants the keys, as a debugger may.
+    fn keys(&self, capture: Capture) -> bool {
+        !self.reporter.no_input_handler
+            && capture == Capture::Pipes
+            && self.runner.break_exec.is_none()
+            && io::stdin().is_terminal()
+            && io::stderr().is_terminal()
     }
 
     fn terminal(

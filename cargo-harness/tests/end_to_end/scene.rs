@@ -330,9 +330,9 @@ impl Finished {
 /// Fails if the runner itself panicked. Panics of tests are shown indented.
 #[track_caller]
 fn assert_no_panic(stderr: &str) {
-    let panicked = stderr.lines().find(|line| {
-        line.starts_with("thread '") && line.contains("panicked at") && line.contains("harness")
-    });
+    let panicked = stderr
+        .lines()
+        .find(|line| line.starts_with("error: something went wrong inside of cargo harness"));
     assert_eq!(panicked, None, "the runner panicked:\n{stderr}");
 }
 

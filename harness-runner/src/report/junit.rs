@@ -482,6 +482,7 @@ impl Sink for Junit {
             | EventKind::FewerSlots { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }
+            | EventKind::Progress { .. }
             | EventKind::Status { .. } => Ok(()),
             EventKind::AttemptFailed {
                 test,

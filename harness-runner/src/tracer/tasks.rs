@@ -23,11 +23,14 @@ use std::{
 
 mod breaks;
 mod exec;
+mod loading;
 mod origin;
 mod untraced;
 
 use breaks::Breaks;
 pub(crate) use breaks::Broke;
+pub(crate) use loading::Loader;
+use loading::Loading;
 use origin::Harness;
 
 /// How many ids of ended processes are remembered: a signal can come from one of them, and one can
@@ -52,6 +55,8 @@ pub(crate) struct Root {
     pub(crate) cwd: Vec<u8>,
     /// Where to stop its descendants. Not together with a filter.
     pub(crate) breakpoint: Option<Breakpoint>,
+    /// If what its loader does is known, or to be remembered.
+    pub(crate) loader: Option<Loader>,
 }
 
 /// The tracees of an attempt.
@@ -75,6 +80,7 @@ pub(crate) struct Tasks {
     ended: VecDeque<Pid>,
     harness: Harness,
     breaks: Breaks,
+    loading: Option<Loading>,
     /// Reused, so that nothing is allocated per stop.
     decoded: Vec<TraceEventKind>,
 }
@@ -116,6 +122,7 @@ impl Tasks {
     /// The tracees are a root that has been seized.
     pub(crate) fn new(mut root: Root) -> Self {
         let environment = std::mem::take(&mut root.environment);
+        let loading = root.loader.take().map(Loading::new);
         let mut tasks = Self {
             executed: false,
             filtered: false,
@@ -128,6 +135,7 @@ impl Tasks {
             ended: VecDeque::new(),
             harness: Harness::default(),
             breaks: Breaks::default(),
+            loading,
             decoded: Vec::new(),
             root,
         };
@@ -229,6 +237,7 @@ impl Tasks {
                 self.at_exec(pid, observer);
                 self.go(pid, 0);
             }
+            Stop::Signal(libc::SIGTRAP) if self.at_hook(pid, observer) => self.go(pid, 0),
             Stop::Signal(signal) => {
                 self.signalled(pid, signal, observer);
                 self.go(pid, signal);
@@ -443,6 +452,7 @@ impl Tasks {
 
     fn ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage, observer: &mut dyn Observer) {
         self.abandon_call(pid, observer);
+        self.ended_loading(pid, observer);
         // Killed while it was held. Its creator may have been as well, and then no event comes.
         if let Some(Held { creator, .. }) = self.tasks.get(&pid).and_then(|task| task.held) {
             self.suppose_created(creator, pid, observer);
@@ -546,6 +556,9 @@ impl Tasks {
     ) {
         for kind in events.drain(..) {
             self.context.heed(&kind);
+            if let Some(loading) = &mut self.loading {
+                loading.heed(&kind);
+            }
             self.tell_one(tid, process, kind, observer);
         }
     }
