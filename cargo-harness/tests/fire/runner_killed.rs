@@ -138,16 +138,9 @@ fn try_strike(runner: Runner, args: &[&str], random: &mut Random) -> Option<Kill
     run.signal(Signal::SIGKILL);
     run.finish();
     let killed = Instant::now();
-    let gone = wait_until(GONE_WITHIN, || scene.strays().is_empty().then_some(()));
+    wait_until(GONE_WITHIN, || left(&scene).is_empty().then_some(()));
     let longest = killed.elapsed();
-    let left = match gone {
-        Some(()) => Vec::new(),
-        None => scene
-            .strays()
-            .into_iter()
-            .map(|(pid, line)| format!("{pid} {line}"))
-            .collect(),
-    };
+    let left = left(&scene);
     scene.kill_strays();
     let known = runner == Runner::Harness && check_what_is_known(&scene);
     Some(Killed {
@@ -156,6 +149,17 @@ fn try_strike(runner: Runner, args: &[&str], random: &mut Random) -> Option<Kill
         left,
         longest,
     })
+}
+
+/// Returns what is there of tests and stubs. A build that was going on is brought to its end by
+/// cargo, as without a runner.
+fn left(scene: &Scene) -> Vec<String> {
+    let strays = scene.strays().into_iter();
+    let left = strays.filter(|(_, line)| {
+        let program = line.split(' ').next().unwrap_or_default();
+        !["cargo", "rustc"].contains(&program.rsplit('/').next().unwrap_or_default())
+    });
+    left.map(|(pid, line)| format!("{pid} {line}")).collect()
 }
 
 /// What was told before is in the recording, and the report is whole. Returns whether there was
