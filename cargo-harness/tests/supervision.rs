@@ -277,13 +277,24 @@ fn daemons_of_a_subreaper_are_named_and_killed() {
 }
 
 #[test]
+fn a_stub_that_is_killed_while_it_lists_costs_nothing() {
+    let scene = Scene::new();
+    let mut command = zoo_run(&scene, "", "passes");
+    // Built here, so that nobody knows its tests.
+    command.env("CARGO_TARGET_DIR", scene.path("target"));
+    command.env("ZOO_KILLS_WHO_LISTS", scene.path("killed"));
+    scene.run(command).assert_code(exit_code::OK);
+    assert!(scene.path("killed").exists(), "nobody was killed");
+}
+
+#[test]
 fn survivors_that_are_hard_to_see_are_named_and_killed() {
     for trace in ["io", "process", "off"] {
         let scene = Scene::new();
         let visit = Visit {
             binary: "escapes",
-            // A zombie by its looks, and a process that is ever another one.
-            tests: "without_its_first_thread|walking",
+            // A zombie by its looks, and processes that are ever another one.
+            tests: "without_its_first_thread|walking|running",
             config: "",
         };
         let mut command = visit.by_harness(&scene);

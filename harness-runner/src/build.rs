@@ -10,6 +10,7 @@ mod answers;
 mod artifacts;
 mod cargo_config;
 mod environment;
+mod fork;
 mod identity;
 mod locate;
 mod messages;
@@ -194,7 +195,7 @@ impl Build<'_> {
     ) -> Result<Built, BuildError> {
         let mut command = self.options.build_command();
         let shown = options::shown(&command);
-        let mut child = command
+        let mut child = fork::by_fork(&mut command)
             .current_dir(&self.workspace.cwd)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

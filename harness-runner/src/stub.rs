@@ -265,8 +265,12 @@ impl Stub {
         }
         if let Some(killing) = &attempt.killing {
             let overdue = killing.deadline <= Instant::now();
-            let left = attempt.tree.kill_all();
+            let mut left = attempt.tree.kill_all();
             if overdue && attempt.exit_told {
+                if left.is_empty() {
+                    // There is somebody, who just was somebody else.
+                    left.extend(survivors::descendants());
+                }
                 self.gone(left)?;
                 return Err(io::Error::from(io::ErrorKind::TimedOut));
             }

@@ -25,6 +25,7 @@ const UNSAFE_FILES: &[&str] = &[
     "tracer/notify.rs",
     "stub/sys.rs",
     "stub/sys/child.rs",
+    "build/fork.rs",
     "protocol/packet.rs",
 ];
 

@@ -29,8 +29,9 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Keeps a figure for the table.
+    /// Says a figure, and keeps it for the table.
     pub(crate) fn tell(&mut self, by: Runner, what: &str, reach: &str, was: String) {
+        self.note(&format!("{by:?}: {what}: {was}"));
         self.table.add(by, Figure { what, reach, was });
     }
 

@@ -36,6 +36,7 @@ mod daemon_zoo;
 mod many;
 mod options;
 mod output;
+mod peer;
 mod runner_killed;
 mod shell;
 mod stopped;
@@ -64,7 +65,7 @@ struct Storm {
     run: fn(&mut Course<'_>),
 }
 
-const STORMS: [Storm; 6] = [
+const STORMS: [Storm; 7] = [
     Storm {
         name: "daemon-zoo",
         few: 1,
@@ -82,6 +83,12 @@ const STORMS: [Storm; 6] = [
         few: 128,
         many: 1_024,
         run: output::run,
+    },
+    Storm {
+        name: "peer",
+        few: 1,
+        many: 1,
+        run: peer::run,
     },
     Storm {
         name: "runner-killed",

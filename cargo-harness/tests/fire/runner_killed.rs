@@ -2,15 +2,19 @@
 
 use crate::{
     course::{Course, LEVELS},
-    package::{Visit, escapes, whole_lines},
+    package::{Visit, escapes, whole_lines, zoo},
     processes::{SOON, processes},
     random::Random,
     scene::{Scene, wait_until},
 };
-use fixture_model::{Runner, parse_events};
+use fixture_model::{Runner, check_junit_rules, parse_events};
+use harness_metadata::{Event, EventKind};
 use nix::sys::signal::Signal;
 use std::{
-    fs, thread,
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -52,19 +56,20 @@ fn tell(course: &mut Course<'_>, by: Runner, times: u64, all: &Killed) {
     let Killed {
         alive,
         left,
+        known,
         longest,
     } = all;
-    let left = left.len();
-    let was = match left {
-        0 => format!("{left} of {alive}, {times} times; the last gone after {longest:.0?}"),
-        _ => format!("{left} of {alive}, {times} times"),
+    let what = "SIGKILL of the runner: processes alive after 2 s";
+    let was = match left.len() {
+        0 => format!("0, {times} times; {alive} killed, the last within {longest:.0?}"),
+        left => format!("{left}, {times} times"),
     };
-    course.tell(
-        by,
-        "SIGKILL of the runner: processes alive after 2 s",
-        "0",
-        was,
-    );
+    course.tell(by, what, "0", was);
+    if by == Runner::Harness {
+        let what = "the same: results that are not in the recording, reports that are not valid";
+        let was = format!("0, {known} times with results by then");
+        course.tell(by, what, "0", was);
+    }
 }
 
 /// What was there when a runner was killed.
@@ -74,6 +79,8 @@ struct Killed {
     alive: usize,
     /// What was alive two seconds later.
     left: Vec<String>,
+    /// How many runs had results by then.
+    known: u64,
     /// How long the others took.
     longest: Duration,
 }
@@ -81,6 +88,7 @@ struct Killed {
 impl Killed {
     fn add(&mut self, other: Self) {
         self.alive += other.alive;
+        self.known += other.known;
         self.left.extend(other.left);
         self.longest = self.longest.max(other.longest);
     }
@@ -88,6 +96,15 @@ impl Killed {
 
 /// Runs tests and kills the runner.
 fn strike(runner: Runner, args: &[&str], random: &mut Random) -> Killed {
+    loop {
+        if let Some(killed) = try_strike(runner, args, random) {
+            return killed;
+        }
+    }
+}
+
+/// The same; `None` if the run has come to its end before.
+fn try_strike(runner: Runner, args: &[&str], random: &mut Random) -> Option<Killed> {
     let scene = Scene::new();
     let ways = escapes();
     let drawn: Vec<&str> = (0..TESTS).map(|_| random.pick(&ways)).collect();
@@ -97,49 +114,105 @@ fn strike(runner: Runner, args: &[&str], random: &mut Random) -> Killed {
         config: "",
     };
     let mut command = visit.by(runner, &scene);
+    if runner == Runner::Harness {
+        command.arg("--junit").arg(scene.path("junit.xml"));
+    }
     command.args(["-j", "4"]).args(args);
-    if random.below(2) == 0 {
+    if random.below(3) == 0 {
         // The tests are there with all that they have started, too.
         command.env("ZOO_STAY", "1");
     }
-    let run = scene.start(command);
+    let mut run = scene.start(command);
     if random.below(4) > 0 {
-        let started = || (!processes(&scene, "--exact").is_empty()).then_some(());
-        if wait_until(SOON, started).is_none() {
-            panic!("no test starts: {}", run.finish().stderr);
-        }
+        let mut started = || run.has_ended() || !processes(&scene, "--exact").is_empty();
+        let started = wait_until(SOON, || started().then_some(()));
+        started.expect("a test starts");
     }
-    thread::sleep(Duration::from_micros(random.below(500_000)));
+    thread::sleep(Duration::from_micros(random.below(700_000)));
+    if run.has_ended() {
+        run.finish();
+        scene.kill_strays();
+        return None;
+    }
     let alive = scene.strays().len().saturating_sub(1);
     run.signal(Signal::SIGKILL);
     run.finish();
     let killed = Instant::now();
-    let gone = wait_until(GONE_WITHIN, || scene.strays().is_empty().then_some(()));
+    wait_until(GONE_WITHIN, || left(&scene).is_empty().then_some(()));
     let longest = killed.elapsed();
-    let left = match gone {
-        Some(()) => Vec::new(),
-        None => scene
-            .strays()
-            .into_iter()
-            .map(|(pid, line)| format!("{pid} {line}"))
-            .collect(),
-    };
+    let left = left(&scene);
     scene.kill_strays();
-    if runner == Runner::Harness {
-        check_events(&scene);
-    }
-    Killed {
+    let known = runner == Runner::Harness && check_what_is_known(&scene);
+    Some(Killed {
         alive,
+        known: u64::from(known),
         left,
         longest,
-    }
+    })
 }
 
-/// What was written is whole, but for a last line.
-fn check_events(scene: &Scene) {
-    // There is no file before the run begins.
-    let events = fs::read_to_string(scene.path("events")).unwrap_or_default();
-    if let Err(error) = parse_events(whole_lines(&events)) {
-        panic!("{error}");
+/// Returns what is there of tests and stubs. A build that was going on is brought to its end by
+/// cargo, as without a runner.
+fn left(scene: &Scene) -> Vec<String> {
+    let strays = scene.strays().into_iter();
+    let left = strays.filter(|(_, line)| {
+        let program = line.split(' ').next().unwrap_or_default();
+        !["cargo", "rustc"].contains(&program.rsplit('/').next().unwrap_or_default())
+    });
+    left.map(|(pid, line)| format!("{pid} {line}")).collect()
+}
+
+/// What was told before is in the recording, and the report is whole. Returns whether there was
+/// anything to tell.
+fn check_what_is_known(scene: &Scene) -> bool {
+    let told = read(&scene.path("events"));
+    let Some(EventKind::RunStarted(start)) = told.first().map(|first| &first.kind) else {
+        // It was still being built.
+        return false;
+    };
+    let runs = zoo().join("target/harness/runs");
+    let recording = runs.join(start.run_id.to_string()).join("events.ndjson");
+    let recorded = finished(&read(&recording));
+    let told = finished(&told);
+    let lost: Vec<_> = told.difference(&recorded).collect();
+    assert!(
+        lost.is_empty(),
+        "{lost:?} are not in {}",
+        recording.display()
+    );
+    let report = fs::read_to_string(scene.path("junit.xml")).unwrap_or_default();
+    if told.is_empty() && report.is_empty() {
+        return false;
     }
+    if let Err(error) = check_junit_rules(&report) {
+        let error = error.to_string();
+        // The case that says so is of no file.
+        let mut wrong = error.lines().skip(1);
+        let all_known = wrong.all(|line| line.contains(" the run did not end: no `"));
+        assert!(all_known, "{error}\n{report}");
+    }
+    let is_reported = |name: &&String| report.contains(&format!("name=\"{name}\""));
+    let missing: Vec<_> = told.iter().filter(|name| !is_reported(name)).collect();
+    // The one that was about to be.
+    assert!(
+        missing.len() <= 1,
+        "{missing:?} are not in the report:\n{report}"
+    );
+    !told.is_empty()
+}
+
+/// Reads events, but for a last one that was cut short.
+fn read(path: &Path) -> Vec<Event> {
+    let events = fs::read_to_string(path).unwrap_or_default();
+    let events = parse_events(whole_lines(&events));
+    events.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Returns the tests that have a result.
+fn finished(events: &[Event]) -> BTreeSet<String> {
+    let finished = events.iter().filter_map(|event| match &event.kind {
+        EventKind::TestFinished(test) => Some(test.test.name.to_string()),
+        _ => None,
+    });
+    finished.collect()
 }

@@ -29,6 +29,7 @@ pub(crate) const ARGUMENT: &str = "__shell";
 
 const CTRL_Z: u8 = 0x1a;
 
+const READY: u8 = b'r';
 const STOPPED: u8 = b's';
 const ENDED: u8 = b'e';
 const GO_ON: u8 = b'c';
@@ -53,7 +54,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Starts a command in a shell of its own.
+    /// Starts a command in the foreground of a shell of its own.
     pub(crate) fn start(scene: &Scene, command: &Command) -> Self {
         let size = Winsize {
             ws_row: 24,
@@ -63,8 +64,9 @@ impl Job {
         };
         let OpenptyResult { master, slave } = openpty(&size, None).expect("a terminal");
         let (near, far) = UnixStream::pair().expect("a socket");
-        let own = std::env::current_exe().expect("it has a path");
-        let mut shell = scene.wrapped(command, &own.to_string_lossy(), &[ARGUMENT]);
+        // Even if its file has been replaced since.
+        let own = format!("/proc/{}/exe", std::process::id());
+        let mut shell = scene.wrapped(command, &own, &[ARGUMENT]);
         let stdout = slave.try_clone().expect("it can be cloned");
         shell.stdin(OwnedFd::from(far)).stdout(stdout).stderr(slave);
         let child = shell.spawn().expect("it starts");
@@ -77,12 +79,18 @@ impl Job {
             let _ = reader.read_to_end(&mut shown);
             shown
         });
-        Self {
+        let mut job = Self {
             shell: child,
             control: near,
             keyboard: File::from(master),
             screen: Some(screen),
-        }
+        };
+        let mut byte = [0];
+        job.control
+            .read_exact(&mut byte)
+            .expect("the shell starts it");
+        assert_eq!(byte, [READY]);
+        job
     }
 
     /// Presses Ctrl-Z.
@@ -115,6 +123,13 @@ impl Job {
     /// Has a stopped job go on, in the foreground.
     pub(crate) fn go_on(&mut self) {
         self.control.write_all(&[GO_ON]).expect("the shell listens");
+    }
+
+    /// Kills everything of a job that hangs. Returns what was on the screen.
+    pub(crate) fn abandon(mut self, scene: &Scene) -> String {
+        let _ = self.shell.kill();
+        scene.kill_strays();
+        self.close()
     }
 
     /// Waits for the end of the shell of a job that has ended. Returns what was on the screen.
@@ -157,6 +172,7 @@ fn run(args: &[String]) -> io::Result<()> {
         .stdin(Stdio::from(opened));
     let job = Pid::from_raw(job.spawn()?.id().cast_signed());
     give_terminal_to(job)?;
+    control.write_all(&[READY])?;
     loop {
         match waitpid(job, Some(WaitPidFlag::WUNTRACED))? {
             WaitStatus::Stopped(..) => {

@@ -3,6 +3,7 @@
 use crate::{
     course::{Course, LEVELS},
     package::{Visit, events},
+    processes::state,
     random::Random,
     scene::Scene,
     shell::{Job, News},
@@ -146,10 +147,7 @@ impl Strike<'_> {
                 News::Stopped => {}
                 // The key came too late.
                 News::Ended(code) => return count.end(job, begun, code),
-                News::Nothing => {
-                    count.hangs += 1;
-                    return count;
-                }
+                News::Nothing => return count.hang(job, self.scene),
             }
             let since = Instant::now();
             count.stops += 1;
@@ -163,15 +161,26 @@ impl Strike<'_> {
         }
         match job.news(self.limit) {
             News::Ended(code) => count.end(job, begun, code),
-            _ => {
-                count.hangs += 1;
-                count
-            }
+            _ => count.hang(job, self.scene),
         }
     }
 }
 
 impl Count {
+    /// Keeps what can tell why.
+    fn hang(self, job: Job, scene: &Scene) -> Self {
+        let all = scene.strays().into_iter();
+        let all = all.map(|(pid, command)| format!("{pid} {:?} {command}\n", state(pid)));
+        let all: String = all.collect();
+        let screen = all + &job.abandon(scene);
+        let hangs = self.hangs + 1;
+        Self {
+            hangs,
+            screen,
+            ..self
+        }
+    }
+
     fn end(self, job: Job, begun: Instant, code: u8) -> Self {
         let wall = begun.elapsed();
         Self {

@@ -11,7 +11,7 @@ use std::{
     os::{fd::AsRawFd, unix::process::CommandExt},
     process::{Command, ExitCode, Stdio},
     ptr, thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use sys::*;
 
@@ -25,7 +25,7 @@ enum Left {
     Impossible(&'static str),
 }
 
-const TESTS: [(&str, fn() -> Left); 30] = [
+const TESTS: [(&str, fn() -> Left); 31] = [
     ("as_another_user", as_another_user),
     ("as_its_parents_sibling", as_its_parents_sibling),
     ("below_a_subreaper", below_a_subreaper),
@@ -41,6 +41,7 @@ const TESTS: [(&str, fn() -> Left); 30] = [
     ("many_at_once", many_at_once),
     ("on_a_terminal_of_its_own", on_a_terminal_of_its_own),
     ("orphaned_in_its_own_group", orphaned_in_its_own_group),
+    ("running", running),
     ("stopped", stopped),
     ("through_nohup", through_nohup),
     ("through_spawn_and_setsid", through_spawn_and_setsid),
@@ -368,19 +369,31 @@ fn tracing_its_sibling() -> Left {
 
 /// Another process every millisecond, each the child of the one before.
 fn walking() -> Left {
+    ever_another(Duration::from_millis(1))
+}
+
+/// The same without a rest.
+fn running() -> Left {
+    ever_another(Duration::ZERO)
+}
+
+fn ever_another(rest: Duration) -> Left {
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     child(|| {
         own_session();
         // Nobody is to wait for the output.
         null_streams();
         (&writer).write_all(b".").expect("the test reads");
-        for _ in 0..u64::from(LONGEST_LIFE) * 1000 {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(u64::from(LONGEST_LIFE)) {
             // SAFETY: the child does the same as its parent would have done.
             if unsafe { fork() } > 0 {
                 // SAFETY: ends the process.
                 unsafe { _exit(0) };
             }
-            thread::sleep(Duration::from_millis(1));
+            if !rest.is_zero() {
+                thread::sleep(rest);
+            }
         }
     });
     reader.read_exact(&mut [0]).expect("the child writes");

@@ -29,6 +29,12 @@ pub(crate) fn state(pid: i32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
+/// Returns the parent of a process, if it exists.
+pub(crate) fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
 /// Waits until all of them are in such a state.
 pub(crate) fn await_state(pids: &[i32], wanted: impl Fn(char) -> bool) {
     let all = || {

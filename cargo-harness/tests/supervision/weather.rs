@@ -99,10 +99,14 @@ fn writes() {
 /// Every process forks without end. Only where their number is limited.
 fn bomb() {
     let own = fs::read_to_string("/proc/self/cgroup").expect("/proc is mounted");
-    let own = own.lines().find_map(|line| line.strip_prefix("0::"));
-    let limit = own.and_then(|own| {
-        let path = format!("/sys/fs/cgroup{}/pids.max", own.trim_end());
-        fs::read_to_string(path).ok()?.trim().parse::<u32>().ok()
+    // Version 2, or version 1 where the controller is mounted there.
+    let limit = own.lines().find_map(|line| {
+        let folders = match line.split_once("0::") {
+            Some(("", path)) => [format!("/sys/fs/cgroup{path}"), format!("/sys/fs/cgroup/unified{path}")],
+            _ => [format!("/sys/fs/cgroup/pids{}", line.split_once(":pids:")?.1), String::new()],
+        };
+        let read = |folder: &String| fs::read_to_string(format!("{folder}/pids.max")).ok();
+        folders.iter().find_map(read)?.trim().parse::<u32>().ok()
     });
     let limit = limit.expect("the number of processes is limited by a cgroup");
     assert!(limit < 10_000, "a limit of {limit} is too high");

@@ -45,6 +45,13 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let has = |flag: &str| args.iter().any(|arg| arg == flag);
     if has("--list") {
+        // With this, whoever asks first does not live to hear the answer.
+        if let Some(once) = env::var_os("ZOO_KILLS_WHO_LISTS")
+            && fs::File::create_new(once).is_ok()
+        {
+            // SAFETY: no memory is involved.
+            send(unsafe { getppid() }, SIGKILL);
+        }
         if !has("--ignored") {
             for (name, _) in TESTS {
                 println!("{name}: test");

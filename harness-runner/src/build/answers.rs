@@ -8,7 +8,7 @@
 //! answers are asked for again. The file is only ever a shortcut: whatever is wrong with it, it
 //! is ignored and written anew.
 
-use super::{identity::Identity, options::shown};
+use super::{fork::by_fork, identity::Identity, options::shown};
 use camino::{Utf8Path, Utf8PathBuf};
 use guppy::graph::PackageGraph;
 use serde::{Deserialize, Serialize};
@@ -109,7 +109,7 @@ impl Answers {
                 stderr,
             });
         }
-        let output = run(command)?;
+        let output = run(by_fork(command))?;
         if output.status.success() {
             let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
             new.insert(question, output.stdout.clone());

@@ -4,7 +4,7 @@ use crate::{
     list::{Execute, Executed},
     protocol::Command,
     stub::{
-        blocking::End,
+        blocking::{Completed, End},
         link::{Stub, StubError},
     },
 };
@@ -54,16 +54,12 @@ struct Worker {
 
 impl Execute for Worker {
     fn execute(&mut self, command: &Command, limit: Duration) -> io::Result<Executed> {
-        let mut stub = match self.stub.take() {
-            Some(stub) => stub,
-            None => started().map_err(io::Error::other)?,
+        let completed = match self.run(command, limit) {
+            // Somebody has killed it, and the next one need not suffer from that.
+            Err(StubError::Gone | StubError::Talk { .. }) => self.run(command, limit),
+            completed => completed,
         };
-        self.ticket += 1;
-        // A stub that failed is dropped, and with it whatever it ran.
-        let completed = stub
-            .run_to_end(self.ticket, command, limit)
-            .map_err(io::Error::other)?;
-        self.stub = Some(stub);
+        let completed = completed.map_err(io::Error::other)?;
         let (exit, start_failure) = match completed.end {
             End::Exited(exit) => (Some(exit), None),
             End::StartFailed(failure) => (None, Some(failure)),
@@ -76,6 +72,20 @@ impl Execute for Worker {
             stderr,
             start_failure,
         })
+    }
+}
+
+impl Worker {
+    fn run(&mut self, command: &Command, limit: Duration) -> Result<Completed, StubError> {
+        let mut stub = match self.stub.take() {
+            Some(stub) => stub,
+            None => started()?,
+        };
+        self.ticket += 1;
+        // A stub that failed is dropped, and with it whatever it ran.
+        let completed = stub.run_to_end(self.ticket, command, limit)?;
+        self.stub = Some(stub);
+        Ok(completed)
     }
 }
 

@@ -120,6 +120,7 @@ pub fn kill_orphans() -> Vec<Survivor> {
         for survivor in survivors::name(&alive.collect(), since) {
             killed.insert(survivor.pid, survivor);
         }
+        survivors::kill_groups_of(&orphans);
         for orphan in orphans {
             // A child's id is its own until it has been waited for.
             let _ = sys::kill(orphan, libc::SIGKILL);

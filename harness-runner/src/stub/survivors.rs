@@ -49,8 +49,75 @@ pub(crate) fn own_group_is_orphaned() -> bool {
     !outside(own.parent) && !leader.is_some_and(|leader| outside(leader.parent))
 }
 
+/// How often in a row it is looked for new children; a look takes microseconds.
+const LOOKS: u32 = 64;
+
+/// After so many looks without a new child there is none.
+const QUIET_LOOKS: u32 = 8;
+
+/// Sends SIGKILL to the children, and at once to those that come meanwhile. A process that does
+/// nothing but fork and end is ever another one, and who takes longer than one of its lives to look
+/// at it never hits it. A child's id is its own until it has been waited for.
+fn kill_children() {
+    if !matches!(Children::now(), Children::Told) {
+        return;
+    }
+    let own = own_pid();
+    let mut killed = BTreeSet::new();
+    let mut quiet = 0;
+    for _ in 0..LOOKS {
+        quiet += 1;
+        for child in told_children(own) {
+            if killed.insert(child) {
+                let _ = sys::kill(child, libc::SIGKILL);
+                quiet = 0;
+            }
+        }
+        if quiet > QUIET_LOOKS {
+            break;
+        }
+    }
+    kill_groups_of(&killed);
+}
+
+/// Sends SIGKILL to the process groups of these children, dead ones included, as far as they are in
+/// other sessions than ours. Only descendants can be in those; and no fork escapes a signal to its
+/// group, however fast it is.
+pub(super) fn kill_groups_of<'a>(children: impl IntoIterator<Item = &'a Pid>) {
+    let Some(own) = stat(own_pid()) else {
+        return;
+    };
+    let stats = children.into_iter().filter_map(|child| stat(*child));
+    let groups: BTreeSet<Pid> = stats
+        // Zero is a group of another namespace.
+        .filter(|stat| stat.session != own.session && stat.group > 1)
+        .map(|stat| stat.group)
+        .collect();
+    for group in groups {
+        let _ = sys::kill(-group, libc::SIGKILL);
+    }
+}
+
+/// Describes a child that ends and leaves another one faster than its state can be looked at.
+/// `None` if there is none that lives.
+pub(super) fn name_in_passing(since: Instant) -> Option<Survivor> {
+    let own = own_pid();
+    // The last one is the youngest. Those before it are dead, if it is of that kind.
+    let youngest = (0..LOOKS).filter_map(|_| told_children(own).pop());
+    youngest.into_iter().find_map(|pid| {
+        Some(Survivor {
+            pid,
+            parent: own,
+            command: command_line(pid)?,
+            outlived: since.elapsed(),
+            killed: true,
+        })
+    })
+}
+
 /// Sends SIGKILL to all live descendants. Returns those that are not dead.
 pub(super) fn kill_descendants() -> Vec<Pid> {
+    kill_children();
     let mut left = Vec::new();
     for pid in descendants() {
         // Only a direct child's id is safe from reuse; another's is pinned by the pidfd, and

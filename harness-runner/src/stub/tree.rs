@@ -20,9 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often it is tried to name a process that is ever another one. Each takes a fraction of a
-/// millisecond.
-const NAMING_TRIES: u32 = 50;
+/// How often it is tried to name a process that is ever another one with all that there is to say.
+/// Each takes a fraction of a millisecond.
+const NAMING_TRIES: u32 = 3;
 
 /// The tasks of an attempt.
 pub(super) struct Tree {
@@ -225,6 +225,9 @@ impl Tree {
                 break;
             }
             // What ended between the two looks may have left a child.
+        }
+        if named.is_empty() && !self.alive().is_empty() {
+            named.extend(survivors::name_in_passing(since));
         }
         named
     }
