@@ -5,6 +5,7 @@
 
 use crate::{
     id::{RunId, TestId},
+    machine::Machine,
     outcome::{Attempt, Interruption, StuckTask, Verdict},
     raw::RawString,
     stats::RunStats,
@@ -172,6 +173,9 @@ pub struct RunStarted {
     pub skipped_binaries: usize,
     /// The tracing in force.
     pub trace: TraceInForce,
+    /// The machine; `None` in what was recorded before this was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     /// For each binary that has tests in the run: its source, for reports.
     pub sources: BTreeMap<nextest_metadata::RustBinaryId, Source>,
 }
@@ -204,7 +208,7 @@ pub struct TraceInForce {
 pub enum TraceLevel {
     /// Not traced. Descendants are known by the subreaper and the process group only.
     Off,
-    /// The life of every descendant: fork, exec, signals, exit.
+    /// The life of every descendant: fork, exec, exit.
     Process,
     /// Also what changes or opens files, and the network, with results where they matter.
     #[default]

@@ -7,6 +7,7 @@
 mod backends;
 mod keeping;
 mod lister;
+mod machine;
 mod outputs;
 mod prepare;
 mod reporting;
@@ -504,6 +505,7 @@ impl Session {
             skipped_by_default_filter: self.plan.counts.skipped_by_default_filter,
             skipped_binaries: self.plan.counts.skipped_binaries,
             trace,
+            machine: Some(machine::machine()),
             sources: sources.collect(),
         }
     }

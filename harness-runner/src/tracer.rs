@@ -9,7 +9,10 @@ pub(crate) mod arch;
 pub mod breakpoint;
 pub mod decode;
 pub mod filter;
+#[cfg_attr(not(target_arch = "x86_64"), path = "tracer/no_hook.rs")]
+pub(crate) mod hook;
 mod live;
+pub(crate) mod loads;
 pub(crate) mod notified;
 pub mod notify;
 pub mod record;

@@ -113,18 +113,23 @@ impl RunCommand {
                 }
             };
         }
-        if let Some(signal) = summary.cancelled.and_then(CancelReason::signal) {
+        let mut unwritten = summary.unwritten;
+        let signal = summary.cancelled.and_then(CancelReason::signal);
+        let last = match signal {
+            None => unwritten.pop(),
+            Some(_) => None,
+        };
+        for error in unwritten {
+            // If standard error is gone there is nobody to tell.
+            let error = CommandError::new(Kind::Write, error);
+            let _ = error.write(&mut io::stderr().lock(), colors);
+        }
+        if let Some(signal) = signal {
             let why = format!("test run was ended by {}", signal_name(signal));
             return Err(CommandError::new(Kind::EndedBy(signal), why));
         }
-        let mut unwritten = summary.unwritten;
-        if let Some(last) = unwritten.pop() {
-            for error in unwritten {
-                // If standard error is gone there is nobody to tell.
-                let error = CommandError::new(Kind::Write, error);
-                let _ = error.write(&mut io::stderr().lock(), colors);
-            }
-            return Err(CommandError::new(Kind::Write, last));
+        if let Some(error) = last {
+            return Err(CommandError::new(Kind::Write, error));
         }
         match summary.cancelled {
             None if summary.stats.success() => Ok(exit_code::OK),

@@ -224,6 +224,12 @@ impl Running {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
+    /// Returns what it has printed for people so far.
+    pub(crate) fn stderr_so_far(&self) -> String {
+        let bytes = fs::read(&self.stderr).expect("it was created before");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, number: Signal) {
         match signal::kill(self.pid(), number) {

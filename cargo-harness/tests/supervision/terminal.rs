@@ -535,7 +535,7 @@ fn a_run_whose_events_nobody_reads_comes_to_its_end() {
     let mut command = scene.harness(["run", "--no-fail-fast", "--events", "-", "--junit"]);
     command
         .arg(scene.path("junit.xml"))
-        .args(["-E", "test(/^(fails|passes)$/)"])
+        .args(["--test", "zoo", "-E", "test(/^(fails|passes)$/)"])
         .current_dir(zoo())
         .env("CARGO_TARGET_DIR", zoo().join("target"))
         .stderr(File::create(scene.path("stderr")).expect("it can be created"))

@@ -227,6 +227,7 @@ impl Captured {
         StreamSize {
             written: self.written,
             dropped: self.written - self.kept_bytes(),
+            no_room: matches!(self.spill, Some(Spill { file: None, .. })),
         }
     }
 

@@ -193,8 +193,8 @@ impl Slot {
                             let _ = tell.send(slow);
                         }
                         Action::Inspect => {
-                            told.inspections.push_back(None);
                             let ticket = self.ticket;
+                            told.inspections.push_back(None);
                             self.say(&Request::Inspect { ticket }, "say what its tasks wait for");
                         }
                         Action::Signal(signal) => {

@@ -15,9 +15,10 @@ use crate::{
     tracer::{
         breakpoint::Breakpoint,
         filter::{self, Action},
+        loads::{Key, Known, Loads},
         notified::Notified,
         notify::Listener,
-        tasks::{Root, Tasks},
+        tasks::{Loader, Root, Tasks},
     },
 };
 use harness_metadata::{Exit, StartFailure, event::TraceLevel, exit_code, trace::Backend};
@@ -51,6 +52,8 @@ pub(super) struct Spawner {
     last: Option<Box<Child>>,
     /// The filter of the last child that had one, its level and what it does.
     program: Option<(TraceLevel, Action, Rc<[libc::sock_filter]>)>,
+    /// What the loaders of its children have done.
+    loads: Rc<RefCell<Loads>>,
 }
 
 struct Pipe {
@@ -82,6 +85,8 @@ pub(super) struct Manner {
     pub(super) own_group: bool,
     /// Whether a root that could not be seized is killed before it becomes anything.
     pub(super) seized_or_killed: bool,
+    /// Whether there will be more children, so that what loaders do is worth being remembered.
+    pub(super) remembers: bool,
 }
 
 /// Why no root was started.
@@ -108,6 +113,7 @@ impl Spawner {
             open_files: None,
             last: None,
             program: None,
+            loads: Rc::default(),
         })
     }
 
@@ -124,6 +130,7 @@ impl Spawner {
             mask: signals.inherited,
             own_group: true,
             seized_or_killed: false,
+            remembers: true,
         };
         let Started {
             pid,
@@ -176,7 +183,12 @@ impl Spawner {
         let breakpoint = breakpoint(&spawn.trace, way)?;
         let traced = way.level > TraceLevel::Off;
         let notify = way.backend == Backend::Notify;
-        let filter = way.filtered().then(|| Filter {
+        let loader = self.loader(&program, cwd, environment.bytes(), spawn, way, manner);
+        let known = loader.as_ref().and_then(|loader| match &loader.known {
+            Known::Yes(load) => Some(load),
+            Known::No => None,
+        });
+        let filter = (way.filtered() && known.is_none()).then(|| Filter {
             program: self.filter(way),
             no_new_privs: spawn.trace.no_new_privs,
             listener: notify.then(|| HandOver {
@@ -194,6 +206,7 @@ impl Spawner {
             stdio: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],
             go: traced.then(|| self.go.reader.as_raw_fd()),
             filter,
+            no_new_privs: known.is_some_and(|load| load.no_new_privs),
             failed: self.failed.writer.as_raw_fd(),
             mask: manner.mask,
             own_group: manner.own_group,
@@ -226,7 +239,7 @@ impl Spawner {
             // both ends of the old pipe.
             self.go = Pipe::new(OFlag::O_CLOEXEC).map_err(SpawnError::Stub)?;
         }
-        let described = |breakpoint| Root {
+        let described = |breakpoint, loader| Root {
             pid: root,
             started,
             level: way.level,
@@ -235,14 +248,15 @@ impl Spawner {
             environment: variables.to_vec(),
             cwd: cwd.to_bytes().to_vec(),
             breakpoint,
+            loader,
         };
         Ok(Started {
             pid: root,
             at: started,
             baseline,
-            tasks: seized.then(|| Tasks::new(described(breakpoint))),
+            tasks: seized.then(|| Tasks::new(described(breakpoint, loader))),
             followed,
-            notified: listener.map(|listener| Notified::new(described(None), listener)),
+            notified: listener.map(|listener| Notified::new(described(None, None), listener)),
             broker,
         })
     }
@@ -278,6 +292,33 @@ impl Spawner {
                 }))
             }
         }
+    }
+
+    /// Returns what is known of a child's loader, if it can be.
+    fn loader(
+        &mut self,
+        program: &CStr,
+        cwd: &CStr,
+        environment: &[u8],
+        spawn: &Spawn<'_>,
+        way: &Way,
+        manner: Manner,
+    ) -> Option<Loader> {
+        // Who blocks or ignores a trap does so no longer once it has run into one.
+        let trapped = !manner.mask.blocks(libc::SIGTRAP) && !sys::is_ignored(libc::SIGTRAP);
+        if !manner.remembers || !trapped || !way.filtered() || way.backend != Backend::Ptrace {
+            return None;
+        }
+        let (program, cwd) = (program.to_bytes(), cwd.to_bytes());
+        let no_new_privs = spawn.trace.no_new_privs;
+        let key = Key::new(program, cwd, environment, way.level, no_new_privs)?;
+        let known = self.loads.borrow_mut().of(&key)?;
+        Some(Loader {
+            loads: Rc::clone(&self.loads),
+            key,
+            known,
+            filter: self.filter(way),
+        })
     }
 
     /// Returns the filter of a child.
@@ -413,3 +454,6 @@ fn find_program(program: &CStr, environment: &[u8], cwd: &CStr) -> CString {
     }
     program.to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -239,6 +239,7 @@ fn start(
         mask: blocked.before(),
         own_group: false,
         seized_or_killed: true,
+        remembers: false,
     };
     spawner
         .create(&spawn, &stdio, way, None, manner)

@@ -101,6 +101,14 @@ pub(crate) fn is_ignored(signal: c_int) -> bool {
 #[derive(Copy, Clone)]
 pub(crate) struct SignalMask(libc::sigset_t);
 
+impl SignalMask {
+    /// Returns whether a signal is blocked.
+    pub(crate) fn blocks(&self, signal: c_int) -> bool {
+        // SAFETY: the pointer is to an initialized set.
+        unsafe { libc::sigismember(&raw const self.0, signal) == 1 }
+    }
+}
+
 /// Blocks every signal of the calling thread while a child is created, which starts with the
 /// thread's mask and shares its memory: no handler may run in it. Restored on drop.
 pub(crate) struct Blocked(libc::sigset_t);

@@ -380,14 +380,29 @@ pub(crate) fn read_memory(tid: Pid, address: u64, buffer: &mut [u8]) -> Result<u
 pub(crate) struct Looked {
     pub(crate) file: FileId,
     pub(crate) regular: bool,
-    /// Its permissions.
-    mode: u32,
+    /// Its kind and permissions.
+    pub(crate) mode: u32,
     owner: u32,
     /// The mount that it is in; 0 before Linux 5.8.
     pub(crate) mount: u64,
 }
 
 impl Looked {
+    fn from_raw(stat: &libc::statx) -> Self {
+        let kind = u32::from(stat.stx_mode) & libc::S_IFMT;
+        Self {
+            file: FileId {
+                device: libc::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+                inode: stat.stx_ino,
+                directory: kind == libc::S_IFDIR,
+            },
+            regular: kind == libc::S_IFREG,
+            mode: u32::from(stat.stx_mode),
+            owner: stat.stx_uid,
+            mount: stat.stx_mnt_id,
+        }
+    }
+
     /// Returns whether a task of this user (geteuid(2)) may read the file for sure: if everybody may,
     /// or its owner, who that is. Those who are denied are an access list's exception. What root may
     /// says nothing: a task can have given that up.
@@ -396,33 +411,63 @@ impl Looked {
         let by_owner = |user| user != 0 && user == self.owner;
         self.mode & ALL == ALL || self.mode & libc::S_IRUSR != 0 && by_owner(user())
     }
+
+    /// Returns whether who executes the file may become somebody else by that.
+    pub(crate) fn gives_rights(&self) -> bool {
+        self.mode & (libc::S_ISUID | libc::S_ISGID) != 0
+    }
+
+    /// Returns whether anybody may execute the file: what nobody may, root may not either.
+    pub(crate) fn is_executable(&self) -> bool {
+        const ANY: u32 = libc::S_IXUSR | libc::S_IXGRP | libc::S_IXOTH;
+        self.regular && self.mode & ANY != 0
+    }
+}
+
+/// By what a file differs from itself after a change.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Version {
+    size: u64,
+    /// When its content was changed last: seconds since 1970, and nanoseconds.
+    modified: (i64, u32),
+    /// When that or what is said of it was.
+    pub(crate) changed: (i64, u32),
 }
 
 /// Looks at a file without opening, waiting or mounting anything.
 pub(crate) fn look(directory: c_int, path: &CStr, follow: bool) -> Result<Looked, Errno> {
+    statx(directory, path, follow, 0).map(|stat| Looked::from_raw(&stat))
+}
+
+/// As [`look`], from the working directory and at its version too.
+///
+/// Not for every file: who asks for the times of a file has the kernel take more exact ones the next
+/// time that it is changed (since 6.13).
+pub(crate) fn look_closely(path: &CStr) -> Result<(Looked, Version), Errno> {
+    let more = libc::STATX_SIZE | libc::STATX_MTIME | libc::STATX_CTIME;
+    let stat = statx(libc::AT_FDCWD, path, true, more)?;
+    let version = Version {
+        size: stat.stx_size,
+        modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
+        changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+    };
+    Ok((Looked::from_raw(&stat), version))
+}
+
+fn statx(directory: c_int, path: &CStr, follow: bool, more: u32) -> Result<libc::statx, Errno> {
     let follow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
     let flags = libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC | follow;
     let mask = libc::STATX_TYPE
         | libc::STATX_MODE
         | libc::STATX_UID
         | libc::STATX_INO
-        | libc::STATX_MNT_ID;
+        | libc::STATX_MNT_ID
+        | more;
     // SAFETY: statx is plain integers, for which zero is valid.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path is valid and ended by NUL, and the last pointer is to a live local.
     Errno::result(unsafe { libc::statx(directory, path.as_ptr(), flags, mask, &raw mut stat) })?;
-    let kind = u32::from(stat.stx_mode) & libc::S_IFMT;
-    Ok(Looked {
-        file: FileId {
-            device: libc::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-            inode: stat.stx_ino,
-            directory: kind == libc::S_IFDIR,
-        },
-        regular: kind == libc::S_IFREG,
-        mode: u32::from(stat.stx_mode),
-        owner: stat.stx_uid,
-        mount: stat.stx_mnt_id,
-    })
+    Ok(stat)
 }
 
 /// Opens a file for its identity only (O_PATH), as a task with this root directory would find it

@@ -23,20 +23,20 @@ use std::{
 
 mod breaks;
 mod exec;
+mod held;
+mod loading;
 mod origin;
 mod untraced;
 
 use breaks::Breaks;
 pub(crate) use breaks::Broke;
+pub(crate) use loading::Loader;
+use loading::Loading;
 use origin::Harness;
 
 /// How many ids of ended processes are remembered: a signal can come from one of them, and one can
 /// be reported once more when it is adopted as a zombie.
 const REMEMBERED: usize = 256;
-
-/// How long a new task is held at most. The event of its creation takes microseconds, but if its
-/// creator is killed before, there is none.
-const HELD: Duration = Duration::from_millis(100);
 
 /// What the root of an attempt is.
 pub(crate) struct Root {
@@ -52,6 +52,8 @@ pub(crate) struct Root {
     pub(crate) cwd: Vec<u8>,
     /// Where to stop its descendants. Not together with a filter.
     pub(crate) breakpoint: Option<Breakpoint>,
+    /// If what its loader does is known, or to be remembered.
+    pub(crate) loader: Option<Loader>,
 }
 
 /// The tracees of an attempt.
@@ -75,6 +77,7 @@ pub(crate) struct Tasks {
     ended: VecDeque<Pid>,
     harness: Harness,
     breaks: Breaks,
+    loading: Option<Loading>,
     /// Reused, so that nothing is allocated per stop.
     decoded: Vec<TraceEventKind>,
 }
@@ -116,6 +119,7 @@ impl Tasks {
     /// The tracees are a root that has been seized.
     pub(crate) fn new(mut root: Root) -> Self {
         let environment = std::mem::take(&mut root.environment);
+        let loading = root.loader.take().map(Loading::new);
         let mut tasks = Self {
             executed: false,
             filtered: false,
@@ -128,6 +132,7 @@ impl Tasks {
             ended: VecDeque::new(),
             harness: Harness::default(),
             breaks: Breaks::default(),
+            loading,
             decoded: Vec::new(),
             root,
         };
@@ -229,6 +234,7 @@ impl Tasks {
                 self.at_exec(pid, observer);
                 self.go(pid, 0);
             }
+            Stop::Signal(libc::SIGTRAP) if self.at_hook(pid, observer) => self.go(pid, 0),
             Stop::Signal(signal) => {
                 self.signalled(pid, signal, observer);
                 self.go(pid, signal);
@@ -409,40 +415,9 @@ impl Tasks {
         self.release(child);
     }
 
-    /// Lets a held task go.
-    fn release(&mut self, pid: Pid) {
-        let held = self.tasks.get_mut(&pid).and_then(|task| task.held.take());
-        if held.is_some() {
-            self.held -= 1;
-            self.go(pid, 0);
-        }
-    }
-
-    /// Lets go what has been held for too long, as if it had been created by whom it seems.
-    pub(crate) fn release_overdue(&mut self, observer: &mut dyn Observer) {
-        if self.held == 0 {
-            return;
-        }
-        let overdue = |(tid, task): (&Pid, &Task)| {
-            let held = task.held.filter(|held| held.since.elapsed() >= HELD)?;
-            Some((*tid, held.creator))
-        };
-        for (child, creator) in self.tasks.iter().filter_map(overdue).collect::<Vec<_>>() {
-            self.suppose_created(creator, child, observer);
-        }
-    }
-
-    /// Tells of a creation by whom it seems, and not how. If its event comes after all, it is not told
-    /// again.
-    fn suppose_created(&mut self, creator: Pid, child: Pid, observer: &mut dyn Observer) {
-        self.created(creator, child, None, observer);
-        if let Some(task) = self.tasks.get_mut(&child) {
-            task.due = true;
-        }
-    }
-
     fn ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage, observer: &mut dyn Observer) {
         self.abandon_call(pid, observer);
+        self.ended_loading(pid, observer);
         // Killed while it was held. Its creator may have been as well, and then no event comes.
         if let Some(Held { creator, .. }) = self.tasks.get(&pid).and_then(|task| task.held) {
             self.suppose_created(creator, pid, observer);
@@ -546,6 +521,9 @@ impl Tasks {
     ) {
         for kind in events.drain(..) {
             self.context.heed(&kind);
+            if let Some(loading) = &mut self.loading {
+                loading.heed(&kind);
+            }
             self.tell_one(tid, process, kind, observer);
         }
     }

@@ -36,6 +36,8 @@ pub(crate) struct Child {
     pub(crate) open_files: Option<OpenFiles>,
     /// Its last act before it executes the test, so that what it does before is not traced.
     pub(crate) filter: Option<Filter>,
+    /// Whether it gives up gaining privileges, because it will install a filter after that.
+    pub(crate) no_new_privs: bool,
     pub(crate) stub: Pid,
 }
 
@@ -346,6 +348,10 @@ fn execute(child: &Child) -> syscalls::Errno {
     if let Some(filter) = &child.filter {
         // Without it, less is seen. That is told from what is seen; the test runs all the same.
         let _ = install_and_hand_over(filter);
+    }
+    if child.no_new_privs {
+        // SAFETY: plain numbers.
+        let _ = unsafe { syscall!(Sysno::prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     }
     let (argv, envp) = (
         child.args.pointers.as_ptr(),

@@ -10,7 +10,7 @@ use crate::tracer::{
 use harness_metadata::{
     RawString, TraceEventKind,
     event::TraceLevel,
-    trace::{CallResult, Doubt, Exec, TracedPath},
+    trace::{CallResult, Exec, TracedPath},
 };
 use std::{fs::File, os::unix::fs::FileExt, rc::Rc};
 
@@ -35,14 +35,16 @@ impl Tasks {
         task.process = Some(pid);
         if pid == self.root.pid && !self.executed {
             self.executed = true;
-            if self.root.level >= TraceLevel::Io && !self.filtered {
-                let missing = "what processes do, because the filter could not be installed";
-                let doubt = Doubt::Backend(missing.to_owned());
-                self.tell_one(pid, pid, TraceEventKind::Doubt(doubt), observer);
+            if self.root.level >= TraceLevel::Io && !self.filtered && !self.filters_later() {
+                self.tell_unfiltered(observer);
             }
-            let live = self.live(pid, pid);
-            let exec = TraceEventKind::Exec(Box::new(self.root.exec(&live)));
-            return self.tell_one(pid, pid, exec, observer);
+            let exec = self
+                .root
+                .exec(&self.live(pid, pid), self.known_interpreters());
+            let interpreters = exec.interpreters.clone();
+            let exec = TraceEventKind::Exec(Box::new(exec));
+            self.tell_one(pid, pid, exec, observer);
+            return self.begin_loading(interpreters, observer);
         }
         match call {
             Call::Awaited(_, pending) | Call::Interrupted(_, pending) => {
@@ -102,14 +104,20 @@ impl Tasks {
 }
 
 impl Root {
-    /// What it has executed is known from who asked for it.
-    pub(in crate::tracer) fn exec(&self, live: &Live<'_>) -> Exec {
+    /// What it has executed is known from who asked for it, and perhaps what interprets that.
+    pub(in crate::tracer) fn exec(
+        &self,
+        live: &Live<'_>,
+        interpreters: Option<&[RawString]>,
+    ) -> Exec {
         let (program, cwd) = (strings(&self.program), strings(&self.cwd));
         let (program, cwd) = (
             program.into_iter().next().unwrap_or_default(),
             cwd.into_iter().next().unwrap_or_default(),
         );
-        let interpreters = if self.level >= TraceLevel::Io {
+        let interpreters = if let Some(known) = interpreters {
+            known.to_vec()
+        } else if self.level >= TraceLevel::Io {
             decode::interpreters(program.as_bytes(), &mut |path, offset, buffer| {
                 live.file(libc::AT_FDCWD, path, offset, buffer)
             })

@@ -1,0 +1,491 @@
+//! What is told from memory of dynamic loaders is what would have been seen: see
+//! [`loads`](crate::tracer::loads). Each test runs a program several times through one spawner.
+
+use super::*;
+use crate::{
+    stub::sys::{Blocked, WaitAny, Waited},
+    tracer::{Observer, sys::kill},
+};
+use harness_metadata::{
+    TraceEvent, TraceEventKind,
+    trace::{CallResult, Doubt, FileCall},
+};
+use nix::sys::signal::Signal;
+use std::{
+    fs,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tempfile::TempDir;
+
+const EMPTY: &str = "int main(void) { return 0; }";
+
+/// A program that needs a library that is in one of the folders `first` and `second`.
+const USES_LIBRARY: &str = "int answer(void); int main(void) { return answer(); }";
+
+/// A slot: a folder for programs and a spawner that starts them.
+struct Slot {
+    folder: TempDir,
+    spawner: Spawner,
+    level: TraceLevel,
+    /// Variables that programs are started with.
+    environment: String,
+}
+
+/// What was seen of an attempt.
+struct Seen {
+    /// Whether it was known beforehand what its loader would do.
+    known: bool,
+    exit: Exit,
+    /// What happened, without what differs from attempt to attempt.
+    events: Vec<String>,
+    files: Vec<FileCall>,
+    doubts: Vec<Doubt>,
+}
+
+impl Slot {
+    fn new(level: TraceLevel) -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        for name in ["first", "second"] {
+            fs::create_dir(folder.path().join(name)).expect("a folder can be made");
+        }
+        let path = folder.path().display();
+        Self {
+            environment: format!("LD_LIBRARY_PATH={path}/first:{path}/second\0"),
+            folder,
+            spawner: Spawner::new().expect("a spawner can be made"),
+            level,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Compiles a program, and waits until another change of a file would show.
+    fn compile(&self, name: &str, source: &str, args: &[&str]) -> PathBuf {
+        let (file, out) = (
+            self.path(&format!("{}.c", name.replace('/', "-"))),
+            self.path(name),
+        );
+        fs::write(&file, source).expect("it can be written");
+        let mut cc = Command::new("cc");
+        cc.arg(&file).arg("-o").arg(&out).args(args);
+        // The linker needs them when it looks for what a library needs.
+        cc.current_dir(&self.folder);
+        assert!(cc.status().expect("cc starts").success(), "{name}");
+        self.settle(&out);
+        out
+    }
+
+    /// Waits until a file is no longer too new to be remembered.
+    fn settle(&self, file: &Path) {
+        let changed = fs::metadata(file).expect("it is there");
+        let changed = Duration::new(changed.ctime() as u64, changed.ctime_nsec() as u32);
+        let settled = UNIX_EPOCH + changed + Duration::from_millis(40);
+        while SystemTime::now() < settled {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Compiles the library that [`USES_LIBRARY`] needs.
+    fn compile_library(&self, folder: &str, source: &str) {
+        self.compile(
+            &format!("{folder}/libanswer.so"),
+            source,
+            &["-shared", "-fPIC"],
+        );
+    }
+
+    fn run(&mut self, program: &Path) -> Seen {
+        self.run_and(program, |_| ())
+    }
+
+    /// Runs a program, and does something with its id when it has been executed.
+    fn run_and(&mut self, program: &Path, mut executed: impl FnMut(sys::Pid)) -> Seen {
+        let terminated = [program.as_os_str().as_bytes(), b"\0"].concat();
+        let cwd = [self.folder.path().as_os_str().as_bytes(), b"\0"].concat();
+        let trace = Trace {
+            level: self.level,
+            backend: Backend::Ptrace,
+            ..Trace::LIFECYCLE
+        };
+        let spawn = Spawn {
+            ticket: 0,
+            program: &terminated,
+            args: &terminated,
+            environment: self.environment.as_bytes(),
+            cwd: &cwd,
+            trace,
+        };
+        let null = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .expect("it is there");
+        let stdio = [0; 3].map(|_| null.try_clone().expect("a descriptor can be copied").into());
+        let way = Way::choose(&trace, &crate::protocol::Available::default());
+        let path = without_nul(&terminated);
+        let cwd = without_nul(&cwd);
+        let key = Key::new(
+            path,
+            cwd,
+            self.environment.as_bytes(),
+            self.level,
+            trace.no_new_privs,
+        );
+        let known = key.and_then(|key| self.spawner.loads.borrow_mut().of(&key));
+        let manner = Manner {
+            mask: Blocked::new().before(),
+            own_group: true,
+            seized_or_killed: true,
+            remembers: true,
+        };
+        let started = self.spawner.create(&spawn, &stdio, &way, None, manner);
+        let Ok(Started {
+            pid,
+            tasks: Some(mut tasks),
+            ..
+        }) = started
+        else {
+            panic!("{} could not be started and seized", program.display());
+        };
+        let mut all = Vec::new();
+        let mut observer = |event: &TraceEvent| {
+            if matches!(event.kind, TraceEventKind::Exec(_)) && event.pid == pid {
+                executed(pid);
+            }
+            all.push(event.clone());
+        };
+        let mut ended = None;
+        while let WaitAny::News {
+            pid: task,
+            waited,
+            usage,
+        } = sys::wait_for_own(true)
+        {
+            if let (Waited::Ended(exit), true) = (waited, task == pid) {
+                ended = Some(exit);
+            }
+            tasks.handle(task, waited, usage, &mut observer as &mut dyn Observer);
+        }
+        Seen {
+            known: matches!(known, Some(Known::Yes(_))),
+            exit: ended.expect("the root was a child of this thread"),
+            events: all.iter().map(|event| told(event, pid)).collect(),
+            files: all
+                .iter()
+                .filter_map(|event| match &event.kind {
+                    TraceEventKind::File(call) => Some(FileCall::clone(call)),
+                    _ => None,
+                })
+                .collect(),
+            doubts: all
+                .iter()
+                .filter_map(|event| match &event.kind {
+                    TraceEventKind::Doubt(doubt) => Some(doubt.clone()),
+                    _ => None,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn without_nul(text: &[u8]) -> &[u8] {
+    text.strip_suffix(b"\0").unwrap_or(text)
+}
+
+/// An event without what differs from attempt to attempt.
+fn told(event: &TraceEvent, root: sys::Pid) -> String {
+    let mut event = event.clone();
+    event.at = Duration::ZERO;
+    if let TraceEventKind::Exited(exited) = &mut event.kind {
+        (exited.user, exited.system, exited.peak_memory) = Default::default();
+    }
+    format!("{event:?}").replace(&root.to_string(), "ROOT")
+}
+
+impl Seen {
+    /// Calls that name this file.
+    fn of(&self, path: &Path) -> Vec<&FileCall> {
+        let path = path.as_os_str().as_bytes();
+        let named = |call: &&FileCall| call.path.path().as_bytes() == path;
+        self.files.iter().filter(named).collect()
+    }
+
+    fn assert_whole(&self) -> &Self {
+        assert_eq!(self.doubts, []);
+        self
+    }
+}
+
+/// Runs a program three times. All that is told of the later attempts has to be what was seen of
+/// the first.
+fn assert_the_same_each_time(slot: &mut Slot, program: &Path, known: bool) -> Seen {
+    let first = slot.run(program);
+    first.assert_whole();
+    assert!(!first.known);
+    for _ in 0..2 {
+        let later = slot.run(program);
+        later.assert_whole();
+        assert_eq!(later.known, known);
+        assert_eq!(later.exit, first.exit);
+        assert_eq!(later.events, first.events);
+    }
+    first
+}
+
+/// Whether there is a hook for loaders of this machine.
+const HOOKED: bool = cfg!(target_arch = "x86_64");
+
+#[test]
+fn what_is_told_from_memory_is_what_was_seen() {
+    for level in [TraceLevel::Io, TraceLevel::Full] {
+        for args in [["-pie", "-fPIE"], ["-no-pie", "-fno-pie"]] {
+            let mut slot = Slot::new(level);
+            let program = slot.compile("empty", EMPTY, &args);
+            let seen = assert_the_same_each_time(&mut slot, &program, HOOKED);
+            assert!(
+                !seen.of(&slot.path("first/libc.so.6")).is_empty(),
+                "{:?}",
+                seen.events
+            );
+        }
+    }
+}
+
+#[test]
+fn a_program_without_a_loader_is_watched_each_time() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let source = "#include <fcntl.h>\nint main(void) { return open(\"missing\", O_RDONLY) != -1; }";
+    let program = slot.compile("static", source, &["-static"]);
+    let seen = assert_the_same_each_time(&mut slot, &program, false);
+    assert_eq!(seen.of(&slot.path("missing")).len(), 1);
+}
+
+#[test]
+fn a_script_is_watched_each_time() {
+    let mut slot = Slot::new(TraceLevel::Full);
+    let script = slot.path("script");
+    fs::write(&script, "#!/bin/sh\nexit 3\n").expect("it can be written");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    slot.settle(&script);
+    let seen = assert_the_same_each_time(&mut slot, &script, false);
+    assert_eq!(seen.exit, Exit::Code(3));
+}
+
+#[test]
+fn what_constructors_do_is_seen_each_time() {
+    const OPENS: &str = "#include <fcntl.h>\n\
+        __attribute__((constructor)) static void opens(void) { open(NAME, O_RDONLY); }\n";
+    let mut slot = Slot::new(TraceLevel::Io);
+    let library = format!("#define NAME \"by-library\"\n{OPENS} int answer(void) {{ return 0; }}");
+    slot.compile_library("second", &library);
+    let source = format!("#define NAME \"by-program\"\n{OPENS} {USES_LIBRARY}");
+    let program = slot.compile("constructors", &source, &["-Lsecond", "-lanswer"]);
+    for time in 0..3 {
+        // What is asked for changes, so it cannot have been remembered.
+        let file = slot.path("by-library");
+        if time == 2 {
+            fs::write(&file, "").expect("it can be written");
+        }
+        let seen = slot.run(&program);
+        seen.assert_whole();
+        assert_eq!(seen.known, HOOKED && time > 0);
+        let expected = match time {
+            2 => CallResult::Found,
+            _ => CallResult::Err(libc::ENOENT),
+        };
+        let [by_library] = seen.of(&file)[..] else {
+            panic!("{:?}", seen.events);
+        };
+        assert_eq!(by_library.result, expected);
+        assert_eq!(seen.of(&slot.path("by-program")).len(), 1);
+    }
+}
+
+#[test]
+fn a_library_that_appears_is_seen() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    slot.compile_library("second", "int answer(void) { return 2; }");
+    let program = slot.compile("uses", USES_LIBRARY, &["-Lsecond", "-lanswer"]);
+    let before = assert_the_same_each_time(&mut slot, &program, HOOKED);
+    assert_eq!(before.exit, Exit::Code(2));
+
+    slot.compile_library("first", "int answer(void) { return 1; }");
+    let after = assert_the_same_each_time(&mut slot, &program, HOOKED);
+    assert_eq!(after.exit, Exit::Code(1));
+    let [found] = after.of(&slot.path("first/libanswer.so"))[..] else {
+        panic!("{:?}", after.events);
+    };
+    assert_eq!(found.result, CallResult::Found);
+    assert!(after.of(&slot.path("second/libanswer.so")).is_empty());
+}
+
+#[test]
+fn a_file_that_is_no_library_and_appears_is_seen() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("empty", EMPTY, &[]);
+    let file = slot.path("first/libc.so.6");
+    // The loader passes by what is for another kind of machine.
+    let mut elsewhere = fs::read(&program).expect("it is there");
+    elsewhere[18] = 0xff;
+    let before = assert_the_same_each_time(&mut slot, &program, HOOKED);
+    assert_eq!(before.of(&file)[0].result, CallResult::Err(libc::ENOENT));
+
+    fs::write(&file, elsewhere).expect("it can be written");
+    slot.settle(&file);
+    let after = assert_the_same_each_time(&mut slot, &program, HOOKED);
+    assert_eq!(after.exit, Exit::Code(0));
+    assert_eq!(after.of(&file)[0].result, CallResult::Found);
+}
+
+#[test]
+fn a_library_that_appears_while_a_program_is_started_makes_its_trace_incomplete() {
+    if !HOOKED {
+        return;
+    }
+    let mut slot = Slot::new(TraceLevel::Io);
+    slot.compile_library("second", "int answer(void) { return 2; }");
+    slot.compile(
+        "libother.so",
+        "int answer(void) { return 1; }",
+        &["-shared", "-fPIC"],
+    );
+    let program = slot.compile("uses", USES_LIBRARY, &["-Lsecond", "-lanswer"]);
+    assert_the_same_each_time(&mut slot, &program, true);
+
+    let (other, first) = (slot.path("libother.so"), slot.path("first/libanswer.so"));
+    let surprised = slot.run_and(&program, |_| {
+        fs::rename(&other, &first).expect("it can be moved");
+    });
+    slot.settle(&first);
+    assert_eq!(surprised.exit, Exit::Code(1));
+    assert!(surprised.known);
+    let [Doubt::Backend(missing)] = &surprised.doubts[..] else {
+        panic!("{:?}", surprised.doubts);
+    };
+    assert!(
+        missing.contains("it loaded something else than before"),
+        "{missing}"
+    );
+    assert_the_same_each_time(&mut slot, &program, true);
+}
+
+#[test]
+fn a_changed_program_is_another_one() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("changes", EMPTY, &[]);
+    assert_the_same_each_time(&mut slot, &program, HOOKED);
+    let program = slot.compile("changes", "int main(void) { return 5; }", &[]);
+    let seen = assert_the_same_each_time(&mut slot, &program, HOOKED);
+    assert_eq!(seen.exit, Exit::Code(5));
+}
+
+#[test]
+fn a_loader_with_more_to_heed_is_watched_each_time() {
+    let mut slot = Slot::new(TraceLevel::Full);
+    slot.compile("preloaded.so", "int preloaded;", &["-shared", "-fPIC"]);
+    let preloaded = slot.path("preloaded.so");
+    slot.environment = format!("LD_PRELOAD={}\0", preloaded.display());
+    let program = slot.compile("empty", EMPTY, &[]);
+    let seen = assert_the_same_each_time(&mut slot, &program, false);
+    assert!(!seen.of(&preloaded).is_empty(), "{:?}", seen.events);
+    slot.environment = "GLIBC_TUNABLES=glibc.malloc.check=1\0".to_owned();
+    assert_the_same_each_time(&mut slot, &program, false);
+}
+
+#[test]
+fn a_set_user_id_program_is_watched_each_time() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("empty", EMPTY, &[]);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("it is ours");
+    slot.settle(&program);
+    assert_the_same_each_time(&mut slot, &program, false);
+}
+
+#[test]
+fn a_program_that_is_killed_in_its_loader_has_an_incomplete_trace() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("empty", EMPTY, &[]);
+    let killed_by = |slot: &mut Slot, signal: Signal| {
+        slot.run_and(&program, |pid| {
+            kill(pid, signal as i32).expect("it is a child of ours");
+        })
+    };
+    // One that is watched can be killed at any time.
+    killed_by(&mut slot, Signal::SIGKILL).assert_whole();
+    assert_the_same_each_time(&mut slot, &program, HOOKED);
+    if !HOOKED {
+        return;
+    }
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let killed = killed_by(&mut slot, signal);
+        assert!(killed.known);
+        assert!(
+            matches!(killed.exit, Exit::Signal { .. }),
+            "{:?}",
+            killed.exit
+        );
+        let [Doubt::Backend(missing)] = &killed.doubts[..] else {
+            panic!("{:?}", killed.doubts);
+        };
+        assert!(missing.contains("the dynamic loader"), "{missing}");
+        assert_the_same_each_time(&mut slot, &program, true);
+    }
+}
+
+#[test]
+fn a_program_that_is_signalled_in_its_loader_goes_on() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("empty", EMPTY, &[]);
+    assert_the_same_each_time(&mut slot, &program, HOOKED);
+    // Without a handler, it does nothing.
+    let seen = slot.run_and(&program, |pid| {
+        kill(pid, libc::SIGWINCH).expect("it is a child of ours");
+    });
+    assert_eq!(seen.known, HOOKED);
+    assert_eq!(seen.exit, Exit::Code(0));
+}
+
+#[test]
+fn a_program_finds_itself_as_it_would_be_unwatched() {
+    // Position-independent code has the loader's own `_r_debug`, not a copy of its beginnings.
+    const SOURCE: &str = "#include <signal.h>\n#include <link.h>\n#include <stddef.h>\n\
+        extern void _dl_debug_state(void);\n\
+        int main(void) {\n\
+            sigset_t blocked; struct sigaction trap;\n\
+            sigprocmask(SIG_SETMASK, NULL, &blocked);\n\
+            sigaction(SIGTRAP, NULL, &trap);\n\
+            for (int s = 1; s < 65; s++) if (sigismember(&blocked, s) == 1) return 1;\n\
+            if (trap.sa_handler != SIG_DFL) return 2;\n\
+            unsigned char code = *(unsigned char *)_r_debug.r_brk;\n\
+            if (code == 0xcc || code == 0x0f) return 3;\n\
+            return _r_debug.r_state;\n\
+        }";
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("looks", SOURCE, &["-fPIC"]);
+    let seen = assert_the_same_each_time(&mut slot, &program, HOOKED);
+    assert_eq!(seen.exit, Exit::Code(0));
+}
+
+#[test]
+fn the_same_program_elsewhere_is_another_one() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("empty", EMPTY, &[]);
+    assert_the_same_each_time(&mut slot, &program, HOOKED);
+    slot.environment = "LD_LIBRARY_PATH=first:second\0".to_owned();
+    let seen = assert_the_same_each_time(&mut slot, &program, HOOKED);
+    assert!(
+        !seen.of(&slot.path("first/libc.so.6")).is_empty(),
+        "{:?}",
+        seen.events
+    );
+    slot.level = TraceLevel::Full;
+    assert_the_same_each_time(&mut slot, &program, HOOKED);
+}

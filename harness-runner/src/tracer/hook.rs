@@ -1,0 +1,332 @@
+//! The place where a dynamic loader tells debuggers that its work is done, and how a task that stands
+//! there is made to install a filter.
+//!
+//! For debuggers glibc's loader calls an empty function, whenever it begins to load libraries and when
+//! they are all mapped and relocated; which of the two is in `_r_debug` (`struct r_debug` of link.h).
+//! The second time, nothing of the program and of its libraries has run yet but what picks an
+//! implementation of a function (IFUNC). In front of that function is the [`Hook`]: a trap.
+//!
+//! What a task is made to do there leaves nothing behind: its registers and the loader's code are as
+//! they were. Written to is only what is below the stack's red zone, which no program counts on.
+
+use super::sys::Pid;
+use libc::{c_long, sock_filter, user_regs_struct};
+use nix::{
+    Result,
+    errno::Errno,
+    sys::{
+        ptrace,
+        uio::{RemoteIoVec, process_vm_readv, process_vm_writev},
+    },
+};
+use std::io::{IoSlice, IoSliceMut};
+use syscalls::Sysno;
+
+/// Where the hook is in a loader, and what else is needed of that. Addresses are the file's.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hook {
+    /// Where the loader begins.
+    entry: u64,
+    /// The empty function.
+    function: u64,
+    /// What the loader is doing: `r_state` of `_r_debug`.
+    state: u64,
+}
+
+/// A hook in a task.
+#[derive(Clone, Debug)]
+pub(crate) struct Trap {
+    function: u64,
+    state: u64,
+    /// The loader's code there.
+    code: c_long,
+}
+
+/// A task that stands at a hook.
+pub(crate) struct Reached {
+    registers: user_regs_struct,
+    /// Whether all is loaded.
+    pub(crate) done: bool,
+}
+
+/// A task that is installing a filter.
+#[derive(Debug)]
+pub(crate) struct Installing {
+    /// What its registers have to be afterwards.
+    registers: user_regs_struct,
+}
+
+/// `r_state` of link.h when all is loaded.
+const CONSISTENT: i32 = 0;
+
+/// Offset of `r_state` in `struct r_debug`.
+const STATE: u64 = 24;
+
+/// An empty function: `ret`.
+const EMPTY: &[u8] = &[0xc3];
+
+/// An empty function that may be called by its address: `endbr64` and `ret`.
+const EMPTY_TARGET: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa, 0xc3];
+
+/// The instruction `int3`.
+const TRAP: u8 = 0xcc;
+
+/// The instructions `syscall` and `int3`.
+const CALL: [u8; 3] = [0x0f, 0x05, TRAP];
+
+/// What is below the stack pointer and still in use.
+const RED_ZONE: u64 = 128;
+
+/// The size of `struct sock_fprog`.
+const PROGRAM: usize = 16;
+
+impl Hook {
+    /// Finds the hook in a loader's file. `None` if this is not glibc's.
+    pub(crate) fn find(file: &[u8]) -> Option<Self> {
+        let elf = elf::File::new(file)?;
+        Some(Self {
+            entry: elf.entry(),
+            function: elf.symbol(b"_dl_debug_state")?,
+            state: elf.symbol(b"_r_debug")?.checked_add(STATE)?,
+        })
+    }
+
+    /// Sets a trap in a task that has just executed a program and stands at the loader's entry.
+    pub(crate) fn set(&self, pid: Pid) -> Option<Trap> {
+        let loaded_at = registers(pid).ok()?.rip.checked_sub(self.entry)?;
+        if !loaded_at.is_multiple_of(super::arch::PAGE) {
+            return None;
+        }
+        let function = loaded_at.checked_add(self.function)?;
+        let code = peek(pid, function).ok()?;
+        let mut trapped = code.to_ne_bytes();
+        if !trapped.starts_with(EMPTY) && !trapped.starts_with(EMPTY_TARGET) {
+            return None;
+        }
+        trapped[0] = TRAP;
+        poke(pid, function, c_long::from_ne_bytes(trapped)).ok()?;
+        Some(Trap {
+            function,
+            state: loaded_at.checked_add(self.state)?,
+            code,
+        })
+    }
+}
+
+impl Trap {
+    /// Returns what a task that SIGTRAP has stopped is doing at the hook; `None` if it is elsewhere.
+    pub(crate) fn reached(&self, pid: Pid) -> Option<Reached> {
+        let mut registers = registers(pid).ok()?;
+        if registers.rip != self.function + 1 {
+            return None;
+        }
+        let (mut state, mut back) = ([0; 4], [0; 8]);
+        let at = |address: u64, len| RemoteIoVec {
+            base: address as usize,
+            len,
+        };
+        let there = [at(self.state, state.len()), at(registers.rsp, back.len())];
+        let mut here = [IoSliceMut::new(&mut state), IoSliceMut::new(&mut back)];
+        let read = process_vm_readv(tracee(pid), &mut here, &there);
+        if read != Ok(state.len() + back.len()) {
+            return None;
+        }
+        // As the function would have done: it returns.
+        registers.rip = u64::from_ne_bytes(back);
+        registers.rsp += back.len() as u64;
+        Some(Reached {
+            registers,
+            done: i32::from_ne_bytes(state) == CONSISTENT,
+        })
+    }
+
+    /// Takes the trap away.
+    pub(crate) fn remove(&self, pid: Pid) -> Result<()> {
+        poke(pid, self.function, self.code)
+    }
+
+    /// Makes a task at the hook install a filter, and then run into a trap again.
+    pub(crate) fn install(
+        &self,
+        pid: Pid,
+        reached: &Reached,
+        program: &[sock_filter],
+    ) -> Result<Installing> {
+        let length = PROGRAM + size_of_val(program);
+        let below = reached.registers.rsp - RED_ZONE - length as u64;
+        let address = below & !0xf;
+        let mut bytes = Vec::with_capacity(length);
+        bytes.extend_from_slice(&(program.len() as u64).to_ne_bytes());
+        bytes.extend_from_slice(&(address + PROGRAM as u64).to_ne_bytes());
+        for instruction in program {
+            bytes.extend_from_slice(&instruction.code.to_ne_bytes());
+            bytes.extend_from_slice(&[instruction.jt, instruction.jf]);
+            bytes.extend_from_slice(&instruction.k.to_ne_bytes());
+        }
+        let there = RemoteIoVec {
+            base: address as usize,
+            len: bytes.len(),
+        };
+        let written = process_vm_writev(tracee(pid), &[IoSlice::new(&bytes)], &[there])?;
+        if written != bytes.len() {
+            return Err(Errno::EFAULT);
+        }
+        let mut code = self.code.to_ne_bytes();
+        code[..CALL.len()].copy_from_slice(&CALL);
+        poke(pid, self.function, c_long::from_ne_bytes(code))?;
+        let mut registers = reached.registers;
+        registers.rip = self.function;
+        registers.rax = Sysno::seccomp as u64;
+        registers.rdi = libc::SECCOMP_SET_MODE_FILTER.into();
+        registers.rsi = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+        registers.rdx = address;
+        ptrace::setregs(tracee(pid), registers)?;
+        Ok(Installing {
+            registers: reached.registers,
+        })
+    }
+
+    /// Returns what came of it once the task has run into the trap again; `None` if SIGTRAP has stopped
+    /// it elsewhere.
+    pub(crate) fn installed(&self, pid: Pid) -> Option<Result<()>> {
+        let registers = registers(pid).ok()?;
+        let after = self.function + CALL.len() as u64;
+        (registers.rip == after).then(|| match registers.rax.cast_signed() {
+            0 => Ok(()),
+            result => Err(Errno::from_raw(-(result as i32))),
+        })
+    }
+}
+
+impl Reached {
+    /// Puts a task behind the call of the hook's function.
+    pub(crate) fn pass(&self, pid: Pid) -> Result<()> {
+        ptrace::setregs(tracee(pid), self.registers)
+    }
+}
+
+impl Installing {
+    /// Puts a task behind the call of the hook's function.
+    pub(crate) fn pass(&self, pid: Pid) -> Result<()> {
+        ptrace::setregs(tracee(pid), self.registers)
+    }
+}
+
+fn tracee(pid: Pid) -> nix::unistd::Pid {
+    nix::unistd::Pid::from_raw(pid)
+}
+
+fn registers(pid: Pid) -> Result<user_regs_struct> {
+    ptrace::getregs(tracee(pid))
+}
+
+fn peek(pid: Pid, address: u64) -> Result<c_long> {
+    ptrace::read(tracee(pid), address as ptrace::AddressType)
+}
+
+fn poke(pid: Pid, address: u64, word: c_long) -> Result<()> {
+    ptrace::write(tracee(pid), address as ptrace::AddressType, word)
+}
+
+/// As much of ELF files (elf(5)) as is needed to find a symbol that a library exports.
+mod elf {
+    pub(super) struct File<'a> {
+        bytes: &'a [u8],
+    }
+
+    /// SHT_DYNSYM, the type of the section with the exported symbols.
+    const DYNAMIC_SYMBOLS: u32 = 11;
+
+    impl<'a> File<'a> {
+        /// Takes a file of 64 bits, the lowest byte first.
+        pub(super) fn new(bytes: &'a [u8]) -> Option<Self> {
+            bytes
+                .starts_with(b"\x7fELF\x02\x01")
+                .then_some(Self { bytes })
+        }
+
+        pub(super) fn entry(&self) -> u64 {
+            self.word(24).unwrap_or(0)
+        }
+
+        /// Returns the address of an exported symbol.
+        pub(super) fn symbol(&self, name: &[u8]) -> Option<u64> {
+            let sections = self.word(40)?;
+            let (size, count) = (self.short(58)?, self.short(60)?);
+            let section = |index: u32| sections.checked_add(u64::from(index) * u64::from(size));
+            let kind = |section: &u64| self.int(section.checked_add(4)?);
+            let symbols = (0..u32::from(count))
+                .filter_map(section)
+                .find(|section| kind(section) == Some(DYNAMIC_SYMBOLS))?;
+            let names = section(self.int(symbols.checked_add(40)?)?)?;
+            let names = self.part(names)?;
+            self.part(symbols)?.chunks_exact(24).find_map(|symbol| {
+                let symbol = Self { bytes: symbol };
+                let rest = names.get(symbol.int(0)? as usize..)?.strip_prefix(name)?;
+                let defined = symbol.short(6)? != 0;
+                (defined && rest.first() == Some(&0)).then(|| symbol.word(8))?
+            })
+        }
+
+        /// Returns what a section contains.
+        fn part(&self, section: u64) -> Option<&'a [u8]> {
+            let at = |offset| usize::try_from(self.word(section.checked_add(offset)?)?).ok();
+            let (start, length) = (at(24)?, at(32)?);
+            self.bytes.get(start..start.checked_add(length)?)
+        }
+
+        fn word(&self, at: u64) -> Option<u64> {
+            self.array(at).map(u64::from_le_bytes)
+        }
+
+        fn int(&self, at: u64) -> Option<u32> {
+            self.array(at).map(u32::from_le_bytes)
+        }
+
+        fn short(&self, at: u64) -> Option<u16> {
+            self.array(at).map(u16::from_le_bytes)
+        }
+
+        fn array<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
+            let at = usize::try_from(at).ok()?;
+            self.bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path};
+
+    #[test]
+    fn the_loader_of_this_machine_has_a_hook_if_it_is_that_of_glibc() {
+        let loader = Path::new("/lib64/ld-linux-x86-64.so.2");
+        let Ok(file) = fs::read(loader) else {
+            return;
+        };
+        let hook = Hook::find(&file).expect("glibc's loader has the symbols");
+        assert!(hook.function < file.len() as u64);
+        assert_ne!(hook.function, hook.state);
+        assert_ne!(hook.entry, 0);
+    }
+
+    #[test]
+    fn what_is_no_loader_has_no_hook_wherever_it_ends() {
+        let own = fs::read("/proc/self/exe").expect("it is there");
+        assert_eq!(Hook::find(&own), None);
+        let Ok(file) = fs::read("/lib64/ld-linux-x86-64.so.2") else {
+            return;
+        };
+        // The table of sections is at the end.
+        for length in (0..file.len() - 4096).step_by(97) {
+            assert_eq!(Hook::find(&file[..length]), None, "{length}");
+        }
+        for at in 0..64 {
+            let mut wrong = file.clone();
+            wrong[at] = 0xff;
+            // Whatever it finds, it must not panic.
+            let _ = Hook::find(&wrong);
+        }
+    }
+}
