@@ -33,7 +33,10 @@ fn an_unprivileged_user_has_the_same_results() {
     let read = |name| fs::read_to_string(scene.path(name)).expect("the report was written");
     check_events(&read("events.ndjson")).unwrap_or_else(|error| panic!("{error}"));
     // Who has no privileges installs filters too, also those that come after a test's loader.
-    for missing in ["what the dynamic loader did", "the filter could not be installed"] {
+    for missing in [
+        "what the dynamic loader did",
+        "the filter could not be installed",
+    ] {
         assert!(!read("events.ndjson").contains(missing), "{missing}");
     }
     check_terminal(&run.stderr, Runner::Harness).unwrap_or_else(|error| panic!("{error}"));

@@ -23,6 +23,7 @@ use std::{
 
 mod breaks;
 mod exec;
+mod held;
 mod loading;
 mod origin;
 mod untraced;
@@ -36,10 +37,6 @@ use origin::Harness;
 /// How many ids of ended processes are remembered: a signal can come from one of them, and one can
 /// be reported once more when it is adopted as a zombie.
 const REMEMBERED: usize = 256;
-
-/// How long a new task is held at most. The event of its creation takes microseconds, but if its
-/// creator is killed before, there is none.
-const HELD: Duration = Duration::from_millis(100);
 
 /// What the root of an attempt is.
 pub(crate) struct Root {
@@ -416,38 +413,6 @@ impl Tasks {
         let kind = TraceEventKind::Created(Created { child, how });
         self.tell_one(tid, creator, kind, observer);
         self.release(child);
-    }
-
-    /// Lets a held task go.
-    fn release(&mut self, pid: Pid) {
-        let held = self.tasks.get_mut(&pid).and_then(|task| task.held.take());
-        if held.is_some() {
-            self.held -= 1;
-            self.go(pid, 0);
-        }
-    }
-
-    /// Lets go what has been held for too long, as if it had been created by whom it seems.
-    pub(crate) fn release_overdue(&mut self, observer: &mut dyn Observer) {
-        if self.held == 0 {
-            return;
-        }
-        let overdue = |(tid, task): (&Pid, &Task)| {
-            let held = task.held.filter(|held| held.since.elapsed() >= HELD)?;
-            Some((*tid, held.creator))
-        };
-        for (child, creator) in self.tasks.iter().filter_map(overdue).collect::<Vec<_>>() {
-            self.suppose_created(creator, child, observer);
-        }
-    }
-
-    /// Tells of a creation by whom it seems, and not how. If its event comes after all, it is not told
-    /// again.
-    fn suppose_created(&mut self, creator: Pid, child: Pid, observer: &mut dyn Observer) {
-        self.created(creator, child, None, observer);
-        if let Some(task) = self.tasks.get_mut(&child) {
-            task.due = true;
-        }
     }
 
     fn ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage, observer: &mut dyn Observer) {

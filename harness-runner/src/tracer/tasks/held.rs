@@ -1,0 +1,48 @@
+//! New tasks that are not resumed before it is known who created them.
+
+use super::{Task, Tasks};
+use crate::tracer::{Observer, sys::Pid};
+use std::time::Duration;
+
+/// How long a new task is held at most. The event of its creation takes microseconds, but if its
+/// creator is killed before, there is none.
+const HELD: Duration = Duration::from_millis(100);
+
+impl Tasks {
+    /// Lets a held task go.
+    pub(super) fn release(&mut self, pid: Pid) {
+        let held = self.tasks.get_mut(&pid).and_then(|task| task.held.take());
+        if held.is_some() {
+            self.held -= 1;
+            self.go(pid, 0);
+        }
+    }
+
+    /// Lets go what has been held for too long, as if it had been created by whom it seems.
+    pub(crate) fn release_overdue(&mut self, observer: &mut dyn Observer) {
+        if self.held == 0 {
+            return;
+        }
+        let overdue = |(tid, task): (&Pid, &Task)| {
+            let held = task.held.filter(|held| held.since.elapsed() >= HELD)?;
+            Some((*tid, held.creator))
+        };
+        for (child, creator) in self.tasks.iter().filter_map(overdue).collect::<Vec<_>>() {
+            self.suppose_created(creator, child, observer);
+        }
+    }
+
+    /// Tells of a creation by whom it seems, and not how. If its event comes after all, it is not told
+    /// again.
+    pub(super) fn suppose_created(
+        &mut self,
+        creator: Pid,
+        child: Pid,
+        observer: &mut dyn Observer,
+    ) {
+        self.created(creator, child, None, observer);
+        if let Some(task) = self.tasks.get_mut(&child) {
+            task.due = true;
+        }
+    }
+}
