@@ -168,14 +168,28 @@ pub(crate) fn clone_into(child: &Child, stack: &ChildStack) -> Result<Pid, Errno
 /// Forks a child that waits for `go` and then runs `main` and exits with what it returns. For the
 /// probe; `main` must make plain system calls only.
 pub(crate) fn fork_probe(go: BorrowedFd<'_>, main: impl FnOnce() -> c_int) -> Result<Pid, Errno> {
+    let stub = std::process::id();
     // SAFETY: the stub has one thread, so the child's copy of memory is in a consistent state.
     match unsafe { libc::fork() } {
         -1 => Err(Errno::last()),
         0 => {
+            // It has the other end of `go` itself, and the stub's socket: without this it would wait
+            // for ever if the stub is killed, and the runner with it.
+            die_with_parent(stub);
             wait_for_go(go.as_raw_fd());
             exit_now(main())
         }
         pid => Ok(pid),
+    }
+}
+
+/// Has this process killed when its parent dies, which was this one (prctl(2), PR_SET_PDEATHSIG).
+fn die_with_parent(parent: u32) {
+    // SAFETY: plain numbers.
+    let _ = unsafe { syscall!(Sysno::prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    // SAFETY: no arguments.
+    if unsafe { syscall!(Sysno::getppid) } != Ok(parent as usize) {
+        exit_now(exit_code::DOUBLE_SPAWN);
     }
 }
 
@@ -204,9 +218,6 @@ pub(crate) fn fork_and_reap() -> c_int {
 /// Installs a filter and then looks for a file. For the probe's child. Returns the errno of what was
 /// refused.
 pub(crate) fn filter_and_open(filter: &Filter, path: &CStr) -> c_int {
-    // A stub that is killed in the middle of it must not leave somebody behind who waits.
-    // SAFETY: plain numbers.
-    let _ = unsafe { syscall!(Sysno::prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
     if let Err(errno) = install_and_hand_over(filter) {
         return errno.into_raw();
     }
