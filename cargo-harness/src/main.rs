@@ -3,6 +3,7 @@
 mod cargo_options;
 mod cli;
 mod command_error;
+mod panics;
 
 use clap::Parser;
 use harness_runner::stub;
@@ -13,6 +14,7 @@ use std::{
 };
 
 fn main() -> ExitCode {
+    panics::install();
     let mut args: Vec<OsString> = env::args_os().collect();
     let first = args.get(1).map(OsString::as_os_str);
     if first == Some(OsStr::new(stub::ARGUMENT)) {
@@ -23,16 +25,17 @@ fn main() -> ExitCode {
     if first == Some(OsStr::new("harness")) {
         args.remove(1);
     }
+    exit_code(panics::guarded(|| run(args)))
+}
+
+fn run(args: Vec<OsString>) -> i32 {
     let app = cli::App::parse_from(args);
     let colors = app.colors();
-    match app.run() {
-        Ok(code) => exit_code(code),
-        Err(error) => {
-            // If standard error is gone there is nobody to tell.
-            let _ = error.write(&mut std::io::stderr().lock(), colors);
-            exit_code(error.exit_code())
-        }
-    }
+    app.run().unwrap_or_else(|error| {
+        // If standard error is gone there is nobody to tell.
+        let _ = error.write(&mut std::io::stderr().lock(), colors);
+        error.exit_code()
+    })
 }
 
 fn exit_code(code: i32) -> ExitCode {

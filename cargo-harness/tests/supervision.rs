@@ -20,6 +20,8 @@ mod surroundings;
 
 #[path = "supervision/ends.rs"]
 mod ends;
+#[path = "supervision/terminal.rs"]
+mod terminal;
 
 use harness_metadata::{Attempt, Outcome, Verdict, exit_code};
 use nix::{

@@ -5,7 +5,8 @@
 
 use crate::{
     id::{RunId, TestId},
-    outcome::{Attempt, Interruption, Verdict},
+    machine::Machine,
+    outcome::{Attempt, Interruption, StuckTask, Verdict},
     raw::RawString,
     stats::RunStats,
     trace::{Backend, TraceEvent},
@@ -130,6 +131,13 @@ pub enum EventKind {
         /// The counts so far.
         stats: RunStats,
     },
+    /// How far the run is, because the user asked.
+    Progress {
+        /// How many tests are running.
+        running: usize,
+        /// The counts so far.
+        stats: RunStats,
+    },
     /// The last event.
     RunFinished(Box<RunFinished>),
 }
@@ -165,6 +173,9 @@ pub struct RunStarted {
     pub skipped_binaries: usize,
     /// The tracing in force.
     pub trace: TraceInForce,
+    /// The machine; `None` in what was recorded before this was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     /// For each binary that has tests in the run: its source, for reports.
     pub sources: BTreeMap<nextest_metadata::RustBinaryId, Source>,
 }
@@ -197,7 +208,7 @@ pub struct TraceInForce {
 pub enum TraceLevel {
     /// Not traced. Descendants are known by the subreaper and the process group only.
     Off,
-    /// The life of every descendant: fork, exec, signals, exit.
+    /// The life of every descendant: fork, exec, exit.
     Process,
     /// Also what changes or opens files, and the network, with results where they matter.
     #[default]
@@ -365,6 +376,35 @@ pub struct RunningTest {
     pub elapsed: Duration,
     /// What it is doing.
     pub state: RunningState,
+    /// More of it; `None` if nobody could say in time, or there is nothing to say.
+    #[serde(default)]
+    pub detail: Option<Box<RunningDetail>>,
+}
+
+/// What is known of an attempt while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunningDetail {
+    /// The process id of the test; `None` if its own process has ended.
+    pub pid: Option<i32>,
+    /// Whether it has run for longer than its slow period.
+    pub slow: bool,
+    /// If it is being terminated or its descendants are waited for: how long until they are killed.
+    pub left: Option<Duration>,
+    /// What it has written to standard output so far; `None` if that is not captured.
+    pub stdout: Option<OutputSoFar>,
+    /// What it has written to standard error so far; `None` if that is not captured.
+    pub stderr: Option<OutputSoFar>,
+    /// What its tasks are doing.
+    pub tasks: Vec<StuckTask>,
+}
+
+/// What a test has written to a stream so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputSoFar {
+    /// How many bytes in all.
+    pub written: u64,
+    /// The last of them, a few lines.
+    pub last: RawString,
 }
 
 /// What a running test is doing.

@@ -191,6 +191,9 @@ pub struct StreamSize {
     pub written: u64,
     /// Bytes not kept, between the kept head and the kept tail.
     pub dropped: u64,
+    /// Whether that is because they could not be written to the temporary folder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_room: bool,
 }
 
 /// The record of one finished attempt.

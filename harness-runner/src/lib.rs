@@ -1,14 +1,16 @@
 //! Builds, lists, plans, runs and reports the tests of a Cargo workspace, one process per test,
 //! every process under a tracer.
 //!
-//! Modules import one way, in this order: `filter`, `report`, `protocol`, `tracer`; then `stub`,
-//! `config`, `build`, `store`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
+//! Modules import one way, in this order: `filter`, `report`, `protocol`, `tracer`, `keys`; then
+//! `stub`, `config`, `build`, `store`; then `list`, `plan`, `run`, and `session` last, the only one
+//! that knows everybody.
 //!
 //! The tracer can be used by itself, too: see [`stub::standalone`].
 
 pub mod build;
 pub mod config;
 pub mod filter;
+pub mod keys;
 pub mod list;
 pub mod plan;
 pub mod protocol;

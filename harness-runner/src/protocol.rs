@@ -120,6 +120,9 @@ pub enum Request<'a> {
         /// The attempt.
         ticket: Ticket,
     },
+    /// Put the runner's terminal back when the runner is gone. Comes with the two descriptors of a
+    /// [`Guard`](crate::keys::Guard).
+    GuardTerminal,
     /// Name what is alive of the attempt and kill it, until nothing is left.
     Kill {
         /// The attempt.
@@ -210,6 +213,8 @@ pub enum Response {
     Inspected {
         /// The attempt.
         ticket: Ticket,
+        /// The test's own process; `None` if it has ended.
+        pid: Option<i32>,
         /// The tasks.
         tasks: Vec<StuckTask>,
     },

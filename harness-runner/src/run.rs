@@ -16,6 +16,7 @@ mod live;
 mod pulse;
 mod signals;
 mod slot;
+mod status;
 mod streams;
 mod unit;
 mod work;
@@ -24,7 +25,10 @@ pub use capture::Output;
 pub use debugger::BreakExec;
 pub use work::{Binary, Capture, Test, Tracing, Work};
 
-use crate::stub::sys;
+use crate::{
+    keys::{self, Key},
+    stub::sys,
+};
 use driver::{Shared, drive};
 use harness_metadata::{AttemptId, Event};
 use signals::{Heard, Signals};
@@ -59,6 +63,8 @@ pub enum Control {
     ReportFailed,
     /// The user wants to know what is running.
     Status,
+    /// The user wants to know how far the run is.
+    Progress,
 }
 
 /// A run on its own thread.
@@ -111,6 +117,21 @@ impl Running {
         let _ = self.control.send(control);
     }
 
+    /// Returns what passes on what keys ask for, until the run is over.
+    pub fn keys(&self) -> impl FnMut(Key) + Send + 'static {
+        // Not one that lasts: the run waits until nobody is left who asks something of it.
+        let control = self.control.downgrade();
+        move |key| {
+            let asked = match key {
+                Key::Status => Control::Status,
+                Key::Progress => Control::Progress,
+            };
+            if let Some(control) = control.upgrade() {
+                let _ = control.send(asked);
+            }
+        }
+    }
+
     /// Waits for the end, when all events have been received.
     ///
     /// # Errors
@@ -142,6 +163,7 @@ async fn outlast_sinks(
                 shutdown = Some(signal);
             },
             () = until(shutdown.map(|_| limit)) => if let Some(signal) = shutdown.take() {
+                keys::give_back();
                 sys::restore_default_action(signal);
                 let _ = sys::kill(std::process::id().cast_signed(), signal);
             },
@@ -154,5 +176,57 @@ async fn until(at: Option<std::time::Instant>) {
     match at {
         Some(at) => sleep_until(Instant::from_std(at)).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::MaxFail;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_run_whose_driver_panics_ends_and_says_so() {
+        let test = Test {
+            id: harness_metadata::TestId {
+                binary: harness_metadata::RustBinaryId::new("krate"),
+                name: harness_metadata::TestCaseName::new("test"),
+            },
+            settings: std::sync::Arc::new(dispatch::tests::settings()),
+            // There is none.
+            binary: 7,
+            ignored: false,
+            bench: false,
+            tracing: Tracing {
+                level: harness_metadata::event::TraceLevel::Off,
+                backend: harness_metadata::trace::Backend::None,
+                no_new_privs: false,
+                otherwise: None,
+            },
+            trace_number: None,
+        };
+        let work = Work {
+            run_id: harness_metadata::RunId::random(),
+            profile: "default".to_owned(),
+            started_at: chrono::DateTime::UNIX_EPOCH.fixed_offset(),
+            tests: vec![test],
+            binaries: Vec::new(),
+            slots: 1,
+            cpus: 1,
+            groups: BTreeMap::new(),
+            max_fail: MaxFail::All,
+            global_timeout: None,
+            skipped: 0,
+            output_cap: 0,
+            capture: Capture::Pipes,
+            trace_live: false,
+            break_exec: None,
+            trace_files: None,
+            stubs: Vec::new(),
+        };
+        let running = Running::start(work).expect("there is a thread");
+        assert!(running.events.recv().is_err(), "nothing is told");
+        let error = running.join().expect_err("it panicked");
+        assert_eq!(error.to_string(), "the thread that drives the run panicked");
     }
 }

@@ -7,6 +7,7 @@
 mod backends;
 mod keeping;
 mod lister;
+mod machine;
 mod outputs;
 mod prepare;
 mod reporting;
@@ -24,6 +25,7 @@ use crate::{
         MIRI_PROFILE, Platforms, RunSettings,
     },
     filter::{FilterOptions, FiltersetsError, TestFilter},
+    keys::Keys,
     list::{ListError, TestList},
     plan::Plan,
     protocol::{Available, Environment},
@@ -81,6 +83,8 @@ pub struct RunOptions {
     pub command_line: Vec<String>,
     /// Where the tests' output goes.
     pub capture: run::Capture,
+    /// Whether keys are listened to: Enter and `t`.
+    pub keys: bool,
     /// Whether what traces see is told as it happens.
     pub trace_live: bool,
     /// Which processes to stop for a debugger, and what to do then. Tests are then traced at the level
@@ -372,6 +376,11 @@ impl Session {
             trace_files,
             ..work
         };
+        // Before there are stubs that watch over it; given back when the sinks are done with it.
+        let keys = match options.keys {
+            true => Keys::open().ok().flatten(),
+            false => None,
+        };
         let running = match run::Running::start(work) {
             Ok(running) => running,
             Err(source) => {
@@ -380,6 +389,10 @@ impl Session {
                 return Err(SessionError::Run { source });
             }
         };
+        if let Some(keys) = &keys {
+            // A run without keys is better than none.
+            let _ = keys.listen(running.keys());
+        }
         let finished = reporting.follow(&running);
         let driven = running.join();
         let RunFinished {
@@ -393,8 +406,13 @@ impl Session {
                 return Err(SessionError::Run { source });
             }
         };
+        let panicked = reporting.has_panicked();
         let (unwritten, not_kept) = reporting.end();
         driven.map_err(|source| SessionError::Run { source })?;
+        if panicked {
+            let source = io::Error::other("what reports the results has panicked");
+            return Err(SessionError::Run { source });
+        }
         Ok(Summary {
             stats,
             cancelled,
@@ -487,6 +505,7 @@ impl Session {
             skipped_by_default_filter: self.plan.counts.skipped_by_default_filter,
             skipped_binaries: self.plan.counts.skipped_binaries,
             trace,
+            machine: Some(machine::machine()),
             sources: sources.collect(),
         }
     }

@@ -24,6 +24,7 @@ mod tree;
 mod watch;
 
 use crate::{
+    keys::Guard,
     protocol::{
         Available, Request, Response, Spawn, Ticket,
         packet::{Packet, send_response},
@@ -88,6 +89,8 @@ struct Stub {
     nest: Nest,
     available: Available,
     attempt: Option<Attempt>,
+    /// The runner's terminal, if keys are read from it.
+    terminal: Option<Guard>,
     /// Whether there may be news of tasks that nobody will be woken for.
     more_news: bool,
 }
@@ -139,6 +142,7 @@ impl Stub {
             nest: Nest::new(outer),
             available,
             attempt: None,
+            terminal: None,
             more_news: false,
         })
     }
@@ -176,6 +180,10 @@ impl Stub {
                 },
             }
         };
+        // First of all: its user's shell may be about to go on.
+        if let Some(terminal) = &self.terminal {
+            let _ = terminal.put_back();
+        }
         self.abandon();
         served
     }
@@ -291,6 +299,9 @@ impl Stub {
         let stdio = std::mem::take(&mut packet.fds);
         match packet.decode::<Request<'_>>()? {
             Request::Spawn(spawn) => return self.spawn(&spawn, &stdio),
+            Request::GuardTerminal => {
+                self.terminal = <[OwnedFd; 2]>::try_from(stdio).ok().map(Guard::new);
+            }
             Request::Signal { ticket, signal } => {
                 if let Some(attempt) = self.attempt.as_ref().filter(|a| a.ticket == ticket) {
                     attempt.tree.signal_group(signal);
@@ -299,8 +310,12 @@ impl Stub {
             Request::Beat => send_response(self.socket.as_fd(), &Response::Beat)?,
             Request::Inspect { ticket } => {
                 if let Some(attempt) = self.attempt.as_ref().filter(|a| a.ticket == ticket) {
-                    let tasks = stuck::describe(&attempt.tree.alive());
-                    send_response(self.socket.as_fd(), &Response::Inspected { ticket, tasks })?;
+                    let inspected = Response::Inspected {
+                        ticket,
+                        pid: (attempt.tree.root_ended().is_none()).then(|| attempt.tree.root()),
+                        tasks: stuck::describe(&attempt.tree.alive()),
+                    };
+                    send_response(self.socket.as_fd(), &inspected)?;
                 }
             }
             Request::Kill { ticket } => {

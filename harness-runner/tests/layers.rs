@@ -11,7 +11,7 @@ use std::{
 
 /// The modules in layers: a module may use modules of the layers before its own, and itself.
 const LAYERS: &[&[&str]] = &[
-    &["filter", "report", "protocol", "tracer"],
+    &["filter", "report", "protocol", "tracer", "keys"],
     &["stub", "config", "build", "store"],
     &["list"],
     &["plan"],

@@ -76,6 +76,7 @@ impl RunCommand {
         let run = RunOptions {
             command_line,
             capture,
+            keys: self.keys(capture),
             trace_live: self.runner.trace_live,
             break_exec: self.runner.break_exec.clone().map(|breakpoint| BreakExec {
                 breakpoint,
@@ -112,18 +113,23 @@ impl RunCommand {
                 }
             };
         }
-        if let Some(signal) = summary.cancelled.and_then(CancelReason::signal) {
+        let mut unwritten = summary.unwritten;
+        let signal = summary.cancelled.and_then(CancelReason::signal);
+        let last = match signal {
+            None => unwritten.pop(),
+            Some(_) => None,
+        };
+        for error in unwritten {
+            // If standard error is gone there is nobody to tell.
+            let error = CommandError::new(Kind::Write, error);
+            let _ = error.write(&mut io::stderr().lock(), colors);
+        }
+        if let Some(signal) = signal {
             let why = format!("test run was ended by {}", signal_name(signal));
             return Err(CommandError::new(Kind::EndedBy(signal), why));
         }
-        let mut unwritten = summary.unwritten;
-        if let Some(last) = unwritten.pop() {
-            for error in unwritten {
-                // If standard error is gone there is nobody to tell.
-                let error = CommandError::new(Kind::Write, error);
-                let _ = error.write(&mut io::stderr().lock(), colors);
-            }
-            return Err(CommandError::new(Kind::Write, last));
+        if let Some(error) = last {
+            return Err(CommandError::new(Kind::Write, error));
         }
         match summary.cancelled {
             None if summary.stats.success() => Ok(exit_code::OK),
@@ -163,6 +169,16 @@ impl RunCommand {
         let terminal = self.terminal(settings, global, capture);
         sinks.push(Box::new(Terminal::new(io::stderr(), terminal)));
         Ok(sinks)
+    }
+
+    /// Whether keys are listened to: where somebody sits who sees what comes of it, and where
+    /// nobody else wants the keys, as a debugger may.
+    fn keys(&self, capture: Capture) -> bool {
+        !self.reporter.no_input_handler
+            && capture == Capture::Pipes
+            && self.runner.break_exec.is_none()
+            && io::stdin().is_terminal()
+            && io::stderr().is_terminal()
     }
 
     fn terminal(

@@ -119,6 +119,13 @@ pub(crate) struct ReporterArgs {
         env = "HARNESS_MAX_PROGRESS_RUNNING"
     )]
     pub(super) max_progress_running: usize,
+    /// Do not listen to keys: Enter for the progress, `t` for what is running.
+    #[arg(
+        long,
+        env = "HARNESS_NO_INPUT_HANDLER",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub(super) no_input_handler: bool,
     /// Do not indent captured output.
     #[arg(
         long,

@@ -19,8 +19,11 @@ mod runs;
 mod trace;
 
 use checklist::{PARTS, program};
-use expectations::{DOUBTS, EXPECTATIONS, GAPS};
-use harness_metadata::{Attempt, Verdict, trace::Backend};
+use expectations::{DOUBTS, EXPECTATIONS};
+use harness_metadata::{
+    Attempt, Verdict,
+    trace::{Backend, Doubt},
+};
 use nix::unistd::geteuid;
 use runs::{Programs, User, folder};
 use scene::skip;
@@ -75,74 +78,86 @@ impl Run {
     }
 }
 
-/// Runs all programs with the other backend, which leaves ptrace(2) to them.
-fn all_pass_when_notified(test: &str, user: User) {
+/// Runs all programs, which have to pass, and checks their traces.
+fn all_are_seen(test: &str, user: User, options: &[&str]) {
+    if let Some(run) = run(test, user, options) {
+        run.assert_seen(user);
+    }
+}
+
+/// As [`all_are_seen`], by the other backend, which leaves ptrace(2) to them.
+fn all_are_notified(test: &str, user: User) {
     let options = ["--trace", "full", "--profile", "notify"];
     let Some(run) = run(test, user, &options) else {
         return;
     };
-    run.assert_passed();
-    let summaries = run
-        .attempts
-        .values()
-        .filter_map(|attempt| attempt.trace.as_ref());
-    let notified = summaries
-        .filter(|summary| summary.backend == Backend::Notify)
-        .count();
-    if notified == 0 {
+    let traces = run.attempts.values();
+    let mut traces = traces.filter_map(|attempt| attempt.trace.as_ref());
+    if !traces.any(|summary| summary.backend == Backend::Notify) {
+        run.assert_passed();
         return skip(test, "no listener works here");
     }
-    assert_eq!(notified, run.attempts.len());
+    run.assert_seen(user);
 }
 
-/// Runs all programs, which have to pass, and checks their traces.
-fn all_are_seen(test: &str, user: User, options: &[&str]) {
-    let Some(run) = run(test, user, options) else {
-        return;
-    };
-    let traces = run.programs.traces();
-    let mut wrong = String::new();
-    for (program, attempt) in run.attempts {
-        let summary = attempt.trace.as_deref();
-        let root = summary.map(|summary| summary.processes[0].pid);
-        let mut missing = match root.and_then(|root| traces.get(&root)) {
-            Some(trace) => missing(&program, trace),
-            None => vec!["there is no trace".to_owned()],
-        };
-        if attempt.verdict != Verdict::Pass {
-            missing.push(format!("it does not pass: {:?}", attempt.outcome));
-        }
-        let known = GAPS.iter().any(|(name, _)| *name == program);
-        // Some concern tracers with privileges only.
-        if known && missing.is_empty() && user == User::Own && geteuid().is_root() {
-            wrong.push_str(&format!("{program}: it is right by now, and no gap\n"));
-        }
-        if !missing.is_empty() && !known {
+impl Run {
+    fn assert_seen(self, user: User) {
+        let traces = self.programs.traces();
+        let mut wrong = String::new();
+        for (program, attempt) in self.attempts {
+            let summary = attempt.trace.as_deref();
+            let root = summary.map(|summary| summary.processes[0].pid);
             let trace = root.and_then(|root| traces.get(&root));
-            let trace = trace.map(Trace::to_string).unwrap_or_default();
-            let missing = missing.join("\n  - ");
-            wrong.push_str(&format!("{program}:\n  - {missing}\n{trace}\n"));
+            let mut problems = match trace {
+                Some(trace) => problems(&program, trace, user),
+                None => vec!["there is no trace".to_owned()],
+            };
+            if attempt.verdict != Verdict::Pass {
+                problems.push(format!("it does not pass: {:?}", attempt.outcome));
+            }
+            describe(&mut wrong, &program, &problems, trace);
         }
+        assert!(wrong.is_empty(), "{}\n{wrong}", self.output);
     }
-    assert!(wrong.is_empty(), "{}\n{wrong}", run.output);
+}
+
+fn describe(text: &mut String, program: &str, problems: &[String], trace: Option<&Trace>) {
+    if !problems.is_empty() {
+        let trace = trace.map(Trace::to_string).unwrap_or_default();
+        let problems = problems.join("\n  - ");
+        text.push_str(&format!("{program}:\n  - {problems}\n{trace}\n"));
+    }
 }
 
 /// Returns what is wrong with a trace.
-fn missing(program: &str, trace: &Trace) -> Vec<String> {
+fn problems(program: &str, trace: &Trace, user: User) -> Vec<String> {
     let mut wrong = invariants::violations(trace);
     if trace.skipped() {
         return wrong;
     }
-    let doubts = DOUBTS.iter().filter(|(name, _)| *name == program);
-    let doubts: Vec<_> = doubts.map(|(_, doubt)| doubt.clone()).collect();
-    if doubts != trace.doubts {
-        wrong.push(format!("its doubts should be {doubts:?}"));
+    let is_general = |doubt: &Doubt| matches!(doubt, Doubt::Backend(_));
+    if trace.doubts.iter().any(is_general) != trace.notified() {
+        wrong.push("it doubts its backend, or should".to_owned());
+    }
+    let mut doubts = trace.doubts.clone();
+    doubts.retain(|doubt| !is_general(doubt));
+    let expected = DOUBTS
+        .iter()
+        .filter(|(name, _, by)| *name == program && by.contains(&trace.backend));
+    let expected: Vec<_> = expected.map(|(_, doubt, _)| doubt.clone()).collect();
+    if doubts != expected {
+        wrong.push(format!("its doubts should be {expected:?}"));
     }
     let expectations = EXPECTATIONS.iter();
     for expected in expectations.filter(|expected| expected.program == program) {
         // One that stumbles over what is missing does not hold either.
-        if !panic::catch_unwind(|| (expected.holds)(trace)).unwrap_or(false) {
+        let holds = panic::catch_unwind(|| (expected.holds)(trace)).unwrap_or(false);
+        if expected.is_due(trace) && !holds {
             wrong.push(format!("it should say: {}", expected.what));
+        }
+        // Some concern tracers with privileges only.
+        if !expected.is_due(trace) && holds && user == User::Own && geteuid().is_root() {
+            wrong.push(format!("it says by now: {}", expected.what));
         }
     }
     wrong
@@ -172,26 +187,39 @@ fn every_program_passes_untraced_for_another_user() {
 }
 
 #[test]
-fn every_program_passes_while_processes_are_followed() {
-    let name = "every_program_passes_while_processes_are_followed";
-    all_pass(name, User::Own, &["--trace", "process"]);
-}
-
-#[test]
 fn every_program_passes_while_processes_are_followed_for_another_user() {
     let name = "every_program_passes_while_processes_are_followed_for_another_user";
     all_pass(name, User::Nobody, &["--trace", "process"]);
 }
 
+/// Their events at this level are in no file: the programs are traced one by one.
 #[test]
-fn every_program_passes_when_notified() {
-    all_pass_when_notified("every_program_passes_when_notified", User::Own);
+fn every_life_is_seen_while_processes_are_followed() {
+    let name = "every_life_is_seen_while_processes_are_followed";
+    let Some(run) = run(name, User::Own, &["--trace", "process"]) else {
+        return;
+    };
+    run.assert_passed();
+    if run.attempts.values().any(|attempt| attempt.trace.is_none()) {
+        return skip(name, "nothing may be traced here");
+    }
+    let mut wrong = String::new();
+    for (program, trace) in run.programs.lives(&run.attempts) {
+        let problems = problems(&program, &trace, User::Own);
+        describe(&mut wrong, &program, &problems, Some(&trace));
+    }
+    assert!(wrong.is_empty(), "{wrong}");
 }
 
 #[test]
-fn every_program_passes_when_notified_for_another_user() {
-    let name = "every_program_passes_when_notified_for_another_user";
-    all_pass_when_notified(name, User::Nobody);
+fn every_program_is_seen_when_notified() {
+    all_are_notified("every_program_is_seen_when_notified", User::Own);
+}
+
+#[test]
+fn every_program_is_seen_when_notified_for_another_user() {
+    let name = "every_program_is_seen_when_notified_for_another_user";
+    all_are_notified(name, User::Nobody);
 }
 
 #[test]
@@ -228,7 +256,7 @@ fn every_program_is_in_the_list_and_the_reverse() {
 #[test]
 fn every_program_has_an_expectation() {
     let expectations = EXPECTATIONS.iter().map(|expected| expected.program);
-    let doubts = DOUBTS.iter().map(|(program, _)| *program);
+    let doubts = DOUBTS.iter().map(|(program, ..)| *program);
     let mut expected: BTreeSet<_> = expectations.chain(doubts).map(str::to_owned).collect();
     // That there is no doubt is all that there is to say of it.
     expected.insert("p63_passes_a_descriptor".to_owned());

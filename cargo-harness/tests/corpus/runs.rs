@@ -2,17 +2,35 @@
 
 use crate::{environment::installed, scene::Scene, trace::Trace};
 use fixture_model::parse_events;
-use harness_metadata::{Attempt, EventKind, exit_code};
+use harness_metadata::{Attempt, EventKind, RawString, TraceEvent, event::TraceLevel, exit_code};
+use harness_runner::stub::standalone::{self, Options, command};
 use nix::{
-    sys::signal::{self, Signal},
+    sys::{
+        signal::{self, Signal},
+        socket::{ControlMessage, MsgFlags, sendmsg},
+    },
     unistd::{Pid, geteuid},
 };
 use std::{
     collections::BTreeMap,
-    fs,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{IoSlice, Read, Seek},
+    iter,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixListener, UnixStream},
+        },
+    },
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -132,6 +150,7 @@ impl Programs {
             .env("CARGO", scene.path("tools/cargo"))
             .env("RUSTC", scene.path("tools/rustc"))
             .env("TRACEES_OUTSIDER", scene.path("outside"))
+            .env("TRACEES_GIVER", self.giver())
             .env("TRACEES_PROCESSORS", processors());
         if self.user.is_empty() {
             return command;
@@ -139,6 +158,11 @@ impl Programs {
         let mut command = scene.wrapped(&command, "setpriv", &self.user);
         command.env("HOME", scene.path("home"));
         command
+    }
+
+    /// Returns the abstract name of a socket that is this run's own.
+    fn giver(&self) -> String {
+        format!("giver of {}", self.scene.path("").display())
     }
 
     /// Runs all programs. Returns how each ended, and what the run said.
@@ -171,10 +195,67 @@ impl Programs {
         traces.map(|path| Trace::read(&path)).collect()
     }
 
-    /// Meanwhile sends a signal to each process that asks for one from outside.
+    /// Traces each program of a run once more, by itself, and no more of it than the lives of its
+    /// processes.
+    pub(crate) fn lives(&self, attempts: &BTreeMap<String, Attempt>) -> BTreeMap<String, Trace> {
+        /// Some only wait.
+        const AT_ONCE: usize = 4;
+        let waiting = Mutex::new(attempts.iter());
+        let next = || waiting.lock().expect("nobody panics").next();
+        let follow = || {
+            let followed = iter::from_fn(next).map(|(program, attempt)| {
+                let summary = attempt.trace.as_deref().expect("it was traced");
+                (program.clone(), self.life(&summary.processes[0].args))
+            });
+            followed.collect::<Vec<_>>()
+        };
+        self.with_outsider(|| {
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(follow)).collect();
+                let followed = threads.into_iter().map(|thread| thread.join());
+                followed
+                    .flat_map(|lives| lives.expect("it succeeds"))
+                    .collect()
+            })
+        })
+    }
+
+    fn life(&self, args: &[RawString]) -> Trace {
+        let mut args = args.iter().map(|arg| OsStr::from_bytes(arg.as_bytes()));
+        let mut command =
+            command(args.next().expect("there is a program"), args).expect("there is a directory");
+        for (name, value) in self.harness(&[]).get_envs() {
+            match value {
+                Some(value) => command.environment.set(name, value),
+                None => command.environment.remove(name),
+            }
+        }
+        let mut output = tempfile::tempfile().expect("there is room");
+        let copy = || OwnedFd::from(output.try_clone().expect("there are descriptors"));
+        let nothing = File::open("/dev/null").expect("it is there");
+        let options = Options {
+            level: TraceLevel::Process,
+            stdio: Some([nothing.into(), copy(), copy()]),
+            ..Options::default()
+        };
+        let mut events = Vec::new();
+        let mut observer = |event: &TraceEvent| events.push(event.clone());
+        standalone::trace(&command, options, &mut observer).expect("it starts");
+        let mut text = String::new();
+        output.rewind().expect("it is a file");
+        output.read_to_string(&mut text).expect("it is text");
+        Trace::of_lives(events, text.contains("skipped: "))
+    }
+
+    /// Meanwhile sends a signal to each process that asks for one from outside, and hands a descriptor
+    /// to each that connects.
     fn with_outsider<T>(&self, body: impl FnOnce() -> T) -> T {
         let done = AtomicBool::new(false);
         let asked = self.scene.path("outside");
+        let giver = SocketAddr::from_abstract_name(self.giver()).expect("it is short");
+        let giver = UnixListener::bind_addr(&giver).expect("nobody else has its name");
+        giver.set_nonblocking(true).expect("it is a socket");
+        let given = self.scene.write("given", "from outside");
         thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -188,6 +269,9 @@ impl Programs {
                         // If it is gone it fails by itself.
                         let _ = signal::kill(Pid::from_raw(pid), Signal::SIGUSR1);
                     }
+                    if let Ok((taker, _)) = giver.accept() {
+                        give(&taker, &File::open(&given).expect("it was written"));
+                    }
                     thread::sleep(Duration::from_millis(2));
                 }
             });
@@ -196,6 +280,15 @@ impl Programs {
             result
         })
     }
+}
+
+/// Sends a descriptor. If its taker is gone, it fails by itself.
+fn give(taker: &UnixStream, file: &File) {
+    let descriptors = [file.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let text = [IoSlice::new(b"x")];
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    let _ = sendmsg::<()>(taker.as_raw_fd(), &text, &rights, flags, None);
 }
 
 /// Returns the root of the programs' workspace.

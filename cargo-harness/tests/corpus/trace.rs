@@ -4,8 +4,8 @@ use harness_metadata::{
     TraceEvent, TraceEventKind,
     outcome::Exit,
     trace::{
-        CallResult, Creation, Doubt, Exec, Exited, FileCall, FileOperation, NetworkCall,
-        NetworkOperation, Signal,
+        Backend, CallResult, Created, Creation, Doubt, Exec, Exited, FileCall, FileOperation,
+        NetworkCall, NetworkOperation, Signal,
     },
 };
 use harness_runner::tracer::record::file::{Ending, Reader};
@@ -17,6 +17,9 @@ pub(crate) struct Trace {
     pub(crate) events: Vec<TraceEvent>,
     /// Why it may lack something.
     pub(crate) doubts: Vec<Doubt>,
+    pub(crate) backend: Backend,
+    /// Whether the program said that it left itself out.
+    skipped: bool,
 }
 
 impl Trace {
@@ -28,7 +31,28 @@ impl Trace {
             panic!("{} has no end", path.display());
         };
         let doubts = trailer.doubts.clone();
-        (reader.header().root, Self { events, doubts })
+        let backend = reader.header().backend;
+        let trace = Self {
+            events,
+            doubts,
+            backend,
+            skipped: false,
+        };
+        (reader.header().root, trace)
+    }
+
+    /// Takes the events of a program of which only the lives of its processes were followed.
+    pub(crate) fn of_lives(events: Vec<TraceEvent>, skipped: bool) -> Self {
+        let doubts = events.iter().filter_map(|event| match &event.kind {
+            TraceEventKind::Doubt(doubt) => Some(doubt.clone()),
+            _ => None,
+        });
+        Self {
+            doubts: doubts.collect(),
+            events,
+            backend: Backend::Lifecycle,
+            skipped,
+        }
     }
 
     /// Returns the test's own process.
@@ -38,8 +62,10 @@ impl Trace {
 
     /// Returns true if the program left itself out: it then asks for a file that says so.
     pub(crate) fn skipped(&self) -> bool {
-        self.files()
-            .any(|(_, file)| file.path.asked.as_bytes().starts_with(b"/skipped: "))
+        self.skipped
+            || self
+                .files()
+                .any(|(_, file)| file.path.asked.as_bytes().starts_with(b"/skipped: "))
     }
 
     pub(crate) fn execs(&self) -> impl Iterator<Item = (&TraceEvent, &Exec)> {
@@ -65,6 +91,20 @@ impl Trace {
             .collect()
     }
 
+    /// Returns true if the call succeeded, as far as the backend sees results.
+    pub(crate) fn fine(&self, result: CallResult) -> bool {
+        match result {
+            CallResult::Ok(_) | CallResult::Found => true,
+            CallResult::Unknown => self.notified(),
+            CallResult::Err(_) => false,
+        }
+    }
+
+    /// Returns true if only what is asked was seen, and not what comes of it.
+    pub(crate) fn notified(&self) -> bool {
+        self.backend == Backend::Notify
+    }
+
     /// Returns the results of opening files whose path ends like this.
     pub(crate) fn opened(&self, end: &str) -> Vec<CallResult> {
         let calls = self.calls(FileOperation::Open, end);
@@ -82,10 +122,15 @@ impl Trace {
             .collect()
     }
 
-    /// Returns who created how many tasks like this: an entry a task.
+    /// Returns who created how many tasks like this: an entry a task. A process of which it is not
+    /// known how it was created is of any kind.
     pub(crate) fn created(&self, how: Creation) -> Vec<(&TraceEvent, i32)> {
+        let unknown =
+            |created: &Created| how != Creation::Thread && created.how == Creation::Unknown;
         let created = self.of(move |kind| match kind {
-            TraceEventKind::Created(created) if created.how == how => Some(created),
+            TraceEventKind::Created(created) if created.how == how || unknown(created) => {
+                Some(created)
+            }
             _ => None,
         });
         created
@@ -128,11 +173,6 @@ impl Trace {
         let parts = self.events.iter();
         parts.filter_map(move |event| Some((event, part(&event.kind)?)))
     }
-}
-
-/// Returns true if the call succeeded.
-pub(crate) fn fine(result: CallResult) -> bool {
-    matches!(result, CallResult::Ok(_) | CallResult::Found)
 }
 
 /// Shows the events, one a line, without those before the test itself begins.

@@ -20,6 +20,7 @@ mod registry;
 mod rerun;
 mod scene;
 mod strays;
+mod survive;
 mod trace;
 mod tracing;
 mod unprivileged;

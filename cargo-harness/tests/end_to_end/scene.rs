@@ -224,6 +224,12 @@ impl Running {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
+    /// Returns what it has printed for people so far.
+    pub(crate) fn stderr_so_far(&self) -> String {
+        let bytes = fs::read(&self.stderr).expect("it was created before");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, number: Signal) {
         match signal::kill(self.pid(), number) {
@@ -330,9 +336,9 @@ impl Finished {
 /// Fails if the runner itself panicked. Panics of tests are shown indented.
 #[track_caller]
 fn assert_no_panic(stderr: &str) {
-    let panicked = stderr.lines().find(|line| {
-        line.starts_with("thread '") && line.contains("panicked at") && line.contains("harness")
-    });
+    let panicked = stderr
+        .lines()
+        .find(|line| line.starts_with("error: something went wrong inside of cargo harness"));
     assert_eq!(panicked, None, "the runner panicked:\n{stderr}");
 }
 

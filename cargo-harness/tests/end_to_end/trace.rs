@@ -162,6 +162,7 @@ fn began(run_id: RunId) -> RunStarted {
             backend: Backend::Ptrace,
             degraded: None,
         },
+        machine: None,
         sources: [].into(),
     }
 }

@@ -6,6 +6,7 @@ use harness_metadata::{
     EventKind, Verdict,
     event::TraceLevel,
     exit_code,
+    machine::Limit,
     outcome::{Doing, WaitsOn},
 };
 use std::fs;
@@ -77,4 +78,44 @@ fn the_level_of_the_command_line_is_in_force() {
             run.assert_says(&format!("profile default, trace {level}"));
         }
     }
+}
+
+/// No trace has it, and every test gets it.
+#[test]
+fn what_tests_get_from_the_machine_is_recorded() {
+    const TEST: &str = r#"
+        #[test]
+        fn has_what_the_run_was_started_with() {
+            let read = |name| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap();
+            assert!(read("status").lines().any(|line| line == "Umask:\t0027"));
+            let limits = read("limits");
+            let limit = limits.lines().find(|line| line.starts_with("Max open files"));
+            let words: Vec<_> = limit.unwrap().split_whitespace().collect();
+            assert_eq!(words[3..5], ["500", "600"]);
+        }
+    "#;
+    let scene = Scene::new();
+    let package = scene.package("surroundings", TEST);
+    let mut command = scene.harness_in(&package, &["run"]);
+    command.arg("--events").arg(scene.path("events"));
+    let limited = "umask 027; ulimit -S -n 500; ulimit -H -n 600; exec \"$@\"";
+    let run = scene.run(scene.wrapped(&command, "sh", &["-c", limited, "sh"]));
+    run.assert_code(exit_code::OK);
+    let events = fs::read_to_string(scene.path("events")).unwrap();
+    let events = parse_events(&events).unwrap();
+    let Some(EventKind::RunStarted(start)) = events.first().map(|event| &event.kind) else {
+        panic!("the run did not start");
+    };
+    let machine = start.machine.as_ref().expect("it is recorded");
+    assert_eq!(machine.umask, Some(0o27));
+    let limit = Limit {
+        soft: Some(500),
+        hard: Some(600),
+    };
+    assert_eq!(machine.limits["nofile"], limit);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert_eq!(machine.kernel.as_deref(), Some(kernel.trim()));
+    assert_eq!(machine.user, nix::unistd::geteuid().as_raw());
+    assert_eq!(machine.group, nix::unistd::getegid().as_raw());
+    assert!(machine.memory > Some(0) && machine.processors.is_some());
 }

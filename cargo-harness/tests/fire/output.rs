@@ -108,6 +108,7 @@ impl Load {
         let size = StreamSize {
             written: self.bytes,
             dropped,
+            no_room: false,
         };
         for (name, attempt) in attempts {
             assert_eq!(attempt.stdout, size, "{name}");

@@ -8,7 +8,7 @@ use harness_metadata::{
 };
 use nix::sys::{ptrace, wait::waitpid};
 
-fn run_finished(scene: &Scene) -> RunFinished {
+pub(super) fn run_finished(scene: &Scene) -> RunFinished {
     let events = fs::read_to_string(scene.path("events")).expect("they were written");
     let events = parse_events(&events).expect("they are events");
     match events.into_iter().next_back().map(|event| event.kind) {
@@ -37,7 +37,7 @@ fn await_event(scene: &Scene, part: &str) {
 }
 
 /// Waits until the test `ignores_signals` does.
-fn await_deaf(scene: &Scene) {
+pub(super) fn await_deaf(scene: &Scene) {
     let test = await_processes(scene, "--exact ignores_signals", 1)[0];
     let deaf = || {
         let status = fs::read_to_string(format!("/proc/{test}/status")).ok()?;

@@ -87,6 +87,8 @@ pub struct Junit {
     /// What is on disk; `None` if there could not be anything.
     interim: Option<Interim>,
     open: Open,
+    /// The end of a report whose run has not come to its end, with the suite that says so.
+    mark: String,
     /// How many tests are not in the report, because they could not be written.
     lost: usize,
     /// The first error. It is told at the end, so that a report that cannot be written does not
@@ -148,6 +150,7 @@ impl Junit {
             by_name: HashMap::new(),
             interim: None,
             open: Open::default(),
+            mark: String::new(),
             lost: 0,
             broken: None,
             options,
@@ -168,26 +171,33 @@ impl Junit {
         self.run = Some(run.run_id);
         self.started_at = Some(run.started_at);
         self.cases.know(run);
-        if !self.is_file() {
-            self.interim = Some(Interim::unseen()?);
-            return Ok(());
-        }
-        if let Ok(path) = self.options.path.canonicalize_utf8() {
-            // A link stays one.
-            self.options.path = path;
-        }
-        let totals = Totals::default().add(&self.mark());
-        let header = frame::wide(&self.frame(totals, true)?.header);
+        let mut report = Report::unnamed();
+        report.add_test_suite(self.mark());
+        self.mark = frame::from_first_suite(&rendered(&report)?).to_owned();
+        let header = frame::wide(&self.frame(Totals::default(), true)?.header);
+        // Unseen, too, it has its place.
         self.open.end = header.len() as u64;
-        let contents = header + &self.closing(false)?;
-        let interim = Interim::replace(&self.options.path, contents.as_bytes())?;
-        self.interim = Some(interim);
+        self.interim = Some(match self.is_file() {
+            true => {
+                if let Ok(path) = self.options.path.canonicalize_utf8() {
+                    // A link stays one.
+                    self.options.path = path;
+                }
+                let contents = header + &self.mark;
+                Interim::replace(&self.options.path, contents.as_bytes())?
+            }
+            false => Interim::unseen()?,
+        });
         Ok(())
     }
 
-    /// Returns whether the report is a file, or will be one.
+    /// Returns whether the report is a file of its own, or will be one. What stands below /dev is
+    /// somebody's descriptor, even if that is of a file.
     fn is_file(&self) -> bool {
-        fs::metadata(&self.options.path).map_or(true, |there| there.is_file())
+        let path = &self.options.path;
+        !path.starts_with("/dev")
+            && !path.starts_with("/proc")
+            && fs::metadata(path).map_or(true, |there| there.is_file())
     }
 
     /// Adds a test case to its suite, and to what is on disk.
@@ -229,9 +239,8 @@ impl Junit {
         text: &str,
         span: Option<Span>,
     ) -> io::Result<Part> {
-        let closing = self.closing(true)?;
         let totals = self.open.totals.add(alone);
-        let all = frame::wide(&self.frame(totals.add(&self.mark()), true)?.header);
+        let all = frame::wide(&self.frame(totals, true)?.header);
         let span = joined(self.suites[at].span, span);
         let mut tail = String::new();
         let (header_at, counts) = match &self.open.suite {
@@ -258,7 +267,8 @@ impl Junit {
             length: text.len() as u64,
         };
         tail.push_str(text);
-        tail.push_str(&closing);
+        tail.push_str(frame::CLOSE_SUITE);
+        tail.push_str(&self.mark);
         let mut changes = vec![Change {
             at: self.open.end,
             bytes: tail.into_bytes(),
@@ -281,15 +291,6 @@ impl Junit {
             totals,
         };
         Ok(part)
-    }
-
-    /// Returns what closes a report that has not come to its end.
-    fn closing(&self, in_suite: bool) -> io::Result<String> {
-        let mut report = Report::unnamed();
-        report.add_test_suite(self.mark());
-        let text = rendered(&report)?;
-        let suite = if in_suite { frame::CLOSE_SUITE } else { "" };
-        Ok(format!("{suite}{}", frame::from_first_suite(&text)))
     }
 
     /// Returns the suite which says that the run did not end.
@@ -346,10 +347,7 @@ impl Junit {
         };
         let totals = self.suites.iter().map(|suite| &suite.counts);
         let totals = totals.fold(Totals::default(), Totals::add);
-        let frame = match incomplete {
-            true => self.frame(totals.add(&self.mark()), true)?,
-            false => self.frame(totals, false)?,
-        };
+        let frame = self.frame(totals, incomplete)?;
         let write = |writer: &mut dyn Write| {
             writer.write_all(frame.header.as_bytes())?;
             for suite in &self.suites {
@@ -365,8 +363,8 @@ impl Junit {
                 writer.write_all(frame::CLOSE_SUITE.as_bytes())?;
             }
             let closing = match incomplete {
-                true => self.closing(false)?,
-                false => frame.end.clone(),
+                true => &self.mark,
+                false => &frame.end,
             };
             writer.write_all(closing.as_bytes())?;
             writer.flush()
@@ -385,7 +383,8 @@ impl Junit {
         Ok(())
     }
 
-    /// Returns what a report has around its suites.
+    /// Returns what a report has around its suites, those which the totals are of and, if it is
+    /// incomplete, the one that says so.
     fn frame(&self, totals: Totals, incomplete: bool) -> io::Result<Frame> {
         let name = match incomplete {
             true => format!("{} (incomplete)", self.options.name),
@@ -399,6 +398,10 @@ impl Junit {
         if let Some(started_at) = self.started_at.filter(|_| !self.options.plain) {
             report.set_timestamp(started_at);
         }
+        let totals = match incomplete {
+            true => totals.add(&self.mark()),
+            false => totals,
+        };
         (report.tests, report.failures) = (totals.tests, totals.failures);
         (report.errors, report.skipped) = (totals.errors, totals.skipped);
         let text = rendered(&report)?;
@@ -482,6 +485,7 @@ impl Sink for Junit {
             | EventKind::FewerSlots { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }
+            | EventKind::Progress { .. }
             | EventKind::Status { .. } => Ok(()),
             EventKind::AttemptFailed {
                 test,

@@ -152,6 +152,7 @@ pub(super) fn run(tests: Vec<(TestId, Vec<Attempt>)>) -> Vec<Event> {
             backend: Backend::Lifecycle,
             degraded: None,
         },
+        machine: None,
         sources: [(
             "sample".into(),
             Source {

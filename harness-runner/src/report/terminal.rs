@@ -6,6 +6,7 @@
 mod beginning;
 mod block;
 mod ending;
+mod running;
 mod traces;
 
 use super::{
@@ -459,6 +460,7 @@ impl<W: Write> Sink for Terminal<W> {
                 }
             }
             EventKind::Status { running, stats } => self.status_dump(running, stats),
+            EventKind::Progress { running, stats } => self.progress(*running, stats),
             EventKind::RunFinished(run) => {
                 self.run_finished(run, outputs);
                 return self.close();

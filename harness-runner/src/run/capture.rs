@@ -4,7 +4,7 @@
 //! the first half and the last half of it are kept, and the gap between them is counted.
 
 use crate::report::Kept;
-use harness_metadata::outcome::StreamSize;
+use harness_metadata::{RawString, event::OutputSoFar, outcome::StreamSize};
 use std::{
     fs::File,
     io::{self, Read},
@@ -17,6 +17,10 @@ const IN_MEMORY: usize = 1024 * 1024;
 
 /// How much is read at once. A pipe holds 64 KiB unless somebody enlarged it (pipe(7)).
 const CHUNK: usize = 64 * 1024;
+
+/// How many lines, and at most how many bytes, are told of a stream that is still being read.
+const LAST_LINES: usize = 5;
+const LAST: usize = 1024;
 
 /// How many chunks are read before others get their turn.
 const CHUNKS_A_TURN: usize = 32;
@@ -104,6 +108,21 @@ impl Capture {
             }
         }
         Progress::More
+    }
+
+    /// Returns how much has been read, and its last lines.
+    pub(super) fn so_far(&self) -> OutputSoFar {
+        let last = self.kept.last(LAST);
+        let lines = last.trim_ascii_end();
+        let breaks = lines.iter().enumerate().rev().filter(|(_, b)| **b == b'\n');
+        let start = breaks
+            .map(|(at, _)| at + 1)
+            .nth(LAST_LINES - 1)
+            .unwrap_or(0);
+        OutputSoFar {
+            written: self.kept.written,
+            last: RawString::from(&lines[start..]),
+        }
     }
 
     /// Gives up what has not been read, and returns what has been kept.
@@ -208,6 +227,7 @@ impl Captured {
         StreamSize {
             written: self.written,
             dropped: self.written - self.kept_bytes(),
+            no_room: matches!(self.spill, Some(Spill { file: None, .. })),
         }
     }
 
@@ -221,6 +241,33 @@ impl Captured {
             _ => 0,
         };
         self.memory.len() as u64 + in_file
+    }
+
+    /// Returns the last bytes that were written, at most so many.
+    pub(super) fn last(&self, count: usize) -> Vec<u8> {
+        let from_memory = || self.memory[self.memory.len().saturating_sub(count)..].to_vec();
+        let Some(Spill {
+            file: Some(file),
+            head,
+            ring,
+        }) = &self.spill
+        else {
+            return from_memory();
+        };
+        let in_file = head + ring.min(&self.ring_size());
+        let mut last = Vec::new();
+        for back in (1..=in_file.min(count as u64)).rev() {
+            let offset = match ring.checked_sub(back) {
+                Some(at) => self.file_head_limit() + at % self.ring_size(),
+                None => head - (back - ring),
+            };
+            let mut byte = [0];
+            if file.read_exact_at(&mut byte, offset).is_err() {
+                break;
+            }
+            last.extend(byte);
+        }
+        last
     }
 
     /// Opens what has been kept.
@@ -370,6 +417,25 @@ mod tests {
             prop_assert_eq!(head.len() + tail.len() + dropped as usize, all.len());
             prop_assert!(dropped == 0 || head.len() + tail.len() == cap as usize);
             prop_assert!(dropped > 0 || tail.is_empty());
+        }
+
+        #[test]
+        fn the_last_bytes_are_those_that_were_written_last(
+            sizes in prop::collection::vec(0usize..IN_MEMORY, 0..6),
+            cap in 2 * IN_MEMORY as u64..4 * IN_MEMORY as u64,
+        ) {
+            let all = pattern(sizes.iter().sum());
+            let mut captured = Captured::new(cap);
+            let mut rest = &all[..];
+            for size in sizes {
+                let (now, later) = rest.split_at(size);
+                captured.push(now);
+                rest = later;
+            }
+            let last = captured.last(100);
+            prop_assert!(all.ends_with(&last));
+            let in_memory = captured.spill.is_none();
+            prop_assert!(!in_memory || last.len() == all.len().min(100));
         }
     }
 }

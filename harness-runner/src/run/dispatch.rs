@@ -248,6 +248,7 @@ impl Dispatcher {
                 Occupancy::Running { .. } => RunningState::Running,
                 Occupancy::Waiting { .. } => RunningState::Waiting,
             },
+            detail: None,
         };
         self.slots.iter().map(describe).collect()
     }
@@ -564,4 +565,4 @@ fn total_attempts(settings: &TestSettings) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,10 +7,12 @@ use super::{
     environment, live,
     signals::{Heard, Signals},
     slot::{self, Broken, FromSlot, Slot, ToSlot},
+    status::{Asking, gathered},
     until,
     work::{Binary, Test},
 };
 use crate::{
+    keys,
     store::TraceFiles,
     stub::{
         link::{self, Stub},
@@ -78,8 +80,10 @@ pub(super) async fn drive(
             signal = signals.next() => driver.signalled(signal, &slot_tx).await,
             Some(control) = controls.recv() => match control {
                 Control::ReportFailed => driver.step(Input::ReportFailed, &slot_tx),
-                Control::Status => driver.tell_status(),
+                Control::Status => driver.ask_status(&slot_tx),
+                Control::Progress => driver.tell_progress(),
             },
+            () = gathered(&mut driver.asking) => driver.tell_status(),
             () = until(deadline) => driver.step(Input::Deadline, &slot_tx),
         }
     }
@@ -99,6 +103,8 @@ struct Driver {
     break_exec: Option<BreakExec>,
     tell: std_mpsc::Sender<Told>,
     finished: bool,
+    /// What the user wants to know, while it is being found out.
+    asking: Option<Asking>,
     /// The signal that ended the run before its tests, if one did.
     impatient: Option<i32>,
 }
@@ -143,6 +149,7 @@ impl Driver {
             break_exec: work.break_exec,
             tell,
             finished: false,
+            asking: None,
             impatient: None,
         }
     }
@@ -301,8 +308,32 @@ impl Driver {
         let _ = self.tell.send(told);
     }
 
-    fn tell_status(&self) {
-        let running = self.dispatcher.status(self.shared.clock.now());
+    /// Asks the slots what they are doing. Asked again before all have answered, it is one question.
+    fn ask_status(&mut self, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        if self.asking.is_some() {
+            return;
+        }
+        let (tell, answers) = mpsc::unbounded_channel();
+        let slots: Vec<usize> = self.slots.keys().copied().collect();
+        for slot in slots {
+            self.send(slot, ToSlot::Describe(tell.clone()), slot_tx);
+        }
+        self.asking = Some(Asking::new(answers));
+    }
+
+    fn tell_progress(&self) {
+        let progress = EventKind::Progress {
+            running: self.dispatcher.running(),
+            stats: self.dispatcher.stats(),
+        };
+        self.emit(progress, None, None);
+    }
+
+    fn tell_status(&mut self) {
+        let mut running = self.dispatcher.status(self.shared.clock.now());
+        if let Some(asking) = self.asking.take() {
+            asking.complete(&mut running);
+        }
         self.emit(
             EventKind::Status {
                 running,
@@ -316,7 +347,8 @@ impl Driver {
     async fn signalled(&mut self, signal: Heard, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
         match signal {
             Heard::Shutdown(signal) => self.step(Input::Shutdown { signal }, slot_tx),
-            Heard::Status => self.tell_status(),
+            Heard::Status => self.ask_status(slot_tx),
+            Heard::Continue => keys::resume(),
             // As the kernel has it for programs that leave SIGTSTP alone.
             Heard::Stop if survivors::own_group_is_orphaned() => {}
             Heard::Stop => self.stop(slot_tx).await,
@@ -337,7 +369,9 @@ impl Driver {
         self.emit(EventKind::Paused { running }, None, Some(shown));
         // Disconnected once the sinks are done; a sink that hangs must not keep us from stopping.
         let _ = is_shown.recv_timeout(PAUSE_LIMIT);
+        keys::give_back();
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+        keys::resume();
         self.shared.clock.resume();
         self.signal_slots(libc::SIGCONT, None, slot_tx);
         self.emit(EventKind::Continued { running }, None, None);

@@ -12,6 +12,7 @@ pub(super) struct Signals {
     hangup: Option<Signal>,
     quit: Signal,
     stop: Signal,
+    goes_on: Signal,
     status: Signal,
 }
 
@@ -19,6 +20,8 @@ pub(super) struct Signals {
 pub(super) enum Heard {
     Shutdown(i32),
     Stop,
+    /// The process goes on after a stop, whoever stopped it.
+    Continue,
     Status,
 }
 
@@ -34,6 +37,7 @@ impl Signals {
             },
             quit: signal(SignalKind::quit())?,
             stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
+            goes_on: signal(SignalKind::from_raw(libc::SIGCONT))?,
             status: signal(SignalKind::user_defined1())?,
         })
     }
@@ -45,6 +49,7 @@ impl Signals {
             _ = hangup(&mut self.hangup) => Heard::Shutdown(libc::SIGHUP),
             _ = self.quit.recv() => Heard::Shutdown(libc::SIGQUIT),
             _ = self.stop.recv() => Heard::Stop,
+            _ = self.goes_on.recv() => Heard::Continue,
             _ = self.status.recv() => Heard::Status,
         }
     }

@@ -6,7 +6,7 @@ mod messages;
 mod watched;
 
 pub(super) use lost::watch_over;
-pub(super) use messages::{Broken, FromSlot, PassedOn, Start, ToSlot};
+pub(super) use messages::{Broken, Described, FromSlot, PassedOn, Start, ToSlot};
 
 use super::{
     Capture as CaptureMode, Output, Shared, Test, Tracing,
@@ -29,9 +29,11 @@ use crate::{
 };
 use harness_metadata::{
     Attempt, Leak, Outcome, Survivor, TraceSummary, Usage,
+    event::RunningDetail,
     outcome::{StreamSize, StuckTask},
 };
 use std::{
+    collections::VecDeque,
     ffi::{OsStr, OsString},
     fs::File,
     io,
@@ -79,6 +81,9 @@ struct Told {
     live: Option<Live>,
     /// What a live trace saw since that was last passed on.
     seen: Vec<live::Batch>,
+    /// Who wants to know the answers to the inspections that the stub has been asked for, in order:
+    /// somebody else, or the attempt's own record.
+    inspections: VecDeque<Option<mpsc::UnboundedSender<Described>>>,
     /// Processes that are stopped for a debugger, until that is passed on.
     broken: Vec<Broken>,
 }
@@ -190,6 +195,7 @@ impl Slot {
                         }
                         Action::Inspect => {
                             let ticket = self.ticket;
+                            told.inspections.push_back(None);
                             self.say(&Request::Inspect { ticket }, "say what its tasks wait for");
                         }
                         Action::Signal(signal) => {
@@ -204,7 +210,7 @@ impl Slot {
                 }
             }
             inputs = self
-                .wait(&unit, &mut streams, &mut told, orders, begun)
+                .wait(start, &unit, &mut streams, &mut told, orders, begun)
                 .await;
             pass_on(&mut told, start, tell);
         };
@@ -256,6 +262,7 @@ impl Slot {
     /// Waits for the next thing to happen to the running attempt.
     async fn wait(
         &mut self,
+        start: Start,
         unit: &Unit,
         streams: &mut Streams,
         told: &mut Told,
@@ -273,7 +280,7 @@ impl Slot {
             return vec![Input::StubLost("the slot has no stub".to_owned())];
         };
         tokio::select! {
-            response = stub.receive() => self.heard(response, streams, told),
+            response = stub.receive() => self.heard(start, unit, response, streams, told),
             Some(order) = orders.recv() => match order {
                 ToSlot::Interrupt(by, force) => {
                     self.interrupted = true;
@@ -284,6 +291,12 @@ impl Slot {
                     self.say(&Request::Signal { ticket, signal }, "send a signal");
                     drop(passed_on);
                     Vec::new()
+                }
+                ToSlot::Describe(to) => {
+                    told.inspections.push_back(Some(to));
+                    let ticket = self.ticket;
+                    self.say(&Request::Inspect { ticket }, "say what its tasks wait for");
+                    streams.read(&mut self.buffer)
                 }
                 ToSlot::Start(_) => Vec::new(),
             },
@@ -304,6 +317,8 @@ impl Slot {
 
     fn heard(
         &mut self,
+        start: Start,
+        unit: &Unit,
         response: Result<Response, StubError>,
         streams: &mut Streams,
         told: &mut Told,
@@ -326,9 +341,30 @@ impl Slot {
                 | Response::Exited { ticket, .. }
                 | Response::Gone { ticket, .. },
             ) if ticket != self.ticket => Vec::new(),
-            Ok(Response::Inspected { tasks, .. }) => {
-                told.stuck = tasks;
-                Vec::new()
+            Ok(Response::Inspected { pid, tasks, .. }) => {
+                let Some(Some(to)) = told.inspections.pop_front() else {
+                    told.stuck = tasks;
+                    return Vec::new();
+                };
+                let inputs = streams.read(&mut self.buffer);
+                let (state, slow, left) = unit.state(self.shared.clock.now());
+                let (stdout, stderr) = streams.so_far();
+                let described = Described {
+                    slot: self.number,
+                    attempt: start.attempt,
+                    state,
+                    detail: RunningDetail {
+                        pid,
+                        slow,
+                        left,
+                        stdout,
+                        stderr,
+                        tasks,
+                    },
+                };
+                // Whoever asked may not have waited.
+                let _ = to.send(described);
+                inputs
             }
             Ok(Response::Broke { pid, args, .. }) => {
                 told.broken.push(Broken { pid, args });

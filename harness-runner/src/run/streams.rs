@@ -5,6 +5,7 @@ use super::{
     capture::{Capture, Progress},
     unit::Input,
 };
+use harness_metadata::event::OutputSoFar;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::{io, os::fd::OwnedFd};
 
@@ -84,6 +85,12 @@ impl Streams {
                 }
             }
         }
+    }
+
+    /// Returns what has been read of standard output and of standard error.
+    pub(super) fn so_far(&self) -> (Option<OutputSoFar>, Option<OutputSoFar>) {
+        let so_far = |capture: &Option<Capture>| capture.as_ref().map(Capture::so_far);
+        (so_far(&self.stdout), so_far(&self.stderr))
     }
 
     pub(super) fn finish(self) -> Option<Output> {

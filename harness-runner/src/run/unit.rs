@@ -5,7 +5,9 @@
 //! waits for nothing.
 
 use crate::config::settings::{LeakPolicy, LeakTimeout, SlowTimeout, TestSettings, TimeoutResult};
-use harness_metadata::{Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict};
+use harness_metadata::{
+    Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict, event::RunningState,
+};
 use std::time::Duration;
 
 /// How long the stub may take to kill a tree before the attempt ends without it. Longer than the
@@ -133,6 +135,24 @@ impl Unit {
     /// Returns the active time at which [`Input::Deadline`] is due.
     pub(super) fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// Returns what the attempt is doing, whether it is slow, and how long until what is left of it is
+    /// killed.
+    pub(super) fn state(&self, now: Duration) -> (RunningState, bool, Option<Duration>) {
+        let state = match self.phase {
+            Phase::Running => RunningState::Running,
+            Phase::Terminating { .. } | Phase::Killing { .. } => RunningState::Terminating,
+            Phase::Draining { .. } | Phase::Reaping { .. } | Phase::Finished => {
+                RunningState::Draining
+            }
+        };
+        let bounded = matches!(
+            self.phase,
+            Phase::Terminating { .. } | Phase::Draining { .. }
+        ) && self.deadline < Duration::MAX;
+        let left = bounded.then(|| self.deadline.saturating_sub(now));
+        (state, self.slow_periods > 0, left)
     }
 
     /// Takes what happened, answers what to do, in order.

@@ -11,6 +11,8 @@ use harness_metadata::{
     event::{OutputPolicy, OutputWhen, RunFinished},
 };
 use std::{
+    mem,
+    panic::{self, AssertUnwindSafe},
     sync::mpsc::RecvTimeoutError,
     thread,
     time::{Duration, Instant},
@@ -33,6 +35,8 @@ pub(super) struct Reporting<'a> {
     keeping: Keeping,
     store: OutputStore,
     errors: Vec<SinkError>,
+    /// Whether a sink has panicked. It is told nothing more; the others are.
+    panicked: bool,
     /// Active time of the run and when that was heard, for clocks on display.
     heard: (Duration, Instant),
     paused: bool,
@@ -45,6 +49,7 @@ impl<'a> Reporting<'a> {
             store: OutputStore::new(keeping.spool()),
             keeping,
             errors: Vec::new(),
+            panicked: false,
             heard: (Duration::ZERO, Instant::now()),
             paused: false,
         }
@@ -77,7 +82,7 @@ impl<'a> Reporting<'a> {
                 let at = self.heard.0 + self.heard.1.elapsed();
                 self.for_each_sink(|sink| sink.tick(at));
             }
-            if !self.errors.is_empty() && !failure_told {
+            if (!self.errors.is_empty() || self.panicked) && !failure_told {
                 failure_told = true;
                 running.control(Control::ReportFailed);
             }
@@ -112,12 +117,9 @@ impl<'a> Reporting<'a> {
     pub(super) fn handle(&mut self, event: &Event) {
         let output = self.keep_output(event);
         self.keeping.record(event, output);
-        let store = &self.store;
-        for sink in &mut self.sinks {
-            if let Err(error) = sink.handle(event, store) {
-                self.errors.push(error);
-            }
-        }
+        let store = mem::take(&mut self.store);
+        self.for_each_sink(|sink| sink.handle(event, &store));
+        self.store = store;
         if let EventKind::TestFinished(test) = &event.kind {
             let attempts = test.attempts.last().map_or(0, |attempt| attempt.number);
             if !self.sinks.iter().any(|sink| sink.keeps_output(test)) {
@@ -162,12 +164,26 @@ impl<'a> Reporting<'a> {
         (errors, self.keeping.end())
     }
 
+    /// Returns whether a sink has panicked.
+    pub(super) fn has_panicked(&self) -> bool {
+        self.panicked
+    }
+
     fn for_each_sink(&mut self, mut each: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) {
-        for sink in &mut self.sinks {
-            if let Err(error) = each(&mut **sink) {
-                self.errors.push(error);
+        self.sinks.retain_mut(|sink| {
+            // A sink that panicked is not used again, and the store is only read.
+            match panic::catch_unwind(AssertUnwindSafe(|| each(&mut **sink))) {
+                Ok(Ok(())) => true,
+                Ok(Err(error)) => {
+                    self.errors.push(error);
+                    true
+                }
+                Err(_) => {
+                    self.panicked = true;
+                    false
+                }
             }
-        }
+        });
     }
 }
 
@@ -224,6 +240,34 @@ mod tests {
             self.closed.set(self.closed.get() + 1);
             Ok(())
         }
+    }
+
+    struct Panics;
+
+    impl Sink for Panics {
+        fn handle(&mut self, _: &Event, _: &dyn Outputs) -> Result<(), SinkError> {
+            panic!("as it should");
+        }
+
+        fn close(&mut self) -> Result<(), SinkError> {
+            panic!("it has been told nothing more");
+        }
+    }
+
+    #[test]
+    fn a_sink_that_panics_takes_nothing_from_the_others() {
+        let counts = Counts::default();
+        let mut reporting = Reporting::new(
+            vec![Box::new(Panics), Box::new(&counts)],
+            Keeping::default(),
+        );
+        for running in 0..2 {
+            let (at, kind) = (Duration::ZERO, EventKind::Paused { running });
+            reporting.handle(&Event { at, kind });
+        }
+        reporting.cut_short();
+        assert_eq!((counts.events.get(), counts.closed.get()), (2, 1));
+        assert!(reporting.has_panicked());
     }
 
     #[test]

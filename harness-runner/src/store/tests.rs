@@ -42,6 +42,7 @@ fn began(seconds: i64) -> RunStarted {
             backend: Backend::Ptrace,
             degraded: None,
         },
+        machine: None,
         sources: BTreeMap::new(),
     }
 }

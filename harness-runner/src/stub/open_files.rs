@@ -41,6 +41,11 @@ pub fn room_for_slots() -> (usize, u64) {
     (usize::try_from(slots).unwrap_or(usize::MAX).max(1), soft)
 }
 
+/// Returns the soft limit that tests are given back, if it has been raised.
+pub fn given() -> Option<u64> {
+    GIVEN.get().copied()
+}
+
 /// Returns what a stub has to be told of it.
 pub(super) fn argument() -> Option<OsString> {
     GIVEN.get().map(|given| given.to_string().into())

@@ -450,7 +450,7 @@ mod tests {
         subtree.take(Tell::Gone { lost: 1 }, &mut watch);
         assert_eq!(watch.summary().unwrap().doubts, [Doubt::Overflow]);
         let not_followed = Way::by_outer(Err("it is gone".to_owned()));
-        let watch = Watch::new(ROOT, &not_followed, &Trace::LIFECYCLE);
+        let mut watch = Watch::new(ROOT, &not_followed, &Trace::LIFECYCLE);
         let doubts = watch.summary().unwrap().doubts;
         assert_eq!(doubts, [Doubt::Backend("anything: it is gone".to_owned())]);
     }

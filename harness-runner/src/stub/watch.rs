@@ -145,11 +145,11 @@ impl Watch {
         }
     }
 
-    /// Returns what was seen so far.
-    pub(super) fn summary(&self) -> Option<Box<TraceSummary>> {
-        self.recorder
-            .as_ref()
-            .map(|recorder| Box::new(recorder.summary()))
+    /// Returns what was seen so far. That a disk is full shows in it.
+    pub(super) fn summary(&mut self) -> Option<Box<TraceSummary>> {
+        let recorder = self.recorder.as_mut()?;
+        recorder.flush();
+        Some(Box::new(recorder.summary()))
     }
 
     /// Returns whether the runner wants to be told every event at once.

@@ -6,9 +6,8 @@
 //!
 //! A call that only asks is answered at its entry: the tracer asks the kernel the same question
 //! ([`Task::look`]). A call that changes something, or whose result nobody else can know, is
-//! awaited. What cannot be seen at all from a call's arguments: descriptors that arrive in a message
-//! (SCM_RIGHTS, recvmsg(2)), names in an io_uring, and what a call's memory said a moment later, when
-//! another thread of the program had rewritten it.
+//! awaited, and so is one that asks with other rights than the tracer has. What cannot be seen at all from a call's arguments: names in an io_uring, and what a call's memory
+//! said a moment later, when another thread of the program had rewritten it.
 
 mod calls;
 mod exec;
@@ -18,16 +17,17 @@ mod names;
 mod network;
 mod paths;
 mod process;
+mod received;
 mod sockets;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub use exec::{Environment, ReadFile, environment_change, interpreters};
+pub use exec::{Environment, ReadFile, environment_change, inherited, interpreters};
 pub use sockets::Bound;
 
 pub(super) use calls::watched;
 pub(super) use names::QUESTION;
-pub(super) use process::{CLONE_FLAGS, NAMESPACES, PTRACE_STARTS};
+pub(super) use process::{CLONE_FLAGS, PTRACE_STARTS, RIGHTS, UNSHARED};
 
 use calls::{At, Call, Shape};
 use harness_metadata::{
@@ -140,6 +140,18 @@ pub trait Task {
         None
     }
 
+    /// Takes notice that the task, or what it creates or executes, may come to have other rights than
+    /// the tracer (credentials(7), capabilities(7)).
+    fn changes_rights(&self);
+
+    /// Takes notice of the program that the task has executed, which may have given it other rights
+    /// as well (the set-user-id bit).
+    fn executed(&self);
+
+    /// Whether the kernel tells the task of files what it tells the tracer: if the task has the same
+    /// rights.
+    fn has_our_rights(&self) -> bool;
+
     /// The environment that the process was started with; `None` if it is not known, as before the
     /// root's first exec.
     fn environment(&self) -> Option<Rc<Environment>>;
@@ -188,11 +200,18 @@ enum Then {
     /// The file that is there now.
     Made { directory: i32, path: Vec<u8> },
     /// Which descriptors stayed open, and what changed in the environment.
-    Executed(Rc<Environment>),
+    Executed {
+        environment: Rc<Environment>,
+        directory: i32,
+        /// Empty for the descriptor itself; `None` if it could not be read.
+        path: Option<Vec<u8>>,
+    },
     /// What that means for the addresses of sockets.
     Socket(NetworkOperation),
     /// Another root directory.
     Root,
+    /// Which descriptors have arrived with these messages (`struct msghdr`).
+    Received { fd: i32, headers: Vec<u64> },
 }
 
 impl Pending {
@@ -233,14 +252,25 @@ impl Pending {
 
     /// Returns true for an exec, which ends in PTRACE_EVENT_EXEC if it succeeds.
     pub fn is_exec(&self) -> bool {
-        matches!(self.then, Then::Executed(_))
+        matches!(self.then, Then::Executed { .. })
     }
 
     /// Returns the environment that the process has if this is an exec that succeeds: what
     /// [`Task::environment`] answers from then on.
     pub fn environment(&self) -> Option<Rc<Environment>> {
         match &self.then {
-            Then::Executed(environment) => Some(Rc::clone(environment)),
+            Then::Executed { environment, .. } => Some(Rc::clone(environment)),
+            _ => None,
+        }
+    }
+
+    /// Returns what an exec is going to execute, as [`Task::look`] is asked for it; `None` if that
+    /// could not be read.
+    pub fn program(&self) -> Option<(i32, &[u8])> {
+        match &self.then {
+            Then::Executed {
+                directory, path, ..
+            } => Some((*directory, path.as_deref()?)),
             _ => None,
         }
     }
@@ -328,8 +358,11 @@ fn complete(
         Then::Made { directory, path } => {
             files::made(&mut pending.events, result, (*directory, path), task);
         }
-        Then::Executed(environment) => {
+        Then::Executed { environment, .. } => {
             exec::executed(&mut pending.events, result, environment, task);
+        }
+        Then::Received { fd, headers } => {
+            received::returned(&mut pending.events, result, (*fd, headers), task);
         }
         Then::Socket(operation) => {
             network::returned(&mut pending.events, result, *operation, task);
@@ -398,7 +431,15 @@ impl Stop<'_> {
             Shape::Network(operation) => self.network(operation),
             Shape::SendMessage => self.send_message(),
             Shape::SendMessages => self.send_messages(),
-            Shape::Doubt(doubt) => Ok(Entry::Await(Pending::doubt(doubt))),
+            Shape::ReceiveMessage => self.receive_message(),
+            Shape::ReceiveMessages => self.receive_messages(),
+            Shape::Doubt(doubt) => {
+                if doubt == Doubt::ChangedNamespace {
+                    // Perhaps that of users.
+                    self.task.changes_rights();
+                }
+                Ok(Entry::Await(Pending::doubt(doubt)))
+            }
             Shape::Clone => Ok(self.clone_flags(self.arg(0))),
             Shape::Clone3 => self.clone3(),
             Shape::Prctl => Ok(self.prctl()),
@@ -407,6 +448,11 @@ impl Stop<'_> {
             Shape::ProcessMemory => Ok(self.process_memory()),
             Shape::Unshare => Ok(self.unshare()),
             Shape::Keyed => Ok(self.keyed()),
+            Shape::Nothing => Ok(Entry::Done),
+            Shape::Rights => {
+                self.task.changes_rights();
+                Ok(Entry::Done)
+            }
         }
     }
 

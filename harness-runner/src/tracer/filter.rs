@@ -101,7 +101,6 @@ fn rule(number: Sysno) -> Rule {
     const EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
     const SHORTEST: u32 = *decode::QUESTION.start() as u32;
     const LONGEST: u32 = *decode::QUESTION.end() as u32;
-    const UNSHARED: u32 = decode::NAMESPACES;
     Rule::If(match number {
         #[cfg(target_arch = "x86_64")]
         Sysno::newfstatat => vec![vec![low(3, Is::Without(EMPTY_PATH))]],
@@ -109,13 +108,18 @@ fn rule(number: Sysno) -> Rule {
         Sysno::fstatat => vec![vec![low(3, Is::Without(EMPTY_PATH))]],
         Sysno::statx => vec![vec![low(2, Is::Without(EMPTY_PATH))]],
         Sysno::clone => vec![vec![low(0, Is::Any(decode::CLONE_FLAGS))]],
-        Sysno::unshare => vec![vec![low(0, Is::Any(UNSHARED))]],
+        Sysno::unshare => vec![vec![low(0, Is::Any(decode::UNSHARED))]],
         Sysno::prctl => vec![
             vec![low(0, Is::Equal(libc::PR_SET_SECCOMP as u32))],
             vec![
                 low(0, Is::Equal(libc::PR_SET_DUMPABLE as u32)),
                 low(1, Is::Not(1)),
             ],
+            vec![
+                low(0, Is::AtLeast(*decode::RIGHTS[0].start())),
+                low(0, Is::AtMost(*decode::RIGHTS[0].end())),
+            ],
+            vec![low(0, Is::Equal(*decode::RIGHTS[1].start()))],
         ],
         Sysno::seccomp => vec![vec![low(0, Is::AtMost(libc::SECCOMP_SET_MODE_FILTER))]],
         Sysno::ptrace => vec![

@@ -10,14 +10,14 @@ use super::{
 };
 use harness_metadata::{
     TraceEventKind,
-    trace::{Address, Doubt, FileId, FileOperation},
+    trace::{Address, CallResult, Doubt, FileId, FileOperation},
 };
 use nix::{
     errno::Errno,
     sys::socket::{self, AddressFamily, SockaddrLike, SockaddrStorage, sockopt},
 };
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     ffi::{CStr, CString, OsStr, OsString},
     fs::{self, File},
     io::{self, Write},
@@ -42,6 +42,9 @@ pub(crate) struct Context {
     /// directory or mounts have changed. A file system may then also be served by a task of the
     /// tree, which cannot answer while it is stopped (FUSE).
     pub(crate) elsewhere: bool,
+    /// Whether a task may have other rights than this process.
+    other_rights: Cell<bool>,
+    own_rights: OnceCell<Option<Rights>>,
     /// The mount of this process's root directory.
     own_root: OnceCell<Option<u64>>,
     /// Made when the first socket is used: to ask for the machine's addresses takes longer than all
@@ -249,6 +252,27 @@ impl Task for Live<'_> {
         Some(self.context.processes.contains_key(&peer.pid()))
     }
 
+    fn changes_rights(&self) {
+        self.context.other_rights.set(true);
+    }
+
+    fn executed(&self) {
+        let Ok(program) = CString::new(format!("/proc/{}/exe", self.tid)) else {
+            return;
+        };
+        if sys::look(libc::AT_FDCWD, &program, true).is_ok_and(|program| program.gives_rights()) {
+            self.changes_rights();
+        }
+    }
+
+    fn has_our_rights(&self) -> bool {
+        if !self.context.other_rights.get() {
+            return true;
+        }
+        let own = self.context.own_rights.get_or_init(|| rights("self"));
+        own.is_some() && rights(&self.tid.to_string()) == *own
+    }
+
     fn environment(&self) -> Option<Rc<Environment>> {
         let process = self.context.processes.get(&self.process)?;
         Some(process.variables.get())
@@ -379,6 +403,37 @@ impl<'a> Live<'a> {
         sys::open_in_root(root.as_fd(), &inside, follow)
     }
 
+    /// Returns what will come of executing a program, as far as a look at it tells.
+    pub(crate) fn foresee_exec(&self, directory: i32, path: &[u8]) -> CallResult {
+        match self.find(directory, path, true) {
+            Err(Errno::EAGAIN) => return CallResult::Unknown,
+            Err(errno) => return CallResult::Err(errno as i32),
+            Ok(looked) if !looked.is_executable() => return CallResult::Err(libc::EACCES),
+            Ok(looked) if looked.gives_rights() => self.changes_rights(),
+            Ok(_) => {}
+        }
+        let mut magic = [0; 4];
+        let read = self.file(directory, path, 0, &mut magic).unwrap_or(0);
+        match &magic[..read] {
+            b"\x7fELF" | [b'#', b'!', ..] => CallResult::Found,
+            // What else can be run is the machine's to say (binfmt_misc).
+            _ => CallResult::Unknown,
+        }
+    }
+
+    /// Returns the descriptors that stay open when a program is executed, and what they are.
+    pub(crate) fn lasting_descriptors(&self) -> Vec<(i32, Vec<u8>)> {
+        let lasts = |fd: i32| {
+            let info = fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", self.tid)).ok()?;
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+            let flags = i32::from_str_radix(flags.trim(), 8).ok()?;
+            Some(flags & libc::O_CLOEXEC == 0)
+        };
+        let mut descriptors = self.descriptors();
+        descriptors.retain(|(fd, _)| lasts(*fd).unwrap_or(false));
+        descriptors
+    }
+
     /// Gets a copy of a descriptor, as dup(2) would.
     fn descriptor_of_its_own(&self, fd: i32) -> Option<OwnedFd> {
         sys::descriptor_of(self.process, fd)
@@ -432,6 +487,27 @@ pub(crate) fn kin(task: Pid) -> Option<Kin> {
     Some(Kin {
         process: field(b"Tgid:")?,
         parent: field(b"PPid:")?,
+    })
+}
+
+/// Who a task is and what it may, as far as files are concerned.
+#[derive(PartialEq, Eq)]
+struct Rights {
+    /// Lines of proc_pid_status(5).
+    status: Vec<Vec<u8>>,
+    /// What its capabilities are worth depends on where.
+    user_namespace: OsString,
+}
+
+fn rights(task: &str) -> Option<Rights> {
+    const LINES: [&[u8]; 5] = [b"Uid:", b"Gid:", b"Groups:", b"CapPrm:", b"CapEff:"];
+    let status = fs::read(format!("/proc/{task}/status")).ok()?;
+    let lines = status.split(|byte| *byte == b'\n');
+    let wanted = lines.filter(|line| LINES.iter().any(|name| line.starts_with(name)));
+    let namespace = format!("/proc/{task}/ns/user");
+    Some(Rights {
+        status: wanted.map(<[u8]>::to_vec).collect(),
+        user_namespace: nix::fcntl::readlink(namespace.as_str()).ok()?,
     })
 }
 

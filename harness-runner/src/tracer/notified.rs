@@ -6,7 +6,7 @@
 
 use super::{
     Observer,
-    decode::{self, Entry, Pending, Task},
+    decode::{self, Entry, Pending},
     live::{self, Context, Live, Process},
     notify::{Listener, Notification, Received},
     sys::{self, Pid, RawUsage},
@@ -14,7 +14,7 @@ use super::{
 };
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
-    trace::{CallResult, Created, Creation, Doubt, Exec, Exited},
+    trace::{CallResult, Created, Creation, Doubt, Exited},
 };
 use std::{
     collections::HashMap,
@@ -253,6 +253,11 @@ fn finish(
     events: &mut Vec<TraceEventKind>,
 ) -> Option<std::rc::Rc<decode::Environment>> {
     let environment = pending.environment();
+    let foreseen = pending
+        .program()
+        .map_or(CallResult::Unknown, |(directory, path)| {
+            live.foresee_exec(directory, path)
+        });
     if pending.wants_listener() {
         events.push(TraceEventKind::Doubt(Doubt::Obstructed));
         decode::exit(pending, -i64::from(libc::EBUSY), live, events);
@@ -264,20 +269,10 @@ fn finish(
         TraceEventKind::Exec(exec) => Some(exec),
         _ => None,
     })?;
-    exec.result = foreseen(exec, live);
-    exec.result.error().is_none().then_some(environment)
-}
-
-/// Returns what will come of an exec, as far as a look at the program tells.
-fn foreseen(exec: &Exec, live: &Live<'_>) -> CallResult {
-    let path = exec.program.path().as_bytes();
-    if path.first() != Some(&b'/') {
-        return CallResult::Unknown;
+    exec.result = foreseen;
+    if exec.result.error().is_some() {
+        return None;
     }
-    match live.look(libc::AT_FDCWD, path, true) {
-        Ok(file) if file.directory => CallResult::Err(libc::EACCES),
-        Ok(_) => CallResult::Found,
-        Err(libc::EAGAIN) => CallResult::Unknown,
-        Err(errno) => CallResult::Err(errno),
-    }
+    exec.inherited = decode::inherited(live.lasting_descriptors());
+    Some(environment)
 }

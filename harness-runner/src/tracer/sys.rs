@@ -411,6 +411,17 @@ impl Looked {
         let by_owner = |user| user != 0 && user == self.owner;
         self.mode & ALL == ALL || self.mode & libc::S_IRUSR != 0 && by_owner(user())
     }
+
+    /// Returns whether who executes the file may become somebody else by that.
+    pub(crate) fn gives_rights(&self) -> bool {
+        self.mode & (libc::S_ISUID | libc::S_ISGID) != 0
+    }
+
+    /// Returns whether anybody may execute the file: what nobody may, root may not either.
+    pub(crate) fn is_executable(&self) -> bool {
+        const ANY: u32 = libc::S_IXUSR | libc::S_IXGRP | libc::S_IXOTH;
+        self.regular && self.mode & ANY != 0
+    }
 }
 
 /// By what a file differs from itself after a change.

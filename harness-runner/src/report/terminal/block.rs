@@ -37,6 +37,16 @@ pub(super) fn write(
             options,
         };
         printer.stream(&excerpt, stream);
+        let size = match stream {
+            Stream::Stdout => attempt.stdout,
+            Stream::Stderr => attempt.stderr,
+        };
+        if size.no_room {
+            let lost = wording::size(size.dropped);
+            printer.note(&format!(
+                "{lost} are lost: the temporary folder could not be written"
+            ));
+        }
     }
     if !evidence.is_empty() {
         out.extend_from_slice(heading("trace", styles, options).as_bytes());
@@ -88,19 +98,19 @@ impl Printer<'_> {
             return;
         }
         self.lines(&excerpt.head, None);
-        let gap = format!("… {} left out …", wording::size(excerpt.left_out));
-        let gap = if self.options.unicode {
-            gap
-        } else {
-            gap.replace('…', "...")
-        };
+        self.note(&format!("{} left out", wording::size(excerpt.left_out)));
+        self.lines(&excerpt.tail, found);
+    }
+
+    /// Says something between what was printed.
+    fn note(&mut self, text: &str) {
+        let dots = if self.options.unicode { "…" } else { "..." };
         let line = format!(
             "{}{}\n",
             indent(self.options),
-            paint(&gap, self.styles.warn)
+            paint(&format!("{dots} {text} {dots}"), self.styles.warn)
         );
         self.out.extend_from_slice(line.as_bytes());
-        self.lines(&excerpt.tail, found);
     }
 
     fn lines(&mut self, bytes: &[u8], red: Option<Range<usize>>) {

@@ -1,4 +1,4 @@
-//! The end of a run, and the state of it when the user asks.
+//! The end of a run.
 
 use super::Terminal;
 use crate::report::{
@@ -8,40 +8,11 @@ use crate::report::{
 };
 use harness_metadata::{
     RunStats,
-    event::{CancelReason, RunFinished, RunningState, RunningTest},
+    event::{CancelReason, RunFinished},
 };
 use std::{io::Write, mem, time::Duration};
 
 impl<W: Write> Terminal<W> {
-    pub(super) fn status_dump(&mut self, running: &[RunningTest], stats: &RunStats) {
-        let text = format!(
-            "{} running, {}",
-            wording::plural(running.len(), "test", "tests"),
-            self.counts(stats),
-        );
-        self.note("Status", self.styles.pass, &text);
-        for test in running {
-            let state = match test.state {
-                RunningState::Running => "running",
-                RunningState::Terminating => "terminating",
-                RunningState::Draining => "draining",
-                RunningState::Waiting => "delay",
-            };
-            let state = if test.attempt > 1 {
-                format!("try {} {state}", test.attempt)
-            } else {
-                state.to_owned()
-            };
-            self.status(
-                &state,
-                self.styles.warn,
-                &wording::seconds(test.elapsed),
-                None,
-                &test.test,
-            );
-        }
-    }
-
     pub(super) fn fewer_slots(&mut self, slots: usize, because: &str) {
         let text = format!(
             "from now on {} at a time: {}",
@@ -171,7 +142,7 @@ impl<W: Write> Terminal<W> {
         }
     }
 
-    fn counts(&self, stats: &RunStats) -> String {
+    pub(super) fn counts(&self, stats: &RunStats) -> String {
         let counts: Vec<_> = wording::counts(stats)
             .into_iter()
             .map(|(count, text, good)| {

@@ -16,7 +16,7 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-fn settings() -> TestSettings {
+pub(in crate::run) fn settings() -> TestSettings {
     TestSettings {
         retries: RetryPolicy::NONE,
         flaky_result: FlakyResult::Pass,

@@ -1,7 +1,10 @@
 //! What the dispatcher and a slot say to each other.
 
 use crate::run::{Output, live, unit::Force};
-use harness_metadata::{Attempt, Interruption, RawString};
+use harness_metadata::{
+    Attempt, Interruption, RawString,
+    event::{RunningDetail, RunningState},
+};
 use std::{convert::Infallible, time::Duration};
 use tokio::sync::mpsc;
 
@@ -10,12 +13,23 @@ use tokio::sync::mpsc;
 pub(in crate::run) enum ToSlot {
     Start(Start),
     Interrupt(Interruption, Force),
+    /// Tell of the running attempt, if there is one.
+    Describe(mpsc::UnboundedSender<Described>),
     /// Send a signal to the process group of the running attempt, if there is one.
     Signal {
         signal: i32,
         /// Dropped when that has been done.
         passed_on: Option<PassedOn>,
     },
+}
+
+/// An attempt that runs.
+#[derive(Debug)]
+pub(in crate::run) struct Described {
+    pub(in crate::run) slot: usize,
+    pub(in crate::run) attempt: u32,
+    pub(in crate::run) state: RunningState,
+    pub(in crate::run) detail: RunningDetail,
 }
 
 /// Never used to send: whoever has the other end learns when the last of these is dropped.

@@ -1,7 +1,8 @@
 //! A stub whose socket the event loop watches.
 
 use crate::{
-    protocol::{Response, packet::receive_response},
+    keys::Keys,
+    protocol::{Request, Response, packet::receive_response},
     stub::link::{Stub, StubError},
 };
 use std::{io, os::fd::AsFd};
@@ -20,6 +21,10 @@ impl WatchedStub {
     pub(super) fn new(stub: Stub) -> io::Result<Self> {
         let socket = std::os::unix::net::UnixDatagram::from(stub.as_fd().try_clone_to_owned()?);
         socket.set_nonblocking(true)?;
+        if let Some([tty, note]) = Keys::guard() {
+            // A stub that is gone is noticed when it is given something to do.
+            let _ = stub.send(&Request::GuardTerminal, &[tty.as_fd(), note.as_fd()]);
+        }
         Ok(Self {
             watch: UnixDatagram::from_std(socket)?,
             stub,

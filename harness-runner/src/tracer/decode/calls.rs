@@ -3,7 +3,8 @@
 //! Not here are read, write, close, mmap, futex and clocks, of which there are too many; socket and
 //! memfd_create, whose use is seen elsewhere or is the program's own; ftruncate, as the file was opened
 //! for writing (chmod and the like by descriptor are here: it may have been opened for reading); and
-//! what asks for the state of the machine (uname, sysinfo), for which there is no event.
+//! what asks for the state of the machine (uname, sysinfo, sched_getaffinity, prlimit64), which every test is
+//! taken to depend on.
 
 use harness_metadata::{
     event::TraceLevel,
@@ -129,6 +130,8 @@ pub(super) enum Shape {
     Network(NetworkOperation),
     SendMessage,
     SendMessages,
+    ReceiveMessage,
+    ReceiveMessages,
     /// What is in doubt if it succeeds.
     Doubt(Doubt),
     Clone,
@@ -140,6 +143,12 @@ pub(super) enum Shape {
     Unshare,
     /// System V objects with a key.
     Keyed,
+    /// Changes of who the caller is and what it may.
+    Rights,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    /// Nothing. Few make this call, its number is between two of interest, and the filter is shorter
+    /// for it.
+    Nothing,
 }
 
 /// What is removed.
@@ -382,6 +391,8 @@ fn others(number: Sysno) -> Option<Shape> {
         Sysno::sendto => Shape::Network(NetworkOperation::Send),
         Sysno::sendmsg => Shape::SendMessage,
         Sysno::sendmmsg => Shape::SendMessages,
+        Sysno::recvmsg => Shape::ReceiveMessage,
+        Sysno::recvmmsg => Shape::ReceiveMessages,
         Sysno::clone => Shape::Clone,
         Sysno::clone3 => Shape::Clone3,
         Sysno::prctl => Shape::Prctl,
@@ -390,6 +401,23 @@ fn others(number: Sysno) -> Option<Shape> {
         Sysno::process_vm_readv | Sysno::process_vm_writev => Shape::ProcessMemory,
         Sysno::unshare => Shape::Unshare,
         Sysno::shmget | Sysno::semget | Sysno::msgget => Shape::Keyed,
+        Sysno::setuid
+        | Sysno::setgid
+        | Sysno::setreuid
+        | Sysno::setregid
+        | Sysno::setresuid
+        | Sysno::setresgid
+        | Sysno::setgroups
+        | Sysno::setfsuid
+        | Sysno::setfsgid
+        | Sysno::capset => Shape::Rights,
+        #[cfg(target_arch = "x86_64")]
+        Sysno::getgroups
+        | Sysno::getresuid
+        | Sysno::getresgid
+        | Sysno::getpgid
+        | Sysno::getsid
+        | Sysno::capget => Shape::Nothing,
         Sysno::io_uring_setup => Shape::Doubt(Doubt::IoUring),
         Sysno::pidfd_getfd => Shape::Doubt(Doubt::ForeignDescriptor),
         Sysno::open_by_handle_at => Shape::Doubt(Doubt::OpenedByHandle),

@@ -264,10 +264,17 @@ impl Stop<'_> {
         let mut variables = Environment::new(environment.strings.iter().map(Vec::as_slice));
         variables.truncated |= environment.truncated;
         let environment = variables;
+        let mut directory = libc::AT_FDCWD;
+        let mut path = None;
         let (program, interpreters) = match named {
             Ok(named) => {
                 let task = self.task;
-                let directory = named.directory;
+                directory = named.directory;
+                path = match named.path.asked.as_bytes() {
+                    _ if named.descriptor => Some(Vec::new()),
+                    b"" => None,
+                    asked => Some(asked.to_vec()),
+                };
                 let interpreters = if named.overlong {
                     Vec::new()
                 } else if named.descriptor {
@@ -314,7 +321,11 @@ impl Stop<'_> {
         };
         Ok(Entry::Await(Pending::new(
             TraceEventKind::Exec(Box::new(exec)),
-            Then::Executed(Rc::new(environment)),
+            Then::Executed {
+                environment: Rc::new(environment),
+                directory,
+                path,
+            },
         )))
     }
 }
@@ -333,9 +344,14 @@ pub(super) fn executed(
     if !matches!(result, CallResult::Ok(_)) {
         return;
     }
+    task.executed();
     // What is closed on exec is closed by now.
-    let mut inherited: Vec<_> = task
-        .descriptors()
+    exec.inherited = inherited(task.descriptors());
+}
+
+/// Tells of the descriptors that are open in a new program.
+pub fn inherited(descriptors: Vec<(i32, Vec<u8>)>) -> Vec<InheritedDescriptor> {
+    let mut inherited: Vec<_> = descriptors
         .into_iter()
         .filter(|(fd, _)| *fd > 2)
         .map(|(fd, target)| InheritedDescriptor {
@@ -345,5 +361,5 @@ pub(super) fn executed(
         .collect();
     inherited.sort_unstable_by_key(|descriptor| descriptor.fd);
     inherited.truncate(DESCRIPTORS);
-    exec.inherited = inherited;
+    inherited
 }

@@ -108,12 +108,15 @@ impl Stop<'_> {
 
     /// Tells what the kernel answered to the tracer.
     fn found(&mut self, mut call: FileCall, answer: Result<FileId, i32>) -> Entry {
+        // Nobody can say without waiting, or not with these rights: then the call will.
+        let unsure = answer == Err(libc::EAGAIN)
+            || call.operation != FileOperation::List && !self.task.has_our_rights();
+        if unsure {
+            call.file = answer.ok();
+            let opens = call.operation == FileOperation::Open;
+            return awaited(call, if opens { Then::Returned } else { Then::Tell });
+        }
         (call.result, call.file) = match answer {
-            // Nobody can say without waiting: then the call will.
-            Err(libc::EAGAIN) if call.operation == FileOperation::Open => {
-                return awaited(call, Then::Returned);
-            }
-            Err(libc::EAGAIN) => return awaited(call, Then::Tell),
             Ok(file) => (CallResult::Found, Some(file)),
             Err(errno) => (CallResult::Err(errno), None),
         };

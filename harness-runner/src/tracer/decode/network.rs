@@ -1,6 +1,6 @@
 //! Calls on sockets.
 
-use super::{Decoded, Entry, Pending, ReadError, Stop, Task, Then, names, paths};
+use super::{Decoded, Entry, Pending, ReadError, Stop, Task, Then, memory::Memory, names, paths};
 use harness_metadata::{
     TraceEventKind,
     trace::{Address, CallResult, NameLookup, NetworkCall, NetworkOperation, Reach},
@@ -13,13 +13,13 @@ use std::{
 /// The longest address of any family (`struct sockaddr_storage`).
 const LONGEST: u64 = 128;
 /// The most messages that sendmmsg(2) takes, and the most parts that a message has (UIO_MAXIOV).
-const MESSAGES: u64 = 1024;
+pub(super) const MESSAGES: u64 = 1024;
 /// How many parts of a message are looked at for a question.
 const PARTS: u64 = 8;
 
 /// Sizes of `struct msghdr` and `struct mmsghdr` on 64-bit machines, and of `struct iovec`.
 const MESSAGE: u64 = 56;
-const MESSAGE_OF_SEVERAL: u64 = 64;
+pub(super) const MESSAGE_OF_SEVERAL: u64 = 64;
 const PART: u64 = 16;
 
 /// Decodes an address as bytes. What is shorter than its family wants is only known by its family.
@@ -62,6 +62,22 @@ pub(super) fn address(bytes: &[u8]) -> Option<Address> {
     Some(known.unwrap_or(Address::Other(family)))
 }
 
+/// Reads an address as it is in memory; `None` if there is none.
+pub(super) fn read_address(
+    memory: &Memory<'_>,
+    at: u64,
+    length: u64,
+) -> Result<Option<Address>, ReadError> {
+    // The kernel takes an int. A negative length is an error.
+    let length = u64::from(length as u32).min(LONGEST) as usize;
+    if at == 0 || length < 2 {
+        return Ok(None);
+    }
+    let mut bytes = [0; LONGEST as usize];
+    memory.fill(at, &mut bytes[..length])?;
+    Ok(address(&bytes[..length]))
+}
+
 /// A message that is sent.
 struct Message {
     /// Where to; `None` for what the socket is connected to.
@@ -73,14 +89,8 @@ struct Message {
 impl Stop<'_> {
     /// Reads an address; `None` if there is none.
     fn address(&self, at: u64, length: u64) -> Result<Option<Address>, ReadError> {
-        // The kernel takes an int. A negative length is an error.
-        let length = u64::from(length as u32).min(LONGEST) as usize;
-        if at == 0 || length < 2 {
-            return Ok(None);
-        }
-        let mut bytes = [0; LONGEST as usize];
-        self.memory.fill(at, &mut bytes[..length])?;
-        Ok(address(&bytes[..length]).map(|address| absolute(self.task, address)))
+        let address = read_address(&self.memory, at, length)?;
+        Ok(address.map(|address| absolute(self.task, address)))
     }
 
     fn call(&self, operation: NetworkOperation, address: Option<Address>) -> NetworkCall {
@@ -261,7 +271,7 @@ fn is_name_server(address: &Address) -> bool {
 }
 
 /// Completes the path of a unix socket.
-fn absolute(task: &dyn Task, address: Address) -> Address {
+pub(super) fn absolute(task: &dyn Task, address: Address) -> Address {
     match address {
         Address::Unix(path) => {
             let absolute = paths::absolute(task, libc::AT_FDCWD, path.as_bytes());
@@ -316,7 +326,8 @@ pub(super) fn returned(
                 sockets.borrow_mut().bound(address);
             }
         }
-        NetworkOperation::Listen if succeeded => {
+        // Its address it has from before.
+        NetworkOperation::Listen if succeeded || result == CallResult::Unknown => {
             call.address = own_name();
             if let Some(address) = &call.address {
                 sockets.borrow_mut().bound(address);

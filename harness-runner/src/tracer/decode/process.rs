@@ -2,13 +2,25 @@
 
 use super::{Decoded, Entry, Pending, Rival, Stop};
 use harness_metadata::{TraceEventKind, trace::Doubt};
+use std::ops::RangeInclusive;
 
 /// New namespaces in which a path or an address may mean something else. In the others (users,
 /// processes, host names…) it means the same.
 pub(in crate::tracer) const NAMESPACES: u32 = (libc::CLONE_NEWNS | libc::CLONE_NEWNET) as u32;
 
-/// Flags of clone(2) that are told of.
-pub(in crate::tracer) const CLONE_FLAGS: u32 = libc::CLONE_UNTRACED as u32 | NAMESPACES;
+/// New namespaces that are of interest: those, and that of users, in which everybody has all rights
+/// over what is theirs.
+pub(in crate::tracer) const UNSHARED: u32 = NAMESPACES | libc::CLONE_NEWUSER as u32;
+
+/// Flags of clone(2) that are of interest.
+pub(in crate::tracer) const CLONE_FLAGS: u32 = libc::CLONE_UNTRACED as u32 | UNSHARED;
+
+/// Options of prctl(2) that change what the caller, or what it executes, may; and some between that
+/// hardly anybody uses.
+pub(in crate::tracer) const RIGHTS: [RangeInclusive<u32>; 2] = [
+    libc::PR_CAPBSET_DROP as u32..=libc::PR_SET_SECUREBITS as u32,
+    libc::PR_CAP_AMBIENT as u32..=libc::PR_CAP_AMBIENT as u32,
+];
 
 /// Requests of ptrace(2) that start to trace: all others follow one of these.
 // libc's type for them is not the same everywhere.
@@ -38,11 +50,18 @@ impl Stop<'_> {
         if flags & libc::CLONE_UNTRACED as u32 != 0 {
             self.doubt(Doubt::UntracedTask);
         }
+        self.new_user_namespace(flags);
         // Not awaited: it returns twice.
         if flags & NAMESPACES != 0 {
             self.doubt(Doubt::ChangedNamespace);
         }
         Entry::Done
+    }
+
+    fn new_user_namespace(&self, flags: u32) {
+        if flags & libc::CLONE_NEWUSER as u32 != 0 {
+            self.task.changes_rights();
+        }
     }
 
     pub(super) fn clone3(&mut self) -> Decoded {
@@ -56,6 +75,14 @@ impl Stop<'_> {
             libc::PR_SET_SECCOMP => self.doubt_if(true, Doubt::OwnFilter),
             // Any value but 1, which is the default (prctl(2)).
             libc::PR_SET_DUMPABLE => self.doubt_if(self.arg(1) != 1, Doubt::Undumpable),
+            option
+                if RIGHTS
+                    .iter()
+                    .any(|options| options.contains(&option.cast_unsigned())) =>
+            {
+                self.task.changes_rights();
+                Entry::Done
+            }
             _ => Entry::Done,
         }
     }
@@ -96,6 +123,7 @@ impl Stop<'_> {
 
     pub(super) fn unshare(&mut self) -> Entry {
         let flags = self.arg(0) as u32;
+        self.new_user_namespace(flags);
         self.doubt_if(flags & NAMESPACES != 0, Doubt::ChangedNamespace)
     }
 

@@ -175,7 +175,6 @@ fn the_calls_that_every_program_makes_all_the_time_are_never_stopped() {
         Sysno::clock_nanosleep,
         Sysno::rt_sigaction,
         Sysno::recvfrom,
-        Sysno::recvmsg,
         Sysno::socket,
         Sysno::wait4,
         Sysno::exit_group,
@@ -227,11 +226,11 @@ fn below_the_level_io_and_for_a_listener() {
 
 #[test]
 fn few_instructions_are_on_the_way() {
-    for (level, most) in [(TraceLevel::Io, 12), (TraceLevel::Full, 12)] {
+    for (level, most) in [(TraceLevel::Io, 14), (TraceLevel::Full, 14)] {
         let program = program(level, Action::Trace);
         let steps = (0..1000).map(|number| run(&program, &native(number, [0; 6])).1);
         let worst = steps.max().expect("1000 numbers");
-        assert!(program.len() <= 130, "{level:?}: {}", program.len());
+        assert!(program.len() <= 145, "{level:?}: {}", program.len());
         assert!(worst <= most + 8, "{level:?}: {worst} of {}", program.len());
         let open = run(&program, &native(Sysno::openat.id() as u32, [0; 6])).1;
         assert!(open <= most, "{level:?}: {open}");

@@ -29,6 +29,8 @@ pub(in crate::tracer) struct Fake {
     pub(super) own_peers: BTreeMap<i32, bool>,
     pub(super) environment: Option<Rc<Environment>>,
     pub(super) sockets: RefCell<Bound>,
+    /// Whether the task may have other rights than the tracer.
+    pub(super) other_rights: Cell<bool>,
     /// How often memory was read.
     pub(super) reads: Cell<usize>,
     /// How often somebody asked for the peer of a socket.
@@ -199,6 +201,16 @@ impl Task for Fake {
 
     fn peer_is_own(&self, fd: i32) -> Option<bool> {
         self.own_peers.get(&fd).copied()
+    }
+
+    fn changes_rights(&self) {
+        self.other_rights.set(true);
+    }
+
+    fn executed(&self) {}
+
+    fn has_our_rights(&self) -> bool {
+        !self.other_rights.get()
     }
 
     fn environment(&self) -> Option<Rc<Environment>> {

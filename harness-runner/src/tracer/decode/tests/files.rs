@@ -54,6 +54,47 @@ fn an_open_for_reading_is_answered_at_its_entry() {
 }
 
 #[test]
+fn who_has_changed_its_rights_is_not_answered_for() {
+    let changes: [(Sysno, &[u64]); 6] = [
+        (Sysno::setuid, &[65534]),
+        (Sysno::setgroups, &[0, 0]),
+        (Sysno::capset, &[0, 0]),
+        (Sysno::unshare, &[libc::CLONE_NEWUSER as u64]),
+        (Sysno::clone, &[libc::CLONE_NEWUSER as u64]),
+        (Sysno::prctl, &[libc::PR_CAPBSET_DROP as u64, 1]),
+    ];
+    for (number, args) in changes {
+        let mut task = Fake::new()
+            .with_file("/etc/hosts", b"")
+            .with_file("/etc/", b"")
+            .with_descriptor(3, "/etc");
+        let path = task.string("/etc/hosts");
+        let told = call(&task, TraceLevel::Full, number, args, 0);
+        assert_eq!(told.at_entry(), [], "{number}");
+        let refused = i64::from(-libc::EACCES);
+        let open = file(openat(&task, CWD, path, 0, refused).at_exit());
+        assert_eq!(open.result, CallResult::Err(libc::EACCES), "{number}");
+        let access = [CWD, path, libc::F_OK as u64];
+        let access = call(&task, TraceLevel::Full, Sysno::faccessat, &access, refused);
+        assert_eq!(file(access.at_exit()).result, open.result, "{number}");
+        // What is open is open.
+        let list = call(&task, TraceLevel::Full, Sysno::getdents64, &[3], 0);
+        assert_eq!(file(list.at_entry()).result, CallResult::Found, "{number}");
+    }
+    let task = Fake::new();
+    let own_name = [libc::PR_SET_NAME as u64];
+    call(&task, TraceLevel::Full, Sysno::prctl, &own_name, 0);
+    call(
+        &task,
+        TraceLevel::Full,
+        Sysno::unshare,
+        &[libc::CLONE_FS as u64],
+        0,
+    );
+    assert!(!task.other_rights.get());
+}
+
+#[test]
 fn an_open_for_reading_of_which_only_the_call_can_tell_is_awaited() {
     let mut task = Fake::new().with_file("/work/a.pipe", b"");
     let path = task.string("a.pipe");

@@ -5,7 +5,7 @@ use crate::tracer::decode::{names, network::address};
 use harness_metadata::{
     TraceEventKind,
     event::TraceLevel,
-    trace::{Address, CallResult, NameLookup, NetworkOperation, Reach},
+    trace::{Address, CallResult, Doubt, NameLookup, NetworkOperation, Reach},
 };
 use syscalls::Sysno;
 
@@ -318,4 +318,75 @@ fn compression_in_questions_ends() {
     ] {
         assert_eq!(names::question(&[header, tail].concat()), None, "{tail:?}");
     }
+}
+
+/// Puts a `struct msghdr` with one control message somewhere.
+fn controlled(task: &mut Fake, kind: i32, sender: Option<&[u8]>) -> u64 {
+    let mut control = 20_u64.to_ne_bytes().to_vec();
+    control.extend(libc::SOL_SOCKET.to_ne_bytes());
+    control.extend(kind.to_ne_bytes());
+    control.extend(7_u64.to_ne_bytes());
+    let control = task.bytes(&control);
+    let length = sender.map_or(0, <[u8]>::len) as u64;
+    let sender = sender.map_or(0, |sender| task.bytes(sender));
+    task.words(&[sender, length, 0, 0, control, 24, 0])
+}
+
+#[test]
+fn p63_a_descriptor_from_outside_makes_a_trace_doubtful() {
+    let foreign = [TraceEventKind::Doubt(Doubt::ForeignDescriptor)];
+    let with_peer = |own: Option<bool>| {
+        let mut task = Fake::new();
+        task.own_peers.extend(own.map(|own| (4, own)));
+        task
+    };
+    for (own, doubts) in [
+        (Some(true), &[][..]),
+        (Some(false), &foreign),
+        (None, &foreign),
+    ] {
+        let mut task = with_peer(own);
+        let header = controlled(&mut task, libc::SCM_RIGHTS, None);
+        let received = io(&task, Sysno::recvmsg, &[4, header, 0], 1);
+        assert_eq!(received.at_exit(), doubts, "{own:?}");
+        let failed = io(&task, Sysno::recvmsg, &[4, header, 0], -11);
+        assert_eq!(failed.at_exit(), [], "{own:?}");
+        // The second of two messages, of 64 bytes each.
+        let mut both = [0; 16];
+        let second = task.memory[&header].clone();
+        let words = second
+            .chunks_exact(8)
+            .map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")));
+        both[8..15].copy_from_slice(&words.collect::<Vec<_>>());
+        let both = task.words(&both);
+        let received = io(&task, Sysno::recvmmsg, &[4, both, 2, 0, 0], 2);
+        assert_eq!(received.at_exit(), doubts, "{own:?}");
+    }
+}
+
+#[test]
+fn p63_a_descriptor_is_the_attempts_own_if_its_sender_is() {
+    let mut task = Fake::new();
+    let own = [&(libc::AF_UNIX as u16).to_ne_bytes()[..], b"\0own"].concat();
+    task.sockets
+        .borrow_mut()
+        .bound(&Address::UnixAbstract("own".into()));
+    let header = controlled(&mut task, libc::SCM_RIGHTS, Some(&own));
+    let received = io(&task, Sysno::recvmsg, &[4, header, 0], 1);
+    assert_eq!(received.at_exit(), []);
+}
+
+#[test]
+fn messages_without_room_for_a_descriptor_are_not_awaited() {
+    let mut task = Fake::new();
+    let header = task.words(&[0, 0, 0, 0, 0x1000, 16, 0]);
+    let other = task.words(&[0, 0, 0, 0, 0, 24, 0]);
+    for header in [header, other, 0, u64::MAX - 8] {
+        let received = io(&task, Sysno::recvmsg, &[4, header, 0], 1);
+        assert_eq!(received.at_entry(), []);
+    }
+    // Room was there, and something else came.
+    let header = controlled(&mut task, libc::SCM_CREDENTIALS, None);
+    let received = io(&task, Sysno::recvmsg, &[4, header, 0], 1);
+    assert_eq!(received.at_exit(), []);
 }
