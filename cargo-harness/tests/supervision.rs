@@ -308,7 +308,12 @@ fn a_test_that_left_its_process_group_is_terminated_with_it() {
 #[test]
 fn a_leak_counts_as_the_profile_says_and_is_killed_and_recorded_in_any_case() {
     for (leak, code, verdict, says) in [
-        ("allow", exit_code::OK, Verdict::Pass, "1 passed, 19 skipped"),
+        (
+            "allow",
+            exit_code::OK,
+            Verdict::Pass,
+            "1 passed, 19 skipped",
+        ),
         ("warn", exit_code::OK, Verdict::Pass, "1 passed (1 leaky)"),
         (
             "fail",

@@ -158,6 +158,9 @@ pub struct RunStarted {
     pub skipped_binaries: usize,
     /// The tracing in force.
     pub trace: TraceInForce,
+    /// Which limits of tests are not enforced and why, in a sentence, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits_missing: Option<String>,
     /// For each binary that has tests in the run: its source, for reports.
     pub sources: BTreeMap<nextest_metadata::RustBinaryId, Source>,
 }

@@ -8,6 +8,7 @@ pub mod event;
 pub mod exit_code;
 pub mod id;
 pub mod level;
+pub mod limit;
 pub mod outcome;
 pub mod raw;
 pub mod stats;
@@ -17,6 +18,7 @@ pub mod usage;
 pub use event::{Event, EventKind};
 pub use id::{AttemptId, RunId, TestId};
 pub use level::{FinalStatusLevel, ReportSkipped, StatusLevel};
+pub use limit::{Cpus, LimitHit, LimitKind, Limits};
 pub use nextest_metadata::{RustBinaryId, TestCaseName};
 pub use outcome::{
     Attempt, Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict,

@@ -1,6 +1,6 @@
 //! What happened to a test, and what the profile makes of it.
 
-use crate::{trace::TraceSummary, usage::Usage};
+use crate::{limit::LimitHit, trace::TraceSummary, usage::Usage};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -61,7 +61,7 @@ pub enum Interruption {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The test's process came to its end by itself.
+    /// The test's process came to its end by itself, or by a limit: see [`Attempt::limits`].
     Exited(Exit),
     /// The process was never there.
     StartFailed(StartFailure),
@@ -202,6 +202,9 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// What was left behind, if anything was.
     pub leak: Option<Leak>,
+    /// The limits that it hit; each fails it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitHit>,
     /// What the profile makes of it.
     pub verdict: Verdict,
     /// Whether it ran longer than the slow period.
@@ -240,6 +243,7 @@ impl Attempt {
         Self {
             outcome: self.outcome.clone(),
             leak: self.leak.clone(),
+            limits: self.limits.clone(),
             stuck: self.stuck.clone(),
             trace: None,
             rerun: self.rerun.clone(),

@@ -6,6 +6,7 @@
 
 mod again;
 mod arguments;
+mod bounds;
 mod capture;
 mod clock;
 mod debugger;
@@ -22,6 +23,7 @@ use crate::{
     protocol::Environment,
     store::TraceFiles,
     stub::{
+        cgroup::Cgroups,
         link::{self, Stub},
         survivors, sys,
     },
@@ -95,6 +97,8 @@ pub struct Work {
     pub break_exec: Option<BreakExec>,
     /// Where traces are written; `None` to write none.
     pub trace_files: Option<TraceFiles>,
+    /// Where attempts are born; `None` if cgroups cannot be had.
+    pub cgroups: Option<Arc<Cgroups>>,
     /// Stubs that have been started already.
     pub stubs: Vec<Stub>,
 }
@@ -251,6 +255,7 @@ struct SharedWork {
     /// Empty for none.
     break_exec: String,
     trace_files: Option<TraceFiles>,
+    cgroups: Option<Arc<Cgroups>>,
     started_at: chrono::DateTime<chrono::FixedOffset>,
 }
 
@@ -352,6 +357,7 @@ impl Driver {
                 output_cap: work.output_cap,
                 capture: work.capture,
                 trace_files: work.trace_files,
+                cgroups: work.cgroups,
                 break_exec: BreakExec::pattern(work.break_exec.as_ref()),
                 live: work.trace_live.then(live::Road::default),
                 started_at: work.started_at,

@@ -31,6 +31,7 @@ use crate::{
     run, store,
     stub::{
         self,
+        cgroup::{Cgroups, Made},
         link::{Stub, StubError},
     },
 };
@@ -343,7 +344,13 @@ impl Session {
         }
         sinks.push(Box::new(Learning::new(self.workspace.target_directory())));
         let mut reporting = Reporting::new(sinks);
-        let begin = self.run_started(options, slots, trace, started_at);
+        let made = self.make_cgroups();
+        let begin = RunStarted {
+            limits_missing: made.not_enforced(),
+            ..self.run_started(options, slots, trace, started_at)
+        };
+        // Removed here, when the run is over.
+        let cgroups = made.cgroups.map(Arc::new);
         reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
         for skipped in &self.plan.skipped {
             reporting.handle(&at_start(EventKind::TestSkipped {
@@ -355,6 +362,7 @@ impl Session {
         let work = self.work(options, slots, &choices, &numbers, started_at, stubs);
         let work = run::Work {
             trace_files,
+            cgroups: cgroups.clone(),
             ..work
         };
         let running = match run::Running::start(work) {
@@ -427,6 +435,12 @@ impl Session {
             .collect()
     }
 
+    /// Makes cgroups, in which the tests' limits are to be had.
+    fn make_cgroups(&self) -> Made {
+        let limits = self.plan.tests.iter().map(|test| test.settings.limits);
+        Cgroups::make(&limits.flat_map(|limits| limits.kinds()).collect())
+    }
+
     /// Numbers the attempts of the tests that are traced. Returns the number of each test's first.
     fn trace_numbers(&self, choices: &[Choice]) -> HashMap<&TestId, u64> {
         let mut numbers = HashMap::new();
@@ -484,6 +498,7 @@ impl Session {
             skipped_by_default_filter: self.plan.counts.skipped_by_default_filter,
             skipped_binaries: self.plan.counts.skipped_binaries,
             trace,
+            limits_missing: None,
             sources: sources.collect(),
         }
     }
@@ -534,6 +549,7 @@ impl Session {
             trace_live: options.trace_live,
             break_exec: options.break_exec.clone(),
             trace_files: None,
+            cgroups: None,
             stubs,
         }
     }

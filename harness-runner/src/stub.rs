@@ -9,6 +9,7 @@
 
 pub mod blocking;
 mod broker;
+pub mod cgroup;
 mod explain;
 pub mod link;
 mod nest;
@@ -81,6 +82,7 @@ pub fn serve() -> i32 {
 /// The state of a stub.
 struct Stub {
     socket: OwnedFd,
+    runner: nix::unistd::Pid,
     signals: Signals,
     spawner: Spawner,
     nest: Nest,
@@ -107,6 +109,7 @@ struct Killing {
 
 impl Stub {
     fn new() -> io::Result<Self> {
+        let runner = nix::unistd::getppid();
         let signals = sys::block_signals();
         sys::prefer_latency();
         // Out of the runner's process group: a signal sent to the whole group must leave somebody
@@ -123,6 +126,7 @@ impl Stub {
         send_response(socket.as_fd(), &ready)?;
         Ok(Self {
             socket,
+            runner,
             signals,
             spawner,
             nest: Nest::new(outer),
@@ -166,6 +170,9 @@ impl Stub {
             }
         };
         self.abandon();
+        // A runner that is gone cannot do it.
+        let orphaned = nix::unistd::getppid() != self.runner;
+        self.spawner.remove_den(orphaned);
         served
     }
 

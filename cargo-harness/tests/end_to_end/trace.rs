@@ -73,6 +73,7 @@ impl Kept {
             number,
             outcome: Outcome::Exited(Exit::Code(code)),
             leak: None,
+            limits: Vec::new(),
             verdict: if code == 0 {
                 Verdict::Pass
             } else {

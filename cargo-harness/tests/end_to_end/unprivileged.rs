@@ -10,10 +10,10 @@ use nix::unistd::geteuid;
 use std::{fs, process::Command};
 
 const NAME: &str = "an_unprivileged_user_has_the_same_results";
-const NOBODY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+pub(crate) const NOBODY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
 
 /// The toolchain may be in another user's home: this lets it be read, and nothing else.
-const READ_EVERYTHING: [&str; 4] = [
+pub(crate) const READ_EVERYTHING: [&str; 4] = [
     "--inh-caps",
     "-all,+dac_read_search",
     "--ambient-caps",

@@ -1,10 +1,13 @@
 //! Drives a [`Unit`]: gives one attempt after the other to a stub, reads its output, keeps its
 //! deadlines.
 
+mod watched;
+
 use super::{
     Capture as CaptureMode, Output, Shared, Test, Tracing,
     again::{Again, again},
     arguments::arguments,
+    bounds::Bounds,
     environment::OfAttempt,
     live::{self, Live},
     streams::Streams,
@@ -13,14 +16,14 @@ use super::{
 };
 use crate::{
     config::settings::LeakPolicy,
-    protocol::{Request, Response, Spawn, Trace, packet::receive_response},
+    protocol::{Request, Response, Spawn, Trace},
     stub::{
         blocking::terminated,
         link::{self, Stub, StubError},
     },
 };
 use harness_metadata::{
-    Attempt, Interruption, Leak, Outcome, RawString, TraceSummary, Usage,
+    Attempt, Interruption, Leak, Outcome, RawString, StartFailure, TraceSummary, Usage,
     outcome::{StreamSize, StuckTask},
 };
 use std::{
@@ -33,11 +36,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::Interest,
-    net::UnixDatagram,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
+use watched::WatchedStub;
 
 /// Output is not looked at before an attempt is this old: a short one is read once, at its end,
 /// and nobody is woken for every line that it prints. A pipe holds 64 KiB meanwhile (pipe(7)).
@@ -109,44 +109,13 @@ pub(super) struct Slot {
     /// `None` before the first attempt and after a fault.
     stub: Option<WatchedStub>,
     spare: Option<Stub>,
+    /// After the stubs, which are gone before what they were in is removed.
+    bounds: Bounds,
     ticket: u64,
     buffer: Vec<u8>,
     null: Option<File>,
     /// Whether the running attempt has been told to end.
     interrupted: bool,
-}
-
-/// A stub whose socket the event loop watches.
-struct WatchedStub {
-    /// Tokio has no type for packets that keep their order (SOCK_SEQPACKET); for watching, any
-    /// socket will do. Never used to receive or send. Dropped first: a stub ends when all
-    /// descriptors of its socket are closed.
-    watch: UnixDatagram,
-    stub: Stub,
-}
-
-impl WatchedStub {
-    fn new(stub: Stub) -> io::Result<Self> {
-        let socket = std::os::unix::net::UnixDatagram::from(stub.as_fd().try_clone_to_owned()?);
-        socket.set_nonblocking(true)?;
-        Ok(Self {
-            watch: UnixDatagram::from_std(socket)?,
-            stub,
-        })
-    }
-
-    /// Waits for a response.
-    async fn receive(&self) -> Result<Response, StubError> {
-        loop {
-            self.watch.readable().await?;
-            let receive = || receive_response(self.stub.as_fd());
-            match self.watch.try_io(Interest::READABLE, receive) {
-                Ok(response) => return response.ok_or(StubError::Gone),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
 }
 
 /// What the stub has told of the running attempt.
@@ -173,6 +142,7 @@ impl Slot {
             shared,
             stub: None,
             spare: stub,
+            bounds: Bounds::default(),
             ticket: 0,
             buffer: Vec::new(),
             null: None,
@@ -240,7 +210,7 @@ impl Slot {
         };
         let mut inputs = match self.spawn(start, test, tracing, &mut streams) {
             Ok(()) => Vec::new(),
-            Err(error) => vec![Input::StubLost(describe(&error))],
+            Err(input) => vec![input],
         };
         if streams.closed() {
             inputs.push(Input::OutputClosed);
@@ -297,13 +267,15 @@ impl Slot {
         pass_on(&mut told, start, tell);
         if !ending.stub_free {
             self.end_stub().await;
+            self.bounds.kill();
         }
+        let limits = self.bounds.end(&mut told.usage);
         streams.read_rest(&mut self.buffer);
         let output = streams.finish();
         let by_stub = told.elapsed.map(|elapsed| {
             elapsed.saturating_sub(shared.clock.paused().saturating_sub(paused_before))
         });
-        let verdict = verdict(&ending, settings);
+        let verdict = verdict(&ending, &limits, settings);
         let allowed = settings.leak == LeakPolicy::Allow;
         let leak = ending.leak.map(|leak| Leak { allowed, ..leak });
         let attempt = Attempt {
@@ -325,6 +297,7 @@ impl Slot {
             pid: told.pid,
             outcome: ending.outcome,
             leak,
+            limits,
             stuck: told.stuck,
             trace: told.trace,
             rerun: None,
@@ -352,6 +325,7 @@ impl Slot {
         };
         tokio::select! {
             response = stub.receive() => self.heard(response, streams, told),
+            () = self.bounds.refused() => vec![Input::LimitHit],
             Some(order) = orders.recv() => match order {
                 ToSlot::Interrupt(by, force) => {
                     self.interrupted = true;
@@ -462,8 +436,28 @@ impl Slot {
         test: &Test,
         tracing: Tracing,
         streams: &mut Streams,
-    ) -> Result<(), StubError> {
+    ) -> Result<(), Input> {
         self.ticket += 1;
+        let name = format!("slot-{}.{}", self.number, self.ticket);
+        let cgroups = self.shared.work.cgroups.as_deref();
+        let bounded = self.bounds.begin(cgroups, &name, test.settings.limits);
+        bounded.map_err(|error| {
+            Input::StartFailed(StartFailure {
+                message: describe(&error),
+                errno: error.source.raw_os_error().unwrap_or_default(),
+            })
+        })?;
+        let spawned = self.spawn_bounded(start, test, tracing, streams);
+        spawned.map_err(|error| Input::StubLost(describe(&error)))
+    }
+
+    fn spawn_bounded(
+        &mut self,
+        start: Start,
+        test: &Test,
+        tracing: Tracing,
+        streams: &mut Streams,
+    ) -> Result<(), StubError> {
         let work = &self.shared.work;
         let binary = &work.binaries[test.binary];
         let of = OfAttempt {
@@ -504,6 +498,7 @@ impl Slot {
                 no_new_privs: tracing.no_new_privs,
                 break_exec: work.break_exec.as_bytes(),
             },
+            cgroup: self.bounds.cgroup(),
         };
         let null = match &mut self.null {
             Some(null) => null,

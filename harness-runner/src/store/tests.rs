@@ -34,6 +34,7 @@ fn attempt(number: u32, code: i32) -> Attempt {
         number,
         outcome: Outcome::Exited(Exit::Code(code)),
         leak: None,
+        limits: Vec::new(),
         verdict: if code == 0 {
             Verdict::Pass
         } else {

@@ -45,6 +45,13 @@ fn stubs() -> MutexGuard<'static, BTreeSet<sys::Pid>> {
     STUBS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Returns the processes of this run: its own, and its stubs.
+pub(super) fn own_processes() -> BTreeSet<sys::Pid> {
+    let mut own = stubs().clone();
+    own.insert(std::process::id().cast_signed());
+    own
+}
+
 /// Makes this process the one that descendants of a stub come to if the stub is killed. To be
 /// called when tests begin to run: what a build leaves behind is none of a run's business.
 pub fn adopt_orphans() {

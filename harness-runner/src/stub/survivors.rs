@@ -146,6 +146,8 @@ pub(super) struct Stat {
     pub(super) parent: Pid,
     group: Pid,
     session: Pid,
+    /// When it started, in clock ticks since the machine did.
+    pub(super) started: u64,
 }
 
 pub(super) fn stat(pid: Pid) -> Option<Stat> {
@@ -159,12 +161,15 @@ pub(super) fn stat(pid: Pid) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
+    // Field 22; this was the sixth.
+    let started = fields.nth(15)?.parse().ok()?;
     Some(Stat {
         name,
         state,
         parent,
         group,
         session,
+        started,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     broker::Traced,
+    cgroup::Den,
     outer::{Outer, Subtree},
     sys::{self, Pid, RawUsage, Waited},
     watch::Watch,
@@ -17,6 +18,7 @@ use harness_metadata::{Exit, Usage, event::TraceLevel};
 use std::{
     collections::BTreeSet,
     os::fd::BorrowedFd,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -34,6 +36,8 @@ pub(super) struct Tree {
     followed: Option<Subtree>,
     /// `None` if there is no listener.
     notified: Option<Notified>,
+    /// `None` if it has no cgroup.
+    den: Option<Rc<Den>>,
     watch: Watch,
 }
 
@@ -63,8 +67,14 @@ impl Tree {
             tasks,
             followed: None,
             notified: None,
+            den: None,
             watch,
         }
+    }
+
+    /// The root was born into this cgroup.
+    pub(super) fn born_into(self, den: Option<Rc<Den>>) -> Self {
+        Self { den, ..self }
     }
 
     /// The tree is followed by whoever traces us.
@@ -201,13 +211,15 @@ impl Tree {
         }
     }
 
-    /// Returns the live processes below the stub, the root included: those that are traced, and
-    /// those that are children by birth or by adoption.
+    /// Returns the live processes below the stub, the root included: those that are traced, those
+    /// that are in the cgroup, and those that are children by birth or by adoption.
     pub(super) fn alive(&self) -> BTreeSet<Pid> {
         let traced = self.tasks.iter().flat_map(Tasks::alive);
         let followed = self.followed.iter().flat_map(Subtree::alive);
+        let inside = self.den.iter().flat_map(|den| den.alive());
         (traced.chain(followed))
             .chain(survivors::descendants())
+            .chain(inside)
             .collect()
     }
 
@@ -222,7 +234,16 @@ impl Tree {
         if let Some(subtree) = &mut self.followed {
             subtree.killing = true;
         }
-        survivors::kill_descendants()
+        let mut left = Vec::new();
+        if let Some(den) = &self.den {
+            den.kill();
+            let alive = |pid: &Pid| survivors::stat(*pid).is_some_and(|stat| stat.state != 'Z');
+            left.extend(den.alive().into_iter().filter(alive));
+        }
+        left.extend(survivors::kill_descendants());
+        left.sort_unstable();
+        left.dedup();
+        left
     }
 
     /// Returns whether the id of the root's process group cannot belong to strangers. Nobody else
@@ -238,6 +259,9 @@ impl Tree {
             user: now.user.saturating_sub(self.baseline.user),
             system: now.system.saturating_sub(self.baseline.system),
             peak_memory: self.max_rss_bytes,
+            // Counted by the cgroup, which the runner has.
+            peak_tree_memory: None,
+            throttled: None,
             processes: (self.tasks.as_ref().map(Tasks::count))
                 .or_else(|| self.followed.as_ref().map(Subtree::processes)),
             voluntary_switches: now.voluntary_switches - self.baseline.voluntary_switches,

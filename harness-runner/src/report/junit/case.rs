@@ -209,7 +209,8 @@ impl Cases {
                 told.place = Some((relative(file, &self.root), line));
             }
             let text = extract::without_thread_ids(&text);
-            if !matches!(attempt.outcome, Outcome::Exited(Exit::Code(code)) if code != 0) {
+            let plain = matches!(attempt.outcome, Outcome::Exited(Exit::Code(code)) if code != 0);
+            if !plain || !attempt.limits.is_empty() {
                 // The end says more than the output: it stays the message.
                 told.body = format!("{}\n{text}", told.message);
             } else {
@@ -267,6 +268,10 @@ impl Cases {
             Outcome::Interrupted { .. } => (NonSuccessKind::Error, "interrupted".to_owned()),
             Outcome::HarnessFault(_) => (NonSuccessKind::Error, "harness fault".to_owned()),
         };
+        let (kind, ty) = match (attempt.limits.is_empty(), &attempt.outcome) {
+            (false, Outcome::Exited(_)) => (NonSuccessKind::Failure, "test limit".to_owned()),
+            _ => (kind, ty),
+        };
         let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
         let mut body = message.clone();
         if let Some(leak) = attempt.leaked() {
@@ -292,6 +297,9 @@ impl Cases {
         case.add_property(property("slot", finished.slot.to_string()));
         case.add_property(property("cpu-time", format!("{:.3}", cpu.as_secs_f64())));
         case.add_property(property("peak-memory", last.usage.peak_memory.to_string()));
+        if let Some(peak) = last.usage.peak_tree_memory {
+            case.add_property(property("peak-tree-memory", peak.to_string()));
+        }
         if let Some(because) = &last.rerun {
             case.add_property(property("rerun", because.clone()));
         }
