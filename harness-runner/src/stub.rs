@@ -11,6 +11,7 @@ pub mod blocking;
 mod broker;
 pub mod cgroup;
 mod explain;
+mod holds;
 pub mod link;
 mod nest;
 mod outer;
@@ -402,7 +403,7 @@ impl Attempt {
     fn kill(&mut self) {
         if self.killing.is_none() {
             let survivors = match self.tree.root_ended() {
-                Some(ended) => survivors::name(&self.tree.alive(), ended.at),
+                Some(ended) => self.tree.name_survivors(ended.at),
                 // The test itself still runs: its descendants have not outlived anything.
                 None => Vec::new(),
             };

@@ -109,12 +109,15 @@ pub(super) fn leaky() -> Attempt {
         command: "sleep 30".to_owned(),
         outlived: Duration::from_millis(200),
         killed: true,
+        age: None,
+        ancestry: Vec::new(),
+        holds: Vec::new(),
     };
     Attempt {
         leak: Some(Leak {
             output_open: true,
             survivors: vec![survivor],
-            allowed: false,
+            ..Leak::default()
         }),
         ..code(1, 0)
     }

@@ -1,7 +1,7 @@
 //! The words for what happened: statuses, closing sentences, counts.
 
 use harness_metadata::{
-    Attempt, Exit, Interruption, LimitHit, Outcome, RawString, RunStats, Survivor, Verdict,
+    Attempt, Exit, Interruption, LimitHit, Outcome, RawString, RunStats, Verdict,
     event::{CancelReason, TestFinished},
 };
 use std::time::Duration;
@@ -205,17 +205,6 @@ pub(super) fn interruption(by: Interruption) -> String {
         Interruption::GlobalTimeout => "the run ran out of time".to_owned(),
         Interruption::ReportFailed => "results could no longer be reported".to_owned(),
     }
-}
-
-/// Returns what a survivor was and what became of it.
-pub(super) fn survivor(survivor: &Survivor) -> String {
-    let end = if survivor.killed { "killed" } else { "gone" };
-    format!(
-        "left behind: pid {} `{}`, {end} {} after the test's end",
-        survivor.pid,
-        super::style::escaped(&survivor.command),
-        seconds(survivor.outlived),
-    )
 }
 
 /// Returns why a run was cancelled.

@@ -1,6 +1,7 @@
 //! Drives a [`Unit`]: gives one attempt after the other to a stub, reads its output, keeps its
 //! deadlines.
 
+mod told;
 mod watched;
 
 use super::{
@@ -23,8 +24,7 @@ use crate::{
     },
 };
 use harness_metadata::{
-    Attempt, Interruption, Leak, Outcome, RawString, StartFailure, TraceSummary, Usage,
-    outcome::{StreamSize, StuckTask},
+    Attempt, Interruption, Leak, Outcome, RawString, StartFailure, outcome::StreamSize,
 };
 use std::{
     convert::Infallible,
@@ -37,6 +37,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot};
+use told::{Told, pass_on};
 use watched::WatchedStub;
 
 /// Output is not looked at before an attempt is this old: a short one is read once, at its end,
@@ -116,23 +117,6 @@ pub(super) struct Slot {
     null: Option<File>,
     /// Whether the running attempt has been told to end.
     interrupted: bool,
-}
-
-/// What the stub has told of the running attempt.
-#[derive(Default)]
-struct Told {
-    pid: Option<i32>,
-    elapsed: Option<Duration>,
-    usage: Usage,
-    trace: Option<Box<TraceSummary>>,
-    /// What it was waiting for when its time was up.
-    stuck: Vec<StuckTask>,
-    /// If it is traced live.
-    live: Option<Live>,
-    /// What a live trace saw since that was last passed on.
-    seen: Vec<live::Batch>,
-    /// Processes that are stopped for a debugger, until that is passed on.
-    broken: Vec<Broken>,
 }
 
 impl Slot {
@@ -271,13 +255,19 @@ impl Slot {
         }
         let limits = self.bounds.end(&mut told.usage);
         streams.read_rest(&mut self.buffer);
+        let in_time = told.written_at_exit.unwrap_or(u64::MAX);
+        let late_output = streams.written().saturating_sub(in_time);
         let output = streams.finish();
         let by_stub = told.elapsed.map(|elapsed| {
             elapsed.saturating_sub(shared.clock.paused().saturating_sub(paused_before))
         });
         let verdict = verdict(&ending, &limits, settings);
         let allowed = settings.leak == LeakPolicy::Allow;
-        let leak = ending.leak.map(|leak| Leak { allowed, ..leak });
+        let leak = ending.leak.map(|leak| Leak {
+            allowed,
+            late_output,
+            ..leak
+        });
         let attempt = Attempt {
             number: start.attempt,
             verdict,
@@ -396,6 +386,7 @@ impl Slot {
                 told.usage = usage;
                 told.trace = trace;
                 let mut inputs = streams.read(&mut self.buffer);
+                told.written_at_exit = Some(streams.written());
                 inputs.insert(
                     0,
                     Input::Exited {
@@ -557,25 +548,6 @@ impl Slot {
         if let Some(stub) = &self.stub {
             let _ = stub.stub.send(request, &[]);
         }
-    }
-}
-
-/// Passes on what the stub has told and others want to know.
-fn pass_on(told: &mut Told, start: Start, tell: &mpsc::UnboundedSender<FromSlot>) {
-    let (test, attempt) = (start.test, start.attempt);
-    for broken in told.broken.drain(..) {
-        let _ = tell.send(FromSlot::Broke {
-            test,
-            attempt,
-            broken,
-        });
-    }
-    for batch in told.seen.drain(..) {
-        let _ = tell.send(FromSlot::Traced {
-            test,
-            attempt,
-            batch,
-        });
     }
 }
 

@@ -86,6 +86,12 @@ impl Streams {
         }
     }
 
+    /// Returns how much was written so far.
+    pub(super) fn written(&self) -> u64 {
+        let both = [&self.stdout, &self.stderr].into_iter().flatten();
+        both.map(Capture::written).sum()
+    }
+
     pub(super) fn finish(self) -> Option<Output> {
         Some(Output {
             stdout: self.stdout?.finish(),

@@ -4,6 +4,7 @@ use super::{
     broker::Broker,
     cgroup::Den,
     explain,
+    holds::Interest,
     nest::Nest,
     outer::Subtree,
     sys::{self, Block, Child, ChildStack, Filter, HandOver, SignalMask, Signals, Stage},
@@ -146,7 +147,9 @@ impl Spawner {
             None if notified.is_some() => Watch::new(pid, way, &spawn.trace),
             None => Watch::default(),
         };
-        let tree = Tree::new(pid, at, baseline, tasks, watch).born_into(den);
+        let tree = Tree::new(pid, at, baseline, tasks, watch)
+            .born_into(den)
+            .interested_in(Interest::new(stdio, spawn.environment));
         Ok(match (followed, notified) {
             (Some(Ok(subtree)), _) => tree.followed_as(subtree),
             (_, Some(notified)) => tree.with_listener(notified),

@@ -1,8 +1,17 @@
 //! Finds, names and kills the descendants of this process through /proc.
 
-use super::sys::{self, Pid};
-use harness_metadata::Survivor;
-use std::{collections::BTreeSet, fs, os::fd::AsFd, path::Path, time::Instant};
+use super::{
+    holds::{self, Interest},
+    sys::{self, Pid},
+};
+use harness_metadata::{Survivor, TraceSummary};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::fd::AsFd,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Returns all live descendants of this process. Empty where there is no /proc.
 ///
@@ -70,31 +79,56 @@ pub(super) fn has_descendant_in_group(group: Pid) -> bool {
     !Path::new("/proc/thread-self/children").exists() || descendants().into_iter().any(in_group)
 }
 
-/// Describes those of `pids` that are alive and outlived a process that ended at `since`.
-pub(super) fn name(pids: &BTreeSet<Pid>, since: Instant) -> Vec<Survivor> {
-    let outlived = since.elapsed();
+/// The most processes that are described in full.
+const MOST_DESCRIBED: usize = 64;
+
+/// How long a look at what processes hold may take: they are about to be killed.
+const LIMIT: Duration = Duration::from_millis(200);
+
+/// What survivors survived.
+pub(super) struct Survived<'a> {
+    /// The test's own process.
+    pub(super) root: Pid,
+    /// When it ended.
+    pub(super) at: Instant,
+    /// What of survivors is of interest.
+    pub(super) interest: &'a Interest,
+    /// What was seen of them, if they were traced.
+    pub(super) trace: Option<&'a TraceSummary>,
+}
+
+/// Describes those of `pids` that are alive.
+pub(super) fn name(pids: &BTreeSet<Pid>, survived: &Survived<'_>) -> Vec<Survivor> {
+    let outlived = survived.at.elapsed();
+    let deadline = Instant::now() + LIMIT;
     let nameless = !has_proc();
-    let describe = |pid: &Pid| {
-        if nameless {
-            return Some(Survivor {
-                pid: *pid,
-                parent: 0,
-                command: "[unknown: no /proc]".to_owned(),
-                outlived,
-                killed: true,
-            });
-        }
-        let stat = stat(*pid).filter(|stat| stat.state != 'Z')?;
-        let command = command_line(*pid).unwrap_or_else(|| format!("[{}]", stat.name));
-        Some(Survivor {
-            pid: *pid,
-            parent: stat.parent,
-            command,
+    let mut survivors = Vec::new();
+    for &pid in pids {
+        let mut survivor = Survivor {
+            pid,
+            parent: 0,
+            command: "[unknown: no /proc]".to_owned(),
             outlived,
             killed: true,
-        })
-    };
-    pids.iter().filter_map(describe).collect()
+            age: None,
+            ancestry: Vec::new(),
+            holds: Vec::new(),
+        };
+        if !nameless {
+            let Some(stat) = stat(pid).filter(|stat| stat.state != 'Z') else {
+                continue;
+            };
+            survivor.parent = stat.parent;
+            survivor.command = command_line(pid).unwrap_or_else(|| format!("[{}]", stat.name));
+            if survivors.len() < MOST_DESCRIBED && Instant::now() < deadline {
+                survivor.age = holds::age(&stat);
+                survivor.ancestry = holds::ancestry(pid, survived.root, survived.trace);
+                survivor.holds = survived.interest.held(pid);
+            }
+        }
+        survivors.push(survivor);
+    }
+    survivors
 }
 
 /// Returns whether /proc is there.

@@ -3,18 +3,19 @@
 use super::{
     broker::Traced,
     cgroup::Den,
+    holds::Interest,
     outer::{Outer, Subtree},
     sys::{self, Pid, RawUsage, Waited},
     watch::Watch,
 };
 use crate::{
-    stub::survivors,
+    stub::survivors::{self, Survived},
     tracer::{
         notified::Notified,
         tasks::{Broke, Tasks},
     },
 };
-use harness_metadata::{Exit, Usage, event::TraceLevel};
+use harness_metadata::{Exit, Survivor, Usage, event::TraceLevel};
 use std::{
     collections::BTreeSet,
     os::fd::BorrowedFd,
@@ -38,6 +39,8 @@ pub(super) struct Tree {
     notified: Option<Notified>,
     /// `None` if it has no cgroup.
     den: Option<Rc<Den>>,
+    /// What of survivors is of interest.
+    interest: Interest,
     watch: Watch,
 }
 
@@ -68,6 +71,7 @@ impl Tree {
             followed: None,
             notified: None,
             den: None,
+            interest: Interest::default(),
             watch,
         }
     }
@@ -75,6 +79,11 @@ impl Tree {
     /// The root was born into this cgroup.
     pub(super) fn born_into(self, den: Option<Rc<Den>>) -> Self {
         Self { den, ..self }
+    }
+
+    /// This is of interest of survivors.
+    pub(super) fn interested_in(self, interest: Interest) -> Self {
+        Self { interest, ..self }
     }
 
     /// The tree is followed by whoever traces us.
@@ -221,6 +230,22 @@ impl Tree {
             .chain(survivors::descendants())
             .chain(inside)
             .collect()
+    }
+
+    /// Names what is alive, the root having ended at `at`.
+    pub(super) fn name_survivors(&self, at: Instant) -> Vec<Survivor> {
+        let alive = self.alive();
+        if alive.is_empty() {
+            return Vec::new();
+        }
+        let trace = self.watch.summary();
+        let survived = Survived {
+            root: self.root,
+            at,
+            interest: &self.interest,
+            trace: trace.as_deref(),
+        };
+        survivors::name(&alive, &survived)
     }
 
     /// Sends SIGKILL to the group and to every live process. Returns those that it found.

@@ -2,7 +2,7 @@
 
 use super::{JunitOptions, property};
 use crate::report::{
-    Excerpt, Outputs, Stream, evidence, excerpt, extract, style::escaped, wording,
+    Excerpt, Outputs, Stream, evidence, excerpt, extract, leak, style::escaped, wording,
 };
 use harness_metadata::{
     Attempt, AttemptId, Exit, Outcome, TestId, Verdict,
@@ -274,11 +274,9 @@ impl Cases {
         };
         let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
         let mut body = message.clone();
-        if let Some(leak) = attempt.leaked() {
-            for survivor in &leak.survivors {
-                body.push('\n');
-                body.push_str(&wording::survivor(survivor));
-            }
+        for line in leak::lines(attempt) {
+            body.push('\n');
+            body.push_str(&line);
         }
         Told {
             kind,
@@ -317,8 +315,8 @@ impl Cases {
             case.add_property(property("trace", verdict));
             case.add_property(property("processes", processes.to_string()));
         }
-        for survivor in last.leaked().iter().flat_map(|leak| &leak.survivors) {
-            case.add_property(property("survivor", wording::survivor(survivor)));
+        for survivor in leak::survivors(last) {
+            case.add_property(property("survivor", survivor));
         }
     }
 }

@@ -45,6 +45,9 @@ fn survivor() -> Survivor {
         command: "sleep 60".to_owned(),
         outlived: secs(1),
         killed: true,
+        age: None,
+        ancestry: Vec::new(),
+        holds: Vec::new(),
     }
 }
 
