@@ -26,6 +26,10 @@ pub(crate) enum Kind {
     List,
     /// Tests did not pass.
     TestRun,
+    /// The run as a whole ran out of time.
+    OutOfTime,
+    /// This signal ended the run.
+    EndedBy(i32),
     /// Output could not be written.
     Write,
 }
@@ -72,6 +76,8 @@ impl CommandError {
             Kind::Metadata => exit_code::METADATA_FAILED,
             Kind::List => exit_code::LIST_FAILED,
             Kind::TestRun => exit_code::TEST_RUN_FAILED,
+            Kind::OutOfTime => exit_code::GLOBAL_TIMEOUT,
+            Kind::EndedBy(signal) => exit_code::ended_by(signal),
             Kind::Write => exit_code::WRITE_FAILED,
         }
     }

@@ -106,6 +106,13 @@ pub enum EventKind {
         /// Whether running tests are being killed outright.
         killing: bool,
     },
+    /// From now on fewer tests run at the same time, because the system does not have enough for more.
+    FewerSlots {
+        /// How many.
+        slots: usize,
+        /// Of what, in a sentence.
+        because: String,
+    },
     /// The run was stopped (Ctrl-Z); clocks stand still.
     Paused {
         /// How many tests were running.
@@ -324,6 +331,18 @@ pub enum CancelReason {
 }
 
 impl CancelReason {
+    /// Returns the signal that ended the run, if one did.
+    pub fn signal(self) -> Option<i32> {
+        match self {
+            Self::Interrupt => Some(2),
+            Self::Signal(signal) => Some(signal),
+            Self::TestFailure
+            | Self::TestFailureImmediate
+            | Self::ReportFailed
+            | Self::GlobalTimeout => None,
+        }
+    }
+
     /// Returns what the tests that are ended by it are told to have been ended by.
     pub fn interruption(self) -> Interruption {
         match self {

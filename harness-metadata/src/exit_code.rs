@@ -1,4 +1,5 @@
-//! Exit codes of `cargo harness`. They are the peer's, so that scripts need no change.
+//! Exit codes of `cargo harness`. They are the peer's, so that scripts need no change, but for a run
+//! that did not come to its end: the peer's is that of a failed test.
 
 /// Everything asked for was done; every test that ran passed.
 pub const OK: i32 = 0;
@@ -14,7 +15,7 @@ pub const DOUBLE_SPAWN: i32 = 70;
 pub const INVALID_FILTERSET: i32 = 94;
 /// The configuration, a profile or an argument is wrong.
 pub const SETUP: i32 = 96;
-/// A test failed, timed out, or the run was interrupted.
+/// A test failed or timed out.
 pub const TEST_RUN_FAILED: i32 = 100;
 /// `cargo test --no-run` failed.
 pub const BUILD_FAILED: i32 = 101;
@@ -24,3 +25,10 @@ pub const METADATA_FAILED: i32 = 102;
 pub const LIST_FAILED: i32 = 104;
 /// Results could not be written.
 pub const WRITE_FAILED: i32 = 110;
+/// The run as a whole ran out of time (`global-timeout`). As timeout(1) has it.
+pub const GLOBAL_TIMEOUT: i32 = 124;
+
+/// Returns the code of a run that was ended by a signal. As a shell has it: 130 for SIGINT.
+pub const fn ended_by(signal: i32) -> i32 {
+    128 + signal
+}

@@ -76,7 +76,8 @@ impl RunStats {
                 }
                 Outcome::TimedOut { .. } => self.timed_out += 1,
                 Outcome::StartFailed(_) => self.start_failed += 1,
-                Outcome::Interrupted { .. } => self.interrupted += 1,
+                // A further attempt was interrupted: it had failed before.
+                Outcome::Interrupted { .. } => self.failed += 1,
                 Outcome::HarnessFault(_) => self.faults += 1,
             },
         }

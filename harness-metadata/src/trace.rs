@@ -16,7 +16,7 @@ pub use summary::{
 
 /// The version of this schema, stated in every trace file. It grows when a reader of the old one
 /// would go wrong.
-pub const TRACE_SCHEMA_VERSION: u32 = 1;
+pub const TRACE_SCHEMA_VERSION: u32 = 2;
 
 /// Something that a traced process did, or that was done to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,9 @@ pub enum Creation {
     Clone,
     /// A thread.
     Thread,
+    /// A process. How is not known, nor is it sure who did it: this is its parent. The backend does
+    /// not see it, or the kernel did not tell in time.
+    Unknown,
 }
 
 /// An execution of a program.

@@ -113,6 +113,8 @@ pub enum Request<'a> {
         /// The signal.
         signal: i32,
     },
+    /// Say that you are there.
+    Beat,
     /// Say what the attempt's tasks wait for. Answered before anything that is asked later.
     Inspect {
         /// The attempt.
@@ -204,6 +206,14 @@ pub enum Response {
         /// What tracing works here.
         available: Available,
     },
+    /// The stub ends, because the system refused it a process or an open file. The first and last
+    /// message.
+    Refused {
+        /// Why, as in errno(3).
+        errno: i32,
+    },
+    /// The stub is there.
+    Beat,
     /// What a live trace saw, in order.
     Seen {
         /// The attempt.

@@ -9,6 +9,7 @@ pub mod extract;
 pub mod json;
 pub mod junit;
 mod leak;
+pub mod outlet;
 pub mod progress;
 #[cfg(test)]
 mod sample;

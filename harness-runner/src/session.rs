@@ -87,6 +87,8 @@ pub struct RunOptions {
     /// Which processes to stop for a debugger, and what to do then. Tests are then traced at the level
     /// `process`.
     pub break_exec: Option<run::BreakExec>,
+    /// Where the JUnit report is written, for those who look for it after a crash.
+    pub junit: Option<Utf8PathBuf>,
 }
 
 /// Why a session did not come to its end.
@@ -110,8 +112,6 @@ pub enum SessionError {
     List(#[from] ListError),
     #[error(transparent)]
     Stub(#[from] StubError),
-    #[error(transparent)]
-    Sink(#[from] SinkError),
     /// Tracing was asked for as required.
     #[error("tests cannot be traced here as closely as is required: {reason}")]
     TraceRequired { reason: String },
@@ -129,6 +129,8 @@ pub enum Notice {
     Runner(String),
     /// A target runner is used.
     UsesRunner(String),
+    /// The runner of an earlier run was killed.
+    Killed(store::Killed),
 }
 
 /// A workspace that is built, listed and planned.
@@ -274,8 +276,10 @@ pub struct Summary {
     pub stats: RunStats,
     /// Why it was cancelled, if it was.
     pub cancelled: Option<CancelReason>,
-    /// Why the traces of the run are not all kept, if so.
-    pub not_kept: Option<String>,
+    /// Why the run is not kept whole, if so.
+    pub not_kept: Option<store::KeepError>,
+    /// What the sinks could not write.
+    pub unwritten: Vec<SinkError>,
 }
 
 impl Session {
@@ -302,18 +306,27 @@ impl Session {
         skipped.chain(selected).collect()
     }
 
+    /// Tells of earlier runs whose runner was killed, once.
+    pub fn tell_of_killed(&self, notify: &mut dyn FnMut(Notice)) {
+        let killed = store::take_killed(self.workspace.target_directory());
+        killed.into_iter().map(Notice::Killed).for_each(notify);
+    }
+
     /// Runs the plan. Returns when every process of it is gone and every sink has seen the end.
     ///
     /// # Errors
     ///
-    /// When the run cannot begin, cannot be driven, or a sink fails. What is known of the tests
-    /// has been told to the sinks that still work.
+    /// When the run cannot begin or cannot be driven. What is known of the tests has been told to
+    /// the sinks.
     pub fn run(self, options: &RunOptions, mut sinks: Sinks<'_>) -> Result<Summary, SessionError> {
         let settings = self.profile.run_settings();
-        let slots = match options.capture {
+        stub::open_files::raise();
+        let asked = match options.capture {
             run::Capture::Pipes => settings.test_threads.resolve(cpus()),
             run::Capture::Inherit => 1,
         };
+        let (room, open_files) = stub::open_files::room_for_slots();
+        let slots = asked.min(room);
         let mut stubs = self.stubs.take();
         stubs.truncate(slots);
         let choices = self.choose_tracing(options, &mut stubs)?;
@@ -327,23 +340,18 @@ impl Session {
         }
         let started_at = chrono::Local::now().fixed_offset();
         let numbers = self.trace_numbers(&choices);
-        let mut trace_files = None;
-        let broken = keeping::Broken::default();
-        match self.keep(&numbers, started_at) {
-            Ok(Some(kept)) => {
-                trace_files = Some(kept.trace_files());
-                let first = numbers.iter().map(|(&id, &number)| (id.clone(), number));
-                sinks.push(Box::new(Keeping::new(kept, first.collect(), &broken)));
-            }
-            Ok(None) => {}
-            Err(error) => {
-                trace
-                    .degraded
-                    .get_or_insert_with(|| format!("{error}: {}", error.source));
-            }
+        let target = self.workspace.target_directory();
+        let kept = store::Run::create(target, self.run_id, options.junit.as_deref());
+        let trace_files = kept.as_ref().ok().map(store::Run::trace_files);
+        if let (Err(error), false) = (&kept, numbers.is_empty()) {
+            trace.degraded.get_or_insert_with(|| {
+                format!("{error}, so no trace of this run is kept: {}", error.source)
+            });
         }
-        sinks.push(Box::new(Learning::new(self.workspace.target_directory())));
-        let mut reporting = Reporting::new(sinks);
+        let first = numbers.iter().map(|(&id, &number)| (id.clone(), number));
+        let keeping = Keeping::new(kept, first.collect());
+        sinks.push(Box::new(Learning::new(target)));
+        let mut reporting = Reporting::new(sinks, keeping);
         let made = self.make_cgroups();
         let begin = RunStarted {
             limits_missing: made.not_enforced(),
@@ -352,6 +360,13 @@ impl Session {
         // Removed here, when the run is over.
         let cgroups = made.cgroups.map(Arc::new);
         reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
+        if slots < asked.min(self.plan.tests.len()) {
+            let because = format!(
+                "{asked} were asked for, and a process may have no more than {open_files} open \
+                 files here (`ulimit -Hn`)"
+            );
+            reporting.handle(&at_start(EventKind::FewerSlots { slots, because }));
+        }
         for skipped in &self.plan.skipped {
             reporting.handle(&at_start(EventKind::TestSkipped {
                 test: skipped.id.clone(),
@@ -369,6 +384,7 @@ impl Session {
             Ok(running) => running,
             Err(source) => {
                 reporting.cut_short();
+                reporting.end();
                 return Err(SessionError::Run { source });
             }
         };
@@ -385,13 +401,13 @@ impl Session {
                 return Err(SessionError::Run { source });
             }
         };
+        let (unwritten, not_kept) = reporting.end();
         driven.map_err(|source| SessionError::Run { source })?;
-        reporting.into_result()?;
-        let not_kept = broken.take().map(|error| error.to_string());
         Ok(Summary {
             stats,
             cancelled,
             not_kept,
+            unwritten,
         })
     }
 
@@ -452,19 +468,6 @@ impl Session {
             }
         }
         numbers
-    }
-
-    /// Begins to keep the run, if there will be traces.
-    fn keep(
-        &self,
-        numbers: &HashMap<&TestId, u64>,
-        started_at: chrono::DateTime<chrono::FixedOffset>,
-    ) -> Result<Option<store::Run>, store::KeepError> {
-        if numbers.is_empty() {
-            return Ok(None);
-        }
-        let header = store::RunHeader::new(self.run_id, started_at, self.workspace.root());
-        store::Run::create(self.workspace.target_directory(), &header).map(Some)
     }
 
     fn run_started(

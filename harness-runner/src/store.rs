@@ -1,49 +1,64 @@
-//! What is kept of runs: the traces of their attempts, in the target folder.
+//! What is kept of runs, in the target folder: what happened, captured output, traces.
 //!
-//! Every run has a folder `<target>/harness/runs/<run id>` with an `index.jsonl`, a line for the run
-//! and then one for every finished attempt, and the trace files that the index names. Who writes a
-//! run holds a lock on its `lock`, so that nobody deletes it. Nothing here is needed to run tests:
-//! where it cannot be written, the run goes on without.
+//! Every run has a folder `<target>/harness/runs/<run id>`:
+//!
+//! - `events.ndjson`, the [recording]: every event is written when it happens, so that a runner that
+//!   is killed loses nothing that it has shown;
+//! - `output`, what failed tests have printed, as lines of the recording refer to it;
+//! - `<number>.trace`, the traces of attempts;
+//! - `lock`, as long as the run has not come to its end. Who writes the run holds a lock on it, so
+//!   that nobody deletes the run. A `lock` that nobody holds belongs to a runner that was [killed].
+//!
+//! Nothing here is needed to run tests: where it cannot be written, the run goes on without.
 
 mod find;
+mod killed;
+mod recording;
 mod retention;
+mod spool;
 #[cfg(test)]
 mod tests;
 
 pub use find::{FindError, Found, Query, WhichRun, find};
+pub use killed::{Killed, take_killed};
+pub use recording::{Extent, Line, Record};
 pub use retention::{Retention, prune};
+pub use spool::{Spool, SpooledOutput, SpooledStream};
 
+use crate::report::{Kept, Stream};
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, FixedOffset};
-use harness_metadata::{Attempt, Outcome, RunId, TestId, TraceSummary, Verdict};
+use harness_metadata::{Event, EventKind, RunId, event::SCHEMA_VERSION};
+use recording::NewLine;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 use thiserror::Error;
 
-const INDEX: &str = "index.jsonl";
+const RECORDING: &str = "events.ndjson";
+const OUTPUT: &str = "output";
 const LOCK: &str = "lock";
 
-/// The version of the index.
-const SCHEMA_VERSION: u32 = 1;
+/// What was written longer ago than this survives a power cut.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// Lines wait for one another for this long, or until they are this many bytes.
-const FLUSH_AFTER: Duration = Duration::from_millis(100);
-const FLUSH_BYTES: usize = 256 * 1024;
+/// No more captured output than this is kept of a run.
+const OUTPUT_LIMIT: u64 = 1024 * 1024 * 1024;
 
 /// Returns the folder that runs are kept in.
 pub fn folder(target: &Utf8Path) -> Utf8PathBuf {
     target.join("harness").join("runs")
 }
 
-/// Why a run cannot be kept.
+/// Why a run is not kept, or not whole.
 #[derive(Debug, Error)]
-#[error("failed to write `{path}`, so no trace of this run is kept")]
+#[error("failed to write `{path}`")]
 pub struct KeepError {
     /// The file or folder.
     pub path: Utf8PathBuf,
@@ -51,67 +66,17 @@ pub struct KeepError {
     pub source: io::Error,
 }
 
-/// The first line of an index.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is known of a run from its beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunHeader {
-    /// The version of the index.
-    schema_version: u32,
     /// The run.
     pub run_id: RunId,
     /// When it started.
     pub started_at: DateTime<FixedOffset>,
     /// The root of the workspace.
     pub workspace_root: Utf8PathBuf,
-}
-
-impl RunHeader {
-    /// Describes a run.
-    pub fn new(
-        run_id: RunId,
-        started_at: DateTime<FixedOffset>,
-        workspace_root: &Utf8Path,
-    ) -> Self {
-        Self {
-            schema_version: SCHEMA_VERSION,
-            run_id,
-            started_at,
-            workspace_root: workspace_root.to_owned(),
-        }
-    }
-}
-
-/// A line of an index: an attempt that has finished.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The test.
-    pub test: TestId,
-    /// The number of the attempt, from 1.
-    pub attempt: u32,
-    /// What the profile made of it.
-    pub verdict: Verdict,
-    /// What happened.
-    pub outcome: Outcome,
-    /// When it started.
-    pub started_at: DateTime<FixedOffset>,
-    /// How long it ran.
-    pub elapsed: Duration,
-    /// The name of its trace file in the run's folder; `None` if there is none.
-    pub file: Option<String>,
-    /// What the trace says; `None` if it was not traced.
-    pub trace: Option<Box<TraceSummary>>,
-}
-
-/// A line of an index that is about to be written.
-#[derive(Serialize)]
-struct NewRecord<'a> {
-    test: &'a TestId,
-    attempt: u32,
-    verdict: Verdict,
-    outcome: &'a Outcome,
-    started_at: &'a DateTime<FixedOffset>,
-    elapsed: Duration,
-    file: Option<String>,
-    trace: Option<&'a TraceSummary>,
+    /// How many tests were to run.
+    pub tests: usize,
 }
 
 /// Where the traces of a run are written.
@@ -127,27 +92,52 @@ impl TraceFiles {
     }
 }
 
+/// What the lock of a run says to those who find it without its owner.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Claim {
+    /// Where the JUnit report of the run is written.
+    #[serde(default)]
+    junit: Option<Utf8PathBuf>,
+}
+
+/// What belongs to an event that ends an attempt.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Belongings {
+    /// The number of its trace, as in [`TraceFiles::path`]; `None` if no trace was asked for.
+    pub trace: Option<u64>,
+    /// Where its output is.
+    pub output: Option<SpooledOutput>,
+}
+
 /// A run that is being kept.
 #[derive(Debug)]
 pub struct Run {
     folder: Utf8PathBuf,
-    index: File,
+    recording: File,
     pending: Vec<u8>,
-    /// When the oldest of the lines that wait was added.
-    pending_since: Instant,
+    /// Whether the last line in the file may be a part of one.
+    torn: bool,
+    /// Whom to ask to write the file to the disk itself, and when that was last asked.
+    sync: Option<mpsc::SyncSender<()>>,
+    synced: Instant,
+    unsynced: bool,
     /// Held as long as the run is in progress; the kernel gives it up if this process is killed.
     _lock: File,
 }
 
 impl Run {
-    /// Begins to keep a run. Old runs are deleted meanwhile, as far as [`Retention::default`]
-    /// says.
+    /// Begins to keep a run. `junit` is where its report will be. Old runs are deleted meanwhile,
+    /// as far as [`Retention::default`] says.
     ///
     /// # Errors
     ///
     /// When the target folder cannot be written.
-    pub fn create(target: &Utf8Path, header: &RunHeader) -> Result<Self, KeepError> {
-        let folder = folder(target).join(header.run_id.to_string());
+    pub fn create(
+        target: &Utf8Path,
+        run_id: RunId,
+        junit: Option<&Utf8Path>,
+    ) -> Result<Self, KeepError> {
+        let folder = folder(target).join(run_id.to_string());
         let create = |path: &Utf8Path| {
             let mut options = OpenOptions::new();
             let options = options.write(true).create_new(true).mode(0o600);
@@ -159,25 +149,29 @@ impl Run {
         let made = DirBuilder::new().mode(0o700).create(&folder);
         made.map_err(keep_error(&folder))?;
         let path = folder.join(LOCK);
-        let lock = create(&path).map_err(keep_error(&path))?;
+        let mut lock = create(&path).map_err(keep_error(&path))?;
         lock.lock().map_err(keep_error(&path))?;
-        let path = folder.join(INDEX);
-        let index = create(&path).map_err(keep_error(&path))?;
-        let mut run = Self {
-            folder,
-            index,
-            pending: Vec::new(),
-            pending_since: Instant::now(),
-            _lock: lock,
+        let claim = Claim {
+            junit: junit.map(Utf8Path::to_owned),
         };
-        run.push(header)
-            .and_then(|()| run.flush())
-            .map_err(keep_error(&path))?;
+        // Without it the next run can say less.
+        let _ = lock.write_all(serde_json::json!(claim).to_string().as_bytes());
+        let path = folder.join(RECORDING);
+        let recording = create(&path).map_err(keep_error(&path))?;
         let target = target.to_owned();
         // Nobody waits for it: what it has not done when this program ends the next run does.
         let pruning = thread::Builder::new().name("retention".to_owned());
         let _ = pruning.spawn(move || prune(&target, Retention::default()));
-        Ok(run)
+        Ok(Self {
+            folder,
+            sync: recording.try_clone().ok().and_then(syncing),
+            recording,
+            pending: Vec::new(),
+            torn: false,
+            synced: Instant::now(),
+            unsynced: false,
+            _lock: lock,
+        })
     }
 
     /// Returns where the traces of the run are written, for those who write them.
@@ -187,80 +181,88 @@ impl Run {
         }
     }
 
-    /// Returns where the trace of an attempt is to be written. `number` is unique in the run.
-    pub fn trace_path(&self, number: u64) -> Utf8PathBuf {
-        self.folder.join(trace_name(number))
+    /// Returns where captured output is kept.
+    pub fn spool(&self) -> Spool {
+        Spool::at(self.folder.join(OUTPUT).into(), OUTPUT_LIMIT)
     }
 
-    /// Adds an attempt to the index. `number` is that of [`Self::trace_path`]; `None` if no file
-    /// was asked for. Lines are written some ten times a second; see also [`Self::flush`].
+    /// Adds an event. When it is a result, it has been written when this returns, and a process
+    /// that is killed afterwards has not lost it; for others see [`Self::flush`].
     ///
     /// # Errors
     ///
-    /// When the index cannot be written. The lines that were to be written then are lost.
-    pub fn attempt_finished(
-        &mut self,
-        number: Option<u64>,
-        test: &TestId,
-        attempt: &Attempt,
-    ) -> io::Result<()> {
-        let trace = attempt.trace.as_deref();
+    /// When the recording cannot be written. What was to be written is lost then.
+    pub fn record(&mut self, event: &Event, belongings: Belongings) -> Result<(), KeepError> {
+        let ended = recording::ended(event);
+        let trace = ended.and_then(|(_, attempt)| attempt.trace.as_deref());
         // A trace without events has no file.
-        let has_events = trace.is_some_and(|trace| !trace.counts.is_empty());
-        self.push(&NewRecord {
-            test,
-            attempt: attempt.number,
-            verdict: attempt.verdict,
-            outcome: &attempt.outcome,
-            started_at: &attempt.started_at,
-            elapsed: attempt.elapsed,
-            file: number
-                .filter(|_| has_events || trace.is_none())
-                .map(trace_name),
-            trace,
-        })?;
-        self.tick()
-    }
-
-    /// Writes out lines that have waited long enough. To be called now and then.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::flush`].
-    pub fn tick(&mut self) -> io::Result<()> {
-        let waited = self.pending_since.elapsed() >= FLUSH_AFTER;
-        if self.pending.len() >= FLUSH_BYTES || waited && !self.pending.is_empty() {
-            return self.flush();
+        let no_events = trace.is_some_and(|trace| trace.counts.is_empty());
+        let line = NewLine {
+            event,
+            trace_file: belongings.trace.filter(|_| !no_events).map(trace_name),
+            kept_output: belongings.output,
+        };
+        let before = self.pending.len();
+        if let Err(error) = serde_json::to_writer(&mut self.pending, &line) {
+            self.pending.truncate(before);
+            return Err(keep_error(&self.folder.join(RECORDING))(error.into()));
         }
-        Ok(())
-    }
-
-    /// Writes out all lines.
-    ///
-    /// # Errors
-    ///
-    /// When the index cannot be written.
-    pub fn flush(&mut self) -> io::Result<()> {
-        let written = self.index.write_all(&self.pending);
-        self.pending.clear();
-        written
-    }
-
-    fn push(&mut self, line: &impl Serialize) -> io::Result<()> {
-        if self.pending.is_empty() {
-            self.pending_since = Instant::now();
-        }
-        serde_json::to_writer(&mut self.pending, line)?;
         self.pending.push(b'\n');
+        match event.kind {
+            EventKind::RunStarted(_) | EventKind::RunFinished(_) => self.flush(),
+            _ if ended.is_some() => self.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes out what waits, in one piece. To be called now and then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::record`].
+    pub fn flush(&mut self) -> Result<(), KeepError> {
+        if !self.pending.is_empty() {
+            if self.torn {
+                // What was lost ends here, and costs no line that is whole.
+                self.pending.insert(0, b'\n');
+            }
+            let written = self.recording.write_all(&self.pending);
+            self.pending.clear();
+            self.torn = written.is_err();
+            self.unsynced = true;
+            written.map_err(keep_error(&self.folder.join(RECORDING)))?;
+        }
+        if self.unsynced && self.synced.elapsed() >= SYNC_EVERY {
+            self.synced = Instant::now();
+            // If the disk is still busy with the last time, the next time does for both.
+            let asked = self.sync.as_ref().map(|sync| sync.try_send(()));
+            self.unsynced = matches!(asked, Some(Err(_)));
+        }
         Ok(())
+    }
+
+    /// Notes that the run has come to its end, whatever could be written of it: it was not killed.
+    pub fn end(mut self) -> Result<(), KeepError> {
+        let flushed = self.flush();
+        let lock = self.folder.join(LOCK);
+        // That needs no room on a disk that is full.
+        fs::remove_file(&lock).map_err(keep_error(&lock))?;
+        flushed
     }
 }
 
-impl Drop for Run {
-    fn drop(&mut self) {
-        // Who wants to know whether it worked has called `flush`.
-        let _ = self.flush();
-    }
+/// Starts a thread that writes the file to the disk itself when it is asked to. Waiting for a disk
+/// is nothing for the one who shows results.
+fn syncing(file: File) -> Option<mpsc::SyncSender<()>> {
+    let (ask, asked) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name("recording".to_owned());
+    let spawned = thread.spawn(move || {
+        for () in asked {
+            // A disk that cannot is noticed by who writes.
+            let _ = file.sync_data();
+        }
+    });
+    spawned.ok().map(|_| ask)
 }
 
 fn trace_name(number: u64) -> String {
@@ -308,12 +310,14 @@ impl PastRun {
         if folder.extension() == Some(retention::DELETED) {
             return None;
         }
-        let mut line = Vec::new();
-        let mut index = BufReader::new(File::open(folder.join(INDEX)).ok()?);
-        index.read_until(b'\n', &mut line).ok()?;
-        let header: RunHeader = serde_json::from_slice(&line).ok()?;
-        (header.schema_version == SCHEMA_VERSION).then(|| Self {
-            header,
+        let run = recording::first(folder.join(RECORDING).as_std_path())?;
+        (run.schema_version == SCHEMA_VERSION).then(|| Self {
+            header: RunHeader {
+                run_id: run.run_id,
+                started_at: run.started_at,
+                workspace_root: run.workspace_root.into(),
+                tests: run.tests,
+            },
             folder: folder.to_owned(),
         })
     }
@@ -323,22 +327,56 @@ impl PastRun {
         in_progress(&self.folder)
     }
 
-    /// Returns the attempts in the order in which they finished. Lines that are not whole are left
-    /// out.
+    /// Returns where its recording is.
+    pub fn recording(&self) -> Utf8PathBuf {
+        self.folder.join(RECORDING)
+    }
+
+    /// Returns the lines of the recording. Lines that are not whole are left out.
     ///
     /// # Errors
     ///
-    /// When the index cannot be read.
-    pub fn records(&self) -> io::Result<impl Iterator<Item = Record> + use<>> {
+    /// When the recording cannot be read.
+    pub fn events(&self) -> io::Result<impl Iterator<Item = Line> + use<>> {
         Ok(self
             .lines()?
             .filter_map(|line| serde_json::from_slice(&line).ok()))
     }
 
-    /// Returns the lines after the first.
+    /// Returns how far the recording goes.
+    ///
+    /// # Errors
+    ///
+    /// When the recording cannot be read.
+    pub fn extent(&self) -> io::Result<Extent> {
+        recording::extent(self.recording().as_std_path())
+    }
+
+    /// Returns the attempts in the order in which they finished. Lines that are not whole are left
+    /// out.
+    ///
+    /// # Errors
+    ///
+    /// When the recording cannot be read.
+    pub fn records(&self) -> io::Result<impl Iterator<Item = Record> + use<>> {
+        Ok(self.lines()?.filter_map(|line| Record::parse(&line)))
+    }
+
+    /// Reads captured output that a line of the recording refers to.
+    ///
+    /// # Errors
+    ///
+    /// When the file that it is in cannot be read.
+    pub fn output(&self, output: SpooledOutput, stream: Stream) -> io::Result<Vec<u8>> {
+        let spool = Spool::open_existing(self.folder.join(OUTPUT).as_std_path())?;
+        let Kept { head, tail, .. } = spool.open(output, stream)?;
+        let mut bytes = Vec::new();
+        head.chain(tail).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     fn lines(&self) -> io::Result<impl Iterator<Item = Vec<u8>> + use<>> {
-        let index = BufReader::with_capacity(FLUSH_BYTES, File::open(self.folder.join(INDEX))?);
-        Ok(index.split(b'\n').map_while(Result::ok).skip(1))
+        recording::lines(self.recording().as_std_path())
     }
 }
 

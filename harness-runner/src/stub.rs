@@ -14,6 +14,7 @@ mod explain;
 mod holds;
 pub mod link;
 mod nest;
+pub mod open_files;
 mod outer;
 mod probe;
 mod spawn;
@@ -35,6 +36,7 @@ use harness_metadata::{Survivor, exit_code};
 use nest::Nest;
 use spawn::{SpawnError, Spawner};
 use std::{
+    env,
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -118,9 +120,18 @@ impl Stub {
         let _ = nix::unistd::setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
         let socket = take_socket()?;
         sys::become_subreaper()?;
+        sys::continue_when_parent_dies();
         sys::interrupt_waits_for(socket.as_fd())?;
-        let spawner = Spawner::new()?;
-        let (available, outer) = probe::available();
+        let mut spawner = Spawner::new()?;
+        spawner.open_files = open_files::raise_in_stub(env::args_os().nth(2));
+        let (available, outer) = match probe::available() {
+            Ok(found) => found,
+            Err(errno) => {
+                let errno = errno as i32;
+                send_response(socket.as_fd(), &Response::Refused { errno })?;
+                return Err(io::Error::from_raw_os_error(errno));
+            }
+        };
         let ready = Response::Ready {
             available: available.clone(),
         };
@@ -293,6 +304,7 @@ impl Stub {
                     attempt.tree.signal_group(signal);
                 }
             }
+            Request::Beat => send_response(self.socket.as_fd(), &Response::Beat)?,
             Request::Inspect { ticket } => {
                 if let Some(attempt) = self.attempt.as_ref().filter(|a| a.ticket == ticket) {
                     let tasks = stuck::describe(&attempt.tree.alive());
@@ -403,7 +415,7 @@ impl Attempt {
     fn kill(&mut self) {
         if self.killing.is_none() {
             let survivors = match self.tree.root_ended() {
-                Some(ended) => self.tree.name_survivors(ended.at),
+                Some(ended) => self.tree.survivors(ended.at),
                 // The test itself still runs: its descendants have not outlived anything.
                 None => Vec::new(),
             };

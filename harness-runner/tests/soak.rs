@@ -17,6 +17,8 @@
 
 #[path = "soak/programs.rs"]
 mod programs;
+#[path = "soak/random.rs"]
+mod random;
 
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
@@ -27,7 +29,8 @@ use harness_runner::{
     protocol::{Cgroup, Request, Response, Spawn, Trace},
     stub::{self, link::Stub},
 };
-use programs::{Kind, Random};
+use programs::Kind;
+use random::Random;
 use std::{
     collections::BTreeMap,
     env, fs,

@@ -407,7 +407,8 @@ fn of_many_forks_every_child_has_a_creator() {
         let forks = seen
             .created()
             .iter()
-            .filter(|(_, _, how)| *how == Creation::Fork)
+            // A loaded machine may leave open how.
+            .filter(|(_, _, how)| *how != Creation::Thread)
             .count();
         let threads = seen
             .created()

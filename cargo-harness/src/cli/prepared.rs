@@ -49,6 +49,7 @@ pub(super) fn tell(notice: &Notice, colors: bool) {
     match notice {
         Notice::Config(warning) => warn(&warning.to_string(), colors),
         Notice::Runner(warning) => warn(warning, colors),
+        Notice::Killed(killed) => warn(&killed.to_string(), colors),
         Notice::UsesRunner(info) => say("info", Style::new().green().bold(), info, colors),
     }
 }
@@ -87,6 +88,5 @@ fn kind(error: &SessionError) -> Kind {
         SessionError::Build(_) => Kind::Build,
         SessionError::List(_) => Kind::List,
         SessionError::Stub(_) | SessionError::Run { .. } => Kind::Internal,
-        SessionError::Sink(_) => Kind::Write,
     }
 }

@@ -18,7 +18,9 @@ use harness_runner::{
     report::{
         json::{EmbeddedOutput, JsonLines},
         junit::{Junit, JunitOptions},
+        outlet::Outlet,
         progress::ProgressMode,
+        signal_name,
         terminal::{Terminal, TerminalOptions},
     },
     run::{BreakExec, Capture},
@@ -26,8 +28,8 @@ use harness_runner::{
 };
 use std::{
     env,
-    fs::File,
-    io::{self, BufWriter, IsTerminal, Write},
+    io::{self, IsTerminal},
+    os::fd::AsFd,
 };
 
 /// Bytes of each stream of a failed test that the event stream carries.
@@ -79,22 +81,25 @@ impl RunCommand {
                 breakpoint,
                 command: self.runner.break_command.clone(),
             }),
+            junit: self.junit_path(&session, session.profile.run_settings(), &options.cwd),
         };
+        session.tell_of_killed(&mut notify);
         let summary = session.run(&run, sinks).map_err(session_error(colors))?;
         if let Some(why) = &summary.not_kept {
-            let warning = format!("the traces of this run are not all kept: {why}");
+            let source = &why.source;
+            let warning = format!("{why}, so this run is not kept whole: {source}");
             prepared::warn(&warning, colors);
         }
-        self.conclude(&summary, nothing_to_run, colors)
+        self.conclude(summary, nothing_to_run, colors)
     }
 
     fn conclude(
         &self,
-        summary: &Summary,
+        summary: Summary,
         nothing_to_run: bool,
         colors: bool,
     ) -> Result<i32, CommandError> {
-        if nothing_to_run && summary.cancelled.is_none() {
+        if nothing_to_run && summary.cancelled.is_none() && summary.unwritten.is_empty() {
             return match self.runner.no_tests {
                 NoTests::Pass => Ok(exit_code::OK),
                 NoTests::Warn => {
@@ -107,13 +112,27 @@ impl RunCommand {
                 }
             };
         }
-        let why = match summary.cancelled {
-            None if summary.stats.success() => return Ok(exit_code::OK),
-            Some(CancelReason::Interrupt | CancelReason::Signal(_)) => "test run was interrupted",
-            Some(CancelReason::GlobalTimeout) => "test run ran out of time",
-            _ => "test run failed",
-        };
-        Err(CommandError::new(Kind::TestRun, why))
+        if let Some(signal) = summary.cancelled.and_then(CancelReason::signal) {
+            let why = format!("test run was ended by {}", signal_name(signal));
+            return Err(CommandError::new(Kind::EndedBy(signal), why));
+        }
+        let mut unwritten = summary.unwritten;
+        if let Some(last) = unwritten.pop() {
+            for error in unwritten {
+                // If standard error is gone there is nobody to tell.
+                let error = CommandError::new(Kind::Write, error);
+                let _ = error.write(&mut io::stderr().lock(), colors);
+            }
+            return Err(CommandError::new(Kind::Write, last));
+        }
+        match summary.cancelled {
+            None if summary.stats.success() => Ok(exit_code::OK),
+            Some(CancelReason::GlobalTimeout) => Err(CommandError::new(
+                Kind::OutOfTime,
+                "test run ran out of time (`global-timeout`)",
+            )),
+            _ => Err(CommandError::new(Kind::TestRun, "test run failed")),
+        }
     }
 
     fn sinks(
@@ -125,8 +144,6 @@ impl RunCommand {
     ) -> Result<Sinks<'static>, CommandError> {
         let settings = session.profile.run_settings();
         let mut sinks: Sinks<'static> = Vec::new();
-        let terminal = self.terminal(settings, global, capture);
-        sinks.push(Box::new(Terminal::new(io::stderr(), terminal)));
         if let Some(path) = self.junit_path(session, settings, cwd) {
             let mut junit = JunitOptions::new(path);
             junit.name.clone_from(&settings.junit_report_name);
@@ -142,6 +159,9 @@ impl RunCommand {
             let (writer, place) = events_writer(path, cwd)?;
             sinks.push(Box::new(JsonLines::new(writer, place, embedded)));
         }
+        // Last, so that what it shows is in the reports, whatever happens next.
+        let terminal = self.terminal(settings, global, capture);
+        sinks.push(Box::new(Terminal::new(io::stderr(), terminal)));
         Ok(sinks)
     }
 
@@ -204,18 +224,25 @@ impl RunCommand {
 }
 
 /// Opens what the events are written to, and says what it is.
-fn events_writer(
-    path: &Utf8Path,
-    cwd: &Utf8Path,
-) -> Result<(Box<dyn Write>, String), CommandError> {
-    if path == "-" {
-        return Ok((Box::new(io::stdout()), "standard output".to_owned()));
-    }
-    let file = File::create(cwd.join(path)).map_err(|source| {
-        let message = format!("failed to create `{path}` for the events: {source}");
+fn events_writer(path: &Utf8Path, cwd: &Utf8Path) -> Result<(Outlet, String), CommandError> {
+    let (outlet, place) = match path.as_str() {
+        "-" => {
+            let stdout = io::stdout().as_fd().try_clone_to_owned();
+            (
+                stdout.and_then(Outlet::shared),
+                "standard output".to_owned(),
+            )
+        }
+        _ => {
+            let path = cwd.join(path);
+            (Outlet::create(path.as_std_path()), format!("`{path}`"))
+        }
+    };
+    let outlet = outlet.map_err(|source| {
+        let message = format!("failed to open {place} for the events: {source}");
         CommandError::new(Kind::Write, message)
     })?;
-    Ok((Box::new(BufWriter::new(file)), format!("`{path}`")))
+    Ok((outlet, place))
 }
 
 /// Whether the locale's characters are those of UTF-8 (locale(7)).

@@ -13,7 +13,7 @@ use harness_metadata::{TestId, TraceEvent, TraceSummary, exit_code, trace::TRACE
 use harness_runner::{
     build::{MetadataError, locate_target},
     report::{style::Styles, trace_line},
-    store::{FindError, Found, Query, WhichRun, find},
+    store::{self, FindError, Found, Query, WhichRun, find},
     tracer::{
         Observer,
         record::{
@@ -96,6 +96,9 @@ impl TraceCommand {
         let target_dir = self.target_dir.as_deref().filter(|dir| *dir != "");
         let located = locate_target(manifest, target_dir, &cwd);
         let (_, target) = located.map_err(locate_error)?;
+        for killed in store::take_killed(&target) {
+            prepared::warn(&killed.to_string(), global.stderr_colors());
+        }
         let found = find(&target, &self.query()).map_err(|error| find_error(error, &self))?;
         let filter = self.filter.interpret(&cwd)?;
         let reader = found

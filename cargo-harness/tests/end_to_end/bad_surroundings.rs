@@ -81,7 +81,7 @@ fn events_that_cannot_be_written_are_no_success() {
     let scene = Scene::new();
     let run = scene.run(scene.harness(["run", "-p", "targets", "--events", "/dev/full"]));
     run.assert_code(exit_code::WRITE_FAILED)
-        .assert_says("failed to write the events to `/dev/full`");
+        .assert_says("failed to write all events to `/dev/full`");
     let mut command = scene.harness(["run", "-p", "targets", "--junit"]);
     command.arg(scene.write("a-file", "").join("junit.xml"));
     let run = scene.run(command);

@@ -122,7 +122,7 @@ fn a_run_that_waits_for_a_user_can_be_interrupted() {
     run.signal(Signal::SIGINT);
     let run = run.finish();
     scene.assert_no_strays();
-    run.assert_code(exit_code::TEST_RUN_FAILED);
+    run.assert_code(exit_code::ended_by(Signal::SIGINT as i32));
 }
 
 #[test]

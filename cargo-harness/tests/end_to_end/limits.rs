@@ -4,15 +4,14 @@
 //! run without.
 
 use crate::{
-    environment::installed,
+    nobody::Nobody,
     scene::{Finished, Scene, skip, wait_until},
-    unprivileged::{NOBODY, READ_EVERYTHING},
 };
 use fixture_model::parse_events;
 use harness_metadata::{Attempt, Event, EventKind, Exit, LimitHit, Outcome, Verdict, exit_code};
 use nix::{
     sys::signal::{self, Signal},
-    unistd::{Pid, geteuid},
+    unistd::Pid,
 };
 use std::{
     fs,
@@ -25,11 +24,12 @@ use std::{
 const HOGS: &str = r#"
 #![cfg(test)]
 
-use std::{ffi::{c_int, c_uint}, thread, time::{Duration, Instant}};
+use std::{ffi::{c_int, c_uint}, thread, time::Duration};
 
 unsafe extern "C" {
     fn _exit(status: c_int) -> !;
     fn alarm(seconds: c_uint) -> c_uint;
+    fn clock_gettime(clock: c_int, time: *mut i64) -> c_int;
     fn close(descriptor: c_int) -> c_int;
     fn fork() -> c_int;
     fn pause() -> c_int;
@@ -67,9 +67,13 @@ fn forks_without_end() {
 }
 
 #[test]
-fn spins_for_half_a_second() {
-    let started = Instant::now();
-    while started.elapsed() < Duration::from_millis(500) {}
+fn spins_for_a_third_of_a_second() {
+    // CPU time, as other processes may have most of it.
+    const PROCESS: c_int = 2;
+    let mut spent = [0i64; 2];
+    while spent[0] == 0 && spent[1] < 333_000_000 {
+        unsafe { clock_gettime(PROCESS, spent.as_mut_ptr()) };
+    }
 }
 
 #[test]
@@ -175,7 +179,7 @@ fn assert_as_limited(scene: &Scene, run: &Finished) {
     };
     assert_limited(&events, "eats_memory", "memory-max", of_memory);
     assert_limited(&events, "has_thirty_threads", "pids-max", of_pids);
-    let spun = attempt(&events, "spins_for_half_a_second");
+    let spun = attempt(&events, "spins_for_a_third_of_a_second");
     assert_eq!(spun.verdict, Verdict::Pass);
     let junit = fs::read_to_string(scene.path("junit")).expect("it was written");
     match missing(&events) {
@@ -196,12 +200,10 @@ fn assert_as_limited(scene: &Scene, run: &Finished) {
             }
             assert!(junit.contains("type=\"test limit\""));
             let used = spun.usage.user + spun.usage.system;
-            assert!(used < Duration::from_millis(350), "{used:?} of CPU time");
-            assert!(
-                spun.usage.throttled > Some(Duration::ZERO),
-                "{:?}",
-                spun.usage
-            );
+            // A fifth of a CPU, and what is left of a period at both ends.
+            let share = spun.elapsed / 5 + Duration::from_millis(60);
+            assert!(used <= share, "{used:?} in {:?}", spun.elapsed);
+            assert!(spun.usage.throttled.is_some(), "{:?}", spun.usage);
         }
     }
 }
@@ -243,27 +245,16 @@ fn a_test_that_hits_a_limit_fails_and_says_which_or_the_run_says_that_there_is_n
 #[test]
 fn an_unprivileged_user_is_told_which_limits_are_not_enforced() {
     const NAME: &str = "an_unprivileged_user_is_told_which_limits_are_not_enforced";
-    if !geteuid().is_root() || !installed("setpriv", &["--version"]) {
-        return skip(NAME, "it needs root and setpriv");
-    }
     let scene = Scene::new();
     let package = hogs(&scene);
     let mut list = scene.harness_in(&package, &["list"]);
     list.env("CARGO_HOME", scene.path("cargo-home"));
-    scene.run(list).assert_code(exit_code::OK);
-    let mut open = scene.command("chmod");
-    open.args(["-R", "a+rwX"]).arg(scene.path(""));
-    scene.run(open).assert_code(0);
-    let args = [NOBODY.as_slice(), READ_EVERYTHING.as_slice()].concat();
-    let mut command = scene.wrapped(&run(&scene, &package, HARMLESS), "setpriv", &args);
-    command
-        .env("HOME", scene.path(""))
-        .env("CARGO_HOME", scene.path("cargo-home"));
-    let run = scene.run(command);
+    let nobody = match Nobody::who_can(&scene, &list) {
+        Ok(nobody) => nobody,
+        Err(reason) => return skip(NAME, &reason),
+    };
+    let run = scene.run(nobody.wrapped(&scene, &run(&scene, &package, HARMLESS)));
     scene.assert_no_strays();
-    if !scene.path("events").exists() {
-        return skip(NAME, "another user can not use cargo here");
-    }
     assert_as_limited(&scene, &run);
     let missing = missing(&events(&scene)).expect("nobody owns no cgroup");
     assert!(

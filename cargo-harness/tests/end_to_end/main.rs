@@ -11,6 +11,7 @@ mod environment;
 mod fixture;
 mod limits;
 mod nesting;
+mod nobody;
 mod oracle;
 mod packages;
 mod packages_run;

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 const MARK: &str = "HARNESS_E2E_MARK";
 
 /// How long any run may take: far more than it needs on a busy machine.
-const LONGEST_RUN: Duration = Duration::from_secs(240);
+pub(crate) const LONGEST_RUN: Duration = Duration::from_secs(240);
 
 /// How long a process may outlive the run that it belongs to. Killed processes need a moment to
 /// disappear.
@@ -176,7 +176,8 @@ impl Scene {
         }
     }
 
-    /// Returns the processes that carry this scene's mark, with their command lines.
+    /// Returns the processes that carry this scene's mark in their environment or on their command
+    /// line, with their command lines.
     pub(crate) fn strays(&self) -> Vec<(i32, String)> {
         let mark = format!("{MARK}={}", self.mark);
         let mut strays = Vec::new();
@@ -185,13 +186,13 @@ impl Scene {
             let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
                 continue;
             };
-            // A process that is gone or somebody else's has no environment for us.
-            let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
-            if environ
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == mark.as_bytes())
+            let environment = read_of_process(&entry.path(), "environ");
+            let command = read_of_process(&entry.path(), "cmdline");
+            let mut variables = environment.split(|byte| *byte == 0);
+            let mut args = command.split(|byte| *byte == 0);
+            if variables.any(|variable| variable == mark.as_bytes())
+                || args.any(|arg| arg == self.mark.as_bytes())
             {
-                let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
                 strays.push((pid, String::from_utf8_lossy(&command).replace('\0', " ")));
             }
         }
@@ -229,6 +230,13 @@ impl Running {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(error) => panic!("kill failed: {error}"),
         }
+    }
+
+    /// Returns whether it has ended.
+    #[allow(dead_code, reason = "for those who do something to it meanwhile")]
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let status = self.child.try_wait().expect("it is a child");
+        status.is_some()
     }
 
     /// Waits for its end.
@@ -340,6 +348,19 @@ pub(crate) fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>)
         }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Reads a file of a process, by any of its threads: the first one may have ended. Empty if the
+/// process is gone, or somebody else's.
+fn read_of_process(process: &Path, file: &str) -> Vec<u8> {
+    let threads = || fs::read_dir(process.join("task")).into_iter().flatten();
+    let of_first = fs::read(process.join(file)).unwrap_or_default();
+    let mut of_others = threads().flatten().map(|thread| thread.path().join(file));
+    if of_first.is_empty() {
+        let found = of_others.find_map(|path| fs::read(path).ok().filter(|read| !read.is_empty()));
+        return found.unwrap_or_default();
+    }
+    of_first
 }
 
 /// Says that a test is left out, and why.

@@ -54,7 +54,7 @@ fn nothing_outlives_an_interrupted_run() {
             }
             let run = run.finish();
             scene.assert_no_strays();
-            run.assert_code(exit_code::TEST_RUN_FAILED)
+            run.assert_code(exit_code::ended_by(number as i32))
                 .assert_says(name);
 
             let events = fs::read_to_string(scene.path("events")).expect("they were written");

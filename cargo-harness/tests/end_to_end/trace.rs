@@ -1,12 +1,15 @@
 //! `cargo harness trace`, with runs that were made by hand: no process is traced here.
 
 use crate::scene::{Finished, Scene};
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use expect_test::expect;
 use harness_metadata::{
-    Attempt, Exit, Outcome, RawString, RunId, RustBinaryId, TestCaseName, TestId, TraceEvent,
-    TraceEventKind, Usage, Verdict,
-    event::TraceLevel,
+    Attempt, Event, EventKind, Exit, Outcome, RawString, RunId, RunStats, RustBinaryId,
+    TestCaseName, TestId, TraceEvent, TraceEventKind, Usage, Verdict,
+    event::{
+        OutputPolicy, OutputWhen, RunStarted, SCHEMA_VERSION, TestFinished, TraceInForce,
+        TraceLevel,
+    },
     exit_code,
     outcome::StreamSize,
     trace::{
@@ -15,7 +18,7 @@ use harness_metadata::{
     },
 };
 use harness_runner::{
-    store::{Run, RunHeader},
+    store::{Belongings, Run},
     tracer::{Observer, record::Recorder},
 };
 use std::{
@@ -42,16 +45,26 @@ impl Kept {
         let package = scene.package("kept", "");
         let target =
             Utf8PathBuf::from_path_buf(package.join("target")).expect("it is known to work");
-        let root = Utf8Path::new("/work");
         let id = RunId(RUN.parse().expect("it is known to work"));
-        let run =
-            Run::create(&target, &RunHeader::new(id, now(), root)).expect("it is known to work");
-        Self {
+        let mut kept = Self {
             scene,
             package,
-            run,
+            run: Run::create(&target, id, None).expect("it is known to work"),
             next: 0,
-        }
+        };
+        kept.record(EventKind::RunStarted(Box::new(began(id))), None);
+        kept
+    }
+
+    fn record(&mut self, kind: EventKind, trace: Option<u64>) {
+        let at = Duration::ZERO;
+        let belongings = Belongings {
+            trace,
+            output: None,
+        };
+        self.run
+            .record(&Event { at, kind }, belongings)
+            .expect("it is known to work");
     }
 
     fn attempt(
@@ -61,7 +74,7 @@ impl Kept {
         code: i32,
         events: &[TraceEvent],
     ) -> Utf8PathBuf {
-        let path = self.run.trace_path(self.next);
+        let path = self.run.trace_files().path(self.next);
         let file = Some(path.clone().into_std_path_buf());
         let mut recorder = Recorder::new(ROOT, TraceLevel::Io, Backend::Ptrace, file);
         for event in events {
@@ -94,10 +107,24 @@ impl Kept {
             binary: RustBinaryId::new("kept::tests"),
             name: TestCaseName::new(name),
         };
-        self.run
-            .attempt_finished(Some(self.next), &test, &attempt)
-            .expect("it is known to work");
-        self.run.flush().expect("it is known to work");
+        let finished = TestFinished {
+            test,
+            verdict: attempt.verdict,
+            attempts: vec![attempt],
+            total_attempts: number,
+            slot: 0,
+            output: OutputPolicy {
+                success: OutputWhen::Never,
+                failure: OutputWhen::Immediate,
+                junit_success: false,
+                junit_failure: true,
+                junit_flaky_fail_as_failure: true,
+            },
+            stats: RunStats::default(),
+            running: 0,
+        };
+        let finished = EventKind::TestFinished(Box::new(finished));
+        self.record(finished, Some(self.next));
         self.next += 1;
         path
     }
@@ -113,6 +140,31 @@ impl Kept {
         run.assert_code(exit_code::OK);
         assert_eq!(run.stderr, "");
         run.stdout
+    }
+}
+
+fn began(run_id: RunId) -> RunStarted {
+    RunStarted {
+        schema_version: SCHEMA_VERSION,
+        harness_version: "0.1.0".to_owned(),
+        run_id,
+        profile: "default".to_owned(),
+        command_line: Vec::new(),
+        started_at: now(),
+        workspace_root: "/work".to_owned(),
+        slots: 1,
+        tests: 1,
+        binaries: 1,
+        skipped_tests: 0,
+        skipped_by_default_filter: 0,
+        skipped_binaries: 0,
+        limits_missing: None,
+        trace: TraceInForce {
+            level: TraceLevel::Io,
+            backend: Backend::Ptrace,
+            degraded: None,
+        },
+        sources: [].into(),
     }
 }
 

@@ -1,48 +1,18 @@
 //! Test processes that behave badly or unusually, as one program without dependencies that speaks
 //! the protocol of test binaries. Whatever becomes of the runner, none lives for a minute.
 
+mod sys;
+
 use std::{
-    env,
-    ffi::{c_int, c_uint, c_ulong, c_void},
-    fs,
+    env, fs,
     io::Write,
     process::{Command, ExitCode, Stdio},
     ptr, thread,
     time::{Duration, Instant},
 };
+use sys::*;
 
-const SIGKILL: c_int = 9;
-const SIGSTOP: c_int = 19;
-const SIGCONT: c_int = 18;
-const SIGTSTP: c_int = 20;
-const SIGTTIN: c_int = 21;
-const SIGTTOU: c_int = 22;
-const SIG_SETMASK: c_int = 2;
-const SIG_DFL: usize = 0;
-const SIG_IGN: usize = 1;
-const WUNTRACED: c_int = 2;
-const WCONTINUED: c_int = 8;
-const PR_SET_CHILD_SUBREAPER: c_int = 36;
-
-unsafe extern "C" {
-    fn _exit(status: c_int) -> !;
-    fn alarm(seconds: c_uint) -> c_uint;
-    fn close(fd: c_int) -> c_int;
-    fn fork() -> c_int;
-    fn getppid() -> c_int;
-    fn kill(pid: c_int, signal: c_int) -> c_int;
-    fn pause() -> c_int;
-    fn prctl(option: c_int, ...) -> c_int;
-    fn setpgid(pid: c_int, group: c_int) -> c_int;
-    fn setsid() -> c_int;
-    fn signal(signal: c_int, handler: usize) -> usize;
-    fn sigprocmask(how: c_int, set: *const c_ulong, old: *mut c_ulong) -> c_int;
-    fn sigqueue(pid: c_int, signal: c_int, value: *mut c_void) -> c_int;
-    fn sigtimedwait(set: *const c_ulong, info: *mut c_void, timeout: *const [i64; 2]) -> c_int;
-    fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
-}
-
-const TESTS: [(&str, fn()); 21] = [
+const TESTS: [(&str, fn()); 26] = [
     ("beats", beats),
     ("beats_too", beats),
     ("children_of_dead_parents_are_traced", orphans),
@@ -53,22 +23,26 @@ const TESTS: [(&str, fn()); 21] = [
     ("forks_from_eight_threads", forks_from_eight_threads),
     ("forks_without_end", forks_without_end),
     ("hangs", hang),
+    ("has_three_descriptors", has_three_descriptors),
+    ("ignores_signals", ignores_signals),
+    ("inherits_what_the_run_has", inherits_what_the_run_has),
     ("is_missed_by_a_server", is_missed_by_a_server),
     ("kills_its_group", || send(0, SIGKILL)),
     ("kills_its_parent", || end_parent(SIGKILL)),
+    ("leaves_a_child", || assert!(child(hang) > 0)),
     ("leaves_its_group", leaves_its_group),
     ("passes", || {}),
     ("payloads_of_real_time_signals_arrive", payloads),
     ("sees_default_signals", sees_default_signals),
     ("spawns_from_sixteen_threads", spawns_from_sixteen_threads),
     ("stops_its_parent", || end_parent(SIGSTOP)),
+    ("stops_its_parent_and_passes", stops_its_parent_and_passes),
     ("subreaper_with_daemons", subreaper_with_daemons),
     ("vforks_and_is_killed", vforks_and_is_killed),
 ];
 
 fn main() -> ExitCode {
-    // SAFETY: no memory is involved. Survives exec, and every fork here repeats it.
-    unsafe { alarm(50) };
+    limit_life();
     let args: Vec<String> = env::args().skip(1).collect();
     let has = |flag: &str| args.iter().any(|arg| arg == flag);
     if has("--list") {
@@ -76,22 +50,65 @@ fn main() -> ExitCode {
             for (name, _) in TESTS {
                 println!("{name}: test");
             }
+            for number in 0..16 {
+                println!("naps_{number}: test");
+            }
         }
         return ExitCode::SUCCESS;
     }
     if has("--nap") {
         hang();
     }
+    if args.iter().any(|arg| arg.starts_with("naps_")) {
+        naps();
+        return ExitCode::SUCCESS;
+    }
     let test = TESTS.iter().find(|(name, _)| has(name));
     (test.expect("it is listed").1)();
     ExitCode::SUCCESS
 }
 
-fn hang() {
-    loop {
-        // SAFETY: no memory is involved.
-        unsafe { pause() };
+/// Is there for a moment, and looks whether it is given the limits that it should.
+fn naps() {
+    if let Ok(wanted) = env::var("ZOO_OPEN_FILES") {
+        let limits = fs::read_to_string("/proc/self/limits").expect("/proc is mounted");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let soft = line.and_then(|line| line.split_whitespace().next());
+        assert_eq!(soft, Some(wanted.as_str()));
     }
+    thread::sleep(Duration::from_millis(300));
+}
+
+/// Looks whether a careful parent has left the rest as it was given.
+fn inherits_what_the_run_has() {
+    let wanted = env::var("ZOO_INHERITS").expect("it is set");
+    let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:\t"));
+    let stat = fs::read_to_string("/proc/self/stat").expect("/proc is mounted");
+    let fields: Vec<&str> = stat.rsplit_once(") ").expect("it has a name").1.split(' ').collect();
+    let limits = fs::read_to_string("/proc/self/limits").expect("/proc is mounted");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+    let core: Vec<&str> = line.expect("there is one").split_whitespace().take(2).collect();
+    // Fields 19 and 41 of proc_pid_stat(5); the first here is the third.
+    let (nice, policy) = (fields[16], fields[38]);
+    let has = format!("{} {nice} {policy} {}", umask.unwrap_or_default(), core.join(" "));
+    assert_eq!(has, wanted, "umask, niceness, policy, soft and hard limit of core files");
+}
+
+fn has_three_descriptors() {
+    let open = fs::read_dir("/proc/self/fd").expect("/proc is mounted");
+    let mut open: Vec<(u32, String)> = open
+        .flatten()
+        .map(|entry| {
+            let number = entry.file_name().to_string_lossy().parse().expect("it is a number");
+            let target = fs::read_link(entry.path());
+            (number, target.map_or_else(|_| String::new(), |to| to.display().to_string()))
+        })
+        .filter(|(_, target)| !target.starts_with("/proc/"))
+        .collect();
+    open.sort_unstable();
+    let numbers: Vec<u32> = open.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [0, 1, 2], "{open:?}");
 }
 
 /// Grows a file all the time, so that others can see whether this process is stopped.
@@ -104,49 +121,28 @@ fn beats() {
     }
 }
 
-fn child(body: impl FnOnce()) -> c_int {
-    // SAFETY: the child makes system calls only, and `_exit`.
-    let pid = unsafe { fork() };
-    assert!(pid >= 0, "fork failed");
-    if pid == 0 {
-        // SAFETY: no memory is involved.
-        unsafe { alarm(50) };
-        body();
-        // SAFETY: ends the process.
-        unsafe { _exit(0) };
+fn ignores_signals() {
+    for number in [1, 2, 3, 15] {
+        // SAFETY: no handler is installed.
+        unsafe { signal(number, SIG_IGN) };
     }
-    pid
-}
-
-fn status_of(pid: c_int) -> c_int {
-    let mut status = 0;
-    // SAFETY: the pointer is to a live local.
-    let waited = unsafe { waitpid(pid, &raw mut status, WUNTRACED | WCONTINUED) };
-    assert_eq!(waited, pid, "waitpid({pid}) failed");
-    status
-}
-
-/// Waits for the end of a child, whoever stops and continues it meanwhile.
-fn end_of(pid: c_int) -> c_int {
-    let mut status = 0;
-    // SAFETY: the pointer is to a live local.
-    let waited = unsafe { waitpid(pid, &raw mut status, 0) };
-    assert_eq!(waited, pid, "waitpid({pid}) failed");
-    status
-}
-
-fn send(pid: c_int, number: c_int) {
-    // SAFETY: no memory is involved.
-    assert_eq!(unsafe { kill(pid, number) }, 0, "kill({pid}, {number}) failed");
+    println!("ignores all that can be ignored");
+    hang();
 }
 
 fn end_parent(number: c_int) {
     // A child and a daemon, so that there is something to be left behind.
     child(hang);
     daemon();
+    join_the_runner();
     // SAFETY: no memory is involved.
     send(unsafe { getppid() }, number);
     hang();
+}
+
+fn stops_its_parent_and_passes() {
+    // SAFETY: no memory is involved.
+    send(unsafe { getppid() }, SIGSTOP);
 }
 
 fn daemon() {
@@ -299,13 +295,9 @@ fn stops() {
 
 fn payloads() {
     let number = 40;
-    let set: [c_ulong; 16] = {
-        let mut set = [0; 16];
-        set[0] = 1 << (number - 1);
-        set
-    };
-    // SAFETY: the set is as large as the C library's; the old one is not asked for.
-    unsafe { sigprocmask(SIG_SETMASK, set.as_ptr(), ptr::null_mut()) };
+    let mut set: [c_ulong; 16] = [0; 16];
+    set[0] = 1 << (number - 1);
+    block_signals(set[0]);
     let own = std::process::id().cast_signed();
     for value in 1..=100usize {
         // SAFETY: the value is a number that nobody follows.
@@ -320,10 +312,7 @@ fn payloads() {
     }
     // And delivered through a stop, to a handler's place: a signal that is not blocked.
     let pid = child(hang);
-    // SAFETY: as above.
-    let empty = [0 as c_ulong; 16];
-    // SAFETY: the set is as large as the C library's.
-    unsafe { sigprocmask(SIG_SETMASK, empty.as_ptr(), ptr::null_mut()) };
+    block_signals(0);
     let other = child(hang);
     send(other, 63);
     assert_eq!(status_of(other), 63);

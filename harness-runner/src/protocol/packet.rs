@@ -145,7 +145,9 @@ impl Packet {
             let mut data = [IoSliceMut::new(&mut self.bytes)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC;
             match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut space), flags) {
-                Err(Errno::EINTR) => {}
+                // The other side has ended without reading all that it was sent, which is told once.
+                // What it has said before is still there, and then the end of file.
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(error) => return Err(error.into()),
                 Ok(message) => {
                     for control in message.cmsgs()? {
@@ -252,6 +254,17 @@ mod tests {
     #[test]
     fn a_request_arrives_with_its_descriptors() {
         sent_and_received(b"A=1\0", 3);
+    }
+
+    #[test]
+    fn what_was_said_before_the_end_arrives_even_if_something_was_not_read() {
+        let (near, far) = pair().unwrap();
+        send_request(near.as_fd(), &request(b""), &[]).unwrap();
+        let said = Response::Refused { errno: 11 };
+        send_response(far.as_fd(), &said).unwrap();
+        drop(far);
+        assert_eq!(receive_response(near.as_fd()).unwrap(), Some(said));
+        assert_eq!(receive_response(near.as_fd()).unwrap(), None);
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub struct JsonLines<W: Write> {
     place: String,
     pending: Vec<u8>,
     embedded: EmbeddedOutput,
+    /// The first error, after which nothing is written any more. It is told at the end: the run is
+    /// about the tests.
+    broken: Option<io::Error>,
+    told: bool,
 }
 
 /// More than this is written without waiting for a flush.
@@ -54,6 +58,8 @@ impl<W: Write> JsonLines<W> {
             place: place.into(),
             pending: Vec::new(),
             embedded,
+            broken: None,
+            told: false,
         }
     }
 
@@ -62,11 +68,27 @@ impl<W: Write> JsonLines<W> {
         self.writer
     }
 
-    fn failed(&self, source: io::Error) -> SinkError {
-        SinkError {
-            what: format!("the events to {}", self.place),
-            source,
+    fn push(&mut self, event: &Event, outputs: &dyn Outputs) -> io::Result<()> {
+        let (stdout, stderr) = self.embedded(event, outputs);
+        let line = Line {
+            event,
+            stdout,
+            stderr,
+        };
+        serde_json::to_writer(&mut self.pending, &line)?;
+        self.pending.push(b'\n');
+        Ok(())
+    }
+
+    fn write(&mut self) {
+        if self.broken.is_none() && !self.told && !self.pending.is_empty() {
+            let written = self
+                .writer
+                .write_all(&self.pending)
+                .and_then(|()| self.writer.flush());
+            self.broken = written.err();
         }
+        self.pending.clear();
     }
 
     fn embedded(&self, event: &Event, outputs: &dyn Outputs) -> (Option<String>, Option<String>) {
@@ -86,34 +108,35 @@ impl<W: Write> Sink for JsonLines<W> {
         if matches!(event.kind, EventKind::AttemptTraced { .. }) {
             return Ok(());
         }
-        let (stdout, stderr) = self.embedded(event, outputs);
-        serde_json::to_writer(
-            &mut self.pending,
-            &Line {
-                event,
-                stdout,
-                stderr,
-            },
-        )
-        .map_err(|error| self.failed(error.into()))?;
-        self.pending.push(b'\n');
+        if let Err(error) = self.push(event, outputs) {
+            self.broken.get_or_insert(error);
+        }
         if self.pending.len() > BATCH {
-            self.flush()
-        } else {
-            Ok(())
+            self.write();
+        }
+        match event.kind {
+            EventKind::RunFinished(_) => self.close(),
+            _ => Ok(()),
         }
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
-        if self.pending.is_empty() {
-            return Ok(());
+        self.write();
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), SinkError> {
+        self.write();
+        match self.broken.take() {
+            Some(source) => {
+                self.told = true;
+                Err(SinkError {
+                    what: format!("all events to {}", self.place),
+                    source,
+                })
+            }
+            None => Ok(()),
         }
-        let written = self
-            .writer
-            .write_all(&self.pending)
-            .and_then(|()| self.writer.flush());
-        self.pending.clear();
-        written.map_err(|source| self.failed(source))
     }
 }
 
@@ -138,7 +161,7 @@ fn text(excerpt: &Excerpt) -> String {
     let mut text = String::from_utf8_lossy(&excerpt.head).into_owned();
     if excerpt.left_out > 0 {
         text.push_str(&format!(
-            "\n… {} not kept …\n",
+            "\n… {} left out …\n",
             wording::size(excerpt.left_out)
         ));
     }

@@ -1,27 +1,35 @@
 //! The JUnit report.
 //!
-//! Each test case is rendered when its test finishes and appended to an unlinked spool file beside
-//! the report, so memory does not grow with output. The report is put together from the spool at
-//! the end, in a temporary file that is renamed over the old report.
+//! At every moment of a run the report is a valid file of what is known: each test case is added
+//! when its test finishes ([`interim`]), in the order in which tests finish, so that a binary may
+//! have several suites. Until the end the report's name ends in `(incomplete)` and its last test
+//! case is an error which says that the run did not end. The last report has a suite for each
+//! binary; it is put together from the cases on disk, so memory does not grow with output, in a
+//! temporary file that is renamed over the former.
 //!
-//! When a run starts, the report of an earlier one is replaced by a valid report without tests,
-//! whose name ends in `(incomplete)`: whoever reads it after a crash cannot take it for a result.
-//! Interrupted tests are errors of type `interrupted`; tests that a cancelled run never started
-//! are `skipped` with a message that starts with `not run`.
+//! A report to something that is no file, such as a pipe, is written at the end only.
+//!
+//! Tests that were ended with the run are errors of type `interrupted`, `global-timeout`,
+//! `fail-fast` or `report-failed`, never failures; tests that a cancelled run never started are
+//! `skipped` with a message that starts with `not run`. In the last report each suite of a run that
+//! was interrupted or ran out of time has the property `run-cut-off` that says so: the root can
+//! have none.
 
 mod case;
-mod spool;
+mod frame;
+mod interim;
 
-use super::{Outputs, Sink, SinkError};
+use super::{Outputs, Sink, SinkError, outlet::Outlet};
 use camino::Utf8PathBuf;
 use case::Cases;
 use chrono::{DateTime, FixedOffset};
+use frame::Frame;
 use harness_metadata::{
     Event, EventKind, RunId, TestId,
-    event::{RunFinished, RunStarted},
+    event::{CancelReason, RunFinished, RunStarted},
 };
-use quick_junit::{Property, Report, TestCase, TestCaseStatus, TestSuite};
-use spool::Spool;
+use interim::{Change, Interim, Part};
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 use std::{
     collections::HashMap,
     fs,
@@ -72,9 +80,15 @@ pub struct Junit {
     run: Option<RunId>,
     started_at: Option<DateTime<FixedOffset>>,
     at: Duration,
+    /// Why the run is not going to come to its end, if so.
+    cancelled: Option<CancelReason>,
     suites: Vec<Suite>,
     by_name: HashMap<String, usize>,
-    spool: Option<Spool>,
+    /// What is on disk; `None` if there could not be anything.
+    interim: Option<Interim>,
+    open: Open,
+    /// How many tests are not in the report, because they could not be written.
+    lost: usize,
     /// The first error. It is told at the end, so that a report that cannot be written does not
     /// end the run that it is about.
     broken: Option<io::Error>,
@@ -84,9 +98,41 @@ pub struct Junit {
 #[derive(Debug)]
 struct Suite {
     counts: TestSuite,
-    /// From the first start to the last end of its tests.
-    span: Option<(DateTime<FixedOffset>, DateTime<FixedOffset>)>,
-    parts: Vec<spool::Part>,
+    span: Option<Span>,
+    parts: Vec<Part>,
+}
+
+/// From the first start to the last end of tests.
+type Span = (DateTime<FixedOffset>, DateTime<FixedOffset>);
+
+/// The end of the report on disk, where the next test case goes.
+#[derive(Debug, Default)]
+struct Open {
+    /// Where what closes the report begins.
+    end: u64,
+    /// The suite that is still open there: which one, where its header is, and what it has.
+    suite: Option<(usize, u64, TestSuite)>,
+    /// The counts of the whole report.
+    totals: Totals,
+}
+
+#[derive(Copy, Clone, Debug, Default)]
+struct Totals {
+    tests: usize,
+    failures: usize,
+    errors: usize,
+    skipped: usize,
+}
+
+impl Totals {
+    fn add(self, suite: &TestSuite) -> Self {
+        Self {
+            tests: self.tests + suite.tests,
+            failures: self.failures + suite.failures,
+            errors: self.errors + suite.errors,
+            skipped: self.skipped + suite.skipped,
+        }
+    }
 }
 
 impl Junit {
@@ -97,74 +143,169 @@ impl Junit {
             run: None,
             started_at: None,
             at: Duration::ZERO,
+            cancelled: None,
             suites: Vec::new(),
             by_name: HashMap::new(),
-            spool: None,
+            interim: None,
+            open: Open::default(),
+            lost: 0,
             broken: None,
             options,
         }
     }
 
     fn failed(&self, source: io::Error) -> SinkError {
-        SinkError {
-            what: format!("the JUnit report to `{}`", self.options.path),
-            source,
-        }
+        let path = &self.options.path;
+        let what = match self.lost {
+            0 => format!("the JUnit report to `{path}`"),
+            1 => format!("the JUnit report to `{path}`, which lacks 1 test"),
+            lost => format!("the JUnit report to `{path}`, which lacks {lost} tests"),
+        };
+        SinkError { what, source }
     }
 
     fn start(&mut self, run: &RunStarted) -> io::Result<()> {
         self.run = Some(run.run_id);
         self.started_at = Some(run.started_at);
         self.cases.know(run);
-        fs::create_dir_all(self.directory())?;
-        self.spool = Some(Spool::new(tempfile::tempfile_in(self.directory())?));
-        self.write(Duration::ZERO, true)
-    }
-
-    fn directory(&self) -> Utf8PathBuf {
-        match self.options.path.parent() {
-            Some(parent) if !parent.as_str().is_empty() => parent.to_owned(),
-            _ => Utf8PathBuf::from("."),
-        }
-    }
-
-    fn add(
-        &mut self,
-        test: &TestId,
-        case: TestCase,
-        span: Option<(DateTime<FixedOffset>, DateTime<FixedOffset>)>,
-    ) -> io::Result<()> {
-        let Some(spool) = &mut self.spool else {
+        if !self.is_file() {
+            self.interim = Some(Interim::unseen()?);
             return Ok(());
-        };
-        let at = *self
-            .by_name
-            .entry(test.binary.to_string())
-            .or_insert_with(|| {
-                let counts = TestSuite::new(test.binary.as_str());
-                self.suites.push(Suite {
-                    counts,
-                    span: None,
-                    parts: Vec::new(),
-                });
-                self.suites.len() - 1
-            });
-        let suite = &mut self.suites[at];
-        suite.span = match (suite.span, span) {
-            (Some(old), Some(new)) => Some((old.0.min(new.0), old.1.max(new.1))),
-            (old, new) => old.or(new),
-        };
-        let mut alone = TestSuite::new("");
+        }
+        if let Ok(path) = self.options.path.canonicalize_utf8() {
+            // A link stays one.
+            self.options.path = path;
+        }
+        let totals = Totals::default().add(&self.mark());
+        let header = frame::wide(&self.frame(totals, true)?.header);
+        self.open.end = header.len() as u64;
+        let contents = header + &self.closing(false)?;
+        let interim = Interim::replace(&self.options.path, contents.as_bytes())?;
+        self.interim = Some(interim);
+        Ok(())
+    }
+
+    /// Returns whether the report is a file, or will be one.
+    fn is_file(&self) -> bool {
+        fs::metadata(&self.options.path).map_or(true, |there| there.is_file())
+    }
+
+    /// Adds a test case to its suite, and to what is on disk.
+    fn add(&mut self, test: &TestId, case: TestCase, span: Option<Span>) -> io::Result<()> {
+        let mut alone = TestSuite::new(test.binary.as_str());
         alone.add_test_case(case);
-        suite.counts.tests += 1;
-        suite.counts.failures += alone.failures;
-        suite.counts.errors += alone.errors;
-        suite.counts.skipped += alone.skipped;
         let mut report = Report::unnamed();
-        report.add_test_suite(alone);
-        let part = spool.append(spool::inside_suite(&rendered(&report)?).as_bytes())?;
+        report.add_test_suite(alone.clone());
+        let text = rendered(&report)?;
+        let text = frame::inside_suite(&text);
+        alone.test_cases.clear();
+
+        let at = self.suite(test);
+        let part = self.append(at, &alone, text, span)?;
+        let suite = &mut self.suites[at];
+        suite.span = joined(suite.span, span);
+        add_counts(&mut suite.counts, &alone);
         suite.parts.push(part);
         Ok(())
+    }
+
+    fn suite(&mut self, test: &TestId) -> usize {
+        let name = test.binary.to_string();
+        *self.by_name.entry(name).or_insert_with(|| {
+            self.suites.push(Suite {
+                counts: TestSuite::new(test.binary.as_str()),
+                span: None,
+                parts: Vec::new(),
+            });
+            self.suites.len() - 1
+        })
+    }
+
+    /// Puts a test case in the place of what closes the report, and closes it again.
+    fn append(
+        &mut self,
+        at: usize,
+        alone: &TestSuite,
+        text: &str,
+        span: Option<Span>,
+    ) -> io::Result<Part> {
+        let closing = self.closing(true)?;
+        let totals = self.open.totals.add(alone);
+        let all = frame::wide(&self.frame(totals.add(&self.mark()), true)?.header);
+        let span = joined(self.suites[at].span, span);
+        let mut tail = String::new();
+        let (header_at, counts) = match &self.open.suite {
+            Some((open, header_at, counts)) if *open == at => (*header_at, counts.clone()),
+            open => {
+                if open.is_some() {
+                    tail.push_str(frame::CLOSE_SUITE);
+                }
+                (
+                    self.open.end + tail.len() as u64,
+                    TestSuite::new(alone.name.clone()),
+                )
+            }
+        };
+        let mut counts = counts;
+        add_counts(&mut counts, alone);
+        let header = frame::wide(&self.suite_header(&counts, span)?);
+        let is_new = header_at >= self.open.end;
+        if is_new {
+            tail.push_str(&header);
+        }
+        let part = Part {
+            offset: self.open.end + tail.len() as u64,
+            length: text.len() as u64,
+        };
+        tail.push_str(text);
+        tail.push_str(&closing);
+        let mut changes = vec![Change {
+            at: self.open.end,
+            bytes: tail.into_bytes(),
+        }];
+        if !is_new {
+            changes.push(Change {
+                at: header_at,
+                bytes: header.into_bytes(),
+            });
+        }
+        changes.push(Change {
+            at: 0,
+            bytes: all.into_bytes(),
+        });
+        let lost = || io::Error::other("there was no place for its parts");
+        self.interim.as_mut().ok_or_else(lost)?.change(changes)?;
+        self.open = Open {
+            end: part.offset + part.length,
+            suite: Some((at, header_at, counts)),
+            totals,
+        };
+        Ok(part)
+    }
+
+    /// Returns what closes a report that has not come to its end.
+    fn closing(&self, in_suite: bool) -> io::Result<String> {
+        let mut report = Report::unnamed();
+        report.add_test_suite(self.mark());
+        let text = rendered(&report)?;
+        let suite = if in_suite { frame::CLOSE_SUITE } else { "" };
+        Ok(format!("{suite}{}", frame::from_first_suite(&text)))
+    }
+
+    /// Returns the suite which says that the run did not end.
+    fn mark(&self) -> TestSuite {
+        const MESSAGE: &str = "the run did not end: this report holds what was known by then";
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status
+            .set_type("interrupted")
+            .set_message(MESSAGE)
+            .set_description(MESSAGE);
+        let mut case = TestCase::new("the run did not end", status);
+        case.set_classname(RUN).set_time(Duration::ZERO);
+        let mut suite = TestSuite::new(RUN);
+        suite.add_test_case(case);
+        self.describe(&mut suite, None);
+        suite
     }
 
     fn skip(&mut self, test: &TestId, message: String) -> io::Result<()> {
@@ -178,76 +319,135 @@ impl Junit {
     fn finish(&mut self, run: &RunFinished) -> io::Result<()> {
         let why = match run.cancelled {
             Some(reason) => super::wording::cancel_reason(reason),
-            None => "the run ended",
+            None => "the run ended".to_owned(),
         };
         for test in &run.not_run {
-            self.skip(test, format!("not run: {why}"))?;
+            if let Err(error) = self.skip(test, format!("not run: {why}")) {
+                self.lose(error);
+            }
         }
-        self.write(run.elapsed, false)
+        self.at = run.elapsed;
+        self.write(false)
     }
 
-    fn write(&self, elapsed: Duration, incomplete: bool) -> io::Result<()> {
-        let Some(spool) = &self.spool else {
+    /// Notes that a test is not in the report.
+    fn lose(&mut self, error: io::Error) {
+        self.lost += 1;
+        self.broken.get_or_insert(error);
+    }
+
+    /// Writes the report from the test cases on disk.
+    fn write(&mut self, incomplete: bool) -> io::Result<()> {
+        if let Some(interim) = &mut self.interim {
+            interim.freeze();
+        }
+        let Some(interim) = &self.interim else {
             return Ok(());
         };
+        let totals = self.suites.iter().map(|suite| &suite.counts);
+        let totals = totals.fold(Totals::default(), Totals::add);
+        let frame = match incomplete {
+            true => self.frame(totals.add(&self.mark()), true)?,
+            false => self.frame(totals, false)?,
+        };
+        let write = |writer: &mut dyn Write| {
+            writer.write_all(frame.header.as_bytes())?;
+            for suite in &self.suites {
+                let mut counts = suite.counts.clone();
+                if let Some((_, how)) = self.cancelled.and_then(super::wording::cut_off) {
+                    counts.add_property(property("run-cut-off", how));
+                }
+                let header = self.suite_header(&counts, suite.span)?;
+                writer.write_all(header.as_bytes())?;
+                for part in &suite.parts {
+                    interim.copy(*part, writer)?;
+                }
+                writer.write_all(frame::CLOSE_SUITE.as_bytes())?;
+            }
+            let closing = match incomplete {
+                true => self.closing(false)?,
+                false => frame.end.clone(),
+            };
+            writer.write_all(closing.as_bytes())?;
+            writer.flush()
+        };
+        if !self.is_file() {
+            let outlet = Outlet::create(self.options.path.as_std_path())?;
+            return write(&mut io::BufWriter::new(outlet));
+        }
+        let directory = interim::directory(&self.options.path);
+        fs::create_dir_all(&directory)?;
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        write(&mut io::BufWriter::new(&mut file))?;
+        interim::readable_by_all(file.as_file())?;
+        file.persist(&self.options.path)
+            .map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// Returns what a report has around its suites.
+    fn frame(&self, totals: Totals, incomplete: bool) -> io::Result<Frame> {
         let name = match incomplete {
             true => format!("{} (incomplete)", self.options.name),
             false => self.options.name.clone(),
         };
         let mut report = Report::new(name);
-        report.set_time(elapsed);
+        report.set_time(self.at);
         if let Some(run) = self.run.filter(|_| !self.options.plain) {
             report.set_uuid(run.0);
         }
         if let Some(started_at) = self.started_at.filter(|_| !self.options.plain) {
             report.set_timestamp(started_at);
         }
-        for suite in &self.suites {
-            report.add_test_suite(self.shell(suite));
-        }
-        let frame = rendered(&report)?;
-        let frame = if self.options.plain {
-            spool::without_skipped_total(&frame)
-        } else {
-            frame
-        };
-
-        let mut file = tempfile::NamedTempFile::new_in(self.directory())?;
-        {
-            let mut writer = io::BufWriter::new(&mut file);
-            let mut shells = frame.split(spool::PLACE);
-            writer.write_all(shells.next().unwrap_or_default().as_bytes())?;
-            for (suite, rest) in self.suites.iter().zip(shells) {
-                for part in &suite.parts {
-                    spool.copy(*part, &mut writer)?;
-                }
-                writer.write_all(rest.as_bytes())?;
-            }
-            writer.flush()?;
-        }
-        spool::readable_by_all(file.as_file())?;
-        file.persist(&self.options.path)
-            .map_err(|error| error.error)?;
-        Ok(())
+        (report.tests, report.failures) = (totals.tests, totals.failures);
+        (report.errors, report.skipped) = (totals.errors, totals.skipped);
+        let text = rendered(&report)?;
+        Ok(Frame::of(&match self.options.plain {
+            true => frame::without_skipped_total(&text),
+            false => text,
+        }))
     }
 
-    /// Returns the suite with a mark in the place of its test cases.
-    fn shell(&self, suite: &Suite) -> TestSuite {
-        let mut shell = suite.counts.clone();
-        shell
+    /// Returns the first line of a suite.
+    fn suite_header(&self, counts: &TestSuite, span: Option<Span>) -> io::Result<String> {
+        let mut suite = counts.clone();
+        self.describe(&mut suite, span);
+        suite
             .test_cases
-            .push(TestCase::new(spool::MARK, TestCaseStatus::success()));
-        let started_at = suite.span.map(|span| span.0).or(self.started_at);
-        if let Some(started_at) = started_at {
-            shell.set_timestamp(started_at);
+            .push(TestCase::new(frame::MARK, TestCaseStatus::success()));
+        let mut report = Report::unnamed();
+        report.test_suites.push(suite);
+        let text = rendered(&report)?;
+        Ok(frame::suite_header(&text).to_owned())
+    }
+
+    fn describe(&self, suite: &mut TestSuite, span: Option<Span>) {
+        if let Some(started_at) = span.map(|span| span.0).or(self.started_at) {
+            suite.set_timestamp(started_at);
         }
-        let time = suite.span.and_then(|(from, to)| (to - from).to_std().ok());
-        shell.set_time(time.unwrap_or_default());
-        shell
+        let time = span.and_then(|(from, to)| (to - from).to_std().ok());
+        suite.set_time(time.unwrap_or_default());
+        suite
             .extra
             .insert("hostname".into(), self.options.hostname.as_str().into());
-        shell
     }
+}
+
+/// The name of the suite that is about the run itself.
+const RUN: &str = "cargo-harness";
+
+fn joined(one: Option<Span>, other: Option<Span>) -> Option<Span> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
+        (one, other) => one.or(other),
+    }
+}
+
+fn add_counts(suite: &mut TestSuite, other: &TestSuite) {
+    suite.tests += other.tests;
+    suite.failures += other.failures;
+    suite.errors += other.errors;
+    suite.skipped += other.skipped;
 }
 
 impl Sink for Junit {
@@ -270,12 +470,16 @@ impl Sink for Junit {
                 });
                 self.add(&finished.test, case, span)
             }
+            EventKind::Cancelled { reason, .. } => {
+                self.cancelled = Some(*reason);
+                Ok(())
+            }
             EventKind::RunFinished(run) => self.finish(run),
             EventKind::AttemptStarted(_)
             | EventKind::AttemptSlow { .. }
             | EventKind::AttemptTraced { .. }
             | EventKind::AttemptBroke { .. }
-            | EventKind::Cancelled { .. }
+            | EventKind::FewerSlots { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }
             | EventKind::Status { .. } => Ok(()),
@@ -291,8 +495,10 @@ impl Sink for Junit {
             }
         };
         let ended = matches!(event.kind, EventKind::RunFinished(_));
-        if let Err(error) = done {
-            self.broken.get_or_insert(error);
+        match done {
+            Ok(()) => {}
+            Err(error) if matches!(event.kind, EventKind::TestFinished(_)) => self.lose(error),
+            Err(error) => drop(self.broken.get_or_insert(error)),
         }
         match self.broken.take_if(|_| ended) {
             Some(error) => Err(self.failed(error)),
@@ -300,9 +506,12 @@ impl Sink for Junit {
         }
     }
 
-    /// Writes what is known; the report's name says that it is incomplete.
+    /// What is known is in the report already, whose name says that it is incomplete.
     fn close(&mut self) -> Result<(), SinkError> {
-        let written = self.write(self.at, true);
+        let written = match &self.interim {
+            Some(interim) if !interim.is_seen() => self.write(true),
+            _ => Ok(()),
+        };
         match self.broken.take().map_or(written, Err) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed(error)),

@@ -3,6 +3,7 @@
 //! Lines are gathered and written once per [`Sink::flush`], together with the progress bar if
 //! there is one.
 
+mod beginning;
 mod block;
 mod ending;
 mod traces;
@@ -15,9 +16,8 @@ use super::{
 };
 use harness_metadata::{
     AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
-    event::{AttemptStarted, OutputWhen, RunStarted, TestFinished},
+    event::{AttemptStarted, OutputWhen, TestFinished},
     level::{FinalStatusLevel, StatusLevel},
-    trace::Backend,
 };
 use owo_colors::Style;
 use std::{collections::HashSet, io::Write, mem, time::Duration};
@@ -183,46 +183,6 @@ impl<W: Write> Terminal<W> {
     fn note(&mut self, status: &str, style: Style, text: &str) {
         let line = format!("{} {text}", paint(&format!("{status:>12}"), style));
         self.say(&line);
-    }
-
-    fn run_started(&mut self, run: &RunStarted) {
-        self.stats.selected = run.tests;
-        self.stats.skipped = run.skipped_tests;
-        let wants_bar = matches!(
-            self.options.progress,
-            ProgressMode::Bar | ProgressMode::Only
-        );
-        if wants_bar && !self.options.no_capture {
-            let size = self.options.size.or_else(terminal_size).unwrap_or((80, 24));
-            let shown = self.options.max_progress_running;
-            self.bar = Some(Bar::new(shown, size, self.styles, self.options.unicode));
-        }
-        self.rule();
-        let id = run.run_id.to_string();
-        let trace = match run.trace.backend {
-            backend @ (Backend::Ptrace | Backend::Notify | Backend::Outer) => {
-                format!("{} ({})", run.trace.level.as_str(), backend.as_str())
-            }
-            // There is one way only.
-            Backend::Lifecycle | Backend::None => run.trace.level.as_str().to_owned(),
-        };
-        let text = format!(
-            "{} with profile {}, trace {trace}",
-            paint(id.get(..8).unwrap_or(&id), self.styles.count),
-            paint(&escaped(&run.profile), self.styles.count),
-        );
-        self.note("Run", self.styles.pass, &text);
-        if let Some(why) = &run.trace.degraded {
-            self.note(
-                "Trace",
-                self.styles.warn,
-                &format!("less than asked for: {}", escaped(why)),
-            );
-        }
-        if let Some(missing) = &run.limits_missing {
-            self.note("Limits", self.styles.warn, &escaped(missing));
-        }
-        self.note("Starting", self.styles.pass, &starting(run, &self.styles));
     }
 
     fn attempt_started(&mut self, started: &AttemptStarted) {
@@ -482,6 +442,7 @@ impl<W: Write> Sink for Terminal<W> {
                     &format!("due to {reason}: {tests} still running"),
                 );
             }
+            EventKind::FewerSlots { slots, because } => self.fewer_slots(*slots, because),
             EventKind::Paused { running } => {
                 let text = format!("{} suspended", wording::plural(*running, "test", "tests"));
                 self.note("Paused", self.styles.warn, &text);
@@ -568,32 +529,4 @@ fn listed_from(class: Class) -> FinalStatusLevel {
         Class::Leaky => FinalStatusLevel::Leak,
         Class::Passed => FinalStatusLevel::Pass,
     }
-}
-
-fn starting(run: &RunStarted, styles: &Styles) -> String {
-    let count = |count: usize, one, many| {
-        let word = if count == 1 { one } else { many };
-        format!("{} {word}", paint(&count.to_string(), styles.count))
-    };
-    let mut text = format!(
-        "{} across {}",
-        count(run.tests, "test", "tests"),
-        count(run.binaries, "binary", "binaries"),
-    );
-    let mut left_out = Vec::new();
-    if run.skipped_tests > 0 {
-        left_out.push(count(run.skipped_tests, "test", "tests"));
-    }
-    if run.skipped_binaries > 0 {
-        left_out.push(count(run.skipped_binaries, "binary", "binaries"));
-    }
-    if !left_out.is_empty() {
-        text.push_str(&format!(" ({} skipped", left_out.join(" and ")));
-        if run.skipped_by_default_filter > 0 {
-            let tests = count(run.skipped_by_default_filter, "test", "tests");
-            text.push_str(&format!(", including {tests} due to `default-filter`"));
-        }
-        text.push(')');
-    }
-    text
 }

@@ -250,7 +250,98 @@ fn a_report_that_is_closed_early_holds_what_is_known() {
     let report = std::fs::read_to_string(path).expect("the report was written");
     let report = Report::deserialize_from_str(&report).expect("well-formed");
     assert_eq!(report.name.as_deref(), Some("harness-run (incomplete)"));
-    assert_eq!(report.tests, 1);
+    // The last one says that the run did not end.
+    assert_eq!((report.tests, report.errors), (2, 1));
+}
+
+/// Returns the names of the test cases of a report, and checks that its counts are right.
+fn names(report: &str) -> Vec<String> {
+    let parsed = Report::deserialize_from_str(report).expect("well-formed");
+    let counted = |tag: &str| report.matches(tag).count();
+    assert_eq!(parsed.tests, counted("<testcase "), "{report}");
+    assert_eq!(parsed.failures, counted("<failure "), "{report}");
+    assert_eq!(parsed.errors, counted("<error "), "{report}");
+    let mut names = Vec::new();
+    for suite in &parsed.test_suites {
+        assert_eq!(suite.tests, suite.test_cases.len(), "{report}");
+        names.extend(suite.test_cases.iter().map(|case| case.name.to_string()));
+    }
+    names
+}
+
+#[test]
+fn the_junit_report_holds_every_result_as_soon_as_it_is_known() {
+    let (mut events, outputs) = mixed();
+    for event in &mut events {
+        // Two binaries, whose tests take turns.
+        if let EventKind::TestFinished(test) = &mut event.kind
+            && ["a::fails", "a::aborts", "a::leaks"].contains(&test.test.name.as_str())
+        {
+            test.test.binary = "other".into();
+        }
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("junit.xml");
+    std::fs::write(&path, "an older one").expect("the folder can be written");
+    let mut options = JunitOptions::new(path.to_str().expect("a UTF-8 path"));
+    options.properties = true;
+    let mut sink = Junit::new(options);
+    let mut expected = Vec::new();
+    for event in &events {
+        sink.handle(event, &outputs).expect("there is room");
+        if let EventKind::TestFinished(test) = &event.kind {
+            expected.push(test.test.name.as_str().replace('\n', "\\n"));
+        }
+        let report = std::fs::read_to_string(&path).expect("it is there at every moment");
+        let mut names = names(&report);
+        if matches!(event.kind, EventKind::RunFinished(_)) {
+            names.sort();
+            expected.sort();
+        } else {
+            assert_eq!(names.pop().as_deref(), Some("the run did not end"));
+        }
+        assert_eq!(names, expected);
+    }
+    let files = std::fs::read_dir(directory.path()).expect("it is there");
+    assert_eq!(files.count(), 1, "nothing is left beside the report");
+}
+
+#[test]
+fn a_report_that_somebody_else_has_replaced_is_theirs_until_the_run_ends() {
+    let (events, outputs) = mixed();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("junit.xml");
+    let mut sink = Junit::new(JunitOptions::new(path.to_str().expect("a UTF-8 path")));
+    let (beginning, rest) = events.split_at(5);
+    feed(&mut sink, beginning, &outputs);
+    std::fs::remove_file(&path).expect("it is there");
+    std::fs::write(&path, "theirs").expect("the folder can be written");
+    let (end, rest) = rest.split_last().expect("there are more");
+    feed(&mut sink, rest, &outputs);
+    let read = || std::fs::read_to_string(&path).expect("it is there");
+    assert_eq!(read(), "theirs");
+    feed(&mut sink, std::slice::from_ref(end), &outputs);
+    assert_eq!(names(&read()).len(), 6);
+}
+
+#[test]
+fn what_a_killed_run_has_left_beside_the_report_is_removed_by_the_next() {
+    let (events, outputs) = mixed();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("junit.xml");
+    let left = directory.path().join(".junit.xml-abc.interim");
+    let unrelated = directory.path().join(".junit.xml-abc");
+    for file in [&left, &unrelated] {
+        std::fs::write(file, "").expect("the folder can be written");
+    }
+    let mut sink = Junit::new(JunitOptions::new(path.to_str().expect("a UTF-8 path")));
+    let mut other = Junit::new(JunitOptions::new(path.to_str().expect("a UTF-8 path")));
+    feed(&mut sink, &events[..3], &outputs);
+    assert!(!left.exists() && unrelated.exists());
+    // That of a run in progress stays.
+    feed(&mut other, &events[..3], &outputs);
+    let files = std::fs::read_dir(directory.path()).expect("it is there");
+    assert_eq!(files.count(), 4);
 }
 
 #[test]
@@ -357,7 +448,7 @@ fn an_unfinished_report_says_so() {
     let report = junit(&events[..5], &outputs, |_| ());
     let report = Report::deserialize_from_str(&report).expect("well-formed");
     assert_eq!(report.name.as_deref(), Some("harness-run (incomplete)"));
-    assert_eq!(report.tests, 0);
+    assert_eq!(report.tests, 3, "the third says that the run did not end");
 }
 
 #[test]
@@ -366,7 +457,7 @@ fn output_beyond_the_cap_leaves_a_stated_gap() {
     outputs.put(&test("t"), 1, &[b'x'; 5000], b"");
     let events = run(vec![(test("t"), vec![code(1, 1)])]);
     let report = junit(&events, &outputs, |options| options.stream_cap = 1000);
-    assert!(report.contains("… 3.9 KiB not kept …"), "{report}");
+    assert!(report.contains("… 3.9 KiB left out …"), "{report}");
     assert!(report.len() < 3000);
 }
 

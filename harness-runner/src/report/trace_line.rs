@@ -49,6 +49,7 @@ fn created(created: &Created) -> String {
         Creation::Vfork => "vfork()",
         Creation::Clone => "clone()",
         Creation::Thread => "clone(CLONE_THREAD)",
+        Creation::Unknown => "clone(?)",
     };
     format!("{call} = {}", created.child)
 }

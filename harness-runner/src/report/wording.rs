@@ -208,13 +208,41 @@ pub(super) fn interruption(by: Interruption) -> String {
 }
 
 /// Returns why a run was cancelled.
-pub(super) fn cancel_reason(reason: CancelReason) -> &'static str {
+pub(super) fn cancel_reason(reason: CancelReason) -> String {
     match reason {
-        CancelReason::TestFailure | CancelReason::TestFailureImmediate => "test failure",
-        CancelReason::ReportFailed => "error while reporting",
-        CancelReason::GlobalTimeout => "global timeout",
-        CancelReason::Signal(_) => "signal",
-        CancelReason::Interrupt => "interrupt",
+        CancelReason::TestFailure | CancelReason::TestFailureImmediate => "test failure".to_owned(),
+        CancelReason::ReportFailed => "error while reporting".to_owned(),
+        CancelReason::GlobalTimeout => "global timeout".to_owned(),
+        CancelReason::Signal(signal) => format!("signal ({})", signal_name(signal)),
+        CancelReason::Interrupt => "interrupt".to_owned(),
+    }
+}
+
+/// Returns how a run ended that did not come to its end, as a word and a sentence. `None` if
+/// failures explain it.
+pub(super) fn cut_off(reason: CancelReason) -> Option<(&'static str, String)> {
+    let told = match reason {
+        CancelReason::TestFailure | CancelReason::TestFailureImmediate => return None,
+        CancelReason::ReportFailed => ("Cut off", "results could not be reported".to_owned()),
+        CancelReason::GlobalTimeout => (
+            "Out of time",
+            "the run took longer than its `global-timeout`".to_owned(),
+        ),
+        CancelReason::Signal(_) | CancelReason::Interrupt => {
+            let signal = reason.signal().map(signal_name).unwrap_or_default();
+            ("Interrupted", format!("the run received {signal}"))
+        }
+    };
+    Some(told)
+}
+
+/// Returns the type under which reports file a test that was ended.
+pub(super) fn interruption_type(by: Interruption) -> &'static str {
+    match by {
+        Interruption::Signal(_) => "interrupted",
+        Interruption::FailFast => "fail-fast",
+        Interruption::GlobalTimeout => "global-timeout",
+        Interruption::ReportFailed => "report-failed",
     }
 }
 

@@ -6,16 +6,20 @@
 
 mod cancel;
 mod group;
+mod scarce;
 
 use super::unit::Force;
 use crate::config::settings::{
     FlakyResult, MaxFail, TerminateMode, TestGroup, TestSettings, ThreadsRequired,
 };
-use group::{Group, smallest_free};
+use chrono::{DateTime, FixedOffset};
+use group::Group;
 use harness_metadata::{
-    Attempt, EventKind, Interruption, RunStats, TestId, Verdict,
+    Attempt, EventKind, Fault, Interruption, Outcome, RunStats, TestId, Usage, Verdict,
     event::{AttemptStarted, CancelReason, RunFinished, RunningState, RunningTest, TestFinished},
+    outcome::StreamSize,
 };
+use scarce::Scarcity;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A test as the run sees it.
@@ -38,6 +42,8 @@ pub(super) struct Limits {
     pub(super) global_timeout: Option<Duration>,
     /// Listed tests that do not run, for the counts.
     pub(super) skipped: usize,
+    /// When the run started, for attempts of which nobody tells when they did.
+    pub(super) started_at: DateTime<FixedOffset>,
 }
 
 /// What happened.
@@ -46,7 +52,14 @@ pub(super) enum Input {
     /// The run begins.
     Begin,
     /// An attempt is over.
-    AttemptOver { slot: usize, attempt: Box<Attempt> },
+    AttemptOver {
+        slot: usize,
+        attempt: Box<Attempt>,
+        /// Whether it never began, because the system did not have enough for it.
+        refused: bool,
+    },
+    /// A slot is gone, and nobody tells of its attempt.
+    SlotLost { slot: usize, message: String },
     /// The time of [`Dispatcher::deadline`] has come.
     Deadline,
     /// A signal asks the run to end.
@@ -72,10 +85,16 @@ pub(super) enum Action {
         by: Interruption,
         force: Force,
     },
+    /// Give up what a slot has: nothing will be started in it.
+    Close { slot: usize },
     /// Tell the sinks.
     Emit(EventKind),
-    /// The run is over. Attempts that are still running are not waited for.
-    Finish,
+    /// The run is over.
+    Finish {
+        /// The signal by which somebody has lost patience: attempts that are still running are not
+        /// waited for.
+        impatient: Option<i32>,
+    },
 }
 
 /// A test that has a slot.
@@ -110,9 +129,11 @@ pub(super) struct Dispatcher {
     /// Occupants by slot number.
     slots: BTreeMap<usize, Occupant>,
     used: usize,
+    scarcity: Scarcity,
     stats: RunStats,
     cancelled: Option<CancelReason>,
     shutdowns: u32,
+    impatient: Option<i32>,
     started: Vec<bool>,
     finished: bool,
     random: fn() -> f64,
@@ -130,6 +151,7 @@ impl Dispatcher {
             groups: groups.collect(),
             slots: BTreeMap::new(),
             used: 0,
+            scarcity: Scarcity::default(),
             stats: RunStats {
                 selected: tests.len(),
                 skipped: limits.skipped,
@@ -137,6 +159,7 @@ impl Dispatcher {
             },
             cancelled: None,
             shutdowns: 0,
+            impatient: None,
             started: vec![false; tests.len()],
             finished: false,
             random,
@@ -185,11 +208,20 @@ impl Dispatcher {
         }
         match input {
             Input::Begin => {}
-            Input::AttemptOver { slot, attempt } => {
+            Input::AttemptOver {
+                slot,
+                attempt,
+                refused: true,
+            } if self.cancelled.is_none() && self.others_run(slot) => {
+                self.close_slot(slot, &attempt.outcome, &mut actions);
+            }
+            Input::AttemptOver { slot, attempt, .. } => {
+                self.tell_of_scarcity(&mut actions);
                 self.attempt_over(now, slot, *attempt, &mut actions);
             }
+            Input::SlotLost { slot, message } => self.slot_lost(now, slot, message, &mut actions),
             Input::Deadline => self.deadline_reached(now, &mut actions),
-            Input::Shutdown { signal } => self.shutdown(signal, &mut actions),
+            Input::Shutdown { signal } => self.shutdown(now, signal, &mut actions),
             Input::ReportFailed => {
                 self.cancel(CancelReason::ReportFailed, &mut actions);
             }
@@ -227,13 +259,18 @@ impl Dispatcher {
     }
 
     fn has_waiting(&self) -> bool {
-        self.next < self.tests.len() || self.groups.values().any(|group| !group.waiting.is_empty())
+        self.next < self.tests.len()
+            || self.groups.values().any(|group| !group.waiting.is_empty())
+            || self.scarcity.has_waiting()
     }
 
     // Slots
 
     fn fill_slots(&mut self, now: Duration, actions: &mut Vec<Action>) {
         while self.cancelled.is_none() && self.used < self.limits.slots {
+            if !self.start_refused(now, actions) || self.used >= self.limits.slots {
+                break;
+            }
             let Some(test) = self.next_test() else { break };
             let weight = self.weight(test);
             if self.used + weight > self.limits.slots {
@@ -295,7 +332,7 @@ impl Dispatcher {
     }
 
     fn occupy(&mut self, now: Duration, test: usize, weight: usize, actions: &mut Vec<Action>) {
-        let slot = smallest_free(|slot| self.slots.contains_key(&slot));
+        let slot = self.free_slot();
         let group = match &self.tests[test].settings.test_group {
             TestGroup::Named(name) => self.groups.get_mut(name),
             TestGroup::Global => None,
@@ -398,11 +435,59 @@ impl Dispatcher {
         }
     }
 
+    fn slot_lost(
+        &mut self,
+        now: Duration,
+        slot: usize,
+        message: String,
+        actions: &mut Vec<Action>,
+    ) {
+        let outcome = Outcome::HarnessFault(Fault { message });
+        if let Some(lost) = self.lost_attempt(now, slot, outcome, Verdict::Fail) {
+            self.attempt_over(now, slot, lost, actions);
+        }
+    }
+
+    /// Returns what is known of the attempt in a slot that nobody tells of; `None` if there is none.
+    fn lost_attempt(
+        &self,
+        now: Duration,
+        slot: usize,
+        outcome: Outcome,
+        verdict: Verdict,
+    ) -> Option<Attempt> {
+        let occupant = self.slots.get(&slot)?;
+        let Occupancy::Running { since } = occupant.state else {
+            return None;
+        };
+        Some(Attempt {
+            number: self.attempt_number(occupant),
+            outcome,
+            leak: None,
+            limits: Vec::new(),
+            verdict,
+            slow: false,
+            started_at: self.limits.started_at + since,
+            elapsed: now.saturating_sub(since),
+            usage: Usage::default(),
+            stdout: StreamSize::default(),
+            stderr: StreamSize::default(),
+            pid: None,
+            stuck: Vec::new(),
+            trace: None,
+            rerun: None,
+        })
+    }
+
     /// Ends the test in a slot with the attempts that it has.
     fn test_over(&mut self, slot: usize, actions: &mut Vec<Action>) {
-        let Some(occupant) = self.vacate(slot) else {
-            return;
-        };
+        if let Some(occupant) = self.vacate(slot) {
+            self.result(slot, occupant, actions);
+        }
+    }
+
+    /// Tells the result of a test that has given up its slot.
+    fn result(&mut self, slot: usize, occupant: Occupant, actions: &mut Vec<Action>) {
         let candidate = &self.tests[occupant.test];
         let last = occupant
             .attempts
@@ -460,7 +545,9 @@ impl Dispatcher {
                 not_run: not_run.map(|(test, _)| test.id.clone()).collect(),
             },
         ))));
-        actions.push(Action::Finish);
+        actions.push(Action::Finish {
+            impatient: self.impatient,
+        });
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     config::settings::TestGroup,
     protocol::{Environment, push_variable},
 };
+use harness_metadata::RunId;
 use std::ffi::OsStr;
 
 /// The version of cargo-nextest whose contract tests can rely on.
@@ -92,6 +93,11 @@ impl Blocks {
         }
         block
     }
+}
+
+/// Returns a variable, as `NAME=value`, that all tests of a run have and nobody else.
+pub(super) fn mark(run_id: RunId) -> String {
+    format!("{}RUN_ID={run_id}", PREFIXES[0])
 }
 
 fn add_run(environment: &mut Environment, work: &Work) {

@@ -1,8 +1,13 @@
 //! Drives a [`Unit`]: gives one attempt after the other to a stub, reads its output, keeps its
 //! deadlines.
 
+mod lost;
+mod messages;
 mod told;
 mod watched;
+
+pub(super) use lost::watch_over;
+pub(super) use messages::{Broken, FromSlot, PassedOn, Start, ToSlot};
 
 use super::{
     Capture as CaptureMode, Output, Shared, Test, Tracing,
@@ -10,9 +15,10 @@ use super::{
     arguments::arguments,
     bounds::Bounds,
     environment::OfAttempt,
-    live::{self, Live},
+    live::Live,
+    pulse::{self, Beat, Pulse},
     streams::Streams,
-    unit::{Action, Force, Input, Unit, verdict},
+    unit::{Action, Input, Unit, verdict},
     until,
 };
 use crate::{
@@ -23,11 +29,8 @@ use crate::{
         link::{self, Stub, StubError},
     },
 };
-use harness_metadata::{
-    Attempt, Interruption, Leak, Outcome, RawString, StartFailure, outcome::StreamSize,
-};
+use harness_metadata::{Attempt, Leak, Outcome, StartFailure, Survivor, outcome::StreamSize};
 use std::{
-    convert::Infallible,
     ffi::{OsStr, OsString},
     fs::File,
     io,
@@ -44,65 +47,6 @@ use watched::WatchedStub;
 /// and nobody is woken for every line that it prints. A pipe holds 64 KiB meanwhile (pipe(7)).
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
-/// What the dispatcher says to a slot.
-#[derive(Debug)]
-pub(super) enum ToSlot {
-    Start(Start),
-    Interrupt(Interruption, Force),
-    /// Send a signal to the process group of the running attempt, if there is one.
-    Signal {
-        signal: i32,
-        /// Dropped when that has been done.
-        passed_on: Option<PassedOn>,
-    },
-}
-
-/// Never used to send: whoever has the other end learns when the last of these is dropped.
-pub(super) type PassedOn = mpsc::UnboundedSender<Infallible>;
-
-/// An attempt to start.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct Start {
-    pub(super) test: usize,
-    pub(super) attempt: u32,
-    pub(super) total_attempts: u32,
-    pub(super) group_slot: Option<usize>,
-}
-
-/// What a slot says to the dispatcher.
-#[derive(Debug)]
-pub(super) enum FromSlot {
-    Slow {
-        test: usize,
-        attempt: u32,
-        elapsed: Duration,
-        terminating: bool,
-    },
-    Traced {
-        test: usize,
-        attempt: u32,
-        batch: live::Batch,
-    },
-    Broke {
-        test: usize,
-        attempt: u32,
-        broken: Broken,
-    },
-    Over {
-        slot: usize,
-        test: usize,
-        attempt: Box<Attempt>,
-        output: Option<Output>,
-    },
-}
-
-/// A process that is stopped for a debugger.
-#[derive(Debug)]
-pub(super) struct Broken {
-    pub(super) pid: i32,
-    pub(super) args: Vec<RawString>,
-}
-
 /// A slot and its stub.
 pub(super) struct Slot {
     number: usize,
@@ -115,8 +59,13 @@ pub(super) struct Slot {
     ticket: u64,
     buffer: Vec<u8>,
     null: Option<File>,
+    pulse: Pulse,
+    /// What the stub was last asked to do.
+    asked: &'static str,
     /// Whether the running attempt has been told to end.
     interrupted: bool,
+    /// Whether the system did not have enough to start it.
+    refused: bool,
 }
 
 impl Slot {
@@ -130,7 +79,10 @@ impl Slot {
             ticket: 0,
             buffer: Vec::new(),
             null: None,
+            pulse: Pulse::new(Duration::ZERO),
+            asked: "",
             interrupted: false,
+            refused: false,
         }
     }
 
@@ -149,11 +101,13 @@ impl Slot {
                     test: start.test,
                     attempt: Box::new(attempt),
                     output,
+                    refused: self.refused,
                 };
                 // Nobody listens any more if the run has been abandoned.
                 let _ = tell.send(over);
             }
         }
+        self.end_stub().await;
     }
 
     async fn attempt(
@@ -163,9 +117,10 @@ impl Slot {
         tell: &mpsc::UnboundedSender<FromSlot>,
     ) -> (Attempt, Option<Output>) {
         self.interrupted = false;
+        self.refused = false;
         let tracing = self.shared.work.tests[start.test].tracing;
         let first = self.once(start, tracing, orders, tell).await;
-        let again = again(tracing, &first.0).filter(|_| !self.interrupted);
+        let again = again(tracing, &first.0).filter(|_| !self.interrupted && !self.refused);
         let Some(Again { tracing, because }) = again else {
             return first;
         };
@@ -186,6 +141,7 @@ impl Slot {
         let settings = &test.settings;
         let begun = shared.clock.now();
         let paused_before = shared.clock.paused();
+        self.pulse = Pulse::new(begun);
         let mut unit = Unit::new(begun, settings.slow_timeout, settings.leak_timeout);
         let mut streams = Streams::default();
         let mut told = Told {
@@ -216,26 +172,16 @@ impl Slot {
                             let _ = tell.send(slow);
                         }
                         Action::Inspect => {
-                            if let Some(stub) = &self.stub {
-                                stub.stub.wake();
-                            }
-                            self.say(&Request::Inspect {
-                                ticket: self.ticket,
-                            });
+                            let ticket = self.ticket;
+                            self.say(&Request::Inspect { ticket }, "say what its tasks wait for");
                         }
                         Action::Signal(signal) => {
-                            self.say(&Request::Signal {
-                                ticket: self.ticket,
-                                signal,
-                            });
+                            let ticket = self.ticket;
+                            self.say(&Request::Signal { ticket, signal }, "send a signal");
                         }
                         Action::Kill => {
-                            if let Some(stub) = &self.stub {
-                                stub.stub.wake();
-                            }
-                            self.say(&Request::Kill {
-                                ticket: self.ticket,
-                            });
+                            let ticket = self.ticket;
+                            self.say(&Request::Kill { ticket }, "kill its tree");
                         }
                     }
                 }
@@ -249,8 +195,12 @@ impl Slot {
             told.seen.extend(live.end());
         }
         pass_on(&mut told, start, tell);
+        let mut leak = ending.leak.clone();
         if !ending.stub_free {
-            self.end_stub().await;
+            let survivors = self.end_stub().await;
+            if !survivors.is_empty() {
+                leak.get_or_insert_default().survivors.extend(survivors);
+            }
             self.bounds.kill();
         }
         let limits = self.bounds.end(&mut told.usage);
@@ -263,7 +213,7 @@ impl Slot {
         });
         let verdict = verdict(&ending, &limits, settings);
         let allowed = settings.leak == LeakPolicy::Allow;
-        let leak = ending.leak.map(|leak| Leak {
+        let leak = leak.map(|leak| Leak {
             allowed,
             late_output,
             ..leak
@@ -309,7 +259,8 @@ impl Slot {
         let first_look = (!streams.watched)
             .then(|| clock.instant(begun + FIRST_LOOK))
             .flatten();
-        let wake = [deadline, first_look].into_iter().flatten().min();
+        let pulse = clock.instant(self.pulse.due());
+        let wake = [deadline, first_look, pulse].into_iter().flatten().min();
         let Some(stub) = &self.stub else {
             return vec![Input::StubLost("the slot has no stub".to_owned())];
         };
@@ -322,7 +273,8 @@ impl Slot {
                     vec![Input::Interrupt(by, force)]
                 }
                 ToSlot::Signal { signal, passed_on } => {
-                    self.say(&Request::Signal { ticket: self.ticket, signal });
+                    let ticket = self.ticket;
+                    self.say(&Request::Signal { ticket, signal }, "send a signal");
                     drop(passed_on);
                     Vec::new()
                 }
@@ -330,8 +282,11 @@ impl Slot {
             },
             () = streams.readable() => streams.read(&mut self.buffer),
             () = until(wake) => {
-                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                let due = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+                if due(deadline) {
                     vec![Input::Deadline]
+                } else if due(pulse) {
+                    self.beat()
                 } else {
                     streams.watch();
                     Vec::new()
@@ -346,9 +301,16 @@ impl Slot {
         streams: &mut Streams,
         told: &mut Told,
     ) -> Vec<Input> {
+        if response.is_ok() {
+            self.pulse.heard();
+        }
         match response {
             Err(error) => vec![Input::StubLost(describe(&error))],
-            Ok(Response::Ready { .. }) => Vec::new(),
+            Ok(Response::Ready { .. } | Response::Beat) => Vec::new(),
+            Ok(Response::Refused { errno }) => {
+                self.refused = link::is_scarcity(errno);
+                vec![Input::StubLost(describe(&StubError::refused(errno)))]
+            }
             Ok(
                 Response::Seen { ticket, .. }
                 | Response::Inspected { ticket, .. }
@@ -371,7 +333,10 @@ impl Slot {
                 }
                 Vec::new()
             }
-            Ok(Response::StartFailed { failure, .. }) => vec![Input::StartFailed(failure)],
+            Ok(Response::StartFailed { failure, .. }) => {
+                self.refused = link::is_scarcity(failure.errno);
+                vec![Input::StartFailed(failure)]
+            }
             Ok(Response::Exited {
                 pid,
                 exit,
@@ -439,7 +404,10 @@ impl Slot {
             })
         })?;
         let spawned = self.spawn_bounded(start, test, tracing, streams);
-        spawned.map_err(|error| Input::StubLost(describe(&error)))
+        spawned.map_err(|error| {
+            self.refused = error.is_scarcity();
+            Input::StubLost(describe(&error))
+        })
     }
 
     fn spawn_bounded(
@@ -449,6 +417,7 @@ impl Slot {
         tracing: Tracing,
         streams: &mut Streams,
     ) -> Result<(), StubError> {
+        self.asked = "start the test";
         let work = &self.shared.work;
         let binary = &work.binaries[test.binary];
         let of = OfAttempt {
@@ -527,26 +496,56 @@ impl Slot {
 
     /// Ends a stub that is of no further use, with all that it has. That may take seconds, for which
     /// other slots need not wait.
-    async fn end_stub(&mut self) {
+    /// Returns what it had that did not end with it.
+    async fn end_stub(&mut self) -> Vec<Survivor> {
         let Some(stub) = self.stub.take() else {
-            return;
+            return Vec::new();
         };
-        let (ended, has_ended) = oneshot::channel::<Infallible>();
+        let (ended, has_ended) = oneshot::channel();
         let end = move || {
             // Closing its socket makes it kill what it has, and exit.
             drop(stub);
-            link::kill_orphans();
-            drop(ended);
+            let _ = ended.send(link::kill_orphans());
         };
         // Without a thread to be had the closure is dropped here, and the stub with it.
         drop(thread::Builder::new().spawn(end));
-        let _ = has_ended.await;
+        has_ended.await.unwrap_or_default()
     }
 
     /// Says something to the stub. If it is gone, that is heard from its socket.
-    fn say(&self, request: &Request<'_>) {
+    fn say(&mut self, request: &Request<'_>, asked: &'static str) {
+        self.asked = asked;
         if let Some(stub) = &self.stub {
+            stub.stub.wake();
             let _ = stub.stub.send(request, &[]);
+        }
+    }
+
+    /// Finds out whether the stub still answers.
+    fn beat(&mut self) -> Vec<Input> {
+        let Some(WatchedStub { stub, .. }) = &self.stub else {
+            return Vec::new();
+        };
+        match self.pulse.beat(self.shared.clock.now()) {
+            Beat::Ask => {
+                let _ = stub.send(&Request::Beat, &[]);
+                Vec::new()
+            }
+            Beat::Wake => {
+                stub.wake();
+                Vec::new()
+            }
+            Beat::Lost => {
+                stub.kill();
+                let message = format!(
+                    "the double-spawn stub (process {}) has not answered for {}, and was killed; the \
+                     last thing that it was asked was to {}",
+                    stub.pid(),
+                    humantime::format_duration(pulse::LIMIT),
+                    self.asked,
+                );
+                vec![Input::StubLost(message)]
+            }
         }
     }
 }

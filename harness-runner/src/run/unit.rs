@@ -207,11 +207,8 @@ impl Unit {
                 let leak = leaked.then(|| Leak { output_open, survivors, ..Leak::default() });
                 self.finish(outcome, leak, true)
             }
-            // Whoever looks into a process has had their time.
-            (Phase::Draining { outcome, descendants: true }, Input::Interrupt(..))
-                if !self.limited =>
-            {
-                self.leak_window_over(now, outcome, true)
+            (Phase::Draining { outcome, descendants }, Input::Interrupt(_, force)) => {
+                self.hurry(now, outcome, descendants, force)
             }
             (Phase::Running, Input::Interrupt(by, force)) => {
                 self.limited = true;
@@ -225,15 +222,13 @@ impl Unit {
             (Phase::Terminating { because }, Input::Interrupt(_, Force::Kill)) => {
                 self.kill(now, because)
             }
-            (Phase::Draining { outcome, descendants: true }, Input::Interrupt(_, Force::Kill)) => {
-                self.leak_window_over(now, outcome, true)
-            }
             (
-                phase @ (Phase::Terminating { .. }
-                | Phase::Killing { .. }
-                | Phase::Draining { .. }
-                | Phase::Reaping { .. }),
+                phase @ (Phase::Terminating { .. } | Phase::Killing { .. } | Phase::Reaping { .. }),
                 Input::Interrupt(..) | Input::LimitHit,
+            )
+            | (
+                phase @ Phase::Draining { .. },
+                Input::LimitHit,
             )
             // The stub says these only after the root's exit, or once.
             | (phase @ (Phase::Running | Phase::Terminating { .. } | Phase::Killing { .. }), Input::Gone { .. })
@@ -306,6 +301,34 @@ impl Unit {
                 self.phase = phase;
                 Vec::new()
             }
+        }
+    }
+
+    /// The run wants the attempt to end, of which only descendants or open output are left. They are
+    /// asked to go; the window stays open for as long as tests have to end, so that what a test
+    /// leaves behind for a moment is not held against it because somebody is in a hurry.
+    fn hurry(
+        &mut self,
+        now: Duration,
+        outcome: Outcome,
+        descendants: bool,
+        force: Force,
+    ) -> Vec<Action> {
+        let grace = self.slow_timeout.grace_period;
+        match force {
+            // Whoever looked into a process has had their time.
+            Force::Signal(signal) if self.limited && !grace.is_zero() => {
+                self.phase = Phase::Draining {
+                    outcome,
+                    descendants,
+                };
+                self.deadline = self.deadline.min(now.saturating_add(grace));
+                match descendants {
+                    true => vec![Action::Signal(signal)],
+                    false => Vec::new(),
+                }
+            }
+            Force::Signal(_) | Force::Kill => self.leak_window_over(now, outcome, descendants),
         }
     }
 

@@ -1,72 +1,79 @@
-//! Keeps the traces of a run for later: the index of its attempts, beside the files that the stubs
-//! write.
+//! Keeps a run for later: the recording of its events, and what they refer to.
 
-use crate::{
-    report::{Outputs, Sink, SinkError},
-    store,
-};
-use harness_metadata::{Attempt, Event, EventKind, TestId};
-use std::{cell::RefCell, collections::HashMap, io, rc::Rc};
+use crate::store::{self, Belongings, KeepError, Spool, SpooledOutput};
+use harness_metadata::{Event, EventKind, TestId};
+use std::collections::HashMap;
 
-/// Why the index could not be written to its end, if so.
-pub(super) type Broken = Rc<RefCell<Option<io::Error>>>;
-
-/// The sink that writes the index.
+/// Writes a run into the store, as far as that goes: what cannot be kept does not end the run that
+/// it is about.
+#[derive(Default)]
 pub(super) struct Keeping {
-    run: store::Run,
+    run: Option<store::Run>,
     /// The number of the first attempt of every test that is traced.
     numbers: HashMap<TestId, u64>,
-    broken: Broken,
+    broken: Option<KeepError>,
 }
 
 impl Keeping {
-    pub(super) fn new(run: store::Run, numbers: HashMap<TestId, u64>, broken: &Broken) -> Self {
+    pub(super) fn new(run: Result<store::Run, KeepError>, numbers: HashMap<TestId, u64>) -> Self {
+        let (run, broken) = match run {
+            Ok(run) => (Some(run), None),
+            Err(error) => (None, Some(error)),
+        };
         Self {
             run,
             numbers,
-            broken: Rc::clone(broken),
+            broken,
         }
     }
 
-    fn finished(&mut self, test: &TestId, attempt: &Attempt) {
-        let first = self.numbers.get(test);
-        let number = first.map(|first| first + u64::from(attempt.number) - 1);
-        let added = self.run.attempt_finished(number, test, attempt);
-        self.note(added);
+    /// Returns where captured output is to be kept.
+    pub(super) fn spool(&self) -> Spool {
+        self.run
+            .as_ref()
+            .map_or_else(Spool::default, store::Run::spool)
     }
 
-    /// What cannot be kept does not end the run that it is about.
-    fn note(&self, done: io::Result<()>) {
-        if let Err(error) = done {
-            self.broken.borrow_mut().get_or_insert(error);
-        }
-    }
-}
-
-impl Sink for Keeping {
-    fn handle(&mut self, event: &Event, _: &dyn Outputs) -> Result<(), SinkError> {
-        match &event.kind {
-            EventKind::AttemptFailed { test, attempt, .. } => self.finished(test, attempt),
-            EventKind::TestFinished(test) => {
-                if let Some(last) = test.attempts.last() {
-                    self.finished(&test.test, last);
-                }
+    /// Adds an event, and where the output of the attempt is that it ends.
+    pub(super) fn record(&mut self, event: &Event, output: Option<SpooledOutput>) {
+        let Some(run) = &mut self.run else { return };
+        let ended = match &event.kind {
+            EventKind::AttemptFailed { test, attempt, .. } => Some((test, &**attempt)),
+            EventKind::TestFinished(finished) => {
+                finished.attempts.last().map(|last| (&finished.test, last))
             }
-            EventKind::RunFinished(_) => return self.close(),
-            _ => {}
+            // For people, and without bound.
+            EventKind::AttemptTraced { .. } => return,
+            _ => None,
+        };
+        let trace = ended.and_then(|(test, attempt)| {
+            let first = self.numbers.get(test)?;
+            Some(first + u64::from(attempt.number) - 1)
+        });
+        let recorded = run.record(event, Belongings { trace, output });
+        self.note(recorded);
+    }
+
+    /// Writes out what waits.
+    pub(super) fn flush(&mut self) {
+        if let Some(run) = &mut self.run {
+            let flushed = run.flush();
+            self.note(flushed);
         }
-        Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), SinkError> {
-        let written = self.run.tick();
-        self.note(written);
-        Ok(())
+    /// The run is over, and everybody has been told. Returns why it is not kept whole, if so.
+    pub(super) fn end(mut self) -> Option<KeepError> {
+        if let Some(run) = self.run.take() {
+            let ended = run.end();
+            self.note(ended);
+        }
+        self.broken
     }
 
-    fn close(&mut self) -> Result<(), SinkError> {
-        let written = self.run.flush();
-        self.note(written);
-        Ok(())
+    fn note(&mut self, done: Result<(), KeepError>) {
+        if let Err(error) = done {
+            self.broken.get_or_insert(error);
+        }
     }
 }

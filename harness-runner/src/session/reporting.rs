@@ -1,11 +1,15 @@
 //! Hands the events of a run to the sinks, on the thread that called the session.
 
-use super::outputs::OutputStore;
+use super::{keeping::Keeping, outputs::OutputStore};
 use crate::{
     report::{Sink, SinkError},
     run::{Control, Running, Told},
+    store::{KeepError, SpooledOutput},
 };
-use harness_metadata::{Event, EventKind, event::RunFinished};
+use harness_metadata::{
+    Attempt, AttemptId, Event, EventKind, TestId, Verdict,
+    event::{OutputPolicy, OutputWhen, RunFinished},
+};
 use std::{
     sync::mpsc::RecvTimeoutError,
     thread,
@@ -22,22 +26,25 @@ const BATCH: Duration = Duration::from_millis(5);
 /// Who is told.
 pub type Sinks<'a> = Vec<Box<dyn Sink + 'a>>;
 
-/// The sinks and the output that they can ask for.
+/// The sinks, the output that they can ask for, and the recording. What the sinks show has been
+/// recorded before.
 pub(super) struct Reporting<'a> {
     sinks: Sinks<'a>,
+    keeping: Keeping,
     store: OutputStore,
-    error: Option<SinkError>,
+    errors: Vec<SinkError>,
     /// Active time of the run and when that was heard, for clocks on display.
     heard: (Duration, Instant),
     paused: bool,
 }
 
 impl<'a> Reporting<'a> {
-    pub(super) fn new(sinks: Sinks<'a>) -> Self {
+    pub(super) fn new(sinks: Sinks<'a>, keeping: Keeping) -> Self {
         Self {
             sinks,
-            store: OutputStore::default(),
-            error: None,
+            store: OutputStore::new(keeping.spool()),
+            keeping,
+            errors: Vec::new(),
             heard: (Duration::ZERO, Instant::now()),
             paused: false,
         }
@@ -55,7 +62,7 @@ impl<'a> Reporting<'a> {
                     while let Ok(told) = running.events.try_recv() {
                         self.take(told, &mut finished);
                     }
-                    self.for_each_sink(|sink| sink.flush());
+                    self.flush();
                     if last_batch.elapsed() < 2 * BATCH && finished.is_none() {
                         // The run unparks this thread when it is over.
                         thread::park_timeout(BATCH);
@@ -65,17 +72,23 @@ impl<'a> Reporting<'a> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.keeping.flush();
             if !self.paused {
                 let at = self.heard.0 + self.heard.1.elapsed();
                 self.for_each_sink(|sink| sink.tick(at));
             }
-            if self.error.is_some() && !failure_told {
+            if !self.errors.is_empty() && !failure_told {
                 failure_told = true;
                 running.control(Control::ReportFailed);
             }
         }
-        self.for_each_sink(|sink| sink.flush());
+        self.flush();
         finished
+    }
+
+    fn flush(&mut self) {
+        self.keeping.flush();
+        self.for_each_sink(|sink| sink.flush());
     }
 
     fn take(&mut self, told: Told, finished: &mut Option<RunFinished>) {
@@ -91,33 +104,48 @@ impl<'a> Reporting<'a> {
         }
         self.handle(&told.event);
         if told.shown.is_some() {
-            self.for_each_sink(|sink| sink.flush());
+            self.flush();
         }
     }
 
-    /// Tells all sinks of an event.
+    /// Records an event and tells all sinks of it.
     pub(super) fn handle(&mut self, event: &Event) {
+        let output = self.keep_output(event);
+        self.keeping.record(event, output);
         let store = &self.store;
         for sink in &mut self.sinks {
             if let Err(error) = sink.handle(event, store) {
-                self.error.get_or_insert(error);
+                self.errors.push(error);
             }
         }
-        match &event.kind {
-            EventKind::TestFinished(test) => {
-                let attempts = test.attempts.last().map_or(0, |attempt| attempt.number);
-                if self.sinks.iter().any(|sink| sink.keeps_output(test)) {
-                    self.store.keep(&test.test, attempts);
-                } else {
-                    self.store.forget(&test.test, attempts);
-                }
+        if let EventKind::TestFinished(test) = &event.kind {
+            let attempts = test.attempts.last().map_or(0, |attempt| attempt.number);
+            if !self.sinks.iter().any(|sink| sink.keeps_output(test)) {
+                self.store.forget(&test.test, attempts);
+            } else if output.is_none() {
+                self.store.keep(id(&test.test, attempts));
             }
-            // Its output belongs to the end of the test.
-            EventKind::AttemptFailed { test, attempt, .. } => {
-                self.store.keep(test, attempt.number);
-            }
-            _ => {}
         }
+    }
+
+    /// Moves the output of an attempt that ends to where it can be read later, if the recording is
+    /// to have it: if it is shown, or explains a failure.
+    fn keep_output(&mut self, event: &Event) -> Option<SpooledOutput> {
+        let (test, attempt, policy) = match &event.kind {
+            EventKind::AttemptFailed {
+                test,
+                attempt,
+                output,
+                ..
+            } => (test, &**attempt, output),
+            EventKind::TestFinished(finished) => {
+                (&finished.test, finished.attempts.last()?, &finished.output)
+            }
+            _ => return None,
+        };
+        is_recorded(attempt, policy)
+            .then(|| self.store.keep(id(test, attempt.number)))
+            .flatten()
     }
 
     /// Lets the sinks write what they know of a run that broke off.
@@ -125,18 +153,33 @@ impl<'a> Reporting<'a> {
         self.for_each_sink(|sink| sink.close());
     }
 
-    /// Returns the first error of a sink.
-    pub(super) fn into_result(self) -> Result<(), SinkError> {
-        self.error.map_or(Ok(()), Err)
+    /// Notes that the run is over. Returns what the sinks could not write, and why the run is not
+    /// kept whole, if so.
+    pub(super) fn end(self) -> (Vec<SinkError>, Option<KeepError>) {
+        let mut errors = self.errors;
+        // A terminal that is gone fails again and again.
+        errors.dedup_by(|one, other| one.what == other.what);
+        (errors, self.keeping.end())
     }
 
     fn for_each_sink(&mut self, mut each: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) {
         for sink in &mut self.sinks {
             if let Err(error) = each(&mut **sink) {
-                self.error.get_or_insert(error);
+                self.errors.push(error);
             }
         }
     }
+}
+
+fn id(test: &TestId, attempt: u32) -> AttemptId {
+    AttemptId {
+        test: test.clone(),
+        attempt,
+    }
+}
+
+fn is_recorded(attempt: &Attempt, policy: &OutputPolicy) -> bool {
+    attempt.verdict != Verdict::Pass || policy.success != OutputWhen::Never || policy.junit_success
 }
 
 #[cfg(test)]
@@ -186,7 +229,10 @@ mod tests {
     #[test]
     fn a_broken_sink_takes_nothing_from_the_others() {
         let counts = Counts::default();
-        let mut reporting = Reporting::new(vec![Box::new(Broken), Box::new(&counts)]);
+        let mut reporting = Reporting::new(
+            vec![Box::new(Broken), Box::new(&counts)],
+            Keeping::default(),
+        );
         let kinds = [
             EventKind::Paused { running: 1 },
             EventKind::Status {
@@ -205,7 +251,7 @@ mod tests {
         }
         reporting.cut_short();
         assert_eq!((counts.events.get(), counts.closed.get()), (3, 1));
-        let error = reporting.into_result().expect_err("one sink is broken");
-        assert_eq!(error.to_string(), "failed to write anything");
+        let errors: Vec<_> = reporting.end().0.iter().map(ToString::to_string).collect();
+        assert_eq!(errors, ["failed to write anything"]);
     }
 }

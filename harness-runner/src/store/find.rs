@@ -1,9 +1,8 @@
 //! Finds the attempt that somebody speaks of.
 
-use super::{PastRun, Record, runs};
+use super::{PastRun, Record, recording::Head, runs};
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{TestId, Verdict};
-use serde::Deserialize;
 use std::{collections::BTreeSet, io};
 use thiserror::Error;
 
@@ -48,7 +47,7 @@ impl Found {
     /// Returns the path of the trace file, if there should be one.
     pub fn trace_path(&self) -> Option<Utf8PathBuf> {
         let name = self.record.file.as_deref()?;
-        // An index is a file that anybody can write.
+        // A recording is a file that anybody can write.
         (!name.contains('/')).then(|| self.run.folder.join(name))
     }
 }
@@ -121,14 +120,6 @@ pub enum FindError {
     },
 }
 
-/// The beginning of a [`Record`]: reading on costs more.
-#[derive(Deserialize)]
-struct Head {
-    test: TestId,
-    attempt: u32,
-    verdict: Verdict,
-}
-
 /// Finds an attempt.
 ///
 /// # Errors
@@ -147,7 +138,7 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
             .lines()
             .map_err(failed)?
             .enumerate()
-            .filter_map(|(line, text)| Some((line, serde_json::from_slice::<Head>(&text).ok()?)))
+            .filter_map(|(line, text)| Some((line, Head::parse(&text)?)))
             .filter(|(_, head)| !query.failed || head.verdict == Verdict::Fail)
             .collect();
         let matching = match &query.test {
@@ -171,7 +162,7 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
             });
         };
         let text = run.lines().map_err(failed)?.nth(*line);
-        let record = text.and_then(|text| serde_json::from_slice(&text).ok());
+        let record = text.and_then(|text| Record::parse(&text));
         if let Some(record) = record {
             return Ok(Found { run, record });
         }

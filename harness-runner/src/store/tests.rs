@@ -1,11 +1,15 @@
 use super::*;
 use harness_metadata::{
-    Exit, RustBinaryId, TestCaseName, Usage,
-    event::TraceLevel,
+    Attempt, Exit, Outcome, RunStats, RustBinaryId, TestCaseName, TestId, TraceSummary, Usage,
+    Verdict,
+    event::{
+        AttemptStarted, OutputPolicy, OutputWhen, RunStarted, TestFinished, TraceInForce,
+        TraceLevel,
+    },
     outcome::StreamSize,
     trace::{Backend, Dropped},
 };
-use std::io::Write as _;
+use std::collections::BTreeMap;
 
 fn at(seconds: i64) -> DateTime<FixedOffset> {
     let time = DateTime::from_timestamp(1_700_000_000 + seconds, 0);
@@ -18,8 +22,81 @@ fn target() -> (tempfile::TempDir, Utf8PathBuf) {
     (folder, path)
 }
 
-fn header(seconds: i64) -> RunHeader {
-    RunHeader::new(RunId::random(), at(seconds), Utf8Path::new("/work"))
+fn began(seconds: i64) -> RunStarted {
+    RunStarted {
+        schema_version: SCHEMA_VERSION,
+        harness_version: "0.1.0".to_owned(),
+        run_id: RunId::random(),
+        profile: "default".to_owned(),
+        command_line: Vec::new(),
+        started_at: at(seconds),
+        workspace_root: "/work".to_owned(),
+        slots: 2,
+        tests: 4,
+        binaries: 1,
+        skipped_tests: 0,
+        skipped_by_default_filter: 0,
+        skipped_binaries: 0,
+        limits_missing: None,
+        trace: TraceInForce {
+            level: TraceLevel::Io,
+            backend: Backend::Ptrace,
+            degraded: None,
+        },
+        sources: BTreeMap::new(),
+    }
+}
+
+fn event(kind: EventKind) -> Event {
+    Event {
+        at: Duration::from_millis(3),
+        kind,
+    }
+}
+
+/// Begins a run.
+fn create(target: &Utf8Path, began: &RunStarted) -> Run {
+    let mut run = Run::create(target, began.run_id, None).unwrap();
+    let started = event(EventKind::RunStarted(Box::new(began.clone())));
+    run.record(&started, Belongings::default()).unwrap();
+    run
+}
+
+fn started(name: &str) -> Event {
+    event(EventKind::AttemptStarted(AttemptStarted {
+        test: test("crate::tests", name),
+        attempt: 1,
+        total_attempts: 1,
+        slot: 0,
+        running: 1,
+        command: Vec::new(),
+    }))
+}
+
+fn finished(id: TestId, attempt: Attempt) -> Event {
+    event(EventKind::TestFinished(Box::new(TestFinished {
+        test: id,
+        verdict: attempt.verdict,
+        attempts: vec![attempt],
+        total_attempts: 1,
+        slot: 0,
+        output: OutputPolicy {
+            success: OutputWhen::Never,
+            failure: OutputWhen::Immediate,
+            junit_success: false,
+            junit_failure: true,
+            junit_flaky_fail_as_failure: true,
+        },
+        stats: RunStats::default(),
+        running: 0,
+    })))
+}
+
+fn traced(number: u64) -> Belongings {
+    Belongings {
+        trace: Some(number),
+        output: None,
+    }
 }
 
 fn test(binary: &str, name: &str) -> TestId {
@@ -65,15 +142,15 @@ fn attempt(number: u32, code: i32) -> Attempt {
 
 /// Writes a run with these tests, and returns its id.
 fn kept(target: &Utf8Path, seconds: i64, tests: &[(&str, u32, i32)]) -> String {
-    let header = header(seconds);
-    let mut run = Run::create(target, &header).unwrap();
+    let began = began(seconds);
+    let mut run = create(target, &began);
     for (number, (name, attempt_number, code)) in tests.iter().enumerate() {
         let attempt = attempt(*attempt_number, *code);
-        run.attempt_finished(Some(number as u64), &test("crate::tests", name), &attempt)
-            .unwrap();
+        let finished = finished(test("crate::tests", name), attempt);
+        run.record(&finished, traced(number as u64)).unwrap();
     }
-    run.flush().unwrap();
-    header.run_id.to_string()
+    run.end().unwrap();
+    began.run_id.to_string()
 }
 
 fn found(target: &Utf8Path, query: Query) -> String {
@@ -177,11 +254,13 @@ fn a_line_that_is_not_whole_costs_nothing_but_itself() {
     let (_folder, target) = target();
     kept(&target, 0, &[("one", 1, 0), ("two", 1, 0)]);
     let run = runs(&target).unwrap().remove(0);
-    let path = run.folder.join(INDEX);
-    let mut index = OpenOptions::new().append(true).open(&path).unwrap();
-    index.write_all(b"\xff{\"test\": nonsense\n").unwrap();
+    let path = run.recording();
+    let mut recording = OpenOptions::new().append(true).open(&path).unwrap();
+    recording.write_all(b"\xff{\"test\": nonsense\n").unwrap();
     let text = fs::read(&path).unwrap();
-    index.write_all(&text[text.len() / 2..][..40]).unwrap();
+    let begun = &text[text.len() / 2..][..40];
+    recording.write_all(begun).unwrap();
+    assert_eq!(run.events().unwrap().count(), 3);
     assert_eq!(run.records().unwrap().count(), 2);
     assert_eq!(found(&target, named("two")), "two attempt 1 1.trace");
     // Not even the first line is whole.
@@ -190,23 +269,91 @@ fn a_line_that_is_not_whole_costs_nothing_but_itself() {
 }
 
 #[test]
-fn lines_are_written_when_they_have_waited_long_enough() {
+fn a_result_is_in_the_file_at_once_and_everything_else_when_it_is_flushed() {
     let (_folder, target) = target();
-    let mut run = Run::create(&target, &header(0)).unwrap();
-    let one = test("crate", "one");
-    run.attempt_finished(None, &one, &attempt(1, 0)).unwrap();
-    run.pending_since -= FLUSH_AFTER;
-    run.tick().unwrap();
-    let records: Vec<_> = runs(&target).unwrap()[0].records().unwrap().collect();
-    assert_eq!(records.len(), 1);
-    assert_eq!(records[0].file, None);
+    let mut run = create(&target, &began(0));
+    run.record(&started("one"), Belongings::default()).unwrap();
+    let past = runs(&target).unwrap().remove(0);
+    assert_eq!(past.events().unwrap().count(), 1);
+    run.flush().unwrap();
+    assert_eq!(past.events().unwrap().count(), 2);
+    let result = finished(test("crate::tests", "one"), attempt(1, 0));
+    run.record(&result, Belongings::default()).unwrap();
+    let lines: Vec<Line> = past.events().unwrap().collect();
+    assert_eq!(lines[2].event, result);
+    assert_eq!(past.records().unwrap().next().unwrap().file, None);
+}
+
+#[test]
+fn output_is_read_back_by_what_its_line_says() {
+    let (_folder, target) = target();
+    let mut run = create(&target, &began(0));
+    let mut spool = run.spool();
+    let kept = |head: &'static [u8], tail: &'static [u8]| Kept {
+        head: Box::new(head),
+        dropped: 5,
+        tail: Box::new(tail),
+    };
+    for (name, out) in [("one", b"1"), ("two", b"2")] {
+        let output = spool.add(kept(out, b"\xff\n"), kept(b"", b"")).unwrap();
+        let result = finished(test("crate::tests", name), attempt(1, 1));
+        let belongings = Belongings {
+            trace: None,
+            output: Some(output),
+        };
+        run.record(&result, belongings).unwrap();
+    }
+    let past = runs(&target).unwrap().remove(0);
+    let record = past.records().unwrap().nth(1).unwrap();
+    let output = record.output.unwrap();
+    assert_eq!(output.stdout.dropped, 5);
+    assert_eq!(past.output(output, Stream::Stdout).unwrap(), b"2\xff\n");
+    assert_eq!(past.output(output, Stream::Stderr).unwrap(), b"");
+}
+
+#[test]
+fn a_killed_runner_is_told_of_once_with_what_is_known() {
+    let (_folder, target) = target();
+    let began = began(0);
+    let junit = target.join("junit.xml");
+    let mut run = Run::create(&target, began.run_id, Some(&junit)).unwrap();
+    let first = event(EventKind::RunStarted(Box::new(began.clone())));
+    run.record(&first, Belongings::default()).unwrap();
+    assert_eq!(take_killed(&target), [], "it has its lock");
+    for name in ["one", "two"] {
+        run.record(&started(name), Belongings::default()).unwrap();
+    }
+    let result = finished(test("crate::tests", "one"), attempt(1, 0));
+    run.record(&result, Belongings::default()).unwrap();
+    // Dropped without its end, as the kernel does it.
+    drop(run);
+    fs::write(&junit, format!("<testsuites uuid=\"{}\"", began.run_id)).unwrap();
+    let killed = take_killed(&target);
+    assert_eq!(killed.len(), 1);
+    let sentence = killed[0].to_string().replace(target.as_str(), "…");
+    let id = began.run_id.to_string();
+    assert_eq!(
+        sentence.replace(&id, "ID").replace(&id[..8], "ID"),
+        "the runner of run ID of 2023-11-14 22:13:20 was killed: 1 of 4 results are known, running \
+         were `crate::tests two`; its recording is `…/harness/runs/ID/events.ndjson`, its JUnit \
+         report `…/junit.xml`"
+    );
+    assert_eq!(take_killed(&target), []);
+    assert_eq!(runs(&target).unwrap().len(), 1, "it is still kept");
+}
+
+#[test]
+fn a_run_that_came_to_its_end_was_not_killed_even_if_its_end_could_not_be_written() {
+    let (_folder, target) = target();
+    kept(&target, 0, &[("one", 1, 0)]);
+    assert_eq!(take_killed(&target), []);
 }
 
 #[test]
 fn the_oldest_runs_are_deleted_but_none_in_progress() {
     let (_folder, target) = target();
-    let in_progress = header(-5);
-    let running = Run::create(&target, &in_progress).unwrap();
+    let in_progress = began(-5);
+    let running = create(&target, &in_progress);
     let ids: Vec<_> = (0..5)
         .map(|number| kept(&target, number, &[("one", 1, 0)]))
         .collect();
@@ -232,7 +379,7 @@ fn the_oldest_runs_are_deleted_but_none_in_progress() {
         &target,
         Retention {
             runs: 9,
-            bytes: 4_000,
+            bytes: 6_000,
         },
     )
     .unwrap();
@@ -255,13 +402,9 @@ fn what_a_killed_deletion_left_is_deleted_by_the_next() {
 fn a_target_folder_that_is_none_is_said_in_a_sentence() {
     let (_folder, target) = target();
     fs::write(target.join("harness"), "").unwrap();
-    let error = Run::create(&target, &header(0)).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("so no trace of this run is kept"),
-        "{error}"
-    );
+    let error = Run::create(&target, RunId::random(), None).unwrap_err();
+    let folder = folder(&target);
+    assert_eq!(error.to_string(), format!("failed to write `{folder}`"));
 }
 
 #[test]
@@ -274,7 +417,7 @@ fn a_run_is_for_its_owner_and_the_folders_above_it_are_as_usual() {
     fs::create_dir(&usual).unwrap();
     assert_eq!(mode(&folder(&target)), mode(&usual));
     assert_eq!(mode(&folder(&target).join(&id)), 0o700);
-    assert_eq!(mode(&folder(&target).join(id).join(INDEX)), 0o600);
+    assert_eq!(mode(&folder(&target).join(id).join(RECORDING)), 0o600);
 }
 
 /// Measures; see the one of `tracer::record`.
@@ -282,8 +425,8 @@ fn a_run_is_for_its_owner_and_the_folders_above_it_are_as_usual() {
 #[ignore = "it measures"]
 fn the_cost_of_many_attempts() {
     let (_folder, target) = target();
-    let mut finished = attempt(1, 0);
-    let trace = finished.trace.as_mut().unwrap();
+    let mut attempt = attempt(1, 0);
+    let trace = attempt.trace.as_mut().unwrap();
     trace.files = (0..40)
         .map(|number| harness_metadata::trace::FileSummary {
             path: format!("/usr/lib/x86_64-linux-gnu/file-{number}")
@@ -293,10 +436,11 @@ fn the_cost_of_many_attempts() {
         })
         .collect();
     let start = Instant::now();
-    let mut run = Run::create(&target, &header(0)).unwrap();
+    let mut run = create(&target, &began(0));
     for number in 0..20_000 {
         let id = test("crate::tests", &format!("module::test_{number}"));
-        run.attempt_finished(Some(number), &id, &finished).unwrap();
+        run.record(&finished(id, attempt.clone()), traced(number))
+            .unwrap();
     }
     run.flush().unwrap();
     eprintln!("20,000 attempts: {:?}", start.elapsed());

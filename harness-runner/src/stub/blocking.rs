@@ -104,6 +104,7 @@ impl Stub {
                         if !killing {
                             killing = true;
                             deadline = Instant::now() + KILL_LIMIT;
+                            self.wake();
                             self.send(&Request::Kill { ticket }, &[])?;
                         }
                     }
@@ -114,16 +115,23 @@ impl Stub {
                         break;
                     }
                     Response::Ready { .. }
+                    | Response::Refused { .. }
+                    | Response::Beat
                     | Response::Seen { .. }
                     | Response::Broke { .. }
                     | Response::Inspected { .. } => {}
                 }
             } else if killing {
-                return Err(StubError::Silent { limit: KILL_LIMIT });
+                return Err(StubError::Silent {
+                    pid: self.pid(),
+                    what: "kill a tree",
+                    limit: KILL_LIMIT,
+                });
             } else {
                 killing = true;
                 end = Some(End::TimedOut);
                 deadline = Instant::now() + KILL_LIMIT;
+                self.wake();
                 self.send(&Request::Kill { ticket }, &[])?;
             }
         }

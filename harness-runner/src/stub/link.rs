@@ -1,14 +1,15 @@
 //! The near side's handle on a stub.
 
-use super::{survivors, sys};
+use super::{holds::Interest, survivors, survivors::Survived, sys};
 use crate::protocol::{
     Available, Request, Response,
     packet::{self, receive_response, send_request},
 };
+use harness_metadata::Survivor;
 use nix::sys::signal::{SigSet, Signal};
 use std::{
     cell::OnceCell,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -16,7 +17,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +25,15 @@ use thiserror::Error;
 
 /// How long a stub may take to say that it is ready. It takes a few milliseconds.
 const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a stub may be silent before it is continued, in case that somebody has stopped it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a stub that was killed may take to be gone.
+const KILLED_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a stub that has ended may take to be reaped, for which nothing is left to do.
+const REAP_LIMIT: Duration = Duration::from_millis(500);
 
 /// How often a stub is asked whether it has ended where there are no pidfds.
 const POLL: Duration = Duration::from_millis(5);
@@ -52,25 +62,77 @@ pub(super) fn own_processes() -> BTreeSet<sys::Pid> {
     own
 }
 
-/// Makes this process the one that descendants of a stub come to if the stub is killed. To be
-/// called when tests begin to run: what a build leaves behind is none of a run's business.
-pub fn adopt_orphans() {
+/// A variable, as `NAME=value`, that all tests of the run have.
+static MARK: OnceLock<String> = OnceLock::new();
+
+/// Children in other process groups that this process had before tests began to run, and their
+/// groups: whoever it was before it became this program has started them.
+static STRANGERS: OnceLock<BTreeSet<sys::Pid>> = OnceLock::new();
+
+fn is_stranger(pid: sys::Pid) -> bool {
+    let known = |strangers: &BTreeSet<sys::Pid>| {
+        let of_group = || survivors::stat(pid).is_some_and(|stat| strangers.contains(&stat.group));
+        !strangers.is_empty() && (strangers.contains(&pid) || of_group())
+    };
+    STRANGERS.get().is_some_and(known)
+}
+
+/// Makes this process the one that descendants of a stub come to if the stub is killed. All of them
+/// were given this variable, as `NAME=value`. To be called when tests begin to run: what a build
+/// leaves behind is none of a run's business.
+pub fn adopt_orphans(variable: String) {
+    // A process has one run.
+    let mark = MARK.get_or_init(|| variable);
+    let stubs = stubs();
+    STRANGERS.get_or_init(|| {
+        let before = survivors::adopted_children(mark).into_iter();
+        let strangers = before.filter(|pid| !stubs.contains(pid));
+        let groups = |pid| [Some(pid), survivors::stat(pid).map(|stat| stat.group)];
+        strangers.flat_map(groups).flatten().collect()
+    });
+    drop(stubs);
     // Without it they come to init, as with any other runner.
     let _ = sys::become_subreaper();
 }
 
 /// Kills what has come to this process from stubs that were killed, until nothing is left. What a
-/// stub traced has died with it; this is for what it did not trace.
-pub fn kill_orphans() {
+/// stub traced has died with it; this is for what it did not trace. Returns what did not die by
+/// itself.
+pub fn kill_orphans() -> Vec<Survivor> {
+    let since = Instant::now();
+    let mut killed = BTreeMap::new();
+    let mut looked = false;
     let deadline = Instant::now() + super::KILL_LIMIT;
     while Instant::now() < deadline {
         // Held so that no stub is started that is not in the set yet.
         let stubs = stubs();
-        // What this process itself has started stays in its group; every test leads its own.
-        let orphans = survivors::children_in_other_groups();
-        let orphans: Vec<_> = orphans.into_iter().filter(|p| !stubs.contains(p)).collect();
+        // What this process itself has started stays in its group; every test leads its own, and
+        // what it starts can go to ours but hardly without its environment.
+        let mark = MARK.get().map_or("", String::as_str);
+        let orphans: Vec<_> = survivors::adopted_children(mark)
+            .into_iter()
+            .filter(|pid| !stubs.contains(pid) && !is_stranger(*pid))
+            .collect();
         if orphans.is_empty() {
-            return;
+            break;
+        }
+        // What died with its stub needs a moment for it, and is not to be named.
+        if !std::mem::replace(&mut looked, true) {
+            drop(stubs);
+            thread::sleep(POLL);
+            continue;
+        }
+        let alive = orphans.iter().copied();
+        let alive = alive.filter(|pid| !killed.contains_key(pid) && !survivors::is_dying(*pid));
+        let survived = Survived {
+            // It went with its stub, and what is known of it.
+            root: 0,
+            at: since,
+            interest: &Interest::default(),
+            trace: None,
+        };
+        for survivor in survivors::name(&alive.collect(), &survived) {
+            killed.insert(survivor.pid, survivor);
         }
         for orphan in orphans {
             // A child's id is its own until it has been waited for.
@@ -80,6 +142,7 @@ pub fn kill_orphans() {
         drop(stubs);
         thread::sleep(POLL);
     }
+    killed.into_values().collect()
 }
 
 /// Why a stub could not be used.
@@ -104,11 +167,44 @@ pub enum StubError {
     #[error("the double-spawn stub ended unexpectedly")]
     Gone,
     /// It does not answer.
-    #[error("the double-spawn stub did not answer within {}", humantime::format_duration(*limit))]
+    #[error("the double-spawn stub (process {pid}) did not {what} within {}", humantime::format_duration(*limit))]
     Silent {
+        /// Its process id.
+        pid: u32,
+        /// What it was to do.
+        what: &'static str,
         /// How long was waited.
         limit: Duration,
     },
+}
+
+impl StubError {
+    /// The stub could not start a process of its own.
+    pub fn refused(errno: i32) -> Self {
+        Self::Start {
+            program: executable().display().to_string(),
+            source: io::Error::from_raw_os_error(errno),
+        }
+    }
+
+    /// Returns whether the system did not have enough of something, which it may have later or for
+    /// fewer.
+    pub fn is_scarcity(&self) -> bool {
+        let (Self::Start { source, .. } | Self::Talk { source }) = self else {
+            return false;
+        };
+        // A socket that is full would block, which has the number of a process that is refused.
+        let full = matches!(self, Self::Talk { .. }) && source.kind() == io::ErrorKind::WouldBlock;
+        !full && source.raw_os_error().is_some_and(is_scarcity)
+    }
+}
+
+/// Returns whether an error means that there are not enough processes, open files, or memory.
+pub fn is_scarcity(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ETOOMANYREFS
+    )
 }
 
 impl Stub {
@@ -131,6 +227,7 @@ impl Stub {
         let spawned = Command::new(&program)
             .arg0("cargo-harness")
             .arg(super::ARGUMENT)
+            .args(super::open_files::argument())
             .stdin(Stdio::from(far))
             .stdout(Stdio::null())
             .spawn();
@@ -158,6 +255,7 @@ impl Stub {
         }
         match self.receive(READY_LIMIT)? {
             Response::Ready { available } => Ok(self.ready.get_or_init(|| available).clone()),
+            Response::Refused { errno } => Err(StubError::refused(errno)),
             _ => Err(StubError::Gone),
         }
     }
@@ -177,8 +275,13 @@ impl Stub {
     ///
     /// When the stub is gone or the limit has passed.
     pub fn receive(&self, limit: Duration) -> Result<Response, StubError> {
-        if !packet::readable(self, limit)? {
-            return Err(StubError::Silent { limit });
+        let deadline = Instant::now() + limit;
+        while !packet::readable(self, PATIENCE.min(limit))? {
+            if Instant::now() >= deadline {
+                let (pid, what) = (self.pid(), "answer");
+                return Err(StubError::Silent { pid, what, limit });
+            }
+            self.wake();
         }
         receive_response(self.as_fd())?.ok_or(StubError::Gone)
     }
@@ -189,20 +292,29 @@ impl Stub {
         let _ = sys::kill(self.process.id().cast_signed(), libc::SIGCONT);
     }
 
+    /// Kills a stub that is lost, and what it traces with it (PTRACE_O_EXITKILL).
+    pub fn kill(&self) {
+        // As above.
+        let _ = sys::kill(self.process.id().cast_signed(), libc::SIGKILL);
+    }
+
     fn ends_within(&mut self, limit: Duration) -> bool {
         match sys::pidfd_open(self.process.id().cast_signed()) {
             Some(pidfd) => packet::readable(pidfd, limit).unwrap_or(false),
-            None => {
-                let deadline = Instant::now() + limit;
-                while self.process.try_wait().is_ok_and(|status| status.is_none()) {
-                    if Instant::now() >= deadline {
-                        return false;
-                    }
-                    thread::sleep(POLL);
-                }
-                true
-            }
+            None => self.reaped_within(limit),
         }
+    }
+
+    fn reaped_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        // A stub that somebody else has reaped is gone, too.
+        while self.process.try_wait().is_ok_and(|status| status.is_none()) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+        true
     }
 
     /// The stub's process id.
@@ -228,11 +340,14 @@ impl Drop for Stub {
         // it traces along (PTRACE_O_EXITKILL).
         if !self.ends_within(super::KILL_LIMIT + Duration::from_secs(2)) {
             let _ = self.process.kill();
+            let _ = self.ends_within(KILLED_LIMIT);
         }
         let mut stubs = stubs();
-        // A stub that somebody else has reaped is gone, too.
-        let _ = self.process.wait();
-        stubs.remove(&self.process.id().cast_signed());
+        // One that the kernel keeps, or a debugger that has seized it, is not waited for without end.
+        // It is init's when this process has ended.
+        if self.reaped_within(REAP_LIMIT) {
+            stubs.remove(&self.process.id().cast_signed());
+        }
     }
 }
 

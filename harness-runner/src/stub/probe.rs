@@ -29,45 +29,72 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// What the probe's child looks for. It need not exist.
 const PATH: &CStr = c"/cargo-harness looks whether a filter works";
 
+/// Why something does not work.
+enum Why {
+    /// There was no process or no pipe to try it with, so nothing is known.
+    Scarce(Errno),
+    /// A sentence fragment.
+    Missing(String),
+}
+
+impl From<String> for Why {
+    fn from(missing: String) -> Self {
+        Self::Missing(missing)
+    }
+}
+
+/// Returns what is missing, if something is.
+fn missing(probed: Result<(), Why>) -> Result<Option<String>, Errno> {
+    match probed {
+        Ok(()) => Ok(None),
+        Err(Why::Missing(why)) => Ok(Some(why)),
+        Err(Why::Scarce(errno)) => Err(errno),
+    }
+}
+
 /// Finds out what works. Returns the tracer around this run too, if there is one.
-pub(super) fn available() -> (Available, Option<Outer>) {
+///
+/// # Errors
+///
+/// When there is no process or no pipe for it.
+pub(super) fn available() -> Result<(Available, Option<Outer>), Errno> {
     let no_outer = match Outer::find() {
         // To try what cannot work would look suspicious in the outer trace.
-        Some(Ok((outer, level))) => return (traced(level), Some(outer)),
+        Some(Ok((outer, level))) => return Ok((traced(level)?, Some(outer))),
         Some(Err(why)) => Some(why),
         None => None,
     };
-    let no_ptrace = tracing().err();
+    let no_ptrace = missing(tracing())?;
     let no_filter = match no_ptrace {
         // It would not be asked for.
         Some(_) => Some("it needs ptrace".to_owned()),
-        None => filtering().err(),
+        None => missing(filtering())?,
     };
     let available = Available {
         no_ptrace,
         no_filter,
-        no_notify: notifying().err(),
+        no_notify: missing(notifying())?,
         outer: None,
         no_outer,
     };
-    (available, None)
+    Ok((available, None))
 }
 
 /// Returns what works in a run that is traced at this level itself.
-fn traced(level: TraceLevel) -> Available {
+fn traced(level: TraceLevel) -> Result<Available, Errno> {
     const WHY: &str = "this run is part of a test that is traced, and a process has one tracer";
     // One that sees the probe would wonder about a filter and a descriptor that is taken.
     let no_notify = match level {
-        TraceLevel::Off | TraceLevel::Process => notifying().err(),
+        TraceLevel::Off | TraceLevel::Process => missing(notifying())?,
         TraceLevel::Io | TraceLevel::Full => Some(WHY.to_owned()),
     };
-    Available {
+    Ok(Available {
         no_ptrace: Some(WHY.to_owned()),
         no_filter: Some(WHY.to_owned()),
         no_notify,
         outer: Some(level),
         no_outer: None,
-    }
+    })
 }
 
 /// Traces a child that forks, and compares what is seen with what is expected.
@@ -75,14 +102,23 @@ fn traced(level: TraceLevel) -> Available {
 /// # Errors
 ///
 /// A sentence fragment that says why tracing does not work.
-fn tracing() -> Result<(), String> {
+fn tracing() -> Result<(), Why> {
     let (seized, seen) = trace(false, sys::fork_and_reap)?;
     match (seized, seen) {
-        (Err(errno), _) => Err(format!("ptrace is refused here: {}", errno.desc())),
+        (Err(errno), _) => Err(format!("ptrace is refused here: {}", errno.desc()).into()),
         (Ok(()), Some(seen)) if seen.forked && seen.grandchild && seen.exit == Exit::Code(0) => {
             Ok(())
         }
-        (Ok(()), _) => Err("ptrace does not report what it should here".to_owned()),
+        (
+            Ok(()),
+            Some(Seen {
+                exit: Exit::Code(errno @ (libc::EAGAIN | libc::ENOMEM)),
+                ..
+            }),
+        ) => Err(Why::Scarce(Errno::from_raw(errno))),
+        (Ok(()), _) => Err("ptrace does not report what it should here"
+            .to_owned()
+            .into()),
     }
 }
 
@@ -92,7 +128,7 @@ fn tracing() -> Result<(), String> {
 /// # Errors
 ///
 /// A sentence fragment that says why filters do not work.
-fn filtering() -> Result<(), String> {
+fn filtering() -> Result<(), Why> {
     let filter = Filter {
         program: filter::program(TraceLevel::Io, Action::Trace).into(),
         no_new_privs: true,
@@ -109,9 +145,11 @@ fn filtering() -> Result<(), String> {
             }),
         ) if errno > 0 => {
             let errno = Errno::from_raw(errno);
-            Err(format!("seccomp is refused here: {}", errno.desc()))
+            Err(format!("seccomp is refused here: {}", errno.desc()).into())
         }
-        _ => Err("a seccomp filter does not stop what it should here".to_owned()),
+        _ => Err("a seccomp filter does not stop what it should here"
+            .to_owned()
+            .into()),
     }
 }
 
@@ -120,9 +158,9 @@ fn filtering() -> Result<(), String> {
 /// # Errors
 ///
 /// A sentence fragment that says why notification does not work.
-fn notifying() -> Result<(), String> {
+fn notifying() -> Result<(), Why> {
     let refused = |errno: Errno| format!("seccomp notification is refused here: {}", errno.desc());
-    let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(refused);
+    let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Why::Scarce);
     let (go, ready) = (pipe()?, pipe()?);
     let filter = Filter {
         program: filter::program(TraceLevel::Io, Action::Notify).into(),
@@ -133,7 +171,7 @@ fn notifying() -> Result<(), String> {
         }),
     };
     let child = sys::fork_probe(go.0.as_fd(), || sys::filter_and_open(&filter, PATH))
-        .map_err(|errno| format!("no process for the probe: {}", errno.desc()))?;
+        .map_err(Why::Scarce)?;
     let heard = listen(child, File::from(go.1), File::from(ready.0));
     if heard != Ok(true) {
         let _ = sys::kill(child, libc::SIGKILL);
@@ -143,10 +181,13 @@ fn notifying() -> Result<(), String> {
         (Ok(true), Some(Exit::Code(0))) => Ok(()),
         (Err(Errno::EBUSY), _) => Err(
             "another program listens to system calls here already (seccomp), and only one can"
-                .to_owned(),
+                .to_owned()
+                .into(),
         ),
-        (Err(errno), _) => Err(refused(errno)),
-        _ => Err("seccomp notification does not tell what it should here".to_owned()),
+        (Err(errno), _) => Err(refused(errno).into()),
+        _ => Err("seccomp notification does not tell what it should here"
+            .to_owned()
+            .into()),
     }
 }
 
@@ -172,11 +213,9 @@ fn listen(child: sys::Pid, mut go: File, mut ready: File) -> Result<bool, Errno>
 fn trace(
     filtered: bool,
     main: impl FnOnce() -> i32,
-) -> Result<(Result<(), Errno>, Option<Seen>), String> {
-    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
-        .map_err(|errno| format!("no pipe for the probe: {}", errno.desc()))?;
-    let child = sys::fork_probe(reader.as_fd(), main)
-        .map_err(|errno| format!("no process for the probe: {}", errno.desc()))?;
+) -> Result<(Result<(), Errno>, Option<Seen>), Why> {
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Why::Scarce)?;
+    let child = sys::fork_probe(reader.as_fd(), main).map_err(Why::Scarce)?;
     let seized = sys::seize(child, filtered);
     let _ = File::from(writer).write_all(&[1]);
     Ok((seized, watch(child)))

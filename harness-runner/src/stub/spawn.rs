@@ -6,6 +6,7 @@ use super::{
     explain,
     holds::Interest,
     nest::Nest,
+    open_files::OpenFiles,
     outer::Subtree,
     sys::{self, Block, Child, ChildStack, Filter, HandOver, SignalMask, Signals, Stage},
     tree::Tree,
@@ -45,6 +46,8 @@ pub(super) struct Spawner {
     ready: Pipe,
     stack: ChildStack,
     stub: sys::Pid,
+    /// The limit of open files that roots start with, if it is not the stub's.
+    pub(super) open_files: Option<OpenFiles>,
     /// The last child's memory, which it reads from until it has executed. There is no next child
     /// before it is gone.
     last: Option<Box<Child>>,
@@ -108,6 +111,7 @@ impl Spawner {
             ready,
             stack: ChildStack::new()?,
             stub,
+            open_files: None,
             last: None,
             den: None,
             program: None,
@@ -208,6 +212,7 @@ impl Spawner {
                 .map_or_else(Default::default, |den| den.tasks()),
             mask: manner.mask,
             own_group: manner.own_group,
+            open_files: self.open_files,
             stub: self.stub,
         }));
         let root = sys::clone_into(child, &self.stack);

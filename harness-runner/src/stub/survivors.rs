@@ -6,10 +6,11 @@ use super::{
 };
 use harness_metadata::{Survivor, TraceSummary};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::fd::AsFd,
     path::Path,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -17,24 +18,23 @@ use std::{
 ///
 /// Since the stub is a subreaper, a descendant always has a chain of live parents up to it.
 pub(super) fn descendants() -> BTreeSet<Pid> {
-    let mut found = BTreeSet::new();
-    let mut parents = vec![own_pid()];
-    while let Some(parent) = parents.pop() {
-        for child in children(parent) {
-            if found.insert(child) {
-                parents.push(child);
-            }
-        }
-    }
-    found
+    Children::now().descendants()
 }
 
-/// Returns the children of this process that are not in its process group, zombies included. Empty
-/// where there is no /proc.
-pub(super) fn children_in_other_groups() -> Vec<Pid> {
+/// Returns the children of this process that it has not started itself, zombies included: those in
+/// other process groups, and those that have gone to its own but have this variable, as `NAME=value`,
+/// in their environment. Empty where there is no /proc.
+pub(super) fn adopted_children(variable: &str) -> Vec<Pid> {
     let own_group = nix::unistd::getpgrp().as_raw();
-    let mut children = children(own_pid());
-    children.retain(|child| stat(*child).is_some_and(|stat| stat.group != own_group));
+    let is_marked = |pid: Pid| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let mut variables = environment.split(|byte| *byte == 0);
+        variables.any(|one| one == variable.as_bytes())
+    };
+    let mut children = Children::now().of(own_pid());
+    children.retain(|child| {
+        stat(*child).is_some_and(|stat| stat.group != own_group) || is_marked(*child)
+    });
     children
 }
 
@@ -52,14 +52,14 @@ pub(crate) fn own_group_is_orphaned() -> bool {
     !outside(own.parent) && !leader.is_some_and(|leader| outside(leader.parent))
 }
 
-/// Sends SIGKILL to all live descendants. Returns those that are not zombies.
+/// Sends SIGKILL to all live descendants. Returns those that are not dead.
 pub(super) fn kill_descendants() -> Vec<Pid> {
     let mut left = Vec::new();
     for pid in descendants() {
         // Only a direct child's id is safe from reuse; another's is pinned by the pidfd, and
         // looked at again behind it.
         let pidfd = sys::pidfd_open(pid);
-        if stat(pid).is_some_and(|stat| stat.state != 'Z' && is_descendant(&stat)) {
+        if stat(pid).is_some_and(|stat| !stat.is_dead() && is_descendant(&stat)) {
             match pidfd {
                 Some(pidfd) => sys::kill_by_pidfd(pidfd.as_fd()),
                 // There are none before Linux 5.3 and in some sandboxes. It was ours a moment
@@ -76,7 +76,7 @@ pub(super) fn kill_descendants() -> Vec<Pid> {
 /// be seen.
 pub(super) fn has_descendant_in_group(group: Pid) -> bool {
     let in_group = |pid: Pid| stat(pid).is_some_and(|stat| stat.group == group);
-    !Path::new("/proc/thread-self/children").exists() || descendants().into_iter().any(in_group)
+    !has_proc() || descendants().into_iter().any(in_group)
 }
 
 /// The most processes that are described in full.
@@ -115,7 +115,7 @@ pub(super) fn name(pids: &BTreeSet<Pid>, survived: &Survived<'_>) -> Vec<Survivo
             holds: Vec::new(),
         };
         if !nameless {
-            let Some(stat) = stat(pid).filter(|stat| stat.state != 'Z') else {
+            let Some(stat) = stat(pid).filter(|stat| !stat.is_dead()) else {
                 continue;
             };
             survivor.parent = stat.parent;
@@ -131,6 +131,25 @@ pub(super) fn name(pids: &BTreeSet<Pid>, survived: &Survived<'_>) -> Vec<Survivo
     survivors
 }
 
+/// Returns whether a process has been killed already, by whatever killed its parent.
+pub(super) fn is_dying(pid: Pid) -> bool {
+    const KILL: u64 = 1 << (libc::SIGKILL - 1);
+    /// PF_EXITING of the kernel, in field 9 of proc_pid_stat(5).
+    const EXITING: u64 = 4;
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return true;
+    };
+    let exiting = stat(pid).is_none_or(|stat| stat.flags & EXITING != 0);
+    let pending = status.lines().any(|line| {
+        let mask = line
+            .strip_prefix("SigPnd:")
+            .or(line.strip_prefix("ShdPnd:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask & KILL != 0)
+    });
+    exiting || pending
+}
+
 /// Returns whether /proc is there.
 pub(super) fn has_proc() -> bool {
     stat(own_pid()).is_some()
@@ -140,8 +159,60 @@ fn own_pid() -> Pid {
     nix::unistd::getpid().as_raw()
 }
 
+/// How the children of a process are found.
+enum Children {
+    /// The kernel tells them.
+    Told,
+    /// It was built without that (CONFIG_PROC_CHILDREN). All processes there are, by their parents.
+    ByParent(BTreeMap<Pid, Vec<Pid>>),
+}
+
+impl Children {
+    fn now() -> Self {
+        static TOLD: LazyLock<bool> =
+            LazyLock::new(|| Path::new("/proc/thread-self/children").exists());
+        if *TOLD { Self::Told } else { Self::by_parent() }
+    }
+
+    /// Looks at every process. One that gets a new parent meanwhile may be missed, and is found by
+    /// the next look.
+    fn by_parent() -> Self {
+        let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            if let Some((pid, stat)) = pid.and_then(|pid| Some((pid, stat(pid)?))) {
+                children.entry(stat.parent).or_default().push(pid);
+            }
+        }
+        Self::ByParent(children)
+    }
+
+    fn of(&self, parent: Pid) -> Vec<Pid> {
+        match self {
+            Self::Told => told_children(parent),
+            Self::ByParent(children) => children.get(&parent).cloned().unwrap_or_default(),
+        }
+    }
+
+    fn descendants(&self) -> BTreeSet<Pid> {
+        let mut found = BTreeSet::new();
+        let mut parents = vec![own_pid()];
+        while let Some(parent) = parents.pop() {
+            for child in self.of(parent) {
+                if found.insert(child) {
+                    parents.push(child);
+                }
+            }
+        }
+        found
+    }
+}
+
 /// Children of all threads of a process (proc_pid_task_children(5)).
-fn children(parent: Pid) -> Vec<Pid> {
+fn told_children(parent: Pid) -> Vec<Pid> {
     let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else {
         return Vec::new();
     };
@@ -178,10 +249,20 @@ pub(super) struct Stat {
     pub(super) name: String,
     pub(super) state: char,
     pub(super) parent: Pid,
-    group: Pid,
+    pub(super) group: Pid,
     session: Pid,
+    flags: u64,
+    threads: u32,
     /// When it started, in clock ticks since the machine did.
     pub(super) started: u64,
+}
+
+impl Stat {
+    /// Returns whether nothing of the process runs. One whose first thread has ended is a zombie
+    /// (`Z`), too, but its other threads live and keep all that it has open.
+    pub(super) fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
+    }
 }
 
 pub(super) fn stat(pid: Pid) -> Option<Stat> {
@@ -195,24 +276,70 @@ pub(super) fn stat(pid: Pid) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    // Field 22; this was the sixth.
-    let started = fields.nth(15)?.parse().ok()?;
+    // The 9th, the 20th and the 22nd field; the session is the sixth.
+    let flags = fields.nth(2)?.parse().ok()?;
+    let threads = fields.nth(10)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
     Some(Stat {
         name,
         state,
         parent,
         group,
         session,
+        flags,
+        threads,
         started,
     })
 }
 
 pub(super) fn command_line(pid: Pid) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let of_first = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let bytes = Some(of_first)
+        .filter(|bytes| !bytes.is_empty())
+        // A first thread that has ended has no memory to read it from, but the others have.
+        .or_else(|| {
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+            let mut lines = threads.flat_map(|thread| fs::read(thread.path().join("cmdline")));
+            lines.find(|line| !line.is_empty())
+        })?;
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-    if bytes.is_empty() {
-        return None;
-    }
     let args = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     Some(shell_words::join(args))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Command, Stdio},
+    };
+
+    #[test]
+    fn descendants_are_found_even_if_the_kernel_does_not_tell_children() {
+        let mut shell = Command::new("sh")
+            .args(["-c", "(sleep 100 & echo $!; wait) & wait"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let sleep: Pid = line.trim().parse().unwrap();
+        let found = Children::by_parent().descendants();
+        let told = Children::Told.descendants();
+        assert!(is_descendant(&stat(sleep).unwrap()));
+        let between = stat(sleep).unwrap().parent;
+        for pid in [sleep, between] {
+            let _ = sys::kill(pid, libc::SIGKILL);
+        }
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        for pid in [shell.id().cast_signed(), between, sleep] {
+            assert!(found.contains(&pid), "{pid} in {found:?}");
+            assert!(told.contains(&pid) || told.is_empty(), "{pid} in {told:?}");
+        }
+        assert!(!found.contains(&own_pid()) && !found.contains(&1));
+    }
 }

@@ -45,6 +45,13 @@ pub(crate) fn become_subreaper() -> Result<(), Errno> {
     Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
 }
 
+/// Has this process continued, should it be stopped, when its parent dies: it must see that and clean
+/// up. Also when the thread that started it ends, which does no harm (prctl(2), PR_SET_PDEATHSIG).
+pub(crate) fn continue_when_parent_dies() {
+    // SAFETY: the arguments are plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGCONT, 0, 0, 0) };
+}
+
 /// Undoes what a careless parent may have left: blocked signals, by which a run could not be
 /// interrupted, and an ignored SIGCHLD, by which the kernel would reap children itself and no exit
 /// status would ever be seen (sigaction(2)).
@@ -56,6 +63,23 @@ pub(crate) fn restore_signals() {
     // SAFETY: the pointer is to a live local; the old mask is not asked for.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
     restore_default_action(libc::SIGCHLD);
+    survive_file_size_limit();
+}
+
+/// Has a write past the limit of file sizes (RLIMIT_FSIZE) fail with EFBIG, of which a user can be
+/// told, rather than end this process by SIGXFSZ. What is executed starts with the default again, or
+/// goes on ignoring it.
+fn survive_file_size_limit() {
+    extern "C" fn nothing(_: c_int) {}
+    if is_ignored(libc::SIGXFSZ) {
+        return;
+    }
+    // SAFETY: sigaction is plain data, for which zero is valid.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as extern "C" fn(c_int) as usize;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: the handler does nothing.
+    unsafe { libc::sigaction(libc::SIGXFSZ, &raw const action, ptr::null_mut()) };
 }
 
 /// Gives a signal its default action.
@@ -183,6 +207,18 @@ pub(crate) fn block_signals() -> Signals {
     unsafe { libc::sigdelset(&raw mut inherited, libc::SIGTSTP) };
     // SAFETY: the pointer is to a live local.
     unsafe { libc::sigdelset(&raw mut waiting, libc::SIGCHLD) };
+
+    // What the runner listens to, tests start with the default action of, whenever their stub was
+    // started. A SIGHUP that is ignored stays so: nohup(1) is meant for them, too.
+    for signal in [
+        libc::SIGINT,
+        libc::SIGTERM,
+        libc::SIGQUIT,
+        libc::SIGTSTP,
+        libc::SIGUSR1,
+    ] {
+        restore_default_action(signal);
+    }
 
     extern "C" fn ended(_: c_int) {}
     extern "C" fn interrupt(_: c_int) {
@@ -340,6 +376,9 @@ pub(crate) fn kill_by_pidfd(pidfd: BorrowedFd<'_>) {
 /// than when the test that has the CPU has used up its own slice. What is forked starts with the
 /// usual slice. A scheduler that does not know this (before Linux 6.12) ignores it.
 ///
+/// Where somebody has chosen a policy or a negative niceness, nothing is done: what is forked would
+/// not have it then.
+///
 /// `struct sched_attr` of sched_setattr(2), its first version.
 pub(crate) fn prefer_latency() {
     #[repr(C)]
@@ -356,6 +395,11 @@ pub(crate) fn prefer_latency() {
     const RESET_ON_FORK: u64 = 1;
     // SAFETY: getpriority has no preconditions.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    // SAFETY: sched_getscheduler has no preconditions.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    if nice < 0 || policy != libc::SCHED_OTHER {
+        return;
+    }
     let attr = SchedAttr {
         size: size_of::<SchedAttr>() as u32,
         policy: libc::SCHED_OTHER as u32,

@@ -23,6 +23,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How often it is tried to name a process that is ever another one. Each takes a fraction of a
+/// millisecond.
+const NAMING_TRIES: u32 = 50;
+
 /// The tasks of an attempt.
 pub(super) struct Tree {
     root: Pid,
@@ -232,20 +236,28 @@ impl Tree {
             .collect()
     }
 
-    /// Names what is alive, the root having ended at `at`.
-    pub(super) fn name_survivors(&self, at: Instant) -> Vec<Survivor> {
-        let alive = self.alive();
-        if alive.is_empty() {
-            return Vec::new();
+    /// Describes the live processes that outlived a root that ended at `since`.
+    pub(super) fn survivors(&self, since: Instant) -> Vec<Survivor> {
+        let mut named = Vec::new();
+        for _ in 0..NAMING_TRIES {
+            let alive = self.alive();
+            if alive.is_empty() {
+                break;
+            }
+            let trace = self.watch.summary();
+            let survived = Survived {
+                root: self.root,
+                at: since,
+                interest: &self.interest,
+                trace: trace.as_deref(),
+            };
+            named = survivors::name(&alive, &survived);
+            if !named.is_empty() {
+                break;
+            }
+            // What ended between the two looks may have left a child.
         }
-        let trace = self.watch.summary();
-        let survived = Survived {
-            root: self.root,
-            at,
-            interest: &self.interest,
-            trace: trace.as_deref(),
-        };
-        survivors::name(&alive, &survived)
+        named
     }
 
     /// Sends SIGKILL to the group and to every live process. Returns those that it found.
@@ -262,7 +274,7 @@ impl Tree {
         let mut left = Vec::new();
         if let Some(den) = &self.den {
             den.kill();
-            let alive = |pid: &Pid| survivors::stat(*pid).is_some_and(|stat| stat.state != 'Z');
+            let alive = |pid: &Pid| survivors::stat(*pid).is_some_and(|stat| !stat.is_dead());
             left.extend(den.alive().into_iter().filter(alive));
         }
         left.extend(survivors::kill_descendants());

@@ -189,7 +189,7 @@ impl Notified {
             self.context.processes.insert(child, process);
             self.context.check_root_of(child);
             self.threads.insert(child, child);
-            self.tell_created(creator, child, Creation::Fork, observer);
+            self.tell_created(creator, child, Creation::Unknown, observer);
             creator = child;
         }
     }

@@ -221,7 +221,7 @@ impl Tasks {
             Stop::Trap => self.at_trap(pid),
             Stop::Created(by) => {
                 if let Some(child) = sys::event_message(pid) {
-                    self.created(pid, child, by, observer);
+                    self.created(pid, child, Some(by), observer);
                 }
                 self.resume(pid);
             }
@@ -361,7 +361,14 @@ impl Tasks {
         true
     }
 
-    fn created(&mut self, tid: Pid, child: Pid, by: CreatedBy, observer: &mut dyn Observer) {
+    /// A task has been created, by what if that is known.
+    fn created(
+        &mut self,
+        tid: Pid,
+        child: Pid,
+        by: Option<CreatedBy>,
+        observer: &mut dyn Observer,
+    ) {
         let creator = self.process_of(tid);
         let (leads, told) = match self.tasks.get_mut(&child) {
             Some(task) => {
@@ -377,7 +384,7 @@ impl Tasks {
             }
             None => match self.ended_early.remove(&child) {
                 // Nothing more will be heard of it, and its id may come to belong to a stranger.
-                Some(told) => (by != CreatedBy::Clone, told),
+                Some(told) => (by != Some(CreatedBy::Clone), told),
                 None => {
                     let leads = self.appeared(child, Some(creator));
                     if let Some(task) = self.tasks.get_mut(&child) {
@@ -392,9 +399,10 @@ impl Tasks {
         }
         let how = match by {
             _ if !leads => Creation::Thread,
-            CreatedBy::Fork => Creation::Fork,
-            CreatedBy::Vfork => Creation::Vfork,
-            CreatedBy::Clone => Creation::Clone,
+            Some(CreatedBy::Fork) => Creation::Fork,
+            Some(CreatedBy::Vfork) => Creation::Vfork,
+            Some(CreatedBy::Clone) => Creation::Clone,
+            None => Creation::Unknown,
         };
         let kind = TraceEventKind::Created(Created { child, how });
         self.tell_one(tid, creator, kind, observer);
@@ -424,9 +432,10 @@ impl Tasks {
         }
     }
 
-    /// Tells of a creation by whom it seems. If its event comes after all, it is not told again.
+    /// Tells of a creation by whom it seems, and not how. If its event comes after all, it is not told
+    /// again.
     fn suppose_created(&mut self, creator: Pid, child: Pid, observer: &mut dyn Observer) {
-        self.created(creator, child, CreatedBy::Fork, observer);
+        self.created(creator, child, None, observer);
         if let Some(task) = self.tasks.get_mut(&child) {
             task.due = true;
         }
@@ -583,3 +592,6 @@ fn is_interruption(result: i64) -> bool {
 fn own_time(with_children: Duration, children: Duration) -> Duration {
     with_children.checked_sub(children).unwrap_or(with_children)
 }
+
+#[cfg(test)]
+mod tests;

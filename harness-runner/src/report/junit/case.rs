@@ -265,7 +265,10 @@ impl Cases {
             }
             Outcome::TimedOut { .. } => (NonSuccessKind::Failure, "test timeout".to_owned()),
             Outcome::StartFailed(_) => (NonSuccessKind::Error, "execution failure".to_owned()),
-            Outcome::Interrupted { .. } => (NonSuccessKind::Error, "interrupted".to_owned()),
+            Outcome::Interrupted { by, .. } => {
+                let ty = wording::interruption_type(*by);
+                (NonSuccessKind::Error, ty.to_owned())
+            }
             Outcome::HarnessFault(_) => (NonSuccessKind::Error, "harness fault".to_owned()),
         };
         let (kind, ty) = match (attempt.limits.is_empty(), &attempt.outcome) {
@@ -344,7 +347,7 @@ fn text(excerpt: &Excerpt) -> String {
     let mut text = legal(&String::from_utf8_lossy(&excerpt.head));
     if excerpt.left_out > 0 {
         text.push_str(&format!(
-            "\n… {} not kept …\n",
+            "\n… {} left out …\n",
             wording::size(excerpt.left_out)
         ));
         text.push_str(&legal(&String::from_utf8_lossy(&excerpt.tail)));

@@ -88,10 +88,7 @@ impl Printer<'_> {
             return;
         }
         self.lines(&excerpt.head, None);
-        let gap = format!(
-            "… {} not kept (output-cap) …",
-            wording::size(excerpt.left_out)
-        );
+        let gap = format!("… {} left out …", wording::size(excerpt.left_out));
         let gap = if self.options.unicode {
             gap
         } else {

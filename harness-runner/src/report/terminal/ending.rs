@@ -42,6 +42,15 @@ impl<W: Write> Terminal<W> {
         }
     }
 
+    pub(super) fn fewer_slots(&mut self, slots: usize, because: &str) {
+        let text = format!(
+            "from now on {} at a time: {}",
+            wording::plural(slots, "test", "tests"),
+            escaped(because),
+        );
+        self.note("Slots", self.styles.warn, &text);
+    }
+
     pub(super) fn run_finished(&mut self, run: &RunFinished, outputs: &dyn Outputs) {
         if mem::replace(&mut self.ended, true) {
             return;
@@ -69,6 +78,9 @@ impl<W: Write> Terminal<W> {
             self.counts(&run.stats),
         );
         self.note("Summary", style, &text);
+        if let Some((word, how)) = run.cancelled.and_then(wording::cut_off) {
+            self.note(word, self.styles.fail, &how);
+        }
         self.durations();
         self.final_list(outputs);
         self.not_run(run);

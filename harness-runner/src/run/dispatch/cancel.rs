@@ -2,7 +2,7 @@
 
 use super::{Action, Dispatcher, Occupancy};
 use crate::run::unit::Force;
-use harness_metadata::{EventKind, Interruption, event::CancelReason};
+use harness_metadata::{EventKind, Interruption, Outcome, Verdict, event::CancelReason};
 use std::time::Duration;
 
 /// SIGINT and SIGTERM, as every Linux architecture numbers them.
@@ -27,7 +27,7 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn shutdown(&mut self, signal: i32, actions: &mut Vec<Action>) {
+    pub(super) fn shutdown(&mut self, now: Duration, signal: i32, actions: &mut Vec<Action>) {
         self.shutdowns += 1;
         let reason = match signal {
             SIGINT => CancelReason::Interrupt,
@@ -45,9 +45,15 @@ impl Dispatcher {
             }
             _ => {
                 // The stubs kill what is left when the runner is gone.
+                self.impatient = Some(signal);
+                let by = reason.interruption();
                 let slots: Vec<usize> = self.slots.keys().copied().collect();
                 for slot in slots {
-                    self.test_over(slot, actions);
+                    let outcome = Outcome::Interrupted { by, exit: None };
+                    match self.lost_attempt(now, slot, outcome, Verdict::Interrupted) {
+                        Some(lost) => self.attempt_over(now, slot, lost, actions),
+                        None => self.test_over(slot, actions),
+                    }
                 }
             }
         }
@@ -73,6 +79,11 @@ impl Dispatcher {
         }));
         for slot in waiting {
             self.test_over(slot, actions);
+        }
+        for (slot, occupant) in self.scarcity.give_up() {
+            if !occupant.attempts.is_empty() {
+                self.result(slot, occupant, actions);
+            }
         }
         let signal = match reason {
             CancelReason::TestFailure => return,

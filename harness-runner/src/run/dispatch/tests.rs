@@ -73,6 +73,7 @@ fn limits(slots: usize) -> Limits {
         max_fail: MaxFail::All,
         global_timeout: None,
         skipped: 0,
+        started_at: chrono::DateTime::UNIX_EPOCH.fixed_offset(),
     }
 }
 
@@ -107,6 +108,7 @@ fn over(slot: usize, number: u32, verdict: Verdict) -> Input {
             rerun: None,
             trace: None,
         }),
+        refused: false,
     }
 }
 
@@ -162,7 +164,10 @@ fn tests_start_in_order_as_slots_become_free() {
 fn a_run_without_tests_is_over_at_once() {
     let actions = dispatcher(Vec::new(), limits(2)).handle(secs(0), Input::Begin);
     assert!(run_finished(&actions).is_some());
-    assert!(matches!(actions.last(), Some(Action::Finish)));
+    assert!(matches!(
+        actions.last(),
+        Some(Action::Finish { impatient: None })
+    ));
 }
 
 #[test]
@@ -287,14 +292,51 @@ fn the_first_interrupt_asks_and_the_second_kills() {
 }
 
 #[test]
-fn the_third_interrupt_does_not_wait() {
+fn the_third_interrupt_does_not_wait_and_loses_no_test() {
     let mut run = dispatcher(candidates(1), limits(1));
     run.handle(secs(0), Input::Begin);
     for _ in 0..2 {
         run.handle(secs(1), Input::Shutdown { signal: SIGINT });
     }
-    let actions = run.handle(secs(1), Input::Shutdown { signal: SIGINT });
-    assert!(matches!(actions.last(), Some(Action::Finish)));
+    let actions = run.handle(secs(1), Input::Shutdown { signal: SIGTERM });
+    assert!(matches!(
+        actions.last(),
+        Some(Action::Finish {
+            impatient: Some(SIGTERM)
+        })
+    ));
+    let finished = finished_tests(&actions);
+    assert_eq!(finished[0].attempts.len(), 1);
+    assert_eq!(finished[0].verdict, Verdict::Interrupted);
+    let run = run_finished(&actions).unwrap();
+    assert_eq!((run.stats.interrupted, run.stats.faults), (1, 0));
+    assert_eq!(run.cancelled, Some(CancelReason::Interrupt));
+}
+
+#[test]
+fn the_attempt_of_a_lost_slot_is_a_fault_and_retried_by_policy() {
+    let mut retried = settings();
+    retried.retries = RetryPolicy::Fixed {
+        count: 1,
+        delay: Duration::ZERO,
+        jitter: false,
+    };
+    let mut run = dispatcher(vec![candidate("a", retried)], limits(1));
+    run.handle(secs(0), Input::Begin);
+    let lost = || Input::SlotLost {
+        slot: 0,
+        message: "its slot panicked".to_owned(),
+    };
+    assert_eq!(starts(&run.handle(secs(1), lost())), [(0, 0, 2)]);
+    let actions = run.handle(secs(2), lost());
+    let attempts = &finished_tests(&actions)[0].attempts;
+    assert!(
+        attempts
+            .iter()
+            .all(|a| matches!(a.outcome, Outcome::HarnessFault(_)))
+    );
+    assert_eq!(attempts[1].number, 2);
+    assert_eq!(run_finished(&actions).unwrap().stats.faults, 1);
 }
 
 #[test]
@@ -330,6 +372,8 @@ fn a_retry_that_is_interrupted_stays_a_failure() {
     run.handle(secs(2), Input::Shutdown { signal: SIGINT });
     let actions = run.handle(secs(2), over(0, 2, Verdict::Interrupted));
     assert_eq!(finished_tests(&actions)[0].verdict, Verdict::Fail);
+    let stats = run_finished(&actions).unwrap().stats;
+    assert_eq!((stats.failed, stats.interrupted), (1, 0));
 }
 
 #[test]
@@ -373,10 +417,21 @@ fn a_run_that_gave_up_is_still_bounded_by_the_global_timeout() {
 
 #[test]
 fn a_lesser_reason_does_not_replace_a_greater_one() {
-    let mut run = dispatcher(candidates(2), limits(2));
+    let timed = Limits {
+        global_timeout: Some(secs(10)),
+        ..limits(1)
+    };
+    let mut run = dispatcher(candidates(2), timed);
     run.handle(secs(0), Input::Begin);
-    run.handle(secs(1), Input::Shutdown { signal: SIGINT });
-    assert!(interrupts(&run.handle(secs(1), Input::ReportFailed)).is_empty());
+    run.handle(secs(10), Input::Deadline);
+    assert!(run.handle(secs(10), Input::ReportFailed).is_empty());
+    run.handle(secs(11), Input::Shutdown { signal: SIGTERM });
+    assert!(run.handle(secs(11), Input::ReportFailed).is_empty());
+    let finished = run_finished(&run.handle(secs(12), over(0, 1, Verdict::Interrupted)));
+    assert_eq!(
+        finished.unwrap().cancelled,
+        Some(CancelReason::Signal(SIGTERM))
+    );
 }
 
 #[test]
@@ -489,4 +544,106 @@ fn jitter_shortens_a_delay_by_less_than_half() {
     run.handle(secs(0), Input::Begin);
     run.handle(secs(0), over(0, 1, Verdict::Fail));
     assert_eq!(run.deadline(), Some(Duration::from_millis(7500)));
+}
+
+fn refused(slot: usize, number: u32) -> Input {
+    let Input::AttemptOver {
+        slot, mut attempt, ..
+    } = over(slot, number, Verdict::Fail)
+    else {
+        unreachable!("it is over");
+    };
+    let message = "no process".to_owned();
+    attempt.outcome = Outcome::HarnessFault(harness_metadata::Fault { message });
+    Input::AttemptOver {
+        slot,
+        attempt,
+        refused: true,
+    }
+}
+
+fn closes(actions: &[Action]) -> Vec<usize> {
+    let close = |action: &Action| match action {
+        Action::Close { slot } => Some(*slot),
+        _ => None,
+    };
+    actions.iter().filter_map(close).collect()
+}
+
+fn fewer(actions: &[Action]) -> Vec<usize> {
+    let fewer = |action: &Action| match action {
+        Action::Emit(EventKind::FewerSlots { slots, .. }) => Some(*slots),
+        _ => None,
+    };
+    actions.iter().filter_map(fewer).collect()
+}
+
+#[test]
+fn tests_that_are_refused_a_process_wait_for_the_slots_that_there_are() {
+    let mut run = dispatcher(candidates(6), limits(4));
+    assert_eq!(starts(&run.handle(secs(0), Input::Begin)).len(), 4);
+    for slot in [1, 3] {
+        let actions = run.handle(secs(1), refused(slot, 1));
+        assert_eq!((closes(&actions), starts(&actions)), (vec![slot], vec![]));
+        assert!(
+            fewer(&actions).is_empty(),
+            "said once, when it is known how many"
+        );
+    }
+    let mut order = Vec::new();
+    let actions = run.handle(secs(2), over(0, 1, Verdict::Pass));
+    assert_eq!(fewer(&actions), [2]);
+    order.extend(starts(&actions));
+    for (at, slot) in [2, 0, 2].into_iter().enumerate() {
+        let actions = run.handle(secs(3 + at as u64), over(slot, 1, Verdict::Pass));
+        assert!(fewer(&actions).is_empty());
+        order.extend(starts(&actions));
+    }
+    // Those that were refused come first, with the same attempt, in the slots that are left.
+    assert_eq!(order, [(0, 1, 1), (2, 3, 1), (0, 4, 1), (2, 5, 1)]);
+    run.handle(secs(7), over(0, 1, Verdict::Pass));
+    run.handle(secs(7), over(2, 1, Verdict::Pass));
+    assert_eq!(run.stats().passed, 6);
+}
+
+#[test]
+fn a_test_that_is_refused_a_process_while_nothing_runs_has_failed() {
+    let mut run = dispatcher(candidates(2), limits(2));
+    run.handle(secs(0), Input::Begin);
+    assert_eq!(closes(&run.handle(secs(1), refused(0, 1))), [0]);
+    let actions = run.handle(secs(1), refused(1, 1));
+    assert!(closes(&actions).is_empty());
+    assert_eq!(run.stats().failures(), 1);
+    assert_eq!(starts(&actions), [(1, 0, 1)], "the other has its turn");
+}
+
+#[test]
+fn a_test_that_waits_for_a_process_keeps_the_result_it_had_when_the_run_is_cancelled() {
+    let retried = TestSettings {
+        retries: RetryPolicy::Fixed {
+            count: 1,
+            delay: Duration::ZERO,
+            jitter: false,
+        },
+        ..settings()
+    };
+    let tests = vec![
+        candidate("a", retried),
+        candidate("b", settings()),
+        candidate("c", settings()),
+    ];
+    let mut run = dispatcher(tests, limits(3));
+    run.handle(secs(0), Input::Begin);
+    run.handle(secs(1), over(0, 1, Verdict::Fail));
+    assert_eq!(closes(&run.handle(secs(2), refused(0, 2))), [0]);
+    assert_eq!(closes(&run.handle(secs(2), refused(1, 1))), [1]);
+    run.handle(secs(3), Input::Shutdown { signal: SIGINT });
+    let actions = run.handle(secs(4), over(2, 1, Verdict::Interrupted));
+    assert_eq!(run.stats().failed, 1, "its first attempt");
+    let finished = actions.iter().find_map(|action| match action {
+        Action::Emit(EventKind::RunFinished(run)) => Some(run),
+        _ => None,
+    });
+    let not_run = &finished.expect("the run is over").not_run;
+    assert_eq!(not_run.len(), 1, "{not_run:?}");
 }

@@ -211,6 +211,45 @@ fn an_interrupted_test_gets_the_signal_and_its_grace_period() {
 }
 
 #[test]
+fn an_interrupt_in_the_leak_window_asks_what_is_left_to_go_and_bounds_the_window() {
+    let by = Interruption::Signal(SIGINT);
+    let interrupt = Input::Interrupt(by, Force::Signal(SIGINT));
+    let in_window = |grace, descendants| {
+        let mut unit = unit(None, grace);
+        unit.leak_timeout.period = secs(600);
+        unit.handle(secs(1), exited(descendants));
+        unit
+    };
+
+    let mut asked = in_window(10, true);
+    assert_eq!(
+        asked.handle(secs(2), interrupt.clone()),
+        [Action::Signal(SIGINT)]
+    );
+    assert_eq!(asked.deadline(), secs(12));
+    let gone = Input::Gone {
+        survivors: Vec::new(),
+    };
+    asked.handle(secs(3), gone);
+    let ending = ended(asked.handle(secs(3), Input::OutputClosed));
+    assert_eq!((ending.outcome, ending.leak), (Outcome::Exited(PASS), None));
+
+    let mut killed = in_window(10, true);
+    killed.handle(secs(2), interrupt.clone());
+    let kill = Input::Interrupt(by, Force::Kill);
+    assert_eq!(killed.handle(secs(3), kill), [Action::Kill]);
+
+    let mut graceless = in_window(0, true);
+    assert_eq!(graceless.handle(secs(2), interrupt.clone()), [Action::Kill]);
+
+    // Whoever holds the output is not ours to ask.
+    let mut stranger = in_window(10, false);
+    assert_eq!(stranger.handle(secs(2), interrupt), []);
+    let ending = ended(stranger.handle(secs(12), Input::Deadline));
+    assert!(ending.leak.is_some_and(|leak| leak.output_open));
+}
+
+#[test]
 fn a_test_that_timed_out_stays_timed_out_when_the_run_is_interrupted() {
     let mut unit = unit(Some(1), 10);
     unit.handle(secs(60), Input::Deadline);

@@ -4,7 +4,10 @@
 //! its own stack: it shares its memory with the stub.
 
 use super::{Pid, SignalMask};
-use crate::{stub::cgroup::SEPARATE, tracer::notify};
+use crate::{
+    stub::{cgroup::SEPARATE, open_files::OpenFiles},
+    tracer::notify,
+};
 use harness_metadata::exit_code;
 use nix::errno::Errno;
 use std::{
@@ -37,6 +40,8 @@ pub(crate) struct Child {
     pub(crate) failed: RawFd,
     /// The signal mask to start with.
     pub(crate) mask: SignalMask,
+    /// The limit of open files to start with, if it is not the stub's.
+    pub(crate) open_files: Option<OpenFiles>,
     /// Its last act before it executes the test, so that what it does before is not traced.
     pub(crate) filter: Option<Filter>,
     pub(crate) stub: Pid,
@@ -295,11 +300,12 @@ pub(crate) fn exit_now(code: c_int) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Forks a process that exits at once, and waits for it. For the probe's child.
+/// Forks a process that exits at once, and waits for it. For the probe's child. Returns the errno if
+/// there is no process to be had.
 pub(crate) fn fork_and_reap() -> c_int {
     // SAFETY: as in `fork_probe`; the child only exits.
     match unsafe { libc::fork() } {
-        -1 => 1,
+        -1 => Errno::last_raw(),
         0 => exit_now(0),
         pid => {
             let mut status = 0;
@@ -392,6 +398,12 @@ fn prepare(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
     let mask = &raw const child.mask.0;
     // SAFETY: reads the first 8 bytes of a signal set, which are the kernel's.
     let _ = unsafe { syscall!(Sysno::rt_sigprocmask, libc::SIG_SETMASK, mask, 0, 8) };
+    if let Some(limit) = &child.open_files {
+        let (files, limit) = (libc::RLIMIT_NOFILE, ptr::from_ref(limit));
+        // SAFETY: reads a live limit, which is laid out as the kernel's struct rlimit64; the old one
+        // is not asked for.
+        let _ = unsafe { syscall!(Sysno::prlimit64, 0, files, limit, 0) };
+    }
     if let Some(go) = child.go {
         wait_for_go(go);
     }

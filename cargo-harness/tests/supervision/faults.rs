@@ -1,0 +1,271 @@
+//! What a run is given too little of, and what somebody does to its stubs.
+
+use super::{
+    SOON, await_processes, await_state, is_stopped, last_attempt, last_attempts, processes, send,
+    zoo_run,
+};
+use crate::{
+    environment::installed,
+    scene::{Finished, Scene, skip, wait_until},
+};
+use harness_metadata::{Outcome, Verdict, exit_code};
+use nix::{
+    sys::resource::{Resource, getrlimit},
+    sys::{
+        ptrace,
+        signal::Signal,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, geteuid},
+};
+use std::{fs, process::Command, time::Duration};
+
+/// Tests that are all there at the same time if they can be.
+const NAPS: usize = 16;
+
+/// Returns a run of sixteen tests that sleep for a moment, sixteen at a time.
+fn naps(scene: &Scene) -> Command {
+    let mut run = zoo_run(scene, "", "naps_.*");
+    run.args(["-j", "16"]);
+    run
+}
+
+/// Builds the zoo, so that what cargo needs is not the subject.
+fn build(scene: &Scene) {
+    scene
+        .run(zoo_run(scene, "", "passes"))
+        .assert_code(exit_code::OK);
+}
+
+/// Runs a command by a script of the shell, which finds it in its arguments.
+fn in_shell(scene: &Scene, script: &str, command: &Command) -> Finished {
+    scene.run(scene.wrapped(command, "sh", &["-c", script, "sh"]))
+}
+
+fn assert_all_pass(scene: &Scene, run: &Finished) {
+    run.assert_code(exit_code::OK);
+    let attempts = last_attempts(scene);
+    assert_eq!(attempts.len(), NAPS);
+    for (name, attempt) in attempts {
+        assert_eq!(
+            (attempt.verdict, attempt.number),
+            (Verdict::Pass, 1),
+            "{name}: {attempt:?}"
+        );
+    }
+}
+
+#[test]
+fn a_low_soft_limit_of_open_files_is_raised_for_the_run_and_given_back_to_its_tests() {
+    let scene = Scene::new();
+    build(&scene);
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is one");
+    if hard < 1024 {
+        return skip(
+            "a low soft limit",
+            "the hard limit of open files is below 1024",
+        );
+    }
+    for trace in ["io", "off"] {
+        let mut run = naps(&scene);
+        run.args(["--trace", trace]).env("ZOO_OPEN_FILES", "40");
+        let run = in_shell(&scene, "ulimit -S -n 40 && exec \"$@\"", &run);
+        assert_all_pass(&scene, &run);
+        assert!(!run.stderr.contains("Slots"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_low_hard_limit_of_open_files_makes_fewer_slots_and_loses_nothing() {
+    let scene = Scene::new();
+    build(&scene);
+    for trace in ["io", "off"] {
+        let mut run = naps(&scene);
+        run.args(["--trace", trace]).env("ZOO_OPEN_FILES", "64");
+        let run = in_shell(&scene, "ulimit -n 64 && exec \"$@\"", &run);
+        assert_all_pass(&scene, &run);
+        run.assert_says("at a time: 16 were asked for");
+        run.assert_says("no more than 64 open files here");
+    }
+}
+
+/// A user whom nobody is, so that no other process counts against its limit. Reading is allowed to
+/// it everywhere: the toolchain may be in the home of somebody else.
+const SOMEBODY: [&str; 9] = [
+    "--reuid",
+    "64321",
+    "--regid",
+    "64321",
+    "--clear-groups",
+    "--inh-caps",
+    "-all,+dac_read_search",
+    "--ambient-caps",
+    "-all,+dac_read_search",
+];
+
+#[test]
+fn a_limit_of_processes_makes_fewer_slots_and_loses_nothing() {
+    let name = "a_limit_of_processes_makes_fewer_slots_and_loses_nothing";
+    if !geteuid().is_root() || !installed("setpriv", &["prlimit", "true"]) {
+        return skip(
+            name,
+            "only root can become a user who has no processes yet, by setpriv and prlimit",
+        );
+    }
+    let scene = Scene::new();
+    let as_somebody = |run: &Command, most: usize| {
+        let limited = scene.wrapped(run, "prlimit", &[&format!("--nproc={most}")]);
+        let mut run = scene.wrapped(&limited, "setpriv", &SOMEBODY);
+        run.env("HOME", scene.path(""))
+            .env("CARGO_HOME", scene.path("cargo-home"))
+            .env("CARGO_TARGET_DIR", scene.path("target"));
+        run
+    };
+    let mut build = zoo_run(&scene, "", "passes");
+    build.env("CARGO_TARGET_DIR", scene.path("target"));
+    scene.run(build).assert_code(exit_code::OK);
+    let mut open = scene.command("chmod");
+    open.args(["-R", "a+rwX"]).arg(scene.path(""));
+    scene.run(open).assert_code(0);
+    let usable = scene.run(as_somebody(&zoo_run(&scene, "", "passes"), 1000));
+    if !usable.status.success() {
+        return skip(
+            name,
+            "another user can use neither cargo nor the folder of this test",
+        );
+    }
+    for (trace, most) in [("io", 16), ("io", 25), ("off", 16), ("off", 25)] {
+        let mut run = naps(&scene);
+        run.args(["--trace", trace]);
+        let run = scene.run(as_somebody(&run, most));
+        assert_all_pass(&scene, &run);
+        run.assert_says("at a time: ");
+    }
+}
+
+#[test]
+fn a_stub_that_a_test_has_stopped_is_continued_while_the_test_runs() {
+    for trace in ["io", "off"] {
+        let scene = Scene::new();
+        let mut command = zoo_run(&scene, "", "stops_its_parent_and_passes");
+        command.args(["--trace", trace]);
+        scene.run(command).assert_code(exit_code::OK);
+        let attempt = last_attempt(&scene);
+        // The tests of the zoo live for 50 seconds and have no limit here.
+        assert!(attempt.elapsed < Duration::from_secs(30), "{attempt:?}");
+    }
+}
+
+#[test]
+fn a_stub_that_does_not_answer_is_killed_and_its_attempt_a_fault_that_is_retried() {
+    let name = "a_stub_that_does_not_answer_is_killed";
+    let scene = Scene::new();
+    let run = scene.start(zoo_run(&scene, "retries = 1", "hangs"));
+    let tests = await_processes(&scene, "--exact hangs", 1);
+    // Not just any: there are idle ones.
+    let stub = Pid::from_raw(parent_of(tests[0]));
+    // Who is stopped for a tracer is not continued by SIGCONT.
+    let held = ptrace::seize(stub, ptrace::Options::empty()).and_then(|()| ptrace::interrupt(stub));
+    if let Err(error) = held {
+        super::interrupt(run);
+        return skip(name, &format!("a stub cannot be traced from here: {error}"));
+    }
+    let again = wait_until(SOON, || {
+        // Its tracer hears of its end first, and only then its parent.
+        let _ = waitpid(stub, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL));
+        let now = processes(&scene, "--exact hangs");
+        now.iter().any(|pid| !tests.contains(pid)).then_some(now)
+    });
+    let now = again.expect("the second attempt starts");
+    assert!(
+        tests.iter().all(|pid| !now.contains(pid)),
+        "{tests:?} live on: {now:?}"
+    );
+    let run = super::interrupt(run);
+    run.assert_says("has not answered for 30s, and was killed");
+    run.assert_says(&format!("the double-spawn stub (process {stub})"));
+    run.assert_says("the last thing that it was asked was to start the test");
+    assert_eq!(last_attempt(&scene).number, 2);
+}
+
+#[test]
+fn a_stub_that_somebody_holds_does_not_keep_a_run_from_its_end() {
+    let scene = Scene::new();
+    let mut command = zoo_run(&scene, "", "hangs|passes");
+    command.args(["-j", "2"]);
+    let run = scene.start(command);
+    let tests = await_processes(&scene, "--exact hangs", 1);
+    let idle = processes(&scene, "__double-spawn");
+    let idle = idle.into_iter().find(|stub| *stub != parent_of(tests[0]));
+    let idle = Pid::from_raw(idle.expect("there are two"));
+    let held = ptrace::seize(idle, ptrace::Options::empty()).and_then(|()| ptrace::interrupt(idle));
+    let run = super::interrupt(run);
+    run.assert_says("2 tests run: 1 passed, 1 interrupted");
+    if let Err(error) = held {
+        return skip("a stub that somebody holds", &error.to_string());
+    }
+    // Its tracer hears of its end first, and only then who has adopted it.
+    let gone = wait_until(SOON, || {
+        let news = waitpid(idle, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL));
+        matches!(news, Ok(WaitStatus::Signaled(..)) | Err(_)).then_some(())
+    });
+    assert!(gone.is_some(), "it was killed");
+}
+
+fn parent_of(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let fields = stat.rsplit_once(") ").expect("it has a name").1;
+    let parent = fields.split(' ').nth(1).expect("it has a parent");
+    parent.parse().expect("it is a number")
+}
+
+/// Adopts orphans in the session of its child, as a service manager does. A stopped process whose
+/// parent dies is not continued by the kernel then: its group is not orphaned.
+const SUBREAPER: &str = "import ctypes, os, subprocess, sys\n\
+                         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n\
+                         subprocess.Popen(sys.argv[1:])\n\
+                         try:\n\
+                         \x20   while True: os.wait()\n\
+                         except ChildProcessError: pass\n";
+
+#[test]
+fn a_stopped_stub_outlives_its_runner_no_more_than_others() {
+    if !installed("python3", &["-c", "import ctypes"]) {
+        return skip("a stopped stub outlives its runner", "there is no python3");
+    }
+    for trace in ["io", "off"] {
+        let scene = Scene::new();
+        let mut command = zoo_run(&scene, "", "hangs|beats");
+        command.args(["-j", "2", "--trace", trace]);
+        let run = scene.start(scene.wrapped(&command, "python3", &["-c", SUBREAPER]));
+        await_processes(&scene, "--exact", 2);
+        let stubs = processes(&scene, "__double-spawn");
+        for stub in &stubs {
+            send(*stub, Signal::SIGSTOP);
+        }
+        await_state(&stubs, is_stopped);
+        let runner = processes(&scene, "--events");
+        let runner = runner.into_iter().find(|pid| *pid != run.pid().as_raw());
+        send(runner.expect("it runs"), Signal::SIGKILL);
+        // It ends when the last process has.
+        run.finish();
+        scene.assert_no_strays();
+    }
+}
+
+#[test]
+fn what_a_killed_stub_leaves_is_named_and_killed() {
+    let scene = Scene::new();
+    let mut command = zoo_run(&scene, "", "kills_its_parent");
+    command.args(["--trace", "off"]);
+    scene.run(command).assert_code(exit_code::TEST_RUN_FAILED);
+    scene.assert_no_strays();
+    let attempt = last_attempt(&scene);
+    assert!(
+        matches!(attempt.outcome, Outcome::HarnessFault(_)),
+        "{attempt:?}"
+    );
+    // A child, a daemon, and one in the runner's group. The test itself died with its parent.
+    let survivors = attempt.leak.expect("something is left").survivors;
+    assert_eq!(survivors.len(), 3, "{survivors:?}");
+}

@@ -1,0 +1,54 @@
+//! The processes of a scene, and waiting for what becomes of them.
+
+use crate::scene::{Scene, wait_until};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use std::{fs, time::Duration};
+
+/// How long anything may take that takes milliseconds on an idle machine.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// Returns the processes of a scene whose command line contains this.
+pub(crate) fn processes(scene: &Scene, part: &str) -> Vec<i32> {
+    let found = scene.strays().into_iter();
+    let found = found.filter(|(_, command)| command.contains(part));
+    found.map(|(pid, _)| pid).collect()
+}
+
+/// Waits until so many processes are there whose command line contains this.
+pub(crate) fn await_processes(scene: &Scene, part: &str, count: usize) -> Vec<i32> {
+    let found = || Some(processes(scene, part)).filter(|found| found.len() >= count);
+    wait_until(SOON, found).unwrap_or_else(|| panic!("no `{part}`: {:#?}", scene.strays()))
+}
+
+/// Returns the state letter of a process (proc_pid_stat(5)), if it exists.
+pub(crate) fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Waits until all of them are in such a state.
+pub(crate) fn await_state(pids: &[i32], wanted: impl Fn(char) -> bool) {
+    let all = || {
+        let all = pids.iter().all(|pid| state(*pid).is_some_and(&wanted));
+        all.then_some(())
+    };
+    let states: Vec<_> = pids.iter().map(|pid| state(*pid)).collect();
+    assert!(
+        wait_until(SOON, all).is_some(),
+        "{pids:?} are in {states:?}"
+    );
+}
+
+/// Returns whether a state letter is that of a stopped process.
+pub(crate) fn is_stopped(state: char) -> bool {
+    // In a group-stop, or in one that a tracer watches.
+    matches!(state, 'T' | 't')
+}
+
+/// Sends a signal to a process of a scene.
+pub(crate) fn send(pid: i32, number: Signal) {
+    signal::kill(Pid::from_raw(pid), number).expect("it exists");
+}

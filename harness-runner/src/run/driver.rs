@@ -1,0 +1,381 @@
+//! Drives a [`Dispatcher`]: waits for what happens, tells it, and does as it is told.
+
+use super::{
+    BreakExec, Capture, Control, Output, Told, Work, arguments,
+    clock::Clock,
+    dispatch::{Action, Candidate, Dispatcher, Input, Limits},
+    environment, live,
+    signals::{Heard, Signals},
+    slot::{self, Broken, FromSlot, Slot, ToSlot},
+    until,
+    work::{Binary, Test},
+};
+use crate::{
+    store::TraceFiles,
+    stub::{
+        cgroup::Cgroups,
+        link::{self, Stub},
+        survivors,
+    },
+};
+use harness_metadata::{AttemptId, Event, EventKind};
+use std::{
+    collections::BTreeMap,
+    mem,
+    rc::Rc,
+    sync::{Arc, mpsc as std_mpsc},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// How long the slots may take to stop their tests, and the sinks to give the terminal back, before
+/// the run stops for Ctrl-Z.
+const PAUSE_LIMIT: Duration = Duration::from_millis(100);
+
+/// What slots and the dispatcher share.
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    pub(super) work: SharedWork,
+}
+
+/// The parts of [`Work`] that slots need.
+pub(super) struct SharedWork {
+    pub(super) tests: Vec<Test>,
+    pub(super) binaries: Vec<Binary>,
+    pub(super) blocks: environment::Blocks,
+    pub(super) output_cap: u64,
+    pub(super) capture: Capture,
+    pub(super) live: Option<live::Road>,
+    /// Empty for none.
+    pub(super) break_exec: String,
+    pub(super) trace_files: Option<TraceFiles>,
+    pub(super) cgroups: Option<Arc<Cgroups>>,
+    pub(super) started_at: chrono::DateTime<chrono::FixedOffset>,
+}
+
+/// Drives a run to its end. Returns the signal by which somebody has lost patience with it, if so:
+/// then slots may still have something to do.
+pub(super) async fn drive(
+    work: Work,
+    tell: std_mpsc::Sender<Told>,
+    controls: &mut mpsc::UnboundedReceiver<Control>,
+    signals: &mut Signals,
+) -> Option<i32> {
+    link::adopt_orphans(environment::mark(work.run_id));
+    let mut driver = Driver::new(work, tell);
+    let (slot_tx, mut from_slots) = mpsc::unbounded_channel();
+    driver.step(Input::Begin, &slot_tx);
+    while !driver.finished {
+        let deadline = driver
+            .dispatcher
+            .deadline()
+            .and_then(|at| driver.shared.clock.instant(at));
+        tokio::select! {
+            Some(message) = from_slots.recv() => {
+                driver.heard(message, &slot_tx);
+                while let Ok(message) = from_slots.try_recv() {
+                    driver.heard(message, &slot_tx);
+                }
+            }
+            signal = signals.next() => driver.signalled(signal, &slot_tx).await,
+            Some(control) = controls.recv() => match control {
+                Control::ReportFailed => driver.step(Input::ReportFailed, &slot_tx),
+                Control::Status => driver.tell_status(),
+            },
+            () = until(deadline) => driver.step(Input::Deadline, &slot_tx),
+        }
+    }
+    if driver.impatient.is_some() {
+        // Nobody waits for them to end: they do when this process has.
+        mem::forget(mem::take(&mut driver.stubs));
+    }
+    driver.impatient
+}
+
+/// Drives a [`Dispatcher`]: performs what it decides.
+struct Driver {
+    dispatcher: Dispatcher,
+    shared: Rc<Shared>,
+    slots: BTreeMap<usize, mpsc::UnboundedSender<ToSlot>>,
+    stubs: Vec<Stub>,
+    break_exec: Option<BreakExec>,
+    tell: std_mpsc::Sender<Told>,
+    finished: bool,
+    /// The signal that ended the run before its tests, if one did.
+    impatient: Option<i32>,
+}
+
+impl Driver {
+    fn new(work: Work, tell: std_mpsc::Sender<Told>) -> Self {
+        let blocks = environment::Blocks::new(&work);
+        let candidates = work.tests.iter().map(|test| Candidate {
+            id: test.id.clone(),
+            settings: Arc::clone(&test.settings),
+            command: arguments::displayed_command(&work.binaries[test.binary], test),
+        });
+        let limits = Limits {
+            slots: work.slots,
+            cpus: work.cpus,
+            groups: work.groups,
+            max_fail: work.max_fail,
+            global_timeout: work.global_timeout,
+            skipped: work.skipped,
+            started_at: work.started_at,
+        };
+        let dispatcher = Dispatcher::new(candidates.collect(), limits, random);
+        let shared = Shared {
+            clock: Clock::start(),
+            work: SharedWork {
+                tests: work.tests,
+                binaries: work.binaries,
+                blocks,
+                output_cap: work.output_cap,
+                capture: work.capture,
+                trace_files: work.trace_files,
+                cgroups: work.cgroups,
+                break_exec: BreakExec::pattern(work.break_exec.as_ref()),
+                live: work.trace_live.then(live::Road::default),
+                started_at: work.started_at,
+            },
+        };
+        Self {
+            dispatcher,
+            shared: Rc::new(shared),
+            slots: BTreeMap::new(),
+            stubs: work.stubs,
+            break_exec: work.break_exec,
+            tell,
+            finished: false,
+            impatient: None,
+        }
+    }
+
+    fn step(&mut self, input: Input, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        self.step_with(input, None, slot_tx);
+    }
+
+    /// Lets the dispatcher decide and does as it is told. `output` belongs to the attempt that
+    /// `input` ends.
+    fn step_with(
+        &mut self,
+        input: Input,
+        mut output: Option<(AttemptId, Output)>,
+        slot_tx: &mpsc::UnboundedSender<FromSlot>,
+    ) {
+        for action in self.dispatcher.handle(self.shared.clock.now(), input) {
+            match action {
+                Action::Start {
+                    slot,
+                    test,
+                    attempt,
+                    total_attempts,
+                    group_slot,
+                } => {
+                    let start = slot::Start {
+                        test,
+                        attempt,
+                        total_attempts,
+                        group_slot,
+                    };
+                    self.send(slot, ToSlot::Start(start), slot_tx);
+                }
+                Action::Interrupt { slot, by, force } => {
+                    self.send(slot, ToSlot::Interrupt(by, force), slot_tx);
+                }
+                Action::Close { slot } => drop(self.slots.remove(&slot)),
+                Action::Emit(kind) => {
+                    let ends = matches!(
+                        kind,
+                        EventKind::TestFinished(_) | EventKind::AttemptFailed { .. }
+                    );
+                    let output = if ends { output.take() } else { None };
+                    self.emit(kind, output, None);
+                }
+                Action::Finish { impatient } => {
+                    self.finished = true;
+                    self.impatient = impatient;
+                }
+            }
+        }
+    }
+
+    fn heard(&mut self, message: FromSlot, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        match message {
+            FromSlot::Slow {
+                test,
+                attempt,
+                elapsed,
+                terminating,
+            } => {
+                let test = self.dispatcher.test(test).id.clone();
+                self.emit(
+                    EventKind::AttemptSlow {
+                        test,
+                        attempt,
+                        elapsed,
+                        terminating,
+                    },
+                    None,
+                    None,
+                );
+            }
+            FromSlot::Traced {
+                test,
+                attempt,
+                batch,
+            } => {
+                let kind = EventKind::AttemptTraced {
+                    test: self.dispatcher.test(test).id.clone(),
+                    attempt,
+                    events: batch.events,
+                    dropped: batch.dropped,
+                };
+                self.tell(kind, |told| told.passage = Some(batch.passage));
+            }
+            FromSlot::Broke {
+                test,
+                attempt,
+                broken: Broken { pid, args },
+            } => {
+                let kind = EventKind::AttemptBroke {
+                    test: self.dispatcher.test(test).id.clone(),
+                    attempt,
+                    pid,
+                    args,
+                };
+                self.emit(kind, None, None);
+                if let Some(break_exec) = &self.break_exec {
+                    break_exec.run(pid);
+                }
+            }
+            FromSlot::Lost { slot, message } => {
+                // The next attempt makes another.
+                self.slots.remove(&slot);
+                self.step(Input::SlotLost { slot, message }, slot_tx);
+            }
+            FromSlot::Over {
+                slot,
+                test,
+                attempt,
+                output,
+                refused,
+            } => {
+                let id = AttemptId {
+                    test: self.dispatcher.test(test).id.clone(),
+                    attempt: attempt.number,
+                };
+                let output = output.map(|output| (id, output));
+                let over = Input::AttemptOver {
+                    slot,
+                    attempt,
+                    refused,
+                };
+                self.step_with(over, output, slot_tx);
+            }
+        }
+    }
+
+    fn emit(
+        &self,
+        kind: EventKind,
+        output: Option<(AttemptId, Output)>,
+        shown: Option<std_mpsc::SyncSender<()>>,
+    ) {
+        self.tell(kind, |told| {
+            told.output = output;
+            told.shown = shown;
+        });
+    }
+
+    /// Tells the sinks of an event, with what else belongs to it.
+    fn tell(&self, kind: EventKind, complete: impl FnOnce(&mut Told)) {
+        let event = Event {
+            at: self.shared.clock.now(),
+            kind,
+        };
+        let mut told = Told {
+            event,
+            output: None,
+            passage: None,
+            shown: None,
+        };
+        complete(&mut told);
+        // If nobody listens any more, the sinks have failed and have said so by `control`.
+        let _ = self.tell.send(told);
+    }
+
+    fn tell_status(&self) {
+        let running = self.dispatcher.status(self.shared.clock.now());
+        self.emit(
+            EventKind::Status {
+                running,
+                stats: self.dispatcher.stats(),
+            },
+            None,
+            None,
+        );
+    }
+
+    async fn signalled(&mut self, signal: Heard, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        match signal {
+            Heard::Shutdown(signal) => self.step(Input::Shutdown { signal }, slot_tx),
+            Heard::Status => self.tell_status(),
+            // As the kernel has it for programs that leave SIGTSTP alone.
+            Heard::Stop if survivors::own_group_is_orphaned() => {}
+            Heard::Stop => self.stop(slot_tx).await,
+        }
+    }
+
+    /// Stops for Ctrl-Z: the clocks, the tests, the terminal, and then this process. What follows
+    /// happens when the user lets it go on.
+    async fn stop(&mut self, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        self.shared.clock.pause();
+        let (passed_on, mut all_passed_on) = mpsc::unbounded_channel();
+        self.signal_slots(libc::SIGTSTP, Some(passed_on), slot_tx);
+        // Slots share this thread: they get to pass it on only while this waits. Disconnected
+        // once all have.
+        let _ = tokio::time::timeout(PAUSE_LIMIT, all_passed_on.recv()).await;
+        let running = self.dispatcher.running();
+        let (shown, is_shown) = std_mpsc::sync_channel(1);
+        self.emit(EventKind::Paused { running }, None, Some(shown));
+        // Disconnected once the sinks are done; a sink that hangs must not keep us from stopping.
+        let _ = is_shown.recv_timeout(PAUSE_LIMIT);
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+        self.shared.clock.resume();
+        self.signal_slots(libc::SIGCONT, None, slot_tx);
+        self.emit(EventKind::Continued { running }, None, None);
+    }
+
+    fn signal_slots(
+        &mut self,
+        signal: i32,
+        passed_on: Option<slot::PassedOn>,
+        slot_tx: &mpsc::UnboundedSender<FromSlot>,
+    ) {
+        let slots: Vec<usize> = self.slots.keys().copied().collect();
+        for slot in slots {
+            let passed_on = passed_on.clone();
+            self.send(slot, ToSlot::Signal { signal, passed_on }, slot_tx);
+        }
+    }
+
+    /// Sends to a slot, which is made when it is first needed.
+    fn send(&mut self, number: usize, message: ToSlot, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        let slot = self.slots.entry(number).or_insert_with(|| {
+            let (tx, rx) = mpsc::unbounded_channel();
+            let slot = Slot::new(number, Rc::clone(&self.shared), self.stubs.pop());
+            let served = tokio::task::spawn_local(slot.serve(rx, slot_tx.clone()));
+            tokio::task::spawn_local(slot::watch_over(number, served, slot_tx.clone()));
+            tx
+        });
+        // A slot lives as long as its sender.
+        let _ = slot.send(message);
+    }
+}
+
+/// A random number in [0, 1).
+fn random() -> f64 {
+    let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
+    // 53 bits are what a double holds exactly.
+    (high >> 11) as f64 / (1u64 << 53) as f64
+}

@@ -1,0 +1,69 @@
+//! What the dispatcher and a slot say to each other.
+
+use crate::run::{Output, live, unit::Force};
+use harness_metadata::{Attempt, Interruption, RawString};
+use std::{convert::Infallible, time::Duration};
+use tokio::sync::mpsc;
+
+/// What the dispatcher says to a slot.
+#[derive(Debug)]
+pub(in crate::run) enum ToSlot {
+    Start(Start),
+    Interrupt(Interruption, Force),
+    /// Send a signal to the process group of the running attempt, if there is one.
+    Signal {
+        signal: i32,
+        /// Dropped when that has been done.
+        passed_on: Option<PassedOn>,
+    },
+}
+
+/// Never used to send: whoever has the other end learns when the last of these is dropped.
+pub(in crate::run) type PassedOn = mpsc::UnboundedSender<Infallible>;
+
+/// An attempt to start.
+#[derive(Copy, Clone, Debug)]
+pub(in crate::run) struct Start {
+    pub(in crate::run) test: usize,
+    pub(in crate::run) attempt: u32,
+    pub(in crate::run) total_attempts: u32,
+    pub(in crate::run) group_slot: Option<usize>,
+}
+
+/// What a slot says to the dispatcher.
+#[derive(Debug)]
+pub(in crate::run) enum FromSlot {
+    Slow {
+        test: usize,
+        attempt: u32,
+        elapsed: Duration,
+        terminating: bool,
+    },
+    Traced {
+        test: usize,
+        attempt: u32,
+        batch: live::Batch,
+    },
+    Broke {
+        test: usize,
+        attempt: u32,
+        broken: Broken,
+    },
+    /// The task of the slot has panicked.
+    Lost { slot: usize, message: String },
+    Over {
+        slot: usize,
+        test: usize,
+        attempt: Box<Attempt>,
+        output: Option<Output>,
+        /// Whether it never began, because the system did not have enough for it.
+        refused: bool,
+    },
+}
+
+/// A process that is stopped for a debugger.
+#[derive(Debug)]
+pub(in crate::run) struct Broken {
+    pub(in crate::run) pid: i32,
+    pub(in crate::run) args: Vec<RawString>,
+}

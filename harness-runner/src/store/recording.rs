@@ -1,0 +1,214 @@
+//! The recording of a run: its events, one a line of JSON, in the order in which they happened.
+//!
+//! A line is an [`Event`] and, if it ends an attempt, where the attempt's trace and output are
+//! kept. A recording whose writer was killed ends anywhere, and one whose disk was full for a
+//! while lacks what happened then: readers leave out lines that are not whole.
+
+use super::spool::SpooledOutput;
+use harness_metadata::{
+    Attempt, Event, EventKind, Outcome, TestId, TraceSummary, Verdict, event::RunStarted,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+    time::Duration,
+};
+
+/// How much is read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// A line of a recording.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Line {
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+    /// The name of the trace of the attempt that the event ends, in the run's folder; `None` if
+    /// there is none.
+    #[serde(default)]
+    pub trace_file: Option<String>,
+    /// Where its output is; `None` if it was not kept.
+    #[serde(default)]
+    pub kept_output: Option<SpooledOutput>,
+}
+
+/// A line that is about to be written.
+#[derive(Serialize)]
+pub(super) struct NewLine<'a> {
+    #[serde(flatten)]
+    pub(super) event: &'a Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trace_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kept_output: Option<SpooledOutput>,
+}
+
+/// An attempt that has finished.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The test.
+    pub test: TestId,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// What the profile made of it.
+    pub verdict: Verdict,
+    /// What happened.
+    pub outcome: Outcome,
+    /// When it started.
+    pub started_at: chrono::DateTime<chrono::FixedOffset>,
+    /// How long it ran.
+    pub elapsed: Duration,
+    /// The name of its trace file in the run's folder; `None` if there is none.
+    pub file: Option<String>,
+    /// Where its output is; `None` if it was not kept.
+    pub output: Option<SpooledOutput>,
+    /// What the trace says; `None` if it was not traced.
+    pub trace: Option<Box<TraceSummary>>,
+}
+
+/// Returns the attempt that an event ends, with its test.
+pub(super) fn ended(event: &Event) -> Option<(&TestId, &Attempt)> {
+    match &event.kind {
+        EventKind::AttemptFailed { test, attempt, .. } => Some((test, attempt)),
+        EventKind::TestFinished(finished) => Some((&finished.test, finished.attempts.last()?)),
+        _ => None,
+    }
+}
+
+impl Record {
+    /// Reads the attempt that a line is about; `None` if it is about none, or is not whole.
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+        let line: Line = serde_json::from_slice(line).ok()?;
+        let (test, attempt) = ended(&line.event)?;
+        Some(Self {
+            test: test.clone(),
+            attempt: attempt.number,
+            verdict: attempt.verdict,
+            outcome: attempt.outcome.clone(),
+            started_at: attempt.started_at,
+            elapsed: attempt.elapsed,
+            file: line.trace_file,
+            output: line.kept_output,
+            trace: attempt.trace.clone(),
+        })
+    }
+}
+
+/// Which attempt a line is about: reading all of it costs more.
+pub(super) struct Head {
+    pub(super) test: TestId,
+    pub(super) attempt: u32,
+    pub(super) verdict: Verdict,
+}
+
+#[derive(Deserialize)]
+struct AttemptHead {
+    number: u32,
+    verdict: Verdict,
+}
+
+#[derive(Deserialize)]
+struct FailedHead {
+    test: TestId,
+    attempt: AttemptHead,
+}
+
+#[derive(Deserialize)]
+struct FinishedHead {
+    test: TestId,
+    attempts: Vec<AttemptHead>,
+}
+
+impl Head {
+    /// Reads the beginning of a [`Record`].
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+        let (test, attempt) = match kind(line)? {
+            b"attempt-failed" => {
+                let FailedHead { test, attempt } = serde_json::from_slice(line).ok()?;
+                (test, attempt)
+            }
+            b"test-finished" => {
+                let FinishedHead { test, mut attempts } = serde_json::from_slice(line).ok()?;
+                (test, attempts.pop()?)
+            }
+            _ => return None,
+        };
+        Some(Self {
+            test,
+            attempt: attempt.number,
+            verdict: attempt.verdict,
+        })
+    }
+}
+
+/// Returns the kind of a line's event by its name, without reading on.
+fn kind(line: &[u8]) -> Option<&[u8]> {
+    const KEY: &[u8] = b"\"event\":\"";
+    // The time comes before it.
+    let beginning = line.get(..128).unwrap_or(line);
+    let from = beginning.windows(KEY.len()).position(|at| at == KEY)? + KEY.len();
+    let rest = beginning.get(from..)?;
+    rest.split(|byte| *byte == b'"').next()
+}
+
+/// Returns the lines of a recording as they are, whole or not.
+pub(super) fn lines(path: &Path) -> io::Result<impl Iterator<Item = Vec<u8>> + use<>> {
+    let file = BufReader::with_capacity(CHUNK, File::open(path)?);
+    Ok(file.split(b'\n').map_while(Result::ok))
+}
+
+/// Reads the first line.
+pub(super) fn first(path: &Path) -> Option<RunStarted> {
+    let mut line = Vec::new();
+    let mut file = BufReader::new(File::open(path).ok()?);
+    file.read_until(b'\n', &mut line).ok()?;
+    let event: Event = serde_json::from_slice(&line).ok()?;
+    match event.kind {
+        EventKind::RunStarted(run) => Some(*run),
+        _ => None,
+    }
+}
+
+/// How far a recording goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// How many tests have their result in it.
+    pub known: usize,
+    /// The tests that were running at its end.
+    pub running: Vec<TestId>,
+    /// Whether it has the last event of the run.
+    pub ended: bool,
+}
+
+/// Returns how far a recording goes.
+pub(super) fn extent(path: &Path) -> io::Result<Extent> {
+    #[derive(Deserialize)]
+    struct Started {
+        test: TestId,
+    }
+    let mut extent = Extent::default();
+    for line in lines(path)? {
+        match kind(&line) {
+            Some(b"attempt-started") => {
+                if let Ok(Started { test }) = serde_json::from_slice(&line)
+                    && !extent.running.contains(&test)
+                {
+                    extent.running.push(test);
+                }
+            }
+            Some(b"test-finished") => {
+                if let Some(head) = Head::parse(&line) {
+                    extent.known += 1;
+                    extent.running.retain(|test| *test != head.test);
+                }
+            }
+            Some(b"run-finished") => {
+                extent.ended |= serde_json::from_slice::<Event>(&line).is_ok();
+            }
+            _ => {}
+        }
+    }
+    Ok(extent)
+}

@@ -1,0 +1,67 @@
+//! The limit of open files: raised for the runner and its stubs, given back to tests.
+//!
+//! Programs that call select(2) rely on a low soft limit (RLIMIT_NOFILE, getrlimit(2)), so most
+//! systems have one, far below the hard limit. A run needs a few descriptors per slot. What
+//! tests start with is what the runner was given, to the number.
+
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use std::{ffi::OsString, fs, sync::OnceLock};
+
+/// What a slot needs at most: the socket of its stub twice, four ends of pipes and two spilled
+/// streams while it starts and runs a test, a pidfd and a thread's worth while it ends a stub.
+const PER_SLOT: u64 = 10;
+
+/// What a run needs besides: the event loop, reports, the store, the history.
+const PER_RUN: u64 = 16;
+
+/// The soft limit that this process was started with.
+static GIVEN: OnceLock<rlim_t> = OnceLock::new();
+
+/// Raises the soft limit to the hard one. To be called when tests begin to run: what cargo starts
+/// keeps what it is given.
+pub fn raise() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    let _ = GIVEN.set(soft);
+    if soft < hard {
+        // A lower limit than hoped for is accounted for below.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// Returns how many slots there can be with what may still be opened, at least one, and the limit.
+pub fn room_for_slots() -> (usize, u64) {
+    let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return (usize::MAX, rlim_t::MAX);
+    };
+    // The standard streams at least.
+    let open = fs::read_dir("/proc/self/fd").map_or(3, Iterator::count) as u64;
+    let slots = soft.saturating_sub(open + PER_RUN) / PER_SLOT;
+    (usize::try_from(slots).unwrap_or(usize::MAX).max(1), soft)
+}
+
+/// Returns what a stub has to be told of it.
+pub(super) fn argument() -> Option<OsString> {
+    GIVEN.get().map(|given| given.to_string().into())
+}
+
+/// The soft and the hard limit that a test starts with.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct OpenFiles {
+    soft: u64,
+    hard: u64,
+}
+
+/// Raises the limit of a stub, which was told of it by `argument`. Returns what its children are to
+/// be given, if that is something else than what they would have.
+pub(super) fn raise_in_stub(argument: Option<OsString>) -> Option<OpenFiles> {
+    if let Some(given) = argument.and_then(|text| text.to_str()?.parse().ok()) {
+        let _ = GIVEN.set(given);
+    }
+    raise();
+    let (raised, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let soft = GIVEN.get().copied().filter(|given| *given < raised)?;
+    Some(OpenFiles { soft, hard })
+}
