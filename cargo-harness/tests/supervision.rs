@@ -23,7 +23,7 @@ mod ends;
 #[path = "supervision/terminal.rs"]
 mod terminal;
 
-use harness_metadata::{Attempt, Outcome, Verdict, exit_code};
+use harness_metadata::{Attempt, Outcome, Survivor, Verdict, exit_code, outcome::Held};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::signal::{self, Signal},
@@ -261,6 +261,62 @@ fn a_leak_counts_as_the_profile_says_and_is_killed_and_recorded_in_any_case() {
             assert_eq!(named > 0, last.leaked().is_some(), "{told}");
         }
         scene.assert_no_strays();
+    }
+}
+
+#[test]
+fn survivors_are_told_with_their_parents_and_what_they_hold() {
+    for trace in ["io", "process", "off"] {
+        let scene = Scene::new();
+        let mut command = zoo_run(&scene, "", "is_missed_by_a_server");
+        command.args(["--trace", trace]);
+        command.arg("--junit").arg(scene.path("junit"));
+        let run = scene.run(command);
+        run.assert_code(exit_code::OK);
+        let last = last_attempt(&scene);
+        let leak = last.leak.expect("it leaks");
+        assert!(leak.late_output > 0, "{trace}");
+        let [child, server] = &*leak.survivors else {
+            panic!("{leak:?}");
+        };
+        for survivor in [child, server] {
+            let lock = package::zoo()
+                .canonicalize()
+                .expect("it exists")
+                .join("target/zoo-lock");
+            let lock = Held::File {
+                path: lock.display().to_string(),
+            };
+            for held in [Held::Stdout, Held::Stderr, lock] {
+                assert!(survivor.holds.contains(&held), "{trace}: {survivor:?}");
+            }
+            let listens = |held: &Held| matches!(held, Held::Socket { what } if what.starts_with("tcp socket listening on 127.0.0.1:"));
+            assert!(survivor.holds.iter().any(listens), "{trace}: {survivor:?}");
+            let age = survivor.age.expect("there is /proc");
+            assert!(age < Duration::from_secs(60), "{trace}: {survivor:?}");
+        }
+        let ancestry = |survivor: &Survivor| -> Vec<i32> {
+            survivor.ancestry.iter().map(|one| one.pid).collect()
+        };
+        // Only a tracer has seen the parent that is gone.
+        let test = last.pid.filter(|_| trace != "off");
+        let of_child = Vec::from_iter(test);
+        assert_eq!(ancestry(child), of_child, "{trace}");
+        assert_eq!(
+            ancestry(server),
+            [&[child.pid], &*of_child].concat(),
+            "{trace}"
+        );
+        let junit = fs::read_to_string(scene.path("junit")).expect("it was written");
+        for told in [&run.stderr, &junit] {
+            assert!(
+                told.contains("tcp socket listening on 127.0.0.1:"),
+                "{told}"
+            );
+            assert!(told.contains(", held stdout of the test, "), "{told}");
+        }
+        run.assert_says(&format!("child of pid {} `", child.pid));
+        run.assert_says(" came after the test's end");
     }
 }
 

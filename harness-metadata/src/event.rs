@@ -176,6 +176,9 @@ pub struct RunStarted {
     /// The machine; `None` in what was recorded before this was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<Machine>,
+    /// Which limits of tests are not enforced and why, in a sentence, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits_missing: Option<String>,
     /// For each binary that has tests in the run: its source, for reports.
     pub sources: BTreeMap<nextest_metadata::RustBinaryId, Source>,
 }

@@ -8,6 +8,7 @@ pub mod event;
 pub mod exit_code;
 pub mod id;
 pub mod level;
+pub mod limit;
 pub mod machine;
 pub mod outcome;
 pub mod raw;
@@ -18,6 +19,7 @@ pub mod usage;
 pub use event::{Event, EventKind};
 pub use id::{AttemptId, RunId, TestId};
 pub use level::{FinalStatusLevel, ReportSkipped, StatusLevel};
+pub use limit::{Cpus, LimitHit, LimitKind, Limits};
 pub use machine::Machine;
 pub use nextest_metadata::{RustBinaryId, TestCaseName};
 pub use outcome::{

@@ -1,6 +1,6 @@
 //! What happened to a test, and what the profile makes of it.
 
-use crate::{trace::TraceSummary, usage::Usage};
+use crate::{limit::LimitHit, trace::TraceSummary, usage::Usage};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -61,7 +61,7 @@ pub enum Interruption {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The test's process came to its end by itself.
+    /// The test's process came to its end by itself, or by a limit: see [`Attempt::limits`].
     Exited(Exit),
     /// The process was never there.
     StartFailed(StartFailure),
@@ -95,6 +95,45 @@ pub struct Survivor {
     pub outlived: Duration,
     /// Whether it was killed, rather than gone by itself within the leak window.
     pub killed: bool,
+    /// How old it was then; `None` if that cannot be told.
+    #[serde(default)]
+    pub age: Option<Duration>,
+    /// Its parents, the nearest first, up to the test's own process as far as they are known: those
+    /// that are gone only if the test was traced.
+    #[serde(default)]
+    pub ancestry: Vec<Ancestor>,
+    /// What it had open that others may miss.
+    #[serde(default)]
+    pub holds: Vec<Held>,
+}
+
+/// A parent of a survivor, or a parent of that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestor {
+    /// Its process id.
+    pub pid: i32,
+    /// Its command line, as in [`Survivor`]; empty if it is not known.
+    pub command: String,
+}
+
+/// What a survivor had open.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Held {
+    /// The test's standard output.
+    Stdout,
+    /// The test's standard error.
+    Stderr,
+    /// A socket.
+    Socket {
+        /// What it listens on or is connected to.
+        what: String,
+    },
+    /// A file or folder of the workspace.
+    File {
+        /// Its path.
+        path: String,
+    },
 }
 
 /// What a test left behind past the leak window.
@@ -104,6 +143,9 @@ pub struct Leak {
     pub output_open: bool,
     /// Descendants that were still alive.
     pub survivors: Vec<Survivor>,
+    /// How many bytes of output came when the test's own process had ended, from what it left behind.
+    #[serde(default)]
+    pub late_output: u64,
     /// Whether the profile allows the test to leave something behind (`leak = "allow"`).
     #[serde(default)]
     pub allowed: bool,
@@ -205,6 +247,9 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// What was left behind, if anything was.
     pub leak: Option<Leak>,
+    /// The limits that it hit; each fails it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitHit>,
     /// What the profile makes of it.
     pub verdict: Verdict,
     /// Whether it ran longer than the slow period.
@@ -243,6 +288,7 @@ impl Attempt {
         Self {
             outcome: self.outcome.clone(),
             leak: self.leak.clone(),
+            limits: self.limits.clone(),
             stuck: self.stuck.clone(),
             trace: None,
             rerun: self.rerun.clone(),

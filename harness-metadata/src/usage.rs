@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Resources used by a test's process and all its descendants, as `wait4(2)` reports them.
+/// Resources used by a test's process and all its descendants, as `wait4(2)` and their cgroup report
+/// them.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// CPU time in user mode.
@@ -14,6 +15,14 @@ pub struct Usage {
     /// before its first exec, which is the spawning stub's own few MiB: read values below 8 MiB
     /// as "small".
     pub peak_memory: u64,
+    /// The most memory that all processes had together, in bytes, as their cgroup counted it: with
+    /// what the kernel holds for them and what it has cached of their files. `None` without a cgroup
+    /// that counts it.
+    #[serde(default)]
+    pub peak_tree_memory: Option<u64>,
+    /// For how long `cpu-max` kept the test's processes from running; `None` without that limit.
+    #[serde(default)]
+    pub throttled: Option<Duration>,
     /// Processes that existed, the test's own included, threads not counted. `None` where only a
     /// tracer can tell and there was none.
     pub processes: Option<u32>,

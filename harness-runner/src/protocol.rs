@@ -149,6 +149,21 @@ pub struct Spawn<'a> {
     pub cwd: &'a [u8],
     /// How closely to watch, and what to do with what is seen.
     pub trace: Trace<'a>,
+    /// Where it is to be born.
+    pub cgroup: Cgroup<'a>,
+}
+
+/// The cgroup of an attempt. Empty where there is none.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup<'a> {
+    /// Its folder in the hierarchy of version 2, ended by NUL.
+    #[serde(with = "serde_bytes")]
+    pub unified: &'a [u8],
+    /// The files of version 1 by which it is joined, each ended by NUL.
+    #[serde(with = "serde_bytes")]
+    pub tasks: &'a [u8],
+    /// Whether it has limits, without which the attempt must not run.
+    pub limited: bool,
 }
 
 /// How an attempt is to be traced.

@@ -8,6 +8,7 @@ pub mod evidence;
 pub mod extract;
 pub mod json;
 pub mod junit;
+mod leak;
 pub mod outlet;
 pub mod progress;
 #[cfg(test)]

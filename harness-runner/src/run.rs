@@ -6,6 +6,7 @@
 
 mod again;
 mod arguments;
+mod bounds;
 mod capture;
 mod clock;
 mod debugger;
@@ -222,6 +223,7 @@ mod tests {
             trace_live: false,
             break_exec: None,
             trace_files: None,
+            cgroups: None,
             stubs: Vec::new(),
         };
         let running = Running::start(work).expect("there is a thread");

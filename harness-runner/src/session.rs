@@ -33,6 +33,7 @@ use crate::{
     run, store,
     stub::{
         self,
+        cgroup::{Cgroups, Made},
         link::{Stub, StubError},
     },
 };
@@ -355,7 +356,13 @@ impl Session {
         let keeping = Keeping::new(kept, first.collect());
         sinks.push(Box::new(Learning::new(target)));
         let mut reporting = Reporting::new(sinks, keeping);
-        let begin = self.run_started(options, slots, trace, started_at);
+        let made = self.make_cgroups();
+        let begin = RunStarted {
+            limits_missing: made.not_enforced(),
+            ..self.run_started(options, slots, trace, started_at)
+        };
+        // Removed here, when the run is over.
+        let cgroups = made.cgroups.map(Arc::new);
         reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
         if slots < asked.min(self.plan.tests.len()) {
             let because = format!(
@@ -374,6 +381,7 @@ impl Session {
         let work = self.work(options, slots, &choices, &numbers, started_at, stubs);
         let work = run::Work {
             trace_files,
+            cgroups: cgroups.clone(),
             ..work
         };
         // Before there are stubs that watch over it; given back when the sinks are done with it.
@@ -461,6 +469,12 @@ impl Session {
             .collect()
     }
 
+    /// Makes cgroups, in which the tests' limits are to be had.
+    fn make_cgroups(&self) -> Made {
+        let limits = self.plan.tests.iter().map(|test| test.settings.limits);
+        Cgroups::make(&limits.flat_map(|limits| limits.kinds()).collect())
+    }
+
     /// Numbers the attempts of the tests that are traced. Returns the number of each test's first.
     fn trace_numbers(&self, choices: &[Choice]) -> HashMap<&TestId, u64> {
         let mut numbers = HashMap::new();
@@ -506,6 +520,7 @@ impl Session {
             skipped_binaries: self.plan.counts.skipped_binaries,
             trace,
             machine: Some(machine::machine()),
+            limits_missing: None,
             sources: sources.collect(),
         }
     }
@@ -556,6 +571,7 @@ impl Session {
             trace_live: options.trace_live,
             break_exec: options.break_exec.clone(),
             trace_files: None,
+            cgroups: None,
             stubs,
         }
     }

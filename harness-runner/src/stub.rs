@@ -9,7 +9,9 @@
 
 pub mod blocking;
 mod broker;
+pub mod cgroup;
 mod explain;
+mod holds;
 pub mod link;
 mod nest;
 pub mod open_files;
@@ -84,6 +86,7 @@ pub fn serve() -> i32 {
 /// The state of a stub.
 struct Stub {
     socket: OwnedFd,
+    runner: nix::unistd::Pid,
     signals: Signals,
     spawner: Spawner,
     nest: Nest,
@@ -112,6 +115,7 @@ struct Killing {
 
 impl Stub {
     fn new() -> io::Result<Self> {
+        let runner = nix::unistd::getppid();
         let signals = sys::block_signals();
         sys::prefer_latency();
         // Out of the runner's process group: a signal sent to the whole group must leave somebody
@@ -137,6 +141,7 @@ impl Stub {
         send_response(socket.as_fd(), &ready)?;
         Ok(Self {
             socket,
+            runner,
             signals,
             spawner,
             nest: Nest::new(outer),
@@ -185,6 +190,9 @@ impl Stub {
             let _ = terminal.put_back();
         }
         self.abandon();
+        // A runner that is gone cannot do it.
+        let orphaned = nix::unistd::getppid() != self.runner;
+        self.spawner.remove_den(orphaned);
         served
     }
 

@@ -26,7 +26,7 @@ use harness_metadata::{
     trace::{Backend, Creation},
 };
 use harness_runner::{
-    protocol::{Request, Response, Spawn, Trace},
+    protocol::{Cgroup, Request, Response, Spawn, Trace},
     stub::{self, link::Stub},
 };
 use programs::Kind;
@@ -211,6 +211,7 @@ impl Attempt<'_> {
                 live,
                 ..Trace::LIFECYCLE
             },
+            cgroup: Cgroup::default(),
         };
         let null = File::options()
             .read(true)

@@ -21,7 +21,7 @@ use harness_metadata::{
     trace::{Backend, CallResult, Creation, Doubt, Exec, FileCall, FileOperation, Sender},
 };
 use harness_runner::{
-    protocol::{Request, Response, Spawn, Trace},
+    protocol::{Cgroup, Request, Response, Spawn, Trace},
     stub::{self, link::Stub},
 };
 use std::{
@@ -88,6 +88,7 @@ fn watch_by(
             no_new_privs: true,
             break_exec: &[],
         },
+        cgroup: Cgroup::default(),
     };
     let null = File::options()
         .read(true)
@@ -314,6 +315,7 @@ fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
                 no_new_privs: true,
                 break_exec: &[],
             },
+            cgroup: Cgroup::default(),
         };
         let null = File::open("/dev/null").unwrap();
         let fds = [null.as_fd(), null.as_fd(), null.as_fd()];

@@ -9,6 +9,7 @@ mod breaks;
 mod config_input;
 mod environment;
 mod fixture;
+mod limits;
 mod nesting;
 mod nobody;
 mod oracle;

@@ -86,6 +86,7 @@ impl Kept {
             number,
             outcome: Outcome::Exited(Exit::Code(code)),
             leak: None,
+            limits: Vec::new(),
             verdict: if code == 0 {
                 Verdict::Pass
             } else {
@@ -157,6 +158,7 @@ fn began(run_id: RunId) -> RunStarted {
         skipped_tests: 0,
         skipped_by_default_filter: 0,
         skipped_binaries: 0,
+        limits_missing: None,
         trace: TraceInForce {
             level: TraceLevel::Io,
             backend: Backend::Ptrace,

@@ -12,7 +12,7 @@ use std::{
 };
 use sys::*;
 
-const TESTS: [(&str, fn()); 25] = [
+const TESTS: [(&str, fn()); 26] = [
     ("beats", beats),
     ("beats_too", beats),
     ("children_of_dead_parents_are_traced", orphans),
@@ -26,6 +26,7 @@ const TESTS: [(&str, fn()); 25] = [
     ("has_three_descriptors", has_three_descriptors),
     ("ignores_signals", ignores_signals),
     ("inherits_what_the_run_has", inherits_what_the_run_has),
+    ("is_missed_by_a_server", is_missed_by_a_server),
     ("kills_its_group", || send(0, SIGKILL)),
     ("kills_its_parent", || end_parent(SIGKILL)),
     ("leaves_a_child", || assert!(child(hang) > 0)),
@@ -183,6 +184,26 @@ fn leaves_its_group() {
     // SAFETY: no memory is involved.
     assert_eq!(unsafe { setpgid(0, other) }, 0);
     hang();
+}
+
+/// A child, and a server as its grandchild, that have all that others may miss, and a server that
+/// prints on and on.
+fn is_missed_by_a_server() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let lock = fs::File::create(concat!(env!("CARGO_MANIFEST_DIR"), "/target/zoo-lock"));
+    let lock = lock.expect("it can be created");
+    child(|| {
+        child(|| {
+            // SAFETY: no memory is involved.
+            unsafe { setsid() };
+            loop {
+                let _ = std::io::stdout().write_all(b"still here\n");
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        hang();
+    });
+    drop((listener, lock));
 }
 
 fn subreaper_with_daemons() {

@@ -10,7 +10,7 @@ use super::{
     settings::{LeakPolicy, TestSettings, TestThreads, TraceSetting},
 };
 use guppy::graph::cargo::BuildPlatform;
-use harness_metadata::{ReportSkipped, event::OutputPolicy};
+use harness_metadata::{Limits, ReportSkipped, event::OutputPolicy};
 use nextest_filtering::{
     BinaryQuery, CompiledExpr, EvalContext, GroupLookup, NameMatcher, TestQuery,
 };
@@ -216,6 +216,11 @@ impl CompiledProfile {
             slow_timeout: values.slow_timeout,
             leak_timeout: values.leak_timeout,
             leak: values.leak,
+            limits: Limits {
+                memory_max: values.memory_max,
+                pids_max: values.pids_max,
+                cpu_max: values.cpu_max,
+            },
             threads_required: values.threads_required,
             test_group: values.test_group.clone(),
             priority: values.priority,

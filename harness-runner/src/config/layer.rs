@@ -15,7 +15,7 @@ use super::{
 };
 use camino::Utf8PathBuf;
 use harness_metadata::{
-    FinalStatusLevel, ReportSkipped, StatusLevel,
+    Cpus, FinalStatusLevel, ReportSkipped, StatusLevel,
     event::{OutputWhen, TraceLevel},
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -196,6 +196,12 @@ layer! {
     };
     /// What a test counts as that leaves something behind.
     leak, Leak, "leak": LeakPolicy = LeakPolicy::Warn;
+    /// How much memory the test may use; `None` for any.
+    memory_max, MemoryMax, "memory-max": Option<u64> = None;
+    /// How many processes and threads the test may have at the same time; `None` for any number.
+    pids_max, PidsMax, "pids-max": Option<u32> = None;
+    /// How many CPUs the test may use; `None` for all.
+    cpu_max, CpuMax, "cpu-max": Option<Cpus> = None;
     /// How many of the run's slots the test takes.
     threads_required, ThreadsRequired, "threads-required": ThreadsRequired =
         ThreadsRequired::Count(1);

@@ -123,6 +123,15 @@ impl<'a> Value<'a> {
         self.value.as_integer().and_then(to_i64)
     }
 
+    /// Returns a number, whole or not.
+    pub(super) fn as_number(&self) -> Option<f64> {
+        let float = self
+            .value
+            .as_float()
+            .and_then(|float| float.as_str().parse().ok());
+        float.or_else(|| self.as_integer().map(|integer| integer as f64))
+    }
+
     pub(super) fn as_array(&self) -> Option<impl Iterator<Item = Value<'a>> + use<'a>> {
         let array = self.value.as_array()?;
         let (context, key) = (self.context, self.key.clone());

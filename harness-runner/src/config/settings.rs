@@ -1,6 +1,9 @@
 //! The settings of one test, after profiles, inheritance and overrides.
 
-use harness_metadata::event::{OutputPolicy, TraceLevel};
+use harness_metadata::{
+    Limits,
+    event::{OutputPolicy, TraceLevel},
+};
 use std::{num::NonZeroU32, str::FromStr, time::Duration};
 use thiserror::Error;
 
@@ -17,6 +20,8 @@ pub struct TestSettings {
     pub leak_timeout: LeakTimeout,
     /// What a test counts as that leaves something behind.
     pub leak: LeakPolicy,
+    /// What it may use.
+    pub limits: Limits,
     /// How many of the run's slots the test takes.
     pub threads_required: ThreadsRequired,
     /// The group that limits how many tests like it run at once.

@@ -9,7 +9,7 @@ use super::{
 };
 use camino::Utf8PathBuf;
 use harness_metadata::{
-    FinalStatusLevel, ReportSkipped, StatusLevel,
+    Cpus, FinalStatusLevel, ReportSkipped, StatusLevel,
     event::{OutputWhen, TraceLevel},
 };
 use std::time::Duration;
@@ -72,7 +72,7 @@ macro_rules! show_with {
     };
 }
 
-show_with!("{}": bool, i8, usize);
+show_with!("{}": bool, i8, u32, usize, Cpus);
 show_with!("{:?}": String, Utf8PathBuf, Vec<String>);
 show_with!("\"{}\"": StatusLevel, FinalStatusLevel, ReportSkipped);
 

@@ -8,14 +8,21 @@ use super::{
         FlakyResult, LeakPolicy, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout,
         TerminateMode, TestThreads, ThreadsRequired, TimeoutResult, TraceBackend,
     },
+    size,
 };
-use harness_metadata::event::{OutputWhen, TraceLevel};
+use harness_metadata::{
+    Cpus,
+    event::{OutputWhen, TraceLevel},
+};
 use std::{num::NonZeroU32, time::Duration};
 
 /// The period after which a test is slow, unless configured.
 pub(super) const SLOW_PERIOD: Duration = Duration::from_secs(60);
 /// How long a test has between SIGTERM and SIGKILL, unless configured.
 pub(super) const GRACE_PERIOD: Duration = Duration::from_secs(10);
+
+/// The least `memory-max`.
+const LEAST_MEMORY: u64 = 1 << 20;
 
 /// A duration in words.
 pub(super) fn duration(value: &Value<'_>) -> Result<Duration, ConfigError> {
@@ -238,6 +245,46 @@ pub(super) fn leak(value: Value<'_>) -> Result<LeakPolicy, ConfigError> {
             ("fail", LeakPolicy::Fail),
         ],
     )
+}
+
+/// Reads a limit, or `"none"`, by which an override lifts that of its profile.
+fn limit<T>(
+    value: &Value<'_>,
+    read: impl FnOnce() -> Result<T, ConfigError>,
+) -> Result<Option<T>, ConfigError> {
+    match value.as_str() {
+        Some("none") => Ok(None),
+        _ => read().map(Some),
+    }
+}
+
+/// `memory-max`.
+pub(super) fn memory_max(value: Value<'_>) -> Result<Option<u64>, ConfigError> {
+    limit(&value, || match size::read(value.clone())? {
+        bytes @ LEAST_MEMORY.. => Ok(bytes),
+        _ => Err(value.invalid("must be at least 1 MiB: no program can start with less")),
+    })
+}
+
+/// `pids-max`.
+pub(super) fn pids_max(value: Value<'_>) -> Result<Option<u32>, ConfigError> {
+    limit(&value, || count(&value, 1))
+}
+
+/// `cpu-max`.
+pub(super) fn cpu_max(value: Value<'_>) -> Result<Option<Cpus>, ConfigError> {
+    limit(&value, || {
+        let Some(number) = value.as_number() else {
+            return Err(value.wrong_type("a number of CPUs such as `1.5`, or `\"none\"`", None));
+        };
+        // A kernel takes no share that is smaller.
+        if !(0.01..=1_000_000.0).contains(&number) {
+            return Err(value.invalid("must be from 0.01 to 1000000 CPUs"));
+        }
+        Ok(Cpus {
+            thousandths: (number * 1000.0).round() as u32,
+        })
+    })
 }
 
 /// `flaky-result`.

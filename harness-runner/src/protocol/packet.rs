@@ -222,8 +222,7 @@ pub fn readable(socket: impl AsFd, limit: std::time::Duration) -> io::Result<boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Spawn;
-    use crate::protocol::Trace;
+    use crate::protocol::{Cgroup, Spawn, Trace};
     use std::os::fd::AsFd;
 
     fn request(environment: &[u8]) -> Request<'_> {
@@ -234,6 +233,7 @@ mod tests {
             environment,
             cwd: b"/\0",
             trace: Trace::LIFECYCLE,
+            cgroup: Cgroup::default(),
         })
     }
 

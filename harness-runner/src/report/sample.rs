@@ -55,6 +55,7 @@ pub(super) fn attempt(number: u32, outcome: Outcome, verdict: Verdict) -> Attemp
         number,
         outcome,
         leak: None,
+        limits: Vec::new(),
         verdict,
         slow: false,
         started_at: "2026-01-02T03:04:05+00:00".parse().expect("a valid time"),
@@ -108,12 +109,15 @@ pub(super) fn leaky() -> Attempt {
         command: "sleep 30".to_owned(),
         outlived: Duration::from_millis(200),
         killed: true,
+        age: None,
+        ancestry: Vec::new(),
+        holds: Vec::new(),
     };
     Attempt {
         leak: Some(Leak {
             output_open: true,
             survivors: vec![survivor],
-            allowed: false,
+            ..Leak::default()
         }),
         ..code(1, 0)
     }
@@ -147,6 +151,7 @@ pub(super) fn run(tests: Vec<(TestId, Vec<Attempt>)>) -> Vec<Event> {
         skipped_tests: 0,
         skipped_by_default_filter: 0,
         skipped_binaries: 0,
+        limits_missing: None,
         trace: TraceInForce {
             level: TraceLevel::Process,
             backend: Backend::Lifecycle,

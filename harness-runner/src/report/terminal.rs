@@ -10,13 +10,13 @@ mod running;
 mod traces;
 
 use super::{
-    Outputs, Sink, SinkError, evidence,
+    Outputs, Sink, SinkError, evidence, leak,
     progress::{Bar, ProgressMode, terminal_size},
     style::{Styles, escaped, paint},
     wording::{self, Class},
 };
 use harness_metadata::{
-    Attempt, AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
+    AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
     event::{AttemptStarted, OutputWhen, TestFinished},
     level::{FinalStatusLevel, StatusLevel},
 };
@@ -283,13 +283,13 @@ impl<W: Write> Terminal<W> {
     }
 
     fn left_behind(&mut self, finished: &TestFinished) {
-        let leak = finished.attempts.last().and_then(Attempt::leaked);
-        for survivor in leak.map(|leak| &leak.survivors[..]).unwrap_or_default() {
-            let text = wording::survivor(survivor);
-            self.say(&format!("             {}", paint(&text, self.styles.warn)));
-        }
-        if leak.is_some_and(|leak| leak.survivors.is_empty() && leak.output_open) {
-            self.say("             left behind: an open output stream, by a process unknown");
+        for line in finished
+            .attempts
+            .last()
+            .map(leak::lines)
+            .unwrap_or_default()
+        {
+            self.say(&format!("             {}", paint(&line, self.styles.warn)));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The words for what happened: statuses, closing sentences, counts.
 
 use harness_metadata::{
-    Attempt, Exit, Interruption, Outcome, RawString, RunStats, Survivor, Verdict,
+    Attempt, Exit, Interruption, LimitHit, Outcome, RawString, RunStats, Verdict,
     event::{CancelReason, TestFinished},
 };
 use std::time::Duration;
@@ -63,6 +63,12 @@ pub fn signal_name(signal: i32) -> String {
 /// Returns the status of one attempt, at most twelve columns for all but odd signals.
 pub(super) fn attempt_status(attempt: &Attempt) -> String {
     let leaky = attempt.leaked().is_some();
+    if let (Outcome::Exited(_), Some(limit)) = (&attempt.outcome, attempt.limits.first()) {
+        return match limit {
+            LimitHit::MemoryMax { .. } => "MEMORY-MAX".to_owned(),
+            LimitHit::PidsMax { .. } => "PIDS-MAX".to_owned(),
+        };
+    }
     match (&attempt.outcome, attempt.verdict) {
         (Outcome::Exited(exit), Verdict::Pass) => match (exit.success(), attempt.slow, leaky) {
             (true, true, true) => "SLOW + LEAK".to_owned(),
@@ -96,6 +102,8 @@ pub(super) fn try_status(attempt: &Attempt) -> String {
     let short = match status.as_str() {
         "TIMEOUT" => "TMT",
         "TIMEOUT-PASS" => "TMPASS",
+        "MEMORY-MAX" => "MEMMAX",
+        "PIDS-MAX" => "PIDMAX",
         "LEAK-FAIL" => "LKFAIL",
         "FAIL + LEAK" => "FL+LK",
         "SLOW + LEAK" => "SL+LK",
@@ -130,6 +138,31 @@ pub(super) fn final_status(test: &TestFinished) -> String {
 /// Returns how an attempt ended, as the closing line below its output. `None` for an ordinary
 /// failure or success that has nothing to add.
 pub(super) fn closing(attempt: &Attempt) -> Option<String> {
+    let ending = ending(attempt);
+    if attempt.limits.is_empty() {
+        return ending;
+    }
+    let hits: Vec<_> = attempt.limits.iter().map(limit_hit).collect();
+    let ending = ending.map_or_else(String::new, |ending| format!("; {ending}"));
+    Some(format!("test {}{ending}", hits.join(" and ")))
+}
+
+/// Returns which limit was hit.
+fn limit_hit(limit: &LimitHit) -> String {
+    match *limit {
+        LimitHit::MemoryMax { bytes, killed } => {
+            let killed = plural(killed as usize, "process", "processes");
+            let bytes = size(bytes).replace(".0 ", " ");
+            format!("hit its memory-max of {bytes}, which killed {killed}")
+        }
+        LimitHit::PidsMax { pids, refused } => {
+            let refused = plural(refused as usize, "fork", "forks");
+            format!("hit its pids-max of {pids}, which refused {refused}")
+        }
+    }
+}
+
+fn ending(attempt: &Attempt) -> Option<String> {
     let text = match &attempt.outcome {
         Outcome::Exited(Exit::Code(0)) => match (attempt.leaked(), attempt.verdict) {
             (None, _) => return None,
@@ -172,17 +205,6 @@ pub(super) fn interruption(by: Interruption) -> String {
         Interruption::GlobalTimeout => "the run ran out of time".to_owned(),
         Interruption::ReportFailed => "results could no longer be reported".to_owned(),
     }
-}
-
-/// Returns what a survivor was and what became of it.
-pub(super) fn survivor(survivor: &Survivor) -> String {
-    let end = if survivor.killed { "killed" } else { "gone" };
-    format!(
-        "left behind: pid {} `{}`, {end} {} after the test's end",
-        survivor.pid,
-        super::style::escaped(&survivor.command),
-        seconds(survivor.outlived),
-    )
 }
 
 /// Returns why a run was cancelled.

@@ -76,6 +76,7 @@ mod tests {
             number: 1,
             outcome: Outcome::Exited(Exit::Code(101)),
             leak: None,
+            limits: Vec::new(),
             verdict: Verdict::Fail,
             slow: false,
             started_at: "2026-01-02T03:04:05+00:00".parse().unwrap(),

@@ -54,6 +54,11 @@ pub(super) enum Progress {
 }
 
 impl Capture {
+    /// Returns how much was written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.kept.written
+    }
+
     /// Reads from a pipe's reading end, which must not block. Keeps up to `cap` bytes.
     pub(super) fn new(pipe: OwnedFd, cap: u64) -> Self {
         Self {

@@ -465,6 +465,7 @@ impl Dispatcher {
             number: self.attempt_number(occupant),
             outcome,
             leak: None,
+            limits: Vec::new(),
             verdict,
             slow: false,
             started_at: self.limits.started_at + since,

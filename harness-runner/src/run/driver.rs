@@ -15,6 +15,7 @@ use crate::{
     keys,
     store::TraceFiles,
     stub::{
+        cgroup::Cgroups,
         link::{self, Stub},
         survivors,
     },
@@ -50,6 +51,7 @@ pub(super) struct SharedWork {
     /// Empty for none.
     pub(super) break_exec: String,
     pub(super) trace_files: Option<TraceFiles>,
+    pub(super) cgroups: Option<Arc<Cgroups>>,
     pub(super) started_at: chrono::DateTime<chrono::FixedOffset>,
 }
 
@@ -136,6 +138,7 @@ impl Driver {
                 output_cap: work.output_cap,
                 capture: work.capture,
                 trace_files: work.trace_files,
+                cgroups: work.cgroups,
                 break_exec: BreakExec::pattern(work.break_exec.as_ref()),
                 live: work.trace_live.then(live::Road::default),
                 started_at: work.started_at,

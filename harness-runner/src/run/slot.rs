@@ -3,6 +3,7 @@
 
 mod lost;
 mod messages;
+mod told;
 mod watched;
 
 pub(super) use lost::watch_over;
@@ -12,8 +13,9 @@ use super::{
     Capture as CaptureMode, Output, Shared, Test, Tracing,
     again::{Again, again},
     arguments::arguments,
+    bounds::Bounds,
     environment::OfAttempt,
-    live::{self, Live},
+    live::Live,
     pulse::{self, Beat, Pulse},
     streams::Streams,
     unit::{Action, Input, Unit, verdict},
@@ -27,12 +29,8 @@ use crate::{
         link::{self, Stub, StubError},
     },
 };
-use harness_metadata::{
-    Attempt, Leak, Outcome, Survivor, TraceSummary, Usage,
-    outcome::{StreamSize, StuckTask},
-};
+use harness_metadata::{Attempt, Leak, Outcome, StartFailure, Survivor, outcome::StreamSize};
 use std::{
-    collections::VecDeque,
     ffi::{OsStr, OsString},
     fs::File,
     io,
@@ -42,6 +40,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot};
+use told::{Told, pass_on};
 use watched::WatchedStub;
 
 /// Output is not looked at before an attempt is this old: a short one is read once, at its end,
@@ -55,6 +54,8 @@ pub(super) struct Slot {
     /// `None` before the first attempt and after a fault.
     stub: Option<WatchedStub>,
     spare: Option<Stub>,
+    /// After the stubs, which are gone before what they were in is removed.
+    bounds: Bounds,
     ticket: u64,
     buffer: Vec<u8>,
     null: Option<File>,
@@ -67,26 +68,6 @@ pub(super) struct Slot {
     refused: bool,
 }
 
-/// What the stub has told of the running attempt.
-#[derive(Default)]
-struct Told {
-    pid: Option<i32>,
-    elapsed: Option<Duration>,
-    usage: Usage,
-    trace: Option<Box<TraceSummary>>,
-    /// What it was waiting for when its time was up.
-    stuck: Vec<StuckTask>,
-    /// If it is traced live.
-    live: Option<Live>,
-    /// What a live trace saw since that was last passed on.
-    seen: Vec<live::Batch>,
-    /// Who wants to know the answers to the inspections that the stub has been asked for, in order:
-    /// somebody else, or the attempt's own record.
-    inspections: VecDeque<Option<mpsc::UnboundedSender<Described>>>,
-    /// Processes that are stopped for a debugger, until that is passed on.
-    broken: Vec<Broken>,
-}
-
 impl Slot {
     pub(super) fn new(number: usize, shared: Rc<Shared>, stub: Option<Stub>) -> Self {
         Self {
@@ -94,6 +75,7 @@ impl Slot {
             shared,
             stub: None,
             spare: stub,
+            bounds: Bounds::default(),
             ticket: 0,
             buffer: Vec::new(),
             null: None,
@@ -168,10 +150,7 @@ impl Slot {
         };
         let mut inputs = match self.spawn(start, test, tracing, &mut streams) {
             Ok(()) => Vec::new(),
-            Err(error) => {
-                self.refused = error.is_scarcity();
-                vec![Input::StubLost(describe(&error))]
-            }
+            Err(input) => vec![input],
         };
         if streams.closed() {
             inputs.push(Input::OutputClosed);
@@ -223,15 +202,23 @@ impl Slot {
             if !survivors.is_empty() {
                 leak.get_or_insert_default().survivors.extend(survivors);
             }
+            self.bounds.kill();
         }
+        let limits = self.bounds.end(&mut told.usage);
         streams.read_rest(&mut self.buffer);
+        let in_time = told.written_at_exit.unwrap_or(u64::MAX);
+        let late_output = streams.written().saturating_sub(in_time);
         let output = streams.finish();
         let by_stub = told.elapsed.map(|elapsed| {
             elapsed.saturating_sub(shared.clock.paused().saturating_sub(paused_before))
         });
-        let verdict = verdict(&ending, settings);
+        let verdict = verdict(&ending, &limits, settings);
         let allowed = settings.leak == LeakPolicy::Allow;
-        let leak = leak.map(|leak| Leak { allowed, ..leak });
+        let leak = leak.map(|leak| Leak {
+            allowed,
+            late_output,
+            ..leak
+        });
         let attempt = Attempt {
             number: start.attempt,
             verdict,
@@ -251,6 +238,7 @@ impl Slot {
             pid: told.pid,
             outcome: ending.outcome,
             leak,
+            limits,
             stuck: told.stuck,
             trace: told.trace,
             rerun: None,
@@ -280,6 +268,7 @@ impl Slot {
         };
         tokio::select! {
             response = stub.receive() => self.heard(start, unit, response, streams, told),
+            () = self.bounds.refused() => vec![Input::LimitHit],
             Some(order) = orders.recv() => match order {
                 ToSlot::Interrupt(by, force) => {
                     self.interrupted = true;
@@ -380,6 +369,7 @@ impl Slot {
                 told.usage = usage;
                 told.trace = trace;
                 let mut inputs = streams.read(&mut self.buffer);
+                told.written_at_exit = Some(streams.written());
                 inputs.insert(
                     0,
                     Input::Exited {
@@ -420,8 +410,31 @@ impl Slot {
         test: &Test,
         tracing: Tracing,
         streams: &mut Streams,
-    ) -> Result<(), StubError> {
+    ) -> Result<(), Input> {
         self.ticket += 1;
+        let name = format!("slot-{}.{}", self.number, self.ticket);
+        let cgroups = self.shared.work.cgroups.as_deref();
+        let bounded = self.bounds.begin(cgroups, &name, test.settings.limits);
+        bounded.map_err(|error| {
+            Input::StartFailed(StartFailure {
+                message: describe(&error),
+                errno: error.source.raw_os_error().unwrap_or_default(),
+            })
+        })?;
+        let spawned = self.spawn_bounded(start, test, tracing, streams);
+        spawned.map_err(|error| {
+            self.refused = error.is_scarcity();
+            Input::StubLost(describe(&error))
+        })
+    }
+
+    fn spawn_bounded(
+        &mut self,
+        start: Start,
+        test: &Test,
+        tracing: Tracing,
+        streams: &mut Streams,
+    ) -> Result<(), StubError> {
         self.asked = "start the test";
         let work = &self.shared.work;
         let binary = &work.binaries[test.binary];
@@ -463,6 +476,7 @@ impl Slot {
                 no_new_privs: tracing.no_new_privs,
                 break_exec: work.break_exec.as_bytes(),
             },
+            cgroup: self.bounds.cgroup(),
         };
         let null = match &mut self.null {
             Some(null) => null,
@@ -550,25 +564,6 @@ impl Slot {
                 vec![Input::StubLost(message)]
             }
         }
-    }
-}
-
-/// Passes on what the stub has told and others want to know.
-fn pass_on(told: &mut Told, start: Start, tell: &mpsc::UnboundedSender<FromSlot>) {
-    let (test, attempt) = (start.test, start.attempt);
-    for broken in told.broken.drain(..) {
-        let _ = tell.send(FromSlot::Broke {
-            test,
-            attempt,
-            broken,
-        });
-    }
-    for batch in told.seen.drain(..) {
-        let _ = tell.send(FromSlot::Traced {
-            test,
-            attempt,
-            batch,
-        });
     }
 }
 

@@ -93,6 +93,12 @@ impl Streams {
         (so_far(&self.stdout), so_far(&self.stderr))
     }
 
+    /// Returns how much was written so far.
+    pub(super) fn written(&self) -> u64 {
+        let both = [&self.stdout, &self.stderr].into_iter().flatten();
+        both.map(Capture::written).sum()
+    }
+
     pub(super) fn finish(self) -> Option<Output> {
         Some(Output {
             stdout: self.stdout?.finish(),

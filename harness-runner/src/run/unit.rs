@@ -6,13 +6,18 @@
 
 use crate::config::settings::{LeakPolicy, LeakTimeout, SlowTimeout, TestSettings, TimeoutResult};
 use harness_metadata::{
-    Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict, event::RunningState,
+    Exit, Fault, Interruption, Leak, LimitHit, Outcome, StartFailure, Survivor, Verdict,
+    event::RunningState,
 };
 use std::time::Duration;
 
 /// How long the stub may take to kill a tree before the attempt ends without it. Longer than the
 /// stub's own limit, so that the stub is heard first.
 const KILL_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a test that has been refused processes may go on. It fails in any case, but may say what
+/// it could not do; one that forks without end would not end.
+const LIMIT_GRACE: Duration = Duration::from_secs(1);
 
 /// SIGTERM, as every Linux architecture numbers it.
 const SIGTERM: i32 = 15;
@@ -30,6 +35,8 @@ pub(super) enum Input {
     Gone { survivors: Vec<Survivor> },
     /// A process of the attempt has been stopped for a debugger: nobody knows how long that takes.
     Broke,
+    /// The attempt has been refused processes by its limit.
+    LimitHit,
     /// Both output streams are at their end.
     OutputClosed,
     /// The run wants the attempt to end.
@@ -79,6 +86,7 @@ pub(super) struct Ending {
 enum Because {
     TimedOut,
     Interrupted(Interruption),
+    Limited,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -178,6 +186,12 @@ impl Unit {
                 self.phase = phase;
                 Vec::new()
             }
+            (Phase::Running, Input::LimitHit) => {
+                let because = Because::Limited;
+                self.phase = Phase::Terminating { because };
+                self.deadline = now.saturating_add(LIMIT_GRACE);
+                Vec::new()
+            }
             (Phase::Running, Input::Deadline) => self.slow_period_over(now),
             (Phase::Terminating { because }, Input::Deadline) => self.kill(now, because),
             (Phase::Killing { because }, Input::Deadline) => {
@@ -229,7 +243,11 @@ impl Unit {
             }
             (
                 phase @ (Phase::Terminating { .. } | Phase::Killing { .. } | Phase::Reaping { .. }),
-                Input::Interrupt(..),
+                Input::Interrupt(..) | Input::LimitHit,
+            )
+            | (
+                phase @ Phase::Draining { .. },
+                Input::LimitHit,
             )
             // The stub says these only after the root's exit, or once.
             | (phase @ (Phase::Running | Phase::Terminating { .. } | Phase::Killing { .. }), Input::Gone { .. })
@@ -371,13 +389,20 @@ impl Because {
         match self {
             Self::TimedOut => Outcome::TimedOut { exit },
             Self::Interrupted(by) => Outcome::Interrupted { by, exit },
+            Self::Limited => match exit {
+                Some(exit) => Outcome::Exited(exit),
+                None => Outcome::HarnessFault(Fault {
+                    message: "what had too many processes could not be killed".to_owned(),
+                }),
+            },
         }
     }
 }
 
-/// Returns what the test's settings make of an ending.
-pub(super) fn verdict(ending: &Ending, settings: &TestSettings) -> Verdict {
+/// Returns what the test's settings make of an ending, and of the limits that it hit.
+pub(super) fn verdict(ending: &Ending, limits: &[LimitHit], settings: &TestSettings) -> Verdict {
     match &ending.outcome {
+        Outcome::Exited(_) | Outcome::TimedOut { .. } if !limits.is_empty() => Verdict::Fail,
         Outcome::Exited(exit) if exit.success() => {
             if ending.leak.is_some() && settings.leak == LeakPolicy::Fail {
                 Verdict::Fail

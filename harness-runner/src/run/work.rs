@@ -5,6 +5,7 @@ use crate::{
     config::settings::{MaxFail, TestSettings},
     protocol::Environment,
     store::TraceFiles,
+    stub::cgroup::Cgroups,
     stub::link::Stub,
 };
 use harness_metadata::{RunId, TestId, event::TraceLevel, trace::Backend};
@@ -45,6 +46,8 @@ pub struct Work {
     pub break_exec: Option<BreakExec>,
     /// Where traces are written; `None` to write none.
     pub trace_files: Option<TraceFiles>,
+    /// Where attempts are born; `None` if cgroups cannot be had.
+    pub cgroups: Option<Arc<Cgroups>>,
     /// Stubs that have been started already.
     pub stubs: Vec<Stub>,
 }

@@ -37,6 +37,7 @@ fn began(seconds: i64) -> RunStarted {
         skipped_tests: 0,
         skipped_by_default_filter: 0,
         skipped_binaries: 0,
+        limits_missing: None,
         trace: TraceInForce {
             level: TraceLevel::Io,
             backend: Backend::Ptrace,
@@ -111,6 +112,7 @@ fn attempt(number: u32, code: i32) -> Attempt {
         number,
         outcome: Outcome::Exited(Exit::Code(code)),
         leak: None,
+        limits: Vec::new(),
         verdict: if code == 0 {
             Verdict::Pass
         } else {

@@ -1,7 +1,9 @@
 //! Runs one command to its end through a stub, for callers that have nothing else to do.
 
 use super::link::{Stub, StubError};
-use crate::protocol::{Command, Request, Response, Spawn, Ticket, Trace, packet::receive_response};
+use crate::protocol::{
+    Cgroup, Command, Request, Response, Spawn, Ticket, Trace, packet::receive_response,
+};
 use harness_metadata::{Exit, StartFailure, Survivor};
 use nix::{
     errno::Errno,
@@ -164,6 +166,7 @@ impl Stub {
             environment: &command.environment.to_block(),
             cwd: &terminated(command.cwd.as_os_str()),
             trace: Trace::LIFECYCLE,
+            cgroup: Cgroup::default(),
         };
         self.send(
             &Request::Spawn(spawn),

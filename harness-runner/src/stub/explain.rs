@@ -21,6 +21,7 @@ pub(super) fn failure(stage: Stage, errno: i32, program: &Path, cwd: &Path) -> S
     let (program_text, cwd_text) = (program.display(), cwd.display());
     match stage {
         Stage::Stdio => format!("its standard streams could not be set up: {}", errno.desc()),
+        Stage::Cgroup => format!("it could not enter its cgroup: {}", errno.desc()),
         Stage::Orphaned => "its stub ended before it could start".to_owned(),
         Stage::Chdir => {
             format!(

@@ -1,6 +1,6 @@
 //! The near side's handle on a stub.
 
-use super::{survivors, sys};
+use super::{holds::Interest, survivors, survivors::Survived, sys};
 use crate::protocol::{
     Available, Request, Response,
     packet::{self, receive_response, send_request},
@@ -53,6 +53,13 @@ static STUBS: Mutex<BTreeSet<sys::Pid>> = Mutex::new(BTreeSet::new());
 
 fn stubs() -> MutexGuard<'static, BTreeSet<sys::Pid>> {
     STUBS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the processes of this run: its own, and its stubs.
+pub(super) fn own_processes() -> BTreeSet<sys::Pid> {
+    let mut own = stubs().clone();
+    own.insert(std::process::id().cast_signed());
+    own
 }
 
 /// A variable, as `NAME=value`, that all tests of the run have.
@@ -117,7 +124,14 @@ pub fn kill_orphans() -> Vec<Survivor> {
         }
         let alive = orphans.iter().copied();
         let alive = alive.filter(|pid| !killed.contains_key(pid) && !survivors::is_dying(*pid));
-        for survivor in survivors::name(&alive.collect(), since) {
+        let survived = Survived {
+            // It went with its stub, and what is known of it.
+            root: 0,
+            at: since,
+            interest: &Interest::default(),
+            trace: None,
+        };
+        for survivor in survivors::name(&alive.collect(), &survived) {
             killed.insert(survivor.pid, survivor);
         }
         survivors::kill_groups_of(&orphans);

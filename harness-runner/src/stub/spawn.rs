@@ -2,7 +2,9 @@
 
 use super::{
     broker::Broker,
+    cgroup::Den,
     explain,
+    holds::Interest,
     nest::Nest,
     open_files::OpenFiles,
     outer::Subtree,
@@ -11,7 +13,7 @@ use super::{
     watch::{Watch, Way},
 };
 use crate::{
-    protocol::{Spawn, Trace},
+    protocol::{self, Spawn, Trace},
     tracer::{
         breakpoint::Breakpoint,
         filter::{self, Action},
@@ -50,6 +52,8 @@ pub(super) struct Spawner {
     /// The last child's memory, which it reads from until it has executed. There is no next child
     /// before it is gone.
     last: Option<Box<Child>>,
+    /// The cgroup of the last child that had one.
+    den: Option<Rc<Den>>,
     /// The filter of the last child that had one, its level and what it does.
     program: Option<(TraceLevel, Action, Rc<[libc::sock_filter]>)>,
     /// What the loaders of its children have done.
@@ -74,6 +78,8 @@ pub(super) struct Started {
     notified: Option<Notified>,
     /// Who tells runs in it what they do.
     broker: Option<Rc<RefCell<Broker>>>,
+    /// The cgroup that it was born into.
+    den: Option<Rc<Den>>,
 }
 
 /// What is different for a process that is not a stub.
@@ -112,6 +118,7 @@ impl Spawner {
             stub,
             open_files: None,
             last: None,
+            den: None,
             program: None,
             loads: Rc::default(),
         })
@@ -140,6 +147,7 @@ impl Spawner {
             followed,
             notified,
             broker,
+            den,
         } = self.create(spawn, stdio, way, Some(nest), manner)?;
         let watch = match &followed {
             Some(followed) => {
@@ -150,7 +158,9 @@ impl Spawner {
             None if notified.is_some() => Watch::new(pid, way, &spawn.trace),
             None => Watch::default(),
         };
-        let tree = Tree::new(pid, at, baseline, tasks, watch);
+        let tree = Tree::new(pid, at, baseline, tasks, watch)
+            .born_into(den)
+            .interested_in(Interest::new(stdio, spawn.environment));
         Ok(match (followed, notified) {
             (Some(Ok(subtree)), _) => tree.followed_as(subtree),
             (_, Some(notified)) => tree.with_listener(notified),
@@ -196,6 +206,7 @@ impl Spawner {
                 taken: self.go.reader.as_raw_fd(),
             }),
         });
+        let den = self.den(&spawn.cgroup)?;
         let started = Instant::now();
         let baseline = sys::usage_of_reaped();
         let child = self.last.insert(Box::new(Child {
@@ -208,12 +219,25 @@ impl Spawner {
             filter,
             no_new_privs: known.is_some_and(|load| load.no_new_privs),
             failed: self.failed.writer.as_raw_fd(),
+            cgroup: den.as_ref().and_then(|den| den.unified()),
+            tasks: den
+                .as_ref()
+                .map_or_else(Default::default, |den| den.tasks()),
             mask: manner.mask,
             own_group: manner.own_group,
             open_files: self.open_files,
             stub: self.stub,
         }));
-        let root = sys::clone_into(child, &self.stack).map_err(|errno| {
+        let root = sys::clone_into(child, &self.stack);
+        let root = root.or_else(|errno| match child.cgroup {
+            // It may be gone, which nobody needs to suffer from but who has limits.
+            Some(_) if !spawn.cgroup.limited => {
+                child.cgroup = None;
+                sys::clone_into(child, &self.stack)
+            }
+            _ => Err(errno),
+        });
+        let root = root.map_err(|errno| {
             let message = "the system refused a new process (limit of processes or memory)";
             SpawnError::Test(StartFailure {
                 message: message.to_owned(),
@@ -258,7 +282,33 @@ impl Spawner {
             followed,
             notified: listener.map(|listener| Notified::new(described(None, None), listener)),
             broker,
+            den,
         })
+    }
+
+    /// Removes the cgroup of the last child, and that of the run if nobody else is there to do it.
+    pub(super) fn remove_den(&mut self, of_run: bool) {
+        if let Some(den) = self.den.take() {
+            den.remove(of_run);
+        }
+    }
+
+    /// Returns the cgroup that a child is to be born into.
+    fn den(&mut self, asked: &protocol::Cgroup<'_>) -> Result<Option<Rc<Den>>, SpawnError> {
+        if let Some(den) = self.den.as_ref().filter(|den| den.is(asked)) {
+            return Ok(Some(Rc::clone(den)));
+        }
+        match Den::open(asked) {
+            Ok(den) => {
+                self.den = den.map(Rc::new);
+                Ok(self.den.clone())
+            }
+            Err(_) if !asked.limited => Ok(None),
+            Err(error) => Err(SpawnError::Test(StartFailure {
+                message: "its cgroup, which has its limits, cannot be opened".to_owned(),
+                errno: error.raw_os_error().unwrap_or_default(),
+            })),
+        }
     }
 
     /// Takes the listener of a child's filter, and lets the child go on. `None` if it has failed

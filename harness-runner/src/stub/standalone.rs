@@ -29,7 +29,7 @@ use super::{
     watch::Way,
 };
 use crate::{
-    protocol::{Available, Command, Environment, Spawn, Trace},
+    protocol::{Available, Cgroup, Command, Environment, Spawn, Trace},
     tracer::Observer,
 };
 use harness_metadata::{Exit, StartFailure, event::TraceLevel, trace::Backend};
@@ -228,6 +228,7 @@ fn start(
         environment: &command.environment.to_block(),
         cwd: &terminated(command.cwd.as_os_str()),
         trace: asked,
+        cgroup: Cgroup::default(),
     };
     let stdio = match stdio {
         Some(streams) => streams.iter().map(above_standard).collect(),

@@ -285,12 +285,12 @@ fn capped(path: &str) -> String {
     text
 }
 
-fn inode_of(link: &str, prefix: &str) -> Option<u64> {
+pub(super) fn inode_of(link: &str, prefix: &str) -> Option<u64> {
     link.strip_prefix(prefix)?.strip_suffix(']')?.parse().ok()
 }
 
 /// Says what a socket is connected to or listens on.
-fn socket(tid: Pid, inode: u64) -> Option<String> {
+pub(super) fn socket(tid: Pid, inode: u64) -> Option<String> {
     for protocol in ["tcp", "tcp6", "udp", "udp6"] {
         let table = capped(&format!("/proc/{tid}/net/{protocol}"));
         if let Some(found) = table

@@ -1,14 +1,17 @@
 //! Finds, names and kills the descendants of this process through /proc.
 
-use super::sys::{self, Pid};
-use harness_metadata::Survivor;
+use super::{
+    holds::{self, Interest},
+    sys::{self, Pid},
+};
+use harness_metadata::{Survivor, TraceSummary};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     os::fd::AsFd,
     path::Path,
     sync::LazyLock,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Returns all live descendants of this process. Empty where there is no /proc.
@@ -26,7 +29,7 @@ pub(super) fn adopted_children(variable: &str) -> Vec<Pid> {
     let is_marked = |pid: Pid| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let mut variables = environment.split(|byte| *byte == 0);
-        variables.any(|one| one == variable.as_bytes())
+        !variable.is_empty() && variables.any(|one| one == variable.as_bytes())
     };
     let mut children = Children::now().of(own_pid());
     children.retain(|child| {
@@ -111,6 +114,9 @@ pub(super) fn name_in_passing(since: Instant) -> Option<Survivor> {
             command: command_line(pid)?,
             outlived: since.elapsed(),
             killed: true,
+            age: None,
+            ancestry: Vec::new(),
+            holds: Vec::new(),
         })
     })
 }
@@ -143,31 +149,56 @@ pub(super) fn has_descendant_in_group(group: Pid) -> bool {
     !has_proc() || descendants().into_iter().any(in_group)
 }
 
-/// Describes those of `pids` that are alive and outlived a process that ended at `since`.
-pub(super) fn name(pids: &BTreeSet<Pid>, since: Instant) -> Vec<Survivor> {
-    let outlived = since.elapsed();
+/// The most processes that are described in full.
+const MOST_DESCRIBED: usize = 64;
+
+/// How long a look at what processes hold may take: they are about to be killed.
+const LIMIT: Duration = Duration::from_millis(200);
+
+/// What survivors survived.
+pub(super) struct Survived<'a> {
+    /// The test's own process.
+    pub(super) root: Pid,
+    /// When it ended.
+    pub(super) at: Instant,
+    /// What of survivors is of interest.
+    pub(super) interest: &'a Interest,
+    /// What was seen of them, if they were traced.
+    pub(super) trace: Option<&'a TraceSummary>,
+}
+
+/// Describes those of `pids` that are alive.
+pub(super) fn name(pids: &BTreeSet<Pid>, survived: &Survived<'_>) -> Vec<Survivor> {
+    let outlived = survived.at.elapsed();
+    let deadline = Instant::now() + LIMIT;
     let nameless = !has_proc();
-    let describe = |pid: &Pid| {
-        if nameless {
-            return Some(Survivor {
-                pid: *pid,
-                parent: 0,
-                command: "[unknown: no /proc]".to_owned(),
-                outlived,
-                killed: true,
-            });
-        }
-        let stat = stat(*pid).filter(|stat| !stat.is_dead())?;
-        let command = command_line(*pid).unwrap_or_else(|| format!("[{}]", stat.name));
-        Some(Survivor {
-            pid: *pid,
-            parent: stat.parent,
-            command,
+    let mut survivors = Vec::new();
+    for &pid in pids {
+        let mut survivor = Survivor {
+            pid,
+            parent: 0,
+            command: "[unknown: no /proc]".to_owned(),
             outlived,
             killed: true,
-        })
-    };
-    pids.iter().filter_map(describe).collect()
+            age: None,
+            ancestry: Vec::new(),
+            holds: Vec::new(),
+        };
+        if !nameless {
+            let Some(stat) = stat(pid).filter(|stat| !stat.is_dead()) else {
+                continue;
+            };
+            survivor.parent = stat.parent;
+            survivor.command = command_line(pid).unwrap_or_else(|| format!("[{}]", stat.name));
+            if survivors.len() < MOST_DESCRIBED && Instant::now() < deadline {
+                survivor.age = holds::age(&stat);
+                survivor.ancestry = holds::ancestry(pid, survived.root, survived.trace);
+                survivor.holds = survived.interest.held(pid);
+            }
+        }
+        survivors.push(survivor);
+    }
+    survivors
 }
 
 /// Returns whether a process has been killed already, by whatever killed its parent.
@@ -292,12 +323,14 @@ pub(super) struct Stat {
     session: Pid,
     flags: u64,
     threads: u32,
+    /// When it started, in clock ticks since the machine did.
+    pub(super) started: u64,
 }
 
 impl Stat {
     /// Returns whether nothing of the process runs. One whose first thread has ended is a zombie
     /// (`Z`), too, but its other threads live and keep all that it has open.
-    fn is_dead(&self) -> bool {
+    pub(super) fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X') && self.threads <= 1
     }
 }
@@ -313,9 +346,10 @@ pub(super) fn stat(pid: Pid) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    // The 9th and the 20th field; the session is the sixth.
+    // The 9th, the 20th and the 22nd field; the session is the sixth.
     let flags = fields.nth(2)?.parse().ok()?;
     let threads = fields.nth(10)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
     Some(Stat {
         name,
         state,
@@ -324,6 +358,7 @@ pub(super) fn stat(pid: Pid) -> Option<Stat> {
         session,
         flags,
         threads,
+        started,
     })
 }
 

@@ -9,8 +9,8 @@ pub(crate) use crate::tracer::sys::{
     seize, syscall_info, usage_of_reaped, wait_any, wait_for_news, wait_for_own,
 };
 pub(crate) use child::{
-    Block, Child, ChildStack, Filter, HandOver, READY_LEN, REPORT_LEN, Stage, clone_into,
-    filter_and_open, fork_and_reap, fork_probe,
+    Block, Child, ChildStack, Filter, HandOver, READY_LEN, REPORT_LEN, Stage, can_be_born_into,
+    clone_into, filter_and_open, fork_and_reap, fork_probe,
 };
 
 use nix::errno::Errno;

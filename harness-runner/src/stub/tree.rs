@@ -2,12 +2,14 @@
 
 use super::{
     broker::Traced,
+    cgroup::Den,
+    holds::Interest,
     outer::{Outer, Subtree},
     sys::{self, Pid, RawUsage, Waited},
     watch::Watch,
 };
 use crate::{
-    stub::survivors,
+    stub::survivors::{self, Survived},
     tracer::{
         notified::Notified,
         tasks::{Broke, Tasks},
@@ -17,6 +19,7 @@ use harness_metadata::{Exit, Survivor, Usage, event::TraceLevel};
 use std::{
     collections::BTreeSet,
     os::fd::BorrowedFd,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -38,6 +41,10 @@ pub(super) struct Tree {
     followed: Option<Subtree>,
     /// `None` if there is no listener.
     notified: Option<Notified>,
+    /// `None` if it has no cgroup.
+    den: Option<Rc<Den>>,
+    /// What of survivors is of interest.
+    interest: Interest,
     watch: Watch,
 }
 
@@ -67,8 +74,20 @@ impl Tree {
             tasks,
             followed: None,
             notified: None,
+            den: None,
+            interest: Interest::default(),
             watch,
         }
+    }
+
+    /// The root was born into this cgroup.
+    pub(super) fn born_into(self, den: Option<Rc<Den>>) -> Self {
+        Self { den, ..self }
+    }
+
+    /// This is of interest of survivors.
+    pub(super) fn interested_in(self, interest: Interest) -> Self {
+        Self { interest, ..self }
     }
 
     /// The tree is followed by whoever traces us.
@@ -205,23 +224,35 @@ impl Tree {
         }
     }
 
-    /// Returns the live processes below the stub, the root included: those that are traced, and
-    /// those that are children by birth or by adoption.
+    /// Returns the live processes below the stub, the root included: those that are traced, those
+    /// that are in the cgroup, and those that are children by birth or by adoption.
     pub(super) fn alive(&self) -> BTreeSet<Pid> {
         let traced = self.tasks.iter().flat_map(Tasks::alive);
         let followed = self.followed.iter().flat_map(Subtree::alive);
+        let inside = self.den.iter().flat_map(|den| den.alive());
         (traced.chain(followed))
             .chain(survivors::descendants())
+            .chain(inside)
             .collect()
     }
 
     /// Describes the live processes that outlived a root that ended at `since`.
-    pub(super) fn survivors(&self, since: Instant) -> Vec<Survivor> {
+    pub(super) fn survivors(&mut self, since: Instant) -> Vec<Survivor> {
         let mut named = Vec::new();
         for _ in 0..NAMING_TRIES {
             let alive = self.alive();
-            named = survivors::name(&alive, since);
-            if alive.is_empty() || !named.is_empty() {
+            if alive.is_empty() {
+                break;
+            }
+            let trace = self.watch.summary();
+            let survived = Survived {
+                root: self.root,
+                at: since,
+                interest: &self.interest,
+                trace: trace.as_deref(),
+            };
+            named = survivors::name(&alive, &survived);
+            if !named.is_empty() {
                 break;
             }
             // What ended between the two looks may have left a child.
@@ -243,7 +274,16 @@ impl Tree {
         if let Some(subtree) = &mut self.followed {
             subtree.killing = true;
         }
-        survivors::kill_descendants()
+        let mut left = Vec::new();
+        if let Some(den) = &self.den {
+            den.kill();
+            let alive = |pid: &Pid| survivors::stat(*pid).is_some_and(|stat| !stat.is_dead());
+            left.extend(den.alive().into_iter().filter(alive));
+        }
+        left.extend(survivors::kill_descendants());
+        left.sort_unstable();
+        left.dedup();
+        left
     }
 
     /// Returns whether the id of the root's process group cannot belong to strangers. Nobody else
@@ -259,6 +299,9 @@ impl Tree {
             user: now.user.saturating_sub(self.baseline.user),
             system: now.system.saturating_sub(self.baseline.system),
             peak_memory: self.max_rss_bytes,
+            // Counted by the cgroup, which the runner has.
+            peak_tree_memory: None,
+            throttled: None,
             processes: (self.tasks.as_ref().map(Tasks::count))
                 .or_else(|| self.followed.as_ref().map(Subtree::processes)),
             voluntary_switches: now.voluntary_switches - self.baseline.voluntary_switches,

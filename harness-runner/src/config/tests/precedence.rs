@@ -86,6 +86,9 @@ fn without_a_configuration_every_setting_has_its_default() {
         slow-timeout = { period = "1m", grace-period = "10s", on-timeout = "fail" }
         leak-timeout = { period = "200ms", result = "pass" }
         leak = "warn"
+        memory-max = none
+        pids-max = none
+        cpu-max = none
         threads-required = 1
         test-group = "@global"
         priority = 0
@@ -125,6 +128,9 @@ flaky-result = "fail"
 slow-timeout = { period = "30s", terminate-after = 4, grace-period = "0s", on-timeout = "pass" }
 leak-timeout = { period = "500ms", result = "fail" }
 leak = "allow"
+memory-max = "512 MiB"
+pids-max = 100
+cpu-max = 1.5
 global-timeout = "1h 30m"
 list-timeout = "5s"
 fail-fast = { max-fail = 5, terminate = "immediate" }
@@ -155,6 +161,8 @@ threads-required = "num-test-threads"
 retries = { backoff = "fixed", count = 2, delay = "1s" }
 slow-timeout = "2m"
 leak-timeout = "1s"
+memory-max = "none"
+cpu-max = 2
 run-extra-args = []
 failure-output = "never"
 trace = "off"
@@ -195,6 +203,9 @@ fn every_key_is_read() {
         slow-timeout = { period = "30s", terminate-after = 4, grace-period = "0s", on-timeout = "pass" }  # profile `ci`
         leak-timeout = { period = "500ms", result = "fail" }  # profile `ci`
         leak = "allow"  # profile `ci`
+        memory-max = "512 MiB"  # profile `ci`
+        pids-max = 100  # profile `ci`
+        cpu-max = 1.5  # profile `ci`
         threads-required = "num-cpus"  # profile `ci`
         test-group = "@global"  # built-in default
         priority = 0  # built-in default
@@ -218,6 +229,9 @@ fn every_key_is_read() {
         slow-timeout = { period = "2m", grace-period = "10s", on-timeout = "fail" }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         leak-timeout = { period = "1s", result = "pass" }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         leak = "allow"  # profile `ci`
+        memory-max = none  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        pids-max = 100  # profile `ci`
+        cpu-max = 2  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         threads-required = "num-test-threads"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         test-group = "serial"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         priority = -100  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)

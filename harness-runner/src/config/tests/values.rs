@@ -204,6 +204,36 @@ fn values_that_make_no_sense_say_why() {
         ],
     );
     line_error(
+        "memory-max = '100 KiB'",
+        expect![
+            "2:14: `profile.default.memory-max` must be at least 1 MiB: no program can start with less"
+        ],
+    );
+    line_error(
+        "memory-max = true",
+        expect![[
+            r#"2:14: `profile.default.memory-max` must be a size such as `"64 MiB"` or a number of bytes, but is the boolean true"#
+        ]],
+    );
+    line_error(
+        "pids-max = 0",
+        expect!["2:12: `profile.default.pids-max` must be at least 1"],
+    );
+    line_error(
+        "cpu-max = 0",
+        expect!["2:11: `profile.default.cpu-max` must be from 0.01 to 1000000 CPUs"],
+    );
+    line_error(
+        "cpu-max = nan",
+        expect!["2:11: `profile.default.cpu-max` must be from 0.01 to 1000000 CPUs"],
+    );
+    line_error(
+        "cpu-max = '2'",
+        expect![[
+            r#"2:11: `profile.default.cpu-max` must be a number of CPUs such as `1.5`, or `"none"`, but is the string "2""#
+        ]],
+    );
+    line_error(
         "leak = 'deny'",
         expect!["2:8: `profile.default.leak` must be one of `allow`, `warn`, `fail`, not `deny`"],
     );

@@ -2,7 +2,7 @@
 
 use super::{JunitOptions, property};
 use crate::report::{
-    Excerpt, Outputs, Stream, evidence, excerpt, extract, style::escaped, wording,
+    Excerpt, Outputs, Stream, evidence, excerpt, extract, leak, style::escaped, wording,
 };
 use harness_metadata::{
     Attempt, AttemptId, Exit, Outcome, TestId, Verdict,
@@ -209,7 +209,8 @@ impl Cases {
                 told.place = Some((relative(file, &self.root), line));
             }
             let text = extract::without_thread_ids(&text);
-            if !matches!(attempt.outcome, Outcome::Exited(Exit::Code(code)) if code != 0) {
+            let plain = matches!(attempt.outcome, Outcome::Exited(Exit::Code(code)) if code != 0);
+            if !plain || !attempt.limits.is_empty() {
                 // The end says more than the output: it stays the message.
                 told.body = format!("{}\n{text}", told.message);
             } else {
@@ -270,13 +271,15 @@ impl Cases {
             }
             Outcome::HarnessFault(_) => (NonSuccessKind::Error, "harness fault".to_owned()),
         };
+        let (kind, ty) = match (attempt.limits.is_empty(), &attempt.outcome) {
+            (false, Outcome::Exited(_)) => (NonSuccessKind::Failure, "test limit".to_owned()),
+            _ => (kind, ty),
+        };
         let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
         let mut body = message.clone();
-        if let Some(leak) = attempt.leaked() {
-            for survivor in &leak.survivors {
-                body.push('\n');
-                body.push_str(&wording::survivor(survivor));
-            }
+        for line in leak::lines(attempt) {
+            body.push('\n');
+            body.push_str(&line);
         }
         Told {
             kind,
@@ -295,6 +298,9 @@ impl Cases {
         case.add_property(property("slot", finished.slot.to_string()));
         case.add_property(property("cpu-time", format!("{:.3}", cpu.as_secs_f64())));
         case.add_property(property("peak-memory", last.usage.peak_memory.to_string()));
+        if let Some(peak) = last.usage.peak_tree_memory {
+            case.add_property(property("peak-tree-memory", peak.to_string()));
+        }
         if let Some(because) = &last.rerun {
             case.add_property(property("rerun", because.clone()));
         }
@@ -312,8 +318,8 @@ impl Cases {
             case.add_property(property("trace", verdict));
             case.add_property(property("processes", processes.to_string()));
         }
-        for survivor in last.leaked().iter().flat_map(|leak| &leak.survivors) {
-            case.add_property(property("survivor", wording::survivor(survivor)));
+        for survivor in leak::survivors(last) {
+            case.add_property(property("survivor", survivor));
         }
     }
 }

@@ -43,6 +43,9 @@ impl<W: Write> Terminal<W> {
                 &format!("less than asked for: {}", escaped(why)),
             );
         }
+        if let Some(missing) = &run.limits_missing {
+            self.note("Limits", self.styles.warn, &escaped(missing));
+        }
         self.note("Starting", self.styles.pass, &starting(run, &self.styles));
     }
 }

@@ -45,6 +45,9 @@ fn survivor() -> Survivor {
         command: "sleep 60".to_owned(),
         outlived: secs(1),
         killed: true,
+        age: None,
+        ancestry: Vec::new(),
+        holds: Vec::new(),
     }
 }
 
@@ -320,4 +323,36 @@ fn an_interrupted_test_is_over_whoever_looks_into_its_processes() {
     unit.handle(secs(5), Input::Broke);
     unit.handle(secs(6), exited(true));
     assert_eq!(unit.handle(secs(7), interrupt), [Action::Kill]);
+}
+
+#[test]
+fn a_test_that_was_refused_processes_has_a_moment_to_say_so_and_is_killed_then() {
+    let mut unit = unit(None, 10);
+    assert_eq!(unit.handle(secs(1), Input::LimitHit), []);
+    assert_eq!(unit.deadline(), secs(1) + LIMIT_GRACE);
+    assert_eq!(unit.handle(secs(2), Input::Deadline), [Action::Kill]);
+    let killed = Exit::Signal {
+        signal: 9,
+        core_dumped: false,
+    };
+    unit.handle(secs(2), Input::OutputClosed);
+    let ending = ended(unit.handle(
+        secs(2),
+        Input::Exited {
+            exit: killed,
+            descendants_alive: false,
+        },
+    ));
+    assert_eq!(ending.outcome, Outcome::Exited(killed));
+}
+
+#[test]
+fn a_refusal_does_not_change_why_a_test_is_being_ended() {
+    let mut unit = unit(Some(1), 10);
+    unit.handle(secs(60), Input::Deadline);
+    assert_eq!(unit.handle(secs(61), Input::LimitHit), []);
+    assert_eq!(unit.deadline(), secs(70));
+    unit.handle(secs(62), Input::OutputClosed);
+    let ending = ended(unit.handle(secs(62), exited(false)));
+    assert_eq!(ending.outcome, Outcome::TimedOut { exit: Some(PASS) });
 }

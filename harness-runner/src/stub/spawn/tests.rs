@@ -122,6 +122,7 @@ impl Slot {
             environment: self.environment.as_bytes(),
             cwd: &cwd,
             trace,
+            cgroup: crate::protocol::Cgroup::default(),
         };
         let null = File::options()
             .read(true)

@@ -4,11 +4,15 @@
 //! its own stack: it shares its memory with the stub.
 
 use super::{Pid, SignalMask};
-use crate::{stub::open_files::OpenFiles, tracer::notify};
+use crate::{
+    stub::{cgroup::SEPARATE, open_files::OpenFiles},
+    tracer::notify,
+};
 use harness_metadata::exit_code;
 use nix::errno::Errno;
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_ulong, c_void},
+    fs::File,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     ptr,
     rc::Rc,
@@ -26,6 +30,10 @@ pub(crate) struct Child {
     pub(crate) stdio: [RawFd; 3],
     /// If it is to be traced: a byte can be read from here once it has been seized.
     pub(crate) go: Option<RawFd>,
+    /// The cgroup of version 2 that it is born into.
+    pub(crate) cgroup: Option<RawFd>,
+    /// Files of cgroups of version 1; who writes to one is in that group.
+    pub(crate) tasks: [Option<RawFd>; SEPARATE],
     /// Whether it leads a process group, rather than being in the stub's.
     pub(crate) own_group: bool,
     /// Report a failure here.
@@ -97,6 +105,7 @@ pub(crate) enum Stage {
     Chdir = 2,
     Exec = 3,
     Orphaned = 4,
+    Cgroup = 5,
 }
 
 /// A child's report: the stage and the errno, native-endian.
@@ -104,7 +113,8 @@ pub(crate) const REPORT_LEN: usize = 8;
 
 impl Stage {
     pub(crate) fn from_raw(raw: i32) -> Option<Self> {
-        [Self::Stdio, Self::Chdir, Self::Exec, Self::Orphaned]
+        use Stage::{Cgroup, Chdir, Exec, Orphaned, Stdio};
+        [Stdio, Chdir, Exec, Orphaned, Cgroup]
             .into_iter()
             .find(|stage| *stage as i32 == raw)
     }
@@ -159,10 +169,117 @@ pub(crate) fn clone_into(child: &Child, stack: &ChildStack) -> Result<Pid, Errno
     let top = unsafe { stack.base.byte_add(GUARD_SIZE + STACK_SIZE) };
     let argument = ptr::from_ref(child).cast_mut().cast::<c_void>();
     let flags = libc::CLONE_VM | vfork | libc::SIGCHLD;
+    if let Some(cgroup) = child.cgroup {
+        let flags = libc::CLONE_VM | vfork;
+        return clone_into_cgroup(flags, cgroup, stack, become_test, argument);
+    }
     // SAFETY: the child has a stack of its own. Until it executes, it makes system calls without
     // libc (which would write to the errno that it shares with the stub), allocates nothing,
     // writes to nothing but its stack, and never returns.
     Errno::result(unsafe { libc::clone(become_test, top, flags, argument) })
+}
+
+/// Flag of clone3(2): the child is in the cgroup from the start. To move it afterwards takes a lock
+/// for which the kernel waits until every CPU has been through the scheduler: 10 ms.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// The argument of clone3(2).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// As clone(3), into a cgroup; the C library has no function for it. `main` does not return.
+fn clone_into_cgroup(
+    flags: c_int,
+    cgroup: RawFd,
+    stack: &ChildStack,
+    main: extern "C" fn(*mut c_void) -> c_int,
+    argument: *mut c_void,
+) -> Result<Pid, Errno> {
+    let args = CloneArgs {
+        flags: CLONE_INTO_CGROUP | flags as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: stack.base.addr() as u64 + GUARD_SIZE as u64,
+        stack_size: STACK_SIZE as u64,
+        cgroup: cgroup as u64,
+        ..CloneArgs::default()
+    };
+    let returned: isize;
+    // SAFETY: the child has a stack of its own, on which it calls `main`, which does what is said
+    // of it in `clone_into` and never returns; so nothing of this frame is touched twice. The parent
+    // comes out below with the result and, as from any system call, all but the named registers as
+    // they were.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, {argument}",
+            "call {main}",
+            "ud2",
+            "2:",
+            main = in(reg) main,
+            argument = in(reg) argument,
+            inlateout("rax") libc::SYS_clone3 as isize => returned,
+            in("rdi") &raw const args,
+            in("rsi") size_of::<CloneArgs>(),
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, {argument}",
+            "blr {main}",
+            "brk 1",
+            "2:",
+            main = in(reg) main,
+            argument = in(reg) argument,
+            in("x8") libc::SYS_clone3,
+            inlateout("x0") (&raw const args) as isize => returned,
+            in("x1") size_of::<CloneArgs>(),
+        );
+    }
+    match returned {
+        pid @ 0.. => Ok(pid as Pid),
+        errno => Err(Errno::from_raw(-errno as i32)),
+    }
+}
+
+/// Tries whether a process can be born into a cgroup, with one that exits at once.
+pub(crate) fn can_be_born_into(cgroup: &File) -> Result<(), Errno> {
+    extern "C" fn exit(_: *mut c_void) -> c_int {
+        // SAFETY: plain numbers. As every such child, without the C library.
+        let _ = unsafe { syscall!(Sysno::exit_group, 0) };
+        0
+    }
+    let stack = ChildStack::new()?;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+    // No signal may run a handler in the child, in memory that is ours.
+    let blocked = super::Blocked::new();
+    let child = clone_into_cgroup(flags, cgroup.as_raw_fd(), &stack, exit, ptr::null_mut());
+    drop(blocked);
+    super::wait_for_end_of(child?);
+    Ok(())
 }
 
 /// Forks a child that waits for `go` and then runs `main` and exits with what it returns. For the
@@ -272,6 +389,12 @@ fn prepare(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
     // SAFETY: no arguments.
     if unsafe { syscall!(Sysno::getppid) } != Ok(child.stub as usize) {
         return Err((Stage::Orphaned, syscalls::Errno::ESRCH));
+    }
+    for tasks in child.tasks.iter().flatten() {
+        let own = b"0";
+        // SAFETY: writes one byte of a static string.
+        unsafe { syscall!(Sysno::write, *tasks, own.as_ptr(), own.len()) }
+            .map_err(|errno| (Stage::Cgroup, errno))?;
     }
     for (fd, target) in child.stdio.iter().zip(0..) {
         // SAFETY: plain numbers. The stub keeps its own descriptors above 2, so they differ.

@@ -1,0 +1,313 @@
+//! Limits of what a test may use, and the cgroups that have them.
+//!
+//! Where none can be had, which is so for most users of most machines, the run says so and the tests
+//! run without.
+
+use crate::{
+    nobody::Nobody,
+    scene::{Finished, Scene, skip, wait_until},
+};
+use fixture_model::parse_events;
+use harness_metadata::{Attempt, Event, EventKind, Exit, LimitHit, Outcome, Verdict, exit_code};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+/// Tests that use more than others. Whatever becomes of the run, none lives for a minute.
+const HOGS: &str = r#"
+#![cfg(test)]
+
+use std::{ffi::{c_int, c_uint}, thread, time::Duration};
+
+unsafe extern "C" {
+    fn _exit(status: c_int) -> !;
+    fn alarm(seconds: c_uint) -> c_uint;
+    fn clock_gettime(clock: c_int, time: *mut i64) -> c_int;
+    fn close(descriptor: c_int) -> c_int;
+    fn fork() -> c_int;
+    fn pause() -> c_int;
+    fn setsid() -> c_int;
+    fn signal(signal: c_int, handler: usize) -> usize;
+}
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn eats_memory() {
+    let eaten: Vec<Vec<u8>> = (0..256).map(|_| vec![1; MIB]).collect();
+    assert_eq!(eaten.iter().map(|part| part[MIB / 2] as usize).sum::<usize>(), 256);
+}
+
+#[test]
+fn has_thirty_threads() {
+    let nap = || thread::sleep(Duration::from_millis(100));
+    let threads: Vec<_> = (0..30).map(|_| thread::spawn(nap)).collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+/// Only ever run with a limit that has been seen to work.
+#[test]
+fn forks_without_end() {
+    unsafe {
+        signal(15, 1);
+        loop {
+            if fork() == 0 {
+                alarm(40);
+                setsid();
+            }
+        }
+    }
+}
+
+#[test]
+fn spins_for_a_third_of_a_second() {
+    // CPU time, as other processes may have most of it.
+    const PROCESS: c_int = 2;
+    let mut spent = [0i64; 2];
+    while spent[0] == 0 && spent[1] < 333_000_000 {
+        unsafe { clock_gettime(PROCESS, spent.as_mut_ptr()) };
+    }
+}
+
+#[test]
+fn leaves_a_daemon_and_hangs() {
+    unsafe {
+        alarm(50);
+        if fork() == 0 {
+            setsid();
+            if fork() == 0 {
+                alarm(50);
+                for descriptor in 0..3 {
+                    close(descriptor);
+                }
+                loop { pause(); }
+            }
+            _exit(0);
+        }
+        loop { pause(); }
+    }
+}
+"#;
+
+const LIMITS: &str = "[profile.default]\nfail-fast = false\n\
+    [[profile.default.overrides]]\nfilter = 'test(eats_memory)'\nmemory-max = '64 MiB'\n\
+    [[profile.default.overrides]]\nfilter = 'test(threads) + test(forks)'\npids-max = 20\n\
+    [[profile.default.overrides]]\nfilter = 'test(spins)'\ncpu-max = 0.2\n";
+
+/// Returns a run of these tests.
+fn run(scene: &Scene, package: &Path, filter: &str) -> Command {
+    let events = scene.path("events");
+    let junit = scene.path("junit");
+    let mut command = scene.harness_in(package, &["run", "-E", filter]);
+    command.arg("--events").arg(events);
+    command.arg("--junit").arg(junit);
+    command
+}
+
+fn hogs(scene: &Scene) -> PathBuf {
+    scene.write("hogs/.config/harness.toml", LIMITS);
+    scene.package("hogs", HOGS)
+}
+
+fn events(scene: &Scene) -> Vec<Event> {
+    let events = fs::read_to_string(scene.path("events")).expect("they were written");
+    parse_events(&events).expect("they are events")
+}
+
+/// Returns what the last run said of limits that it cannot enforce.
+fn missing(events: &[Event]) -> Option<String> {
+    let start = events.iter().find_map(|event| match &event.kind {
+        EventKind::RunStarted(start) => Some(start),
+        _ => None,
+    });
+    start.expect("it started").limits_missing.clone()
+}
+
+fn attempt(events: &[Event], test: &str) -> Attempt {
+    let found = events.iter().find_map(|event| match &event.kind {
+        EventKind::TestFinished(finished) if finished.test.name.as_str() == test => {
+            finished.attempts.last().cloned()
+        }
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("no `{test}`"))
+}
+
+/// Fails unless a test, which would pass, was failed by its limit if that is enforced.
+fn assert_limited(events: &[Event], test: &str, key: &str, hit: impl Fn(&LimitHit) -> bool) {
+    let attempt = attempt(events, test);
+    if missing(events).is_some_and(|missing| missing.contains(key)) {
+        assert_eq!(
+            (attempt.verdict, &*attempt.limits),
+            (Verdict::Pass, &[][..])
+        );
+    } else {
+        assert_eq!(attempt.verdict, Verdict::Fail);
+        assert!(
+            matches!(&*attempt.limits, [limit] if hit(limit)),
+            "{attempt:?}"
+        );
+    }
+}
+
+fn assert_as_limited(scene: &Scene, run: &Finished) {
+    let events = events(scene);
+    let of_memory = |hit: &LimitHit| {
+        matches!(
+            hit,
+            LimitHit::MemoryMax {
+                bytes: 67_108_864,
+                killed: 1..
+            }
+        )
+    };
+    let of_pids = |hit: &LimitHit| {
+        matches!(
+            hit,
+            LimitHit::PidsMax {
+                pids: 20,
+                refused: 1..
+            }
+        )
+    };
+    assert_limited(&events, "eats_memory", "memory-max", of_memory);
+    assert_limited(&events, "has_thirty_threads", "pids-max", of_pids);
+    let spun = attempt(&events, "spins_for_a_third_of_a_second");
+    assert_eq!(spun.verdict, Verdict::Pass);
+    let junit = fs::read_to_string(scene.path("junit")).expect("it was written");
+    match missing(&events) {
+        Some(missing) => {
+            run.assert_says(&missing);
+            assert!(missing.contains(" not enforced: "), "{missing}");
+        }
+        None => {
+            run.assert_code(exit_code::TEST_RUN_FAILED);
+            run.assert_says("MEMORY-MAX [");
+            run.assert_says("PIDS-MAX [");
+            for told in [&run.stderr, &junit] {
+                assert!(told.contains("hit its memory-max of 64 MiB, which killed 1 process"));
+                assert!(
+                    told.contains("hit its pids-max of 20, which refused "),
+                    "{told}"
+                );
+            }
+            assert!(junit.contains("type=\"test limit\""));
+            let used = spun.usage.user + spun.usage.system;
+            // A fifth of a CPU, and what is left of a period at both ends.
+            let share = spun.elapsed / 5 + Duration::from_millis(60);
+            assert!(used <= share, "{used:?} in {:?}", spun.elapsed);
+            assert!(spun.usage.throttled.is_some(), "{:?}", spun.usage);
+        }
+    }
+}
+
+const HARMLESS: &str = "test(eats) + test(threads) + test(spins)";
+
+#[test]
+fn a_test_that_hits_a_limit_fails_and_says_which_or_the_run_says_that_there_is_none() {
+    let scene = Scene::new();
+    let package = hogs(&scene);
+    let harmless = scene.run(run(&scene, &package, HARMLESS));
+    assert_as_limited(&scene, &harmless);
+    if let Some(missing) = missing(&events(&scene)) {
+        return skip("forks_without_end", &missing);
+    }
+
+    let bombed = scene.run(run(&scene, &package, "test(forks_without_end)"));
+    scene.assert_no_strays();
+    bombed.assert_code(exit_code::TEST_RUN_FAILED);
+    let attempt = attempt(&events(&scene), "forks_without_end");
+    assert!(matches!(
+        attempt.outcome,
+        Outcome::Exited(Exit::Signal { signal: 9, .. })
+    ));
+    assert!(matches!(
+        &*attempt.limits,
+        [LimitHit::PidsMax {
+            pids: 20,
+            refused: 1..
+        }]
+    ));
+    assert!(
+        attempt.elapsed < Duration::from_secs(20),
+        "{:?}",
+        attempt.elapsed
+    );
+}
+
+#[test]
+fn an_unprivileged_user_is_told_which_limits_are_not_enforced() {
+    const NAME: &str = "an_unprivileged_user_is_told_which_limits_are_not_enforced";
+    let scene = Scene::new();
+    let package = hogs(&scene);
+    let mut list = scene.harness_in(&package, &["list"]);
+    list.env("CARGO_HOME", scene.path("cargo-home"));
+    let nobody = match Nobody::who_can(&scene, &list) {
+        Ok(nobody) => nobody,
+        Err(reason) => return skip(NAME, &reason),
+    };
+    let run = scene.run(nobody.wrapped(&scene, &run(&scene, &package, HARMLESS)));
+    scene.assert_no_strays();
+    assert_as_limited(&scene, &run);
+    let missing = missing(&events(&scene)).expect("nobody owns no cgroup");
+    assert!(
+        missing.starts_with("memory-max and pids-max and cpu-max are not enforced: ")
+            || missing.matches(" is not enforced: ").count() == 3,
+        "{missing}"
+    );
+}
+
+/// What a tracer does not hold and whose stub is gone, only its cgroup can tell.
+#[test]
+fn what_a_run_that_was_killed_with_its_stubs_left_behind_the_next_run_kills() {
+    const NAME: &str = "what_a_run_that_was_killed_with_its_stubs_left_behind";
+    let scene = Scene::new();
+    let package = hogs(&scene);
+    let hanging = || {
+        let mut command = run(&scene, &package, "test(hangs)");
+        command.args(["--trace", "off"]);
+        command
+    };
+    let first = scene.start(hanging());
+    let of_test = || {
+        let strays = scene.strays().into_iter();
+        let tests = strays.filter(|(_, command)| command.contains("--exact"));
+        let pids: Vec<i32> = tests.map(|(pid, _)| pid).collect();
+        (pids.len() == 2).then_some(pids)
+    };
+    let tests = wait_until(Duration::from_secs(120), of_test).expect("the test starts");
+    let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", tests[0])).unwrap_or_default();
+    let in_group = cgroup.contains(&format!("-{}-", first.pid()));
+    let stubs = scene.strays().into_iter();
+    let stubs = stubs.filter(|(_, command)| command.contains("__double-spawn"));
+    let send = |pid: i32, signal| {
+        // It may be gone by now.
+        let _ = signal::kill(Pid::from_raw(pid), signal);
+    };
+    // First the runner: a stub that it misses would be replaced. Stopped, so that they cannot clean
+    // up in between.
+    let stubs: Vec<i32> = stubs.map(|(pid, _)| pid).collect();
+    for stub in &stubs {
+        send(*stub, Signal::SIGSTOP);
+    }
+    first.signal(Signal::SIGKILL);
+    for stub in stubs {
+        send(stub, Signal::SIGKILL);
+    }
+    first.finish();
+    if !in_group {
+        scene.kill_strays();
+        return skip(NAME, "this user can make no cgroup here");
+    }
+    assert!(!scene.strays().is_empty(), "or there is nothing to show");
+
+    scene.run(run(&scene, &package, "test(spins)"));
+    scene.assert_no_strays();
+}

@@ -1,0 +1,98 @@
+//! The cgroups of a slot: the one that its next attempt runs in, and what came of its limits.
+
+use crate::{
+    protocol,
+    stub::cgroup::{CgroupError, Cgroups, Group},
+};
+use harness_metadata::{LimitHit, Limits, Usage};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// How often is looked whether an attempt with `pids-max` has been refused processes: in version 1,
+/// nobody is told.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The cgroups of a slot.
+#[derive(Default)]
+pub(super) struct Bounds {
+    /// For attempts without limits, one after the other: to make and remove one takes 0.1 ms, and
+    /// the kernel keeps what is left of it in its caches.
+    shared: Option<Group>,
+    /// Of the attempt that has limits.
+    limited: Option<Group>,
+    unified: Vec<u8>,
+    tasks: Vec<u8>,
+    /// When to look next whether the attempt has been refused processes; `None` for never.
+    look: Option<Instant>,
+}
+
+impl Bounds {
+    /// Sets up what an attempt is to be born into. `name` is none that this run has had before.
+    pub(super) fn begin(
+        &mut self,
+        cgroups: Option<&Cgroups>,
+        name: &str,
+        limits: Limits,
+    ) -> Result<(), CgroupError> {
+        self.unified.clear();
+        self.tasks.clear();
+        let Some(cgroups) = cgroups else {
+            return Ok(());
+        };
+        self.limited = cgroups.limited(name, limits)?;
+        if self.limited.is_none() && self.shared.is_none() {
+            self.shared = cgroups.shared(name);
+        }
+        if let Some(group) = self.limited.as_mut().or(self.shared.as_mut()) {
+            group.begin();
+            self.unified = group.unified();
+            self.tasks = group.tasks();
+        }
+        let counts = self.limited.is_some() && limits.pids_max.is_some();
+        self.look = counts.then(|| Instant::now() + LOOK);
+        Ok(())
+    }
+
+    /// What a stub is told of it.
+    pub(super) fn cgroup(&self) -> protocol::Cgroup<'_> {
+        protocol::Cgroup {
+            unified: &self.unified,
+            tasks: &self.tasks,
+            limited: self.limited.is_some(),
+        }
+    }
+
+    /// Waits until the attempt has been refused processes.
+    pub(super) async fn refused(&mut self) {
+        while let (Some(look), Some(group)) = (self.look, &self.limited) {
+            sleep_until(look).await;
+            let refused = group.has_been_refused();
+            // Once is enough.
+            self.look = (!refused).then(|| Instant::now() + LOOK);
+            if refused {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Ends with an attempt that is over. Adds to what is known of its use, and returns which limits
+    /// it hit.
+    pub(super) fn end(&mut self, usage: &mut Usage) -> Vec<LimitHit> {
+        self.look = None;
+        if let Some(group) = self.limited.as_ref().or(self.shared.as_ref()) {
+            group.add_usage(usage);
+        }
+        let limited = self.limited.take();
+        limited.as_ref().map_or_else(Vec::new, Group::hits)
+    }
+
+    /// Kills what is left of an attempt that its stub could not end.
+    pub(super) fn kill(&mut self) {
+        if let Some(group) = self.limited.as_ref().or(self.shared.as_ref()) {
+            group.kill();
+        }
+        // What the kernel keeps would be in the next attempt's.
+        self.shared = None;
+    }
+}

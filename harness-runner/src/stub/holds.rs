@@ -1,0 +1,192 @@
+//! Finds out what survivors have open that others may miss: the test's output, sockets, files of the
+//! workspace; and who their parents were.
+
+use super::{
+    stuck,
+    survivors::{self, Stat},
+    sys::Pid,
+};
+use harness_metadata::{
+    TraceSummary,
+    outcome::{Ancestor, Held},
+};
+use nix::{
+    sys::stat::{SFlag, fstat},
+    unistd::{SysconfVar, sysconf},
+};
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The most things that are named of one process.
+const MOST_HELD: usize = 16;
+
+/// The most descriptors of a process that are looked at.
+const MOST_DESCRIPTORS: usize = 1024;
+
+/// The most ancestors that are named of one process.
+const MOST_ANCESTORS: usize = 16;
+
+/// What of a process is of interest.
+#[derive(Debug, Default)]
+pub(super) struct Interest {
+    /// The test's output, as links of descriptors name it, if it is captured.
+    output: Vec<(String, Held)>,
+    workspace: Option<PathBuf>,
+}
+
+impl Interest {
+    /// The output is the second and third of `stdio`; the workspace is named in the environment.
+    pub(super) fn new(stdio: &[impl AsFd], environment: &[u8]) -> Self {
+        const ROOT: &[u8] = b"HARNESS_WORKSPACE_ROOT=";
+        let names = [Held::Stdout, Held::Stderr];
+        let output = stdio.iter().skip(1).zip(names).filter_map(|(fd, held)| {
+            let stat = fstat(fd).ok()?;
+            let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+            (kind == SFlag::S_IFIFO).then(|| (format!("pipe:[{}]", stat.st_ino), held))
+        });
+        let mut variables = environment.split(|byte| *byte == 0);
+        let root = variables.find_map(|variable| variable.strip_prefix(ROOT));
+        Self {
+            output: output.collect(),
+            workspace: root.map(|root| PathBuf::from(OsStr::from_bytes(root))),
+        }
+    }
+
+    /// Returns what of that a process has open.
+    pub(super) fn held(&self, pid: Pid) -> Vec<Held> {
+        let mut held = BTreeSet::new();
+        let entries = fs::read_dir(format!("/proc/{pid}/fd"));
+        let entries = entries.into_iter().flatten().flatten();
+        for entry in entries.take(MOST_DESCRIPTORS) {
+            if held.len() == MOST_HELD {
+                break;
+            }
+            if let Ok(link) = fs::read_link(entry.path()) {
+                held.extend(self.interesting(pid, &link));
+            }
+        }
+        held.into_iter().collect()
+    }
+
+    fn interesting(&self, pid: Pid, link: &Path) -> Option<Held> {
+        let text = link.to_string_lossy();
+        if let Some((_, held)) = self.output.iter().find(|(name, _)| *name == text) {
+            return Some(held.clone());
+        }
+        if let Some(inode) = stuck::inode_of(&text, "socket:[") {
+            return stuck::socket(pid, inode).map(|what| Held::Socket { what });
+        }
+        let inside = self
+            .workspace
+            .as_ref()
+            .is_some_and(|root| link.starts_with(root));
+        inside.then(|| Held::File {
+            path: text.into_owned(),
+        })
+    }
+}
+
+/// Returns the parents of a process up to the test's own, the nearest first: by who created whom
+/// where that has been traced, else by who is whose parent now.
+pub(super) fn ancestry(pid: Pid, root: Pid, trace: Option<&TraceSummary>) -> Vec<Ancestor> {
+    let own = nix::unistd::getpid().as_raw();
+    // An id may have been given twice. The last one is that of who was there last.
+    let traced = |pid| {
+        let processes = trace.map_or(&[][..], |trace| &trace.processes);
+        processes.iter().rev().find(|process| process.pid == pid)
+    };
+    let parent = |pid| {
+        let creator = traced(pid).and_then(|process| process.creator);
+        creator.or_else(|| survivors::stat(pid).map(|stat| stat.parent))
+    };
+    let mut ancestry = Vec::new();
+    let mut child = pid;
+    while let Some(parent) = parent(child).filter(|parent| *parent > 1 && *parent != own) {
+        let told = traced(parent).map(|process| {
+            let args = process.args.iter().map(ToString::to_string);
+            shell_words::join(args.collect::<Vec<_>>())
+        });
+        let command = told.or_else(|| survivors::command_line(parent));
+        ancestry.push(Ancestor {
+            pid: parent,
+            command: command.unwrap_or_default(),
+        });
+        if parent == root || ancestry.len() == MOST_ANCESTORS {
+            break;
+        }
+        child = parent;
+    }
+    ancestry
+}
+
+/// Returns how long ago a process was created.
+pub(super) fn age(stat: &Stat) -> Option<Duration> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let ticks = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let started = stat.started as f64 / ticks as f64;
+    Duration::try_from_secs_f64(uptime - started).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs::File, net::TcpListener, os::fd::OwnedFd, process};
+
+    #[test]
+    fn output_sockets_and_files_of_the_workspace_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let _inside = File::create(root.join("lock")).unwrap();
+        let _outside = File::open("/dev/null").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let null = OwnedFd::from(File::open("/dev/null").unwrap());
+        let stdio = [null, OwnedFd::from(writer), OwnedFd::from(reader)];
+        let environment = format!("A=1\0HARNESS_WORKSPACE_ROOT={}\0", root.display());
+        let interest = Interest::new(&stdio, environment.as_bytes());
+        let held = interest.held(process::id().cast_signed());
+        let address = listener.local_addr().unwrap();
+        for wanted in [
+            Held::Socket {
+                what: format!("tcp socket listening on {address}"),
+            },
+            Held::File {
+                path: root.join("lock").display().to_string(),
+            },
+        ] {
+            assert!(held.contains(&wanted), "{wanted:?} in {held:?}");
+        }
+        // Both ends of one pipe: it is named once, as what comes first.
+        assert!(held.contains(&Held::Stdout), "{held:?}");
+        assert!(
+            !held
+                .iter()
+                .any(|held| matches!(held, Held::File { path } if path == "/dev/null"))
+        );
+    }
+
+    #[test]
+    fn a_process_is_as_old_as_it_is() {
+        let mut child = process::Command::new("sleep").arg("50").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let young = age(&survivors::stat(pid).unwrap()).unwrap();
+        let own = age(&survivors::stat(process::id().cast_signed()).unwrap()).unwrap();
+        let parents = ancestry(pid, 0, None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(
+            young <= own + Duration::from_millis(20),
+            "{young:?}, {own:?}"
+        );
+        assert!(own < Duration::from_secs(3600), "{own:?}");
+        // This process is where it ends: a stub.
+        assert_eq!(parents, []);
+    }
+}
