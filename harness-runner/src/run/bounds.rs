@@ -22,6 +22,8 @@ pub(super) struct Bounds {
     limited: Option<Group>,
     unified: Vec<u8>,
     tasks: Vec<u8>,
+    /// Whether all in it has been killed, so that nobody can be born into it any more.
+    spoiled: bool,
     /// When to look next whether the attempt has been refused processes; `None` for never.
     look: Option<Instant>,
 }
@@ -83,8 +85,18 @@ impl Bounds {
         if let Some(group) = self.limited.as_ref().or(self.shared.as_ref()) {
             group.add_usage(usage);
         }
+        if std::mem::take(&mut self.spoiled) {
+            self.shared = None;
+        }
         let limited = self.limited.take();
         limited.as_ref().map_or_else(Vec::new, Group::hits)
+    }
+
+    /// To be called when the stub is asked to kill all that is in it: a kernel with a counter of kills
+    /// (6.14) compares that of the group with that of whoever creates a child into it, and kills
+    /// every child from then on.
+    pub(super) fn spoil(&mut self) {
+        self.spoiled = true;
     }
 
     /// Kills what is left of an attempt that its stub could not end.

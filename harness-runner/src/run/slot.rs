@@ -182,6 +182,7 @@ impl Slot {
                         }
                         Action::Kill => {
                             let ticket = self.ticket;
+                            self.bounds.spoil();
                             self.say(&Request::Kill { ticket }, "kill its tree");
                         }
                     }
