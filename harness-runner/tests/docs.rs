@@ -149,6 +149,47 @@ fn every_flag_is_in_the_page_of_the_command_line_and_its_variable_in_that_of_the
 }
 
 #[test]
+fn every_test_that_the_page_of_faults_names_is_there() {
+    let page = read("site/docs/faults.md");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let proofs = rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next());
+    let named: BTreeSet<&str> = proofs
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter(|name| name.matches('_').count() > 3)
+        .collect();
+    assert!(named.len() > 30, "too few tests were found: {named:?}");
+    let mut sources = String::new();
+    for folder in [
+        "cargo-harness/tests",
+        "harness-runner/src",
+        "harness-runner/tests",
+    ] {
+        gather(&workspace().join(folder), &mut sources);
+    }
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !sources.contains(&format!("#[test]\nfn {name}()")))
+        .filter(|name| !sources.contains(&format!("#[test]\n    fn {name}()")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "faults.md names tests that are not there: {missing:?}"
+    );
+}
+
+/// Appends all sources below a folder.
+fn gather(folder: &Path, sources: &mut String) {
+    for entry in fs::read_dir(folder).expect("sources can be read") {
+        let path = entry.expect("sources can be read").path();
+        if path.is_dir() {
+            gather(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push_str(&fs::read_to_string(&path).expect("sources are UTF-8"));
+        }
+    }
+}
+
+#[test]
 fn a_name_that_is_missing_is_noticed() {
     assert!(in_page("the key `a` and `b.c`", "b.c"));
     assert!(in_page("`trace = \"off\"` and `retries`", "retries"));
@@ -171,12 +212,15 @@ fn a_name_that_is_missing_is_noticed() {
     );
 }
 
-fn read(path: &str) -> String {
-    let workspace: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the crate is in a workspace")
-        .to_owned();
-    fs::read_to_string(workspace.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+        .to_owned()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(workspace().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// Returns whether the page has the name in backticks, alone.

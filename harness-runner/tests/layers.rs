@@ -29,6 +29,16 @@ const UNSAFE_FILES: &[&str] = &[
     "protocol/packet.rs",
 ];
 
+/// Where the wall clock may be read: to date a run and its traces, and for the age of files. Nothing is
+/// measured by it.
+const WALL_CLOCK_FILES: &[&str] = &[
+    "build/answers.rs",
+    "session.rs",
+    "store/retention.rs",
+    "tracer/loads.rs",
+    "tracer/record.rs",
+];
+
 /// Names of files that say nothing of what they own.
 const FORBIDDEN_FILES: &[&str] = &["mod.rs", "utils.rs", "errors.rs", "imp.rs"];
 
@@ -97,6 +107,33 @@ fn unsafe_code_is_in_few_files_only() {
     for crate_folder in ["harness-metadata/src", "cargo-harness/src"] {
         let found = files_with(crate_folder, "unsafe", |_| true);
         assert!(found.is_empty(), "unsafe code in {crate_folder}: {found:?}");
+    }
+}
+
+#[test]
+fn the_wall_clock_dates_things_and_measures_nothing() {
+    let reads = |source: &Source| {
+        if source.path.ends_with("tests.rs") {
+            return false;
+        }
+        let tokens = tokens(&source.text);
+        let clock = |name: &str| ["SystemTime", "Utc", "Local"].contains(&name);
+        tokens
+            .windows(3)
+            .any(|three| clock(&three[0].text) && three[1].text == "::" && three[2].text == "now")
+    };
+    let found = |folder: &str| {
+        let sources = sources(folder).into_iter();
+        sources.filter(reads).map(|source| source.path)
+    };
+    let runner: Vec<String> = found("harness-runner/src").collect();
+    assert_eq!(runner, WALL_CLOCK_FILES);
+    for crate_folder in ["harness-metadata/src", "cargo-harness/src"] {
+        let elsewhere: Vec<String> = found(crate_folder).collect();
+        assert!(
+            elsewhere.is_empty(),
+            "the wall clock in {crate_folder}: {elsewhere:?}"
+        );
     }
 }
 

@@ -141,13 +141,18 @@ fn compare(name: &str, package: &str, version: &str) {
     assert!(ours.stderr.contains("tests run"), "{}", ours.stderr);
     assert!(theirs.stderr.contains("tests run"), "{}", theirs.stderr);
 
+    // The later one has the tests as well, and no traces.
+    let words = ours.stderr.split_whitespace();
+    let id = words.skip_while(|word| *word != "Run").nth(1);
+    let id = id.expect("a run says its id");
+
     let mut compared = 0;
     let mut calls = 0;
     let mut let_off = 0;
     let mut wrong = Vec::new();
     for test in traced_tests(&traces) {
         let theirs = merged(&strace::read(&traces, &test.file));
-        let (processes, killed) = our_processes(&scene, &folder, &test);
+        let (processes, killed) = our_processes(&scene, &folder, id, &test);
         let ours = merged(&processes);
         // How far a process has come before it is killed depends on how fast it is.
         if killed
@@ -236,9 +241,9 @@ fn traced_tests(traces: &Path) -> Vec<Traced> {
 }
 
 /// Reads a test's trace as a user would. Also returns whether a process was killed.
-fn our_processes(scene: &Scene, folder: &Path, test: &Traced) -> (Vec<Process>, bool) {
+fn our_processes(scene: &Scene, folder: &Path, run: &str, test: &Traced) -> (Vec<Process>, bool) {
     let mut killed = false;
-    let mut command: Command = scene.harness(["trace", "--json"]);
+    let mut command: Command = scene.harness(["trace", "--json", "--run", run]);
     command
         .arg(format!("{} {}", test.binary, test.name))
         .current_dir(folder);

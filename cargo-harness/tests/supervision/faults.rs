@@ -18,7 +18,12 @@ use nix::{
     },
     unistd::{Pid, geteuid},
 };
-use std::{fs, process::Command, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 /// Tests that are all there at the same time if they can be.
 const NAPS: usize = 16;
@@ -268,4 +273,115 @@ fn what_a_killed_stub_leaves_is_named_and_killed() {
     // A child, a daemon, and one in the runner's group. The test itself died with its parent.
     let survivors = attempt.leak.expect("something is left").survivors;
     assert_eq!(survivors.len(), 3, "{survivors:?}");
+}
+
+#[test]
+fn a_process_that_cannot_be_waited_for_is_given_up_after_a_limit() {
+    let name = "a_process_that_cannot_be_waited_for_is_given_up_after_a_limit";
+    let scene = Scene::new();
+    let slow = "slow-timeout = { period = '2s', terminate-after = 1, grace-period = '100ms' }";
+    let mut command = zoo_run(&scene, slow, "hangs|passes");
+    command.args(["-j", "1", "--trace", "off"]);
+    let run = scene.start(command);
+    let test = Pid::from_raw(await_processes(&scene, "--exact hangs", 1)[0]);
+    // What is killed while it is traced is kept from its parent until its tracer has seen it: to the
+    // run, that looks as a process does which the kernel does not let go.
+    let held = ptrace::seize(test, ptrace::Options::empty());
+    let run = run.finish();
+    let _ = waitpid(test, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL));
+    if let Err(error) = held {
+        return skip(name, &format!("a test cannot be traced from here: {error}"));
+    }
+    run.assert_code(exit_code::TEST_RUN_FAILED)
+        .assert_says("2 tests run: 1 passed, 1 timed out");
+    let attempts = last_attempts(&scene);
+    let (_, hung) = attempts
+        .iter()
+        .find(|(name, _)| name == "hangs")
+        .expect("it ran");
+    assert_eq!(
+        hung.outcome,
+        Outcome::TimedOut { exit: None },
+        "nobody knows how it ended"
+    );
+}
+
+#[test]
+fn without_a_trace_the_tests_themselves_die_with_a_run_and_its_stubs_that_are_killed() {
+    let scene = Scene::new();
+    let mut command = zoo_run(&scene, "", "hangs|beats|beats_too");
+    command.args(["-j", "3", "--trace", "off"]);
+    let run = scene.start(command);
+    await_processes(&scene, "--exact", 3);
+    let mut ours = processes(&scene, "__double-spawn");
+    ours.insert(0, run.pid().as_raw());
+    for pid in ours {
+        // One of them may have ended the other.
+        let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    run.finish();
+    scene.assert_no_strays();
+}
+
+/// A cgroup of the first version whose processes do nothing, not even die, until it is dropped.
+struct Freezer(PathBuf);
+
+impl Freezer {
+    fn new(scene: &Scene) -> Option<Self> {
+        let name = scene.path("").file_name()?.to_string_lossy().into_owned();
+        let folder = Path::new("/sys/fs/cgroup/freezer").join(name);
+        // Not in a folder that is only called so.
+        let real = Path::new("/sys/fs/cgroup/freezer/cgroup.procs").exists();
+        (real && fs::create_dir(&folder).is_ok()).then_some(Self(folder))
+    }
+
+    fn freeze(&self, pid: i32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).expect("it exists");
+        fs::write(self.0.join("freezer.state"), "FROZEN").expect("it can be frozen");
+        let frozen = || {
+            let state = fs::read_to_string(self.0.join("freezer.state")).ok()?;
+            (state.trim() == "FROZEN").then_some(())
+        };
+        wait_until(SOON, frozen).expect("it freezes");
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        let _ = fs::write(self.0.join("freezer.state"), "THAWED");
+        let gone = || fs::remove_dir(&self.0).ok();
+        let _ = wait_until(SOON, gone);
+    }
+}
+
+#[test]
+fn a_process_that_the_kernel_keeps_is_named_and_not_waited_for() {
+    let name = "a_process_that_the_kernel_keeps_is_named_and_not_waited_for";
+    let scene = Scene::new();
+    let Some(freezer) = Freezer::new(&scene) else {
+        return skip(name, "there is no freezer (cgroup v1) to be written to");
+    };
+    let config = "leak-timeout = '10s'\nretries = 1";
+    let run = scene.start(zoo_run(&scene, config, "leaves_a_child"));
+    let left = wait_until(SOON, || {
+        let all = scene.strays();
+        let of = |part: &str| -> Vec<i32> {
+            let found = all.iter().filter(|(_, command)| command.contains(part));
+            found.map(|(pid, _)| *pid).collect()
+        };
+        match of("--exact leaves_a_child")[..] {
+            // The test itself is gone, and its child adopted.
+            [child] if of("__double-spawn").contains(&parent_of(child)) => Some(child),
+            _ => None,
+        }
+    });
+    let left = left.expect("the test leaves it");
+    freezer.freeze(left);
+    let run = run.finish();
+    drop(freezer);
+    scene.assert_no_strays();
+    run.assert_says(&format!("processes [{left}] could not be killed"));
+    // In another stub, with nobody who freezes its child.
+    run.assert_code(exit_code::OK);
+    assert_eq!(last_attempt(&scene).number, 2);
 }

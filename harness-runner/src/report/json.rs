@@ -30,8 +30,8 @@ pub struct JsonLines<W: Write> {
     place: String,
     pending: Vec<u8>,
     embedded: EmbeddedOutput,
-    /// The first error, after which nothing is written any more. It is told at the end, since the run
-    /// is about the tests, unless nobody is there to read the events: then they are what it was for.
+    /// The first error, after which nothing is written any more. It is told at the end: the run is
+    /// about the tests.
     broken: Option<io::Error>,
     told: bool,
 }
@@ -91,27 +91,6 @@ impl<W: Write> JsonLines<W> {
         self.pending.clear();
     }
 
-    /// Tells of a reader that is gone.
-    fn still_read(&mut self) -> Result<(), SinkError> {
-        match &self.broken {
-            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => self.tell(),
-            _ => Ok(()),
-        }
-    }
-
-    fn tell(&mut self) -> Result<(), SinkError> {
-        match self.broken.take() {
-            Some(source) => {
-                self.told = true;
-                Err(SinkError {
-                    what: format!("all events to {}", self.place),
-                    source,
-                })
-            }
-            None => Ok(()),
-        }
-    }
-
     fn embedded(&self, event: &Event, outputs: &dyn Outputs) -> (Option<String>, Option<String>) {
         let EmbeddedOutput::Failures { cap } = self.embedded else {
             return (None, None);
@@ -137,18 +116,27 @@ impl<W: Write> Sink for JsonLines<W> {
         }
         match event.kind {
             EventKind::RunFinished(_) => self.close(),
-            _ => self.still_read(),
+            _ => Ok(()),
         }
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
         self.write();
-        self.still_read()
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), SinkError> {
         self.write();
-        self.tell()
+        match self.broken.take() {
+            Some(source) => {
+                self.told = true;
+                Err(SinkError {
+                    what: format!("all events to {}", self.place),
+                    source,
+                })
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
     fmt, io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
     time::Duration,
 };
@@ -86,6 +86,7 @@ impl Bar {
             bytes: Arc::default(),
             width: Arc::new(AtomicU16::new(size.0)),
             height: Arc::new(AtomicU16::new(size.1)),
+            filled: Arc::default(),
         };
         let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
         let bar = ProgressBar::with_draw_target(None, target);
@@ -283,6 +284,8 @@ struct Screen {
     bytes: Arc<Mutex<Vec<u8>>>,
     width: Arc<AtomicU16>,
     height: Arc<AtomicU16>,
+    /// Whether a line has been filled that ends when there is another one.
+    filled: Arc<AtomicBool>,
 }
 
 impl Screen {
@@ -298,6 +301,7 @@ impl Screen {
     }
 
     fn control(&self, count: usize, code: char) -> io::Result<()> {
+        self.filled.store(false, Ordering::Relaxed);
         if count > 0 {
             self.append(format!("\x1b[{count}{code}").as_bytes());
         }
@@ -336,17 +340,56 @@ impl TermLike for Screen {
         Ok(())
     }
 
+    /// A line is filled with blanks to the width of the terminal, so that the next one follows by
+    /// itself. In a terminal that is then made narrower each such line would take two rows; a line
+    /// that ends where its text does takes one wherever it has room.
     fn write_str(&self, s: &str) -> io::Result<()> {
+        if s.bytes().all(|byte| byte == b' ') {
+            self.filled.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        if self.filled.swap(false, Ordering::Relaxed) && s != "\r" {
+            self.append(b"\n");
+        }
         self.append(s.as_bytes());
         Ok(())
     }
 
     fn clear_line(&self) -> io::Result<()> {
+        self.filled.store(false, Ordering::Relaxed);
         self.append(b"\r\x1b[2K");
         Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use harness_metadata::{RustBinaryId, TestCaseName};
+
+    #[test]
+    fn lines_end_where_their_text_does_and_are_cleared_one_by_one() {
+        let mut bar = Bar::new(8, (80, 24), Styles::new(false), true);
+        let test = TestId {
+            binary: RustBinaryId::new("krate"),
+            name: TestCaseName::new("test"),
+        };
+        bar.started(test, 1, Duration::ZERO);
+        let stats = RunStats::default();
+        let drawn = String::from_utf8(bar.draw(b"", &stats, Duration::ZERO)).unwrap();
+        let lines: Vec<&str> = drawn.lines().collect();
+        assert_eq!(lines.len(), 2, "{drawn:?}");
+        assert!(
+            lines.iter().all(|line| line.trim_end() == *line),
+            "{drawn:?}"
+        );
+
+        let again = String::from_utf8(bar.draw(b"above\n", &stats, Duration::ZERO)).unwrap();
+        let cleared = "\x1b[1A\r\x1b[2K\x1b[1B\r\x1b[2K\x1b[1Aabove\n";
+        assert_eq!(again.strip_prefix(cleared), Some(&*drawn), "{again:?}");
     }
 }

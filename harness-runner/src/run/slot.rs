@@ -29,7 +29,6 @@ use crate::{
 };
 use harness_metadata::{
     Attempt, Leak, Outcome, Survivor, TraceSummary, Usage,
-    event::RunningDetail,
     outcome::{StreamSize, StuckTask},
 };
 use std::{
@@ -194,8 +193,8 @@ impl Slot {
                             let _ = tell.send(slow);
                         }
                         Action::Inspect => {
-                            let ticket = self.ticket;
                             told.inspections.push_back(None);
+                            let ticket = self.ticket;
                             self.say(&Request::Inspect { ticket }, "say what its tasks wait for");
                         }
                         Action::Signal(signal) => {
@@ -347,23 +346,10 @@ impl Slot {
                     return Vec::new();
                 };
                 let inputs = streams.read(&mut self.buffer);
-                let (state, slow, left) = unit.state(self.shared.clock.now());
-                let (stdout, stderr) = streams.so_far();
-                let described = Described {
-                    slot: self.number,
-                    attempt: start.attempt,
-                    state,
-                    detail: RunningDetail {
-                        pid,
-                        slow,
-                        left,
-                        stdout,
-                        stderr,
-                        tasks,
-                    },
-                };
+                let (now, attempt) = (self.shared.clock.now(), start.attempt);
+                let described = Described::new(self.number, attempt, unit, now, streams);
                 // Whoever asked may not have waited.
-                let _ = to.send(described);
+                let _ = to.send(described.with_tasks(pid, tasks));
                 inputs
             }
             Ok(Response::Broke { pid, args, .. }) => {
@@ -513,8 +499,7 @@ impl Slot {
     }
 
     /// Ends a stub that is of no further use, with all that it has. That may take seconds, for which
-    /// other slots need not wait.
-    /// Returns what it had that did not end with it.
+    /// other slots need not wait. Returns what it had that did not end with it.
     async fn end_stub(&mut self) -> Vec<Survivor> {
         let Some(stub) = self.stub.take() else {
             return Vec::new();

@@ -11,7 +11,6 @@ use harness_metadata::{
     event::{OutputPolicy, OutputWhen, RunFinished},
 };
 use std::{
-    mem,
     panic::{self, AssertUnwindSafe},
     sync::mpsc::RecvTimeoutError,
     thread,
@@ -117,9 +116,14 @@ impl<'a> Reporting<'a> {
     pub(super) fn handle(&mut self, event: &Event) {
         let output = self.keep_output(event);
         self.keeping.record(event, output);
-        let store = mem::take(&mut self.store);
-        self.for_each_sink(|sink| sink.handle(event, &store));
-        self.store = store;
+        let store = &self.store;
+        let handle = |sink: &mut dyn Sink| sink.handle(event, store);
+        for_each_sink(
+            &mut self.sinks,
+            &mut self.errors,
+            &mut self.panicked,
+            handle,
+        );
         if let EventKind::TestFinished(test) = &event.kind {
             let attempts = test.attempts.last().map_or(0, |attempt| attempt.number);
             if !self.sinks.iter().any(|sink| sink.keeps_output(test)) {
@@ -155,6 +159,11 @@ impl<'a> Reporting<'a> {
         self.for_each_sink(|sink| sink.close());
     }
 
+    /// Returns whether a sink has panicked.
+    pub(super) fn has_panicked(&self) -> bool {
+        self.panicked
+    }
+
     /// Notes that the run is over. Returns what the sinks could not write, and why the run is not
     /// kept whole, if so.
     pub(super) fn end(self) -> (Vec<SinkError>, Option<KeepError>) {
@@ -164,27 +173,31 @@ impl<'a> Reporting<'a> {
         (errors, self.keeping.end())
     }
 
-    /// Returns whether a sink has panicked.
-    pub(super) fn has_panicked(&self) -> bool {
-        self.panicked
+    fn for_each_sink(&mut self, each: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) {
+        for_each_sink(&mut self.sinks, &mut self.errors, &mut self.panicked, each);
     }
+}
 
-    fn for_each_sink(&mut self, mut each: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) {
-        self.sinks.retain_mut(|sink| {
-            // A sink that panicked is not used again, and the store is only read.
-            match panic::catch_unwind(AssertUnwindSafe(|| each(&mut **sink))) {
-                Ok(Ok(())) => true,
-                Ok(Err(error)) => {
-                    self.errors.push(error);
-                    true
-                }
-                Err(_) => {
-                    self.panicked = true;
-                    false
-                }
+/// Gives each sink its turn, and gathers what goes wrong.
+fn for_each_sink(
+    sinks: &mut Sinks<'_>,
+    errors: &mut Vec<SinkError>,
+    panicked: &mut bool,
+    mut each: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>,
+) {
+    sinks.retain_mut(|sink| {
+        // A sink that panicked is not used again, and what it shares with others is only read.
+        match panic::catch_unwind(AssertUnwindSafe(|| each(&mut **sink))) {
+            Ok(result) => {
+                errors.extend(result.err());
+                true
             }
-        });
-    }
+            Err(_) => {
+                *panicked = true;
+                false
+            }
+        }
+    });
 }
 
 fn id(test: &TestId, attempt: u32) -> AttemptId {

@@ -1,9 +1,14 @@
 //! What the dispatcher and a slot say to each other.
 
-use crate::run::{Output, live, unit::Force};
+use crate::run::{
+    Output, live,
+    streams::Streams,
+    unit::{Force, Unit},
+};
 use harness_metadata::{
     Attempt, Interruption, RawString,
     event::{RunningDetail, RunningState},
+    outcome::StuckTask,
 };
 use std::{convert::Infallible, time::Duration};
 use tokio::sync::mpsc;
@@ -30,6 +35,40 @@ pub(in crate::run) struct Described {
     pub(in crate::run) attempt: u32,
     pub(in crate::run) state: RunningState,
     pub(in crate::run) detail: RunningDetail,
+}
+
+impl Described {
+    /// Returns what the near side knows.
+    pub(super) fn new(
+        slot: usize,
+        attempt: u32,
+        unit: &Unit,
+        now: Duration,
+        streams: &Streams,
+    ) -> Self {
+        let (state, slow, left) = unit.state(now);
+        let (stdout, stderr) = streams.so_far();
+        let detail = RunningDetail {
+            slow,
+            left,
+            stdout,
+            stderr,
+            ..RunningDetail::default()
+        };
+        Self {
+            slot,
+            attempt,
+            state,
+            detail,
+        }
+    }
+
+    /// Adds what the stub has found out.
+    pub(super) fn with_tasks(mut self, pid: Option<i32>, tasks: Vec<StuckTask>) -> Self {
+        self.detail.pid = pid;
+        self.detail.tasks = tasks;
+        self
+    }
 }
 
 /// Never used to send: whoever has the other end learns when the last of these is dropped.
