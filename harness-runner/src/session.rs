@@ -449,10 +449,7 @@ impl Session {
         let known = Known::load(self.workspace.target_directory());
         let mut available = Available::default();
         if settings().any(|(_, setting)| tracing::wanted(&setting)) {
-            if stubs.is_empty() {
-                stubs.push(Stub::launch()?);
-            }
-            available = stubs[0].ready()?;
+            available = lister::ask(stubs)?;
         }
         let means = Means {
             available,

@@ -57,6 +57,9 @@ const SWEEP: Duration = Duration::from_millis(2);
 /// than it can be handled.
 const BATCH: u32 = 256;
 
+/// The same while everything is being killed: who forks without end leaves thousands of dead.
+const KILLING_BATCH: u32 = 64 * BATCH;
+
 /// How many events of a live trace are told at once.
 const EVENTS: usize = 256;
 
@@ -228,7 +231,11 @@ impl Stub {
         };
         let mut nobody_left = false;
         let mut quiet = false;
-        for _ in 0..BATCH {
+        let batch = match attempt.killing {
+            Some(_) => KILLING_BATCH,
+            None => BATCH,
+        };
+        for _ in 0..batch {
             match sys::wait_any() {
                 WaitAny::News { pid, waited, usage } => {
                     attempt.tree.handle(pid, waited, usage);
@@ -373,7 +380,8 @@ impl Stub {
         let deadline = Instant::now() + KILL_LIMIT;
         while Instant::now() < deadline {
             attempt.tree.kill_all();
-            for _ in 0..BATCH {
+            // The dead are looked at again by every sweep, so none may stay.
+            for _ in 0..KILLING_BATCH {
                 match sys::wait_any() {
                     WaitAny::News { pid, waited, usage } => {
                         attempt.tree.handle(pid, waited, usage);

@@ -2,7 +2,7 @@
 
 use crate::{
     list::{Execute, Executed},
-    protocol::Command,
+    protocol::{Available, Command},
     stub::{
         blocking::{Completed, End},
         link::{Stub, StubError},
@@ -45,6 +45,24 @@ impl Stubs {
     }
 }
 
+/// How many stubs may be lost over one task.
+const TRIES: usize = 5;
+
+/// Asks a stub what tracing works here, the first one if there are any. Who has been killed is
+/// replaced.
+pub(super) fn ask(stubs: &mut Vec<Stub>) -> Result<Available, StubError> {
+    if stubs.is_empty() {
+        stubs.push(Stub::launch()?);
+    }
+    for _ in 1..TRIES {
+        match stubs[0].ready() {
+            Err(StubError::Gone | StubError::Talk { .. }) => stubs[0] = Stub::launch()?,
+            told => return told,
+        }
+    }
+    stubs[0].ready()
+}
+
 /// One stub, and what it lists.
 struct Worker {
     stub: Option<Stub>,
@@ -54,11 +72,13 @@ struct Worker {
 
 impl Execute for Worker {
     fn execute(&mut self, command: &Command, limit: Duration) -> io::Result<Executed> {
-        let completed = match self.run(command, limit) {
+        let mut completed = self.run(command, limit);
+        for _ in 1..TRIES {
             // Somebody has killed it, and the next one need not suffer from that.
-            Err(StubError::Gone | StubError::Talk { .. }) => self.run(command, limit),
-            completed => completed,
-        };
+            if let Err(StubError::Gone | StubError::Talk { .. }) = completed {
+                completed = self.run(command, limit);
+            }
+        }
         let completed = completed.map_err(io::Error::other)?;
         let (exit, start_failure) = match completed.end {
             End::Exited(exit) => (Some(exit), None),
