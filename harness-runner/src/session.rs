@@ -295,18 +295,11 @@ impl Session {
     /// Returns for every listed test whether it is selected.
     pub fn filter_matches(&self) -> HashMap<TestId, FilterMatch> {
         let skipped = self.plan.skipped.iter().map(|test| {
-            (
-                test.id.clone(),
-                FilterMatch::Mismatch {
-                    reason: test.reason,
-                },
-            )
+            let reason = test.reason;
+            (test.id.clone(), FilterMatch::Mismatch { reason })
         });
-        let selected = self
-            .plan
-            .tests
-            .iter()
-            .map(|test| (test.id.clone(), FilterMatch::Matches));
+        let selected = self.plan.tests.iter();
+        let selected = selected.map(|test| (test.id.clone(), FilterMatch::Matches));
         skipped.chain(selected).collect()
     }
 
