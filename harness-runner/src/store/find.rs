@@ -25,7 +25,7 @@ pub struct Query {
 /// Which run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WhichRun {
-    /// The latest that has such a test.
+    /// The latest that has a trace of such a test, or else the latest that has such a test.
     #[default]
     Any,
     /// The latest.
@@ -133,6 +133,7 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
     };
     let runs = chosen_runs(runs(target).map_err(failed)?, &folder, &query.run)?;
     let mut names = BTreeSet::new();
+    let mut untraced = None;
     for run in runs {
         let heads: Vec<_> = run
             .lines()
@@ -163,9 +164,16 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
         };
         let text = run.lines().map_err(failed)?.nth(*line);
         let record = text.and_then(|text| Record::parse(&text));
-        if let Some(record) = record {
-            return Ok(Found { run, record });
+        match record {
+            Some(record) if record.file.is_none() && query.run == WhichRun::Any => {
+                untraced.get_or_insert(Found { run, record });
+            }
+            Some(record) => return Ok(Found { run, record }),
+            None => {}
         }
+    }
+    if let Some(found) = untraced {
+        return Ok(found);
     }
     match &query.test {
         None => Err(FindError::NothingFailed),

@@ -251,6 +251,31 @@ fn the_latest_run_that_has_the_test_counts_unless_another_is_asked_for() {
 }
 
 #[test]
+fn a_run_without_a_trace_of_the_test_does_not_hide_an_earlier_one_that_has_it() {
+    let (_folder, target) = target();
+    let untraced = |seconds, name| {
+        let began = began(seconds);
+        let mut run = create(&target, &began);
+        let finished = finished(test("crate::tests", name), attempt(1, 0));
+        run.record(&finished, Belongings::default()).unwrap();
+        run.end().unwrap();
+        began.run_id.to_string()
+    };
+    let traced = kept(&target, 0, &[("one", 1, 1)]);
+    untraced(10, "one");
+    let latest = untraced(20, "one");
+    let run_of = |query: &Query| find(&target, query).unwrap().run.header.run_id.to_string();
+    assert_eq!(run_of(&named("one")), traced);
+    let asked_for = Query {
+        run: WhichRun::Latest,
+        ..named("one")
+    };
+    assert_eq!(run_of(&asked_for), latest);
+    let never_traced = untraced(30, "two");
+    assert_eq!(run_of(&named("two")), never_traced);
+}
+
+#[test]
 fn a_line_that_is_not_whole_costs_nothing_but_itself() {
     let (_folder, target) = target();
     kept(&target, 0, &[("one", 1, 0), ("two", 1, 0)]);
