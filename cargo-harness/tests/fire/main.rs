@@ -33,6 +33,7 @@ mod scene;
 
 mod course;
 mod daemon_zoo;
+mod fork_bomb;
 mod many;
 mod options;
 mod output;
@@ -65,12 +66,18 @@ struct Storm {
     run: fn(&mut Course<'_>),
 }
 
-const STORMS: [Storm; 7] = [
+const STORMS: [Storm; 8] = [
     Storm {
         name: "daemon-zoo",
         few: 1,
         many: 20,
         run: daemon_zoo::run,
+    },
+    Storm {
+        name: "fork-bomb",
+        few: 1,
+        many: 20,
+        run: fork_bomb::run,
     },
     Storm {
         name: "many",
