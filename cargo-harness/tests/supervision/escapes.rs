@@ -11,7 +11,7 @@ use std::{
     os::{fd::AsRawFd, unix::process::CommandExt},
     process::{Command, ExitCode, Stdio},
     ptr, thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use sys::*;
 
@@ -377,6 +377,11 @@ fn running() -> Left {
     ever_another(Duration::ZERO)
 }
 
+/// How many processes one is after the other before it stays what it is. A runner that does not find it
+/// leaves all the dead to init, which may take longer to reap them than it takes to make them, and
+/// then the machine is out of processes.
+const MOST_LIVES: u32 = 5_000;
+
 fn ever_another(rest: Duration) -> Left {
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     child(|| {
@@ -384,8 +389,7 @@ fn ever_another(rest: Duration) -> Left {
         // Nobody is to wait for the output.
         null_streams();
         (&writer).write_all(b".").expect("the test reads");
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(u64::from(LONGEST_LIFE)) {
+        for _ in 0..MOST_LIVES {
             // SAFETY: the child does the same as its parent would have done.
             if unsafe { fork() } > 0 {
                 // SAFETY: ends the process.
@@ -395,6 +399,7 @@ fn ever_another(rest: Duration) -> Left {
                 thread::sleep(rest);
             }
         }
+        hang();
     });
     reader.read_exact(&mut [0]).expect("the child writes");
     Left::Moving
