@@ -39,7 +39,11 @@ pub(crate) fn run(course: &mut Course<'_>) {
         }
         let finished = run.finish();
         scene.assert_no_strays();
-        if let Some(reason) = finished.stderr.lines().find(|line| line.contains("not enforced")) {
+        if let Some(reason) = finished
+            .stderr
+            .lines()
+            .find(|line| line.contains("not enforced"))
+        {
             // The bomb sees that, too, and does not go off.
             return course.note(&format!("skipped: {}", reason.trim()));
         }
