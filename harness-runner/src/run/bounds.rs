@@ -92,9 +92,8 @@ impl Bounds {
         limited.as_ref().map_or_else(Vec::new, Group::hits)
     }
 
-    /// To be called when the stub is asked to kill all that is in it: a kernel with a counter of kills
-    /// (6.14) compares that of the group with that of whoever creates a child into it, and kills
-    /// every child from then on.
+    /// To be called when the stub is asked to kill all that is in it: there are kernels (seen with 6.18)
+    /// that kill every child from then on that is created into such a group.
     pub(super) fn spoil(&mut self) {
         self.spoiled = true;
     }
