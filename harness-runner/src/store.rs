@@ -2,12 +2,12 @@
 //!
 //! Every run has a folder `<target>/harness/runs/<run id>`:
 //!
-//! - `events.ndjson`, the [recording]: every event is written when it happens, so that a runner that
+//! - `events.ndjson`, the recording: every event is written when it happens, so that a runner that
 //!   is killed loses nothing that it has shown;
 //! - `output`, what failed tests have printed, as lines of the recording refer to it;
 //! - `<number>.trace`, the traces of attempts;
 //! - `lock`, as long as the run has not come to its end. Who writes the run holds a lock on it, so
-//!   that nobody deletes the run. A `lock` that nobody holds belongs to a runner that was [killed].
+//!   that nobody deletes the run. A `lock` that nobody holds belongs to a runner that was killed.
 //!
 //! Nothing here is needed to run tests: where it cannot be written, the run goes on without.
 

@@ -528,7 +528,7 @@ fn a_run_whose_messages_go_to_a_pipe_that_is_closed_ends_and_tells_the_rest() {
 }
 
 #[test]
-fn a_run_whose_events_nobody_reads_says_so_and_has_its_report() {
+fn a_run_whose_events_nobody_reads_comes_to_its_end_and_says_so() {
     let scene = Scene::new();
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -544,7 +544,7 @@ fn a_run_whose_events_nobody_reads_says_so_and_has_its_report() {
     assert_eq!(code_of(run), Some(exit_code::WRITE_FAILED));
     let stderr = fs::read_to_string(scene.path("stderr")).expect("it was written");
     for part in [
-        "2 tests run: ",
+        "2 tests run: 1 passed, 1 failed",
         "error: failed to write all events to standard output",
     ] {
         assert!(stderr.contains(part), "no `{part}` in {stderr}");

@@ -1,7 +1,7 @@
 //! The JUnit report.
 //!
 //! At every moment of a run the report is a valid file of what is known: each test case is added
-//! when its test finishes ([`interim`]), in the order in which tests finish, so that a binary may
+//! when its test finishes (`interim`), in the order in which tests finish, so that a binary may
 //! have several suites. Until the end the report's name ends in `(incomplete)` and its last test
 //! case is an error which says that the run did not end. The last report has a suite for each
 //! binary; it is put together from the cases on disk, so memory does not grow with output, in a

@@ -40,7 +40,7 @@ pub struct Work {
     pub output_cap: u64,
     /// Whether output is captured or goes where the run's own goes.
     pub capture: Capture,
-    /// Whether every event of a trace is told at once: [`EventKind::AttemptTraced`].
+    /// Whether every event of a trace is told at once: [`harness_metadata::EventKind::AttemptTraced`].
     pub trace_live: bool,
     /// Which processes to stop for a debugger, and what to do then.
     pub break_exec: Option<BreakExec>,

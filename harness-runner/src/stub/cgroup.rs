@@ -2,7 +2,7 @@
 //! attempt that has limits. They are below one of the run, whose name says whose it is.
 //!
 //! The runner makes and removes them, sets limits and reads counters: [`Cgroups`] and [`Group`]. A
-//! stub has attempts born into them, finds processes in them, and kills by them: [`Den`]. Whatever
+//! stub has attempts born into them, finds processes in them, and kills by them: `Den`. Whatever
 //! a stub or a runner that was killed has left, the next run kills and removes.
 //!
 //! A group is in the hierarchy of version 2, if there is one, and in those of version 1 that have
