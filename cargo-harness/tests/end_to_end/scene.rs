@@ -24,6 +24,9 @@ const MARK: &str = "HARNESS_E2E_MARK";
 /// How long any run may take: far more than it needs on a busy machine.
 pub(crate) const LONGEST_RUN: Duration = Duration::from_secs(240);
 
+/// How many looks find nobody when there is nobody.
+const LOOKS: u32 = 10;
+
 /// How long a process may outlive the run that it belongs to. Killed processes need a moment to
 /// disappear.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
@@ -154,10 +157,10 @@ impl Scene {
     pub(crate) fn kill_strays(&self) {
         let deadline = Instant::now() + GONE_WITHIN;
         while Instant::now() < deadline {
-            let strays = self.strays();
-            if strays.is_empty() {
+            // Who is ever another process is not in every look.
+            let Some(strays) = (0..LOOKS).map(|_| self.strays()).find(|s| !s.is_empty()) else {
                 return;
-            }
+            };
             for (pid, _) in strays {
                 // It may be gone by now, which is as good.
                 let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);

@@ -369,27 +369,25 @@ fn tracing_its_sibling() -> Left {
 
 /// Another process every millisecond, each the child of the one before.
 fn walking() -> Left {
-    ever_another(Duration::from_millis(1))
+    ever_another(1_000, Duration::from_millis(1))
 }
 
 /// The same without a rest.
 fn running() -> Left {
-    ever_another(Duration::ZERO)
+    ever_another(5_000, Duration::ZERO)
 }
 
-/// How many processes one is after the other before it stays what it is. A runner that does not find it
-/// leaves all the dead to init, which may take longer to reap them than it takes to make them, and
-/// then the machine is out of processes.
-const MOST_LIVES: u32 = 5_000;
-
-fn ever_another(rest: Duration) -> Left {
+/// One process after the other, each the child of the one before. The last one stays: a runner that does
+/// not find it leaves all the dead to init, which may take longer to reap them than it takes to make
+/// them, and then the machine is out of processes.
+fn ever_another(lives: u32, rest: Duration) -> Left {
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     child(|| {
         own_session();
         // Nobody is to wait for the output.
         null_streams();
         (&writer).write_all(b".").expect("the test reads");
-        for _ in 0..MOST_LIVES {
+        for _ in 0..lives {
             // SAFETY: the child does the same as its parent would have done.
             if unsafe { fork() } > 0 {
                 // SAFETY: ends the process.
@@ -399,7 +397,7 @@ fn ever_another(rest: Duration) -> Left {
                 thread::sleep(rest);
             }
         }
-        hang();
+        linger();
     });
     reader.read_exact(&mut [0]).expect("the child writes");
     Left::Moving
