@@ -35,6 +35,8 @@ pub struct Group {
     limited: Vec<(LimitKind, Version, PathBuf)>,
     limits: Limits,
     peak: Option<Peak>,
+    /// Whether there was an attempt in it.
+    used: bool,
     /// What earlier attempts have used.
     before: (Duration, Duration),
 }
@@ -64,6 +66,7 @@ impl Group {
             limited: Vec::new(),
             limits,
             peak: None,
+            used: false,
             before: Default::default(),
         };
         if let Some(own) = &unified {
@@ -126,7 +129,10 @@ impl Group {
     /// Has counters begin again, as far as they can, for the next attempt in it.
     pub fn begin(&mut self) {
         self.before = self.cpu_time();
-        if let Some(peak) = &mut self.peak {
+        // Version 2 has had no way to do it before Linux 6.12.
+        if std::mem::replace(&mut self.used, true)
+            && let Some(peak) = &mut self.peak
+        {
             peak.known = peak.file.write_all_at(b"0", 0).is_ok();
         }
     }
