@@ -382,15 +382,17 @@ mod tests {
 
     #[test]
     fn an_inner_run_is_told_of_its_own_subtree_in_order_and_of_its_end() {
+        const CHILD: Pid = ROOT + 1;
+        const GRANDCHILD: Pid = ROOT + 2;
         let mut broker = Broker::new(|_| Ok(())).unwrap();
         let (mut outer, answer) = follow(&mut broker);
         assert_eq!(answer, Ok(TraceLevel::Io));
         let events = [
-            created(ROOT, 1),
-            created(1, 2),
+            created(ROOT, CHILD),
+            created(CHILD, GRANDCHILD),
             exited(ROOT),
-            exited(1),
-            exited(2),
+            exited(CHILD),
+            exited(GRANDCHILD),
         ];
         broker.event(&created(7, 8));
         for event in &events {

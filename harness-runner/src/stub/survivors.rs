@@ -302,16 +302,13 @@ fn told_children(parent: Pid) -> Vec<Pid> {
 fn is_descendant(stat: &Stat) -> bool {
     let own = own_pid();
     let mut parent = stat.parent;
-    while parent > 1 {
-        if parent == own {
-            return true;
-        }
+    while parent != own {
         match self::stat(parent) {
             Some(stat) => parent = stat.parent,
             None => return false,
         }
     }
-    false
+    true
 }
 
 /// The first fields of /proc/PID/stat (proc_pid_stat(5)).
