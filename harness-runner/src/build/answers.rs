@@ -274,13 +274,15 @@ mod tests {
         }
 
         fn write(&self, path: &str, text: &str) {
-            let path = self.0.path().join(path);
+            let path = self.root().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
 
+        /// A folder in one that is nobody else's: a new sibling could be a new member.
         fn root(&self) -> Utf8PathBuf {
-            Utf8PathBuf::from_path_buf(self.0.path().canonicalize().unwrap()).unwrap()
+            let folder = self.0.path().canonicalize().unwrap();
+            Utf8PathBuf::from_path_buf(folder).unwrap().join("package")
         }
 
         /// Loads until the answers are old enough to be remembered, then returns their file.
