@@ -193,7 +193,11 @@ impl Spawner {
         let breakpoint = breakpoint(&spawn.trace, way)?;
         let traced = way.level > TraceLevel::Off;
         let notify = way.backend == Backend::Notify;
-        let loader = self.loader(&program, cwd, environment.bytes(), spawn, way, manner);
+        let loads = remembers(way, manner).then(|| Rc::clone(&self.loads));
+        let loader = match loads {
+            Some(_) => self.loader(&program, cwd, environment.bytes(), spawn, way),
+            None => None,
+        };
         let known = loader.as_ref().and_then(|loader| match &loader.known {
             Known::Yes(load) => Some(load),
             Known::No => None,
@@ -263,7 +267,7 @@ impl Spawner {
             // both ends of the old pipe.
             self.go = Pipe::new(OFlag::O_CLOEXEC).map_err(SpawnError::Stub)?;
         }
-        let described = |breakpoint, loader| Root {
+        let described = |breakpoint, loader, loads| Root {
             pid: root,
             started,
             level: way.level,
@@ -273,14 +277,15 @@ impl Spawner {
             cwd: cwd.to_bytes().to_vec(),
             breakpoint,
             loader,
+            loads,
         };
         Ok(Started {
             pid: root,
             at: started,
             baseline,
-            tasks: seized.then(|| Tasks::new(described(breakpoint, loader))),
+            tasks: seized.then(|| Tasks::new(described(breakpoint, loader, loads))),
             followed,
-            notified: listener.map(|listener| Notified::new(described(None, None), listener)),
+            notified: listener.map(|listener| Notified::new(described(None, None, None), listener)),
             broker,
             den,
         })
@@ -352,19 +357,12 @@ impl Spawner {
         environment: &[u8],
         spawn: &Spawn<'_>,
         way: &Way,
-        manner: Manner,
     ) -> Option<Loader> {
-        // Who blocks or ignores a trap does so no longer once it has run into one.
-        let trapped = !manner.mask.blocks(libc::SIGTRAP) && !sys::is_ignored(libc::SIGTRAP);
-        if !manner.remembers || !trapped || !way.filtered() || way.backend != Backend::Ptrace {
-            return None;
-        }
         let (program, cwd) = (program.to_bytes(), cwd.to_bytes());
         let no_new_privs = spawn.trace.no_new_privs;
-        let key = Key::new(program, cwd, environment, way.level, no_new_privs)?;
+        let key = Key::of_root(program, cwd, environment, way.level, no_new_privs)?;
         let known = self.loads.borrow_mut().of(&key)?;
         Some(Loader {
-            loads: Rc::clone(&self.loads),
             key,
             known,
             filter: self.filter(way),
@@ -413,6 +411,13 @@ impl Spawner {
         let message = explain::failure(stage, errno, &program, &cwd);
         Some(StartFailure { message, errno })
     }
+}
+
+/// Returns whether it is remembered what the loaders of a child and of its descendants do.
+fn remembers(way: &Way, manner: Manner) -> bool {
+    // Who blocks or ignores a trap does so no longer once it has run into one.
+    let trapped = !manner.mask.blocks(libc::SIGTRAP) && !sys::is_ignored(libc::SIGTRAP);
+    manner.remembers && trapped && way.filtered() && way.backend == Backend::Ptrace
 }
 
 /// The pipes of a child that shares them with none before.

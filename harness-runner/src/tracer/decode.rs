@@ -33,7 +33,7 @@ use calls::{At, Call, Shape};
 use harness_metadata::{
     TraceEventKind,
     event::TraceLevel,
-    trace::{Address, CallResult, Doubt, FileId, NetworkOperation},
+    trace::{Address, CallResult, Doubt, Exec, FileId, NetworkOperation},
 };
 use memory::Memory;
 use std::{cell::RefCell, rc::Rc};
@@ -260,6 +260,14 @@ impl Pending {
     pub fn environment(&self) -> Option<Rc<Environment>> {
         match &self.then {
             Then::Executed { environment, .. } => Some(Rc::clone(environment)),
+            _ => None,
+        }
+    }
+
+    /// Returns what is told of an exec once it has succeeded.
+    pub(super) fn exec(&self) -> Option<&Exec> {
+        match self.events.first() {
+            Some(TraceEventKind::Exec(exec)) => Some(exec),
             _ => None,
         }
     }

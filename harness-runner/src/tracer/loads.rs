@@ -6,19 +6,23 @@
 //! every [`Fact`] that it has found. The next time that all facts are the same, it is not watched; that
 //! it then has mapped the same files is looked at when it says that it is done ([`super::hook`]).
 //!
+//! The same is remembered of programs that tests start. They have inherited a filter, but who may do
+//! that has it suspended until then, and nobody else needs to look at what it stops.
+//!
 //! A fact is what a path leads to. Of a path that leads nowhere the directory that it is in belongs to
 //! it, or the one in that which is not there either: the loader's next questions depend on that too. A
 //! changed file is another fact.
 
 use super::{
     Map,
+    decode::Environment,
     hook::Hook,
     sys::{self, Looked, Pid, Version},
 };
 use harness_metadata::{
     RawString, TraceEventKind,
     event::TraceLevel,
-    trace::{CallResult, FileCall},
+    trace::{CallResult, Exec, FileCall},
 };
 use nix::errno::Errno;
 use std::{
@@ -42,21 +46,43 @@ const PRELOADED: &[u8] = b"/etc/ld.so.preload";
 /// What loaders have done.
 #[derive(Debug, Default)]
 pub(crate) struct Loads {
-    /// `None` of what cannot be remembered.
-    known: Map<Key, Option<Rc<Load>>>,
+    known: Map<Key, Memory>,
     hooks: Map<Vec<u8>, (Answer, Option<Hook>)>,
     refused: bool,
+    /// How many filters this process has, once that has been asked; `None` if the kernel does not say.
+    own_filters: Option<Option<u32>>,
+}
+
+/// What is remembered of a program.
+#[derive(Debug)]
+enum Memory {
+    /// That it has been executed. Many are only once.
+    Executed,
+    /// What its loader did.
+    Load(Rc<Load>),
+    /// That it cannot be told from facts what its loader does.
+    Unclear,
 }
 
 /// What a load depends on, beside facts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     program: Vec<u8>,
-    cwd: Vec<u8>,
+    /// If a path that the loader is told of is relative to it.
+    cwd: Option<Vec<u8>>,
     /// LD_LIBRARY_PATH.
     folders: Option<Vec<u8>>,
     level: TraceLevel,
-    no_new_privs: bool,
+    executed_by: By,
+}
+
+/// Who executed a program.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+enum By {
+    /// We, without a filter if it is known what will be done, and perhaps without new privileges.
+    Us { no_new_privs: bool },
+    /// A process with our filter.
+    Tracee,
 }
 
 /// What a loader did.
@@ -94,37 +120,87 @@ pub(crate) enum Known {
 type MappedFile = (Vec<u8>, u64);
 
 impl Key {
-    /// Takes what a program is executed with; strings without NUL. `None` if its environment has
-    /// anything more to say to a loader than where to look.
-    pub(crate) fn new(
+    /// Takes what a root is going to be executed with; strings without NUL. `None` if its environment
+    /// has anything more to say to a loader than where to look.
+    pub(crate) fn of_root(
         program: &[u8],
         cwd: &[u8],
         environment: &[u8],
         level: TraceLevel,
         no_new_privs: bool,
     ) -> Option<Self> {
-        let mut folders = None;
-        for variable in environment.split(|byte| *byte == 0) {
-            if let Some(value) = variable.strip_prefix(b"LD_LIBRARY_PATH=") {
-                if folders.replace(value.to_vec()).is_some() {
-                    return None;
-                }
-            } else if variable.starts_with(b"LD_") || variable.starts_with(b"GLIBC_TUNABLES=") {
-                return None;
-            }
+        let variables = environment.split(|byte| *byte == 0).map(|variable| {
+            let equals = variable.iter().position(|byte| *byte == b'=');
+            let (name, value) = variable.split_at(equals.unwrap_or(variable.len()));
+            (name, value.get(1..).unwrap_or_default())
+        });
+        let executed_by = By::Us { no_new_privs };
+        Self::new(program, cwd, folders(variables)?, level, executed_by)
+    }
+
+    /// Takes what a tracee has executed, with this environment.
+    pub(crate) fn of_tracee(
+        exec: &Exec,
+        environment: &Environment,
+        level: TraceLevel,
+    ) -> Option<Self> {
+        let variables = environment.variables();
+        let variables = variables.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let folders = environment.is_whole().then(|| folders(variables))??;
+        // Of a script it is its last interpreter that has a loader.
+        let program = match &exec.interpreters[..] {
+            [] => return None,
+            [_] => exec.program.path(),
+            [.., program, _] => program,
+        };
+        let (program, cwd) = (program.as_bytes(), exec.cwd.as_bytes());
+        Self::new(program, cwd, folders, level, By::Tracee)
+    }
+
+    fn new(
+        program: &[u8],
+        cwd: &[u8],
+        folders: Option<&[u8]>,
+        level: TraceLevel,
+        executed_by: By,
+    ) -> Option<Self> {
+        let is_relative = |path: &[u8]| path.first() != Some(&b'/');
+        let relative_folder = |folders: &[u8]| {
+            let mut folders = folders.split(|byte| matches!(byte, b':' | b';'));
+            folders.any(is_relative)
+        };
+        if program.is_empty() || is_relative(cwd) {
+            return None;
         }
-        let program = match program {
-            [b'/', ..] => program.to_vec(),
-            relative => [cwd, b"/", relative].concat(),
+        let absolute = match is_relative(program) {
+            true => [cwd, b"/", program].concat(),
+            false => program.to_vec(),
         };
         Some(Self {
-            program,
-            cwd: cwd.to_vec(),
-            folders,
+            program: absolute,
+            cwd: folders.is_some_and(relative_folder).then(|| cwd.to_vec()),
+            folders: folders.map(<[u8]>::to_vec),
             level,
-            no_new_privs,
+            executed_by,
         })
     }
+}
+
+/// Returns the value of LD_LIBRARY_PATH; `None` if variables have more to say to a loader.
+fn folders<'a>(
+    variables: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+) -> Option<Option<&'a [u8]>> {
+    let mut folders = None;
+    for (name, value) in variables {
+        if name == b"LD_LIBRARY_PATH" {
+            if folders.replace(value).is_some() {
+                return None;
+            }
+        } else if name.starts_with(b"LD_") || name == b"GLIBC_TUNABLES" {
+            return None;
+        }
+    }
+    Some(folders)
 }
 
 impl Loads {
@@ -135,20 +211,33 @@ impl Loads {
             return None;
         }
         match self.known.get(key) {
-            Some(None) => None,
-            Some(Some(load)) if load.facts.iter().all(Fact::holds) => {
+            Some(Memory::Load(load)) if load.facts.iter().all(Fact::holds) => {
                 Some(Known::Yes(Rc::clone(load)))
             }
-            _ => Some(Known::No),
+            Some(Memory::Executed | Memory::Load(_)) => Some(Known::No),
+            Some(Memory::Unclear) => None,
+            None if key.executed_by == By::Tracee => {
+                self.remember(key.clone(), Memory::Executed);
+                None
+            }
+            None => Some(Known::No),
         }
     }
 
+    fn remember(&mut self, key: Key, memory: Memory) {
+        if self.known.len() >= PROGRAMS {
+            self.known.clear();
+        }
+        self.known.insert(key, memory);
+    }
+
+    /// Returns how many filters this process has. It never has others than at first.
+    pub(crate) fn own_filters(&mut self, ask: impl FnOnce() -> Option<u32>) -> Option<u32> {
+        *self.own_filters.get_or_insert_with(ask)
+    }
+
     /// Returns the hook of the loader that interprets a program.
-    pub(crate) fn hook(&mut self, interpreters: &[RawString]) -> Option<Hook> {
-        // A script has more than one.
-        let [loader] = interpreters else {
-            return None;
-        };
+    pub(crate) fn hook(&mut self, loader: &RawString) -> Option<Hook> {
         let path = loader.as_bytes();
         let looked = look(&CString::new(path).ok()?);
         if let Some((known, hook)) = self.hooks.get(path)
@@ -163,24 +252,31 @@ impl Loads {
 
     /// Remembers what the loader of a process has done, which stands at the hook.
     pub(crate) fn learn(&mut self, key: Key, process: Pid, seen: Seen) {
-        if self.known.len() >= PROGRAMS {
-            self.known.clear();
-        }
-        let load = Load::new(&key, process, seen).map(Rc::new);
-        let fresh = load.as_ref().is_some_and(|load| load.is_fresh());
-        if !fresh {
-            self.known.insert(key, load);
+        match Load::new(&key, process, seen) {
+            Some(load) if load.is_fresh() => {}
+            Some(load) => self.remember(key, Memory::Load(Rc::new(load))),
+            None => self.remember(key, Memory::Unclear),
         }
     }
 
     /// A program's loader cannot be remembered.
     pub(crate) fn give_up(&mut self, key: Key) {
-        self.known.insert(key, None);
+        self.remember(key, Memory::Unclear);
     }
 
     /// A loader has done something else than was remembered.
     pub(crate) fn forget(&mut self, key: &Key) {
         self.known.remove(key);
+    }
+
+    /// Returns of how many programs that tracees execute it is known what their loaders do.
+    #[cfg(test)]
+    pub(crate) fn of_tracees(&self) -> usize {
+        let known = self.known.iter();
+        let known = known.filter(|(key, memory)| {
+            key.executed_by == By::Tracee && matches!(memory, Memory::Load(_))
+        });
+        known.count()
     }
 
     /// A filter could not be installed at a hook, so none will be.
@@ -200,6 +296,10 @@ pub(crate) struct Seen {
 impl Load {
     /// `None` if it cannot be told from facts what a loader does.
     fn new(key: &Key, process: Pid, seen: Seen) -> Option<Self> {
+        let no_new_privs = match key.executed_by {
+            By::Us { .. } => gave_up_privileges(process)?,
+            By::Tracee => false,
+        };
         let mut facts = Facts::default();
         let (program, _) = facts.of(&key.program)?.ok()?;
         // Who gains privileges by an exec is not what it was when that is remembered.
@@ -216,6 +316,9 @@ impl Load {
             let TraceEventKind::File(call) = event else {
                 return None;
             };
+            if key.cwd.is_none() && call.path.asked.as_bytes().first() != Some(&b'/') {
+                return None;
+            }
             facts.of_call(call)?;
         }
         Some(Self {
@@ -224,7 +327,7 @@ impl Load {
             interpreters: seen.interpreters,
             hook: seen.hook,
             mapped: mapped(process)?,
-            no_new_privs: gave_up_privileges(process)?,
+            no_new_privs,
         })
     }
 
@@ -362,17 +465,18 @@ fn gave_up_privileges(process: Pid) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use harness_metadata::trace::TracedPath;
 
     #[test]
     fn only_an_environment_that_says_no_more_than_where_to_look_has_a_key() {
         let key = |environment: &[u8]| {
-            Key::new(b"program", b"/folder", environment, TraceLevel::Io, true)
+            Key::of_root(b"program", b"/folder", environment, TraceLevel::Io, true)
         };
         let plain = key(b"A=1\0").expect("nothing concerns the loader");
         assert_eq!(plain.program, b"/folder/program");
         assert_eq!(plain.folders, None);
-        let folders = key(b"A=1\0LD_LIBRARY_PATH=/a:b\0").expect("it may say that");
-        assert_eq!(folders.folders.as_deref(), Some(b"/a:b".as_slice()));
+        let folders = key(b"A=1\0LD_LIBRARY_PATH=/a:/b\0").expect("it may say that");
+        assert_eq!(folders.folders.as_deref(), Some(b"/a:/b".as_slice()));
         assert_ne!(plain, folders);
         for more in [
             b"LD_PRELOAD=/a\0".as_slice(),
@@ -383,6 +487,66 @@ mod tests {
         ] {
             assert_eq!(key(more), None, "{}", more.escape_ascii());
         }
+    }
+
+    #[test]
+    fn where_a_program_is_executed_matters_only_if_a_folder_is_relative_to_that() {
+        let key = |cwd: &[u8], folders: &str| {
+            let environment = format!("LD_LIBRARY_PATH={folders}\0");
+            Key::of_root(b"/p", cwd, environment.as_bytes(), TraceLevel::Io, true)
+        };
+        assert_eq!(key(b"/here", "/a:/b"), key(b"/there", "/a:/b"));
+        for relative in ["a", "/a:b", "/a;b", "", "/a:", "$ORIGIN/a"] {
+            assert_ne!(
+                key(b"/here", relative),
+                key(b"/there", relative),
+                "{relative}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_script_is_that_of_its_interpreter() {
+        let environment = |text: &[u8]| Environment::from_block(text);
+        let key = |program: &str, interpreters: &[&str], environment: &Environment| {
+            let mut exec = Exec {
+                interpreters: interpreters.iter().map(|it| it.as_bytes().into()).collect(),
+                cwd: b"/folder".as_slice().into(),
+                ..Exec::default()
+            };
+            exec.program.asked = program.as_bytes().into();
+            Key::of_tracee(&exec, environment, TraceLevel::Io)
+        };
+        let plain = environment(b"A=1\0");
+        let program = key("/bin/sh", &["/lib/ld.so"], &plain);
+        assert!(program.is_some());
+        assert_eq!(key("/script", &["/bin/sh", "/lib/ld.so"], &plain), program);
+        let chain = ["/bin/script", "/bin/sh", "/lib/ld.so"];
+        assert_eq!(key("/script", &chain, &plain), program);
+        assert_eq!(key("/static", &[], &plain), None);
+        for unsure in [b"LD_PRELOAD=/a\0".as_slice(), b"A=1\0A=2\0"] {
+            assert_eq!(key("/bin/sh", &["/lib/ld.so"], &environment(unsure)), None);
+        }
+    }
+
+    #[test]
+    fn what_a_tracee_executes_is_watched_from_the_second_time_on() {
+        let mut loads = Loads::default();
+        let exec = Exec {
+            program: TracedPath {
+                asked: b"/bin/sh".as_slice().into(),
+                absolute: None,
+            },
+            interpreters: vec![b"/lib/ld.so".as_slice().into()],
+            cwd: b"/".as_slice().into(),
+            ..Exec::default()
+        };
+        let key = Key::of_tracee(&exec, &Environment::default(), TraceLevel::Io);
+        let key = key.expect("nothing concerns the loader");
+        assert!(loads.of(&key).is_none());
+        assert!(matches!(loads.of(&key), Some(Known::No)));
+        loads.give_up(key.clone());
+        assert!(loads.of(&key).is_none());
     }
 
     #[test]

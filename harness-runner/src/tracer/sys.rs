@@ -186,24 +186,43 @@ pub(crate) fn usage_of_reaped() -> RawUsage {
     RawUsage::from_raw(&usage)
 }
 
+/// Everything that is created is followed, and nothing outlives its tracer.
+const FOLLOWED: c_int = libc::PTRACE_O_EXITKILL
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEEXEC;
+
+/// A filter stops its task. Without these options it has the calls fail.
+const FILTERED: c_int = FOLLOWED | libc::PTRACE_O_TRACESECCOMP | libc::PTRACE_O_TRACESYSGOOD;
+
 /// Seizes a child and follows everything that it will create. If `filtered`, it is going to have a
-/// filter that stops it; without this option such a filter has the calls fail.
+/// filter that stops it.
 pub(crate) fn seize(pid: Pid, filtered: bool) -> Result<(), Errno> {
-    let filter_options = if filtered {
-        libc::PTRACE_O_TRACESECCOMP | libc::PTRACE_O_TRACESYSGOOD
-    } else {
-        0
-    };
-    let options = filter_options
-        | libc::PTRACE_O_EXITKILL
-        | libc::PTRACE_O_TRACEFORK
-        | libc::PTRACE_O_TRACEVFORK
-        | libc::PTRACE_O_TRACECLONE
-        | libc::PTRACE_O_TRACEEXEC;
+    let options = if filtered { FILTERED } else { FOLLOWED };
     let data = options as usize as *mut c_void;
     // SAFETY: PTRACE_SEIZE ignores the address; the data is a bit mask, not a pointer.
     Errno::result(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, ptr::null_mut::<c_void>(), data) })
         .map(drop)
+}
+
+/// Has a filtered tracee, which is stopped, go on without its filters, or with them again
+/// (PTRACE_O_SUSPEND_SECCOMP).
+///
+/// # Errors
+///
+/// EPERM for who is not allowed to (CAP_SYS_ADMIN) or has a filter of its own, EINVAL if the kernel
+/// has not been built for it (CONFIG_CHECKPOINT_RESTORE).
+pub(crate) fn suspend_filters(pid: Pid, suspend: bool) -> Result<(), Errno> {
+    let suspended = if suspend {
+        libc::PTRACE_O_SUSPEND_SECCOMP
+    } else {
+        0
+    };
+    let data = (FILTERED | suspended) as usize as *mut c_void;
+    let (request, null) = (libc::PTRACE_SETOPTIONS, ptr::null_mut::<c_void>());
+    // SAFETY: PTRACE_SETOPTIONS ignores the address; the data is a bit mask, not a pointer.
+    Errno::result(unsafe { libc::ptrace(request, pid, null, data) }).map(drop)
 }
 
 /// Resumes a stopped tracee, delivering a signal unless it is 0. A tracee that was killed in the

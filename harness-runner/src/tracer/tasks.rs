@@ -8,6 +8,7 @@ use super::{
     breakpoint::Breakpoint,
     decode::{self, Entry, Pending, Syscall},
     live::{self, Context, Live, Process},
+    loads::Loads,
     sys::{self, CreatedBy, Pid, RawUsage, Stop, SyscallInfo, Waited},
 };
 use crate::tracer::Map;
@@ -17,7 +18,9 @@ use harness_metadata::{
     trace::{Created, Creation, Doubt, Exited, Sender, Signal},
 };
 use std::{
+    cell::RefCell,
     collections::VecDeque,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -54,6 +57,8 @@ pub(crate) struct Root {
     pub(crate) breakpoint: Option<Breakpoint>,
     /// If what its loader does is known, or to be remembered.
     pub(crate) loader: Option<Loader>,
+    /// Where it is remembered what loaders do.
+    pub(crate) loads: Option<Rc<RefCell<Loads>>>,
 }
 
 /// The tracees of an attempt.
@@ -77,7 +82,8 @@ pub(crate) struct Tasks {
     ended: VecDeque<Pid>,
     harness: Harness,
     breaks: Breaks,
-    loading: Option<Loading>,
+    /// Processes whose loaders are at work.
+    loading: Map<Pid, Loading>,
     /// Reused, so that nothing is allocated per stop.
     decoded: Vec<TraceEventKind>,
 }
@@ -119,7 +125,6 @@ impl Tasks {
     /// The tracees are a root that has been seized.
     pub(crate) fn new(mut root: Root) -> Self {
         let environment = std::mem::take(&mut root.environment);
-        let loading = root.loader.take().map(Loading::new);
         let mut tasks = Self {
             executed: false,
             filtered: false,
@@ -132,7 +137,7 @@ impl Tasks {
             ended: VecDeque::new(),
             harness: Harness::default(),
             breaks: Breaks::default(),
-            loading,
+            loading: Map::default(),
             decoded: Vec::new(),
             root,
         };
@@ -257,6 +262,9 @@ impl Tasks {
         if pid == self.root.pid && !self.executed {
             // What it becomes is known, and that it did will be told.
             self.filtered = true;
+            return self.go(pid, 0);
+        }
+        if self.is_trusted(pid) {
             return self.go(pid, 0);
         }
         let Some(SyscallInfo::Entry(call)) = sys::syscall_info(pid) else {
@@ -521,7 +529,7 @@ impl Tasks {
     ) {
         for kind in events.drain(..) {
             self.context.heed(&kind);
-            if let Some(loading) = &mut self.loading {
+            if let Some(loading) = self.loading.get_mut(&process) {
                 loading.heed(&kind);
             }
             self.tell_one(tid, process, kind, observer);

@@ -1,6 +1,8 @@
 //! What is told from memory of dynamic loaders is what would have been seen: see
 //! [`loads`](crate::tracer::loads). Each test runs a program several times through one spawner.
 
+mod descendants;
+
 use super::*;
 use crate::{
     stub::sys::{Blocked, WaitAny, Waited},
@@ -8,7 +10,7 @@ use crate::{
 };
 use harness_metadata::{
     TraceEvent, TraceEventKind,
-    trace::{CallResult, Doubt, FileCall},
+    trace::{CallResult, Doubt, FileCall, Sender},
 };
 use nix::sys::signal::Signal;
 use std::{
@@ -106,7 +108,7 @@ impl Slot {
         self.run_and(program, |_| ())
     }
 
-    /// Runs a program, and does something with its id when it has been executed.
+    /// Runs a program, and does something with the id of each process that has executed one.
     fn run_and(&mut self, program: &Path, mut executed: impl FnMut(sys::Pid)) -> Seen {
         let terminated = [program.as_os_str().as_bytes(), b"\0"].concat();
         let cwd = [self.folder.path().as_os_str().as_bytes(), b"\0"].concat();
@@ -133,7 +135,7 @@ impl Slot {
         let way = Way::choose(&trace, &crate::protocol::Available::default());
         let path = without_nul(&terminated);
         let cwd = without_nul(&cwd);
-        let key = Key::new(
+        let key = Key::of_root(
             path,
             cwd,
             self.environment.as_bytes(),
@@ -158,8 +160,8 @@ impl Slot {
         };
         let mut all = Vec::new();
         let mut observer = |event: &TraceEvent| {
-            if matches!(event.kind, TraceEventKind::Exec(_)) && event.pid == pid {
-                executed(pid);
+            if matches!(event.kind, TraceEventKind::Exec(_)) {
+                executed(event.pid);
             }
             all.push(event.clone());
         };
@@ -178,7 +180,7 @@ impl Slot {
         Seen {
             known: matches!(known, Some(Known::Yes(_))),
             exit: ended.expect("the root was a child of this thread"),
-            events: all.iter().map(|event| told(event, pid)).collect(),
+            events: told(&all),
             files: all
                 .iter()
                 .filter_map(|event| match &event.kind {
@@ -201,19 +203,43 @@ fn without_nul(text: &[u8]) -> &[u8] {
     text.strip_suffix(b"\0").unwrap_or(text)
 }
 
-/// An event without what differs from attempt to attempt. Ids are left out as fields: as text, a
-/// short one is also a part of an inode's number.
-fn told(event: &TraceEvent, root: sys::Pid) -> String {
-    let mut event = event.clone();
-    event.at = Duration::ZERO;
-    for id in [&mut event.pid, &mut event.tid] {
-        assert_eq!(*id, root, "the root has no descendants");
-        *id = 0;
-    }
-    if let TraceEventKind::Exited(exited) = &mut event.kind {
-        (exited.user, exited.system, exited.peak_memory) = Default::default();
-    }
-    format!("{event:?}")
+/// Events without what differs from attempt to attempt. Ids are replaced as fields, by the order in
+/// which they come: as text, a short one is also a part of an inode's number.
+fn told(events: &[TraceEvent]) -> Vec<String> {
+    let mut ids = Vec::new();
+    let mut number = |id: &mut i32| {
+        let known = ids.iter().position(|known| known == id);
+        *id = known.unwrap_or_else(|| {
+            ids.push(*id);
+            ids.len() - 1
+        }) as i32;
+    };
+    let told = |event: &TraceEvent| {
+        let mut event = event.clone();
+        event.at = Duration::ZERO;
+        number(&mut event.pid);
+        number(&mut event.tid);
+        match &mut event.kind {
+            TraceEventKind::Created(created) => number(&mut created.child),
+            // Another file for everybody who asks.
+            TraceEventKind::File(call)
+                if call.path.asked.as_bytes().starts_with(b"/proc/self/") =>
+            {
+                (call.path.absolute, call.file) = (None, None);
+            }
+            TraceEventKind::Exited(exited) => {
+                (exited.user, exited.system, exited.peak_memory) = Default::default();
+            }
+            TraceEventKind::Signal(signal) => {
+                if let Sender::Tree(sender) = &mut signal.sender {
+                    number(sender);
+                }
+            }
+            _ => {}
+        }
+        format!("{event:?}")
+    };
+    events.iter().map(told).collect()
 }
 
 impl Seen {

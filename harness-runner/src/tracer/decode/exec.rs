@@ -1,13 +1,14 @@
 //! Programs that are executed.
 
-use super::{
-    Decoded, Entry, Pending, ReadError, Stop, Task, Then, calls::At, memory::Memory, paths,
-};
+use super::{Decoded, Pending, ReadError, Stop, Task, Then, calls::At, memory::Memory, paths};
 use harness_metadata::{
     RawString, TraceEventKind,
     trace::{CallResult, Doubt, EnvironmentChange, Exec, InheritedDescriptor, TracedPath},
 };
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    rc::Rc,
+};
 
 /// How much of an argument vector, and of an environment, is kept.
 const BYTES: usize = 64 * 1024;
@@ -33,6 +34,8 @@ pub type ReadFile<'a> = dyn FnMut(&[u8], u64, &mut [u8]) -> Option<usize> + 'a;
 pub struct Environment {
     variables: BTreeMap<RawString, RawString>,
     truncated: bool,
+    /// Whether a name occurs twice.
+    doubled: bool,
 }
 
 impl Environment {
@@ -64,9 +67,15 @@ impl Environment {
             Some(before) => (&string[..=before], &string[before + 2..]),
             None => (string, &b""[..]),
         };
-        self.variables
-            .entry(name.into())
-            .or_insert_with(|| value.into());
+        match self.variables.entry(name.into()) {
+            Entry::Vacant(vacant) => drop(vacant.insert(value.into())),
+            Entry::Occupied(_) => self.doubled = true,
+        }
+    }
+
+    /// Returns whether [`Self::variables`] are all that there is.
+    pub(in crate::tracer) fn is_whole(&self) -> bool {
+        !self.truncated && !self.doubled
     }
 
     /// Returns the variables, in order of their names.
@@ -319,7 +328,7 @@ impl Stop<'_> {
             result: CallResult::Unknown,
             truncated,
         };
-        Ok(Entry::Await(Pending::new(
+        Ok(super::Entry::Await(Pending::new(
             TraceEventKind::Exec(Box::new(exec)),
             Then::Executed {
                 environment: Rc::new(environment),

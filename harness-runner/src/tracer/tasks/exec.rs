@@ -3,8 +3,9 @@
 use super::{Call, Root, Tasks};
 use crate::tracer::{
     Observer,
-    decode::{self, Environment, Task, environment_change},
+    decode::{self, Environment, Pending, Task, environment_change},
     live::Live,
+    loads::Key,
     sys::{self, Pid},
 };
 use harness_metadata::{
@@ -46,20 +47,33 @@ impl Tasks {
             self.tell_one(pid, pid, exec, observer);
             return self.begin_loading(interpreters, observer);
         }
+        self.ended_loading(pid, observer);
         match call {
             Call::Awaited(_, pending) | Call::Interrupted(_, pending) => {
+                let loading = self.loader_of(&pending);
                 if let Some(environment) = pending.environment() {
                     self.context.set_environment(pid, environment);
                 }
                 self.complete(pid, pid, pending, observer, |pending, live, events| {
                     decode::exit(pending, 0, live, events);
                 });
+                if let Some((key, interpreters)) = loading {
+                    self.begin_inherited_loading(pid, key, interpreters);
+                }
             }
             Call::None => {
                 let exec = self.exec_by_proc(pid);
                 self.tell_one(pid, pid, TraceEventKind::Exec(Box::new(exec)), observer);
             }
         }
+    }
+
+    /// Returns what the loader of a program depends on that is being executed, and what interprets it.
+    fn loader_of(&self, pending: &Pending) -> Option<(Key, Vec<RawString>)> {
+        self.root.loads.as_ref()?;
+        let (exec, environment) = (pending.exec()?, pending.environment()?);
+        let key = Key::of_tracee(exec, &environment, self.root.level)?;
+        Some((key, exec.interpreters.clone()))
     }
 
     /// What a process has executed, when its call has not been seen: as /proc tells afterwards.

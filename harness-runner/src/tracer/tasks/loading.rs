@@ -1,23 +1,24 @@
-//! The time between the root's execution and the moment when its dynamic loader is done.
+//! The time between a program's execution and the moment when its dynamic loader is done.
 //!
-//! What a loader does is watched once and remembered. When it is known, the root has no filter until
-//! then: it is made to install one at the hook, and what the loader has done is told from memory. If it
-//! turns out to have done something else, that is a doubt, and the next time it is watched again.
+//! What a loader does is watched once and remembered. When it is known, it is not looked at until then,
+//! and is told from memory. A root has no filter until then: it is made to install one at the hook. What
+//! it starts has inherited that, so there the filter is suspended, or its stops are passed by where that
+//! is not allowed. If a loader turns out to have done something else, that is a doubt, and the next time
+//! it is watched again.
 
 use super::Tasks;
 use crate::tracer::{
     Observer,
-    hook::{Installing, Trap},
+    decode::Task,
+    hook::{Installing, Reached, Trap},
     loads::{Key, Known, Load, Loads, Seen},
-    sys::Pid,
+    sys::{self, Pid},
 };
 use harness_metadata::{RawString, TraceEventKind, trace::Doubt};
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, fs, rc::Rc};
 
 /// What is known of the loader of a root.
 pub(crate) struct Loader {
-    /// Where it is remembered.
-    pub(crate) loads: Rc<RefCell<Loads>>,
     pub(crate) key: Key,
     pub(crate) known: Known,
     /// What is to be installed when it is done, if it is known.
@@ -26,40 +27,29 @@ pub(crate) struct Loader {
 
 /// A loader at work.
 pub(super) struct Loading {
-    loader: Loader,
+    key: Key,
     phase: Phase,
 }
 
 enum Phase {
-    /// The root has not executed anything yet.
-    Before,
     /// It is watched, and what it does remembered.
     Watched { trap: Trap, seen: Seen },
     /// It is known what it does.
-    Trusted { trap: Trap, load: Rc<Load> },
+    Trusted {
+        trap: Trap,
+        load: Rc<Load>,
+        /// What the process is to install when it is done. `None` if it has its filter already.
+        filter: Option<Rc<[libc::sock_filter]>>,
+    },
     /// It is done, and the filter is being installed.
     Done { trap: Trap, installing: Installing },
 }
 
 impl Loading {
-    pub(super) fn new(loader: Loader) -> Self {
-        Self {
-            loader,
-            phase: Phase::Before,
-        }
-    }
-
     /// Takes notice of what the loader does.
     pub(super) fn heed(&mut self, kind: &TraceEventKind) {
         if let Phase::Watched { seen, .. } = &mut self.phase {
             seen.events.push(kind.clone());
-        }
-    }
-
-    fn known(&self) -> Option<&Rc<Load>> {
-        match &self.loader.known {
-            Known::Yes(load) => Some(load),
-            Known::No => None,
         }
     }
 }
@@ -76,7 +66,10 @@ impl Tasks {
     }
 
     fn known_load(&self) -> Option<&Rc<Load>> {
-        self.loading.as_ref().and_then(Loading::known)
+        match &self.root.loader.as_ref()?.known {
+            Known::Yes(load) => Some(load),
+            Known::No => None,
+        }
     }
 
     /// The root has executed its program, and its loader is about to begin.
@@ -85,52 +78,112 @@ impl Tasks {
         interpreters: Vec<RawString>,
         observer: &mut dyn Observer,
     ) {
-        let Some(mut loading) = self.loading.take() else {
+        let (Some(loads), Some(loader)) = (self.root.loads.clone(), self.root.loader.take()) else {
             return;
         };
         let root = self.root.pid;
-        if let Some(load) = loading.known() {
-            let load = Rc::clone(load);
-            match load.hook.set(root) {
-                Some(trap) => loading.phase = Phase::Trusted { trap, load },
-                None => {
-                    return self.doubt_loader(loading, "it could not be stopped", observer);
+        let Loader { key, known, filter } = loader;
+        match known {
+            Known::Yes(load) => match load.hook.set(root) {
+                Some(trap) => {
+                    let filter = Some(filter);
+                    let phase = Phase::Trusted { trap, load, filter };
+                    self.loading.insert(root, Loading { key, phase });
+                }
+                None => self.doubt_loader(root, &key, "it could not be stopped", observer),
+            },
+            Known::No if self.filtered => self.watch_loading(root, key, interpreters, &loads),
+            Known::No => loads.borrow_mut().give_up(key),
+        }
+    }
+
+    /// A process other than the root has executed a program, with the filter that it has inherited.
+    pub(super) fn begin_inherited_loading(
+        &mut self,
+        pid: Pid,
+        key: Key,
+        interpreters: Vec<RawString>,
+    ) {
+        let Some(loads) = self.root.loads.clone() else {
+            return;
+        };
+        if self.context.elsewhere || !self.live(pid, pid).has_our_rights() {
+            return;
+        }
+        let Some(known) = loads.borrow_mut().of(&key) else {
+            return;
+        };
+        if !self.is_as_we_left_it(pid, &loads) {
+            return;
+        }
+        match known {
+            Known::Yes(load) => {
+                if let Some(trap) = load.hook.set(pid) {
+                    // Without it, there are stops that nobody needs to look at.
+                    let _ = sys::suspend_filters(pid, true);
+                    let filter = None;
+                    let phase = Phase::Trusted { trap, load, filter };
+                    self.loading.insert(pid, Loading { key, phase });
                 }
             }
-        } else {
-            let Loader { loads, key, .. } = &loading.loader;
-            let hook = loads.borrow_mut().hook(&interpreters);
-            let Some(hook) = hook.filter(|_| self.filtered) else {
-                return loads.borrow_mut().give_up(key.clone());
-            };
-            // If it cannot be set, the root may have been killed.
-            let Some(trap) = hook.set(root) else {
-                return;
-            };
+            Known::No => self.watch_loading(pid, key, interpreters, &loads),
+        }
+    }
+
+    /// Watches a loader, to remember what it does.
+    fn watch_loading(
+        &mut self,
+        pid: Pid,
+        key: Key,
+        interpreters: Vec<RawString>,
+        loads: &RefCell<Loads>,
+    ) {
+        let mut loads = loads.borrow_mut();
+        let hook = interpreters.last().and_then(|loader| loads.hook(loader));
+        let Some(hook) = hook else {
+            return loads.give_up(key);
+        };
+        // If it cannot be set, the process may have been killed.
+        if let Some(trap) = hook.set(pid) {
+            let events = Vec::new();
             let seen = Seen {
-                events: Vec::new(),
+                events,
                 interpreters,
                 hook,
             };
-            loading.phase = Phase::Watched { trap, seen };
+            let phase = Phase::Watched { trap, seen };
+            self.loading.insert(pid, Loading { key, phase });
         }
-        self.loading = Some(loading);
+    }
+
+    /// Returns whether a process has no other filters than its creators were given, and neither blocks
+    /// nor ignores a trap: it would no longer do so once it has run into one.
+    fn is_as_we_left_it(&self, pid: Pid, loads: &RefCell<Loads>) -> bool {
+        let own = || Condition::of("self").map(|own| own.filters);
+        let own = loads.borrow_mut().own_filters(own);
+        let its = Condition::of(&pid.to_string());
+        its.is_some_and(|its| its.is_trapped && own.is_some_and(|own| its.filters == own + 1))
+    }
+
+    /// Returns whether a filter stops a process for nothing, because it is known what it does.
+    pub(super) fn is_trusted(&self, pid: Pid) -> bool {
+        !self.loading.is_empty()
+            && matches!(
+                self.loading.get(&pid).map(|loading| &loading.phase),
+                Some(Phase::Trusted { .. })
+            )
     }
 
     /// SIGTRAP has stopped a task. Returns whether it was at the hook, from where it goes on.
     pub(super) fn at_hook(&mut self, pid: Pid, observer: &mut dyn Observer) -> bool {
-        if pid != self.root.pid {
-            return false;
-        }
-        let Some(mut loading) = self.loading.take() else {
+        let Some(Loading { key, phase }) = self.loading.remove(&pid) else {
             return false;
         };
-        let trap = match &loading.phase {
-            Phase::Before => None,
+        let reached = match &phase {
             Phase::Watched { trap, .. } | Phase::Trusted { trap, .. } => trap.reached(pid),
             Phase::Done { trap, installing } => {
                 let Some(installed) = trap.installed(pid) else {
-                    self.loading = Some(loading);
+                    self.loading.insert(pid, Loading { key, phase });
                     return false;
                 };
                 // Whether it is there to be put anywhere, its end will tell.
@@ -138,86 +191,134 @@ impl Tasks {
                 match installed {
                     Ok(()) => self.filtered = true,
                     Err(_) => {
-                        loading.loader.loads.borrow_mut().refuse();
+                        self.at_loads(Loads::refuse);
                         self.tell_unfiltered(observer);
                     }
                 }
                 return true;
             }
         };
-        let Some(reached) = trap else {
-            self.loading = Some(loading);
-            return false;
+        let reached = match reached {
+            Some(reached) if reached.done => reached,
+            other => {
+                self.loading.insert(pid, Loading { key, phase });
+                return other.is_some_and(|reached| {
+                    let _ = reached.pass(pid);
+                    true
+                });
+            }
         };
-        if !reached.done {
-            let _ = reached.pass(pid);
-            self.loading = Some(loading);
-            return true;
-        }
-        match loading.phase {
+        match phase {
             Phase::Watched { trap, seen } => {
                 let _ = trap.remove(pid).and_then(|()| reached.pass(pid));
-                let Loader { loads, key, .. } = loading.loader;
-                loads.borrow_mut().learn(key, pid, seen);
+                self.at_loads(|loads| loads.learn(key, pid, seen));
             }
-            Phase::Trusted { trap, load } => {
-                if load.is_mapped_by(pid) {
-                    let mut events = load.events.clone();
-                    self.tell(pid, pid, &mut events, observer);
-                } else {
-                    loading
-                        .loader
-                        .loads
-                        .borrow_mut()
-                        .forget(&loading.loader.key);
-                    self.tell_unseen("it loaded something else than before", observer);
-                }
-                match trap.install(pid, &reached, &loading.loader.filter) {
-                    Ok(installing) => {
-                        loading.phase = Phase::Done { trap, installing };
-                        self.loading = Some(loading);
-                    }
-                    Err(_) => {
+            Phase::Trusted { trap, load, filter } => {
+                self.loaded(pid, &key, &load, observer);
+                match filter {
+                    Some(filter) => self.install(key, &trap, &reached, &filter, observer),
+                    None => {
                         let _ = trap.remove(pid).and_then(|()| reached.pass(pid));
-                        self.tell_unfiltered(observer);
+                        let _ = sys::suspend_filters(pid, false);
                     }
                 }
             }
-            Phase::Before | Phase::Done { .. } => {}
+            Phase::Done { .. } => {}
         }
         true
     }
 
-    /// The root has ended, perhaps while its loader was at work.
-    pub(super) fn ended_loading(&mut self, pid: Pid, observer: &mut dyn Observer) {
-        if pid == self.root.pid
-            && let Some(loading) = self.loading.take()
-            && matches!(loading.phase, Phase::Trusted { .. })
-        {
-            self.doubt_loader(loading, "its process ended before it was done", observer);
+    /// A loader is done of which it was known what it does.
+    fn loaded(&mut self, pid: Pid, key: &Key, load: &Load, observer: &mut dyn Observer) {
+        if load.is_mapped_by(pid) {
+            let mut events = load.events.clone();
+            self.tell(pid, pid, &mut events, observer);
+        } else {
+            self.doubt_loader(pid, key, "it loaded something else than before", observer);
         }
     }
 
-    fn doubt_loader(&mut self, loading: Loading, why: &str, observer: &mut dyn Observer) {
-        let Loader { loads, key, .. } = loading.loader;
-        loads.borrow_mut().forget(&key);
-        self.tell_unseen(why, observer);
+    /// Has the root, which stands at the hook, install its filter.
+    fn install(
+        &mut self,
+        key: Key,
+        trap: &Trap,
+        reached: &Reached,
+        filter: &[libc::sock_filter],
+        observer: &mut dyn Observer,
+    ) {
+        let root = self.root.pid;
+        match trap.install(root, reached, filter) {
+            Ok(installing) => {
+                let trap = trap.clone();
+                let phase = Phase::Done { trap, installing };
+                self.loading.insert(root, Loading { key, phase });
+            }
+            Err(_) => {
+                let _ = trap.remove(root).and_then(|()| reached.pass(root));
+                self.tell_unfiltered(observer);
+            }
+        }
     }
 
-    fn tell_unseen(&self, why: &str, observer: &mut dyn Observer) {
+    /// A process has ended, perhaps while its loader was at work.
+    pub(super) fn ended_loading(&mut self, pid: Pid, observer: &mut dyn Observer) {
+        if let Some(Loading { key, phase }) = self.loading.remove(&pid)
+            && matches!(phase, Phase::Trusted { .. })
+        {
+            self.doubt_loader(pid, &key, "its process ended before it was done", observer);
+        }
+    }
+
+    fn doubt_loader(&self, pid: Pid, key: &Key, why: &str, observer: &mut dyn Observer) {
+        self.at_loads(|loads| loads.forget(key));
         let missing = format!("what the dynamic loader did, because {why}");
-        self.tell_missing(missing, observer);
+        self.tell_missing(pid, missing, observer);
     }
 
     /// Tells that there is no filter where there should be one.
     pub(super) fn tell_unfiltered(&self, observer: &mut dyn Observer) {
         let missing = "what processes do, because the filter could not be installed";
-        self.tell_missing(missing.to_owned(), observer);
+        self.tell_missing(self.root.pid, missing.to_owned(), observer);
     }
 
-    fn tell_missing(&self, missing: String, observer: &mut dyn Observer) {
-        let root = self.root.pid;
+    fn tell_missing(&self, pid: Pid, missing: String, observer: &mut dyn Observer) {
         let doubt = TraceEventKind::Doubt(Doubt::Backend(missing));
-        self.tell_one(root, root, doubt, observer);
+        self.tell_one(pid, pid, doubt, observer);
+    }
+
+    fn at_loads(&self, what: impl FnOnce(&mut Loads)) {
+        if let Some(loads) = &self.root.loads {
+            what(&mut loads.borrow_mut());
+        }
+    }
+}
+
+/// What a process's loader starts with.
+#[derive(Copy, Clone)]
+struct Condition {
+    /// How many filters the process has.
+    filters: u32,
+    /// Whether a trap would do nothing but stop it for us: it is neither blocked nor ignored.
+    is_trapped: bool,
+}
+
+impl Condition {
+    /// Asks proc_pid_status(5). `None` before Linux 5.9, which does not count filters.
+    fn of(process: &str) -> Option<Self> {
+        let status = fs::read(format!("/proc/{process}/status")).ok()?;
+        let field = |name: &[u8]| {
+            let mut lines = status.split(|byte| *byte == b'\n');
+            let value = lines.find_map(|line| line.strip_prefix(name))?;
+            Some(str::from_utf8(value).ok()?.trim())
+        };
+        let has_trap = |signals: &str| {
+            let signals = u64::from_str_radix(signals, 16).ok()?;
+            Some(signals & 1 << (libc::SIGTRAP - 1) != 0)
+        };
+        Some(Self {
+            filters: field(b"Seccomp_filters:")?.parse().ok()?,
+            is_trapped: !has_trap(field(b"SigBlk:")?)? && !has_trap(field(b"SigIgn:")?)?,
+        })
     }
 }

@@ -16,6 +16,7 @@ fn what_is_told_before_its_event_comes_does_not_pretend_to_know_how_it_was_creat
         cwd: Vec::new(),
         breakpoint: None,
         loader: None,
+        loads: None,
     });
     // It waits until its input ends.
     let mut child = Command::new("/bin/cat")

@@ -71,7 +71,7 @@ fn an_exec_tells_program_arguments_environment_and_what_is_inherited() {
     };
     assert!(pending.is_exec());
     let new = pending.environment().expect("an exec");
-    assert_eq!(*new, variables(&["A=2", "NEW=a=b", "SAME=x"]));
+    assert_eq!(*new, variables(&["SAME=x", "A=2", "NEW=a=b", "A=3"]));
     exit(pending, 0, &task, &mut events);
     let exec = exec(events);
     assert_eq!(exec.program.asked, "tool".into());

@@ -1,0 +1,200 @@
+//! The same of programs that a test starts. They have inherited its filter.
+
+use super::*;
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+/// Starts each of its arguments, one after the other, and ends as the last one has ended. What is to
+/// happen before that is `FIRST`.
+const STARTS: &str = "#define _GNU_SOURCE\n\
+    #include <linux/seccomp.h>\n#include <linux/filter.h>\n#include <signal.h>\n\
+    #include <spawn.h>\n#include <sys/prctl.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
+    extern char **environ;\n\
+    int main(int argc, char **argv) {\n\
+        int status = 0; pid_t pid; FIRST;\n\
+        for (int i = 0; i < 2; i++) {\n\
+            char *args[] = {PROGRAM, 0};\n\
+            if (posix_spawn(&pid, PROGRAM, 0, 0, args, environ)) return 99;\n\
+            waitpid(pid, &status, 0);\n\
+        }\n\
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 98;\n\
+    }";
+
+impl Slot {
+    /// Compiles a program that starts another one twice. It has no loader, so that all that is known of
+    /// loaders is of what it starts.
+    fn starter(&self, program: &Path, first: &str) -> PathBuf {
+        let source = format!(
+            "#define FIRST {first}\n#define PROGRAM {:?}\n{STARTS}",
+            program.display()
+        );
+        let name = program.file_name().expect("it has a name");
+        self.compile(&format!("starts-{}", name.display()), &source, &["-static"])
+    }
+
+    /// Returns of how many programs it is known what their loaders do when tests start them.
+    fn known_of_descendants(&self) -> usize {
+        self.spawner.loads.borrow().of_tracees()
+    }
+}
+
+/// Starts a program five times two times. All that is told of the later times has to be what was seen of
+/// the first. Returns what was seen.
+fn assert_the_same_whenever_started(slot: &mut Slot, starter: &Path, known: usize) -> Seen {
+    let first = slot.run(starter);
+    first.assert_whole();
+    for _ in 0..4 {
+        let later = slot.run(starter);
+        later.assert_whole();
+        assert_eq!(later.exit, first.exit);
+        assert_eq!(later.events, first.events);
+    }
+    assert_eq!(slot.known_of_descendants(), known);
+    first
+}
+
+/// What is known of one program where there is a hook for its loader.
+const KNOWN: usize = HOOKED as usize;
+
+#[test]
+fn what_is_told_from_memory_of_a_child_is_what_was_seen() {
+    for level in [TraceLevel::Io, TraceLevel::Full] {
+        let mut slot = Slot::new(level);
+        let program = slot.compile("empty", EMPTY, &[]);
+        let starter = slot.starter(&program, "(void)0");
+        let seen = assert_the_same_whenever_started(&mut slot, &starter, KNOWN);
+        assert!(seen.of(&slot.path("first/libc.so.6")).len() >= 2);
+        assert_eq!(seen.exit, Exit::Code(0));
+    }
+}
+
+#[test]
+fn it_is_the_same_for_who_may_not_suspend_filters() {
+    let mut own = capabilities(None).expect("they can be asked for");
+    own.effective.remove(CapabilitySet::SYS_ADMIN);
+    set_capabilities(None, own).expect("they can be given up by this thread");
+    let mut slot = Slot::new(TraceLevel::Full);
+    let program = slot.compile("empty", EMPTY, &[]);
+    let starter = slot.starter(&program, "(void)0");
+    let seen = assert_the_same_whenever_started(&mut slot, &starter, KNOWN);
+    assert!(seen.of(&slot.path("first/libc.so.6")).len() >= 2);
+}
+
+#[test]
+fn what_a_child_does_itself_is_seen_each_time() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let source = "#include <fcntl.h>\n#include <unistd.h>\n\
+        __attribute__((constructor)) static void opens(void) { open(\"early\", O_RDONLY); }\n\
+        int main(void) { open(\"late\", O_RDONLY); return fork() < 0; }";
+    let program = slot.compile("opens", source, &[]);
+    let starter = slot.starter(&program, "(void)0");
+    for _ in 0..5 {
+        let seen = slot.run(&starter);
+        seen.assert_whole();
+        for name in ["early", "late"] {
+            assert_eq!(
+                seen.of(&slot.path(name)).len(),
+                2,
+                "{name}: {:?}",
+                seen.events
+            );
+        }
+    }
+    assert_eq!(slot.known_of_descendants(), KNOWN);
+}
+
+#[test]
+fn a_library_that_appears_is_seen_in_a_child() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    slot.compile_library("second", "int answer(void) { return 2; }");
+    let program = slot.compile("uses", USES_LIBRARY, &["-Lsecond", "-lanswer"]);
+    let starter = slot.starter(&program, "(void)0");
+    let before = assert_the_same_whenever_started(&mut slot, &starter, KNOWN);
+    assert_eq!(before.exit, Exit::Code(2));
+
+    slot.compile_library("first", "int answer(void) { return 1; }");
+    let after = assert_the_same_whenever_started(&mut slot, &starter, KNOWN);
+    assert_eq!(after.exit, Exit::Code(1));
+    assert!(after.of(&slot.path("second/libanswer.so")).is_empty());
+}
+
+#[test]
+fn a_child_that_is_killed_in_its_loader_has_an_incomplete_trace() {
+    if !HOOKED {
+        return;
+    }
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("empty", EMPTY, &[]);
+    let starter = slot.starter(&program, "(void)0");
+    assert_the_same_whenever_started(&mut slot, &starter, 1);
+    let mut executed = 0;
+    let killed = slot.run_and(&starter, |pid| {
+        executed += 1;
+        if executed == 3 {
+            // It takes effect when the process goes on.
+            kill(pid, libc::SIGTERM).expect("it is a tracee of ours");
+        }
+    });
+    assert_eq!(killed.exit, Exit::Code(98));
+    let [Doubt::Backend(missing)] = &killed.doubts[..] else {
+        panic!("{:?}", killed.doubts);
+    };
+    assert!(missing.contains("the dynamic loader"), "{missing}");
+    assert_eq!(slot.known_of_descendants(), 0);
+    assert_the_same_whenever_started(&mut slot, &starter, 1);
+}
+
+#[test]
+fn a_script_has_the_loader_of_its_interpreter() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let script = slot.path("script");
+    fs::write(&script, "#!/bin/sh\nexit 3\n").expect("it can be written");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let starter = slot.starter(&script, "(void)0");
+    let seen = assert_the_same_whenever_started(&mut slot, &starter, KNOWN);
+    assert_eq!(seen.exit, Exit::Code(3));
+}
+
+#[test]
+fn a_child_without_a_loader_is_watched_each_time() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("static", EMPTY, &["-static"]);
+    let starter = slot.starter(&program, "(void)0");
+    assert_the_same_whenever_started(&mut slot, &starter, 0);
+}
+
+#[test]
+fn a_child_that_ignores_or_blocks_traps_goes_on_doing_so() {
+    let looks = "#include <signal.h>\n\
+        int main(void) {\n\
+            sigset_t blocked; struct sigaction trap;\n\
+            sigprocmask(SIG_SETMASK, 0, &blocked);\n\
+            sigaction(SIGTRAP, 0, &trap);\n\
+            return (trap.sa_handler == SIG_IGN) + 2 * sigismember(&blocked, SIGTRAP);\n\
+        }";
+    let ignores = "signal(SIGTRAP, SIG_IGN)";
+    let blocks = "sigset_t set; sigemptyset(&set); sigaddset(&set, SIGTRAP); sigprocmask(SIG_BLOCK, &set, 0)";
+    for (first, expected) in [(ignores, 1), (blocks, 2)] {
+        let mut slot = Slot::new(TraceLevel::Io);
+        let program = slot.compile("looks", looks, &[]);
+        let starter = slot.starter(&program, first);
+        let seen = assert_the_same_whenever_started(&mut slot, &starter, 0);
+        assert_eq!(seen.exit, Exit::Code(expected));
+    }
+}
+
+/// Its own filters would be suspended as well.
+#[test]
+fn a_child_with_filters_of_its_own_is_watched_each_time() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("empty", EMPTY, &[]);
+    let allows = "struct sock_filter allow = {BPF_RET, 0, 0, SECCOMP_RET_ALLOW}; \
+        struct sock_fprog filter = {1, &allow}; \
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter)";
+    let starter = slot.starter(&program, allows);
+    for _ in 0..5 {
+        let seen = slot.run(&starter);
+        assert_eq!(seen.exit, Exit::Code(0));
+        assert!(seen.of(&slot.path("first/libc.so.6")).len() >= 2);
+    }
+    assert_eq!(slot.known_of_descendants(), 0);
+}
