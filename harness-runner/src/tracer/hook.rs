@@ -4,7 +4,8 @@
 //! For debuggers glibc's loader calls an empty function, whenever it begins to load libraries and when
 //! they are all mapped and relocated; which of the two is in `_r_debug` (`struct r_debug` of link.h).
 //! The second time, nothing of the program and of its libraries has run yet but what picks an
-//! implementation of a function (IFUNC). In front of that function is the [`Hook`]: a trap.
+//! implementation of a function (IFUNC). In that function is the [`Hook`]: a trap, and in front of it a
+//! look at which of the two it is, if there is room for that.
 //!
 //! What a task is made to do there leaves nothing behind: its registers and the loader's code are as
 //! they were. Written to is only what is below the stack's red zone, which no program counts on.
@@ -39,7 +40,9 @@ pub(crate) struct Trap {
     function: u64,
     state: u64,
     /// The loader's code there.
-    code: c_long,
+    code: [u8; ROOM],
+    /// Where a task is that has run into it.
+    after: u64,
 }
 
 /// A task that stands at a hook.
@@ -71,6 +74,12 @@ const EMPTY_TARGET: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa, 0xc3];
 /// The instruction `int3`.
 const TRAP: u8 = 0xcc;
 
+/// Up to where the linker pads a function: two words.
+const ROOM: usize = 16;
+
+/// How many of these bytes [`trap_when_done`] takes.
+const CONDITIONAL: usize = 11;
+
 /// The instructions `syscall` and `int3`.
 const CALL: [u8; 3] = [0x0f, 0x05, TRAP];
 
@@ -79,6 +88,9 @@ const RED_ZONE: u64 = 128;
 
 /// The size of `struct sock_fprog`.
 const PROGRAM: usize = 16;
+
+/// As much as ptrace(2) reads or writes at once.
+const WORD: usize = size_of::<c_long>();
 
 impl Hook {
     /// Finds the hook in a loader's file. `None` if this is not glibc's.
@@ -98,26 +110,77 @@ impl Hook {
             return None;
         }
         let function = loaded_at.checked_add(self.function)?;
+        let state = loaded_at.checked_add(self.state)?;
         let code = peek(pid, function).ok()?;
-        let mut trapped = code.to_ne_bytes();
-        if !trapped.starts_with(EMPTY) && !trapped.starts_with(EMPTY_TARGET) {
-            return None;
-        }
-        trapped[0] = TRAP;
-        poke(pid, function, c_long::from_ne_bytes(trapped)).ok()?;
-        Some(Trap {
+        let mut empty = [EMPTY, EMPTY_TARGET].into_iter();
+        let empty = empty.find(|empty| code.starts_with(empty))?;
+        let padded = is_padding(&code[empty.len()..CONDITIONAL]);
+        let conditional = trap_when_done(function, state).filter(|_| padded);
+        let mut trapped = code;
+        let length = match &conditional {
+            Some(trap) => trap.len(),
+            None => 1,
+        };
+        trapped[..length].copy_from_slice(conditional.as_ref().map_or(&[TRAP], |trap| trap));
+        let trap = Trap {
             function,
-            state: loaded_at.checked_add(self.state)?,
+            state,
             code,
-        })
+            after: function + length as u64,
+        };
+        poke(pid, function, &code, &trapped).ok()?;
+        Some(trap)
     }
+}
+
+/// Returns code that runs into a trap at its end if `r_state` says that all is loaded, and else
+/// returns: `cmpl $0, state(%rip)`, `je` to the trap, `ret`, `int3`. `None` if that is too far away.
+fn trap_when_done(function: u64, state: u64) -> Option<[u8; CONDITIONAL]> {
+    const COMPARE: u64 = 7;
+    let distance = state.wrapping_sub(function + COMPARE).cast_signed();
+    let [a, b, c, d] = i32::try_from(distance).ok()?.to_le_bytes();
+    Some([
+        0x83,
+        0x3d,
+        a,
+        b,
+        c,
+        d,
+        CONSISTENT as u8,
+        0x74,
+        1,
+        0xc3,
+        TRAP,
+    ])
+}
+
+/// Returns whether code does nothing: instructions that assemblers put between functions, of which the
+/// last one may be cut off.
+fn is_padding(mut code: &[u8]) -> bool {
+    while !code.is_empty() {
+        let prefixes = code.iter().take_while(|byte| matches!(byte, 0x66 | 0x2e));
+        let operation = &code[prefixes.count()..];
+        let length = match operation {
+            [] | [0x0f] | [0x0f, 0x1f] => return true,
+            [0x90, ..] => 1,
+            [TRAP, ..] if operation.len() == code.len() => 1,
+            [0x0f, 0x1f, 0x00, ..] => 3,
+            [0x0f, 0x1f, 0x40, ..] => 4,
+            [0x0f, 0x1f, 0x44, ..] => 5,
+            [0x0f, 0x1f, 0x80, ..] => 7,
+            [0x0f, 0x1f, 0x84, ..] => 8,
+            _ => return false,
+        };
+        code = operation.get(length..).unwrap_or_default();
+    }
+    true
 }
 
 impl Trap {
     /// Returns what a task that SIGTRAP has stopped is doing at the hook; `None` if it is elsewhere.
     pub(crate) fn reached(&self, pid: Pid) -> Option<Reached> {
         let mut registers = registers(pid).ok()?;
-        if registers.rip != self.function + 1 {
+        if registers.rip != self.after {
             return None;
         }
         let (mut state, mut back) = ([0; 4], [0; 8]);
@@ -142,7 +205,9 @@ impl Trap {
 
     /// Takes the trap away.
     pub(crate) fn remove(&self, pid: Pid) -> Result<()> {
-        poke(pid, self.function, self.code)
+        // What is there is not known: perhaps what installs a filter.
+        let anything = self.code.map(|byte| !byte);
+        poke(pid, self.function, &anything, &self.code)
     }
 
     /// Makes a task at the hook install a filter, and then run into a trap again.
@@ -171,9 +236,9 @@ impl Trap {
         if written != bytes.len() {
             return Err(Errno::EFAULT);
         }
-        let mut code = self.code.to_ne_bytes();
+        let mut code = self.code;
         code[..CALL.len()].copy_from_slice(&CALL);
-        poke(pid, self.function, c_long::from_ne_bytes(code))?;
+        poke_word(pid, self.function, &code)?;
         let mut registers = reached.registers;
         registers.rip = self.function;
         registers.rax = Sysno::seccomp as u64;
@@ -220,11 +285,31 @@ fn registers(pid: Pid) -> Result<user_regs_struct> {
     ptrace::getregs(tracee(pid))
 }
 
-fn peek(pid: Pid, address: u64) -> Result<c_long> {
-    ptrace::read(tracee(pid), address as ptrace::AddressType)
+fn peek(pid: Pid, address: u64) -> Result<[u8; ROOM]> {
+    let mut bytes = [0; ROOM];
+    for (word, address) in bytes.chunks_exact_mut(WORD).zip((address..).step_by(WORD)) {
+        let read = ptrace::read(tracee(pid), address as ptrace::AddressType)?;
+        word.copy_from_slice(&read.to_ne_bytes());
+    }
+    Ok(bytes)
 }
 
-fn poke(pid: Pid, address: u64, word: c_long) -> Result<()> {
+/// Writes code, and of that the words that are other ones than before.
+fn poke(pid: Pid, address: u64, before: &[u8; ROOM], code: &[u8; ROOM]) -> Result<()> {
+    let words = before.chunks_exact(WORD).zip(code.chunks_exact(WORD));
+    for ((before, code), address) in words.zip((address..).step_by(WORD)) {
+        if before != code {
+            poke_word(pid, address, code)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the first word of some code.
+fn poke_word(pid: Pid, address: u64, code: &[u8]) -> Result<()> {
+    let mut word = [0; WORD];
+    word.copy_from_slice(&code[..WORD]);
+    let word = c_long::from_ne_bytes(word);
     ptrace::write(tracee(pid), address as ptrace::AddressType, word)
 }
 
@@ -309,6 +394,34 @@ mod tests {
         assert!(hook.function < file.len() as u64);
         assert_ne!(hook.function, hook.state);
         assert_ne!(hook.entry, 0);
+    }
+
+    #[test]
+    fn padding_is_told_from_code() {
+        let long = [0x66, 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0];
+        let padding: [&[u8]; 9] = [
+            &[],
+            &[0x90; 7],
+            &long,
+            &long[..10],
+            &long[..4],
+            &[0x66, 0x90, 0x0f, 0x1f, 0x40, 0],
+            &[0x0f, 0x1f, 0x44, 0, 0, 0x0f, 0x1f, 0],
+            &[0x0f, 0x1f, 0x80, 0, 0, 0, 0],
+            &[TRAP; 10],
+        ];
+        for padding in padding {
+            assert!(is_padding(padding), "{padding:x?}");
+        }
+        let code: [&[u8]; 4] = [
+            &[0x48, 0x8d, 0x05],
+            &[0x90, 0xc3],
+            &[0x66, 0xcc],
+            &[0x0f, 0x1f, 0x40, 0, 0x0f, 0x05],
+        ];
+        for code in code {
+            assert!(!is_padding(code), "{code:x?}");
+        }
     }
 
     #[test]
