@@ -30,7 +30,7 @@ use nix::{
     unistd::Pid,
 };
 use package::{Visit, last_attempts};
-use processes::{SOON, await_processes, await_state, is_stopped, processes, send};
+use processes::{SOON, await_left, await_processes, await_state, is_stopped, processes, send};
 use scene::{Finished, Running, Scene, wait_until};
 use std::{
     fs,

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     environment::installed,
+    processes::{await_left, parent},
     scene::{Finished, Scene, skip, wait_until},
 };
 use harness_metadata::{Outcome, Verdict, exit_code};
@@ -16,7 +17,7 @@ use nix::{
         signal::Signal,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, geteuid, getpgid},
+    unistd::{Pid, geteuid},
 };
 use std::{
     fs,
@@ -220,17 +221,8 @@ fn a_stub_that_somebody_holds_does_not_keep_a_run_from_its_end() {
     assert!(gone.is_some(), "it was killed");
 }
 
-/// As a test does, and what it forks does not.
-fn leads_group(pid: i32) -> bool {
-    let group = getpgid(Some(Pid::from_raw(pid)));
-    group.is_ok_and(|group| group.as_raw() == pid)
-}
-
 fn parent_of(pid: i32) -> i32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let fields = stat.rsplit_once(") ").expect("it has a name").1;
-    let parent = fields.split(' ').nth(1).expect("it has a parent");
-    parent.parse().expect("it is a number")
+    parent(pid).expect("it runs")
 }
 
 /// Adopts orphans in the session of its child, as a service manager does. A stopped process whose
@@ -372,21 +364,7 @@ fn a_process_that_the_kernel_keeps_is_named_and_not_waited_for() {
     };
     let config = "leak-timeout = '10s'\nretries = 1";
     let run = scene.start(zoo_run(&scene, config, "leaves_a_child"));
-    let left = wait_until(SOON, || {
-        let all = scene.strays();
-        let of = |part: &str| -> Vec<i32> {
-            let found = all.iter().filter(|(_, command)| command.contains(part));
-            found.map(|(pid, _)| *pid).collect()
-        };
-        match of("--exact leaves_a_child")[..] {
-            // The test itself is gone, and its child adopted.
-            [child] if of("__double-spawn").contains(&parent_of(child)) && !leads_group(child) => {
-                Some(child)
-            }
-            _ => None,
-        }
-    });
-    let left = left.expect("the test leaves it");
+    let left = await_left(&scene, "leaves_a_child");
     freezer.freeze(left);
     let run = run.finish();
     drop(freezer);

@@ -7,11 +7,7 @@
 
 use super::*;
 use crate::{package::zoo, processes::state};
-use fixture_model::parse_events;
-use harness_metadata::{
-    EventKind,
-    event::{CancelReason, RunningDetail, RunningState, RunningTest},
-};
+use harness_metadata::event::{CancelReason, RunningDetail, RunningState};
 use nix::{
     libc,
     poll::{PollFd, PollFlags, poll},
@@ -256,18 +252,6 @@ fn start_in(terminal: &Terminal, scene: &Scene, run: &Command, test: &str) -> i3
     group
 }
 
-fn statuses(scene: &Scene) -> Vec<Vec<RunningTest>> {
-    let events = fs::read_to_string(scene.path("events")).expect("they were written");
-    // The last line may not be complete.
-    let lines = events.rsplit_once('\n').map_or("", |(lines, _)| lines);
-    let events = parse_events(lines).expect("they are events");
-    let statuses = events.into_iter().filter_map(|event| match event.kind {
-        EventKind::Status { running, .. } => Some(running),
-        _ => None,
-    });
-    statuses.collect()
-}
-
 #[test]
 fn keys_tell_what_runs_and_how_far_the_run_is() {
     let scene = Scene::new();
@@ -311,7 +295,7 @@ fn sigusr1_tells_what_runs_without_a_terminal() {
         let test = await_processes(&scene, "--exact ignores_signals", 1)[0];
         let told = || {
             run.signal(Signal::SIGUSR1);
-            let told = statuses(&scene).pop()?.pop()?;
+            let told = ends::statuses(&scene).pop()?.pop()?;
             let detail = told.detail.as_ref()?;
             (!detail.tasks.is_empty() && detail.stdout.as_ref()?.written > 0).then_some(told)
         };
