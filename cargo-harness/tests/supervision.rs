@@ -140,7 +140,10 @@ fn ctrl_z_is_ignored_where_nobody_could_continue_the_run() {
 #[test]
 fn a_test_that_stops_its_stub_ends_when_its_time_is_up() {
     let scene = Scene::new();
-    let slow = "slow-timeout = { period = '100ms', terminate-after = 2, grace-period = '100ms' }";
+    // The other one may take its time.
+    let slow = "[[profile.default.overrides]]\n\
+                filter = 'test(stops_its_parent)'\n\
+                slow-timeout = { period = '100ms', terminate-after = 2, grace-period = '100ms' }";
     let run = scene.run(zoo_run(&scene, slow, "stops_its_parent|passes"));
     run.assert_code(exit_code::TEST_RUN_FAILED);
     let attempts = last_attempts(&scene);
@@ -177,7 +180,8 @@ fn a_test_that_kills_its_stub_is_a_fault_and_leaves_nothing() {
 #[test]
 fn a_stub_that_is_killed_while_it_is_idle_costs_nothing() {
     let scene = Scene::new();
-    let retries = "retries = { backoff = 'fixed', count = 1, delay = '2s' }";
+    // Longer than it takes to notice the failure, however busy the machine is.
+    let retries = "retries = { backoff = 'fixed', count = 1, delay = '10s' }";
     let run = scene.start(zoo_run(&scene, retries, "fails"));
     let failed_once = || {
         let events = fs::read_to_string(scene.path("events")).ok()?;

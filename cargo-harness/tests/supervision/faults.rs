@@ -280,7 +280,10 @@ fn what_a_killed_stub_leaves_is_named_and_killed() {
 fn a_process_that_cannot_be_waited_for_is_given_up_after_a_limit() {
     let name = "a_process_that_cannot_be_waited_for_is_given_up_after_a_limit";
     let scene = Scene::new();
-    let slow = "slow-timeout = { period = '2s', terminate-after = 1, grace-period = '100ms' }";
+    // Longer than it takes to seize the test, and not for the other one.
+    let slow = "[[profile.default.overrides]]\n\
+                filter = 'test(hangs)'\n\
+                slow-timeout = { period = '10s', terminate-after = 1, grace-period = '100ms' }";
     let mut command = zoo_run(&scene, slow, "hangs|passes");
     command.args(["-j", "1", "--trace", "off"]);
     let run = scene.start(command);

@@ -317,7 +317,8 @@ fn the_terminal_is_as_it_was_found_however_the_run_ends() {
     let ends: [(&str, &str, i32, End); 6] = [
         ("hangs", "", 130, |terminal, _, _| terminal.type_in("\x03")),
         ("hangs", "", 131, |terminal, _, _| terminal.type_in("\x1c")),
-        ("hangs", "global-timeout = '500ms'", 124, |_, _, _| {}),
+        // Not before it has been seen to run.
+        ("hangs", "global-timeout = '10s'", 124, |_, _, _| {}),
         ("hangs", "", 143, |_, _, run| send(run, Signal::SIGTERM)),
         // As a shell has it that does not look after the terminal itself.
         ("hangs", "", 137, |_, _, run| send(run, Signal::SIGKILL)),
