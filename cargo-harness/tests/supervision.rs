@@ -25,7 +25,7 @@ mod terminal;
 
 use harness_metadata::{Attempt, Outcome, Survivor, Verdict, exit_code, outcome::Held};
 use nix::{
-    fcntl::{FcntlArg, OFlag, fcntl},
+    fcntl::OFlag,
     sys::signal::{self, Signal},
     unistd::Pid,
 };
@@ -35,7 +35,13 @@ use scene::{Finished, Running, Scene, wait_until};
 use std::{
     fs,
     io::Write,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::{
+        fd::AsRawFd,
+        unix::{
+            fs::OpenOptionsExt,
+            process::{CommandExt, ExitStatusExt},
+        },
+    },
     process::Command,
     time::{Duration, Instant},
 };
@@ -409,12 +415,14 @@ fn a_run_whose_messages_nobody_reads_can_still_be_interrupted() {
     command.stderr(writer.try_clone().expect("it can be cloned"));
     let mut run = command.spawn().expect("it starts");
     await_processes(&scene, "--exact hangs", 1);
-    let nonblocking = |flags| fcntl(&writer, FcntlArg::F_SETFL(flags)).expect("it is a pipe");
-    nonblocking(OFlag::O_NONBLOCK);
-    let mut filler = &writer;
+    // Opened anew: the run's own descriptors must not become nonblocking, not even for a moment.
+    let mut filler = fs::File::options()
+        .write(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(format!("/proc/self/fd/{}", writer.as_raw_fd()))
+        .expect("it is a pipe");
     while filler.write(&[b'x'; 4096]).is_ok() {}
     while filler.write(b"x").is_ok() {}
-    nonblocking(OFlag::empty());
     let ended = wait_until(SOON, || {
         let _ = signal::kill(Pid::from_raw(run.id().cast_signed()), Signal::SIGINT);
         run.try_wait().expect("it is a child")
