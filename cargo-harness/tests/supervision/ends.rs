@@ -29,7 +29,7 @@ fn junit(scene: &Scene) -> String {
 }
 
 /// Waits until the events contain this.
-fn await_event(scene: &Scene, part: &str) {
+pub(super) fn await_event(scene: &Scene, part: &str) {
     let told = || {
         let events = fs::read_to_string(scene.path("events")).ok()?;
         events.contains(part).then_some(())

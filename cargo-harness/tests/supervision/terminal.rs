@@ -262,6 +262,8 @@ fn keys_tell_what_runs_and_how_far_the_run_is() {
     let run = plain_run(&scene, "", "ignores_signals|passes");
     start_in(&terminal, &scene, &run, "ignores_signals");
     ends::await_deaf(&scene);
+    // What is asked for once is told as it is then.
+    ends::await_event(&scene, "test-finished");
     let test = processes(&scene, "--exact ignores_signals")[0];
     let waits = format!("pid {test}, stdout ");
     let told = || {
@@ -430,10 +432,13 @@ fn keys_are_left_alone_where_nobody_wants_them() {
     }
 }
 
-/// Takes the terminal away from a run that is the leader of its session, and returns how it ended.
+/// Takes the terminal away from a run of two tests that is the leader of its session, and returns how
+/// it ended.
 fn hung_up(scene: &Scene, command: Command) -> Option<i32> {
     let mut terminal = Terminal::new(command);
     await_processes(scene, "--exact hangs", 1);
+    // Or the other one might not have been started.
+    ends::await_event(scene, "test-finished");
     terminal.await_keys(true);
     terminal.done.store(true, Ordering::Relaxed);
     let reader = terminal.reader.take().expect("it is there");
@@ -476,9 +481,13 @@ fn a_run_that_ignores_the_end_of_its_terminal_cannot_report_and_says_so_by_its_c
     assert!(junit.contains("type=\"report-failed\""), "{junit}");
 }
 
-/// Waits for the end of a run of which not all output goes to files.
-fn code_of(mut run: Child) -> Option<i32> {
-    let ended = wait_until(SOON, || run.try_wait().expect("it is a child"));
+/// Waits for the end of a run of which not all output goes to files, and does something to it
+/// meanwhile, again and again.
+fn code_of(mut run: Child, meanwhile: impl Fn(i32)) -> Option<i32> {
+    let ended = wait_until(SOON, || {
+        meanwhile(run.id().cast_signed());
+        run.try_wait().expect("it is a child")
+    });
     if ended.is_none() {
         run.kill().expect("it is a child");
         run.wait().expect("it is a child");
@@ -504,7 +513,9 @@ fn a_run_whose_messages_go_to_a_pipe_that_is_closed_ends_and_tells_the_rest() {
         shown.extend(&bytes[..count]);
     }
     drop(reader);
-    assert_eq!(code_of(run), Some(exit_code::WRITE_FAILED));
+    // All that it has to say by itself may have been said.
+    let ask = |run| send(run, Signal::SIGUSR1);
+    assert_eq!(code_of(run, ask), Some(exit_code::WRITE_FAILED));
     scene.assert_no_strays();
     let finished = ends::run_finished(&scene);
     assert_eq!(finished.cancelled, Some(CancelReason::ReportFailed));
@@ -526,7 +537,7 @@ fn a_run_whose_events_nobody_reads_comes_to_its_end_and_says_so() {
         .stderr(File::create(scene.path("stderr")).expect("it can be created"))
         .stdout(writer);
     let run = command.spawn().expect("it starts");
-    assert_eq!(code_of(run), Some(exit_code::WRITE_FAILED));
+    assert_eq!(code_of(run, |_| ()), Some(exit_code::WRITE_FAILED));
     let stderr = fs::read_to_string(scene.path("stderr")).expect("it was written");
     for part in [
         "2 tests run: 1 passed, 1 failed",
