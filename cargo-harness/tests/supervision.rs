@@ -31,7 +31,7 @@ use nix::{
 };
 use package::{Visit, last_attempts};
 use processes::{SOON, await_left, await_processes, await_state, is_stopped, processes, send};
-use scene::{Finished, Running, Scene, wait_until};
+use scene::{Finished, LONGEST_RUN, Running, Scene, wait_until};
 use std::{
     fs,
     io::Write,
@@ -189,11 +189,7 @@ fn a_stub_that_is_killed_while_it_is_idle_costs_nothing() {
     // Longer than it takes to notice the failure, however busy the machine is.
     let retries = "retries = { backoff = 'fixed', count = 1, delay = '10s' }";
     let run = scene.start(zoo_run(&scene, retries, "fails"));
-    let failed_once = || {
-        let events = fs::read_to_string(scene.path("events")).ok()?;
-        events.contains("attempt-failed").then_some(())
-    };
-    wait_until(SOON, failed_once).expect("the first attempt fails");
+    ends::await_event(&scene, "attempt-failed");
     for stub in processes(&scene, "__double-spawn") {
         send(stub, Signal::SIGKILL);
     }

@@ -181,7 +181,9 @@ impl Scene {
             if strays.is_empty() {
                 return;
             }
-            let has_stub = strays.iter().any(|(_, line)| line.contains("__double-spawn"));
+            let has_stub = strays
+                .iter()
+                .any(|(_, line)| line.contains("__double-spawn"));
             if has_stub && begun.elapsed() < STUBS_GONE_WITHIN {
                 with_stub = Instant::now();
             }

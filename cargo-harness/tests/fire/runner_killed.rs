@@ -3,9 +3,9 @@
 use crate::{
     course::{Course, LEVELS},
     package::{Visit, escapes, whole_lines, zoo},
-    processes::{SOON, processes},
+    processes::processes,
     random::Random,
-    scene::{Scene, wait_until},
+    scene::{LONGEST_RUN, Scene, wait_until},
 };
 use fixture_model::{Runner, check_junit_rules, parse_events};
 use harness_metadata::{Event, EventKind};
@@ -125,7 +125,7 @@ fn try_strike(runner: Runner, args: &[&str], random: &mut Random) -> Option<Kill
     let mut run = scene.start(command);
     if random.below(4) > 0 {
         let mut started = || run.has_ended() || !processes(&scene, "--exact").is_empty();
-        let started = wait_until(SOON, || started().then_some(()));
+        let started = wait_until(LONGEST_RUN, || started().then_some(()));
         started.expect("a test starts");
     }
     thread::sleep(Duration::from_micros(random.below(700_000)));

@@ -28,13 +28,13 @@ fn junit(scene: &Scene) -> String {
     fs::read_to_string(scene.path("junit.xml")).expect("it was written")
 }
 
-/// Waits until the events contain this.
+/// Waits until the events contain this, which may be after a build.
 pub(super) fn await_event(scene: &Scene, part: &str) {
     let told = || {
         let events = fs::read_to_string(scene.path("events")).ok()?;
         events.contains(part).then_some(())
     };
-    wait_until(SOON, told).unwrap_or_else(|| panic!("no event contains `{part}`"));
+    wait_until(LONGEST_RUN, told).unwrap_or_else(|| panic!("no event contains `{part}`"));
 }
 
 /// Returns what a run that goes on has told of its running tests, each time that it was asked.

@@ -201,9 +201,8 @@ fn a_stub_that_somebody_holds_does_not_keep_a_run_from_its_end() {
     command.args(["-j", "2"]);
     let run = scene.start(command);
     let tests = await_processes(&scene, "--exact hangs", 1);
-    let events = || fs::read_to_string(scene.path("events")).unwrap_or_default();
-    let passed = wait_until(SOON, || events().contains("test-finished").then_some(()));
-    passed.expect("the other one passes");
+    // The other one has passed.
+    super::ends::await_event(&scene, "test-finished");
     let idle = processes(&scene, "__double-spawn");
     let idle = idle.into_iter().find(|stub| *stub != parent_of(tests[0]));
     let idle = Pid::from_raw(idle.expect("there are two"));

@@ -1,6 +1,6 @@
 //! The processes of a scene, and waiting for what becomes of them.
 
-use crate::scene::{Scene, wait_until};
+use crate::scene::{LONGEST_RUN, Scene, wait_until};
 use nix::{
     sys::signal::{self, Signal},
     unistd::{Pid, getpgid},
@@ -17,10 +17,11 @@ pub(crate) fn processes(scene: &Scene, part: &str) -> Vec<i32> {
     found.map(|(pid, _)| pid).collect()
 }
 
-/// Waits until so many processes are there whose command line contains this.
+/// Waits until so many processes are there whose command line contains this. Whatever they are of may
+/// have to be built.
 pub(crate) fn await_processes(scene: &Scene, part: &str, count: usize) -> Vec<i32> {
     let found = || Some(processes(scene, part)).filter(|found| found.len() >= count);
-    wait_until(SOON, found).unwrap_or_else(|| panic!("no `{part}`: {:#?}", scene.strays()))
+    wait_until(LONGEST_RUN, found).unwrap_or_else(|| panic!("no `{part}`: {:#?}", scene.strays()))
 }
 
 /// Returns the state letter of a process (proc_pid_stat(5)), if it exists.
@@ -56,7 +57,7 @@ pub(crate) fn await_left(scene: &Scene, test: &str) -> i32 {
             _ => None,
         }
     };
-    wait_until(SOON, left).unwrap_or_else(|| panic!("nothing left: {:#?}", scene.strays()))
+    wait_until(LONGEST_RUN, left).unwrap_or_else(|| panic!("nothing left: {:#?}", scene.strays()))
 }
 
 /// Waits until all of them are in such a state.
