@@ -95,19 +95,17 @@ fn a_low_hard_limit_of_open_files_makes_fewer_slots_and_loses_nothing() {
     }
 }
 
-/// A user whom nobody is, so that no other process counts against its limit. Reading is allowed to
-/// it everywhere: the toolchain may be in the home of somebody else.
-const SOMEBODY: [&str; 9] = [
-    "--reuid",
-    "64321",
-    "--regid",
-    "64321",
-    "--clear-groups",
-    "--inh-caps",
-    "-all,+dac_read_search",
-    "--ambient-caps",
-    "-all,+dac_read_search",
-];
+/// Arguments of `setpriv` that make a user whom nobody is, not even another run of these tests, so
+/// that no other process counts against its limit. Reading is allowed to it everywhere: the toolchain
+/// may be in the home of somebody else.
+fn somebody() -> Vec<String> {
+    let id = 60_000 + std::process::id() % 5_000;
+    let args = format!(
+        "--reuid {id} --regid {id} --clear-groups --inh-caps -all,+dac_read_search \
+         --ambient-caps -all,+dac_read_search"
+    );
+    args.split(' ').map(str::to_owned).collect()
+}
 
 #[test]
 fn a_limit_of_processes_makes_fewer_slots_and_loses_nothing() {
@@ -119,9 +117,11 @@ fn a_limit_of_processes_makes_fewer_slots_and_loses_nothing() {
         );
     }
     let scene = Scene::new();
+    let somebody = somebody();
+    let somebody: Vec<&str> = somebody.iter().map(String::as_str).collect();
     let as_somebody = |run: &Command, most: usize| {
         let limited = scene.wrapped(run, "prlimit", &[&format!("--nproc={most}")]);
-        let mut run = scene.wrapped(&limited, "setpriv", &SOMEBODY);
+        let mut run = scene.wrapped(&limited, "setpriv", &somebody);
         run.env("HOME", scene.path(""))
             .env("CARGO_HOME", scene.path("cargo-home"))
             .env("CARGO_TARGET_DIR", scene.path("target"));
