@@ -8,7 +8,7 @@ use crate::{
     scene::{LONGEST_RUN, Scene, wait_until},
 };
 use fixture_model::{Runner, check_junit_rules, parse_events};
-use harness_metadata::{Event, EventKind};
+use harness_metadata::{Event, EventKind, exit_code};
 use nix::sys::signal::Signal;
 use std::{
     collections::BTreeSet,
@@ -28,6 +28,16 @@ const STUBS_GONE_WITHIN: Duration = Duration::from_secs(20);
 const TESTS: usize = 8;
 
 pub(crate) fn run(course: &mut Course<'_>) {
+    // Built, so that no linker is ever among what is left.
+    let scene = Scene::new();
+    let visit = Visit {
+        binary: "escapes",
+        tests: ".*",
+        config: "",
+    };
+    scene
+        .run(visit.listed_by_harness(&scene))
+        .assert_code(exit_code::OK);
     let mut all = Killed::default();
     for number in 0..course.times {
         let level = LEVELS[(number % 3) as usize];
