@@ -229,14 +229,14 @@ fn line(command: &Command) -> String {
     format!("cd {} && {}; last=$?\n", quoted(folder), words.join(" "))
 }
 
-/// Starts a run in a shell and waits until it listens to keys. Returns its process id.
-/// Returns a run of these tests of the zoo, without colors.
+/// Returns a run of these tests of the zoo, two at a time however many CPUs there are, without colors.
 fn plain_run(scene: &Scene, config: &str, tests: &str) -> Command {
     let mut run = zoo_run(scene, config, tests);
-    run.args(["--color", "never"]);
+    run.args(["--color", "never", "-j", "2"]);
     run
 }
 
+/// Starts a run in a shell and waits until it listens to keys. Returns its process id.
 fn start_in(terminal: &Terminal, scene: &Scene, run: &Command, test: &str) -> i32 {
     terminal.type_in(&line(run));
     await_processes(scene, &format!("--exact {test}"), 1);
