@@ -134,7 +134,9 @@ fn what_is_not_there_cannot_be_started() {
 fn orphans_are_followed_to_their_end() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("late");
-    let script = format!("(/bin/sleep 0.1; echo late >{}) & exit 0", file.display());
+    // Until the shell is not even a zombie.
+    let wait = "while kill -0 $$ 2>/dev/null; do /bin/sleep 0.01; done";
+    let script = format!("({wait}; echo late >{}) & exit 0", file.display());
     let (traced, events) = watch(&sh(&script), TraceLevel::Io);
     assert_eq!(traced.exit, Exit::Code(0));
     assert_eq!(fs::read(&file).unwrap(), b"late\n");

@@ -4,8 +4,7 @@ use crate::{
     course::Course,
     environment::installed,
     package::Visit,
-    processes::SOON,
-    scene::{Finished, Scene, wait_until},
+    scene::{Finished, LONGEST_RUN, Scene, wait_until},
 };
 use fixture_model::Runner;
 use nix::{sys::signal::Signal, unistd::geteuid};
@@ -38,7 +37,7 @@ fn interrupted_in_the_delay_of_a_retry(course: &mut Course<'_>, runner: Runner) 
         shown.contains("TRY 1 FAIL").then_some(())
     };
     assert!(
-        wait_until(SOON, failed_once).is_some(),
+        wait_until(LONGEST_RUN, failed_once).is_some(),
         "{}",
         run.finish().stderr
     );

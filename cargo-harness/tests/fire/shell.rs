@@ -33,6 +33,7 @@ const READY: u8 = b'r';
 const STOPPED: u8 = b's';
 const ENDED: u8 = b'e';
 const GO_ON: u8 = b'c';
+const GOES_ON: u8 = b'g';
 
 /// What became of a job.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -120,9 +121,16 @@ impl Job {
         News::Ended(byte[0])
     }
 
-    /// Has a stopped job go on, in the foreground.
+    /// Has a stopped job go on, in the foreground. A key that is pressed before it does is nobody's:
+    /// the kernel forgets it with SIGCONT (signal(7)), or has no group to tell.
     pub(crate) fn go_on(&mut self) {
         self.control.write_all(&[GO_ON]).expect("the shell listens");
+        self.control
+            .set_read_timeout(None)
+            .expect("that is no limit");
+        let mut byte = [0];
+        self.control.read_exact(&mut byte).expect("the shell tells");
+        assert_eq!(byte, [GOES_ON]);
     }
 
     /// Kills everything of a job that hangs. Returns what was on the screen.
@@ -181,6 +189,7 @@ fn run(args: &[String]) -> io::Result<()> {
                 control.read_exact(&mut [0])?;
                 give_terminal_to(job)?;
                 killpg(job, Signal::SIGCONT)?;
+                control.write_all(&[GOES_ON])?;
             }
             WaitStatus::Exited(_, code) => {
                 return control.write_all(&[ENDED, code as u8]);

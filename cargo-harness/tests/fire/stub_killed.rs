@@ -16,11 +16,15 @@ use nix::{
 };
 use std::{
     collections::BTreeSet,
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
 const TESTS: usize = 60;
+
+/// As many as the runner replaces over one thing that it asks a stub for before the tests run. A slow
+/// machine takes longer for that than all the kills.
+const MOST_BEFORE: u64 = 4;
 
 /// So that no test runs out of attempts by faults alone.
 const RETRIES: &str = "retries = 8";
@@ -48,6 +52,10 @@ pub(crate) fn run(course: &mut Course<'_>) {
             // A test that is about to execute looks like its stub.
             stubs.retain(|pid| parent(*pid) == Some(run.pid().as_raw()));
             if stubs.is_empty() || all.kills + kills >= course.times {
+                continue;
+            }
+            let events = fs::read_to_string(scene.path("events")).unwrap_or_default();
+            if kills >= MOST_BEFORE && !events.contains("run-started") {
                 continue;
             }
             match kill(Pid::from_raw(course.random.pick(&stubs)), Signal::SIGKILL) {

@@ -1,10 +1,11 @@
 //! How a run ends: failed, out of time and interrupted are three different things.
 
 use super::*;
+use crate::package::whole_lines;
 use fixture_model::parse_events;
 use harness_metadata::{
     EventKind, Interruption,
-    event::{CancelReason, RunFinished},
+    event::{CancelReason, RunFinished, RunningState, RunningTest},
 };
 use nix::sys::{ptrace, wait::waitpid};
 
@@ -27,13 +28,35 @@ fn junit(scene: &Scene) -> String {
     fs::read_to_string(scene.path("junit.xml")).expect("it was written")
 }
 
-/// Waits until the events contain this.
-fn await_event(scene: &Scene, part: &str) {
+/// Waits until the events contain this, which may be after a build.
+pub(super) fn await_event(scene: &Scene, part: &str) {
     let told = || {
         let events = fs::read_to_string(scene.path("events")).ok()?;
         events.contains(part).then_some(())
     };
-    wait_until(SOON, told).unwrap_or_else(|| panic!("no event contains `{part}`"));
+    wait_until(LONGEST_RUN, told).unwrap_or_else(|| panic!("no event contains `{part}`"));
+}
+
+/// Returns what a run that goes on has told of its running tests, each time that it was asked.
+pub(super) fn statuses(scene: &Scene) -> Vec<Vec<RunningTest>> {
+    let events = fs::read_to_string(scene.path("events")).expect("they were written");
+    let events = parse_events(whole_lines(&events)).expect("they are events");
+    let statuses = events.into_iter().filter_map(|event| match event.kind {
+        EventKind::Status { running, .. } => Some(running),
+        _ => None,
+    });
+    statuses.collect()
+}
+
+/// Waits until the run knows that its one test has ended, and that something of it has not.
+fn await_draining(run: &Running, scene: &Scene) {
+    let draining = || {
+        run.signal(Signal::SIGUSR1);
+        let running = statuses(scene).pop()?;
+        let state = running.first()?.state;
+        (state == RunningState::Draining).then_some(())
+    };
+    wait_until(SOON, draining).expect("it is told that the test has ended");
 }
 
 /// Waits until the test `ignores_signals` does.
@@ -92,7 +115,8 @@ fn a_run_that_a_signal_ends_says_so_and_exits_as_a_shell_has_it() {
 #[test]
 fn a_run_that_is_out_of_time_says_so_and_exits_as_timeout_does() {
     let scene = Scene::new();
-    let run = zoo_run(&scene, "global-timeout = '300ms'", "hangs|fails");
+    // One of them comes to its own end before.
+    let run = zoo_run(&scene, "global-timeout = '10s'", "hangs|fails");
     scene
         .run(with_junit(&scene, run))
         .assert_code(exit_code::GLOBAL_TIMEOUT)
@@ -127,13 +151,9 @@ fn what_a_test_left_behind_is_asked_to_go_by_the_first_interrupt() {
         let mut run = zoo_run(&scene, leak, "leaves_a_child");
         run.args(["--trace", trace]);
         let run = scene.start(run);
-        // The test itself is reaped; what is left is in its group.
-        let alone = || {
-            let left = processes(&scene, "--exact leaves_a_child");
-            (left.len() == 1).then_some(())
-        };
-        await_event(&scene, "attempt-started");
-        wait_until(SOON, alone).expect("the test ends");
+        await_left(&scene, "leaves_a_child");
+        // Before that, the interrupt is the test's.
+        await_draining(&run, &scene);
         interrupt(run).assert_code(exit_code::ended_by(SIGINT));
         let last = last_attempt(&scene);
         assert_eq!((last.verdict, last.leak), (Verdict::Pass, None));
@@ -197,8 +217,8 @@ fn the_third_interrupt_waits_for_nobody_and_loses_nothing() {
     for stub in &stubs {
         ptrace::detach(Pid::from_raw(*stub), None).expect("it is traced");
     }
-    // Less than the limit for a stub that does not come to its end.
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    // Less than the limit for a stub that does not come to its end, which is 17 seconds.
+    assert!(took < Duration::from_secs(15), "{took:?}");
     run.assert_code(exit_code::ended_by(SIGINT));
     scene.assert_no_strays();
     let last = last_attempt(&scene);

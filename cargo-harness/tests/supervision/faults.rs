@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     environment::installed,
+    processes::{await_left, parent},
     scene::{Finished, Scene, skip, wait_until},
 };
 use harness_metadata::{Outcome, Verdict, exit_code};
@@ -16,7 +17,7 @@ use nix::{
         signal::Signal,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, geteuid, getpgid},
+    unistd::{Pid, geteuid},
 };
 use std::{
     fs,
@@ -94,19 +95,17 @@ fn a_low_hard_limit_of_open_files_makes_fewer_slots_and_loses_nothing() {
     }
 }
 
-/// A user whom nobody is, so that no other process counts against its limit. Reading is allowed to
-/// it everywhere: the toolchain may be in the home of somebody else.
-const SOMEBODY: [&str; 9] = [
-    "--reuid",
-    "64321",
-    "--regid",
-    "64321",
-    "--clear-groups",
-    "--inh-caps",
-    "-all,+dac_read_search",
-    "--ambient-caps",
-    "-all,+dac_read_search",
-];
+/// Arguments of `setpriv` that make a user whom nobody is, not even another run of these tests, so
+/// that no other process counts against its limit. Reading is allowed to it everywhere: the toolchain
+/// may be in the home of somebody else.
+fn somebody() -> Vec<String> {
+    let id = 60_000 + std::process::id() % 5_000;
+    let args = format!(
+        "--reuid {id} --regid {id} --clear-groups --inh-caps -all,+dac_read_search \
+         --ambient-caps -all,+dac_read_search"
+    );
+    args.split(' ').map(str::to_owned).collect()
+}
 
 #[test]
 fn a_limit_of_processes_makes_fewer_slots_and_loses_nothing() {
@@ -118,9 +117,11 @@ fn a_limit_of_processes_makes_fewer_slots_and_loses_nothing() {
         );
     }
     let scene = Scene::new();
+    let somebody = somebody();
+    let somebody: Vec<&str> = somebody.iter().map(String::as_str).collect();
     let as_somebody = |run: &Command, most: usize| {
         let limited = scene.wrapped(run, "prlimit", &[&format!("--nproc={most}")]);
-        let mut run = scene.wrapped(&limited, "setpriv", &SOMEBODY);
+        let mut run = scene.wrapped(&limited, "setpriv", &somebody);
         run.env("HOME", scene.path(""))
             .env("CARGO_HOME", scene.path("cargo-home"))
             .env("CARGO_TARGET_DIR", scene.path("target"));
@@ -200,9 +201,8 @@ fn a_stub_that_somebody_holds_does_not_keep_a_run_from_its_end() {
     command.args(["-j", "2"]);
     let run = scene.start(command);
     let tests = await_processes(&scene, "--exact hangs", 1);
-    let events = || fs::read_to_string(scene.path("events")).unwrap_or_default();
-    let passed = wait_until(SOON, || events().contains("test-finished").then_some(()));
-    passed.expect("the other one passes");
+    // The other one has passed.
+    super::ends::await_event(&scene, "test-finished");
     let idle = processes(&scene, "__double-spawn");
     let idle = idle.into_iter().find(|stub| *stub != parent_of(tests[0]));
     let idle = Pid::from_raw(idle.expect("there are two"));
@@ -220,17 +220,8 @@ fn a_stub_that_somebody_holds_does_not_keep_a_run_from_its_end() {
     assert!(gone.is_some(), "it was killed");
 }
 
-/// As a test does, and what it forks does not.
-fn leads_group(pid: i32) -> bool {
-    let group = getpgid(Some(Pid::from_raw(pid)));
-    group.is_ok_and(|group| group.as_raw() == pid)
-}
-
 fn parent_of(pid: i32) -> i32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let fields = stat.rsplit_once(") ").expect("it has a name").1;
-    let parent = fields.split(' ').nth(1).expect("it has a parent");
-    parent.parse().expect("it is a number")
+    parent(pid).expect("it runs")
 }
 
 /// Adopts orphans in the session of its child, as a service manager does. A stopped process whose
@@ -288,7 +279,10 @@ fn what_a_killed_stub_leaves_is_named_and_killed() {
 fn a_process_that_cannot_be_waited_for_is_given_up_after_a_limit() {
     let name = "a_process_that_cannot_be_waited_for_is_given_up_after_a_limit";
     let scene = Scene::new();
-    let slow = "slow-timeout = { period = '2s', terminate-after = 1, grace-period = '100ms' }";
+    // Longer than it takes to seize the test, and not for the other one.
+    let slow = "[[profile.default.overrides]]\n\
+                filter = 'test(hangs)'\n\
+                slow-timeout = { period = '10s', terminate-after = 1, grace-period = '100ms' }";
     let mut command = zoo_run(&scene, slow, "hangs|passes");
     command.args(["-j", "1", "--trace", "off"]);
     let run = scene.start(command);
@@ -372,21 +366,7 @@ fn a_process_that_the_kernel_keeps_is_named_and_not_waited_for() {
     };
     let config = "leak-timeout = '10s'\nretries = 1";
     let run = scene.start(zoo_run(&scene, config, "leaves_a_child"));
-    let left = wait_until(SOON, || {
-        let all = scene.strays();
-        let of = |part: &str| -> Vec<i32> {
-            let found = all.iter().filter(|(_, command)| command.contains(part));
-            found.map(|(pid, _)| *pid).collect()
-        };
-        match of("--exact leaves_a_child")[..] {
-            // The test itself is gone, and its child adopted.
-            [child] if of("__double-spawn").contains(&parent_of(child)) && !leads_group(child) => {
-                Some(child)
-            }
-            _ => None,
-        }
-    });
-    let left = left.expect("the test leaves it");
+    let left = await_left(&scene, "leaves_a_child");
     freezer.freeze(left);
     let run = run.finish();
     drop(freezer);

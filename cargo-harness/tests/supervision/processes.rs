@@ -1,9 +1,9 @@
 //! The processes of a scene, and waiting for what becomes of them.
 
-use crate::scene::{Scene, wait_until};
+use crate::scene::{LONGEST_RUN, Scene, wait_until};
 use nix::{
     sys::signal::{self, Signal},
-    unistd::Pid,
+    unistd::{Pid, getpgid},
 };
 use std::{fs, time::Duration};
 
@@ -17,10 +17,11 @@ pub(crate) fn processes(scene: &Scene, part: &str) -> Vec<i32> {
     found.map(|(pid, _)| pid).collect()
 }
 
-/// Waits until so many processes are there whose command line contains this.
+/// Waits until so many processes are there whose command line contains this. Whatever they are of may
+/// have to be built.
 pub(crate) fn await_processes(scene: &Scene, part: &str, count: usize) -> Vec<i32> {
     let found = || Some(processes(scene, part)).filter(|found| found.len() >= count);
-    wait_until(SOON, found).unwrap_or_else(|| panic!("no `{part}`: {:#?}", scene.strays()))
+    wait_until(LONGEST_RUN, found).unwrap_or_else(|| panic!("no `{part}`: {:#?}", scene.strays()))
 }
 
 /// Returns the state letter of a process (proc_pid_stat(5)), if it exists.
@@ -33,6 +34,30 @@ pub(crate) fn state(pid: i32) -> Option<char> {
 pub(crate) fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+/// Returns whether a process leads its group, as a test does, and what it forks does not.
+pub(crate) fn leads_group(pid: i32) -> bool {
+    let group = getpgid(Some(Pid::from_raw(pid)));
+    group.is_ok_and(|group| group.as_raw() == pid)
+}
+
+/// Waits until a test itself has ended and its stub has adopted the one process that it leaves
+/// behind. Returns that one.
+pub(crate) fn await_left(scene: &Scene, test: &str) -> i32 {
+    let left = || {
+        let all = scene.strays();
+        let of = |part: &str| -> Vec<i32> {
+            let found = all.iter().filter(|(_, command)| command.contains(part));
+            found.map(|(pid, _)| *pid).collect()
+        };
+        // The test is alone, too, until it forks; but it leads its group.
+        match of(&format!("--exact {test}"))[..] {
+            [one] if !leads_group(one) && of("__double-spawn").contains(&parent(one)?) => Some(one),
+            _ => None,
+        }
+    };
+    wait_until(LONGEST_RUN, left).unwrap_or_else(|| panic!("nothing left: {:#?}", scene.strays()))
 }
 
 /// Waits until all of them are in such a state.

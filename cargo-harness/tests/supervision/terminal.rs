@@ -7,11 +7,7 @@
 
 use super::*;
 use crate::{package::zoo, processes::state};
-use fixture_model::parse_events;
-use harness_metadata::{
-    EventKind,
-    event::{CancelReason, RunningDetail, RunningState, RunningTest},
-};
+use harness_metadata::event::{CancelReason, RunningDetail, RunningState};
 use nix::{
     libc,
     poll::{PollFd, PollFlags, poll},
@@ -233,14 +229,14 @@ fn line(command: &Command) -> String {
     format!("cd {} && {}; last=$?\n", quoted(folder), words.join(" "))
 }
 
-/// Starts a run in a shell and waits until it listens to keys. Returns its process id.
-/// Returns a run of these tests of the zoo, without colors.
+/// Returns a run of these tests of the zoo, two at a time however many CPUs there are, without colors.
 fn plain_run(scene: &Scene, config: &str, tests: &str) -> Command {
     let mut run = zoo_run(scene, config, tests);
-    run.args(["--color", "never"]);
+    run.args(["--color", "never", "-j", "2"]);
     run
 }
 
+/// Starts a run in a shell and waits until it listens to keys. Returns its process id.
 fn start_in(terminal: &Terminal, scene: &Scene, run: &Command, test: &str) -> i32 {
     terminal.type_in(&line(run));
     await_processes(scene, &format!("--exact {test}"), 1);
@@ -256,18 +252,6 @@ fn start_in(terminal: &Terminal, scene: &Scene, run: &Command, test: &str) -> i3
     group
 }
 
-fn statuses(scene: &Scene) -> Vec<Vec<RunningTest>> {
-    let events = fs::read_to_string(scene.path("events")).expect("they were written");
-    // The last line may not be complete.
-    let lines = events.rsplit_once('\n').map_or("", |(lines, _)| lines);
-    let events = parse_events(lines).expect("they are events");
-    let statuses = events.into_iter().filter_map(|event| match event.kind {
-        EventKind::Status { running, .. } => Some(running),
-        _ => None,
-    });
-    statuses.collect()
-}
-
 #[test]
 fn keys_tell_what_runs_and_how_far_the_run_is() {
     let scene = Scene::new();
@@ -278,6 +262,8 @@ fn keys_tell_what_runs_and_how_far_the_run_is() {
     let run = plain_run(&scene, "", "ignores_signals|passes");
     start_in(&terminal, &scene, &run, "ignores_signals");
     ends::await_deaf(&scene);
+    // What is asked for once is told as it is then.
+    ends::await_event(&scene, "test-finished");
     let test = processes(&scene, "--exact ignores_signals")[0];
     let waits = format!("pid {test}, stdout ");
     let told = || {
@@ -311,7 +297,7 @@ fn sigusr1_tells_what_runs_without_a_terminal() {
         let test = await_processes(&scene, "--exact ignores_signals", 1)[0];
         let told = || {
             run.signal(Signal::SIGUSR1);
-            let told = statuses(&scene).pop()?.pop()?;
+            let told = ends::statuses(&scene).pop()?.pop()?;
             let detail = told.detail.as_ref()?;
             (!detail.tasks.is_empty() && detail.stdout.as_ref()?.written > 0).then_some(told)
         };
@@ -333,7 +319,8 @@ fn the_terminal_is_as_it_was_found_however_the_run_ends() {
     let ends: [(&str, &str, i32, End); 6] = [
         ("hangs", "", 130, |terminal, _, _| terminal.type_in("\x03")),
         ("hangs", "", 131, |terminal, _, _| terminal.type_in("\x1c")),
-        ("hangs", "global-timeout = '500ms'", 124, |_, _, _| {}),
+        // Not before it has been seen to run.
+        ("hangs", "global-timeout = '10s'", 124, |_, _, _| {}),
         ("hangs", "", 143, |_, _, run| send(run, Signal::SIGTERM)),
         // As a shell has it that does not look after the terminal itself.
         ("hangs", "", 137, |_, _, run| send(run, Signal::SIGKILL)),
@@ -445,10 +432,13 @@ fn keys_are_left_alone_where_nobody_wants_them() {
     }
 }
 
-/// Takes the terminal away from a run that is the leader of its session, and returns how it ended.
+/// Takes the terminal away from a run of two tests that is the leader of its session, and returns how
+/// it ended.
 fn hung_up(scene: &Scene, command: Command) -> Option<i32> {
     let mut terminal = Terminal::new(command);
     await_processes(scene, "--exact hangs", 1);
+    // Or the other one might not have been started.
+    ends::await_event(scene, "test-finished");
     terminal.await_keys(true);
     terminal.done.store(true, Ordering::Relaxed);
     let reader = terminal.reader.take().expect("it is there");
@@ -491,9 +481,13 @@ fn a_run_that_ignores_the_end_of_its_terminal_cannot_report_and_says_so_by_its_c
     assert!(junit.contains("type=\"report-failed\""), "{junit}");
 }
 
-/// Waits for the end of a run of which not all output goes to files.
-fn code_of(mut run: Child) -> Option<i32> {
-    let ended = wait_until(SOON, || run.try_wait().expect("it is a child"));
+/// Waits for the end of a run of which not all output goes to files, and does something to it
+/// meanwhile, again and again.
+fn code_of(mut run: Child, meanwhile: impl Fn(i32)) -> Option<i32> {
+    let ended = wait_until(SOON, || {
+        meanwhile(run.id().cast_signed());
+        run.try_wait().expect("it is a child")
+    });
     if ended.is_none() {
         run.kill().expect("it is a child");
         run.wait().expect("it is a child");
@@ -519,7 +513,9 @@ fn a_run_whose_messages_go_to_a_pipe_that_is_closed_ends_and_tells_the_rest() {
         shown.extend(&bytes[..count]);
     }
     drop(reader);
-    assert_eq!(code_of(run), Some(exit_code::WRITE_FAILED));
+    // All that it has to say by itself may have been said.
+    let ask = |run| send(run, Signal::SIGUSR1);
+    assert_eq!(code_of(run, ask), Some(exit_code::WRITE_FAILED));
     scene.assert_no_strays();
     let finished = ends::run_finished(&scene);
     assert_eq!(finished.cancelled, Some(CancelReason::ReportFailed));
@@ -541,7 +537,7 @@ fn a_run_whose_events_nobody_reads_comes_to_its_end_and_says_so() {
         .stderr(File::create(scene.path("stderr")).expect("it can be created"))
         .stdout(writer);
     let run = command.spawn().expect("it starts");
-    assert_eq!(code_of(run), Some(exit_code::WRITE_FAILED));
+    assert_eq!(code_of(run, |_| ()), Some(exit_code::WRITE_FAILED));
     let stderr = fs::read_to_string(scene.path("stderr")).expect("it was written");
     for part in [
         "2 tests run: 1 passed, 1 failed",

@@ -5,7 +5,7 @@ mod sys;
 
 use std::{
     env, fs,
-    io::Write,
+    io::{Read, Write},
     process::{Command, ExitCode, Stdio},
     ptr, thread,
     time::{Duration, Instant},
@@ -186,16 +186,18 @@ fn leaves_its_group() {
     hang();
 }
 
-/// A child, and a server as its grandchild, that have all that others may miss, and a server that
-/// prints on and on.
+/// A child, and a server as its grandchild, that have all that others may miss. The server prints on
+/// and on, and has begun to when the test ends.
 fn is_missed_by_a_server() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let lock = fs::File::create(concat!(env!("CARGO_MANIFEST_DIR"), "/target/zoo-lock"));
     let lock = lock.expect("it can be created");
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
     child(|| {
         child(|| {
             // SAFETY: no memory is involved.
             unsafe { setsid() };
+            (&writer).write_all(b".").expect("the test reads");
             loop {
                 let _ = std::io::stdout().write_all(b"still here\n");
                 thread::sleep(Duration::from_millis(5));
@@ -203,6 +205,7 @@ fn is_missed_by_a_server() {
         });
         hang();
     });
+    reader.read_exact(&mut [0]).expect("the server writes");
     drop((listener, lock));
 }
 

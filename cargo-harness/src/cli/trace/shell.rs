@@ -192,11 +192,15 @@ mod tests {
 
     /// A program that prints its arguments, each ended by NUL.
     fn arguments_printer(path: &Path) {
-        use std::os::unix::fs::PermissionsExt;
         let script = "#!/bin/sh\nprintf '%s\\0' \"$@\"\n";
-        std::fs::write(path, script).unwrap();
-        let permissions = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(path, permissions).unwrap();
+        // By another process: what another test forks meanwhile would have our descriptor, too, and
+        // a file that is open for writing is not executed (ETXTBSY, execve(2)).
+        let written = Command::new("sh")
+            .args(["-c", "printf '%s' \"$1\" > \"$0\" && chmod 755 \"$0\""])
+            .arg(path)
+            .arg(script)
+            .status();
+        assert!(written.unwrap().success());
     }
 
     #[test]

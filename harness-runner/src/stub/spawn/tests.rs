@@ -304,8 +304,16 @@ fn a_program_without_a_loader_is_watched_each_time() {
 fn a_script_is_watched_each_time() {
     let mut slot = Slot::new(TraceLevel::Full);
     let script = slot.path("script");
-    fs::write(&script, "#!/bin/sh\nexit 3\n").expect("it can be written");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    // By another process: what another test forks meanwhile would have our descriptor, too, and a file
+    // that is open for writing is not executed (ETXTBSY, execve(2)).
+    let written = Command::new("sh")
+        .args([
+            "-c",
+            "printf '#!/bin/sh\\nexit 3\\n' > \"$0\" && chmod 755 \"$0\"",
+        ])
+        .arg(&script)
+        .status();
+    assert!(written.expect("sh starts").success());
     slot.settle(&script);
     let seen = assert_the_same_each_time(&mut slot, &script, false);
     assert_eq!(seen.exit, Exit::Code(3));
