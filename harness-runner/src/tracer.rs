@@ -15,6 +15,7 @@ mod live;
 pub(crate) mod loads;
 pub(crate) mod notified;
 pub mod notify;
+pub(crate) mod procfs;
 pub mod record;
 pub(crate) mod sys;
 pub(crate) mod tasks;

@@ -4,6 +4,7 @@ use super::{
     holds::{self, Interest},
     sys::{self, Pid},
 };
+use crate::tracer::procfs;
 use harness_metadata::{Survivor, TraceSummary};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -333,7 +334,7 @@ impl Stat {
 }
 
 pub(super) fn stat(pid: Pid) -> Option<Stat> {
-    let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let bytes = procfs::read(&format!("/proc/{pid}/stat")).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     // The name is in parentheses and may itself hold some.
     let (before, after) = text.rsplit_once(')')?;

@@ -6,6 +6,7 @@
 use super::{
     Map,
     decode::{Bound, Environment, ReadError, Task},
+    procfs,
     sys::{self, Looked, Pid, RawUsage},
 };
 use harness_metadata::{
@@ -478,7 +479,7 @@ pub(crate) struct Kin {
 
 /// Returns whom a task belongs to (proc_pid_status(5)).
 pub(crate) fn kin(task: Pid) -> Option<Kin> {
-    let status = fs::read(format!("/proc/{task}/status")).ok()?;
+    let status = procfs::read(&format!("/proc/{task}/status")).ok()?;
     let field = |name: &[u8]| {
         let mut lines = status.split(|byte| *byte == b'\n');
         let value = lines.find_map(|line| line.strip_prefix(name))?;
@@ -501,7 +502,7 @@ struct Rights {
 
 fn rights(task: &str) -> Option<Rights> {
     const LINES: [&[u8]; 5] = [b"Uid:", b"Gid:", b"Groups:", b"CapPrm:", b"CapEff:"];
-    let status = fs::read(format!("/proc/{task}/status")).ok()?;
+    let status = procfs::read(&format!("/proc/{task}/status")).ok()?;
     let lines = status.split(|byte| *byte == b'\n');
     let wanted = lines.filter(|line| LINES.iter().any(|name| line.starts_with(name)));
     let namespace = format!("/proc/{task}/ns/user");

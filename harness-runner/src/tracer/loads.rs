@@ -17,6 +17,7 @@ use super::{
     Map,
     decode::Environment,
     hook::Hook,
+    procfs,
     sys::{self, Looked, Pid, Version},
 };
 use harness_metadata::{
@@ -56,8 +57,6 @@ pub(crate) struct Loads {
 /// What is remembered of a program.
 #[derive(Debug)]
 enum Memory {
-    /// That it has been executed. Many are only once.
-    Executed,
     /// What its loader did.
     Load(Rc<Load>),
     /// That it cannot be told from facts what its loader does.
@@ -214,13 +213,8 @@ impl Loads {
             Some(Memory::Load(load)) if load.facts.iter().all(Fact::holds) => {
                 Some(Known::Yes(Rc::clone(load)))
             }
-            Some(Memory::Executed | Memory::Load(_)) => Some(Known::No),
             Some(Memory::Unclear) => None,
-            None if key.executed_by == By::Tracee => {
-                self.remember(key.clone(), Memory::Executed);
-                None
-            }
-            None => Some(Known::No),
+            Some(Memory::Load(_)) | None => Some(Known::No),
         }
     }
 
@@ -432,7 +426,7 @@ fn read(path: &[u8]) -> Option<Vec<u8>> {
 
 /// Returns the files that a process has mapped.
 fn mapped(process: Pid) -> Option<BTreeSet<MappedFile>> {
-    let maps = fs::read(format!("/proc/{process}/maps")).ok()?;
+    let maps = procfs::read(&format!("/proc/{process}/maps")).ok()?;
     let mut files = BTreeSet::new();
     for line in maps.split(|byte| *byte == b'\n') {
         let mut words = line.split(|byte| *byte == b' ').skip(3);
@@ -465,7 +459,6 @@ fn gave_up_privileges(process: Pid) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use harness_metadata::trace::TracedPath;
 
     #[test]
     fn only_an_environment_that_says_no_more_than_where_to_look_has_a_key() {
@@ -527,26 +520,6 @@ mod tests {
         for unsure in [b"LD_PRELOAD=/a\0".as_slice(), b"A=1\0A=2\0"] {
             assert_eq!(key("/bin/sh", &["/lib/ld.so"], &environment(unsure)), None);
         }
-    }
-
-    #[test]
-    fn what_a_tracee_executes_is_watched_from_the_second_time_on() {
-        let mut loads = Loads::default();
-        let exec = Exec {
-            program: TracedPath {
-                asked: b"/bin/sh".as_slice().into(),
-                absolute: None,
-            },
-            interpreters: vec![b"/lib/ld.so".as_slice().into()],
-            cwd: b"/".as_slice().into(),
-            ..Exec::default()
-        };
-        let key = Key::of_tracee(&exec, &Environment::default(), TraceLevel::Io);
-        let key = key.expect("nothing concerns the loader");
-        assert!(loads.of(&key).is_none());
-        assert!(matches!(loads.of(&key), Some(Known::No)));
-        loads.give_up(key.clone());
-        assert!(loads.of(&key).is_none());
     }
 
     #[test]

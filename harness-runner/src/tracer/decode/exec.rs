@@ -87,21 +87,24 @@ impl Environment {
 /// Says how two environments differ; `None` for the old one if nothing is known of it.
 pub fn environment_change(old: Option<&Environment>, new: &Environment) -> EnvironmentChange {
     let nothing = Environment::default();
-    let old = old.unwrap_or(&nothing);
-    EnvironmentChange {
-        set: new
-            .variables()
-            .filter(|(name, value)| old.variables.get(*name) != Some(*value))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
-        // Of one that was cut off nothing is known to be missing.
-        unset: old
-            .variables
-            .keys()
-            .filter(|name| !new.truncated && !new.variables.contains_key(*name))
-            .cloned()
-            .collect(),
+    let mut old = old.unwrap_or(&nothing).variables().peekable();
+    let mut change = EnvironmentChange::default();
+    // Both are in order of their names.
+    for (name, value) in new.variables() {
+        while let Some((gone, _)) = old.next_if(|(old, _)| *old < name) {
+            change.unset.push(gone.clone());
+        }
+        let same = old.next_if(|(old, _)| *old == name);
+        if same.is_none_or(|(_, old)| old != value) {
+            change.set.push((name.clone(), value.clone()));
+        }
     }
+    change.unset.extend(old.map(|(name, _)| name.clone()));
+    // Of one that was cut off nothing is known to be missing.
+    if new.truncated {
+        change.unset.clear();
+    }
+    change
 }
 
 /// Returns what the kernel opens beside a program: the interpreters of a script (execve(2)), as far

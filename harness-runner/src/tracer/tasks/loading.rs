@@ -12,10 +12,11 @@ use crate::tracer::{
     decode::Task,
     hook::{Installing, Reached, Trap},
     loads::{Key, Known, Load, Loads, Seen},
+    procfs,
     sys::{self, Pid},
 };
 use harness_metadata::{RawString, TraceEventKind, trace::Doubt};
-use std::{cell::RefCell, fs, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 /// What is known of the loader of a root.
 pub(crate) struct Loader {
@@ -306,7 +307,7 @@ struct Condition {
 impl Condition {
     /// Asks proc_pid_status(5). `None` before Linux 5.9, which does not count filters.
     fn of(process: &str) -> Option<Self> {
-        let status = fs::read(format!("/proc/{process}/status")).ok()?;
+        let status = procfs::read(&format!("/proc/{process}/status")).ok()?;
         let field = |name: &[u8]| {
             let mut lines = status.split(|byte| *byte == b'\n');
             let value = lines.find_map(|line| line.strip_prefix(name))?;
