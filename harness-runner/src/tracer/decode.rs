@@ -144,12 +144,16 @@ pub trait Task {
     /// the tracer (credentials(7), capabilities(7)).
     fn changes_rights(&self);
 
+    /// Takes notice that the task, and what it creates, may be refused what its rights allow
+    /// (landlock(7)).
+    fn confines(&self);
+
     /// Takes notice of the program that the task has executed, which may have given it other rights
     /// as well (the set-user-id bit).
     fn executed(&self);
 
     /// Whether the kernel tells the task of files what it tells the tracer: if the task has the same
-    /// rights.
+    /// rights and is not confined.
     fn has_our_rights(&self) -> bool;
 
     /// The environment that the process was started with; `None` if it is not known, as before the
@@ -459,6 +463,10 @@ impl Stop<'_> {
             Shape::Nothing => Ok(Entry::Done),
             Shape::Rights => {
                 self.task.changes_rights();
+                Ok(Entry::Done)
+            }
+            Shape::Confine => {
+                self.task.confines();
                 Ok(Entry::Done)
             }
         }

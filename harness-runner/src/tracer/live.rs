@@ -45,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) elsewhere: bool,
     /// Whether a task may have other rights than this process.
     other_rights: Cell<bool>,
+    /// Whether a task may be refused what its rights allow.
+    confined: Cell<bool>,
     own_rights: OnceCell<Option<Rights>>,
     /// The mount of this process's root directory.
     own_root: OnceCell<Option<u64>>,
@@ -257,6 +259,10 @@ impl Task for Live<'_> {
         self.context.other_rights.set(true);
     }
 
+    fn confines(&self) {
+        self.context.confined.set(true);
+    }
+
     fn executed(&self) {
         let Ok(program) = CString::new(format!("/proc/{}/exe", self.tid)) else {
             return;
@@ -267,6 +273,9 @@ impl Task for Live<'_> {
     }
 
     fn has_our_rights(&self) -> bool {
+        if self.context.confined.get() {
+            return false;
+        }
         if !self.context.other_rights.get() {
             return true;
         }

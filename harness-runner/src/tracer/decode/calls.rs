@@ -145,6 +145,8 @@ pub(super) enum Shape {
     Keyed,
     /// Changes of who the caller is and what it may.
     Rights,
+    /// The caller gives up what its rights would allow.
+    Confine,
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     /// Nothing. Few make this call, its number is between two of interest, and the filter is shorter
     /// for it.
@@ -411,6 +413,7 @@ fn others(number: Sysno) -> Option<Shape> {
         | Sysno::setfsuid
         | Sysno::setfsgid
         | Sysno::capset => Shape::Rights,
+        Sysno::landlock_restrict_self => Shape::Confine,
         #[cfg(target_arch = "x86_64")]
         Sysno::getgroups
         | Sysno::getresuid

@@ -6,7 +6,8 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 /// Starts each of its arguments, one after the other, and ends as the last one has ended. What is to
 /// happen before that is `FIRST`.
 const STARTS: &str = "#define _GNU_SOURCE\n\
-    #include <linux/seccomp.h>\n#include <linux/filter.h>\n#include <signal.h>\n\
+    #include <fcntl.h>\n#include <linux/filter.h>\n#include <linux/landlock.h>\n\
+    #include <linux/seccomp.h>\n#include <signal.h>\n#include <sys/syscall.h>\n\
     #include <spawn.h>\n#include <sys/prctl.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
     extern char **environ;\n\
     int main(int argc, char **argv) {\n\
@@ -195,6 +196,46 @@ fn a_child_with_filters_of_its_own_is_watched_each_time() {
         let seen = slot.run(&starter);
         assert_eq!(seen.exit, Exit::Code(0));
         assert!(seen.of(&slot.path("first/libc.so.6")).len() >= 2);
+    }
+    assert_eq!(slot.known_of_descendants(), 0);
+}
+
+/// Only it knows what it is refused.
+#[test]
+fn a_child_that_is_confined_is_watched_each_time() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let opens = "#include <errno.h>\n#include <fcntl.h>\n\
+        int main(void) { open(\"/etc/passwd\", O_RDONLY); return errno; }";
+    let program = slot.compile("opens", opens, &[]);
+    // It may still execute, and read what is below /usr and /lib.
+    let confines = "struct landlock_ruleset_attr what = {LANDLOCK_ACCESS_FS_READ_FILE}; \
+        int rules = syscall(SYS_landlock_create_ruleset, &what, sizeof what, 0); \
+        if (rules < 0) return 97; \
+        const char *allowed[] = {\"/usr\", \"/lib64\", FOLDER}; \
+        for (int i = 0; i < 3; i++) { \
+            struct landlock_path_beneath_attr rule = \
+                {LANDLOCK_ACCESS_FS_READ_FILE, open(allowed[i], O_PATH)}; \
+            syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0); \
+        } \
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); \
+        if (syscall(SYS_landlock_restrict_self, rules, 0)) return 96";
+    let confines = confines.replace("FOLDER", &format!("{:?}", slot.folder.path()));
+    let starter = slot.starter(&program, &confines);
+    let seen = slot.run(&starter);
+    if seen.exit == Exit::Code(97) {
+        println!("a_child_that_is_confined_is_watched_each_time: skipped, without landlock(7)");
+        return;
+    }
+    for _ in 0..4 {
+        let seen = slot.run(&starter);
+        assert_eq!(seen.exit, Exit::Code(libc::EACCES));
+        let asked = seen.of(Path::new("/etc/passwd"));
+        let refused = |call: &&FileCall| call.result == CallResult::Err(libc::EACCES);
+        assert_eq!(
+            asked.iter().copied().filter(refused).count(),
+            2,
+            "{asked:?}"
+        );
     }
     assert_eq!(slot.known_of_descendants(), 0);
 }

@@ -207,6 +207,10 @@ impl Task for Fake {
         self.other_rights.set(true);
     }
 
+    fn confines(&self) {
+        self.other_rights.set(true);
+    }
+
     fn executed(&self) {}
 
     fn has_our_rights(&self) -> bool {

@@ -55,13 +55,14 @@ fn an_open_for_reading_is_answered_at_its_entry() {
 
 #[test]
 fn who_has_changed_its_rights_is_not_answered_for() {
-    let changes: [(Sysno, &[u64]); 6] = [
+    let changes: [(Sysno, &[u64]); 7] = [
         (Sysno::setuid, &[65534]),
         (Sysno::setgroups, &[0, 0]),
         (Sysno::capset, &[0, 0]),
         (Sysno::unshare, &[libc::CLONE_NEWUSER as u64]),
         (Sysno::clone, &[libc::CLONE_NEWUSER as u64]),
         (Sysno::prctl, &[libc::PR_CAPBSET_DROP as u64, 1]),
+        (Sysno::landlock_restrict_self, &[3, 0]),
     ];
     for (number, args) in changes {
         let mut task = Fake::new()
