@@ -56,7 +56,7 @@ pub(super) struct Spawner {
     den: Option<Rc<Den>>,
     /// The filter of the last child that had one, its level and what it does.
     program: Option<(TraceLevel, Action, Rc<[libc::sock_filter]>)>,
-    /// What the loaders of its children have done.
+    /// What the loaders of its children and of their descendants have done.
     loads: Rc<RefCell<Loads>>,
 }
 

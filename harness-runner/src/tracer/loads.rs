@@ -28,8 +28,10 @@ use harness_metadata::{
 use nix::errno::Errno;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::CString,
-    fs,
+    ffi::{CString, OsStr},
+    fs::File,
+    io::Read,
+    os::unix::ffi::OsStrExt,
     rc::Rc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -210,15 +212,17 @@ impl Loads {
             return None;
         }
         match self.known.get(key) {
-            Some(Memory::Load(load)) if load.facts.iter().all(Fact::holds) => {
-                Some(Known::Yes(Rc::clone(load)))
-            }
+            Some(Memory::Load(load)) if load.holds() => Some(Known::Yes(Rc::clone(load))),
             Some(Memory::Unclear) => None,
             Some(Memory::Load(_)) | None => Some(Known::No),
         }
     }
 
     fn remember(&mut self, key: Key, memory: Memory) {
+        if self.known.len() >= PROGRAMS {
+            self.known
+                .retain(|_, memory| matches!(memory, Memory::Load(_)));
+        }
         if self.known.len() >= PROGRAMS {
             self.known.clear();
         }
@@ -233,13 +237,18 @@ impl Loads {
     /// Returns the hook of the loader that interprets a program.
     pub(crate) fn hook(&mut self, loader: &RawString) -> Option<Hook> {
         let path = loader.as_bytes();
+        if path.first() != Some(&b'/') {
+            return None;
+        }
         let looked = look(&CString::new(path).ok()?);
         if let Some((known, hook)) = self.hooks.get(path)
             && *known == looked
         {
             return *hook;
         }
-        let hook = read(path).and_then(|file| Hook::find(&file));
+        let regular = looked.is_ok_and(|(looked, _)| looked.regular);
+        let file = regular.then(|| read(path)).flatten();
+        let hook = file.and_then(|file| Hook::find(&file));
         self.hooks.insert(path.to_vec(), (looked, hook));
         hook
     }
@@ -338,6 +347,11 @@ impl Load {
         changed.any(|changed| changed + TICK > now)
     }
 
+    /// Returns whether all facts are the same.
+    pub(crate) fn holds(&self) -> bool {
+        self.facts.iter().all(Fact::holds)
+    }
+
     /// Returns whether the same files are mapped by a process.
     pub(crate) fn is_mapped_by(&self, process: Pid) -> bool {
         mapped(process).is_some_and(|files| files == self.mapped)
@@ -419,9 +433,13 @@ fn parent(path: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// Reads a file as far as a loader goes at most.
 fn read(path: &[u8]) -> Option<Vec<u8>> {
-    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
-    fs::read(OsStr::from_bytes(path)).ok()
+    const MOST_BYTES: u64 = 16 * 1024 * 1024;
+    let mut bytes = Vec::new();
+    let file = File::open(OsStr::from_bytes(path)).ok()?;
+    file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Returns the files that a process has mapped.
@@ -444,7 +462,8 @@ fn mapped(process: Pid) -> Option<BTreeSet<MappedFile>> {
 /// Returns whether a process has set no_new_privs. `None` if it could not install a filter.
 fn gave_up_privileges(process: Pid) -> Option<bool> {
     const ADMINISTRATOR: u64 = 1 << 21;
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let status = procfs::read(&format!("/proc/{process}/status")).ok()?;
+    let status = String::from_utf8(status).ok()?;
     let field = |name: &str| {
         let mut lines = status.lines();
         lines

@@ -7,6 +7,7 @@ use super::{
     Observer,
     breakpoint::Breakpoint,
     decode::{self, Entry, Pending, Syscall},
+    hook::Trap,
     live::{self, Context, Live, Process},
     loads::Loads,
     sys::{self, CreatedBy, Pid, RawUsage, Stop, SyscallInfo, Waited},
@@ -84,6 +85,8 @@ pub(crate) struct Tasks {
     breaks: Breaks,
     /// Processes whose loaders are at work.
     loading: Map<Pid, Loading>,
+    /// New tasks that have a copy of their creator's trap.
+    copies: Map<Pid, Trap>,
     /// Reused, so that nothing is allocated per stop.
     decoded: Vec<TraceEventKind>,
 }
@@ -138,6 +141,7 @@ impl Tasks {
             harness: Harness::default(),
             breaks: Breaks::default(),
             loading: Map::default(),
+            copies: Map::default(),
             decoded: Vec::new(),
             root,
         };
@@ -231,6 +235,7 @@ impl Tasks {
             Stop::Trap => self.at_trap(pid),
             Stop::Created(by) => {
                 if let Some(child) = sys::event_message(pid) {
+                    self.created_in_loading(self.process_of(pid), child, observer);
                     self.created(pid, child, Some(by), observer);
                 }
                 self.resume(pid);
@@ -329,6 +334,7 @@ impl Tasks {
     /// A new task can report before the event of its creation. It is held until that event, so that
     /// what it does is told after its creation, unless its creator is not to be found.
     fn at_trap(&mut self, pid: Pid) {
+        self.remove_copy(pid);
         match self.tasks.get(&pid) {
             Some(Task { held: Some(_), .. }) => return,
             Some(_) => return self.resume(pid),
@@ -425,7 +431,8 @@ impl Tasks {
 
     fn ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage, observer: &mut dyn Observer) {
         self.abandon_call(pid, observer);
-        self.ended_loading(pid, observer);
+        self.ended_loading(pid, exit, observer);
+        self.copies.remove(&pid);
         // Killed while it was held. Its creator may have been as well, and then no event comes.
         if let Some(Held { creator, .. }) = self.tasks.get(&pid).and_then(|task| task.held) {
             self.suppose_created(creator, pid, observer);

@@ -47,7 +47,7 @@ impl Tasks {
             self.tell_one(pid, pid, exec, observer);
             return self.begin_loading(interpreters, observer);
         }
-        self.ended_loading(pid, observer);
+        self.abandon_loading(pid, observer);
         match call {
             Call::Awaited(_, pending) | Call::Interrupted(_, pending) => {
                 let loading = self.loader_of(&pending);

@@ -15,8 +15,19 @@ use crate::tracer::{
     procfs,
     sys::{self, Pid},
 };
-use harness_metadata::{RawString, TraceEventKind, trace::Doubt};
+use harness_metadata::{Exit, RawString, TraceEventKind, trace::Doubt};
 use std::{cell::RefCell, rc::Rc};
+
+/// Signals of a process that has done something wrong.
+const FAULTS: [i32; 7] = [
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGSEGV,
+    libc::SIGSYS,
+    libc::SIGTRAP,
+];
 
 /// What is known of the loader of a root.
 pub(crate) struct Loader {
@@ -91,7 +102,10 @@ impl Tasks {
                     let phase = Phase::Trusted { trap, load, filter };
                     self.loading.insert(root, Loading { key, phase });
                 }
-                None => self.doubt_loader(root, &key, "it could not be stopped", observer),
+                None => {
+                    self.doubt_loader(root, &key, "it could not be stopped", observer);
+                    self.tell_unfiltered(observer);
+                }
             },
             Known::No if self.filtered => self.watch_loading(root, key, interpreters, &loads),
             Known::No => loads.borrow_mut().give_up(key),
@@ -111,12 +125,12 @@ impl Tasks {
         if self.context.elsewhere || !self.live(pid, pid).has_our_rights() {
             return;
         }
+        if !is_as_we_left_it(pid, &loads) {
+            return;
+        }
         let Some(known) = loads.borrow_mut().of(&key) else {
             return;
         };
-        if !self.is_as_we_left_it(pid, &loads) {
-            return;
-        }
         match known {
             Known::Yes(load) => {
                 if let Some(trap) = load.hook.set(pid) {
@@ -157,15 +171,6 @@ impl Tasks {
         }
     }
 
-    /// Returns whether a process has no other filters than its creators were given, and neither blocks
-    /// nor ignores a trap: it would no longer do so once it has run into one.
-    fn is_as_we_left_it(&self, pid: Pid, loads: &RefCell<Loads>) -> bool {
-        let own = || Condition::of("self").map(|own| own.filters);
-        let own = loads.borrow_mut().own_filters(own);
-        let its = Condition::of(&pid.to_string());
-        its.is_some_and(|its| its.is_trapped && own.is_some_and(|own| its.filters == own + 1))
-    }
-
     /// Returns whether a filter stops a process for nothing, because it is known what it does.
     pub(super) fn is_trusted(&self, pid: Pid) -> bool {
         !self.loading.is_empty()
@@ -199,20 +204,21 @@ impl Tasks {
                 return true;
             }
         };
-        let reached = match reached {
-            Some(reached) if reached.done => reached,
-            other => {
-                self.loading.insert(pid, Loading { key, phase });
-                return other.is_some_and(|reached| {
-                    let _ = reached.pass(pid);
-                    true
-                });
-            }
+        let Some(reached) = reached else {
+            self.loading.insert(pid, Loading { key, phase });
+            return false;
         };
+        if !reached.done {
+            let _ = reached.pass(pid);
+            self.loading.insert(pid, Loading { key, phase });
+            return true;
+        }
         match phase {
             Phase::Watched { trap, seen } => {
                 let _ = trap.remove(pid).and_then(|()| reached.pass(pid));
-                self.at_loads(|loads| loads.learn(key, pid, seen));
+                if !self.context.elsewhere {
+                    self.at_loads(|loads| loads.learn(key, pid, seen));
+                }
             }
             Phase::Trusted { trap, load, filter } => {
                 self.loaded(pid, &key, &load, observer);
@@ -257,17 +263,84 @@ impl Tasks {
             }
             Err(_) => {
                 let _ = trap.remove(root).and_then(|()| reached.pass(root));
+                self.at_loads(Loads::refuse);
                 self.tell_unfiltered(observer);
             }
         }
     }
 
-    /// A process has ended, perhaps while its loader was at work.
-    pub(super) fn ended_loading(&mut self, pid: Pid, observer: &mut dyn Observer) {
+    /// A process has ended, perhaps while its loader was at work. Of one that was killed, what its
+    /// loader would have done is told: it has asked for some of that, and changed nothing.
+    pub(super) fn ended_loading(&mut self, pid: Pid, exit: Exit, observer: &mut dyn Observer) {
+        let Some(Loading { key, phase }) = self.loading.remove(&pid) else {
+            return;
+        };
+        let Phase::Trusted { load, .. } = phase else {
+            return;
+        };
+        let killed = matches!(exit, Exit::Signal { signal, .. } if !FAULTS.contains(&signal));
+        if killed && load.holds() {
+            let mut events = load.events.clone();
+            self.tell(pid, pid, &mut events, observer);
+        } else {
+            self.doubt_loader(pid, &key, "its process ended before it was done", observer);
+        }
+    }
+
+    /// A process executes another program while its loader is at work.
+    pub(super) fn abandon_loading(&mut self, pid: Pid, observer: &mut dyn Observer) {
         if let Some(Loading { key, phase }) = self.loading.remove(&pid)
             && matches!(phase, Phase::Trusted { .. })
         {
-            self.doubt_loader(pid, &key, "its process ended before it was done", observer);
+            self.doubt_loader(pid, &key, "it executed another program", observer);
+            self.filter_again(pid, observer);
+        }
+    }
+
+    /// A task is created, perhaps by a loader at work, which runs code of libraries that picks an
+    /// implementation (IFUNC). The child has a copy of the trap, and its filter is suspended as well.
+    pub(super) fn created_in_loading(
+        &mut self,
+        creator: Pid,
+        child: Pid,
+        observer: &mut dyn Observer,
+    ) {
+        let Some(Loading { key, phase }) = self.loading.remove(&creator) else {
+            return;
+        };
+        let trap = match phase {
+            Phase::Watched { trap, .. } => trap,
+            Phase::Trusted { trap, .. } => {
+                self.doubt_loader(creator, &key, "it created a process", observer);
+                self.filter_again(creator, observer);
+                trap
+            }
+            Phase::Done { .. } => {
+                self.loading.insert(creator, Loading { key, phase });
+                return;
+            }
+        };
+        self.at_loads(|loads| loads.give_up(key));
+        let _ = trap.remove(creator);
+        self.copies.insert(child, trap);
+        self.remove_copy(child);
+    }
+
+    /// Removes a copy of a trap from a new task, once it can be done: when it is stopped.
+    pub(super) fn remove_copy(&mut self, pid: Pid) {
+        if let Some(trap) = self.copies.get(&pid)
+            && trap.remove(pid).is_ok()
+        {
+            let _ = sys::suspend_filters(pid, false);
+            self.copies.remove(&pid);
+        }
+    }
+
+    /// Has a process's filter stop it again, if it has one.
+    fn filter_again(&self, pid: Pid, observer: &mut dyn Observer) {
+        let _ = sys::suspend_filters(pid, false);
+        if pid == self.root.pid && !self.filtered {
+            self.tell_unfiltered(observer);
         }
     }
 
@@ -295,8 +368,16 @@ impl Tasks {
     }
 }
 
+/// Returns whether a process has no other filters than its creators were given, and neither blocks nor
+/// ignores a trap: it would no longer do so once it has run into one.
+fn is_as_we_left_it(pid: Pid, loads: &RefCell<Loads>) -> bool {
+    let own = || Condition::of("self").map(|own| own.filters);
+    let own = loads.borrow_mut().own_filters(own);
+    let its = Condition::of(&pid.to_string());
+    its.is_some_and(|its| its.is_trapped && own.is_some_and(|own| its.filters == own + 1))
+}
+
 /// What a process's loader starts with.
-#[derive(Copy, Clone)]
 struct Condition {
     /// How many filters the process has.
     filters: u32,

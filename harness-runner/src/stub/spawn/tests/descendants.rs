@@ -1,6 +1,7 @@
 //! The same of programs that a test starts. They have inherited its filter.
 
 use super::*;
+use crate::tracer::sys::suspend_filters;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 /// Starts each of its arguments, one after the other, and ends as the last one has ended. What is to
@@ -8,7 +9,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 const STARTS: &str = "#define _GNU_SOURCE\n\
     #include <fcntl.h>\n#include <linux/filter.h>\n#include <linux/landlock.h>\n\
     #include <linux/seccomp.h>\n#include <signal.h>\n#include <sys/syscall.h>\n\
-    #include <spawn.h>\n#include <sys/prctl.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
+    #include <spawn.h>\n#include <sys/prctl.h>\n#include <sys/resource.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
     extern char **environ;\n\
     int main(int argc, char **argv) {\n\
         int status = 0; pid_t pid; FIRST;\n\
@@ -76,6 +77,12 @@ fn it_is_the_same_for_who_may_not_suspend_filters() {
     let mut slot = Slot::new(TraceLevel::Full);
     let program = slot.compile("empty", EMPTY, &[]);
     let starter = slot.starter(&program, "(void)0");
+    let mut suspended = Vec::new();
+    slot.run_and(&starter, |pid| {
+        let result = suspend_filters(pid, true);
+        suspended.push(result.and_then(|()| suspend_filters(pid, false)));
+    });
+    assert_eq!(suspended, [Err(Errno::EPERM); 3]);
     let seen = assert_the_same_whenever_started(&mut slot, &starter, KNOWN);
     assert!(seen.of(&slot.path("first/libc.so.6")).len() >= 2);
 }
@@ -119,14 +126,11 @@ fn a_library_that_appears_is_seen_in_a_child() {
 }
 
 #[test]
-fn a_child_that_is_killed_in_its_loader_has_an_incomplete_trace() {
-    if !HOOKED {
-        return;
-    }
+fn a_child_that_is_killed_in_its_loader_is_told_to_have_loaded() {
     let mut slot = Slot::new(TraceLevel::Io);
     let program = slot.compile("empty", EMPTY, &[]);
     let starter = slot.starter(&program, "(void)0");
-    assert_the_same_whenever_started(&mut slot, &starter, 1);
+    let first = assert_the_same_whenever_started(&mut slot, &starter, KNOWN);
     let mut executed = 0;
     let killed = slot.run_and(&starter, |pid| {
         executed += 1;
@@ -136,20 +140,87 @@ fn a_child_that_is_killed_in_its_loader_has_an_incomplete_trace() {
         }
     });
     assert_eq!(killed.exit, Exit::Code(98));
-    let [Doubt::Backend(missing)] = &killed.doubts[..] else {
-        panic!("{:?}", killed.doubts);
-    };
-    assert!(missing.contains("the dynamic loader"), "{missing}");
-    assert_eq!(slot.known_of_descendants(), 0);
+    killed.assert_whole();
+    if HOOKED {
+        assert_eq!(killed.files, first.files);
+    }
+}
+
+#[test]
+fn a_child_whose_loader_fails_has_an_incomplete_trace() {
+    if !HOOKED {
+        return;
+    }
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("empty", EMPTY, &[]);
+    let starter = slot.starter(&program, "(void)0");
     assert_the_same_whenever_started(&mut slot, &starter, 1);
+    let limits = "setrlimit(RLIMIT_NOFILE, &(struct rlimit){3, 3})";
+    let starter = slot.starter(&program, limits);
+    let failed = slot.run(&starter);
+    assert_eq!(failed.exit, Exit::Code(127));
+    // The first time it was known what would happen, and the second time no longer.
+    let [Doubt::Backend(missing)] = &failed.doubts[..] else {
+        panic!("{:?}", failed.doubts);
+    };
+    assert!(missing.contains("ended before it was done"), "{missing}");
+    assert_eq!(slot.known_of_descendants(), 0);
+}
+
+/// A loader runs code that picks an implementation. It may do anything.
+#[test]
+fn what_a_loader_creates_is_watched() {
+    const SOURCE: &str = "#include <spawn.h>\n#include <stddef.h>\n#include <sys/syscall.h>\n\
+        static long call(long n, long a, long b, long c) {\n\
+            long r; __asm__ volatile(\"syscall\" : \"=a\"(r) : \"0\"(n), \"D\"(a), \"S\"(b), \"d\"(c)\n\
+                : \"rcx\", \"r11\", \"memory\"); return r;\n\
+        }\n\
+        static int picked(void) { return 0; }\n\
+        static void *pick(void) {\n\
+            if (call(SYS_fork, 0, 0, 0) == 0) {\n\
+                call(SYS_open, (long)\"/missing-in-child\", 0, 0);\n\
+                call(SYS_exit_group, 0, 0, 0);\n\
+            }\n\
+            call(SYS_wait4, -1, 0, 0);\n\
+            return picked;\n\
+        }\n\
+        int answer(void) __attribute__((ifunc(\"pick\")));\n\
+        int main(void) { return answer(); }";
+    if !HOOKED {
+        return;
+    }
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("picks", SOURCE, &["-Wl,-z,now"]);
+    let starter = slot.starter(&program, "(void)0");
+    for (program, children) in [(&starter, 2), (&program, 1)] {
+        for _ in 0..3 {
+            let seen = slot.run(program);
+            seen.assert_whole();
+            assert_eq!(seen.exit, Exit::Code(0), "{:?}", seen.events);
+            let asked = seen.of(Path::new("/missing-in-child"));
+            assert_eq!(asked.len(), children, "{:?}", seen.events);
+        }
+    }
+    assert_eq!(slot.known_of_descendants(), 0);
+}
+
+#[test]
+fn a_child_finds_itself_as_it_would_be_unwatched() {
+    for plain in [false, true] {
+        #[cfg(target_arch = "x86_64")]
+        crate::tracer::hook::PLAIN.set(plain);
+        let mut slot = Slot::new(TraceLevel::Io);
+        let program = slot.compile("looks", LOOKS, &["-fPIC"]);
+        let starter = slot.starter(&program, "(void)0");
+        let seen = assert_the_same_whenever_started(&mut slot, &starter, KNOWN);
+        assert_eq!(seen.exit, Exit::Code(0), "{plain}");
+    }
 }
 
 #[test]
 fn a_script_has_the_loader_of_its_interpreter() {
     let mut slot = Slot::new(TraceLevel::Io);
-    let script = slot.path("script");
-    fs::write(&script, "#!/bin/sh\nexit 3\n").expect("it can be written");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let script = slot.script("exit 3");
     let starter = slot.starter(&script, "(void)0");
     let seen = assert_the_same_whenever_started(&mut slot, &starter, KNOWN);
     assert_eq!(seen.exit, Exit::Code(3));
