@@ -194,10 +194,9 @@ impl Spawner {
         let traced = way.level > TraceLevel::Off;
         let notify = way.backend == Backend::Notify;
         let loads = remembers(way, manner).then(|| Rc::clone(&self.loads));
-        let loader = match loads {
-            Some(_) => self.loader(&program, cwd, environment.bytes(), spawn, way),
-            None => None,
-        };
+        let loader = loads
+            .as_ref()
+            .and_then(|_| self.loader(&program, cwd, environment.bytes(), spawn, way));
         let known = loader.as_ref().and_then(|loader| match &loader.known {
             Known::Yes(load) => Some(load),
             Known::No => None,

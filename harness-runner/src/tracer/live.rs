@@ -489,14 +489,10 @@ pub(crate) struct Kin {
 /// Returns whom a task belongs to (proc_pid_status(5)).
 pub(crate) fn kin(task: Pid) -> Option<Kin> {
     let status = procfs::read(&format!("/proc/{task}/status")).ok()?;
-    let field = |name: &[u8]| {
-        let mut lines = status.split(|byte| *byte == b'\n');
-        let value = lines.find_map(|line| line.strip_prefix(name))?;
-        std::str::from_utf8(value).ok()?.trim().parse::<Pid>().ok()
-    };
+    let field = |name| procfs::field(&status, name)?.parse().ok();
     Some(Kin {
-        process: field(b"Tgid:")?,
-        parent: field(b"PPid:")?,
+        process: field("Tgid:")?,
+        parent: field("PPid:")?,
     })
 }
 

@@ -6,8 +6,8 @@
 //! every [`Fact`] that it has found. The next time that all facts are the same, it is not watched; that
 //! it then has mapped the same files is looked at when it says that it is done ([`super::hook`]).
 //!
-//! The same is remembered of programs that tests start. They have inherited a filter, but who may do
-//! that has it suspended until then, and nobody else needs to look at what it stops.
+//! The same is remembered of programs that tests start. They have inherited a filter. It is suspended
+//! until then where that is allowed, and else what it stops goes on without a look.
 //!
 //! A fact is what a path leads to. Of a path that leads nowhere the directory that it is in belongs to
 //! it, or the one in that which is not there either: the loader's next questions depend on that too. A
@@ -463,15 +463,8 @@ fn mapped(process: Pid) -> Option<BTreeSet<MappedFile>> {
 fn gave_up_privileges(process: Pid) -> Option<bool> {
     const ADMINISTRATOR: u64 = 1 << 21;
     let status = procfs::read(&format!("/proc/{process}/status")).ok()?;
-    let status = String::from_utf8(status).ok()?;
-    let field = |name: &str| {
-        let mut lines = status.lines();
-        lines
-            .find_map(|line| line.strip_prefix(name))
-            .map(str::trim)
-    };
-    let capabilities = u64::from_str_radix(field("CapEff:")?, 16).ok()?;
-    let gave_up = field("NoNewPrivs:")? == "1";
+    let capabilities = u64::from_str_radix(procfs::field(&status, "CapEff:")?, 16).ok()?;
+    let gave_up = procfs::field(&status, "NoNewPrivs:")? == "1";
     (gave_up || capabilities & ADMINISTRATOR != 0).then_some(gave_up)
 }
 

@@ -15,3 +15,10 @@ pub(crate) fn read(path: &str) -> io::Result<Vec<u8>> {
     File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+/// Returns the value of a field of proc_pid_status(5), which is named with its colon.
+pub(crate) fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let value = lines.find_map(|line| line.strip_prefix(name.as_bytes()))?;
+    Some(str::from_utf8(value).ok()?.trim())
+}

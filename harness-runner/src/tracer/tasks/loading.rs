@@ -389,18 +389,13 @@ impl Condition {
     /// Asks proc_pid_status(5). `None` before Linux 5.9, which does not count filters.
     fn of(process: &str) -> Option<Self> {
         let status = procfs::read(&format!("/proc/{process}/status")).ok()?;
-        let field = |name: &[u8]| {
-            let mut lines = status.split(|byte| *byte == b'\n');
-            let value = lines.find_map(|line| line.strip_prefix(name))?;
-            Some(str::from_utf8(value).ok()?.trim())
-        };
-        let has_trap = |signals: &str| {
-            let signals = u64::from_str_radix(signals, 16).ok()?;
+        let has_trap = |name| {
+            let signals = u64::from_str_radix(procfs::field(&status, name)?, 16).ok()?;
             Some(signals & 1 << (libc::SIGTRAP - 1) != 0)
         };
         Some(Self {
-            filters: field(b"Seccomp_filters:")?.parse().ok()?,
-            is_trapped: !has_trap(field(b"SigBlk:")?)? && !has_trap(field(b"SigIgn:")?)?,
+            filters: procfs::field(&status, "Seccomp_filters:")?.parse().ok()?,
+            is_trapped: !has_trap("SigBlk:")? && !has_trap("SigIgn:")?,
         })
     }
 }
