@@ -10,6 +10,7 @@
 //! said a moment later, when another thread of the program had rewritten it.
 
 mod calls;
+mod environment;
 mod exec;
 mod files;
 mod memory;
@@ -22,7 +23,8 @@ mod sockets;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub use exec::{Environment, ReadFile, environment_change, inherited, interpreters};
+pub use environment::{Environment, environment_change};
+pub use exec::{ReadFile, inherited, interpreters};
 pub use sockets::Bound;
 
 pub(super) use calls::watched;

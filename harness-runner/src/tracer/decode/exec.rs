@@ -1,19 +1,17 @@
 //! Programs that are executed.
 
-use super::{Decoded, Pending, ReadError, Stop, Task, Then, calls::At, memory::Memory, paths};
+use super::{
+    Decoded, Environment, Pending, ReadError, Stop, Task, Then,
+    calls::At,
+    environment::{BYTES, ENTRIES, environment_change},
+    memory::Memory,
+    paths,
+};
 use harness_metadata::{
     RawString, TraceEventKind,
-    trace::{CallResult, Doubt, EnvironmentChange, Exec, InheritedDescriptor, TracedPath},
-};
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    rc::Rc,
+    trace::{CallResult, Doubt, Exec, InheritedDescriptor, TracedPath},
 };
 
-/// How much of an argument vector, and of an environment, is kept.
-const BYTES: usize = 64 * 1024;
-/// How many of their entries are.
-const ENTRIES: usize = 4096;
 /// How many inherited descriptors are told.
 const DESCRIPTORS: usize = 256;
 
@@ -28,84 +26,6 @@ const HEADERS: u64 = 128;
 
 /// Reads from a file of this name at this offset, and returns how much.
 pub type ReadFile<'a> = dyn FnMut(&[u8], u64, &mut [u8]) -> Option<usize> + 'a;
-
-/// The environment that a program was started with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment {
-    variables: BTreeMap<RawString, RawString>,
-    truncated: bool,
-    /// Whether a name occurs twice.
-    doubled: bool,
-}
-
-impl Environment {
-    /// Takes strings of the form `NAME=VALUE`. Of several with one name, the first counts, as in
-    /// getenv(3).
-    pub fn new<'a>(strings: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut environment = Self::default();
-        let mut room = BYTES;
-        for (index, string) in strings.into_iter().enumerate() {
-            if index == ENTRIES || string.len() > room {
-                environment.truncated = true;
-                break;
-            }
-            room -= string.len();
-            environment.insert(string);
-        }
-        environment
-    }
-
-    /// Takes what /proc/PID/environ says.
-    pub fn from_block(block: &[u8]) -> Self {
-        Self::new(block.split(|byte| *byte == 0).filter(|it| !it.is_empty()))
-    }
-
-    fn insert(&mut self, string: &[u8]) {
-        // A name is not empty, so a leading `=` belongs to it.
-        let equals = string.iter().skip(1).position(|byte| *byte == b'=');
-        let (name, value) = match equals {
-            Some(before) => (&string[..=before], &string[before + 2..]),
-            None => (string, &b""[..]),
-        };
-        match self.variables.entry(name.into()) {
-            Entry::Vacant(vacant) => drop(vacant.insert(value.into())),
-            Entry::Occupied(_) => self.doubled = true,
-        }
-    }
-
-    /// Returns whether [`Self::variables`] are all that there is.
-    pub(in crate::tracer) fn is_whole(&self) -> bool {
-        !self.truncated && !self.doubled
-    }
-
-    /// Returns the variables, in order of their names.
-    pub fn variables(&self) -> impl Iterator<Item = (&RawString, &RawString)> {
-        self.variables.iter()
-    }
-}
-
-/// Says how two environments differ; `None` for the old one if nothing is known of it.
-pub fn environment_change(old: Option<&Environment>, new: &Environment) -> EnvironmentChange {
-    let nothing = Environment::default();
-    let mut old = old.unwrap_or(&nothing).variables().peekable();
-    let mut change = EnvironmentChange::default();
-    // Both are in order of their names.
-    for (name, value) in new.variables() {
-        while let Some((gone, _)) = old.next_if(|(old, _)| *old < name) {
-            change.unset.push(gone.clone());
-        }
-        let same = old.next_if(|(old, _)| *old == name);
-        if same.is_none_or(|(_, old)| old != value) {
-            change.set.push((name.clone(), value.clone()));
-        }
-    }
-    change.unset.extend(old.map(|(name, _)| name.clone()));
-    // Of one that was cut off nothing is known to be missing.
-    if new.truncated {
-        change.unset.clear();
-    }
-    change
-}
 
 /// Returns what the kernel opens beside a program: the interpreters of a script (execve(2)), as far
 /// as they go, and the loader (PT_INTERP of elf(5)) of the program that is run in the end.
@@ -223,6 +143,13 @@ struct Strings {
     truncated: bool,
 }
 
+impl Strings {
+    fn into_environment(self) -> Environment {
+        let environment = Environment::new(self.strings.iter().map(Vec::as_slice));
+        environment.cut_if(self.truncated)
+    }
+}
+
 /// Reads a vector of strings, as far as there is room for it.
 fn strings(memory: &Memory<'_>, address: u64) -> Result<Strings, ReadError> {
     let mut read = Strings::default();
@@ -273,9 +200,8 @@ impl Stop<'_> {
         let args = self.strings(self.arg(args));
         let environment = self.strings(self.arg(environment));
         let truncated = args.truncated || environment.truncated;
-        let mut variables = Environment::new(environment.strings.iter().map(Vec::as_slice));
-        variables.truncated |= environment.truncated;
-        let environment = variables;
+        let old = self.task.environment();
+        let environment = environment.into_environment().shared(old.as_ref());
         let mut directory = libc::AT_FDCWD;
         let mut path = None;
         let (program, interpreters) = match named {
@@ -325,7 +251,7 @@ impl Stop<'_> {
             program,
             args: args.strings.into_iter().map(RawString::from).collect(),
             cwd: self.task.cwd().unwrap_or_default().into(),
-            environment: environment_change(self.task.environment().as_deref(), &environment),
+            environment: environment_change(old.as_deref(), &environment),
             inherited: Vec::new(),
             interpreters,
             result: CallResult::Unknown,
@@ -334,7 +260,7 @@ impl Stop<'_> {
         Ok(super::Entry::Await(Pending::new(
             TraceEventKind::Exec(Box::new(exec)),
             Then::Executed {
-                environment: Rc::new(environment),
+                environment,
                 directory,
                 path,
             },
@@ -352,7 +278,7 @@ pub(super) fn executed(
     let Some(TraceEventKind::Exec(exec)) = events.first_mut() else {
         return;
     };
-    exec.truncated |= environment.truncated;
+    exec.truncated |= environment.is_truncated();
     if !matches!(result, CallResult::Ok(_)) {
         return;
     }

@@ -1,5 +1,6 @@
 //! What calls are decoded to, with a task that is made up.
 
+mod environment;
 mod fake;
 mod files;
 mod fuzz;

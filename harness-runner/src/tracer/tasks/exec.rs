@@ -13,7 +13,7 @@ use harness_metadata::{
     event::TraceLevel,
     trace::{CallResult, Exec, TracedPath},
 };
-use std::{fs::File, os::unix::fs::FileExt, rc::Rc};
+use std::{fs::File, os::unix::fs::FileExt};
 
 impl Tasks {
     pub(super) fn at_exec(&mut self, pid: Pid, observer: &mut dyn Observer) {
@@ -98,8 +98,9 @@ impl Tasks {
         };
         let (args, args_cut) = read("cmdline");
         let (block, environment_cut) = read("environ");
-        let environment = Environment::from_block(&block);
         let before = live.environment();
+        let environment = Environment::from_block(block).cut_if(environment_cut);
+        let environment = environment.shared(before.as_ref());
         let exec = Exec {
             program: TracedPath {
                 asked: live.link("exe").unwrap_or_default().into(),
@@ -112,7 +113,7 @@ impl Tasks {
             truncated: args_cut || environment_cut,
             ..Exec::default()
         };
-        self.context.set_environment(pid, Rc::new(environment));
+        self.context.set_environment(pid, environment);
         exec
     }
 }
