@@ -14,7 +14,7 @@ use super::{
 };
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
-    trace::{CallResult, Created, Creation, Doubt, Exited},
+    trace::{CallResult, Created, Creation, Doubt, EnvironmentChange, Exited},
 };
 use std::{
     collections::HashMap,
@@ -249,10 +249,11 @@ impl Notified {
 /// Completes a call whose result will not be seen. Returns the environment that its process has
 /// from now on, if this is an exec that seems to succeed.
 fn finish(
-    pending: Pending,
+    mut pending: Pending,
     live: &Live<'_>,
     events: &mut Vec<TraceEventKind>,
 ) -> Option<Rc<Environment>> {
+    pending.read_vectors(live, events);
     let environment = pending.environment();
     let foreseen = pending
         .program()
@@ -272,6 +273,7 @@ fn finish(
     })?;
     exec.result = foreseen;
     if exec.result.error().is_some() {
+        exec.environment = EnvironmentChange::default();
         return None;
     }
     exec.inherited = decode::inherited(live.lasting_descriptors());

@@ -89,6 +89,8 @@ pub(crate) struct Tasks {
     copies: Map<Pid, Trap>,
     /// Reused, so that nothing is allocated per stop.
     decoded: Vec<TraceEventKind>,
+    /// Reused, for the stacks of new programs.
+    stack: Vec<u8>,
 }
 
 /// A live tracee.
@@ -143,6 +145,7 @@ impl Tasks {
             loading: Map::default(),
             copies: Map::default(),
             decoded: Vec::new(),
+            stack: Vec::new(),
             root,
         };
         let pid = tasks.root.pid;

@@ -147,7 +147,7 @@ impl Index {
 }
 
 /// Returns where strings are that are ended by NUL, but for the last one perhaps.
-fn strings(block: &[u8]) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn strings(block: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
         let rest = block.get(start..).filter(|rest| !rest.is_empty())?;

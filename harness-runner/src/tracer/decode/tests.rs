@@ -7,6 +7,7 @@ mod fuzz;
 mod network;
 mod programs;
 mod sockets;
+mod vectors;
 
 use super::{Entry, NATIVE_ARCHITECTURE, Syscall, entry, exit};
 pub(in crate::tracer) use fake::Fake;
