@@ -5,7 +5,7 @@
 //! which [`super::filter`] is built too; so a call that the filter stops at is one that is decoded.
 //!
 //! A call that only asks is answered at its entry: the tracer asks the kernel the same question
-//! ([`Task::look`]). A call that changes something, or whose result
+//! ([`Task::look`]). So is an exec of what is not there. A call that changes something, or whose result
 //! nobody else can know, is awaited, and so is one that asks with other rights than the tracer has. What
 //! cannot be seen at all from a call's arguments: names in an io_uring, and what a call's memory said a
 //! moment later, when another thread of the program had rewritten it. What a program was started with is

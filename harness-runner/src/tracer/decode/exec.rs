@@ -220,6 +220,19 @@ impl Pending {
 }
 
 impl Stop<'_> {
+    /// Returns the error of an exec of what is not there, as for the most part of a search in PATH.
+    fn missing(&self, named: &Named, flags: i32) -> Option<i32> {
+        const FLAGS: i32 = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW;
+        let path = named.path.asked.as_bytes();
+        if named.overlong || named.descriptor || path.is_empty() || flags & !FLAGS != 0 {
+            return None;
+        }
+        let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+        let errno = self.task.look(named.directory, path, follow).err()?;
+        let missing = matches!(errno, libc::ENOENT | libc::ENOTDIR) && self.task.has_our_rights();
+        missing.then_some(errno)
+    }
+
     pub(super) fn exec(&mut self, at: At, args: u8, environment: u8, flags: Option<u8>) -> Decoded {
         let flags = self.flags(flags);
         let named = self.named(at, flags);
@@ -237,6 +250,17 @@ impl Stop<'_> {
         let refused = matches!(named, Err(ReadError::Refused));
         let mut native = false;
         if let Ok(named) = named {
+            if let Some(errno) = self.missing(&named, flags)
+                // A vector that the kernel cannot read or finds too long may be the error.
+                && let Ok(args) = Strings::read(&self.memory, executing.args)
+                && !args.truncated
+            {
+                exec.program = named.path;
+                exec.args = args.into_raw();
+                exec.result = CallResult::Err(errno);
+                self.tell(TraceEventKind::Exec(Box::new(exec)));
+                return Ok(Entry::Done);
+            }
             let image = self.image(&named);
             (exec.interpreters, native) = (image.interpreters, image.native);
             executing.directory = named.directory;

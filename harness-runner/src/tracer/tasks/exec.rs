@@ -79,12 +79,18 @@ impl Tasks {
         Some((key, exec.interpreters.clone()))
     }
 
-    /// What a process has executed, when its call has not been seen.
+    /// What a process has executed, when its call has not been seen, or when it was expected to fail.
     fn exec_by_proc(&mut self, pid: Pid) -> Exec {
         let vectors = started_with(pid, &mut self.stack);
         let live = self.live(pid, pid);
         let before = live.environment();
         let environment = vectors.environment.shared(before.as_ref());
+        let inherited = if self.root.level >= TraceLevel::Io {
+            live.executed();
+            decode::inherited(live.descriptors())
+        } else {
+            Vec::new()
+        };
         let exec = Exec {
             program: TracedPath {
                 asked: live.link("exe").unwrap_or_default().into(),
@@ -93,6 +99,7 @@ impl Tasks {
             args: vectors.args,
             cwd: live.cwd().unwrap_or_default().into(),
             environment: environment_change(before.as_deref(), &environment),
+            inherited,
             result: CallResult::Ok(0),
             truncated: vectors.truncated,
             ..Exec::default()

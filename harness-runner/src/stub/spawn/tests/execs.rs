@@ -136,6 +136,41 @@ fn what_a_new_stack_says_is_what_proc_says() {
     assert_eq!((exit, compared), (Exit::Code(0), 3));
 }
 
+/// Told at its entry to fail, and then made to succeed: by who is told.
+#[test]
+fn a_program_that_appears_when_its_exec_was_expected_to_fail_is_told() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("empty", EMPTY, &[]);
+    let late = slot.path("late");
+    let mut told = 0;
+    let body = format!(
+        "const char *paths[] = {{{late:?}, 0}}; char *args[] = {{\"late\", \"-x\", 0}};\
+         char *environment[] = {{\"A=1\", 0}}; dup2(1, 9);\
+         return run(paths, args, environment)"
+    );
+    let (exit, execs) = slot.execs_of_and(&body, |_| {
+        told += 1;
+        if told == 2 {
+            fs::hard_link(&program, &late).expect("it can be made");
+        }
+    });
+    assert_eq!(exit, Exit::Code(0));
+    let [expected, done] = &execs[..] else {
+        panic!("{execs:?}");
+    };
+    assert_eq!(expected.result, CallResult::Err(libc::ENOENT));
+    assert_eq!(done.result, CallResult::Ok(0));
+    assert_eq!(done.program.asked, raw(&late));
+    let passed_on = done.inherited.iter().find(|it| it.fd == 9);
+    assert_eq!(passed_on.map(|it| &it.target), Some(&"/dev/null".into()));
+    assert!(done.inherited.iter().all(|it| it.fd > 2));
+    for exec in [expected, done] {
+        assert_eq!(texts(&exec.args), ["late", "-x"]);
+    }
+    assert_eq!(set(done), [pair("A", "1")]);
+    assert_eq!(texts(&done.environment.unset), ["LD_LIBRARY_PATH"]);
+}
+
 #[test]
 fn p20_a_script_is_told_with_the_arguments_of_its_call() {
     let mut slot = Slot::new(TraceLevel::Io);

@@ -178,6 +178,60 @@ fn who_sees_no_exit_reads_everything_at_the_entry() {
 }
 
 #[test]
+fn p17_an_exec_of_what_is_not_there_is_told_at_its_entry() {
+    let mut task = Fake::new()
+        .with_descriptor(9, "/work/lock")
+        .with_descriptor(5, "/dir");
+    let path = task.string("none");
+    let args = task.strings(&["none", "-x"]);
+    let environment = task.strings(&["A=2"]);
+    let told =
+        |number, words: &[u64]| exec(call(&task, TraceLevel::Io, number, words, 0).at_entry());
+    let in_cwd = told(Sysno::execve, &[path, args, environment]);
+    assert_eq!(in_cwd.program.path(), &"/work/none".into());
+    assert_eq!(in_cwd.cwd, "/work".into());
+    assert_eq!(in_cwd.result, CallResult::Err(libc::ENOENT));
+    assert_eq!(texts(&in_cwd.args), ["none", "-x"]);
+    assert_eq!(in_cwd.environment, EnvironmentChange::default());
+    assert!(in_cwd.inherited.is_empty() && !in_cwd.truncated);
+    let in_dir = told(Sysno::execveat, &[5, path, args, environment, 0]);
+    assert_eq!(in_dir.program.path(), &"/dir/none".into());
+    let nofollow = libc::AT_SYMLINK_NOFOLLOW as u64;
+    told(Sysno::execveat, &[5, path, args, environment, nofollow]);
+    let follow: Vec<bool> = task.looks.borrow().iter().map(|look| look.2).collect();
+    assert_eq!(follow, [true, true, false]);
+}
+
+#[test]
+fn p17_an_exec_that_may_fail_for_another_reason_is_awaited() {
+    let mut task = Fake::new().with_descriptor(5, "/dir");
+    let path = task.string("none");
+    let empty = task.string("");
+    let long = task.string(&"x".repeat(5000));
+    let too_long = task.strings(&[&"x".repeat(70_000)]);
+    let (args, nowhere) = (task.strings(&["none"]), 8);
+    let empty_path = libc::AT_EMPTY_PATH as u64;
+    for words in [
+        // Not a descriptor, flags that there are not, the descriptor itself, no path.
+        [7, path, args, 0, 0],
+        [5, path, args, 0, 1],
+        [5, empty, args, 0, empty_path],
+        [5, empty, args, 0, 0],
+        [5, long, args, 0, 0],
+        [5, path, nowhere, 0, 0],
+        [5, path, too_long, 0, 0],
+    ] {
+        let told = call(&task, TraceLevel::Io, Sysno::execveat, &words, -2);
+        let exec = exec(told.at_exit());
+        assert_eq!(exec.result, CallResult::Err(libc::ENOENT), "{words:?}");
+    }
+    // Only the kernel knows what it tells a task with other rights.
+    task.other_rights.set(true);
+    let told = call(&task, TraceLevel::Io, Sysno::execve, &[path, args, 0], -13);
+    assert_eq!(exec(told.at_exit()).result, CallResult::Err(libc::EACCES));
+}
+
+#[test]
 fn p17_a_failed_exec_has_arguments_and_no_change_of_the_environment() {
     for content in [b"#!/none\n".to_vec(), elf("/none", 0)] {
         let mut task = Fake::new()
