@@ -90,7 +90,8 @@ pub struct Exec {
     pub args: Vec<RawString>,
     /// The working directory.
     pub cwd: RawString,
-    /// The environment, as a difference to what the process was started with.
+    /// The environment, as a difference to what the process was started with. Nothing of one that
+    /// failed.
     pub environment: EnvironmentChange,
     /// Descriptors other than 0, 1, 2 that stay open in the new program, and what they are.
     pub inherited: Vec<InheritedDescriptor>,
@@ -98,7 +99,8 @@ pub struct Exec {
     pub interpreters: Vec<RawString>,
     /// 0, or the error.
     pub result: CallResult,
-    /// Whether arguments or environment were longer than what is recorded.
+    /// Whether arguments or environment were longer than what is recorded. So are those of one that
+    /// never returned, because its caller was killed.
     pub truncated: bool,
 }
 

@@ -388,7 +388,7 @@ fn files_are_told_with_their_results_and_absolute_paths() {
     );
     assert_eq!(
         told("/below"),
-        [(MakeDirectory, done), (ChangeDirectory, done)]
+        [(MakeDirectory, done), (ChangeDirectory, CallResult::Found)]
     );
     assert_eq!(told("/below/missing"), [(Open, missing)]);
     assert_eq!(told("/below/link"), [(SymbolicLink, done), (Remove, done)]);

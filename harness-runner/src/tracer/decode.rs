@@ -5,11 +5,14 @@
 //! which [`super::filter`] is built too; so a call that the filter stops at is one that is decoded.
 //!
 //! A call that only asks is answered at its entry: the tracer asks the kernel the same question
-//! ([`Task::look`]). A call that changes something, or whose result nobody else can know, is
-//! awaited, and so is one that asks with other rights than the tracer has. What cannot be seen at all from a call's arguments: names in an io_uring, and what a call's memory
-//! said a moment later, when another thread of the program had rewritten it.
+//! ([`Task::look`]). So is an exec of what is not there. A call that changes something, or whose result
+//! nobody else can know, is awaited, and so is one that asks with other rights than the tracer has. What
+//! cannot be seen at all from a call's arguments: names in an io_uring, and what a call's memory said a
+//! moment later, when another thread of the program had rewritten it. What a program was started with is
+//! read from its own memory ([`Vectors::on_stack`]), which nobody has rewritten.
 
 mod calls;
+mod environment;
 mod exec;
 mod files;
 mod memory;
@@ -21,15 +24,19 @@ mod received;
 mod sockets;
 #[cfg(test)]
 pub(super) mod tests;
+mod vectors;
 
-pub use exec::{Environment, ReadFile, environment_change, inherited, interpreters};
+pub use environment::{Environment, environment_change};
+pub use exec::{ReadFile, inherited, interpreters};
 pub use sockets::Bound;
+pub use vectors::Vectors;
 
 pub(super) use calls::watched;
 pub(super) use names::QUESTION;
 pub(super) use process::{CLONE_FLAGS, PTRACE_STARTS, RIGHTS, UNSHARED};
 
 use calls::{At, Call, Shape};
+use exec::Executing;
 use harness_metadata::{
     TraceEventKind,
     event::TraceLevel,
@@ -103,7 +110,8 @@ pub trait Task {
     /// What a descriptor is, as /proc/TID/fd/N tells.
     fn descriptor(&self, fd: i32) -> Option<Vec<u8>>;
 
-    /// All open descriptors and what they are. Asked once per program that was executed.
+    /// All open descriptors but the standard streams, and what they are. Asked once per program that
+    /// was executed.
     fn descriptors(&self) -> Vec<(i32, Vec<u8>)>;
 
     /// Asks the kernel for a file as the task would see it: relative to its root directory, or to
@@ -204,13 +212,8 @@ enum Then {
     Returned,
     /// The file that is there now.
     Made { directory: i32, path: Vec<u8> },
-    /// Which descriptors stayed open, and what changed in the environment.
-    Executed {
-        environment: Rc<Environment>,
-        directory: i32,
-        /// Empty for the descriptor itself; `None` if it could not be read.
-        path: Option<Vec<u8>>,
-    },
+    /// What a program was started with, and which descriptors stayed open.
+    Executed(Executing),
     /// What that means for the addresses of sockets.
     Socket(NetworkOperation),
     /// Another root directory.
@@ -257,14 +260,14 @@ impl Pending {
 
     /// Returns true for an exec, which ends in PTRACE_EVENT_EXEC if it succeeds.
     pub fn is_exec(&self) -> bool {
-        matches!(self.then, Then::Executed { .. })
+        matches!(self.then, Then::Executed(_))
     }
 
     /// Returns the environment that the process has if this is an exec that succeeds: what
-    /// [`Task::environment`] answers from then on.
+    /// [`Task::environment`] answers from then on. `None` as long as it has not been read.
     pub fn environment(&self) -> Option<Rc<Environment>> {
         match &self.then {
-            Then::Executed { environment, .. } => Some(Rc::clone(environment)),
+            Then::Executed(executing) => executing.read.clone(),
             _ => None,
         }
     }
@@ -281,9 +284,9 @@ impl Pending {
     /// could not be read.
     pub fn program(&self) -> Option<(i32, &[u8])> {
         match &self.then {
-            Then::Executed {
+            Then::Executed(Executing {
                 directory, path, ..
-            } => Some((*directory, path.as_deref()?)),
+            }) => Some((*directory, path.as_deref()?)),
             _ => None,
         }
     }
@@ -333,7 +336,8 @@ pub fn entry(
     }
 }
 
-/// Completes a call that returned `result`: a value, or a negated errno.
+/// Completes a call that returned `result`: a value, or a negated errno. If it is an exec that has
+/// succeeded, [`Pending::started`] has been called.
 pub fn exit(pending: Pending, result: i64, task: &dyn Task, events: &mut Vec<TraceEventKind>) {
     // -512 and so on tell the kernel to restart the call or to make it EINTR (ERESTARTSYS). If it
     // is restarted, that is another entry.
@@ -371,8 +375,8 @@ fn complete(
         Then::Made { directory, path } => {
             files::made(&mut pending.events, result, (*directory, path), task);
         }
-        Then::Executed { environment, .. } => {
-            exec::executed(&mut pending.events, result, environment, task);
+        Then::Executed(executing) => {
+            exec::executed(&mut pending.events, result, executing, task);
         }
         Then::Received { fd, headers } => {
             received::returned(&mut pending.events, result, (*fd, headers), task);

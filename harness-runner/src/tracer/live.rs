@@ -61,42 +61,16 @@ pub(crate) struct Process {
     pub(crate) creator: Option<Pid>,
     /// What its ended children have used.
     pub(crate) children: RawUsage,
-    /// What it was started with.
-    pub(crate) variables: Variables,
-}
-
-/// The environment that a process was started with. Shared with what it creates, and taken apart
-/// when it is asked for.
-#[derive(Clone, Default)]
-pub(crate) struct Variables(Rc<Lazy>);
-
-#[derive(Default)]
-struct Lazy {
-    block: Vec<u8>,
-    variables: OnceCell<Rc<Environment>>,
-}
-
-impl Variables {
-    /// Takes strings that are ended by NUL.
-    pub(crate) fn from_block(block: Vec<u8>) -> Self {
-        Self(Rc::new(Lazy {
-            block,
-            variables: OnceCell::new(),
-        }))
-    }
-
-    fn get(&self) -> Rc<Environment> {
-        let parse = || Rc::new(Environment::from_block(&self.0.block));
-        Rc::clone(self.0.variables.get_or_init(parse))
-    }
+    /// What it was started with. Shared with what it creates.
+    pub(crate) environment: Rc<Environment>,
 }
 
 impl Process {
-    pub(crate) fn new(creator: Option<Pid>, variables: Variables) -> Self {
+    pub(crate) fn new(creator: Option<Pid>, environment: Rc<Environment>) -> Self {
         Self {
             creator,
             children: RawUsage::default(),
-            variables,
+            environment,
         }
     }
 }
@@ -125,10 +99,7 @@ impl Context {
     /// A process has executed a program with this environment.
     pub(crate) fn set_environment(&mut self, process: Pid, environment: Rc<Environment>) {
         if let Some(process) = self.processes.get_mut(&process) {
-            process.variables = Variables(Rc::new(Lazy {
-                block: Vec::new(),
-                variables: OnceCell::from(environment),
-            }));
+            process.environment = environment;
         }
     }
 }
@@ -202,6 +173,10 @@ impl Task for Live<'_> {
         };
         let described = |entry: fs::DirEntry| {
             let fd = entry.file_name().to_str()?.parse().ok()?;
+            // To read a link costs more than all else here.
+            if fd <= libc::STDERR_FILENO {
+                return None;
+            }
             let target = fs::read_link(entry.path()).ok()?;
             Some((fd, target.into_os_string().into_vec()))
         };
@@ -285,7 +260,7 @@ impl Task for Live<'_> {
 
     fn environment(&self) -> Option<Rc<Environment>> {
         let process = self.context.processes.get(&self.process)?;
-        Some(process.variables.get())
+        Some(Rc::clone(&process.environment))
     }
 
     fn sockets(&self) -> &RefCell<Bound> {

@@ -145,9 +145,8 @@ impl Key {
         environment: &Environment,
         level: TraceLevel,
     ) -> Option<Self> {
-        let variables = environment.variables();
-        let variables = variables.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let folders = environment.is_whole().then(|| folders(variables))??;
+        let variables = || folders(environment.variables());
+        let folders = environment.is_whole().then(variables)??;
         // Of a script it is its last interpreter that has a loader.
         let program = match &exec.interpreters[..] {
             [] => return None,

@@ -6,7 +6,7 @@
 
 use super::{
     Observer,
-    decode::{self, Entry, Pending},
+    decode::{self, Entry, Environment, Pending},
     live::{self, Context, Live, Process},
     notify::{Listener, Notification, Received},
     sys::{self, Pid, RawUsage},
@@ -14,11 +14,12 @@ use super::{
 };
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
-    trace::{CallResult, Created, Creation, Doubt, Exited},
+    trace::{CallResult, Created, Creation, Doubt, EnvironmentChange, Exited},
 };
 use std::{
     collections::HashMap,
     os::fd::{AsFd, BorrowedFd},
+    rc::Rc,
 };
 
 /// What this backend never sees, as a doubt says it.
@@ -49,9 +50,9 @@ pub(crate) struct Notified {
 impl Notified {
     /// The tasks are a root that has installed a filter, and whatever it creates.
     pub(crate) fn new(mut root: Root, listener: Listener) -> Self {
-        let variables = live::Variables::from_block(std::mem::take(&mut root.environment));
+        let environment = Environment::from_block(std::mem::take(&mut root.environment));
         let mut context = Context::default();
-        let process = Process::new(None, variables);
+        let process = Process::new(None, Rc::new(environment));
         context.processes.insert(root.pid, process);
         Self {
             listener: Some(listener),
@@ -183,9 +184,9 @@ impl Notified {
             next = live::kin(parent).map(|kin| (kin.process, kin.parent));
         }
         for child in unknown.into_iter().rev() {
-            let variables = self.context.processes.get(&creator);
-            let variables = variables.map(|creator| creator.variables.clone());
-            let process = Process::new(Some(creator), variables.unwrap_or_default());
+            let environment = self.context.processes.get(&creator);
+            let environment = environment.map(|creator| Rc::clone(&creator.environment));
+            let process = Process::new(Some(creator), environment.unwrap_or_default());
             self.context.processes.insert(child, process);
             self.context.check_root_of(child);
             self.threads.insert(child, child);
@@ -248,10 +249,11 @@ impl Notified {
 /// Completes a call whose result will not be seen. Returns the environment that its process has
 /// from now on, if this is an exec that seems to succeed.
 fn finish(
-    pending: Pending,
+    mut pending: Pending,
     live: &Live<'_>,
     events: &mut Vec<TraceEventKind>,
-) -> Option<std::rc::Rc<decode::Environment>> {
+) -> Option<Rc<Environment>> {
+    pending.read_vectors(live, events);
     let environment = pending.environment();
     let foreseen = pending
         .program()
@@ -271,6 +273,7 @@ fn finish(
     })?;
     exec.result = foreseen;
     if exec.result.error().is_some() {
+        exec.environment = EnvironmentChange::default();
         return None;
     }
     exec.inherited = decode::inherited(live.lasting_descriptors());

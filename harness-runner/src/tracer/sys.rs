@@ -2,7 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use super::{arch::PAGE, decode::Syscall};
+use super::{
+    arch::PAGE,
+    decode::{NATIVE_ARCHITECTURE, Syscall},
+};
 use harness_metadata::{Exit, trace::FileId};
 use nix::errno::Errno;
 use std::{
@@ -302,37 +305,42 @@ pub(crate) enum SyscallInfo {
     None,
 }
 
+/// `struct ptrace_syscall_info` with the longest member of its union, that of a filter's stop.
+#[repr(C)]
+#[derive(Default)]
+struct RawSyscallInfo {
+    op: u8,
+    reserved: u8,
+    flags: u16,
+    arch: u32,
+    instruction_pointer: u64,
+    stack_pointer: u64,
+    /// At an entry the call's number and arguments; at an exit the result and whether it is an
+    /// error, which its value tells as well.
+    words: [u64; 7],
+    action: u32,
+    reserved2: u32,
+}
+
+impl RawSyscallInfo {
+    fn of(pid: Pid) -> Option<Self> {
+        let mut raw = Self::default();
+        let size = size_of::<Self>() as *mut c_void;
+        let request = libc::PTRACE_GET_SYSCALL_INFO;
+        // SAFETY: the kernel writes at most as many bytes as the address argument says to the data
+        // argument, a live local of that size.
+        let written = unsafe { libc::ptrace(request, pid, size, &raw mut raw) };
+        (written > 0).then_some(raw)
+    }
+}
+
 /// Asks where a tracee is in a system call (ptrace(2), PTRACE_GET_SYSCALL_INFO). `None` if it is
 /// gone.
 pub(crate) fn syscall_info(pid: Pid) -> Option<SyscallInfo> {
-    /// `struct ptrace_syscall_info` with the longest member of its union, that of a filter's stop.
-    #[repr(C)]
-    #[derive(Default)]
-    struct Raw {
-        op: u8,
-        reserved: u8,
-        flags: u16,
-        arch: u32,
-        instruction_pointer: u64,
-        stack_pointer: u64,
-        /// At an entry the call's number and arguments; at an exit the result and whether it is an
-        /// error, which its value tells as well.
-        words: [u64; 7],
-        action: u32,
-        reserved2: u32,
-    }
     const OP_ENTRY: u8 = 1;
     const OP_EXIT: u8 = 2;
     const OP_SECCOMP: u8 = 3;
-    let mut raw = Raw::default();
-    let size = size_of::<Raw>() as *mut c_void;
-    let request = libc::PTRACE_GET_SYSCALL_INFO;
-    // SAFETY: the kernel writes at most as many bytes as the address argument says to the data
-    // argument, a live local of that size.
-    let written = unsafe { libc::ptrace(request, pid, size, &raw mut raw) };
-    if written <= 0 {
-        return None;
-    }
+    let raw = RawSyscallInfo::of(pid)?;
     Some(match raw.op {
         OP_ENTRY | OP_SECCOMP => {
             let [number, args @ ..] = raw.words;
@@ -345,6 +353,13 @@ pub(crate) fn syscall_info(pid: Pid) -> Option<SyscallInfo> {
         OP_EXIT => SyscallInfo::Exit(raw.words[0].cast_signed()),
         _ => SyscallInfo::None,
     })
+}
+
+/// Returns the stack pointer of a tracee, which is in any stop. `None` if it is gone, or if it is not
+/// of the machine's own architecture.
+pub(crate) fn stack_pointer(pid: Pid) -> Option<u64> {
+    let raw = RawSyscallInfo::of(pid)?;
+    (raw.arch == NATIVE_ARCHITECTURE).then_some(raw.stack_pointer)
 }
 
 /// Who sent the signal that a tracee is about to receive: its `si_code`, and for codes of

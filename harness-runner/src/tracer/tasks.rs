@@ -6,7 +6,7 @@
 use super::{
     Observer,
     breakpoint::Breakpoint,
-    decode::{self, Entry, Pending, Syscall},
+    decode::{self, Entry, Environment, Pending, Syscall},
     hook::Trap,
     live::{self, Context, Live, Process},
     loads::Loads,
@@ -89,6 +89,8 @@ pub(crate) struct Tasks {
     copies: Map<Pid, Trap>,
     /// Reused, so that nothing is allocated per stop.
     decoded: Vec<TraceEventKind>,
+    /// Reused, for the stacks of new programs.
+    stack: Vec<u8>,
 }
 
 /// A live tracee.
@@ -143,6 +145,7 @@ impl Tasks {
             loading: Map::default(),
             copies: Map::default(),
             decoded: Vec::new(),
+            stack: Vec::new(),
             root,
         };
         let pid = tasks.root.pid;
@@ -152,7 +155,7 @@ impl Tasks {
             ..Task::default()
         };
         tasks.tasks.insert(pid, task);
-        let process = Process::new(None, live::Variables::from_block(environment));
+        let process = Process::new(None, Rc::new(Environment::from_block(environment)));
         tasks.context.processes.insert(pid, process);
         tasks
     }
@@ -369,11 +372,11 @@ impl Tasks {
         }
         task.process = Some(pid);
         self.processes = self.processes.saturating_add(1);
-        let variables = creator
+        let environment = creator
             .and_then(|creator| self.context.processes.get(&creator))
-            .map(|creator| creator.variables.clone())
+            .map(|creator| Rc::clone(&creator.environment))
             .unwrap_or_default();
-        let process = Process::new(creator, variables);
+        let process = Process::new(creator, environment);
         self.context.processes.insert(pid, process);
         if self.root.level >= TraceLevel::Io {
             self.context.check_root_of(pid);

@@ -2,6 +2,7 @@
 //! [`loads`](crate::tracer::loads). Each test runs a program several times through one spawner.
 
 mod descendants;
+mod execs;
 
 use super::*;
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
 };
 use harness_metadata::{
     TraceEvent, TraceEventKind,
-    trace::{CallResult, Doubt, FileCall, Sender},
+    trace::{CallResult, Doubt, Exec, FileCall, Sender},
 };
 use nix::sys::signal::Signal;
 use std::{
@@ -47,6 +48,7 @@ struct Seen {
     /// What happened, without what differs from attempt to attempt.
     events: Vec<String>,
     files: Vec<FileCall>,
+    execs: Vec<Exec>,
     doubts: Vec<Doubt>,
 }
 
@@ -200,6 +202,13 @@ impl Slot {
                 .iter()
                 .filter_map(|event| match &event.kind {
                     TraceEventKind::File(call) => Some(FileCall::clone(call)),
+                    _ => None,
+                })
+                .collect(),
+            execs: all
+                .iter()
+                .filter_map(|event| match &event.kind {
+                    TraceEventKind::Exec(exec) => Some(Exec::clone(exec)),
                     _ => None,
                 })
                 .collect(),

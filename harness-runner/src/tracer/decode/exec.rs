@@ -1,19 +1,15 @@
 //! Programs that are executed.
 
-use super::{Decoded, Pending, ReadError, Stop, Task, Then, calls::At, memory::Memory, paths};
+use super::{
+    Decoded, Entry, Environment, Pending, ReadError, Stop, Task, Then, Vectors, calls::At,
+    environment::environment_change, files::Named, memory::Memory, paths, vectors::Strings,
+};
 use harness_metadata::{
     RawString, TraceEventKind,
-    trace::{CallResult, Doubt, EnvironmentChange, Exec, InheritedDescriptor, TracedPath},
+    trace::{CallResult, Doubt, EnvironmentChange, Exec, InheritedDescriptor},
 };
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    rc::Rc,
-};
+use std::rc::Rc;
 
-/// How much of an argument vector, and of an environment, is kept.
-const BYTES: usize = 64 * 1024;
-/// How many of their entries are.
-const ENTRIES: usize = 4096;
 /// How many inherited descriptors are told.
 const DESCRIPTORS: usize = 256;
 
@@ -23,88 +19,24 @@ const INTERPRETERS: usize = 5;
 const SCRIPT: usize = 256;
 /// How much of a program is read first: its headers and, nearly always, its loader's name.
 const HEAD: usize = 1024;
+/// The machine that a program is for (`e_machine` of elf(5)), if it is for this one.
+#[cfg(target_arch = "x86_64")]
+const NATIVE_MACHINE: u16 = libc::EM_X86_64;
+/// The machine that a program is for (`e_machine` of elf(5)), if it is for this one.
+#[cfg(target_arch = "aarch64")]
+const NATIVE_MACHINE: u16 = libc::EM_AARCH64;
 /// How many program headers are looked at.
 const HEADERS: u64 = 128;
 
 /// Reads from a file of this name at this offset, and returns how much.
 pub type ReadFile<'a> = dyn FnMut(&[u8], u64, &mut [u8]) -> Option<usize> + 'a;
 
-/// The environment that a program was started with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment {
-    variables: BTreeMap<RawString, RawString>,
-    truncated: bool,
-    /// Whether a name occurs twice.
-    doubled: bool,
-}
-
-impl Environment {
-    /// Takes strings of the form `NAME=VALUE`. Of several with one name, the first counts, as in
-    /// getenv(3).
-    pub fn new<'a>(strings: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut environment = Self::default();
-        let mut room = BYTES;
-        for (index, string) in strings.into_iter().enumerate() {
-            if index == ENTRIES || string.len() > room {
-                environment.truncated = true;
-                break;
-            }
-            room -= string.len();
-            environment.insert(string);
-        }
-        environment
-    }
-
-    /// Takes what /proc/PID/environ says.
-    pub fn from_block(block: &[u8]) -> Self {
-        Self::new(block.split(|byte| *byte == 0).filter(|it| !it.is_empty()))
-    }
-
-    fn insert(&mut self, string: &[u8]) {
-        // A name is not empty, so a leading `=` belongs to it.
-        let equals = string.iter().skip(1).position(|byte| *byte == b'=');
-        let (name, value) = match equals {
-            Some(before) => (&string[..=before], &string[before + 2..]),
-            None => (string, &b""[..]),
-        };
-        match self.variables.entry(name.into()) {
-            Entry::Vacant(vacant) => drop(vacant.insert(value.into())),
-            Entry::Occupied(_) => self.doubled = true,
-        }
-    }
-
-    /// Returns whether [`Self::variables`] are all that there is.
-    pub(in crate::tracer) fn is_whole(&self) -> bool {
-        !self.truncated && !self.doubled
-    }
-
-    /// Returns the variables, in order of their names.
-    pub fn variables(&self) -> impl Iterator<Item = (&RawString, &RawString)> {
-        self.variables.iter()
-    }
-}
-
-/// Says how two environments differ; `None` for the old one if nothing is known of it.
-pub fn environment_change(old: Option<&Environment>, new: &Environment) -> EnvironmentChange {
-    let nothing = Environment::default();
-    let mut old = old.unwrap_or(&nothing).variables().peekable();
-    let mut change = EnvironmentChange::default();
-    // Both are in order of their names.
-    for (name, value) in new.variables() {
-        while let Some((gone, _)) = old.next_if(|(old, _)| *old < name) {
-            change.unset.push(gone.clone());
-        }
-        let same = old.next_if(|(old, _)| *old == name);
-        if same.is_none_or(|(_, old)| old != value) {
-            change.set.push((name.clone(), value.clone()));
-        }
-    }
-    change.unset.extend(old.map(|(name, _)| name.clone()));
-    // Of one that was cut off nothing is known to be missing.
-    if new.truncated {
-        change.unset.clear();
-    }
-    change
+/// What a look into a program tells.
+#[derive(Default)]
+struct Image {
+    interpreters: Vec<RawString>,
+    /// Whether it is an ELF file of the machine's own architecture, with pointers of 64 bits.
+    native: bool,
 }
 
 /// Returns what the kernel opens beside a program: the interpreters of a script (execve(2)), as far
@@ -113,7 +45,12 @@ pub fn environment_change(old: Option<&Environment>, new: &Environment) -> Envir
 /// `read` reads from the file with this name at this offset. For the first one the name is the
 /// program's.
 pub fn interpreters(program: &[u8], read: &mut ReadFile<'_>) -> Vec<RawString> {
-    let mut found: Vec<RawString> = Vec::new();
+    image(program, read).interpreters
+}
+
+fn image(program: &[u8], read: &mut ReadFile<'_>) -> Image {
+    let mut image = Image::default();
+    let found = &mut image.interpreters;
     for _ in 0..=INTERPRETERS {
         let mut head = [0; HEAD];
         let file = found.last().map_or(program, RawString::as_bytes).to_vec();
@@ -125,13 +62,19 @@ pub fn interpreters(program: &[u8], read: &mut ReadFile<'_>) -> Vec<RawString> {
                 None => break,
             }
         } else {
+            image.native = found.is_empty() && is_native(head);
             found.extend(loader(head, &mut |offset, buffer| {
                 read(&file, offset, buffer)
             }));
             break;
         }
     }
-    found
+    image
+}
+
+/// Returns whether a file begins as an ELF file of the machine's own architecture does.
+fn is_native(head: &[u8]) -> bool {
+    head.starts_with(b"\x7fELF\x02\x01") && number(head, 18, 2) == Some(u64::from(NATIVE_MACHINE))
 }
 
 /// Returns the interpreter that a script names, given what follows `#!`.
@@ -174,14 +117,6 @@ fn loader(head: &[u8], read: &mut dyn FnMut(u64, &mut [u8]) -> Option<usize>) ->
         }
         Some(buffer)
     };
-    let number = |bytes: &[u8], offset: usize, length: usize| {
-        let bytes = bytes.get(offset..offset + length)?;
-        Some(
-            bytes
-                .iter()
-                .rfold(0_u64, |n, byte| n << 8 | u64::from(*byte)),
-        )
-    };
     let (table, size, count) = if wide {
         (
             number(head, 32, 8)?,
@@ -216,129 +151,169 @@ fn loader(head: &[u8], read: &mut dyn FnMut(u64, &mut [u8]) -> Option<usize>) ->
     (end > 0).then(|| name[..end].into())
 }
 
-/// The strings of a vector that ends with NULL.
-#[derive(Default)]
-struct Strings {
-    strings: Vec<Vec<u8>>,
-    truncated: bool,
+/// Reads a number of the lower byte order.
+fn number(bytes: &[u8], offset: usize, length: usize) -> Option<u64> {
+    let bytes = bytes.get(offset..offset + length)?;
+    Some(
+        bytes
+            .iter()
+            .rfold(0_u64, |n, byte| n << 8 | u64::from(*byte)),
+    )
 }
 
-/// Reads a vector of strings, as far as there is room for it.
-fn strings(memory: &Memory<'_>, address: u64) -> Result<Strings, ReadError> {
-    let mut read = Strings::default();
-    // Linux takes no vector for an empty one.
-    if address == 0 {
-        return Ok(read);
+/// An exec that has not returned: what is executed, and with what.
+#[derive(Debug)]
+pub(super) struct Executing {
+    pub(super) directory: i32,
+    /// Empty for the descriptor itself; `None` if it could not be read.
+    pub(super) path: Option<Vec<u8>>,
+    /// Where the call has its arguments.
+    args: u64,
+    /// Where it has the environment.
+    environment: u64,
+    /// The environment, once that and the arguments have been read.
+    pub(super) read: Option<Rc<Environment>>,
+}
+
+impl Executing {
+    /// Takes what the program is started with.
+    fn take(&mut self, vectors: Vectors, exec: &mut Exec, task: &dyn Task) {
+        let old = task.environment();
+        let environment = vectors.environment.shared(old.as_ref());
+        exec.environment = environment_change(old.as_deref(), &environment);
+        (exec.args, exec.truncated) = (vectors.args, vectors.truncated);
+        self.read = Some(environment);
     }
-    let mut room = BYTES;
-    for index in 0..=ENTRIES as u64 {
-        let at = address.checked_add(8 * index).ok_or(ReadError::Fault)?;
-        let string = memory.u64(at)?;
-        if string == 0 {
-            return Ok(read);
-        }
-        if index == ENTRIES as u64 || room == 0 {
-            break;
-        }
-        let text = memory.string(string, room)?;
-        // An empty one takes room as well: its NUL.
-        room = room.saturating_sub(text.bytes.len() + 1);
-        read.strings.push(text.bytes);
-        if !text.whole {
-            break;
+}
+
+impl Pending {
+    fn executing(&mut self) -> Option<(&mut Executing, &mut Exec)> {
+        match (&mut self.then, self.events.first_mut()) {
+            (Then::Executed(executing), Some(TraceEventKind::Exec(exec))) => {
+                Some((executing, exec))
+            }
+            _ => None,
         }
     }
-    read.truncated = true;
-    Ok(read)
+
+    /// Reads what an exec's program is to be started with where the call has it, while the task is at
+    /// its entry: for who does not see what becomes of it, or will not know it then.
+    pub fn read_vectors(&mut self, task: &dyn Task, events: &mut Vec<TraceEventKind>) {
+        let Some((executing, exec)) = self.executing().filter(|(it, _)| it.read.is_none()) else {
+            return;
+        };
+        let memory = Memory::new(task);
+        let (vectors, error) = Vectors::of_call(&memory, executing.args, executing.environment);
+        executing.take(vectors, exec, task);
+        if error == Some(ReadError::Refused) {
+            events.push(TraceEventKind::Doubt(Doubt::Undumpable));
+        }
+    }
+
+    /// Takes what the program was started with of an exec that has succeeded, unless that was read at
+    /// its entry.
+    pub fn started(&mut self, vectors: impl FnOnce() -> Vectors, task: &dyn Task) {
+        if let Some((executing, exec)) = self.executing().filter(|(it, _)| it.read.is_none()) {
+            executing.take(vectors(), exec, task);
+        }
+    }
 }
 
 impl Stop<'_> {
-    /// Reads a vector. That it cannot be read is no reason to say nothing of the program.
-    fn strings(&mut self, address: u64) -> Strings {
-        strings(&self.memory, address).unwrap_or_else(|error| {
-            self.unread(error);
-            Strings::default()
-        })
-    }
-
-    fn unread(&mut self, error: ReadError) {
-        if error == ReadError::Refused {
-            self.tell(TraceEventKind::Doubt(Doubt::Undumpable));
+    /// Returns the error of an exec of what is not there, as for the most part of a search in PATH.
+    fn missing(&self, named: &Named, flags: i32) -> Option<i32> {
+        const FLAGS: i32 = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW;
+        let path = named.path.asked.as_bytes();
+        if named.overlong || named.descriptor || path.is_empty() || flags & !FLAGS != 0 {
+            return None;
         }
+        let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+        let errno = self.task.look(named.directory, path, follow).err()?;
+        let missing = matches!(errno, libc::ENOENT | libc::ENOTDIR) && self.task.has_our_rights();
+        missing.then_some(errno)
     }
 
     pub(super) fn exec(&mut self, at: At, args: u8, environment: u8, flags: Option<u8>) -> Decoded {
-        let named = self.named(at, self.flags(flags));
-        let refused = matches!(named, Err(ReadError::Refused));
-        let args = self.strings(self.arg(args));
-        let environment = self.strings(self.arg(environment));
-        let truncated = args.truncated || environment.truncated;
-        let mut variables = Environment::new(environment.strings.iter().map(Vec::as_slice));
-        variables.truncated |= environment.truncated;
-        let environment = variables;
-        let mut directory = libc::AT_FDCWD;
-        let mut path = None;
-        let (program, interpreters) = match named {
-            Ok(named) => {
-                let task = self.task;
-                directory = named.directory;
-                path = match named.path.asked.as_bytes() {
-                    _ if named.descriptor => Some(Vec::new()),
-                    b"" => None,
-                    asked => Some(asked.to_vec()),
-                };
-                let interpreters = if named.overlong {
-                    Vec::new()
-                } else if named.descriptor {
-                    // Its interpreters' names are relative to the working directory, its own is
-                    // empty.
-                    interpreters(b"", &mut |path, offset, buffer| {
-                        let directory = if path.is_empty() {
-                            directory
-                        } else {
-                            libc::AT_FDCWD
-                        };
-                        task.file(directory, path, offset, buffer)
-                    })
-                } else {
-                    let asked = named.path.asked.as_bytes();
-                    let mut first = true;
-                    interpreters(asked, &mut |path, offset, buffer| {
-                        let is_program = std::mem::take(&mut first) || path == asked;
-                        let from = if is_program {
-                            directory
-                        } else {
-                            libc::AT_FDCWD
-                        };
-                        // An empty path would be the directory itself.
-                        (!path.is_empty()).then(|| task.file(from, path, offset, buffer))?
-                    })
-                };
-                (named.path, interpreters)
-            }
-            Err(_) => (TracedPath::default(), Vec::new()),
-        };
-        if refused {
-            self.unread(ReadError::Refused);
-        }
-        let exec = Exec {
-            program,
-            args: args.strings.into_iter().map(RawString::from).collect(),
+        let flags = self.flags(flags);
+        let named = self.named(at, flags);
+        let mut exec = Exec {
             cwd: self.task.cwd().unwrap_or_default().into(),
-            environment: environment_change(self.task.environment().as_deref(), &environment),
-            inherited: Vec::new(),
-            interpreters,
-            result: CallResult::Unknown,
-            truncated,
+            ..Exec::default()
         };
-        Ok(super::Entry::Await(Pending::new(
-            TraceEventKind::Exec(Box::new(exec)),
-            Then::Executed {
-                environment: Rc::new(environment),
-                directory,
-                path,
-            },
-        )))
+        let mut executing = Executing {
+            directory: libc::AT_FDCWD,
+            path: None,
+            args: self.arg(args),
+            environment: self.arg(environment),
+            read: None,
+        };
+        let refused = matches!(named, Err(ReadError::Refused));
+        let mut native = false;
+        if let Ok(named) = named {
+            if let Some(errno) = self.missing(&named, flags)
+                // A vector that the kernel cannot read or finds too long may be the error.
+                && let Ok(args) = Strings::read(&self.memory, executing.args)
+                && !args.truncated
+            {
+                exec.program = named.path;
+                exec.args = args.into_raw();
+                exec.result = CallResult::Err(errno);
+                self.tell(TraceEventKind::Exec(Box::new(exec)));
+                return Ok(Entry::Done);
+            }
+            let image = self.image(&named);
+            (exec.interpreters, native) = (image.interpreters, image.native);
+            executing.directory = named.directory;
+            executing.path = match named.path.asked.as_bytes() {
+                _ if named.descriptor => Some(Vec::new()),
+                b"" => None,
+                asked => Some(asked.to_vec()),
+            };
+            exec.program = named.path;
+        }
+        if refused {
+            self.tell(TraceEventKind::Doubt(Doubt::Undumpable));
+        }
+        let event = TraceEventKind::Exec(Box::new(exec));
+        let mut pending = Pending::new(event, Then::Executed(executing));
+        // The stack of another architecture looks different, and of a script the kernel changes the
+        // arguments.
+        if !native {
+            pending.read_vectors(self.task, self.events);
+        }
+        Ok(Entry::Await(pending))
+    }
+
+    /// Looks into the program that a call names.
+    fn image(&self, named: &Named) -> Image {
+        let task = self.task;
+        let directory = named.directory;
+        if named.overlong {
+            Image::default()
+        } else if named.descriptor {
+            // Its interpreters' names are relative to the working directory, its own is empty.
+            image(b"", &mut |path, offset, buffer| {
+                let directory = if path.is_empty() {
+                    directory
+                } else {
+                    libc::AT_FDCWD
+                };
+                task.file(directory, path, offset, buffer)
+            })
+        } else {
+            let asked = named.path.asked.as_bytes();
+            let mut first = true;
+            image(asked, &mut |path, offset, buffer| {
+                let is_program = std::mem::take(&mut first) || path == asked;
+                let from = if is_program {
+                    directory
+                } else {
+                    libc::AT_FDCWD
+                };
+                // An empty path would be the directory itself.
+                (!path.is_empty()).then(|| task.file(from, path, offset, buffer))?
+            })
+        }
     }
 }
 
@@ -346,22 +321,32 @@ impl Stop<'_> {
 pub(super) fn executed(
     events: &mut [TraceEventKind],
     result: CallResult,
-    environment: &Environment,
+    executing: &Executing,
     task: &dyn Task,
 ) {
     let Some(TraceEventKind::Exec(exec)) = events.first_mut() else {
         return;
     };
-    exec.truncated |= environment.truncated;
-    if !matches!(result, CallResult::Ok(_)) {
-        return;
+    if executing.read.is_none() {
+        // Of one that never returned the memory may be gone, or another program's.
+        let args = match result {
+            CallResult::Unknown => Err(ReadError::Gone),
+            _ => Strings::read(&Memory::new(task), executing.args),
+        };
+        exec.truncated = args.as_ref().map_or(true, |args| args.truncated);
+        exec.args = args.unwrap_or_default().into_raw();
     }
-    task.executed();
-    // What is closed on exec is closed by now.
-    exec.inherited = inherited(task.descriptors());
+    if result.error().is_some() {
+        exec.environment = EnvironmentChange::default();
+    }
+    if matches!(result, CallResult::Ok(_)) {
+        task.executed();
+        // What is closed on exec is closed by now.
+        exec.inherited = inherited(task.descriptors());
+    }
 }
 
-/// Tells of the descriptors that are open in a new program.
+/// Tells of the descriptors that are open in a new program: all but the standard streams.
 pub fn inherited(descriptors: Vec<(i32, Vec<u8>)>) -> Vec<InheritedDescriptor> {
     let mut inherited: Vec<_> = descriptors
         .into_iter()

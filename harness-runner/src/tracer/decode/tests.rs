@@ -1,11 +1,13 @@
 //! What calls are decoded to, with a task that is made up.
 
+mod environment;
 mod fake;
 mod files;
 mod fuzz;
 mod network;
 mod programs;
 mod sockets;
+mod vectors;
 
 use super::{Entry, NATIVE_ARCHITECTURE, Syscall, entry, exit};
 pub(in crate::tracer) use fake::Fake;

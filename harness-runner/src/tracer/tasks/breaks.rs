@@ -152,9 +152,11 @@ impl Tasks {
         }
         let mut events = Vec::new();
         let live = self.live(tid, process);
-        let Entry::Await(pending) = decode::entry(call, TraceLevel::Io, &live, &mut events) else {
+        let Entry::Await(mut pending) = decode::entry(call, TraceLevel::Io, &live, &mut events)
+        else {
             return None;
         };
+        pending.read_vectors(&live, &mut events);
         decode::exit(pending, 0, &live, &mut events);
         let exec: Exec = events.into_iter().find_map(|event| match event {
             TraceEventKind::Exec(exec) => Some(*exec),

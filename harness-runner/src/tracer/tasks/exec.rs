@@ -3,7 +3,7 @@
 use super::{Call, Root, Tasks};
 use crate::tracer::{
     Observer,
-    decode::{self, Environment, Pending, Task, environment_change},
+    decode::{self, Pending, Task, Vectors, environment_change},
     live::Live,
     loads::Key,
     sys::{self, Pid},
@@ -13,7 +13,7 @@ use harness_metadata::{
     event::TraceLevel,
     trace::{CallResult, Exec, TracedPath},
 };
-use std::{fs::File, os::unix::fs::FileExt, rc::Rc};
+use std::{fs::File, io::Read};
 
 impl Tasks {
     pub(super) fn at_exec(&mut self, pid: Pid, observer: &mut dyn Observer) {
@@ -49,7 +49,10 @@ impl Tasks {
         }
         self.abandon_loading(pid, observer);
         match call {
-            Call::Awaited(_, pending) | Call::Interrupted(_, pending) => {
+            Call::Awaited(_, mut pending) | Call::Interrupted(_, mut pending) => {
+                let mut stack = std::mem::take(&mut self.stack);
+                pending.started(|| started_with(pid, &mut stack), &self.live(pid, pid));
+                self.stack = stack;
                 let loading = self.loader_of(&pending);
                 if let Some(environment) = pending.environment() {
                     self.context.set_environment(pid, environment);
@@ -76,45 +79,55 @@ impl Tasks {
         Some((key, exec.interpreters.clone()))
     }
 
-    /// What a process has executed, when its call has not been seen: as /proc tells afterwards.
+    /// What a process has executed, when its call has not been seen, or when it was expected to fail.
     fn exec_by_proc(&mut self, pid: Pid) -> Exec {
-        /// As much as is kept of what is decoded from a call.
-        const ROOM: usize = 64 * 1024;
+        let vectors = started_with(pid, &mut self.stack);
         let live = self.live(pid, pid);
-        let read = |name: &str| {
-            let mut bytes = Vec::new();
-            let mut filled = 0;
-            if let Ok(file) = File::open(format!("/proc/{pid}/{name}")) {
-                bytes.resize(4096, 0);
-                while let Ok(read @ 1..) = file.read_at(&mut bytes[filled..], filled as u64) {
-                    filled += read;
-                    if filled == bytes.len() && filled < ROOM {
-                        bytes.resize(2 * filled, 0);
-                    }
-                }
-            }
-            bytes.truncate(filled);
-            (bytes, filled >= ROOM)
-        };
-        let (args, args_cut) = read("cmdline");
-        let (block, environment_cut) = read("environ");
-        let environment = Environment::from_block(&block);
         let before = live.environment();
+        let environment = vectors.environment.shared(before.as_ref());
+        let inherited = if self.root.level >= TraceLevel::Io {
+            live.executed();
+            decode::inherited(live.descriptors())
+        } else {
+            Vec::new()
+        };
         let exec = Exec {
             program: TracedPath {
                 asked: live.link("exe").unwrap_or_default().into(),
                 absolute: None,
             },
-            args: strings(&args),
+            args: vectors.args,
             cwd: live.cwd().unwrap_or_default().into(),
             environment: environment_change(before.as_deref(), &environment),
+            inherited,
             result: CallResult::Ok(0),
-            truncated: args_cut || environment_cut,
+            truncated: vectors.truncated,
             ..Exec::default()
         };
-        self.context.set_environment(pid, Rc::new(environment));
+        self.context.set_environment(pid, environment);
         exec
     }
+}
+
+/// Returns what a program was started with that has not run yet: as its stack says, or else /proc.
+fn started_with(pid: Pid, stack: &mut Vec<u8>) -> Vectors {
+    stack.resize(Vectors::STACK, 0);
+    let mut on_stack = || {
+        let address = sys::stack_pointer(pid)?;
+        let read = sys::read_memory(pid, address, stack).ok()?;
+        Vectors::on_stack(address, &stack[..read])
+    };
+    on_stack().unwrap_or_else(|| {
+        let read = |name: &str| {
+            let mut block = Vec::new();
+            if let Ok(file) = File::open(format!("/proc/{pid}/{name}")) {
+                // What has been read before an error counts.
+                let _ = file.take(Vectors::STACK as u64).read_to_end(&mut block);
+            }
+            block
+        };
+        Vectors::in_blocks(&read("cmdline"), read("environ"))
+    })
 }
 
 impl Root {

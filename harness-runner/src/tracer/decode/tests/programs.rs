@@ -2,13 +2,13 @@
 
 use super::{call, exec, fake::Fake, native};
 use crate::tracer::decode::{
-    Entry, Environment, ReadError, Syscall, entry, environment_change, exit, interpreters,
-    unfinished,
+    Entry, Environment, Pending, ReadError, Syscall, Vectors, entry, environment_change, exit,
+    interpreters, unfinished,
 };
 use harness_metadata::{
     RawString, TraceEventKind,
     event::TraceLevel,
-    trace::{CallResult, Doubt},
+    trace::{CallResult, Doubt, EnvironmentChange},
 };
 use std::rc::Rc;
 use syscalls::Sysno;
@@ -32,6 +32,12 @@ fn texts(strings: &[RawString]) -> Vec<String> {
 fn elf(loader: &str, padding: usize) -> Vec<u8> {
     let mut file = vec![0; 64];
     file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    let machine = if cfg!(target_arch = "x86_64") {
+        libc::EM_X86_64
+    } else {
+        libc::EM_AARCH64
+    };
+    file[18..20].copy_from_slice(&machine.to_le_bytes());
     file[32..40].copy_from_slice(&64_u64.to_le_bytes());
     file[54..56].copy_from_slice(&56_u16.to_le_bytes());
     file[56..58].copy_from_slice(&2_u16.to_le_bytes());
@@ -88,14 +94,160 @@ fn an_exec_tells_program_arguments_environment_and_what_is_inherited() {
     assert!(!exec.truncated);
 }
 
+/// Makes an exec of `path` up to its exit.
+fn awaited(task: &Fake, words: &[u64]) -> Pending {
+    let mut events = Vec::new();
+    let entry = entry(
+        &native(Sysno::execve, words),
+        TraceLevel::Io,
+        task,
+        &mut events,
+    );
+    let Entry::Await(pending) = entry else {
+        panic!("not awaited: {events:?}");
+    };
+    assert_eq!(events, []);
+    pending
+}
+
 #[test]
-fn p17_a_failed_exec_says_why_and_inherits_nothing() {
-    let mut task = Fake::new().with_descriptor(9, "/work/lock");
-    let path = task.string("/none");
-    let told = call(&task, TraceLevel::Io, Sysno::execve, &[path, 0, 0], -2);
-    let exec = exec(told.at_exit());
-    assert_eq!(exec.result, CallResult::Err(libc::ENOENT));
-    assert!(exec.inherited.is_empty() && exec.args.is_empty());
+fn a_program_tells_itself_what_it_was_started_with() {
+    let mut task = Fake::new().with_file("/bin/tool", &elf("/lib/ld.so", 0));
+    task.environment = Some(Rc::new(variables(&["A=1", "GONE="])));
+    let path = task.string("/bin/tool");
+    let args = task.strings(&["another", "thread", "rewrites", "this"]);
+    let environment = task.strings(&["REWRITTEN=1"]);
+    let mut pending = awaited(&task, &[path, args, environment]);
+    assert_eq!(task.reads.get(), 1, "of its path");
+    assert_eq!(pending.environment(), None);
+
+    let vectors = || Vectors::in_blocks(b"tool\0-x\0", b"A=2\0".to_vec());
+    pending.started(vectors, &task);
+    let environment = pending.environment().expect("it has started");
+    assert_eq!(*environment, variables(&["A=2"]));
+    let mut events = Vec::new();
+    exit(pending, 0, &task, &mut events);
+    assert_eq!(task.reads.get(), 1, "not again");
+    let exec = exec(events);
+    assert_eq!(texts(&exec.args), ["tool", "-x"]);
+    assert_eq!(exec.environment.set, [("A".into(), "2".into())]);
+    assert_eq!(texts(&exec.environment.unset), ["GONE"]);
+    assert!(!exec.truncated);
+}
+
+#[test]
+fn p18_p20_of_a_script_and_of_another_machine_s_program_the_call_says_it() {
+    let mut other_width = elf("/ld", 0);
+    other_width[4] = 1;
+    let mut other_machine = elf("/ld", 0);
+    other_machine[18..20].copy_from_slice(&[0xf7, 0xff]);
+    for content in [
+        b"#!/bin/sh\n",
+        b"echo 1234\n",
+        &other_width[..],
+        &other_machine,
+    ] {
+        let mut task = Fake::new().with_file("/bin/tool", content);
+        let path = task.string("/bin/tool");
+        let args = task.strings(&["tool", "-x"]);
+        let environment = task.strings(&["A=2"]);
+        let mut pending = awaited(&task, &[path, args, environment]);
+        pending.started(|| panic!("it is known"), &task);
+        assert_eq!(pending.environment().as_deref(), Some(&variables(&["A=2"])));
+        let mut events = Vec::new();
+        exit(pending, 0, &task, &mut events);
+        assert_eq!(texts(&exec(events).args), ["tool", "-x"]);
+    }
+}
+
+#[test]
+fn who_sees_no_exit_reads_everything_at_the_entry() {
+    let mut task = Fake::new().with_file("/bin/tool", &elf("/ld", 0));
+    let path = task.string("/bin/tool");
+    let args = task.strings(&["tool", "-x"]);
+    let environment = task.strings(&["A=2"]);
+    let mut pending = awaited(&task, &[path, args, environment]);
+    let mut events = Vec::new();
+    pending.read_vectors(&task, &mut events);
+    assert_eq!(pending.environment().as_deref(), Some(&variables(&["A=2"])));
+    unfinished(pending, &task, &mut events);
+    let exec = exec(events);
+    assert_eq!(texts(&exec.args), ["tool", "-x"]);
+    assert_eq!(exec.environment.set.len(), 1);
+    assert!(!exec.truncated);
+}
+
+#[test]
+fn p17_an_exec_of_what_is_not_there_is_told_at_its_entry() {
+    let mut task = Fake::new()
+        .with_descriptor(9, "/work/lock")
+        .with_descriptor(5, "/dir");
+    let path = task.string("none");
+    let args = task.strings(&["none", "-x"]);
+    let environment = task.strings(&["A=2"]);
+    let told =
+        |number, words: &[u64]| exec(call(&task, TraceLevel::Io, number, words, 0).at_entry());
+    let in_cwd = told(Sysno::execve, &[path, args, environment]);
+    assert_eq!(in_cwd.program.path(), &"/work/none".into());
+    assert_eq!(in_cwd.cwd, "/work".into());
+    assert_eq!(in_cwd.result, CallResult::Err(libc::ENOENT));
+    assert_eq!(texts(&in_cwd.args), ["none", "-x"]);
+    assert_eq!(in_cwd.environment, EnvironmentChange::default());
+    assert!(in_cwd.inherited.is_empty() && !in_cwd.truncated);
+    let in_dir = told(Sysno::execveat, &[5, path, args, environment, 0]);
+    assert_eq!(in_dir.program.path(), &"/dir/none".into());
+    let nofollow = libc::AT_SYMLINK_NOFOLLOW as u64;
+    told(Sysno::execveat, &[5, path, args, environment, nofollow]);
+    let follow: Vec<bool> = task.looks.borrow().iter().map(|look| look.2).collect();
+    assert_eq!(follow, [true, true, false]);
+}
+
+#[test]
+fn p17_an_exec_that_may_fail_for_another_reason_is_awaited() {
+    let mut task = Fake::new().with_descriptor(5, "/dir");
+    let path = task.string("none");
+    let empty = task.string("");
+    let long = task.string(&"x".repeat(5000));
+    let too_long = task.strings(&[&"x".repeat(70_000)]);
+    let (args, nowhere) = (task.strings(&["none"]), 8);
+    let empty_path = libc::AT_EMPTY_PATH as u64;
+    for words in [
+        // Not a descriptor, flags that there are not, the descriptor itself, no path.
+        [7, path, args, 0, 0],
+        [5, path, args, 0, 1],
+        [5, empty, args, 0, empty_path],
+        [5, empty, args, 0, 0],
+        [5, long, args, 0, 0],
+        [5, path, nowhere, 0, 0],
+        [5, path, too_long, 0, 0],
+    ] {
+        let told = call(&task, TraceLevel::Io, Sysno::execveat, &words, -2);
+        let exec = exec(told.at_exit());
+        assert_eq!(exec.result, CallResult::Err(libc::ENOENT), "{words:?}");
+    }
+    // Only the kernel knows what it tells a task with other rights.
+    task.other_rights.set(true);
+    let told = call(&task, TraceLevel::Io, Sysno::execve, &[path, args, 0], -13);
+    assert_eq!(exec(told.at_exit()).result, CallResult::Err(libc::EACCES));
+}
+
+#[test]
+fn p17_a_failed_exec_has_arguments_and_no_change_of_the_environment() {
+    for content in [b"#!/none\n".to_vec(), elf("/none", 0)] {
+        let mut task = Fake::new()
+            .with_file("/tool", &content)
+            .with_descriptor(9, "/work/lock");
+        let path = task.string("/tool");
+        let args = task.strings(&["tool", "-x"]);
+        let environment = task.strings(&["A=2"]);
+        let words = [path, args, environment];
+        let told = call(&task, TraceLevel::Io, Sysno::execve, &words, -2);
+        let exec = exec(told.at_exit());
+        assert_eq!(exec.result, CallResult::Err(libc::ENOENT));
+        assert_eq!(texts(&exec.args), ["tool", "-x"]);
+        assert_eq!(exec.environment, EnvironmentChange::default());
+        assert!(exec.inherited.is_empty() && !exec.truncated);
+    }
 }
 
 #[test]
@@ -319,13 +471,13 @@ fn p40_p41_calls_of_another_architecture_are_a_doubt() {
 
 #[test]
 fn a_call_that_never_returned_is_told_without_a_result() {
-    let mut task = Fake::new();
+    let mut task = Fake::new().with_file("/x", &elf("/ld", 0));
     let path = task.string("/x");
+    let args = task.strings(&["another program's by now"]);
+    let pending = awaited(&task, &[path, args, 0]);
     let mut events = Vec::new();
-    let call = native(Sysno::execve, &[path, 0, 0]);
-    let Entry::Await(pending) = entry(&call, TraceLevel::Io, &task, &mut events) else {
-        panic!("not awaited");
-    };
     unfinished(pending, &task, &mut events);
-    assert_eq!(exec(events).result, CallResult::Unknown);
+    let exec = exec(events);
+    assert_eq!(exec.result, CallResult::Unknown);
+    assert!(exec.args.is_empty() && exec.truncated);
 }
