@@ -21,6 +21,8 @@ pub(crate) mod sys;
 pub(crate) mod tasks;
 
 use harness_metadata::TraceEvent;
+use record::Loaded;
+use std::{rc::Rc, time::Duration};
 
 /// A map that is asked at every stop.
 type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
@@ -30,6 +32,14 @@ pub trait Observer {
     /// Something happened. Events come in the order in which the kernel reported them. The tracee
     /// stands still meanwhile, so this should be quick.
     fn event(&mut self, event: &TraceEvent);
+
+    /// The dynamic loader of a process has done what it is known to do. Who does not care for what that
+    /// comes to is told one event after the other.
+    fn loaded(&mut self, at: Duration, pid: i32, loaded: &Rc<Loaded>) {
+        for event in loaded.events(at, pid) {
+            self.event(&event);
+        }
+    }
 }
 
 /// A closure observes, too.

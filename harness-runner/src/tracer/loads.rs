@@ -18,6 +18,7 @@ use super::{
     decode::Environment,
     hook::Hook,
     procfs,
+    record::Loaded,
     sys::{self, Looked, Pid, Version},
 };
 use harness_metadata::{
@@ -90,8 +91,8 @@ enum By {
 #[derive(Debug)]
 pub(crate) struct Load {
     facts: Vec<Fact>,
-    /// What it did, in order.
-    pub(crate) events: Vec<TraceEventKind>,
+    /// What it did.
+    pub(crate) told: Rc<Loaded>,
     /// What interprets the program: the loader.
     pub(crate) interpreters: Vec<RawString>,
     pub(crate) hook: Hook,
@@ -315,10 +316,8 @@ impl Load {
         }
         // What the loader asks by calls that are not seen at each level.
         let _ = facts.of(PRELOADED)?;
-        for event in &seen.events {
-            let TraceEventKind::File(call) = event else {
-                return None;
-            };
+        let told = Loaded::new(seen.events)?;
+        for call in told.calls() {
             if key.cwd.is_none() && call.path.asked.as_bytes().first() != Some(&b'/') {
                 return None;
             }
@@ -326,7 +325,7 @@ impl Load {
         }
         Some(Self {
             facts: facts.into_vec(),
-            events: seen.events,
+            told: Rc::new(told),
             interpreters: seen.interpreters,
             hook: seen.hook,
             mapped: mapped(process)?,
