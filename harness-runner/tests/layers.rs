@@ -35,7 +35,7 @@ const WALL_CLOCK_FILES: &[&str] = &[
     "build/answers.rs",
     "session.rs",
     "store/retention.rs",
-    "tracer/loads.rs",
+    "tracer/loads/facts.rs",
     "tracer/record.rs",
 ];
 
