@@ -311,7 +311,7 @@ impl Load {
 
     /// Returns whether all facts are the same.
     pub(crate) fn holds(&self) -> bool {
-        self.facts.iter().all(Fact::holds)
+        facts::hold(&self.facts)
     }
 
     /// Returns whether the same files are mapped by a process.
