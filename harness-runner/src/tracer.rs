@@ -13,6 +13,7 @@ pub mod filter;
 pub(crate) mod hook;
 mod live;
 pub(crate) mod loads;
+mod maps;
 pub(crate) mod notified;
 pub mod notify;
 pub(crate) mod procfs;

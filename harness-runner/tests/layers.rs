@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
 const UNSAFE_FILES: &[&str] = &[
     "tracer/sys.rs",
     "tracer/notify.rs",
+    "tracer/maps.rs",
     "stub/sys.rs",
     "stub/sys/child.rs",
     "build/fork.rs",

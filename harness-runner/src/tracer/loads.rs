@@ -11,7 +11,15 @@
 
 mod facts;
 
-use super::{Map, decode::Environment, hook::Hook, procfs, record::Loaded, sys::Pid};
+use super::{
+    Map,
+    decode::Environment,
+    hook::Hook,
+    maps::{MappedFile, mapped},
+    procfs,
+    record::Loaded,
+    sys::Pid,
+};
 use facts::{Answer, Fact, Facts, look};
 use harness_metadata::{RawString, TraceEventKind, event::TraceLevel, trace::Exec};
 use std::{
@@ -93,9 +101,6 @@ pub(crate) enum Known {
     /// It will do this.
     Yes(Rc<Load>),
 }
-
-/// The device and inode of a file that is mapped, as proc_pid_maps(5) has them.
-type MappedFile = (Vec<u8>, u64);
 
 impl Key {
     /// Takes what a root is going to be executed with; strings without NUL. `None` if its environment
@@ -327,23 +332,6 @@ fn read(path: &[u8]) -> Option<Vec<u8>> {
     let file = File::open(OsStr::from_bytes(path)).ok()?;
     file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
     Some(bytes)
-}
-
-/// Returns the files that a process has mapped.
-fn mapped(process: Pid) -> Option<BTreeSet<MappedFile>> {
-    let maps = procfs::read(&format!("/proc/{process}/maps")).ok()?;
-    let mut files = BTreeSet::new();
-    for line in maps.split(|byte| *byte == b'\n') {
-        let mut words = line.split(|byte| *byte == b' ').skip(3);
-        let (Some(device), Some(inode)) = (words.next(), words.next()) else {
-            continue;
-        };
-        let inode = std::str::from_utf8(inode).ok()?.parse().ok()?;
-        if inode != 0 {
-            files.insert((device.to_vec(), inode));
-        }
-    }
-    Some(files)
 }
 
 /// Returns whether a process has set no_new_privs. `None` if it could not install a filter.
