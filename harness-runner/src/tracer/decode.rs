@@ -115,12 +115,13 @@ pub trait Task {
     /// The errno. EAGAIN if a file system would have to be waited for.
     fn look(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32>;
 
-    /// As [`Self::look`], for a file that is going to be opened for reading.
+    /// As [`Self::look`], for a file that is going to be opened for reading, or to become the working
+    /// directory.
     ///
     /// # Errors
     ///
     /// The errno. EAGAIN also if the call alone can tell: opening may wait, as for a pipe, or not
-    /// everybody may read the file.
+    /// everybody may read the file, or enter the directory.
     fn look_to_read(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32>;
 
     /// Reads from a regular file, named as for [`Self::look`] with links followed. Returns how much;

@@ -422,13 +422,14 @@ impl Looked {
         }
     }
 
-    /// Returns whether a task of this user (geteuid(2)) may read the file for sure: if everybody may,
-    /// or its owner, who that is. Those who are denied are an access list's exception. What root may
-    /// says nothing: a task can have given that up.
+    /// Returns whether a task of this user (geteuid(2)) may read the file for sure, and enter it if it
+    /// is a directory: if everybody may, or its owner, who that is. Those who are denied are an access
+    /// list's exception. What root may says nothing: a task can have given that up.
     pub(crate) fn is_readable_by(&self, user: impl FnOnce() -> u32) -> bool {
-        const ALL: u32 = libc::S_IRUSR | libc::S_IRGRP | libc::S_IROTH;
+        let may = if self.file.directory { 0o5 } else { 0o4 };
+        let has = |bits: u32| self.mode & bits == bits;
         let by_owner = |user| user != 0 && user == self.owner;
-        self.mode & ALL == ALL || self.mode & libc::S_IRUSR != 0 && by_owner(user())
+        has(may << 6 | may << 3 | may) || has(may << 6) && by_owner(user())
     }
 
     /// Returns whether who executes the file may become somebody else by that.
@@ -532,25 +533,36 @@ mod tests {
 
     #[test]
     fn what_may_be_read_for_sure_depends_on_the_file_and_on_who_we_are() {
-        let readable = |mode, user| {
+        let readable_if = |directory, mode, user| {
             let looked = Looked {
                 file: FileId {
                     device: 1,
                     inode: 1,
-                    directory: false,
+                    directory,
                 },
-                regular: true,
+                regular: !directory,
                 mode,
                 owner: 1000,
                 mount: 0,
             };
             looked.is_readable_by(|| user)
         };
+        let readable = |mode, user| readable_if(false, mode, user);
         assert!(readable(0o444, 1));
         assert!(readable(0o600, 1000));
         assert!(!readable(0o600, 1));
         assert!(!readable(0o640, 0), "root's task may be somebody else");
         assert!(!readable(0o200, 1000));
         assert!(!readable(0o004, 1000), "the owner is none of the others");
+        assert!(readable_if(true, 0o755, 1));
+        assert!(readable_if(true, 0o700, 1000));
+        assert!(
+            !readable_if(true, 0o700, 0),
+            "root's task may be somebody else"
+        );
+        assert!(
+            !readable_if(true, 0o754, 1),
+            "it may be listed and not entered"
+        );
     }
 }

@@ -70,6 +70,8 @@ pub(super) enum Answer {
     Mode(u8),
     /// Nothing, unless it is a directory, which is no link.
     Link,
+    /// That it succeeds if it is a directory that all may enter.
+    Directory,
     /// Nothing.
     Nothing,
 }
@@ -351,7 +353,7 @@ fn changes(number: Sysno) -> Option<Shape> {
         Sysno::fchmod | Sysno::fchown | Sysno::fsetxattr | Sysno::fremovexattr => {
             metadata(At::Descriptor(0))
         }
-        Sysno::chdir => change(ChangeDirectory, At::Path(0), None, true),
+        Sysno::chdir => ask(ChangeDirectory, At::Path(0), None, true, Answer::Directory),
         Sysno::fchdir => change(ChangeDirectory, At::Descriptor(0), None, true),
         Sysno::chroot => change(ChangeRoot, At::Path(0), None, true),
         Sysno::mount => Shape::Mount {

@@ -183,7 +183,7 @@ fn p51_a_string_may_end_where_memory_ends_and_is_read_page_by_page() {
     let at = task.bytes(&page) + 3000;
     let event = file(openat(&task, CWD, at, 0, 0).at_entry());
     assert_eq!(event.path.asked, long.as_str().into());
-    assert_eq!(task.reads.get(), 2);
+    assert_eq!(task.reads.get(), 3);
     // Without its NUL the call fails.
     let at = task.bytes(b"/tmp");
     assert_eq!(openat(&task, CWD, at, 0, 0).at_entry(), []);
@@ -494,9 +494,39 @@ fn p58_mounts_and_roots() {
     // Another root can be followed.
     let root = file(io(Sysno::chroot, &[path], 0).at_exit());
     assert_eq!(root.operation, FileOperation::ChangeRoot);
-    let directory = file(io(Sysno::chdir, &[path], 0).at_exit());
-    assert_eq!(directory.operation, FileOperation::ChangeDirectory);
-    assert_eq!(directory.file, Some(id("/mnt", true)));
+}
+
+#[test]
+fn whether_a_directory_can_be_entered_is_mostly_known_before() {
+    let files = Fake::new().with_file("/work/", b"");
+    let mut task = files
+        .with_file("/work/file", b"")
+        .with_file("/x.pipe/", b"");
+    let mut chdir = |path: &str, result| {
+        let path = task.string(path);
+        call(&task, TraceLevel::Io, Sysno::chdir, &[path], result)
+    };
+    let found = file(chdir("/work", 0).at_entry());
+    assert_eq!(found.operation, FileOperation::ChangeDirectory);
+    assert_eq!(found.file, Some(id("/work", true)));
+    assert_eq!(found.result, CallResult::Found);
+    for (path, errno) in [
+        ("/work/file", libc::ENOTDIR),
+        ("/nowhere", libc::ENOENT),
+        ("", libc::ENOENT),
+    ] {
+        let failed = file(chdir(path, 0).at_entry());
+        assert_eq!(failed.result, CallResult::Err(errno), "{path}");
+    }
+    // Not all may enter this one.
+    let refused = file(chdir("/x.pipe", -13).at_exit());
+    assert_eq!(refused.result, CallResult::Err(libc::EACCES));
+    assert_eq!(refused.file, Some(id("/x.pipe", true)));
+    let mut other = Fake::new().with_file("/work/", b"");
+    let path = other.string("/work");
+    other.other_rights.set(true);
+    let entered = call(&other, TraceLevel::Io, Sysno::chdir, &[path], 0);
+    assert_eq!(file(entered.at_exit()).result, CallResult::Ok(0));
 }
 
 #[test]
