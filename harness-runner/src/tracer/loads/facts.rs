@@ -288,6 +288,19 @@ mod tests {
         now().expect("it is after 1970") + 2 * SETTLED
     }
 
+    /// Waits until a change of the directory in which something is missing gives it another time.
+    fn wait_for_another_time(facts: &[Fact]) {
+        let changed = |path: &CStr| sys::look_closely(path).map(|(_, version)| version.changed);
+        let before = changed(&missing(facts).directory).expect("it is there");
+        loop {
+            let folder = tempfile::tempdir().expect("a folder can be made");
+            let other = CString::new(folder.path().as_os_str().as_bytes()).expect("it has no NUL");
+            if changed(&other).is_ok_and(|now| now > before) {
+                return;
+            }
+        }
+    }
+
     fn hold_at(facts: &[Fact], now: Duration) -> bool {
         facts.iter().all(|fact| fact.holds(now))
     }
@@ -299,6 +312,7 @@ mod tests {
         let facts = without(path, &["a.so", "b.so"]);
         let directory = missing(&facts);
         assert_eq!(directory.version.get(), None);
+        wait_for_another_time(&facts);
         assert!(hold_at(&facts, later()));
         let known = directory.version.get();
         assert!(known.is_some());
@@ -329,6 +343,7 @@ mod tests {
             |path| symlink("nowhere", path).expect("a link can be made"),
         ];
         for appear in appear {
+            wait_for_another_time(&facts);
             assert!(hold_at(&facts, later()));
             appear(&path);
             assert!(!hold_at(&facts, later()));
