@@ -16,7 +16,7 @@ pub use summary::{
 
 /// The version of this schema, stated in every trace file. It grows when a reader of the old one
 /// would go wrong.
-pub const TRACE_SCHEMA_VERSION: u32 = 2;
+pub const TRACE_SCHEMA_VERSION: u32 = 3;
 
 /// Something that a traced process did, or that was done to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

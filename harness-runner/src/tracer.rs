@@ -13,6 +13,7 @@ pub mod filter;
 pub(crate) mod hook;
 mod live;
 pub(crate) mod loads;
+mod maps;
 pub(crate) mod notified;
 pub mod notify;
 pub(crate) mod procfs;
@@ -21,6 +22,8 @@ pub(crate) mod sys;
 pub(crate) mod tasks;
 
 use harness_metadata::TraceEvent;
+use record::Loaded;
+use std::{rc::Rc, time::Duration};
 
 /// A map that is asked at every stop.
 type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
@@ -30,6 +33,14 @@ pub trait Observer {
     /// Something happened. Events come in the order in which the kernel reported them. The tracee
     /// stands still meanwhile, so this should be quick.
     fn event(&mut self, event: &TraceEvent);
+
+    /// The dynamic loader of a process has done what it is known to do. Who does not care for what that
+    /// comes to is told one event after the other.
+    fn loaded(&mut self, at: Duration, pid: i32, loaded: &Rc<Loaded>) {
+        for event in loaded.events(at, pid) {
+            self.event(&event);
+        }
+    }
 }
 
 /// A closure observes, too.

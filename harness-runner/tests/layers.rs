@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
 const UNSAFE_FILES: &[&str] = &[
     "tracer/sys.rs",
     "tracer/notify.rs",
+    "tracer/maps.rs",
     "stub/sys.rs",
     "stub/sys/child.rs",
     "build/fork.rs",
@@ -35,7 +36,7 @@ const WALL_CLOCK_FILES: &[&str] = &[
     "build/answers.rs",
     "session.rs",
     "store/retention.rs",
-    "tracer/loads.rs",
+    "tracer/loads/facts.rs",
     "tracer/record.rs",
 ];
 

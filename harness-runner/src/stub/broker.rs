@@ -142,9 +142,14 @@ impl Broker {
         })
     }
 
+    /// Returns whether anybody is concerned by what happens.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.clients.is_empty() || !self.doomed.is_empty()
+    }
+
     /// Passes an event on to those whom it concerns.
     pub(super) fn event(&mut self, event: &TraceEvent) {
-        if self.clients.is_empty() && self.doomed.is_empty() {
+        if !self.is_asked() {
             return;
         }
         let ended = matches!(event.kind, TraceEventKind::Exited(_));

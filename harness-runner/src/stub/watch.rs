@@ -6,14 +6,19 @@ use super::{
 };
 use crate::{
     protocol::{Available, Trace},
-    tracer::{Observer, notified, record::Recorder},
+    tracer::{
+        Observer, notified,
+        record::{Loaded, Recorder},
+    },
 };
 use harness_metadata::{
     TraceEvent, TraceSummary,
     event::TraceLevel,
     trace::{Backend, Doubt},
 };
-use std::{cell::RefCell, ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, rc::Rc};
+use std::{
+    cell::RefCell, ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, rc::Rc, time::Duration,
+};
 
 /// Who is told of what happens in a tree.
 #[derive(Default)]
@@ -175,11 +180,15 @@ impl Watch {
     }
 }
 
-impl Observer for Watch {
-    fn event(&mut self, event: &TraceEvent) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.event(event);
-        }
+impl Watch {
+    /// Returns whether somebody wants to be told of events one by one.
+    fn tells_events(&self) -> bool {
+        let asked = |broker: &Rc<RefCell<Broker>>| broker.borrow().is_asked();
+        self.unsaid.is_some() || self.broker.as_ref().is_some_and(asked)
+    }
+
+    /// Tells an event to all but the recorder.
+    fn pass_on(&mut self, event: &TraceEvent) {
         if let Some(broker) = &self.broker {
             broker.borrow_mut().event(event);
         }
@@ -189,9 +198,67 @@ impl Observer for Watch {
     }
 }
 
+impl Observer for Watch {
+    fn event(&mut self, event: &TraceEvent) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.event(event);
+        }
+        self.pass_on(event);
+    }
+
+    fn loaded(&mut self, at: Duration, pid: Pid, loaded: &Rc<Loaded>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.loaded(at, pid, loaded);
+        }
+        if self.tells_events() {
+            for event in loaded.events(at, pid) {
+                self.pass_on(&event);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use harness_metadata::{
+        TraceEventKind,
+        trace::{CallResult, FileCall, FileOperation, TracedPath},
+    };
+
+    #[test]
+    fn who_wants_single_events_is_told_those_of_a_loader_too() {
+        let call = FileCall {
+            call: "openat".to_owned(),
+            operation: FileOperation::Open,
+            path: TracedPath::default(),
+            to: None,
+            access: None,
+            result: CallResult::Found,
+            file: None,
+        };
+        let kind = TraceEventKind::File(Box::new(call));
+        let loaded = Loaded::new(vec![kind.clone(), kind.clone()]).expect("these are calls");
+        let asked = Trace {
+            level: TraceLevel::Io,
+            backend: Backend::Ptrace,
+            live: true,
+            ..Trace::LIFECYCLE
+        };
+        let way = Way::choose(&asked, &Available::default());
+        let mut watch = Watch::new(1, &way, &asked);
+        let at = Duration::from_millis(3);
+        watch.loaded(at, 7, &Rc::new(loaded));
+        let event = TraceEvent {
+            at,
+            pid: 7,
+            tid: 7,
+            kind,
+        };
+        assert_eq!(watch.unsaid(1), Some(vec![event.clone(), event]));
+        let summary = watch.summary().expect("it is traced");
+        assert_eq!(summary.counts["file"], 2);
+    }
 
     #[test]
     fn what_does_not_work_is_replaced_by_less_and_said() {

@@ -8,39 +8,31 @@
 //!
 //! The same is remembered of programs that tests start. They have inherited a filter. It is suspended
 //! until then where that is allowed, and else what it stops goes on without a look.
-//!
-//! A fact is what a path leads to. Of a path that leads nowhere the directory that it is in belongs to
-//! it, or the one in that which is not there either: the loader's next questions depend on that too. A
-//! changed file is another fact.
+
+mod facts;
 
 use super::{
     Map,
     decode::Environment,
     hook::Hook,
+    maps::{MappedFile, mapped},
     procfs,
-    sys::{self, Looked, Pid, Version},
+    record::Loaded,
+    sys::Pid,
 };
-use harness_metadata::{
-    RawString, TraceEventKind,
-    event::TraceLevel,
-    trace::{CallResult, Exec, FileCall},
-};
-use nix::errno::Errno;
+use facts::{Answer, Fact, Facts, look};
+use harness_metadata::{RawString, TraceEventKind, event::TraceLevel, trace::Exec};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     ffi::{CString, OsStr},
     fs::File,
     io::Read,
     os::unix::ffi::OsStrExt,
     rc::Rc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// How many programs are remembered.
 const PROGRAMS: usize = 256;
-
-/// How exact the times of files are, at the least.
-const TICK: Duration = Duration::from_millis(20);
 
 /// The list of libraries that a loader loads into every program. Whether it is there is not asked by a
 /// call that is seen at each level.
@@ -90,8 +82,8 @@ enum By {
 #[derive(Debug)]
 pub(crate) struct Load {
     facts: Vec<Fact>,
-    /// What it did, in order.
-    pub(crate) events: Vec<TraceEventKind>,
+    /// What it did.
+    pub(crate) told: Rc<Loaded>,
     /// What interprets the program: the loader.
     pub(crate) interpreters: Vec<RawString>,
     pub(crate) hook: Hook,
@@ -99,13 +91,6 @@ pub(crate) struct Load {
     mapped: BTreeSet<MappedFile>,
     /// Whether the process had given up gaining privileges, to be allowed a filter.
     pub(crate) no_new_privs: bool,
-}
-
-/// What a path led to, as the kernel says it.
-#[derive(Debug)]
-struct Fact {
-    path: CString,
-    answer: Answer,
 }
 
 /// What is to be done about a program's loader.
@@ -116,9 +101,6 @@ pub(crate) enum Known {
     /// It will do this.
     Yes(Rc<Load>),
 }
-
-/// The device and inode of a file that is mapped, as proc_pid_maps(5) has them.
-type MappedFile = (Vec<u8>, u64);
 
 impl Key {
     /// Takes what a root is going to be executed with; strings without NUL. `None` if its environment
@@ -255,7 +237,7 @@ impl Loads {
     /// Remembers what the loader of a process has done, which stands at the hook.
     pub(crate) fn learn(&mut self, key: Key, process: Pid, seen: Seen) {
         match Load::new(&key, process, seen) {
-            Some(load) if load.is_fresh() => {}
+            Some(load) if facts::is_fresh(&load.facts) => {}
             Some(load) => self.remember(key, Memory::Load(Rc::new(load))),
             None => self.remember(key, Memory::Unclear),
         }
@@ -314,10 +296,8 @@ impl Load {
         }
         // What the loader asks by calls that are not seen at each level.
         let _ = facts.of(PRELOADED)?;
-        for event in &seen.events {
-            let TraceEventKind::File(call) = event else {
-                return None;
-            };
+        let told = Loaded::new(seen.events)?;
+        for call in told.calls() {
             if key.cwd.is_none() && call.path.asked.as_bytes().first() != Some(&b'/') {
                 return None;
             }
@@ -325,7 +305,7 @@ impl Load {
         }
         Some(Self {
             facts: facts.into_vec(),
-            events: seen.events,
+            told: Rc::new(told),
             interpreters: seen.interpreters,
             hook: seen.hook,
             mapped: mapped(process)?,
@@ -333,102 +313,14 @@ impl Load {
         })
     }
 
-    /// Returns whether a file has been changed so recently that another change might not show.
-    fn is_fresh(&self) -> bool {
-        let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else {
-            return true;
-        };
-        let changed = |fact: &Fact| {
-            let (seconds, nanoseconds) = fact.answer.ok()?.1.changed;
-            Some(Duration::new(u64::try_from(seconds).ok()?, nanoseconds))
-        };
-        let mut changed = self.facts.iter().filter_map(changed);
-        changed.any(|changed| changed + TICK > now)
-    }
-
     /// Returns whether all facts are the same.
     pub(crate) fn holds(&self) -> bool {
-        self.facts.iter().all(Fact::holds)
+        facts::hold(&self.facts)
     }
 
     /// Returns whether the same files are mapped by a process.
     pub(crate) fn is_mapped_by(&self, process: Pid) -> bool {
         mapped(process).is_some_and(|files| files == self.mapped)
-    }
-}
-
-/// Facts that are being collected.
-#[derive(Default)]
-struct Facts(BTreeMap<Vec<u8>, Answer>);
-
-impl Facts {
-    /// Adds what a path leads to, and returns it. `None` if that depends on who asks.
-    fn of(&mut self, path: &[u8]) -> Option<Answer> {
-        let own = [b"/proc/".as_slice(), b"/dev/", b"/sys/"];
-        if path.first() != Some(&b'/') || own.iter().any(|own| path.starts_with(own)) {
-            return None;
-        }
-        if let Some(answer) = self.0.get(path) {
-            return Some(*answer);
-        }
-        let answer = look(&CString::new(path).ok()?);
-        self.0.insert(path.to_vec(), answer);
-        if answer.is_err() {
-            let _ = self.of(parent(path)?)?;
-        }
-        Some(answer)
-    }
-
-    /// Adds what a call has found. `None` if it is not just what its path leads to.
-    fn of_call(&mut self, call: &FileCall) -> Option<()> {
-        let answer = self.of(call.path.path().as_bytes())?;
-        let same = match call.result {
-            CallResult::Found => call.file == answer.ok().map(|(looked, _)| looked.file),
-            CallResult::Err(errno) => answer.err() == Some(Errno::from_raw(errno)),
-            CallResult::Ok(_) | CallResult::Unknown => false,
-        };
-        same.then_some(())
-    }
-
-    /// Returns them, without those that follow from others: nothing is in what is not there.
-    fn into_vec(self) -> Vec<Fact> {
-        let missing = |path: &[u8]| self.0.get(path).is_some_and(Result::is_err);
-        let facts = self
-            .0
-            .iter()
-            .filter(|(path, answer)| answer.is_ok() || !parent(path).is_some_and(missing));
-        let fact = |(path, answer): (&Vec<u8>, &Answer)| {
-            let path = CString::new(path.as_slice()).ok()?;
-            let answer = *answer;
-            Some(Fact { path, answer })
-        };
-        facts.filter_map(fact).collect()
-    }
-}
-
-impl Fact {
-    fn holds(&self) -> bool {
-        look(&self.path) == self.answer
-    }
-}
-
-/// What a path leads to.
-type Answer = Result<(Looked, Version), Errno>;
-
-/// Asks what a path leads to. What is in a directory is not its own business.
-fn look(path: &CString) -> Answer {
-    let (looked, version) = sys::look_closely(path)?;
-    Ok(match looked.file.directory {
-        true => (looked, Version::default()),
-        false => (looked, version),
-    })
-}
-
-fn parent(path: &[u8]) -> Option<&[u8]> {
-    let slash = path.iter().rposition(|byte| *byte == b'/')?;
-    match slash {
-        0 => Some(b"/"),
-        slash => Some(&path[..slash]),
     }
 }
 
@@ -439,23 +331,6 @@ fn read(path: &[u8]) -> Option<Vec<u8>> {
     let file = File::open(OsStr::from_bytes(path)).ok()?;
     file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
     Some(bytes)
-}
-
-/// Returns the files that a process has mapped.
-fn mapped(process: Pid) -> Option<BTreeSet<MappedFile>> {
-    let maps = procfs::read(&format!("/proc/{process}/maps")).ok()?;
-    let mut files = BTreeSet::new();
-    for line in maps.split(|byte| *byte == b'\n') {
-        let mut words = line.split(|byte| *byte == b' ').skip(3);
-        let (Some(device), Some(inode)) = (words.next(), words.next()) else {
-            continue;
-        };
-        let inode = std::str::from_utf8(inode).ok()?.parse().ok()?;
-        if inode != 0 {
-            files.insert((device.to_vec(), inode));
-        }
-    }
-    Some(files)
 }
 
 /// Returns whether a process has set no_new_privs. `None` if it could not install a filter.
@@ -530,35 +405,6 @@ mod tests {
         assert_eq!(key("/static", &[], &plain), None);
         for unsure in [b"LD_PRELOAD=/a\0".as_slice(), b"A=1\0A=2\0"] {
             assert_eq!(key("/bin/sh", &["/lib/ld.so"], &environment(unsure)), None);
-        }
-    }
-
-    #[test]
-    fn what_is_not_there_is_asked_for_once() {
-        let folder = tempfile::tempdir().expect("a folder can be made");
-        let path = folder.path().to_str().expect("it is known to be UTF-8");
-        let mut facts = Facts::default();
-        for name in ["missing/a/x.so", "missing/b/x.so", "y.so"] {
-            let answer = facts.of(format!("{path}/{name}").as_bytes());
-            assert_eq!(answer, Some(Err(Errno::ENOENT)));
-        }
-        let facts = facts.into_vec();
-        let asked: Vec<_> = facts.iter().map(|fact| fact.path.to_str()).collect();
-        let there = |name: &str| format!("{path}{name}");
-        let expected = [there(""), there("/missing"), there("/y.so")];
-        assert_eq!(asked, expected.each_ref().map(|path| Ok(path.as_str())));
-
-        assert!(facts.iter().all(Fact::holds));
-        std::fs::create_dir_all(folder.path().join("missing/a")).expect("a folder can be made");
-        let broken = facts.iter().filter(|fact| !fact.holds());
-        assert_eq!(broken.count(), 1);
-    }
-
-    #[test]
-    fn what_is_somebody_elses_for_everybody_is_no_fact() {
-        let mut facts = Facts::default();
-        for path in [b"/proc/self/exe".as_slice(), b"/dev/fd/3", b"relative"] {
-            assert_eq!(facts.of(path), None);
         }
     }
 }

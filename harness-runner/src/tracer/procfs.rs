@@ -10,9 +10,14 @@ const ROOM: usize = 8 * 1024;
 
 /// Reads a whole file. It has no size that could be asked for, so there is room from the beginning.
 pub(crate) fn read(path: &str) -> io::Result<Vec<u8>> {
+    read_all(File::open(path)?)
+}
+
+/// As [`read`], for a file that is open.
+pub(crate) fn read_all(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(ROOM);
     // A file alone would be asked for its size all the same.
-    File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    file.take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

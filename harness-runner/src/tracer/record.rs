@@ -2,11 +2,13 @@
 
 mod failures;
 pub mod file;
+mod loaded;
 mod noise;
 mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use loaded::Loaded;
 pub use noise::{is_library, is_noise};
 
 use super::Observer;
@@ -19,7 +21,8 @@ use harness_metadata::{
 use std::{
     io,
     path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
+    rc::Rc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use summary::Digest;
 
@@ -140,6 +143,13 @@ impl Observer for Recorder {
         self.digest.event(event);
         if let Some(file) = &mut self.file {
             file.event(event);
+        }
+    }
+
+    fn loaded(&mut self, at: Duration, pid: i32, loaded: &Rc<Loaded>) {
+        self.digest.loaded(at, pid, loaded);
+        if let Some(file) = &mut self.file {
+            file.loaded(at, pid, loaded);
         }
     }
 }

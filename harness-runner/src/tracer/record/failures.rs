@@ -1,11 +1,8 @@
 //! The last calls that failed, as somebody wants them who reads the report of a failing test.
 
-use super::noise::{file_name, is_library};
-use harness_metadata::{
-    RawString, TraceEvent,
-    trace::{Failure, FileCall, FileOperation},
-};
-use std::collections::VecDeque;
+use super::noise::{file_name, is_library, is_noise};
+use harness_metadata::trace::{Failure, FileCall, FileOperation};
+use std::{collections::VecDeque, time::Duration};
 use xxhash_rust::xxh64::xxh64;
 
 /// Calls that are kept.
@@ -27,31 +24,41 @@ struct Failed {
 impl Failures {
     /// Remembers a failure. Of several about the same thing the last one is kept: one line is
     /// enough for a search, and for a server that is not there yet.
-    pub(super) fn fail(
-        &mut self,
-        event: &TraceEvent,
-        call: &str,
-        target: &RawString,
-        errno: i32,
-        about: u64,
-        minor: bool,
-    ) {
+    pub(super) fn fail(&mut self, failure: Failure, about: u64, minor: bool) {
         self.succeed(about);
         if self.0.len() == FAILURES {
             let oldest = self.0.iter().position(|failed| failed.minor);
             self.0.remove(oldest.unwrap_or(0));
         }
         self.0.push_back(Failed {
-            failure: Failure {
-                at: event.at,
-                pid: event.pid,
-                call: call.to_owned(),
-                target: target.clone(),
-                errno,
-            },
+            failure,
             about,
             minor,
         });
+    }
+
+    /// Adds a call on a file, which may be a failure or make others forgotten.
+    pub(super) fn file_call(&mut self, at: Duration, pid: i32, call: &FileCall) {
+        if !bears_on_failures(call) {
+            return;
+        }
+        let about = about_file(pid, call);
+        let Some(errno) = call.result.error() else {
+            return self.succeed(about);
+        };
+        let failure = Failure {
+            at,
+            pid,
+            call: call.call.clone(),
+            target: call.path.path().clone(),
+            errno,
+        };
+        self.fail(failure, about, is_minor(call.operation, errno));
+    }
+
+    /// Returns whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Forgets the failures that were steps on the way to a success.
@@ -68,6 +75,17 @@ impl Failures {
     }
 }
 
+/// Returns whether a call on a file is a failure, or makes others forgotten.
+pub(super) fn bears_on_failures(call: &FileCall) -> bool {
+    let Some(errno) = call.result.error() else {
+        return true;
+    };
+    // That a file is no link is the answer, not a failure.
+    let answer = call.operation == FileOperation::ReadLink && errno == libc::EINVAL;
+    let noise = is_absence(errno) && is_noise(call.path.path().as_bytes());
+    !is_interruption(errno) && !answer && !noise
+}
+
 pub(super) fn is_absence(errno: i32) -> bool {
     matches!(errno, libc::ENOENT | libc::ENOTDIR)
 }
@@ -80,7 +98,7 @@ pub(super) fn is_interruption(errno: i32) -> bool {
 
 /// Whether programs ask for this in vain without minding: whether something is there, to remove
 /// what is not there, to create a directory that is.
-pub(super) fn is_minor(operation: FileOperation, errno: i32) -> bool {
+fn is_minor(operation: FileOperation, errno: i32) -> bool {
     match operation {
         FileOperation::Stat | FileOperation::Access | FileOperation::ReadLink => true,
         FileOperation::Remove | FileOperation::RemoveDirectory => is_absence(errno),
@@ -90,7 +108,7 @@ pub(super) fn is_minor(operation: FileOperation, errno: i32) -> bool {
 }
 
 /// Returns what a call is about.
-pub(super) fn about_file(pid: i32, call: &FileCall) -> u64 {
+fn about_file(pid: i32, call: &FileCall) -> u64 {
     let path = call.path.path().as_bytes();
     let name = file_name(path);
     if call.operation == FileOperation::Open && is_library(name) {

@@ -2,14 +2,26 @@
 //!
 //! Eight bytes of [`MAGIC`], then frames. A frame is a byte that tells what it is, the length of
 //! what follows and a checksum of both, each as four bytes, little-endian, and then a value in
-//! postcard's format: first the [`Header`], then chunks of [`TraceEvent`]s one after the other,
-//! compressed with zstd if they are big, last the [`Trailer`]. A file whose writer was killed ends
-//! anywhere: it is read up to its last complete frame.
+//! postcard's format: first the [`Header`], then chunks of items one after the other, compressed with
+//! zstd if they are big, last the [`Trailer`]. A file whose writer was killed ends anywhere: it is
+//! read up to its last complete frame.
+//!
+//! An item is a byte that tells what it is, and a value in postcard's format:
+//!
+//! - a [`TraceEvent`]
+//! - what a dynamic loader does: bytes, which are
+//!   [`TraceEventKind`](harness_metadata::TraceEventKind)s one after the other. That is no event yet.
+//!   The first of these in a file has the number 0, the next one 1, and so on.
+//! - a time, a process, and the number of one of these: the process's loader did that, at that time. It
+//!   stands for as many events, all of the process's first thread.
+//!
+//! Until version 2 of the schema, a chunk was [`TraceEvent`]s one after the other.
 
 mod reader;
 
 pub use reader::{Ending, ReadError, Reader};
 
+use super::Loaded;
 use harness_metadata::{
     TraceEvent,
     event::TraceLevel,
@@ -22,6 +34,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
+    rc::Rc,
     time::Duration,
 };
 use xxhash_rust::xxh64::xxh64;
@@ -29,15 +42,19 @@ use xxhash_rust::xxh64::xxh64;
 /// The first bytes of every trace file.
 pub const MAGIC: [u8; 8] = *b"HRNSTRC\n";
 
-const HEADER: u8 = b'H';
-const EVENTS: u8 = b'E';
+pub(super) const HEADER: u8 = b'H';
+pub(super) const EVENTS: u8 = b'E';
 const COMPRESSED: u8 = b'Z';
 const TRAILER: u8 = b'T';
+
+const EVENT: u8 = b'e';
+const LOADS: u8 = b'l';
+const LOADED: u8 = b'd';
 
 /// Bytes before a frame's contents.
 const FRAME: usize = 9;
 /// A chunk is written when it has grown to this, before compression.
-const CHUNK: usize = 256 * 1024;
+pub(super) const CHUNK: usize = 256 * 1024;
 /// No chunk is larger than this; an event that would make it so is left out.
 const LARGEST_CHUNK: usize = 8 * 1024 * 1024;
 /// Smaller chunks are not compressed: what an empty test does is not worth the time.
@@ -46,6 +63,8 @@ const COMPRESS_FROM: usize = 32 * 1024;
 const WRITE_AFTER: Duration = Duration::from_secs(1);
 /// Events in a file.
 const EVENT_LIMIT: u64 = 1_000_000;
+/// Loaders of which it is written once what they do.
+pub(super) const LOADERS: usize = 64;
 /// Bytes in a file.
 const BYTE_LIMIT: u64 = 64 * 1024 * 1024;
 
@@ -75,6 +94,15 @@ pub struct Trailer {
     pub dropped: Dropped,
 }
 
+/// That the loader of a process did what one did.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Repeated {
+    at: Duration,
+    pid: i32,
+    /// The number of what it did.
+    number: u32,
+}
+
 /// Limits of a file.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Limits {
@@ -95,6 +123,8 @@ pub(super) struct Writer {
     pending_events: u64,
     /// When the oldest of these happened.
     pending_since: Duration,
+    /// What is written of loaders, or waits to be.
+    loaders: Vec<Rc<Loaded>>,
     written_events: u64,
     written_bytes: u64,
     dropped: u64,
@@ -119,6 +149,7 @@ impl Writer {
             pending: Vec::new(),
             pending_events: 0,
             pending_since: Duration::ZERO,
+            loaders: Vec::new(),
             written_events: 0,
             written_bytes: 0,
             dropped: 0,
@@ -137,32 +168,85 @@ impl Writer {
     }
 
     pub(super) fn event(&mut self, event: &TraceEvent) {
-        let full = self.written_events + self.pending_events >= self.limits.events
-            || self.written_bytes >= self.limits.bytes;
-        if full || self.error.is_some() {
+        if self.room() == 0 {
             self.dropped += 1;
             return;
         }
-        if self.pending_events == 0 {
-            self.pending_since = event.at;
-            if self.pending.capacity() == 0 {
-                self.pending.reserve(4 * 1024);
-            }
-        }
+        self.begin(event.at);
         let before = self.pending.len();
-        let pending = std::mem::take(&mut self.pending);
-        match postcard::to_extend(event, pending) {
-            Ok(pending) => self.pending = pending,
-            // Writing to memory does not fail, and every event can be serialized.
-            Err(_) => return self.dropped += 1 + self.pending_events,
-        }
+        self.pending.push(EVENT);
+        self.push(event);
         if self.pending.len() > LARGEST_CHUNK {
             self.pending.truncate(before);
             self.dropped += 1;
             return;
         }
-        self.pending_events += 1;
-        let waited = event.at.saturating_sub(self.pending_since);
+        self.added(1, event.at);
+    }
+
+    /// Adds what a process's loader did.
+    pub(super) fn loaded(&mut self, at: Duration, pid: i32, loaded: &Rc<Loaded>) {
+        let events = loaded.len() as u64;
+        let room = self.room();
+        if room == 0 {
+            self.dropped += events;
+            return;
+        }
+        let mut known = self.loaders.iter();
+        let known = known.position(|known| Rc::ptr_eq(known, loaded));
+        let fits = self.loaders.len() < LOADERS && loaded.serialized().len() <= CHUNK;
+        if room < events || known.is_none() && !fits {
+            for event in loaded.events(at, pid) {
+                self.event(&event);
+            }
+            return;
+        }
+        if loaded.is_empty() {
+            return;
+        }
+        self.begin(at);
+        let number = known.unwrap_or_else(|| {
+            self.pending.push(LOADS);
+            self.push(&loaded.serialized().len());
+            self.pending.extend_from_slice(loaded.serialized());
+            self.loaders.push(Rc::clone(loaded));
+            self.loaders.len() - 1
+        });
+        let number = u32::try_from(number).expect("there are few of them");
+        self.pending.push(LOADED);
+        self.push(&Repeated { at, pid, number });
+        self.added(events, at);
+    }
+
+    /// Returns how many events may be added.
+    fn room(&self) -> u64 {
+        if self.written_bytes >= self.limits.bytes || self.error.is_some() {
+            return 0;
+        }
+        let events = self.written_events + self.pending_events;
+        self.limits.events.saturating_sub(events)
+    }
+
+    /// Something is about to be added.
+    fn begin(&mut self, at: Duration) {
+        if self.pending_events == 0 {
+            self.pending_since = at;
+            if self.pending.capacity() == 0 {
+                self.pending.reserve(4 * 1024);
+            }
+        }
+    }
+
+    fn push<T: Serialize>(&mut self, value: &T) {
+        let pending = std::mem::take(&mut self.pending);
+        let pending = postcard::to_extend(value, pending);
+        self.pending = pending.expect("writing to memory does not fail");
+    }
+
+    /// Events were added to those that wait.
+    fn added(&mut self, events: u64, at: Duration) {
+        self.pending_events += events;
+        let waited = at.saturating_sub(self.pending_since);
         if self.pending.len() >= CHUNK || waited >= WRITE_AFTER {
             self.flush();
         }
@@ -239,7 +323,7 @@ fn serialized<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_extend(value, Vec::new()).expect("writing to memory does not fail")
 }
 
-fn push_frame(frames: &mut Vec<u8>, kind: u8, contents: &[u8]) {
+pub(super) fn push_frame(frames: &mut Vec<u8>, kind: u8, contents: &[u8]) {
     let length = u32::try_from(contents.len()).expect("a chunk has a limit");
     frames.push(kind);
     frames.extend_from_slice(&length.to_le_bytes());

@@ -1,7 +1,8 @@
 //! Turns events into a summary, in bounded space and time: every event is looked at once.
 
 use super::{
-    failures::{Failures, about, about_file, is_absence, is_interruption, is_minor},
+    failures::{Failures, about, is_absence, is_interruption},
+    loaded::Loaded,
     noise::{file_name, is_noise},
 };
 use crate::tracer::Map;
@@ -9,9 +10,9 @@ use harness_metadata::{
     Exit, RawString, TraceEvent, TraceEventKind, TraceSummary,
     event::TraceLevel,
     trace::{
-        Address, Backend, CallResult, Created, Creation, Dropped, Exec, FileCall, FileOperation,
-        FileSummary, FileUse, NameLookup, NetworkCall, NetworkOperation, PeerSummary,
-        ProcessSummary, Sender,
+        Address, Backend, CallResult, Created, Creation, Dropped, Exec, Failure, FileCall,
+        FileOperation, FileSummary, FileUse, NameLookup, NetworkCall, NetworkOperation,
+        PeerSummary, ProcessSummary, Sender,
     },
 };
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
@@ -26,6 +27,8 @@ pub(super) const PEERS: usize = 256;
 const NAMES: usize = 16;
 /// Bytes of all paths, addresses and names together.
 pub(super) const PATH_BYTES: usize = 1024 * 1024;
+/// Loaders that are known to have added their files.
+pub(super) const LOADED: usize = 64;
 /// Bytes of the arguments of one process, and of all together.
 pub(super) const ARGS_OF_ONE: usize = 4 * 1024;
 const ARGS_OF_ALL: usize = 512 * 1024;
@@ -42,6 +45,9 @@ const KINDS: [&str; 9] = [
     "lookup",
     "doubt",
 ];
+
+/// Where calls on files are in [`KINDS`].
+const FILE: usize = 5;
 
 pub(super) const USES: [FileUse; 14] = [
     FileUse::Executed,
@@ -71,6 +77,8 @@ pub(super) struct Digest {
     /// The uses of a file: bit N is `USES[N]`.
     files: Map<RawString, u16>,
     path_bytes: usize,
+    /// What was told whose files are all listed.
+    loaded: Vec<Rc<Loaded>>,
     peers: Map<(NetworkOperation, Address), Peer>,
     failures: Failures,
     dropped: Dropped,
@@ -114,6 +122,7 @@ impl Digest {
             args_bytes: 0,
             files: Map::default(),
             path_bytes: 0,
+            loaded: Vec::new(),
             peers: Map::default(),
             failures: Failures::default(),
             dropped: Dropped::default(),
@@ -148,7 +157,7 @@ impl Digest {
             }
             TraceEventKind::File(call) => {
                 self.file_call(event, call);
-                5
+                FILE
             }
             TraceEventKind::Network(call) => {
                 self.network(event, call);
@@ -253,8 +262,8 @@ impl Digest {
         let about = about(event.pid, "exec", file_name(path.as_bytes()));
         if let Some(errno) = exec.result.error() {
             self.use_file(path, use_of_error(errno));
-            self.failures
-                .fail(event, "execve", path, errno, about, false);
+            let failure = failure(event, "execve", path.clone(), errno);
+            self.failures.fail(failure, about, false);
             return;
         }
         self.failures.succeed(about);
@@ -274,81 +283,47 @@ impl Digest {
     }
 
     fn file_call(&mut self, event: &TraceEvent, call: &FileCall) {
-        let path = call.path.path();
-        let about = about_file(event.pid, call);
-        if let Some(errno) = call.result.error() {
-            if is_interruption(errno) {
-                return;
-            }
-            self.use_file(path, use_of_error(errno));
-            let minor = is_minor(call.operation, errno);
-            // That a file is no link is the answer, not a failure.
-            let answer = call.operation == FileOperation::ReadLink && errno == libc::EINVAL;
-            let noise = is_absence(errno) && is_noise(path.as_bytes());
-            if !answer && !noise {
-                self.failures
-                    .fail(event, &call.call, path, errno, about, minor);
-            }
-            return;
-        }
-        self.failures.succeed(about);
-        match call.operation {
-            FileOperation::Open => self.opened(call),
-            FileOperation::Rename => {
-                self.use_file(path, FileUse::RenamedFrom);
-                if let Some(to) = &call.to {
-                    self.use_file(to.path(), FileUse::RenamedTo);
-                }
-            }
-            FileOperation::Link => {
-                self.use_file(path, FileUse::Linked);
-                if let Some(to) = &call.to {
-                    self.use_file(to.path(), FileUse::Created);
-                }
-            }
-            operation => self.use_file(path, use_of(operation)),
-        }
+        uses_by(call, |path, uses| {
+            self.use_file_so(path, uses, 1);
+        });
+        self.failures.file_call(event.at, event.pid, call);
     }
 
-    fn opened(&mut self, call: &FileCall) {
-        let path = call.path.path();
-        let access = call.access.unwrap_or_default();
-        if access.path_only || access.unnamed {
-            self.use_file(path, FileUse::Queried);
+    /// Adds what a process's loader did: the same as if its events were told one by one.
+    pub(super) fn loaded(&mut self, at: Duration, pid: i32, loaded: &Rc<Loaded>) {
+        self.counts[FILE] += loaded.len() as u64;
+        loaded.add_to(&mut self.failures, at, pid);
+        if self.loaded.iter().any(|known| Rc::ptr_eq(known, loaded)) {
             return;
         }
-        let mut uses = 0;
-        if access.read || !access.write {
-            uses |= bit(FileUse::Read);
+        let mut all_listed = true;
+        for used in loaded.files() {
+            all_listed &= self.use_file_so(&used.path, used.uses, used.times);
         }
-        if access.write {
-            uses |= bit(FileUse::Written);
+        // Uses that do not fit count each time.
+        if all_listed && self.loaded.len() < LOADED {
+            self.loaded.push(Rc::clone(loaded));
         }
-        if access.truncate {
-            uses |= bit(FileUse::Truncated);
-        }
-        // Without O_EXCL it may have been there: only what is sure is told.
-        if access.create && access.exclusive {
-            uses |= bit(FileUse::Created);
-        }
-        self.use_file_so(path, uses);
     }
 
     fn use_file(&mut self, path: &RawString, file_use: FileUse) {
-        self.use_file_so(path, bit(file_use));
+        self.use_file_so(path, bit(file_use), 1);
     }
 
-    fn use_file_so(&mut self, path: &RawString, uses: u16) {
+    /// Returns false if there is no room for it.
+    fn use_file_so(&mut self, path: &RawString, uses: u16, times: u64) -> bool {
         if path.is_empty() {
-            return;
+            return true;
         }
         if let Some(known) = self.files.get_mut(path) {
             *known |= uses;
         } else if self.files.len() < FILES && self.reserve(path.as_bytes().len()) {
             self.files.insert(path.clone(), uses);
         } else {
-            self.dropped.files += 1;
+            self.dropped.files += times;
+            return false;
         }
+        true
     }
 
     fn reserve(&mut self, bytes: usize) -> bool {
@@ -383,8 +358,8 @@ impl Digest {
                     Address::Unix(path) => path.clone(),
                     _ => shown.as_str().into(),
                 };
-                self.failures
-                    .fail(event, &call.call, &target, errno, about, false);
+                let failure = failure(event, &call.call, target, errno);
+                self.failures.fail(failure, about, false);
             }
             None if matches!(call.result, CallResult::Unknown) => {}
             None => self.failures.succeed(about),
@@ -482,6 +457,55 @@ fn uses_of(bits: u16) -> Vec<FileUse> {
     uses.filter(|file_use| bits & bit(*file_use) != 0).collect()
 }
 
+/// Tells which files a call used and how, as bits of [`USES`].
+pub(super) fn uses_by(call: &FileCall, mut used: impl FnMut(&RawString, u16)) {
+    let path = call.path.path();
+    if let Some(errno) = call.result.error() {
+        if !is_interruption(errno) {
+            used(path, bit(use_of_error(errno)));
+        }
+        return;
+    }
+    match call.operation {
+        FileOperation::Open => used(path, uses_by_opening(call)),
+        FileOperation::Rename => {
+            used(path, bit(FileUse::RenamedFrom));
+            if let Some(to) = &call.to {
+                used(to.path(), bit(FileUse::RenamedTo));
+            }
+        }
+        FileOperation::Link => {
+            used(path, bit(FileUse::Linked));
+            if let Some(to) = &call.to {
+                used(to.path(), bit(FileUse::Created));
+            }
+        }
+        operation => used(path, bit(use_of(operation))),
+    }
+}
+
+fn uses_by_opening(call: &FileCall) -> u16 {
+    let access = call.access.unwrap_or_default();
+    if access.path_only || access.unnamed {
+        return bit(FileUse::Queried);
+    }
+    let mut uses = 0;
+    if access.read || !access.write {
+        uses |= bit(FileUse::Read);
+    }
+    if access.write {
+        uses |= bit(FileUse::Written);
+    }
+    if access.truncate {
+        uses |= bit(FileUse::Truncated);
+    }
+    // Without O_EXCL it may have been there: only what is sure is told.
+    if access.create && access.exclusive {
+        uses |= bit(FileUse::Created);
+    }
+    uses
+}
+
 /// Returns what a call that succeeded has done with its path.
 fn use_of(operation: FileOperation) -> FileUse {
     match operation {
@@ -508,6 +532,16 @@ fn use_of_error(errno: i32) -> FileUse {
     match is_absence(errno) {
         true => FileUse::Missing,
         false => FileUse::Refused,
+    }
+}
+
+fn failure(event: &TraceEvent, call: &str, target: RawString, errno: i32) -> Failure {
+    Failure {
+        at: event.at,
+        pid: event.pid,
+        call: call.to_owned(),
+        target,
+        errno,
     }
 }
 

@@ -14,7 +14,9 @@ use harness_metadata::{
     },
 };
 use proptest::prelude::*;
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, rc::Rc, time::Duration};
+
+mod loaded;
 
 const ROOT: i32 = 100;
 
@@ -532,20 +534,27 @@ fn header() -> Header {
     }
 }
 
-/// Returns a file with several chunks, one of them compressed, and its events.
+/// Returns a file with several chunks, one of them compressed, and what a loader did twice; and its
+/// events.
 fn small_file() -> (Vec<u8>, Vec<TraceEvent>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("1.trace");
     let mut recorder = recorder(Some(&path));
     let mut events = Vec::new();
+    let calls = ["/lib/a.so", "/lib/b.so"].map(|name| open(name, CallResult::Found));
+    let loaded = Rc::new(Loaded::new(calls.to_vec()).unwrap());
     for number in 0..100 {
-        let name = format!("/a/directory/with/a/name/{number}");
         // After two of them a second is over.
         let millis = if number < 2 { 0 } else { 1_000 + number };
-        events.push(event(ROOT, millis, open(&name, CallResult::Found)));
-    }
-    for event in &events {
-        recorder.event(event);
+        if [1, 50].contains(&number) {
+            let at = Duration::from_millis(millis);
+            recorder.loaded(at, ROOT, &loaded);
+            events.extend(loaded.events(at, ROOT));
+        }
+        let name = format!("/a/directory/with/a/name/{number}");
+        let event = event(ROOT, millis, open(&name, CallResult::Found));
+        recorder.event(&event);
+        events.push(event);
     }
     recorder.finish().unwrap();
     (fs::read(path).unwrap(), events)

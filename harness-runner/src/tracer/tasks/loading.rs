@@ -238,8 +238,7 @@ impl Tasks {
     /// A loader is done of which it was known what it does.
     fn loaded(&mut self, pid: Pid, key: &Key, load: &Load, observer: &mut dyn Observer) {
         if load.is_mapped_by(pid) {
-            let mut events = load.events.clone();
-            self.tell(pid, pid, &mut events, observer);
+            observer.loaded(self.root.started.elapsed(), pid, &load.told);
         } else {
             self.doubt_loader(pid, key, "it loaded something else than before", observer);
         }
@@ -280,8 +279,7 @@ impl Tasks {
         };
         let killed = matches!(exit, Exit::Signal { signal, .. } if !FAULTS.contains(&signal));
         if killed && load.holds() {
-            let mut events = load.events.clone();
-            self.tell(pid, pid, &mut events, observer);
+            observer.loaded(self.root.started.elapsed(), pid, &load.told);
         } else {
             self.doubt_loader(pid, &key, "its process ended before it was done", observer);
         }

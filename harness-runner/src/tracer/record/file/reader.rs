@@ -1,15 +1,21 @@
 //! Reads a trace file, as far as it is whole.
 
 use super::{
-    COMPRESSED, EVENTS, FRAME, HEADER, Header, LARGEST_CHUNK, MAGIC, TRAILER, Trailer, checksum,
+    COMPRESSED, EVENT, EVENTS, FRAME, HEADER, Header, LARGEST_CHUNK, LOADED, LOADERS, LOADS, MAGIC,
+    Repeated, TRAILER, Trailer, checksum,
 };
-use harness_metadata::{TraceEvent, trace::TRACE_SCHEMA_VERSION};
+use harness_metadata::{TraceEvent, TraceEventKind, trace::TRACE_SCHEMA_VERSION};
 use std::{
     fs::File,
     io::{self, BufReader, ErrorKind, Read},
     path::{Path, PathBuf},
 };
 use thiserror::Error;
+
+/// The oldest version that can be read.
+const OLDEST: u32 = 2;
+/// The first version whose chunks are items.
+const ITEMS: u32 = 3;
 
 /// Why a trace cannot be read at all.
 #[derive(Debug, Error)]
@@ -31,7 +37,7 @@ pub enum ReadError {
     /// Another version of this program wrote it.
     #[error(
         "`{}` was written by another version of cargo harness: its schema is {found}, \
-         and this one reads {TRACE_SCHEMA_VERSION}",
+         and this one reads {OLDEST} to {TRACE_SCHEMA_VERSION}",
         path.display()
     )]
     Version {
@@ -57,9 +63,20 @@ pub struct Reader<R = BufReader<File>> {
     source: R,
     header: Header,
     chunk: Vec<u8>,
-    /// Where in the chunk the next event begins.
+    /// Where in the chunk the next item begins.
     next: usize,
+    /// What loaders did, by their number.
+    loaders: Vec<Vec<u8>>,
+    repeated: Option<Repeating>,
     ending: Option<Ending>,
+}
+
+/// What a loader did, while that is told.
+#[derive(Debug)]
+struct Repeating {
+    what: Repeated,
+    /// Where in what it did the next event begins.
+    next: usize,
 }
 
 impl Reader {
@@ -67,7 +84,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or is no trace of this version.
+    /// When it cannot be read, or is no trace of a version that is known.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         let failed = |source| ReadError::Read {
             path: path.to_owned(),
@@ -83,7 +100,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or is no trace of this version.
+    /// When it cannot be read, or is no trace of a version that is known.
     pub fn new(mut source: R, path: &Path) -> Result<Self, ReadError> {
         let failed = |source| ReadError::Read {
             path: path.to_owned(),
@@ -102,7 +119,7 @@ impl<R: Read> Reader<R> {
         let (_, contents) = first.ok_or_else(no_trace)?;
         // The version comes first, whatever else there is.
         let (version, _) = postcard::take_from_bytes::<u32>(&contents).map_err(|_| no_trace())?;
-        if version != TRACE_SCHEMA_VERSION {
+        if !(OLDEST..=TRACE_SCHEMA_VERSION).contains(&version) {
             return Err(ReadError::Version {
                 path: path.to_owned(),
                 found: version,
@@ -114,6 +131,8 @@ impl<R: Read> Reader<R> {
             header,
             chunk: Vec::new(),
             next: 0,
+            loaders: Vec::new(),
+            repeated: None,
             ending: None,
         })
     }
@@ -146,6 +165,57 @@ impl<R: Read> Reader<R> {
         }
         Ok(())
     }
+
+    /// Reads an item, and returns it if it is an event. `None` if it makes no sense.
+    fn item(&mut self) -> Option<Option<TraceEvent>> {
+        let rest = &self.chunk[self.next..];
+        let (kind, rest) = match self.header.schema_version {
+            ..ITEMS => (EVENT, rest),
+            ITEMS.. => rest.split_first().map(|(kind, rest)| (*kind, rest))?,
+        };
+        let (event, rest) = match kind {
+            EVENT => {
+                let (event, rest) = postcard::take_from_bytes(rest).ok()?;
+                (Some(event), rest)
+            }
+            LOADS if self.loaders.len() < LOADERS => {
+                let (kinds, rest) = postcard::take_from_bytes::<&[u8]>(rest).ok()?;
+                self.loaders.push(kinds.to_vec());
+                (None, rest)
+            }
+            LOADED => {
+                let (what, rest) = postcard::take_from_bytes::<Repeated>(rest).ok()?;
+                self.repeated = Some(Repeating { what, next: 0 });
+                (None, rest)
+            }
+            _ => return None,
+        };
+        self.next = self.chunk.len() - rest.len();
+        Some(event)
+    }
+
+    /// Returns the next event of what a loader did.
+    fn repeat(&mut self) -> Result<Option<TraceEvent>, Ending> {
+        let Some(Repeating { what, next }) = &mut self.repeated else {
+            return Ok(None);
+        };
+        let kinds = self.loaders.get(what.number as usize);
+        let kinds = kinds.ok_or(Ending::Truncated)?;
+        let rest = &kinds[*next..];
+        if rest.is_empty() {
+            self.repeated = None;
+            return Ok(None);
+        }
+        let (kind, rest) =
+            postcard::take_from_bytes::<TraceEventKind>(rest).map_err(|_| Ending::Truncated)?;
+        *next = kinds.len() - rest.len();
+        Ok(Some(TraceEvent {
+            at: what.at,
+            pid: what.pid,
+            tid: what.pid,
+            kind,
+        }))
+    }
 }
 
 impl<R: Read> Iterator for Reader<R> {
@@ -153,19 +223,15 @@ impl<R: Read> Iterator for Reader<R> {
 
     fn next(&mut self) -> Option<TraceEvent> {
         while self.ending.is_none() {
-            let rest = &self.chunk[self.next..];
-            if rest.is_empty() {
-                if let Err(ending) = self.advance() {
-                    self.ending = Some(ending);
-                }
-                continue;
-            }
-            match postcard::take_from_bytes(rest) {
-                Ok((event, after)) => {
-                    self.next = self.chunk.len() - after.len();
-                    return Some(event);
-                }
-                Err(_) => self.ending = Some(Ending::Truncated),
+            let told = match &self.repeated {
+                Some(_) => self.repeat(),
+                None if self.next == self.chunk.len() => self.advance().map(|()| None),
+                None => self.item().ok_or(Ending::Truncated),
+            };
+            match told {
+                Ok(Some(event)) => return Some(event),
+                Ok(None) => {}
+                Err(ending) => self.ending = Some(ending),
             }
         }
         None

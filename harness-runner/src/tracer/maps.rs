@@ -1,0 +1,197 @@
+//! Which files a process has mapped.
+
+#![allow(unsafe_code)]
+
+use super::{procfs, sys::Pid};
+use nix::errno::Errno;
+use std::{collections::BTreeSet, fs::File, os::fd::AsRawFd};
+
+/// A file that is mapped.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MappedFile {
+    /// Its device's major and minor number.
+    device: (u32, u32),
+    inode: u64,
+}
+
+mod ioctl {
+    //! `linux/fs.h`, since Linux 6.11.
+
+    /// `struct procmap_query`.
+    #[repr(C)]
+    #[derive(Default)]
+    pub(super) struct Query {
+        pub(super) size: u64,
+        pub(super) flags: u64,
+        pub(super) address: u64,
+        pub(super) start: u64,
+        pub(super) end: u64,
+        pub(super) mapping_flags: u64,
+        pub(super) page_size: u64,
+        pub(super) offset: u64,
+        pub(super) inode: u64,
+        pub(super) major: u32,
+        pub(super) minor: u32,
+        /// The name and the build id are not asked for.
+        pub(super) name_size: u32,
+        pub(super) build_id_size: u32,
+        pub(super) name: u64,
+        pub(super) build_id: u64,
+    }
+
+    nix::ioctl_readwrite!(procmap_query, b'f', 17, Query);
+}
+
+/// PROCMAP_QUERY_COVERING_OR_NEXT_VMA.
+const COVERING_OR_NEXT: u64 = 0x10;
+/// PROCMAP_QUERY_FILE_BACKED_VMA.
+const FILE_BACKED: u64 = 0x20;
+
+/// Returns the files that a process has mapped.
+pub(crate) fn mapped(process: Pid) -> Option<BTreeSet<MappedFile>> {
+    let maps = File::open(format!("/proc/{process}/maps")).ok()?;
+    // Whatever the reason that it cannot be queried: what can be read is good as well.
+    queried(&maps).ok().or_else(|| listed(maps))
+}
+
+/// Asks for one mapping after the other (proc_pid_maps(5), PROCMAP_QUERY).
+fn queried(maps: &File) -> Result<BTreeSet<MappedFile>, Errno> {
+    let mut files = BTreeSet::new();
+    let mut last = None;
+    let mut address = 0;
+    loop {
+        let mut query = ioctl::Query {
+            size: size_of::<ioctl::Query>() as u64,
+            flags: COVERING_OR_NEXT | FILE_BACKED,
+            address,
+            ..ioctl::Query::default()
+        };
+        // SAFETY: the kernel reads and writes `size` bytes, which is what the live local has. Since no
+        // room for names is said to be there, it writes nowhere else.
+        match unsafe { ioctl::procmap_query(maps.as_raw_fd(), &raw mut query) } {
+            Ok(_) => {}
+            Err(Errno::ENOENT) => return Ok(files),
+            Err(error) => return Err(error),
+        }
+        // The mappings of a file mostly follow each other.
+        let file = MappedFile {
+            device: (query.major, query.minor),
+            inode: query.inode,
+        };
+        if last.replace(file) != Some(file) && file.inode != 0 {
+            files.insert(file);
+        }
+        address = query.end;
+    }
+}
+
+/// Reads all that proc_pid_maps(5) tells. `None` if it makes no sense.
+fn listed(maps: File) -> Option<BTreeSet<MappedFile>> {
+    let text = procfs::read_all(maps).ok()?;
+    let mut files = BTreeSet::new();
+    // A path at the end of a line need not be UTF-8.
+    for line in text.split(|byte| *byte == b'\n') {
+        let mut words = line.split(|byte| *byte == b' ').skip(3);
+        let (Some(device), Some(inode)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let (major, minor) = str::from_utf8(device).ok()?.split_once(':')?;
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        let file = MappedFile {
+            device: (number(major)?, number(minor)?),
+            inode: str::from_utf8(inode).ok()?.parse().ok()?,
+        };
+        if file.inode != 0 {
+            files.insert(file);
+        }
+    }
+    Some(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{Read, Write},
+        os::unix::fs::MetadataExt,
+        process::{Command, Stdio},
+    };
+
+    fn maps(process: Pid) -> File {
+        File::open(format!("/proc/{process}/maps")).expect("it is our own or a child")
+    }
+
+    /// Returns what is found either way. `None` if the kernel has but one.
+    fn both(process: Pid) -> Option<[BTreeSet<MappedFile>; 2]> {
+        let queried = match queried(&maps(process)) {
+            Err(Errno::ENOTTY) => return None,
+            queried => queried.expect("the kernel has it"),
+        };
+        Some([queried, listed(maps(process)).expect("it is as documented")])
+    }
+
+    fn own() -> Pid {
+        std::process::id().cast_signed()
+    }
+
+    #[test]
+    fn our_own_program_is_among_the_files_that_we_have_mapped() {
+        let program = std::fs::metadata("/proc/self/exe").expect("we are a program");
+        let files = mapped(own()).expect("they can be asked for");
+        // Its device may be another one than that of its mapping (btrfs).
+        assert!(files.iter().any(|file| file.inode == program.ino()));
+        assert!(files.len() > 1, "there are libraries, too: {files:?}");
+    }
+
+    #[test]
+    fn what_is_queried_is_what_is_listed() {
+        let Some([queried, listed]) = both(own()) else {
+            return;
+        };
+        assert_eq!(queried, listed);
+
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("there is cat");
+        // Once it answers, all of it is mapped.
+        let mut stdin = child.stdin.take().expect("it is a pipe");
+        stdin.write_all(b"!").expect("it reads");
+        let mut answer = [0];
+        let stdout = child.stdout.as_mut().expect("it is a pipe");
+        stdout.read_exact(&mut answer).expect("it answers");
+        let found = both(child.id().cast_signed());
+        drop(stdin);
+        child.wait().expect("it ends at the end of its input");
+        let [queried, listed] = found.expect("the kernel has just had it");
+        assert_eq!(queried, listed);
+        assert!(queried.len() > 1);
+    }
+
+    #[test]
+    fn who_is_gone_has_mapped_nothing() {
+        let mut child = Command::new("true").spawn().expect("there is true");
+        let maps = maps(child.id().cast_signed());
+        child.wait().expect("it ends");
+        assert!(queried(&maps).is_err());
+        assert_eq!(mapped(i32::MAX), None);
+    }
+
+    /// Measures: `cargo test --release -p harness-runner --lib -- --ignored --nocapture the_cost_of`.
+    #[test]
+    #[ignore = "it measures"]
+    fn the_cost_of_asking_what_is_mapped() {
+        const TIMES: u32 = 10_000;
+        let start = std::time::Instant::now();
+        for _ in 0..TIMES {
+            queried(&maps(own())).expect("the kernel has it");
+        }
+        eprintln!("queried: {:?}", start.elapsed() / TIMES);
+        let start = std::time::Instant::now();
+        for _ in 0..TIMES {
+            listed(maps(own())).expect("it is as documented");
+        }
+        eprintln!("listed: {:?}", start.elapsed() / TIMES);
+    }
+}

@@ -1,0 +1,128 @@
+//! What a dynamic loader did, made ready to be told many times.
+
+use super::{
+    failures::{Failures, bears_on_failures},
+    summary,
+};
+use crate::tracer::Map;
+use harness_metadata::{RawString, TraceEvent, TraceEventKind, trace::FileCall};
+use std::time::Duration;
+
+/// What a dynamic loader did, in order: calls on files. It comes to the same each time that it is told,
+/// so that is worked out once.
+#[derive(Debug)]
+pub struct Loaded {
+    calls: Vec<FileCall>,
+    /// The kinds of the events as they are in a trace file, one after the other.
+    serialized: Vec<u8>,
+    /// What was used, in the order of the first use.
+    files: Vec<Used>,
+    /// The calls that fail or make a failure forgotten.
+    decided: Vec<usize>,
+    /// Whether a failure remains of them.
+    fails: bool,
+}
+
+/// A file that was used.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Used {
+    pub(super) path: RawString,
+    /// Bit N is [`summary::USES`]`[N]`.
+    pub(super) uses: u16,
+    /// How often.
+    pub(super) times: u64,
+}
+
+impl Loaded {
+    /// `None` if one of these is no call on a file.
+    pub fn new(events: Vec<TraceEventKind>) -> Option<Self> {
+        let mut serialized = Vec::new();
+        let mut calls = Vec::with_capacity(events.len());
+        for event in events {
+            serialized = postcard::to_extend(&event, serialized).ok()?;
+            match event {
+                TraceEventKind::File(call) => calls.push(*call),
+                _ => return None,
+            }
+        }
+        let mut failures = Failures::default();
+        let mut decided = Vec::new();
+        for (number, call) in calls.iter().enumerate() {
+            if bears_on_failures(call) {
+                failures.file_call(Duration::ZERO, 0, call);
+                decided.push(number);
+            }
+        }
+        Some(Self {
+            files: files(&calls),
+            fails: !failures.is_empty(),
+            calls,
+            serialized,
+            decided,
+        })
+    }
+
+    /// Returns how many events it is.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Returns whether the loader did nothing.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Returns what a process's loader did as events.
+    pub fn events(&self, at: Duration, pid: i32) -> impl Iterator<Item = TraceEvent> + '_ {
+        self.calls.iter().map(move |call| TraceEvent {
+            at,
+            pid,
+            tid: pid,
+            kind: TraceEventKind::File(Box::new(call.clone())),
+        })
+    }
+
+    /// Returns the calls.
+    pub(crate) fn calls(&self) -> &[FileCall] {
+        &self.calls
+    }
+
+    /// Returns the kinds of the events as they are in a trace file.
+    pub(super) fn serialized(&self) -> &[u8] {
+        &self.serialized
+    }
+
+    pub(super) fn files(&self) -> &[Used] {
+        &self.files
+    }
+
+    /// Adds the calls to failures, as if they were told one by one.
+    pub(super) fn add_to(&self, failures: &mut Failures, at: Duration, pid: i32) {
+        if self.fails || !failures.is_empty() {
+            for number in &self.decided {
+                failures.file_call(at, pid, &self.calls[*number]);
+            }
+        }
+    }
+}
+
+/// Returns what calls use, in the order of the first use.
+fn files(calls: &[FileCall]) -> Vec<Used> {
+    let mut known: Map<RawString, usize> = Map::default();
+    let mut files: Vec<Used> = Vec::new();
+    for call in calls {
+        summary::uses_by(call, |path, uses| match known.get(path) {
+            Some(number) => {
+                files[*number].uses |= uses;
+                files[*number].times += 1;
+            }
+            None => {
+                known.insert(path.clone(), files.len());
+                let path = path.clone();
+                let times = 1;
+                files.push(Used { path, uses, times });
+            }
+        });
+    }
+    files
+}
