@@ -560,7 +560,14 @@ fn paths_in_another_root_directory_are_found_there() {
         let stats = calls
             .iter()
             .filter(|call| call.operation == FileOperation::Stat);
-        stats.map(|call| call.result).collect()
+        stats
+            .map(|call| match call.result {
+                // Who asks while names are changed elsewhere is to ask again (RESOLVE_CACHED of
+                // openat2(2)), so the call itself is awaited.
+                CallResult::Ok(0) => CallResult::Found,
+                result => result,
+            })
+            .collect()
     };
     assert_eq!(results("/another/inside"), [CallResult::Found]);
     // Absolute links lead to what is inside, too.

@@ -1,17 +1,26 @@
 //! Programs that are executed.
 
 use super::{
-    Decoded, Entry, Environment, Pending, ReadError, Stop, Task, Then, Vectors, calls::At,
-    environment::environment_change, files::Named, memory::Memory, paths, vectors::Strings,
+    Decoded, Entry, Environment, Pending, ReadError, Stop, Task, Then, Vectors,
+    calls::{Answer, Ask, At},
+    environment::environment_change,
+    files::Named,
+    memory::Memory,
+    paths,
+    vectors::Strings,
 };
 use harness_metadata::{
     RawString, TraceEventKind,
-    trace::{CallResult, Doubt, EnvironmentChange, Exec, InheritedDescriptor},
+    trace::{CallResult, Doubt, EnvironmentChange, Exec, FileOperation, InheritedDescriptor},
 };
 use std::rc::Rc;
 
 /// How many inherited descriptors are told.
 const DESCRIPTORS: usize = 256;
+
+/// The flag of execveat(2) that only asks whether the file could be executed: AT_EXECVE_CHECK
+/// (linux/fcntl.h), since Linux 6.14.
+const EXECVE_CHECK: i32 = 0x10000;
 
 /// How often the kernel replaces a script by its interpreter (fs/exec.c, exec_binprm).
 const INTERPRETERS: usize = 5;
@@ -234,6 +243,15 @@ impl Stop<'_> {
     }
 
     pub(super) fn exec(&mut self, at: At, args: u8, environment: u8, flags: Option<u8>) -> Decoded {
+        if self.flags(flags) & EXECVE_CHECK != 0 {
+            return self.ask(Ask {
+                operation: FileOperation::Access,
+                at,
+                flags,
+                follow: true,
+                answer: Answer::Nothing,
+            });
+        }
         let flags = self.flags(flags);
         let named = self.named(at, flags);
         let mut exec = Exec {

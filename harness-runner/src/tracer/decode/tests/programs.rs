@@ -8,7 +8,7 @@ use crate::tracer::decode::{
 use harness_metadata::{
     RawString, TraceEventKind,
     event::TraceLevel,
-    trace::{CallResult, Doubt, EnvironmentChange},
+    trace::{CallResult, Doubt, EnvironmentChange, FileOperation},
 };
 use std::rc::Rc;
 use syscalls::Sysno;
@@ -480,4 +480,21 @@ fn a_call_that_never_returned_is_told_without_a_result() {
     let exec = exec(events);
     assert_eq!(exec.result, CallResult::Unknown);
     assert!(exec.args.is_empty() && exec.truncated);
+}
+
+#[test]
+fn to_ask_whether_a_file_could_be_executed_executes_nothing() {
+    const CHECK: u64 = 0x10000;
+    let mut task = Fake::new().with_file("/bin/tool", &elf("/lib/ld.so", 0));
+    let path = task.string("/bin/tool");
+    let nothing = task.strings(&[]);
+    let words = [libc::AT_FDCWD as u64, path, nothing, nothing, CHECK];
+    for (result, told) in [(0, CallResult::Ok(0)), (-13, CallResult::Err(libc::EACCES))] {
+        let call = call(&task, TraceLevel::Io, Sysno::execveat, &words, result);
+        let asked = super::file(call.at_exit());
+        assert_eq!(
+            (asked.operation, asked.result),
+            (FileOperation::Access, told)
+        );
+    }
 }
