@@ -23,6 +23,9 @@ const PREFIXES: &[&[u8]] = &[
 /// Names of directories that the dynamic loader looks into for a library made for this processor.
 const HARDWARE: &[&[u8]] = &[b"glibc-hwcaps", b"tls", b"haswell", b"avx512_1"];
 
+/// Directories of such a directory, and of themselves (AT_PLATFORM of getauxval(3)).
+const PLATFORMS: &[&[u8]] = &[b"x86_64", b"aarch64"];
+
 /// Returns true if a process that lacks this file has not noticed.
 pub fn is_noise(path: &[u8]) -> bool {
     if PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
@@ -35,6 +38,10 @@ pub fn is_noise(path: &[u8]) -> bool {
         return false;
     };
     let (folder, name) = (&path[..slash], &path[slash + 1..]);
+    let parent = file_name(folder);
+    if PLATFORMS.contains(&name) && (PLATFORMS.contains(&parent) || HARDWARE.contains(&parent)) {
+        return true;
+    }
     let mut components = folder.split(|byte| *byte == b'/');
     let in_hardware = components.any(|component| HARDWARE.contains(&component));
     in_hardware && (is_library(name) || name.starts_with(b"x86-64-v") || name.is_empty())
@@ -77,6 +84,8 @@ mod tests {
             "/lib/x86_64-linux-gnu/glibc-hwcaps/x86-64-v3/libc.so.6",
             "/opt/app/lib/glibc-hwcaps",
             "/opt/app/tls/libz.so",
+            "/opt/app/tls/x86_64",
+            "/opt/app/x86_64/x86_64",
             "/usr/lib/locale/locale-archive",
             "/sys/fs/cgroup/cpu.max",
         ] {
@@ -88,6 +97,8 @@ mod tests {
             "fixture.json",
             "/lib/libmissing.so.1",
             "/srv/tls",
+            "/srv/x86_64",
+            "/srv/tls/x86_64/cert.pem",
             "",
         ] {
             assert!(!is_noise(path.as_bytes()), "{path}");
