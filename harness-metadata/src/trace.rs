@@ -14,9 +14,8 @@ pub use summary::{
     Backend, Dropped, Failure, FileSummary, FileUse, PeerSummary, ProcessSummary, TraceSummary,
 };
 
-/// The version of this schema, stated in every trace file. It grows when a reader of the old one
-/// would go wrong.
-pub const TRACE_SCHEMA_VERSION: u32 = 3;
+/// The version of this schema. It grows when a reader of the old one would go wrong.
+pub const TRACE_SCHEMA_VERSION: u32 = 2;
 
 /// Something that a traced process did, or that was done to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,8 +98,9 @@ pub struct Exec {
     pub interpreters: Vec<RawString>,
     /// 0, or the error.
     pub result: CallResult,
-    /// Whether arguments or environment were longer than what is recorded. So are those of one that
-    /// never returned, because its caller was killed.
+    /// Whether arguments or environment were longer than what is recorded, or could not be read. So it
+    /// is of one that never returned, because its caller was killed, and of one whose program could not
+    /// be loaded.
     pub truncated: bool,
 }
 

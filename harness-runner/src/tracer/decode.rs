@@ -5,8 +5,8 @@
 //! which [`super::filter`] is built too; so a call that the filter stops at is one that is decoded.
 //!
 //! A call that only asks is answered at its entry: the tracer asks the kernel the same question
-//! ([`Task::look`]). So is an exec of what is not there. A call that changes something, or whose result
-//! nobody else can know, is awaited, and so is one that asks with other rights than the tracer has. What
+//! ([`Task::look`]). So is an exec of what is not there, and a chdir. A call that changes something else,
+//! or whose result nobody else can know, is awaited, and so is one that asks with other rights than the tracer has. What
 //! cannot be seen at all from a call's arguments: names in an io_uring, and what a call's memory said a
 //! moment later, when another thread of the program had rewritten it. What a program was started with is
 //! read from its own memory ([`Vectors::on_stack`]), which nobody has rewritten.
@@ -32,6 +32,7 @@ pub use sockets::Bound;
 pub use vectors::Vectors;
 
 pub(super) use calls::watched;
+pub(super) use exec::interpreters_of_executed;
 pub(super) use names::QUESTION;
 pub(super) use process::{CLONE_FLAGS, PTRACE_STARTS, RIGHTS, UNSHARED};
 
@@ -433,6 +434,7 @@ impl Stop<'_> {
             Shape::Open { at, how } => self.open(at, how),
             Shape::Ask(ask) => self.ask(ask),
             Shape::List => self.list(),
+            Shape::Enter(at) => self.enter(at),
             Shape::Change(change) => self.change(change),
             Shape::Make { operation, at } => self.make(operation, at),
             Shape::Remove { at, flags } => self.remove(at, flags),

@@ -12,11 +12,11 @@ pub use loaded::Loaded;
 pub use noise::{is_library, is_noise};
 
 use super::Observer;
-use file::{Header, Trailer, Writer};
+use file::{Header, Trailer, VERSION, Writer};
 use harness_metadata::{
     TraceEvent, TraceEventKind, TraceSummary,
     event::TraceLevel,
-    trace::{Backend, Doubt, TRACE_SCHEMA_VERSION},
+    trace::{Backend, Doubt},
 };
 use std::{
     io,
@@ -45,7 +45,7 @@ impl Recorder {
     pub fn new(root: i32, level: TraceLevel, backend: Backend, file: Option<PathBuf>) -> Self {
         let file = file.map(|path| {
             let header = Header {
-                schema_version: TRACE_SCHEMA_VERSION,
+                version: VERSION,
                 root,
                 level,
                 backend,

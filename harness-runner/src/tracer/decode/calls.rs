@@ -70,8 +70,6 @@ pub(super) enum Answer {
     Mode(u8),
     /// Nothing, unless it is a directory, which is no link.
     Link,
-    /// That it succeeds if it is a directory that all may enter.
-    Directory,
     /// Nothing.
     Nothing,
 }
@@ -103,6 +101,8 @@ pub(super) enum Shape {
     },
     Ask(Ask),
     List,
+    /// A directory becomes the one that paths are relative to.
+    Enter(At),
     Change(Change),
     /// Something that was not there.
     Make {
@@ -353,7 +353,7 @@ fn changes(number: Sysno) -> Option<Shape> {
         Sysno::fchmod | Sysno::fchown | Sysno::fsetxattr | Sysno::fremovexattr => {
             metadata(At::Descriptor(0))
         }
-        Sysno::chdir => ask(ChangeDirectory, At::Path(0), None, true, Answer::Directory),
+        Sysno::chdir => Shape::Enter(At::Path(0)),
         Sysno::fchdir => change(ChangeDirectory, At::Descriptor(0), None, true),
         Sysno::chroot => change(ChangeRoot, At::Path(0), None, true),
         Sysno::mount => Shape::Mount {

@@ -232,12 +232,13 @@ impl Stop<'_> {
     /// Returns the error of an exec of what is not there, as for the most part of a search in PATH.
     fn missing(&self, named: &Named, flags: i32) -> Option<i32> {
         const FLAGS: i32 = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW;
+        // A link may lead to what only the task has, in /proc/self.
+        const FOLLOW: bool = false;
         let path = named.path.asked.as_bytes();
         if named.overlong || named.descriptor || path.is_empty() || flags & !FLAGS != 0 {
             return None;
         }
-        let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
-        let errno = self.task.look(named.directory, path, follow).err()?;
+        let errno = self.task.look(named.directory, path, FOLLOW).err()?;
         let missing = matches!(errno, libc::ENOENT | libc::ENOTDIR) && self.task.has_our_rights();
         missing.then_some(errno)
     }
@@ -269,7 +270,8 @@ impl Stop<'_> {
         let mut native = false;
         if let Ok(named) = named {
             if let Some(errno) = self.missing(&named, flags)
-                // A vector that the kernel cannot read or finds too long may be the error.
+                // Arguments that the kernel cannot read or finds too many may be the error. An environment
+                // may be, too, before Linux 6.8, which is not worth to be read each time.
                 && let Ok(args) = Strings::read(&self.memory, executing.args)
                 && !args.truncated
             {
@@ -346,9 +348,13 @@ pub(super) fn executed(
         return;
     };
     if executing.read.is_none() {
-        // Of one that never returned the memory may be gone, or another program's.
+        // Of one that never returned the memory may be gone, or another program's, as it is where the
+        // new program could not be loaded into it.
         let args = match result {
-            CallResult::Unknown => Err(ReadError::Gone),
+            CallResult::Unknown
+            | CallResult::Err(libc::EFAULT | libc::EINVAL | libc::EIO | libc::ENOMEM) => {
+                Err(ReadError::Gone)
+            }
             _ => Strings::read(&Memory::new(task), executing.args),
         };
         exec.truncated = args.as_ref().map_or(true, |args| args.truncated);
@@ -359,9 +365,20 @@ pub(super) fn executed(
     }
     if matches!(result, CallResult::Ok(_)) {
         task.executed();
+        if exec.interpreters.is_empty() {
+            exec.interpreters = interpreters_of_executed(task);
+        }
         // What is closed on exec is closed by now.
         exec.inherited = inherited(task.descriptors());
     }
+}
+
+/// Returns what the kernel has opened beside the program that a task has just executed, if that could
+/// not be found out before: the loader at least.
+pub(in crate::tracer) fn interpreters_of_executed(task: &dyn Task) -> Vec<RawString> {
+    interpreters(b"/proc/self/exe", &mut |path, offset, buffer| {
+        task.file(libc::AT_FDCWD, path, offset, buffer)
+    })
 }
 
 /// Tells of the descriptors that are open in a new program: all but the standard streams.

@@ -181,9 +181,6 @@ impl Stop<'_> {
     pub(super) fn ask(&mut self, ask: Ask) -> Decoded {
         let flags = self.flags(ask.flags);
         let named = self.named(ask.at, flags)?;
-        if matches!(ask.answer, Answer::Directory) {
-            return Ok(self.enter(ask.operation, named));
-        }
         if named.descriptor || (named.path.asked.is_empty() && ask.operation != FileOperation::Stat)
         {
             // Of a file that was opened already.
@@ -197,7 +194,7 @@ impl Stop<'_> {
             (Answer::Link, Ok(file)) if file.directory => {
                 return Ok(self.found(call, Err(libc::EINVAL)));
             }
-            (Answer::Link | Answer::Directory | Answer::Nothing, Ok(_)) => false,
+            (Answer::Link | Answer::Nothing, Ok(_)) => false,
         };
         if sure {
             return Ok(self.found(call, answer));
@@ -211,19 +208,21 @@ impl Stop<'_> {
         ))
     }
 
-    /// A directory becomes the one that paths are relative to.
-    fn enter(&mut self, operation: FileOperation, named: Named) -> Entry {
-        let answer = match named.look_to_read(self.task, true) {
+    /// chdir(2), which succeeds if it is a directory that all may enter. Of a link only the call can tell:
+    /// it may lead to what the task has and the tracer has not, in /proc/self.
+    pub(super) fn enter(&mut self, at: At) -> Decoded {
+        let named = self.named(at, 0)?;
+        let answer = match named.look_to_read(self.task, false) {
             Ok(file) if !file.directory => Err(libc::ENOTDIR),
             answer => answer,
         };
         let unsure = answer == Err(libc::EAGAIN);
         let file = unsure.then(|| named.look(self.task, true).ok()).flatten();
-        let call = self.file(operation, named.path);
+        let call = self.file(FileOperation::ChangeDirectory, named.path);
         if unsure {
-            return awaited(FileCall { file, ..call }, Then::Tell);
+            return Ok(awaited(FileCall { file, ..call }, Then::Tell));
         }
-        self.found(call, answer)
+        Ok(self.found(call, answer))
     }
 
     pub(super) fn list(&mut self) -> Decoded {

@@ -76,17 +76,18 @@ impl Vectors {
     }
 
     /// Takes the beginnings of /proc/PID/cmdline and /proc/PID/environ, each at most as long as
-    /// [`Self::STACK`]; one that is as long has been cut off. Without any arguments, of which there is
-    /// one at least, neither could be read.
-    pub fn in_blocks(cmdline: &[u8], environ: Vec<u8>) -> Self {
+    /// [`Self::STACK`]; one that is as long has been cut off. `None` for one that could not be read: of
+    /// a program that its user may not read, only the first can.
+    pub fn in_blocks(cmdline: Option<&[u8]>, environ: Option<Vec<u8>>) -> Self {
+        let is_whole = |length: usize| length < BYTES;
+        let args_cut = !cmdline.is_some_and(|block| is_whole(block.len()));
+        let cmdline = cmdline.unwrap_or_default();
         let mut args = strings(cmdline).map(|string| cmdline[string].into());
-        let cut = environ.len() >= BYTES || cmdline.is_empty();
-        let environment = Environment::from_block(environ).cut_if(cut);
+        let cut = !environ.as_ref().is_some_and(|block| is_whole(block.len()));
+        let environment = Environment::from_block(environ.unwrap_or_default()).cut_if(cut);
         Self {
             args: args.by_ref().take(ENTRIES).collect(),
-            truncated: cmdline.len() >= BYTES
-                || args.next().is_some()
-                || environment.is_truncated(),
+            truncated: args_cut || args.next().is_some() || environment.is_truncated(),
             environment,
         }
     }

@@ -39,6 +39,10 @@ use std::{
 };
 use xxhash_rust::xxh64::xxh64;
 
+/// The version of this format and of the events in it. It grows when a reader of the old one would go
+/// wrong.
+pub const VERSION: u32 = 3;
+
 /// The first bytes of every trace file.
 pub const MAGIC: [u8; 8] = *b"HRNSTRC\n";
 
@@ -48,8 +52,8 @@ const COMPRESSED: u8 = b'Z';
 const TRAILER: u8 = b'T';
 
 const EVENT: u8 = b'e';
-const LOADS: u8 = b'l';
-const LOADED: u8 = b'd';
+pub(super) const LOADS: u8 = b'l';
+pub(super) const LOADED: u8 = b'd';
 
 /// Bytes before a frame's contents.
 const FRAME: usize = 9;
@@ -71,8 +75,8 @@ const BYTE_LIMIT: u64 = 64 * 1024 * 1024;
 /// What a file begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// [`harness_metadata::trace::TRACE_SCHEMA_VERSION`].
-    pub schema_version: u32,
+    /// [`VERSION`].
+    pub version: u32,
     /// The process of the test itself.
     pub root: i32,
     /// The level.
@@ -96,11 +100,11 @@ pub struct Trailer {
 
 /// That the loader of a process did what one did.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Repeated {
-    at: Duration,
-    pid: i32,
+pub(super) struct Repeated {
+    pub(super) at: Duration,
+    pub(super) pid: i32,
     /// The number of what it did.
-    number: u32,
+    pub(super) number: u32,
 }
 
 /// Limits of a file.

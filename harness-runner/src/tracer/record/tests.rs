@@ -510,7 +510,7 @@ fn a_file_of_another_version_is_said_to_be_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("1.trace");
     let header = Header {
-        schema_version: 99,
+        version: 99,
         ..header()
     };
     let limits = file::Limits {
@@ -521,12 +521,12 @@ fn a_file_of_another_version_is_said_to_be_one() {
     writer.event(&event(ROOT, 0, TraceEventKind::ThreadEnded));
     writer.finish(&Trailer::default()).unwrap();
     let error = Reader::open(&path).unwrap_err();
-    assert!(error.to_string().contains("its schema is 99"), "{error}");
+    assert!(error.to_string().contains("its version is 99"), "{error}");
 }
 
 fn header() -> Header {
     Header {
-        schema_version: TRACE_SCHEMA_VERSION,
+        version: VERSION,
         root: ROOT,
         level: TraceLevel::Full,
         backend: Backend::Notify,

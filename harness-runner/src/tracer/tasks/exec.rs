@@ -85,12 +85,12 @@ impl Tasks {
         let live = self.live(pid, pid);
         let before = live.environment();
         let environment = vectors.environment.shared(before.as_ref());
-        let inherited = if self.root.level >= TraceLevel::Io {
+        let (mut inherited, mut interpreters) = (Vec::new(), Vec::new());
+        if self.root.level >= TraceLevel::Io {
             live.executed();
-            decode::inherited(live.descriptors())
-        } else {
-            Vec::new()
-        };
+            inherited = decode::inherited(live.descriptors());
+            interpreters = decode::interpreters_of_executed(&live);
+        }
         let exec = Exec {
             program: TracedPath {
                 asked: live.link("exe").unwrap_or_default().into(),
@@ -100,6 +100,7 @@ impl Tasks {
             cwd: live.cwd().unwrap_or_default().into(),
             environment: environment_change(before.as_deref(), &environment),
             inherited,
+            interpreters,
             result: CallResult::Ok(0),
             truncated: vectors.truncated,
             ..Exec::default()
@@ -119,14 +120,12 @@ fn started_with(pid: Pid, stack: &mut Vec<u8>) -> Vectors {
     };
     on_stack().unwrap_or_else(|| {
         let read = |name: &str| {
+            let file = File::open(format!("/proc/{pid}/{name}")).ok()?;
             let mut block = Vec::new();
-            if let Ok(file) = File::open(format!("/proc/{pid}/{name}")) {
-                // What has been read before an error counts.
-                let _ = file.take(Vectors::STACK as u64).read_to_end(&mut block);
-            }
-            block
+            let read = file.take(Vectors::STACK as u64).read_to_end(&mut block);
+            read.ok().map(|_| block)
         };
-        Vectors::in_blocks(&read("cmdline"), read("environ"))
+        Vectors::in_blocks(read("cmdline").as_deref(), read("environ"))
     })
 }
 

@@ -7,10 +7,11 @@ use crate::tracer::{
     sys::{read_memory, stack_pointer},
 };
 use harness_metadata::RawString;
+use std::os::unix::fs::symlink;
 
 /// Tries to execute each of some paths in a child by vfork(2), one after the other, as execvp(3) does.
 const EXECUTES: &str = "#define _GNU_SOURCE\n\
-    #include <stdlib.h>\n#include <string.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
+    #include <fcntl.h>\n#include <stdlib.h>\n#include <string.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
     static int run(const char **paths, char **args, char **environment) {\n\
         pid_t pid = vfork(); int status;\n\
         if (pid == 0) {\n\
@@ -129,7 +130,10 @@ fn what_a_new_stack_says_is_what_proc_says() {
         let proc = |name| fs::read(format!("/proc/{pid}/{name}")).expect("it can be read");
         assert_eq!(
             Vectors::on_stack(address, &stack[..read]),
-            Some(Vectors::in_blocks(&proc("cmdline"), proc("environ")))
+            Some(Vectors::in_blocks(
+                Some(&proc("cmdline")),
+                Some(proc("environ"))
+            ))
         );
         compared += 1;
     });
@@ -254,4 +258,25 @@ fn p18_a_32_bit_program_is_told_with_its_arguments() {
         assert_eq!(set(exec), [pair("A", "1")]);
         assert_eq!(texts(&exec.environment.unset), ["LD_LIBRARY_PATH"]);
     }
+}
+
+#[test]
+fn a_link_to_a_descriptor_leads_to_that_of_the_task() {
+    let mut slot = Slot::new(TraceLevel::Io);
+    let program = slot.compile("empty", EMPTY, &[]);
+    let link = slot.path("link");
+    symlink("/proc/self/fd/99", &link).expect("it is new");
+    let body = format!(
+        "const char *paths[] = {{{link:?}, 0}}; char *args[] = {{\"empty\", 0}};\
+         dup2(open({program:?}, O_RDONLY), 99);\
+         return run(paths, args, args + 1)"
+    );
+    let (exit, execs) = slot.execs_of(&body);
+    assert_eq!(exit, Exit::Code(0));
+    let [exec] = &execs[..] else {
+        panic!("{execs:?}");
+    };
+    assert_eq!(exec.program.asked, raw(&link));
+    assert_eq!(exec.result, CallResult::Ok(0));
+    assert_eq!(exec.interpreters.len(), 1, "the loader: {exec:?}");
 }

@@ -119,9 +119,9 @@ fn p21_of_a_stack_with_many_strings_the_first_are_kept() {
 
 #[test]
 fn what_proc_says_is_what_the_stack_says() {
-    let told = Vectors::in_blocks(b"program\0\0b c\0", b"A=1\0B=2\0".to_vec());
+    let told = Vectors::in_blocks(Some(b"program\0\0b c\0"), Some(b"A=1\0B=2\0".to_vec()));
     assert_eq!(told, vectors(&["program", "", "b c"], &["A=1", "B=2"]));
-    let told = Vectors::in_blocks(b"\0", Vec::new());
+    let told = Vectors::in_blocks(Some(b"\0"), Some(Vec::new()));
     assert_eq!(told, vectors(&[""], &[]));
 }
 
@@ -129,17 +129,23 @@ fn what_proc_says_is_what_the_stack_says() {
 fn p21_what_proc_says_may_have_been_cut_off() {
     let long = [b"A=1\0B=".as_slice(), &vec![b'x'; Vectors::STACK]].concat();
     let long = &long[..Vectors::STACK];
-    let told = Vectors::in_blocks(b"program\0", long.to_vec());
+    let told = Vectors::in_blocks(Some(b"program\0"), Some(long.to_vec()));
     assert!(told.truncated && told.environment.is_truncated());
-    let told = Vectors::in_blocks(long, b"A=1\0".to_vec());
+    let told = Vectors::in_blocks(Some(long), Some(b"A=1\0".to_vec()));
     assert!(told.truncated && !told.environment.is_truncated());
     let many = b"a\0".repeat(4097);
-    let told = Vectors::in_blocks(&many, Vec::new());
+    let told = Vectors::in_blocks(Some(&many), Some(Vec::new()));
     assert!(told.truncated);
     assert_eq!(told.args.len(), 4096);
     // Nobody could read it, and not: everything is gone.
-    let told = Vectors::in_blocks(b"", Vec::new());
-    assert!(told.truncated && told.environment.is_truncated());
+    for cmdline in [None, Some(b"program\0".as_slice())] {
+        let told = Vectors::in_blocks(cmdline, None);
+        assert!(told.truncated && told.environment.is_truncated());
+    }
+    let told = Vectors::in_blocks(None, Some(b"A=1\0".to_vec()));
+    assert!(told.truncated && !told.environment.is_truncated());
+    // There was nothing.
+    assert!(!Vectors::in_blocks(Some(b""), Some(Vec::new())).truncated);
 }
 
 proptest! {

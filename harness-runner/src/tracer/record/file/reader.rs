@@ -1,10 +1,10 @@
 //! Reads a trace file, as far as it is whole.
 
 use super::{
-    COMPRESSED, EVENT, EVENTS, FRAME, HEADER, Header, LARGEST_CHUNK, LOADED, LOADERS, LOADS, MAGIC,
-    Repeated, TRAILER, Trailer, checksum,
+    CHUNK, COMPRESSED, EVENT, EVENT_LIMIT, EVENTS, FRAME, HEADER, Header, LARGEST_CHUNK, LOADED,
+    LOADERS, LOADS, MAGIC, Repeated, TRAILER, Trailer, VERSION, checksum,
 };
-use harness_metadata::{TraceEvent, TraceEventKind, trace::TRACE_SCHEMA_VERSION};
+use harness_metadata::{TraceEvent, TraceEventKind};
 use std::{
     fs::File,
     io::{self, BufReader, ErrorKind, Read},
@@ -36,8 +36,8 @@ pub enum ReadError {
     },
     /// Another version of this program wrote it.
     #[error(
-        "`{}` was written by another version of cargo harness: its schema is {found}, \
-         and this one reads {OLDEST} to {TRACE_SCHEMA_VERSION}",
+        "`{}` was written by another version of cargo harness: its version is {found}, \
+         and this one reads {OLDEST} to {VERSION}",
         path.display()
     )]
     Version {
@@ -68,6 +68,8 @@ pub struct Reader<R = BufReader<File>> {
     /// What loaders did, by their number.
     loaders: Vec<Vec<u8>>,
     repeated: Option<Repeating>,
+    /// How many events there have been.
+    events: u64,
     ending: Option<Ending>,
 }
 
@@ -119,7 +121,7 @@ impl<R: Read> Reader<R> {
         let (_, contents) = first.ok_or_else(no_trace)?;
         // The version comes first, whatever else there is.
         let (version, _) = postcard::take_from_bytes::<u32>(&contents).map_err(|_| no_trace())?;
-        if !(OLDEST..=TRACE_SCHEMA_VERSION).contains(&version) {
+        if !(OLDEST..=VERSION).contains(&version) {
             return Err(ReadError::Version {
                 path: path.to_owned(),
                 found: version,
@@ -133,6 +135,7 @@ impl<R: Read> Reader<R> {
             next: 0,
             loaders: Vec::new(),
             repeated: None,
+            events: 0,
             ending: None,
         })
     }
@@ -169,7 +172,7 @@ impl<R: Read> Reader<R> {
     /// Reads an item, and returns it if it is an event. `None` if it makes no sense.
     fn item(&mut self) -> Option<Option<TraceEvent>> {
         let rest = &self.chunk[self.next..];
-        let (kind, rest) = match self.header.schema_version {
+        let (kind, rest) = match self.header.version {
             ..ITEMS => (EVENT, rest),
             ITEMS.. => rest.split_first().map(|(kind, rest)| (*kind, rest))?,
         };
@@ -180,6 +183,9 @@ impl<R: Read> Reader<R> {
             }
             LOADS if self.loaders.len() < LOADERS => {
                 let (kinds, rest) = postcard::take_from_bytes::<&[u8]>(rest).ok()?;
+                if kinds.len() > CHUNK {
+                    return None;
+                }
                 self.loaders.push(kinds.to_vec());
                 (None, rest)
             }
@@ -229,7 +235,12 @@ impl<R: Read> Iterator for Reader<R> {
                 None => self.item().ok_or(Ending::Truncated),
             };
             match told {
-                Ok(Some(event)) => return Some(event),
+                // No file has more. One that was tampered with could stand for any number.
+                Ok(Some(_)) if self.events == EVENT_LIMIT => self.ending = Some(Ending::Truncated),
+                Ok(Some(event)) => {
+                    self.events += 1;
+                    return Some(event);
+                }
                 Ok(None) => {}
                 Err(ending) => self.ending = Some(ending),
             }

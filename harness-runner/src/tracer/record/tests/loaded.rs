@@ -1,7 +1,9 @@
 //! What loaders did, told as a whole: it comes to the same as if it were told one by one.
 
 use super::*;
-use crate::tracer::record::file::{CHUNK, EVENTS, HEADER, LOADERS, MAGIC, push_frame};
+use crate::tracer::record::file::{
+    CHUNK, EVENTS, HEADER, LOADED, LOADERS, LOADS, MAGIC, Repeated, push_frame,
+};
 
 /// Something that is told.
 #[derive(Clone, Debug)]
@@ -201,7 +203,7 @@ fn a_file_from_before_there_were_items_is_read() {
         event(ROOT, 2, TraceEventKind::ThreadEnded),
     ];
     let header = Header {
-        schema_version: 2,
+        version: 2,
         ..header()
     };
     let mut bytes = MAGIC.to_vec();
@@ -212,6 +214,41 @@ fn a_file_from_before_there_were_items_is_read() {
     push_frame(&mut bytes, EVENTS, &chunk.concat());
     let reader = Reader::new(bytes.as_slice(), Path::new("old")).unwrap();
     assert_eq!(reader.collect::<Vec<_>>(), events);
+}
+
+/// A file that was tampered with, as far as it can be read: how many events, and how it ends.
+fn read_of(chunks: &[Vec<u8>]) -> (usize, Ending) {
+    let mut bytes = MAGIC.to_vec();
+    push_frame(&mut bytes, HEADER, &postcard::to_stdvec(&header()).unwrap());
+    for chunk in chunks {
+        push_frame(&mut bytes, EVENTS, chunk);
+    }
+    let mut reader = Reader::new(bytes.as_slice(), Path::new("tampered")).unwrap();
+    (reader.by_ref().count(), reader.ending().unwrap().clone())
+}
+
+/// An item with what a loader did: a number of events that are a byte long.
+fn loads(length: usize) -> Vec<u8> {
+    let kind = postcard::to_stdvec(&TraceEventKind::ThreadEnded).unwrap();
+    let kinds = postcard::to_stdvec(&serde_bytes::Bytes::new(&kind.repeat(length))).unwrap();
+    [&[LOADS][..], &kinds].concat()
+}
+
+#[test]
+fn a_file_does_not_stand_for_more_than_a_writer_writes() {
+    let again = Repeated {
+        at: Duration::ZERO,
+        pid: 1,
+        number: 0,
+    };
+    let again = [&[LOADED][..], &postcard::to_stdvec(&again).unwrap()].concat();
+    let chunk = [loads(CHUNK), again.repeat(100)].concat();
+    assert_eq!(read_of(&[chunk]), (1_000_000, Ending::Truncated));
+    let chunk = [loads(CHUNK + 1), again.clone()].concat();
+    assert_eq!(read_of(&[chunk]), (0, Ending::Truncated));
+    let many: Vec<_> = (0..=LOADERS).map(|_| loads(1)).collect();
+    let chunk = [many.concat(), again].concat();
+    assert_eq!(read_of(&[chunk]), (0, Ending::Truncated));
 }
 
 /// Calls on few files, so that they are about the same.
