@@ -103,7 +103,6 @@ impl Tasks {
             interpreters,
             result: CallResult::Ok(0),
             truncated: vectors.truncated,
-            ..Exec::default()
         };
         self.context.set_environment(pid, environment);
         exec
