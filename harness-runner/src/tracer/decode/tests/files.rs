@@ -498,20 +498,20 @@ fn p58_mounts_and_roots() {
 
 #[test]
 fn whether_a_directory_can_be_entered_is_mostly_known_before() {
-    let files = Fake::new().with_file("/work/", b"");
+    let files = Fake::new().with_file("/folder/", b"");
     let mut task = files
-        .with_file("/work/file", b"")
+        .with_file("/folder/file", b"")
         .with_file("/x.pipe/", b"");
     let mut chdir = |path: &str, result| {
         let path = task.string(path);
         call(&task, TraceLevel::Io, Sysno::chdir, &[path], result)
     };
-    let found = file(chdir("/work", 0).at_entry());
+    let found = file(chdir("/folder", 0).at_entry());
     assert_eq!(found.operation, FileOperation::ChangeDirectory);
-    assert_eq!(found.file, Some(id("/work", true)));
+    assert_eq!(found.file, Some(id("/folder", true)));
     assert_eq!(found.result, CallResult::Found);
     for (path, errno) in [
-        ("/work/file", libc::ENOTDIR),
+        ("/folder/file", libc::ENOTDIR),
         ("/nowhere", libc::ENOENT),
         ("", libc::ENOENT),
     ] {
@@ -523,8 +523,8 @@ fn whether_a_directory_can_be_entered_is_mostly_known_before() {
     assert_eq!(refused.result, CallResult::Err(libc::EACCES));
     assert_eq!(refused.file, Some(id("/x.pipe", true)));
     // A link may lead to what only the task has.
-    let mut other = Fake::new().with_file("/work/", b"");
-    let path = other.string("/work");
+    let mut other = Fake::new().with_file("/folder/", b"");
+    let path = other.string("/folder");
     call(&other, TraceLevel::Io, Sysno::chdir, &[path], 0).at_entry();
     assert!(other.looks.borrow().iter().all(|(_, _, follow)| !follow));
     other.other_rights.set(true);

@@ -62,7 +62,7 @@ fn an_exec_tells_program_arguments_environment_and_what_is_inherited() {
     let mut task = Fake::new()
         .with_file("/work/tool", b"#!/bin/sh -e\n")
         .with_file("/bin/sh", &elf("/lib/ld.so", 0))
-        .with_descriptor(9, "/work/lock")
+        .with_descriptor(9, "/folder/lock")
         .with_descriptor(0, "/dev/null")
         .with_descriptor(4, "pipe:[4]");
     task.environment = Some(Rc::new(variables(&["A=1", "GONE=", "SAME=x"])));
@@ -180,7 +180,7 @@ fn who_sees_no_exit_reads_everything_at_the_entry() {
 #[test]
 fn p17_an_exec_of_what_is_not_there_is_told_at_its_entry() {
     let mut task = Fake::new()
-        .with_descriptor(9, "/work/lock")
+        .with_descriptor(9, "/folder/lock")
         .with_descriptor(5, "/dir");
     let path = task.string("none");
     let args = task.strings(&["none", "-x"]);
@@ -236,7 +236,7 @@ fn p17_a_failed_exec_has_arguments_and_no_change_of_the_environment() {
     for content in [b"#!/none\n".to_vec(), elf("/none", 0)] {
         let mut task = Fake::new()
             .with_file("/tool", &content)
-            .with_descriptor(9, "/work/lock");
+            .with_descriptor(9, "/folder/lock");
         let path = task.string("/tool");
         let args = task.strings(&["tool", "-x"]);
         let environment = task.strings(&["A=2"]);
