@@ -149,9 +149,12 @@ fn every_flag_is_in_the_page_of_the_command_line_and_its_variable_in_that_of_the
 }
 
 #[test]
-fn every_test_that_the_page_of_faults_names_is_there() {
-    let page = read("site/docs/faults.md");
-    let rows = page.lines().filter(|line| line.starts_with("| "));
+fn every_test_that_the_pages_of_faults_name_is_there() {
+    let pages = ["site/docs/faults.md", "site/docs/never-wrong.md"].map(read);
+    let rows = pages
+        .iter()
+        .flat_map(|page| page.lines())
+        .filter(|line| line.starts_with("| "));
     let proofs = rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next());
     let named: BTreeSet<&str> = proofs
         .flat_map(|cell| cell.split('`').skip(1).step_by(2))
@@ -173,7 +176,7 @@ fn every_test_that_the_page_of_faults_names_is_there() {
         .collect();
     assert!(
         missing.is_empty(),
-        "faults.md names tests that are not there: {missing:?}"
+        "the pages of faults name tests that are not there: {missing:?}"
     );
 }
 
