@@ -1,8 +1,4 @@
-//! What other programs may rely on: the events of a run, the outcomes of tests, ids, statistics
-//! and exit codes, as data that serializes.
-//!
-//! Nothing here does I/O. The test list is the peer's schema, `nextest_metadata`, so that editors'
-//! plugins work unchanged.
+#![doc = include_str!("../README.md")]
 
 pub mod event;
 pub mod exit_code;

@@ -1,0 +1,32 @@
+//! Names the slowest tests of a run.
+//!
+//! `cargo harness run --events events.ndjson`, then
+//! `cargo run -p harness-metadata --example slowest < events.ndjson`.
+
+use harness_metadata::{Event, EventKind, TestId};
+use std::{
+    error::Error,
+    io::{self, Write},
+    time::Duration,
+};
+
+/// How many tests are named.
+const MOST: usize = 10;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut tests: Vec<(Duration, TestId)> = Vec::new();
+    for line in io::stdin().lines() {
+        let event: Event = serde_json::from_str(&line?)?;
+        // Kinds of events that this program does not need may be added at any time.
+        if let EventKind::TestFinished(finished) = event.kind {
+            let elapsed = finished.attempts.iter().map(|attempt| attempt.elapsed);
+            tests.push((elapsed.sum(), finished.test));
+        }
+    }
+    tests.sort_by(|(a, _), (b, _)| b.cmp(a));
+    let mut out = io::stdout().lock();
+    for (elapsed, test) in tests.iter().take(MOST) {
+        writeln!(out, "{:>9.3} s  {test}", elapsed.as_secs_f64())?;
+    }
+    Ok(())
+}
