@@ -4,6 +4,7 @@
 //! events, captured output and its own options. Replaying the same events into a new sink
 //! produces the same bytes.
 
+pub mod captured;
 pub mod evidence;
 pub mod extract;
 pub mod json;

@@ -69,21 +69,47 @@ pub fn paint(text: &str, style: Style) -> impl Display {
     text.style(style).to_string()
 }
 
+/// Returns whether a character must not reach a terminal as it is: it acts on the terminal, or on
+/// how other characters are shown, or is a trace of text that cannot be seen.
+pub(super) fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            // Line and paragraph separators; marks, embeddings, overrides and isolates that
+            // reorder what follows; annotations; tags.
+            '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
 /// Returns the text with control characters shown as Rust escapes, so that a name can neither
 /// move the cursor nor break the line.
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    let hidden =
-        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if !text.contains(hidden) {
+    if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if hidden(c) {
+        if is_hidden(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
         }
     }
     Cow::Owned(shown)
+}
+
+/// Returns the text with its lines as they are and all other control characters escaped.
+pub fn escaped_lines(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| c != '\n' && is_hidden(c);
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let lines: Vec<_> = text.split('\n').map(escaped).collect();
+    Cow::Owned(lines.join("\n"))
 }

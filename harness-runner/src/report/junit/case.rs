@@ -2,7 +2,8 @@
 
 use super::{JunitOptions, property};
 use crate::report::{
-    Excerpt, Outputs, Stream, evidence, excerpt, extract, leak, style::escaped, wording,
+    Excerpt, Outputs, Stream, captured::plain, evidence, excerpt, extract, leak, style::escaped,
+    wording,
 };
 use harness_metadata::{
     Attempt, AttemptId, Exit, Outcome, TestId, Verdict,
@@ -329,9 +330,7 @@ fn failure_text(stdout: Option<&Excerpt>, stderr: Option<&Excerpt>) -> Option<St
     let found = in_stderr.or_else(|| {
         stdout.and_then(|e| Some(e.end().get(extract::in_stdout(e.end())?)?.to_vec()))
     })?;
-    Some(strip_ansi_escapes::strip_str(String::from_utf8_lossy(
-        &found,
-    )))
+    Some(plain(&found))
 }
 
 /// Returns a path that a panic named relative to the workspace.
@@ -344,13 +343,13 @@ fn relative(file: &str, root: &str) -> String {
 }
 
 fn text(excerpt: &Excerpt) -> String {
-    let mut text = legal(&String::from_utf8_lossy(&excerpt.head));
+    let mut text = legal(&plain(&excerpt.head));
     if excerpt.left_out > 0 {
         text.push_str(&format!(
             "\n… {} left out …\n",
             wording::size(excerpt.left_out)
         ));
-        text.push_str(&legal(&String::from_utf8_lossy(&excerpt.tail)));
+        text.push_str(&legal(&plain(&excerpt.tail)));
     }
     text
 }

@@ -2,8 +2,10 @@
 
 use super::TerminalOptions;
 use crate::report::{
-    Excerpt, Outputs, Stream, excerpt, extract,
-    style::{Styles, paint},
+    Excerpt, Outputs, Stream,
+    captured::{Captured, Shown, overwritten},
+    excerpt, extract,
+    style::{Styles, escaped, paint},
     wording,
 };
 use harness_metadata::{Attempt, AttemptId};
@@ -33,6 +35,10 @@ pub(super) fn write(
         out.extend_from_slice(heading(name, styles, options).as_bytes());
         let mut printer = Printer {
             out,
+            captured: Captured::new(Shown {
+                colors: options.colors,
+                unicode: options.unicode,
+            }),
             styles,
             options,
         };
@@ -72,12 +78,13 @@ fn indent(options: &TerminalOptions) -> &'static str {
 }
 
 fn shown(text: &str, options: &TerminalOptions) -> String {
-    let lines: Vec<_> = text.lines().map(crate::report::style::escaped).collect();
+    let lines: Vec<_> = text.lines().map(escaped).collect();
     lines.join(&format!("\n{}", indent(options)))
 }
 
 struct Printer<'a> {
     out: &'a mut Vec<u8>,
+    captured: Captured,
     styles: Styles,
     options: &'a TerminalOptions,
 }
@@ -95,11 +102,16 @@ impl Printer<'_> {
         };
         if excerpt.left_out == 0 {
             self.lines(&excerpt.head, found);
-            return;
+        } else {
+            self.lines(&excerpt.head, None);
+            self.note(&format!("{} left out", wording::size(excerpt.left_out)));
+            self.lines(&excerpt.tail, found);
         }
-        self.lines(&excerpt.head, None);
-        self.note(&format!("{} left out", wording::size(excerpt.left_out)));
-        self.lines(&excerpt.tail, found);
+        let left_out = self.captured.take_left_out();
+        if left_out > 0 {
+            let sequences = wording::plural(left_out, "control sequence", "control sequences");
+            self.note(&format!("{sequences} left out"));
+        }
     }
 
     /// Says something between what was printed.
@@ -121,31 +133,27 @@ impl Printer<'_> {
                 .is_some_and(|red| red.start <= at && at < red.end);
             at += line.len();
             let line = line.strip_suffix(b"\n").unwrap_or(line);
-            if !line.is_empty() {
-                self.out.extend_from_slice(indent(self.options).as_bytes());
+            let (lines, left_out) = overwritten(line);
+            if left_out > 0 {
+                let lines = wording::plural(left_out, "overwritten line", "overwritten lines");
+                self.note(&format!("{lines} left out"));
             }
-            if !self.options.colors {
-                self.out.extend_from_slice(&stripped(line));
-            } else if inside && !line.contains(&0x1b) {
-                let text = String::from_utf8_lossy(line);
-                let text = paint(&text, self.styles.panic).to_string();
-                self.out.extend_from_slice(text.as_bytes());
-            } else {
-                self.out.extend_from_slice(line);
+            for line in lines {
+                self.line(line, inside);
             }
-            self.out.push(b'\n');
-        }
-        if self.options.colors && bytes.contains(&0x1b) {
-            // Whatever style the test left on ends here.
-            self.out.extend_from_slice(b"\x1b[0m");
         }
     }
-}
 
-fn stripped(line: &[u8]) -> Vec<u8> {
-    if line.contains(&0x1b) {
-        strip_ansi_escapes::strip(line)
-    } else {
-        line.to_vec()
+    fn line(&mut self, line: &[u8], red: bool) {
+        let mut text = self.captured.line(line);
+        if !text.is_empty() {
+            self.out.extend_from_slice(indent(self.options).as_bytes());
+        }
+        if red && !text.contains('\x1b') {
+            let painted = paint(&text, self.styles.panic).to_string();
+            text = painted;
+        }
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'\n');
     }
 }

@@ -2,8 +2,9 @@
 
 use super::Terminal;
 use crate::report::{
+    captured::{Captured, Shown, overwritten},
     stuck,
-    style::{escaped, paint},
+    style::paint,
     wording,
 };
 use harness_metadata::{
@@ -95,9 +96,17 @@ impl<W: Write> Terminal<W> {
             "             {}",
             paint(&heading, self.styles.count)
         ));
-        let text = strip_ansi_escapes::strip_str(so_far.last.to_string());
-        for line in text.trim_start_matches('\n').lines() {
-            self.say(&format!("               {}", escaped(line)));
+        let mut captured = Captured::new(Shown {
+            colors: false,
+            unicode: self.options.unicode,
+        });
+        let text = so_far.last.as_bytes();
+        let text = text.strip_suffix(b"\n").unwrap_or(text);
+        let lines = text.split(|byte| *byte == b'\n');
+        for line in lines.skip_while(|line| line.is_empty()) {
+            for line in overwritten(line).0 {
+                self.say(&format!("               {}", captured.line(line)));
+            }
         }
     }
 }
