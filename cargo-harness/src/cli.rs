@@ -5,6 +5,7 @@ mod list;
 mod prepared;
 mod run;
 mod runner_options;
+mod surroundings;
 mod trace;
 
 use crate::command_error::CommandError;
@@ -13,7 +14,7 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::styling::{AnsiColor, Styles},
 };
-use owo_colors::{OwoColorize, Stream};
+use owo_colors::Stream;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -83,11 +84,7 @@ impl Color {
         match self {
             Self::Always => true,
             Self::Never => false,
-            // `NO_COLOR`, `FORCE_COLOR`, `CLICOLOR` and `TERM` have their say here.
-            Self::Auto => {
-                let painted = "-".if_supports_color(stream, |text| text.red()).to_string();
-                painted.len() > 1
-            }
+            Self::Auto => surroundings::colors(stream),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! The one error at the edge: its kind is the documented exit code.
 
 use harness_metadata::exit_code;
+use harness_runner::report::{
+    captured::{Captured, Shown},
+    style::escaped_lines,
+};
 use owo_colors::{OwoColorize, Style};
 use std::{
     error::Error,
@@ -82,22 +86,33 @@ impl CommandError {
         }
     }
 
-    /// Writes the message, its causes, and what to do.
+    /// Writes the message, its causes, and what to do. Whatever names and excerpts they hold,
+    /// no control character of theirs is written.
     pub(crate) fn write(&self, to: &mut dyn Write, colors: bool) -> io::Result<()> {
         let style = |style: Style| if colors { style } else { Style::new() };
         let red = style(Style::new().red().bold());
         let cyan = style(Style::new().cyan().bold());
-        writeln!(to, "{}: {}", "error".style(red), self.source)?;
+        let message = self.source.to_string();
+        writeln!(to, "{}: {}", "error".style(red), escaped_lines(&message))?;
         let mut cause = self.source.source();
         while let Some(error) = cause {
-            writeln!(to, "  caused by: {error}")?;
+            let message = error.to_string();
+            writeln!(to, "  caused by: {}", escaped_lines(&message))?;
             cause = error.source();
         }
         if let Some(detail) = &self.detail {
-            writeln!(to, "{}", detail.trim_end())?;
+            // A diagram has colors of its own.
+            let shown = Shown {
+                colors,
+                unicode: true,
+            };
+            let mut shown = Captured::new(shown);
+            for line in detail.trim_end().lines() {
+                writeln!(to, "{}", shown.line(line.as_bytes()))?;
+            }
         }
         if let Some(hint) = &self.hint {
-            writeln!(to, "{}: {hint}", "hint".style(cyan))?;
+            writeln!(to, "{}: {}", "hint".style(cyan), escaped_lines(hint))?;
         }
         to.flush()
     }
@@ -123,5 +138,32 @@ mod tests {
         "#]]
         .assert_eq(&String::from_utf8(text).unwrap());
         assert_eq!(error.exit_code(), exit_code::SETUP);
+    }
+
+    #[test]
+    fn no_part_of_an_error_reaches_the_terminal_as_a_control_character() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("\u{1b}[2Jouter\nsecond line\u{7}")]
+        struct Outer(#[source] io::Error);
+        let cause = io::Error::other("\u{1b}]0;t\u{7}cause\u{202e}");
+        let error = CommandError::new(Kind::Setup, Outer(cause))
+            .with_detail("\u{1b}[31mmark\u{1b}[0m \u{1b}[2J\u{9b}".to_owned())
+            .with_hint("hint\u{1b}c");
+        let written = |colors| {
+            let mut text = Vec::new();
+            error.write(&mut text, colors).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        expect_test::expect![[r#"
+            error: \u{1b}[2Jouter
+            second line\u{7}
+              caused by: \u{1b}]0;t\u{7}cause\u{202e}
+            mark \u{9b}
+            hint: hint\u{1b}c
+        "#]]
+        .assert_eq(&written(false));
+        let colored = written(true);
+        assert!(colored.contains("\u{1b}[31mmark\u{1b}[0m"), "{colored:?}");
+        assert!(!colored.contains("\u{1b}[2J"), "{colored:?}");
     }
 }

@@ -2,7 +2,7 @@
 //! put back. What runs is killed by the stubs, when this process is gone or drops them.
 
 use harness_metadata::exit_code;
-use harness_runner::keys;
+use harness_runner::{keys, report::style::escaped_lines};
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{self, Write},
@@ -28,12 +28,12 @@ pub(crate) fn guarded(work: impl FnOnce() -> i32) -> i32 {
 /// Writes what went wrong and where, and the way there only if the user has asked for it by
 /// `RUST_BACKTRACE`.
 fn tell(to: &mut dyn Write, info: &PanicHookInfo<'_>, way: &Backtrace) -> io::Result<()> {
-    let message = info.payload_as_str().unwrap_or("no message");
+    let message = escaped_lines(info.payload_as_str().unwrap_or("no message"));
     let place = info.location().map_or_else(String::new, |location| {
         format!(", at {}:{}", location.file(), location.line())
     });
     let thread = thread::current();
-    let thread = thread.name().unwrap_or("unnamed");
+    let thread = escaped_lines(thread.name().unwrap_or("unnamed"));
     writeln!(
         to,
         "\nerror: something went wrong inside of cargo harness that should not: {message}\n  \

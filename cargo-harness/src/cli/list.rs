@@ -131,9 +131,10 @@ impl ListCommand {
 
 impl MessageFormat {
     fn resolve(self, verbose: bool) -> Format {
+        let terminal = io::stdout().is_terminal();
         match self {
-            Self::Auto if io::stdout().is_terminal() => Format::Human { verbose },
-            Self::Auto | Self::Oneline => Format::Oneline { verbose },
+            Self::Auto if terminal => Format::Human { verbose },
+            Self::Auto | Self::Oneline => Format::Oneline { verbose, terminal },
             Self::Human => Format::Human { verbose },
             Self::Json => Format::Json,
             Self::JsonPretty => Format::JsonPretty,

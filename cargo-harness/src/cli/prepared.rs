@@ -9,6 +9,7 @@ use camino::Utf8PathBuf;
 use harness_runner::{
     config::CliOverrides,
     filter::FilterOptions,
+    report::style::escaped_lines,
     session::{Notice, Options, SessionError},
 };
 use owo_colors::{OwoColorize, Style};
@@ -61,7 +62,12 @@ pub(super) fn warn(text: &str, colors: bool) {
 fn say(word: &str, style: Style, text: &str, colors: bool) {
     let style = if colors { style } else { Style::new() };
     // If standard error is gone there is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "{}: {text}", word.style(style));
+    let _ = writeln!(
+        io::stderr().lock(),
+        "{}: {}",
+        word.style(style),
+        escaped_lines(text)
+    );
 }
 
 /// Returns a function that gives a session's error its exit code and its hint.
@@ -70,10 +76,12 @@ pub(super) fn session_error(colors: bool) -> impl Fn(SessionError) -> CommandErr
         SessionError::Filtersets(error) => filtersets_error(error, colors),
         SessionError::Config(error) => {
             let detail = error.filterset().map(|filterset| filterset.render(colors));
-            let shown = CommandError::new(Kind::Setup, SessionError::Config(error));
             match detail {
-                Some(detail) => shown.with_detail(detail),
-                None => shown,
+                // Its source is what the diagram shows.
+                Some(detail) => {
+                    CommandError::new(Kind::Setup, error.to_string()).with_detail(detail)
+                }
+                None => CommandError::new(Kind::Setup, error),
             }
         }
         error => CommandError::new(kind(&error), error),

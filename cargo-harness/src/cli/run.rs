@@ -5,6 +5,7 @@ use super::{
     filter_options::FilterArgs,
     prepared::{self, session_error},
     runner_options::{NoTests, ReporterArgs, RunnerArgs, ShowProgress, overrides},
+    surroundings,
 };
 use crate::{
     cargo_options::CargoArgs,
@@ -197,7 +198,6 @@ impl RunCommand {
             ShowProgress::Counter => ProgressMode::Counter,
             ShowProgress::Only => ProgressMode::Only,
         };
-        let ci = env::var_os("CI").is_some();
         let (mut status_level, mut final_status_level): (StatusLevel, FinalStatusLevel) =
             (settings.status_level, settings.final_status_level);
         if global.verbose {
@@ -209,7 +209,7 @@ impl RunCommand {
             final_status_level,
             colors: global.stderr_colors(),
             unicode: unicode(),
-            progress: progress.resolve(io::stderr().is_terminal(), ci),
+            progress: progress.resolve(surroundings::surface(), surroundings::unobtrusive()),
             max_progress_running: self.reporter.max_progress_running,
             indent_output: !self.reporter.no_output_indent,
             durations: settings.durations,

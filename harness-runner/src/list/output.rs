@@ -1,7 +1,10 @@
 //! Prints lists of tests and of binaries, for people and for programs.
 
 use super::{ListedTest, Status, TestList};
-use crate::build::{Built, TestBinary};
+use crate::{
+    build::{Built, TestBinary},
+    report::style::escaped,
+};
 use guppy::PackageId;
 use nextest_filtering::{BinaryQuery, TestQuery};
 use nextest_metadata::{
@@ -10,7 +13,10 @@ use nextest_metadata::{
 };
 use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 /// How to print.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -24,6 +30,9 @@ pub enum Format {
     Oneline {
         /// Everything that is known, and the tests that do not match.
         verbose: bool,
+        /// Whether a terminal shows it, so that control characters are escaped. Programs get names
+        /// as they are.
+        terminal: bool,
     },
     /// JSON in one line.
     Json,
@@ -151,8 +160,9 @@ pub fn write_tests(
 ) -> io::Result<()> {
     let verbose = match format {
         Format::Json | Format::JsonPretty => return write_json(&listing.summary(), format, writer),
-        Format::Human { verbose } | Format::Oneline { verbose } => verbose,
+        Format::Human { verbose } | Format::Oneline { verbose, .. } => verbose,
     };
+    let text = text_of(format);
     for listed in &listing.tests.binaries {
         let binary = &listed.binary;
         let tests = listing.matched(binary, &listed.status);
@@ -163,10 +173,10 @@ pub fn write_tests(
         shown.sort_by_key(|(test, _)| &test.name);
         if let Format::Oneline { .. } = format {
             for (test, filter) in shown {
-                write!(writer, "{} ", binary.id.as_str().style(styles.binary))?;
-                write_name(test.name.as_str(), styles, writer)?;
+                write!(writer, "{} ", text(binary.id.as_str()).style(styles.binary))?;
+                write_name(&text(test.name.as_str()), styles, writer)?;
                 if verbose {
-                    write_details(binary, Details::Line { cwd: true }, styles, writer)?;
+                    write_details(binary, Details::Line { cwd: true }, text, styles, writer)?;
                     write_skipped(*filter, styles, writer)?;
                 }
                 writeln!(writer)?;
@@ -176,9 +186,9 @@ pub fn write_tests(
         if shown.is_empty() && !verbose {
             continue;
         }
-        writeln!(writer, "{}:", binary.id.as_str().style(styles.binary))?;
+        writeln!(writer, "{}:", text(binary.id.as_str()).style(styles.binary))?;
         if verbose {
-            write_details(binary, Details::Block { cwd: true }, styles, writer)?;
+            write_details(binary, Details::Block { cwd: true }, text, styles, writer)?;
         }
         let remark = match listed.status {
             Status::Listed(_) if shown.is_empty() => Some("(no tests)"),
@@ -193,7 +203,7 @@ pub fn write_tests(
         }
         for (test, filter) in shown {
             write!(writer, "    ")?;
-            write_name(test.name.as_str(), styles, writer)?;
+            write_name(&text(test.name.as_str()), styles, writer)?;
             write_skipped(*filter, styles, writer)?;
             writeln!(writer)?;
         }
@@ -217,23 +227,36 @@ pub fn write_binaries(
             return write_json(&built.summary(), format, writer);
         }
         Format::Human { verbose } => (verbose, Details::Block { cwd: false }),
-        Format::Oneline { verbose } => (verbose, Details::Line { cwd: false }),
+        Format::Oneline { verbose, .. } => (verbose, Details::Line { cwd: false }),
     };
+    let text = text_of(format);
     for binary in &built.binaries {
-        write!(writer, "{}", binary.id.as_str().style(styles.binary))?;
+        write!(writer, "{}", text(binary.id.as_str()).style(styles.binary))?;
         match (verbose, details) {
             (false, _) => writeln!(writer)?,
             (true, Details::Line { .. }) => {
-                write_details(binary, details, styles, writer)?;
+                write_details(binary, details, text, styles, writer)?;
                 writeln!(writer)?;
             }
             (true, Details::Block { .. }) => {
                 writeln!(writer, ":")?;
-                write_details(binary, details, styles, writer)?;
+                write_details(binary, details, text, styles, writer)?;
             }
         }
     }
     Ok(())
+}
+
+/// Makes text fit for where it goes.
+type Text = fn(&str) -> Cow<'_, str>;
+
+fn text_of(format: Format) -> Text {
+    match format {
+        Format::Oneline {
+            terminal: false, ..
+        } => |text| Cow::Borrowed(text),
+        _ => escaped,
+    }
 }
 
 #[derive(Copy, Clone)]
@@ -245,6 +268,7 @@ enum Details {
 fn write_details(
     binary: &TestBinary,
     details: Details,
+    text: Text,
     styles: &Styles,
     writer: &mut dyn Write,
 ) -> io::Result<()> {
@@ -256,7 +280,7 @@ fn write_details(
         Some(("build platform", platform.as_str())),
     ];
     for (name, value) in fields.into_iter().flatten() {
-        let name = name.style(styles.field);
+        let (name, value) = (name.style(styles.field), text(value));
         match details {
             Details::Block { .. } => writeln!(writer, "  {name}: {value}")?,
             Details::Line { .. } => write!(writer, " [{name}: {value}]")?,
@@ -290,4 +314,25 @@ fn write_json(value: &impl Serialize, format: Format, writer: &mut dyn Write) ->
         _ => serde_json::to_writer(&mut *writer, value)?,
     }
     writeln!(writer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_programs_get_control_characters_as_they_are() {
+        let oneline = |terminal| Format::Oneline {
+            verbose: false,
+            terminal,
+        };
+        let human = Format::Human { verbose: false };
+        for (format, expected) in [
+            (oneline(false), "\u{1b}[2Jx\u{202e}"),
+            (oneline(true), r"\u{1b}[2Jx\u{202e}"),
+            (human, r"\u{1b}[2Jx\u{202e}"),
+        ] {
+            assert_eq!(text_of(format)("\u{1b}[2Jx\u{202e}"), expected);
+        }
+    }
 }

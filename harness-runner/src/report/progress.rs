@@ -38,16 +38,28 @@ pub enum ProgressMode {
 }
 
 impl ProgressMode {
-    /// Returns the mode in force: never `Auto`, and a bar only on a terminal.
-    pub fn resolve(self, terminal: bool, ci: bool) -> Self {
-        match self {
-            Self::Auto if terminal && !ci => Self::Bar,
-            Self::Auto => Self::Counter,
-            Self::Bar if !terminal => Self::None,
-            Self::Only if !terminal => Self::None,
-            other => other,
+    /// Returns the mode in force: never `Auto`, and a bar only where the cursor can be moved.
+    /// `unobtrusive` is what `Auto` goes by: whether a bar is not wanted though it could be had.
+    pub fn resolve(self, surface: Surface, unobtrusive: bool) -> Self {
+        match (self, surface) {
+            (Self::Auto, Surface::Full) if !unobtrusive => Self::Bar,
+            (Self::Auto, _) => Self::Counter,
+            (Self::Bar | Self::Only, Surface::None) => Self::None,
+            (Self::Bar | Self::Only, Surface::Plain) => Self::Counter,
+            (other, _) => other,
         }
     }
+}
+
+/// What progress is shown on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// A file or a pipe.
+    None,
+    /// A terminal that knows no control sequences (`TERM=dumb`), or may not.
+    Plain,
+    /// A terminal.
+    Full,
 }
 
 /// Returns the columns and rows of the terminal at standard error, if there is one.

@@ -277,7 +277,7 @@ impl<W: Write> Terminal<W> {
         if let Some(because) = last.and_then(|last| last.rerun.as_ref()) {
             self.say(&format!(
                 "             {}",
-                paint(because, self.styles.warn)
+                paint(&escaped(because), self.styles.warn)
             ));
         }
     }
