@@ -10,6 +10,8 @@ use crate::{
     raw::RawString,
     stats::RunStats,
     trace::{Backend, TraceEvent},
+    word::Word,
+    words,
 };
 use chrono::{DateTime, FixedOffset};
 use nextest_metadata::MismatchReason;
@@ -220,15 +222,17 @@ pub enum TraceLevel {
     Full,
 }
 
+words!(TraceLevel {
+    Off = "off",
+    Process = "process",
+    Io = "io",
+    Full = "full",
+});
+
 impl TraceLevel {
     /// Returns the word for it, as in the configuration.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Process => "process",
-            Self::Io => "io",
-            Self::Full => "full",
-        }
+        self.word()
     }
 }
 
@@ -245,6 +249,13 @@ pub enum OutputWhen {
     /// Not at all.
     Never,
 }
+
+words!(OutputWhen {
+    Immediate = "immediate",
+    ImmediateFinal = "immediate-final",
+    Final = "final",
+    Never = "never",
+});
 
 impl OutputWhen {
     /// Returns true if output is shown when the test finishes.

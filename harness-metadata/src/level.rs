@@ -1,8 +1,7 @@
 //! How much a run tells: about tests as they finish, at its end, and in reports.
 
+use crate::words;
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
-use thiserror::Error;
 
 /// Which tests get a line as they finish. Each level shows what the ones before it show, and
 /// more.
@@ -73,59 +72,7 @@ pub enum ReportSkipped {
     All,
 }
 
-/// The name of no level.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{name}` is none of {}", quoted(.known))]
-pub struct UnknownLevel {
-    /// What was given.
-    pub name: String,
-    /// What could have been given.
-    pub known: &'static [&'static str],
-}
-
-fn quoted(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// Gives an enum its names: `NAMES`, `Display` and `FromStr`.
-macro_rules! names {
-    ($level:ident { $($variant:ident = $name:literal $(| $alias:literal)?),+ $(,)? }) => {
-        impl $level {
-            /// The names of all values, in ascending order.
-            pub const NAMES: &'static [&'static str] = &[$($name),+];
-
-            /// Returns the name.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name),+
-                }
-            }
-        }
-
-        impl fmt::Display for $level {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $level {
-            type Err = UnknownLevel;
-
-            fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-                match name {
-                    $($name $(| $alias)? => Ok(Self::$variant),)+
-                    _ => Err(UnknownLevel { name: name.to_owned(), known: Self::NAMES }),
-                }
-            }
-        }
-    };
-}
-
-names!(StatusLevel {
+words!(StatusLevel {
     None = "none",
     Fail = "fail",
     Retry = "retry",
@@ -136,7 +83,7 @@ names!(StatusLevel {
     All = "all",
 });
 
-names!(FinalStatusLevel {
+words!(FinalStatusLevel {
     None = "none",
     Fail = "fail",
     Flaky = "flaky" | "retry",
@@ -147,40 +94,35 @@ names!(FinalStatusLevel {
     All = "all",
 });
 
-names!(ReportSkipped { None = "none", Ignored = "ignored", All = "all" });
+words!(ReportSkipped { None = "none", Ignored = "ignored", All = "all" });
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::word::Word;
+    use std::{fmt::Debug, str::FromStr};
 
-    #[test]
-    fn every_name_parses_to_the_value_that_displays_it() {
-        for &name in StatusLevel::NAMES {
-            assert_eq!(
-                name.parse::<StatusLevel>().map(StatusLevel::as_str),
-                Ok(name)
-            );
-        }
-        for &name in FinalStatusLevel::NAMES {
-            assert_eq!(
-                name.parse::<FinalStatusLevel>()
-                    .map(FinalStatusLevel::as_str),
-                Ok(name)
-            );
-        }
-        for &name in ReportSkipped::NAMES {
-            assert_eq!(
-                name.parse::<ReportSkipped>().map(ReportSkipped::as_str),
-                Ok(name)
-            );
+    fn reads_its_words<T: Word + FromStr + Debug>()
+    where
+        T::Err: Debug + PartialEq,
+    {
+        for &(word, value) in T::WORDS {
+            assert_eq!(word.parse(), Ok(value));
+            assert_eq!(value.word(), word);
         }
     }
 
     #[test]
-    fn names_are_what_serde_writes() {
-        for &name in FinalStatusLevel::NAMES {
-            let level: FinalStatusLevel = name.parse().expect("it is one of the names");
-            assert_eq!(serde_json::to_value(level).expect("a unit variant"), name);
+    fn every_word_parses_to_the_value_that_it_stands_for() {
+        reads_its_words::<StatusLevel>();
+        reads_its_words::<FinalStatusLevel>();
+        reads_its_words::<ReportSkipped>();
+    }
+
+    #[test]
+    fn words_are_what_serde_writes() {
+        for &(word, level) in FinalStatusLevel::WORDS {
+            assert_eq!(serde_json::to_value(level).expect("a unit variant"), word);
         }
     }
 

@@ -11,6 +11,7 @@ pub mod raw;
 pub mod stats;
 pub mod trace;
 pub mod usage;
+pub mod word;
 
 pub use event::{Event, EventKind};
 pub use id::{AttemptId, RunId, TestId};
@@ -25,3 +26,4 @@ pub use raw::RawString;
 pub use stats::RunStats;
 pub use trace::{TraceEvent, TraceEventKind, TraceSummary};
 pub use usage::Usage;
+pub use word::{UnknownWord, Word};
