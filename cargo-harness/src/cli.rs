@@ -145,4 +145,23 @@ mod tests {
     fn the_command_line_is_consistent() {
         App::command().debug_assert();
     }
+
+    #[test]
+    fn the_flag_of_each_setting_is_a_flag_of_run() {
+        let app = App::command();
+        let run = app.find_subcommand("run").expect("`run` is a subcommand");
+        let flags: Vec<&str> = run
+            .get_arguments()
+            .filter_map(clap::Arg::get_long)
+            .collect();
+        for setting in harness_runner::config::declared() {
+            let flag = setting.flag.and_then(|flag| flag.strip_prefix("--"));
+            assert!(
+                flag.is_none_or(|flag| flags.contains(&flag)),
+                "`{}` is set by `--{}`, which is no flag",
+                setting.key,
+                flag.unwrap_or_default()
+            );
+        }
+    }
 }

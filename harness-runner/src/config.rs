@@ -9,12 +9,15 @@
 //!    answers for each test.
 
 mod compiled;
+mod declared;
 mod error;
 mod file;
+mod kind;
 mod layer;
 mod overrides;
 mod parse;
 mod profile;
+mod schema;
 pub mod settings;
 mod show;
 mod size;
@@ -24,12 +27,14 @@ mod value;
 mod tests;
 
 pub use compiled::{BinarySettings, CompiledProfile, DefaultFilter, Resolved};
-pub use error::{ConfigError, ConfigWarning, Place};
-pub use layer::{
-    CliOverrides, Explained, FlakyFailStatus, Origin, OverrideOrigin, RunLayer, RunOrigins,
-    RunSetting, RunSettings, TestLayer, TestOrigins, TestSetting, TestValues,
+pub use declared::{
+    CliOverrides, FlakyFailStatus, RunLayer, RunOrigins, RunSetting, RunSettings, TestLayer,
+    TestOrigins, TestSetting, TestValues, declared,
 };
+pub use error::{ConfigError, ConfigWarning, Place};
+pub use layer::{Declared, Explained, Origin, OverrideOrigin, Scope};
 pub use profile::{Platforms, Profile};
+pub use schema::schema;
 
 use camino::Utf8Path;
 use error::nearest;
@@ -102,9 +107,11 @@ impl Config {
         };
         let root = document.parse()?;
         let warnings = RefCell::new(Vec::new());
+        let test_groups = RefCell::new(Vec::new());
         let context = parse::Context {
             document: &document,
             warnings: &warnings,
+            test_groups: &test_groups,
         };
         let (profiles, test_groups) = file::read(parse::Table::root(context, &root))?;
         drop(root);

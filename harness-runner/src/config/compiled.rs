@@ -6,7 +6,8 @@
 
 use super::{
     RunSettings,
-    layer::{Explained, FlakyFailStatus, Origin, RunOrigins, TestLayer, TestOrigins, TestValues},
+    declared::{FlakyFailStatus, RunOrigins, TestLayer, TestOrigins, TestValues},
+    layer::{Explained, Origin},
     settings::{LeakPolicy, TestSettings, TestThreads, TraceSetting},
 };
 use guppy::graph::cargo::BuildPlatform;

@@ -3,15 +3,15 @@
 
 use super::{
     DEFAULT_PROFILE, MIRI_PROFILE,
+    declared::{RunLayer, TestLayer},
     error::{ConfigError, ConfigWarning, Place, nearest, quoted},
-    layer::{FlakyFailStatus, RunLayer, TestLayer},
+    layer::Scope,
     overrides::{self, OverrideTable},
-    parse::{Table, Value},
+    parse::{Sections, Table, Value},
     settings::TestThreads,
-    size, value,
+    value,
 };
 use crate::filter::check_syntax;
-use harness_metadata::{FinalStatusLevel, ReportSkipped, StatusLevel};
 use nextest_filtering::FiltersetKind;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -49,7 +49,7 @@ pub(super) struct FilterText {
 }
 
 type Profiles = BTreeMap<Arc<str>, Arc<ProfileTable>>;
-pub(super) type TestGroups = BTreeMap<String, TestThreads>;
+type TestGroups = BTreeMap<String, TestThreads>;
 
 /// Reads a document.
 pub(super) fn read(mut root: Table<'_>) -> Result<(Profiles, TestGroups), ConfigError> {
@@ -62,6 +62,7 @@ pub(super) fn read(mut root: Table<'_>) -> Result<(Profiles, TestGroups), Config
     ]);
     let groups = root.read("test-groups", |value| test_groups(&value.table()?))?;
     let groups = groups.unwrap_or_default();
+    root.declare_test_groups(groups.keys().cloned());
 
     let mut profiles = Profiles::new();
     for name in [DEFAULT_PROFILE, MIRI_PROFILE] {
@@ -78,7 +79,7 @@ pub(super) fn read(mut root: Table<'_>) -> Result<(Profiles, TestGroups), Config
                 continue;
             }
             check_profile_name(name, &value)?;
-            let profile = profile(name, value.table()?, &groups)?;
+            let profile = profile(name, value.table()?)?;
             profiles.insert(Arc::clone(&profile.name), Arc::new(profile));
         }
     }
@@ -124,22 +125,16 @@ fn is_identifier(name: &str) -> bool {
         && chars.all(|c| c.is_alphanumeric() || c == '_' || c == '-')
 }
 
-fn profile(
-    name: &str,
-    mut table: Table<'_>,
-    groups: &TestGroups,
-) -> Result<ProfileTable, ConfigError> {
+fn profile(name: &str, mut table: Table<'_>) -> Result<ProfileTable, ConfigError> {
     let mut profile = ProfileTable::empty(name);
     profile.inherits = table.read("inherits", |value| inherits(name, &value))?;
     profile.default_filter = table.read("default-filter", |value| {
         filter(FiltersetKind::DefaultFilter, &value)
     })?;
-    let mut junit = table.read("junit", |value| value.table())?;
-    profile.test = test_layer(&mut table, junit.as_mut())?;
-    profile.run = run_layer(&mut table, junit.as_mut())?;
-    if let Some(junit) = junit {
-        junit.warn_of_unknown();
-    }
+    let mut sections = Sections::of(table);
+    profile.test = TestLayer::read(&mut sections, Scope::Profile)?;
+    profile.run = RunLayer::read(&mut sections, Scope::Profile)?;
+    let mut table = sections.close();
     if let Some(list) = table.get("overrides") {
         let Some(elements) = list.as_array() else {
             let hint = format!("write `[[profile.{name}.overrides]]`");
@@ -148,7 +143,7 @@ fn profile(
         for (index, element) in elements.enumerate() {
             profile
                 .overrides
-                .push(overrides::read(&profile.name, index, &element, groups)?);
+                .push(overrides::read(&profile.name, index, &element)?);
         }
     }
     table.unsupported(&["archive", "bench", "scripts"]);
@@ -217,84 +212,4 @@ pub(super) fn filter(kind: FiltersetKind, value: &Value<'_>) -> Result<FilterTex
         key: value.key().to_owned(),
         place: value.place(),
     })
-}
-
-/// Reads the settings that a profile and an override have in common.
-pub(super) fn test_layer(
-    table: &mut Table<'_>,
-    junit: Option<&mut Table<'_>>,
-) -> Result<TestLayer, ConfigError> {
-    let mut layer = TestLayer {
-        retries: table.read("retries", value::retries)?,
-        flaky_result: table.read("flaky-result", value::flaky_result)?,
-        slow_timeout: table.read("slow-timeout", value::slow_timeout)?,
-        leak_timeout: table.read("leak-timeout", value::leak_timeout)?,
-        leak: table.read("leak", value::leak)?,
-        memory_max: table.read("memory-max", value::memory_max)?,
-        pids_max: table.read("pids-max", value::pids_max)?,
-        cpu_max: table.read("cpu-max", value::cpu_max)?,
-        threads_required: table.read("threads-required", value::threads_required)?,
-        run_extra_args: table.read("run-extra-args", value::strings)?,
-        success_output: table.read("success-output", value::output)?,
-        failure_output: table.read("failure-output", value::output)?,
-        ..TestLayer::default()
-    };
-    if let Some(trace) = table.get("trace") {
-        value::trace(&trace, &mut layer)?;
-    }
-    if let Some(junit) = junit {
-        layer.junit_success = junit.read("store-success-output", |value| value.boolean())?;
-        layer.junit_failure = junit.read("store-failure-output", |value| value.boolean())?;
-        layer.report_skipped = junit.read("report-skipped", |value| {
-            value::level(&value, ReportSkipped::NAMES)
-        })?;
-        layer.flaky_fail_status = junit.read("flaky-fail-status", |value| {
-            value::word(
-                &value,
-                &[
-                    ("failure", FlakyFailStatus::Failure),
-                    ("success", FlakyFailStatus::Success),
-                ],
-            )
-        })?;
-    }
-    Ok(layer)
-}
-
-/// Reads the settings that only a profile has.
-fn run_layer(
-    table: &mut Table<'_>,
-    junit: Option<&mut Table<'_>>,
-) -> Result<RunLayer, ConfigError> {
-    let limit = |value: Value<'_>| value::nonzero(&value, value::duration(&value)?);
-    let mut layer = RunLayer {
-        test_threads: table.read("test-threads", value::threads)?,
-        max_fail: table.read("fail-fast", value::fail_fast)?,
-        global_timeout: table.read("global-timeout", limit)?.map(Some),
-        list_timeout: table.read("list-timeout", limit)?,
-        status_level: table.read("status-level", |value| {
-            value::level(&value, StatusLevel::NAMES)
-        })?,
-        final_status_level: table.read("final-status-level", |value| {
-            value::level(&value, FinalStatusLevel::NAMES)
-        })?,
-        durations: table.read("durations", |value| {
-            Ok(value::count(&value, 0)?.try_into().unwrap_or(usize::MAX))
-        })?,
-        output_cap: table.read("output-cap", size::read)?,
-        ..RunLayer::default()
-    };
-    if let Some(junit) = junit {
-        layer.junit_path = junit.read("path", |value| {
-            let path = value.string()?;
-            if path.is_empty() {
-                return Err(value.invalid("must not be empty"));
-            }
-            Ok(Some(path.into()))
-        })?;
-        layer.junit_report_name =
-            junit.read("report-name", |value| value.string().map(str::to_owned))?;
-        layer.junit_output_cap = junit.read("output-cap", size::read)?;
-    }
-    Ok(layer)
 }

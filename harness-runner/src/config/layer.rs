@@ -4,21 +4,9 @@
 //! other in order of precedence; for each setting the first layer that has it wins, and its
 //! [`Origin`] is kept.
 
-use super::{
-    error::Place,
-    settings::{
-        FlakyResult, LeakPolicy, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TestGroup,
-        TestThreads, ThreadsRequired, TimeoutResult, TraceBackend, TraceSetting,
-    },
-    show::Show,
-    value::{GRACE_PERIOD, SLOW_PERIOD},
-};
-use camino::Utf8PathBuf;
-use harness_metadata::{
-    Cpus, FinalStatusLevel, ReportSkipped, StatusLevel,
-    event::{OutputWhen, TraceLevel},
-};
-use std::{fmt, sync::Arc, time::Duration};
+use super::error::Place;
+use serde_json::Value as Json;
+use std::{fmt, sync::Arc};
 
 /// Where a setting comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,21 +76,73 @@ pub struct Explained {
     pub value: String,
     /// Where it comes from.
     pub origin: Origin,
+    /// Where it is written, if a file sets it.
+    pub place: Option<Place>,
+}
+
+/// Where a setting may stand.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In a profile.
+    Profile,
+    /// In an override.
+    Override,
+    /// In both.
+    Both,
+}
+
+impl Scope {
+    /// Returns whether a setting of this scope may stand in a table of the other, which is a profile
+    /// or an override.
+    pub(super) fn covers(self, table: Self) -> bool {
+        self == Self::Both || self == table
+    }
+}
+
+/// A setting as it is declared.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// The key in the configuration.
+    pub key: &'static str,
+    /// Where the key may stand.
+    pub scope: Scope,
+    /// What may be written, in Markdown.
+    pub kind: String,
+    /// The default, as it would be written in the configuration.
+    pub default: String,
+    /// What the setting says, in Markdown.
+    pub says: &'static str,
+    /// The flag of the command line that sets it, if there is one.
+    pub flag: Option<&'static str>,
+    /// The JSON Schema of what may be written.
+    pub schema: Json,
 }
 
 /// Defines a layer, the values that layers add up to, and the names of its settings.
+///
+/// A row has all that is known of a setting: field, type, name, key, scope, kind, default, the flag
+/// that sets it, and its line in the page.
 macro_rules! layer {
     (
         $(#[$layer_doc:meta])* layer $Layer:ident;
         $(#[$values_doc:meta])* values $Values:ident;
         $(#[$setting_doc:meta])* setting $Setting:ident;
         $(#[$origins_doc:meta])* origins $Origins:ident;
-        $($(#[$doc:meta])* $field:ident, $Name:ident, $key:literal: $type:ty = $default:expr;)+
+        $(
+            $(#[$doc:meta])*
+            $field:ident: $type:ty {
+                $Name:ident, $key:literal, $scope:ident, $kind:expr, default $default:expr,
+                $(flag $flag:literal,)?
+                $says:literal
+            }
+        )+
     ) => {
         $(#[$layer_doc])*
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct $Layer {
             $($(#[$doc])* pub $field: Option<$type>,)+
+            /// Where a file sets these.
+            pub(super) places: Vec<($Setting, Place)>,
         }
 
         $(#[$values_doc])*
@@ -127,16 +167,60 @@ macro_rules! layer {
                     $(Self::$Name => $key,)+
                 }
             }
+
+            /// Returns all settings as they are declared, in the order of the page.
+            pub fn declared() -> Vec<Declared> {
+                vec![$({
+                    const KIND: Kind<$type> = $kind;
+                    Declared {
+                        key: $key,
+                        scope: Scope::$scope,
+                        kind: (KIND.describe)(),
+                        default: (KIND.show)(&$default),
+                        says: $says,
+                        flag: [$(Some($flag),)? None][0],
+                        schema: (KIND.schema)(),
+                    }
+                },)+]
+            }
         }
 
         $(#[$origins_doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct $Origins([Origin; $Setting::ALL.len()]);
+        pub struct $Origins([(Origin, Option<Place>); $Setting::ALL.len()]);
 
         impl $Origins {
             /// Returns where a setting comes from.
             pub fn get(&self, setting: $Setting) -> &Origin {
-                &self.0[setting as usize]
+                &self.0[setting as usize].0
+            }
+
+            /// Returns where a setting is written, if a file sets it.
+            pub fn place(&self, setting: $Setting) -> Option<&Place> {
+                self.0[setting as usize].1.as_ref()
+            }
+        }
+
+        impl $Layer {
+            /// Reads what a table sets, which is a profile or an override.
+            pub(super) fn read(
+                sections: &mut Sections<'_>,
+                table: Scope,
+            ) -> Result<Self, ConfigError> {
+                let mut layer = Self::default();
+                $(if Scope::$scope.covers(table)
+                    && let Some(value) = sections.get($key)?
+                {
+                    const KIND: Kind<$type> = $kind;
+                    layer.places.push(($Setting::$Name, value.place()));
+                    layer.$field = Some((KIND.read)(value)?);
+                })+
+                Ok(layer)
+            }
+
+            fn place(&self, setting: $Setting) -> Option<Place> {
+                let mut places = self.places.iter();
+                places.find(|(placed, _)| *placed == setting).map(|(_, place)| place.clone())
             }
         }
 
@@ -146,11 +230,13 @@ macro_rules! layer {
                 layers: impl IntoIterator<Item = (&'a $Layer, &'a Origin)>,
             ) -> (Self, $Origins) {
                 let mut merged = $Layer::default();
-                let mut origins = $Origins([const { Origin::Default }; $Setting::ALL.len()]);
+                let mut origins =
+                    $Origins([const { (Origin::Default, None) }; $Setting::ALL.len()]);
                 for (layer, origin) in layers {
                     $(if let (None, Some(value)) = (&merged.$field, &layer.$field) {
                         merged.$field = Some(value.clone());
-                        origins.0[$Setting::$Name as usize] = origin.clone();
+                        let place = layer.place($Setting::$Name);
+                        origins.0[$Setting::$Name as usize] = (origin.clone(), place);
                     })+
                 }
                 let values = Self { $($field: merged.$field.unwrap_or_else(|| $default),)+ };
@@ -159,131 +245,18 @@ macro_rules! layer {
 
             /// Returns every setting with its value and its origin.
             pub(super) fn explain(&self, origins: &$Origins) -> Vec<Explained> {
-                vec![$(Explained {
-                    key: $key,
-                    value: self.$field.show(),
-                    origin: origins.get($Setting::$Name).clone(),
+                vec![$({
+                    const KIND: Kind<$type> = $kind;
+                    Explained {
+                        key: $key,
+                        value: (KIND.show)(&self.$field),
+                        origin: origins.get($Setting::$Name).clone(),
+                        place: origins.place($Setting::$Name).cloned(),
+                    }
                 },)+]
             }
         }
     };
 }
 
-layer! {
-    /// What one place sets for a test.
-    layer TestLayer;
-    /// What all places together set for a test.
-    values TestValues;
-    /// A setting that overrides can change for a test.
-    setting TestSetting;
-    /// Where each setting of a test comes from.
-    origins TestOrigins;
-    /// How often and when a failed test is tried again.
-    retries, Retries, "retries": RetryPolicy = RetryPolicy::NONE;
-    /// What a test that passes after a failure counts as.
-    flaky_result, FlakyResult, "flaky-result": FlakyResult = FlakyResult::Pass;
-    /// When a test is slow, and when it is ended.
-    slow_timeout, SlowTimeout, "slow-timeout": SlowTimeout = SlowTimeout {
-        period: SLOW_PERIOD,
-        terminate_after: None,
-        grace_period: GRACE_PERIOD,
-        on_timeout: TimeoutResult::Fail,
-    };
-    /// How long descendants and open output may outlive the test.
-    leak_timeout, LeakTimeout, "leak-timeout": LeakTimeout = LeakTimeout {
-        period: Duration::from_millis(200),
-        result: None,
-    };
-    /// What a test counts as that leaves something behind.
-    leak, Leak, "leak": LeakPolicy = LeakPolicy::Warn;
-    /// How much memory the test may use; `None` for any.
-    memory_max, MemoryMax, "memory-max": Option<u64> = None;
-    /// How many processes and threads the test may have at the same time; `None` for any number.
-    pids_max, PidsMax, "pids-max": Option<u32> = None;
-    /// How many CPUs the test may use; `None` for all.
-    cpu_max, CpuMax, "cpu-max": Option<Cpus> = None;
-    /// How many of the run's slots the test takes.
-    threads_required, ThreadsRequired, "threads-required": ThreadsRequired =
-        ThreadsRequired::Count(1);
-    /// The group that limits how many tests like it run at once.
-    test_group, TestGroup, "test-group": TestGroup = TestGroup::Global;
-    /// Tests with a higher priority start earlier.
-    priority, Priority, "priority": i8 = 0;
-    /// Arguments added to the test's command line.
-    run_extra_args, RunExtraArgs, "run-extra-args": Vec<String> = Vec::new();
-    /// How closely the test is watched.
-    trace_level, TraceLevel, "trace.level": TraceLevel = TraceSetting::default().level;
-    /// Whether the run fails rather than watch less closely.
-    trace_required, TraceRequired, "trace.required": bool = TraceSetting::default().required;
-    /// What the test may be traced by.
-    trace_backend, TraceBackend, "trace.backend": TraceBackend =
-        TraceSetting::default().backend;
-    /// Whether no_new_privs may be set for the test.
-    trace_no_new_privs, TraceNoNewPrivs, "trace.no-new-privs": bool =
-        TraceSetting::default().no_new_privs;
-    /// When the output of a test that passes is shown.
-    success_output, SuccessOutput, "success-output": OutputWhen = OutputWhen::Never;
-    /// When the output of a test that fails is shown.
-    failure_output, FailureOutput, "failure-output": OutputWhen = OutputWhen::Immediate;
-    /// Whether JUnit reports have the output of a test that passes.
-    junit_success, JunitSuccess, "junit.store-success-output": bool = false;
-    /// Whether JUnit reports have the output of a test that fails.
-    junit_failure, JunitFailure, "junit.store-failure-output": bool = true;
-    /// Which tests that did not run JUnit reports mention.
-    report_skipped, ReportSkipped, "junit.report-skipped": ReportSkipped = ReportSkipped::None;
-    /// What a test that passes in the end but fails as flaky is in JUnit reports.
-    flaky_fail_status, FlakyFailStatus, "junit.flaky-fail-status": FlakyFailStatus =
-        FlakyFailStatus::Failure;
-}
-
-/// What a test that passes in the end but fails as flaky is in JUnit reports.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum FlakyFailStatus {
-    /// A failure.
-    Failure,
-    /// A success.
-    Success,
-}
-
-layer! {
-    /// What one place sets for the run as a whole.
-    layer RunLayer;
-    /// The settings of the run as a whole.
-    values RunSettings;
-    /// A setting of the run as a whole.
-    setting RunSetting;
-    /// Where each setting of the run comes from.
-    origins RunOrigins;
-    /// How many tests run at once.
-    test_threads, TestThreads, "test-threads": TestThreads = TestThreads::NumCpus;
-    /// When the run gives up.
-    max_fail, MaxFail, "fail-fast": MaxFail = MaxFail::from_fail_fast(true);
-    /// How long the run may take; `None` for ever.
-    global_timeout, GlobalTimeout, "global-timeout": Option<Duration> = None;
-    /// How long listing the tests of a binary may take.
-    list_timeout, ListTimeout, "list-timeout": Duration = Duration::from_secs(60);
-    /// Which tests get a line as they finish.
-    status_level, StatusLevel, "status-level": StatusLevel = StatusLevel::Pass;
-    /// Which tests get a line at the end.
-    final_status_level, FinalStatusLevel, "final-status-level": FinalStatusLevel =
-        FinalStatusLevel::Flaky;
-    /// How many of the slowest tests are named at the end.
-    durations, Durations, "durations": usize = 0;
-    /// How many bytes of each output stream are kept.
-    output_cap, OutputCap, "output-cap": u64 = 64 << 20;
-    /// Where the JUnit report goes, as it is written; `None` for no report.
-    junit_path, JunitPath, "junit.path": Option<Utf8PathBuf> = None;
-    /// The name of the JUnit report.
-    junit_report_name, JunitReportName, "junit.report-name": String = "harness-run".to_owned();
-    /// How many bytes of each output stream go into the JUnit report.
-    junit_output_cap, JunitOutputCap, "junit.output-cap": u64 = 1 << 20;
-}
-
-/// What the command line sets; it beats every profile and override.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CliOverrides {
-    /// For every test.
-    pub test: TestLayer,
-    /// For the run as a whole.
-    pub run: RunLayer,
-}
+pub(super) use layer;

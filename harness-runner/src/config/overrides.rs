@@ -1,14 +1,13 @@
 //! Reads the entries of a profile's `overrides`.
 
 use super::{
-    error::{ConfigError, ConfigWarning, nearest, quoted},
-    file::{FilterText, TestGroups, filter, test_layer},
-    layer::{OverrideOrigin, TestLayer},
-    parse::Value,
-    settings::TestGroup,
+    declared::TestLayer,
+    error::{ConfigError, ConfigWarning},
+    file::{FilterText, filter},
+    layer::{OverrideOrigin, Scope},
+    parse::{Sections, Value},
 };
 use nextest_filtering::FiltersetKind;
-use nextest_metadata::GLOBAL_TEST_GROUP;
 use std::sync::Arc;
 use target_spec::TargetSpec;
 
@@ -28,7 +27,6 @@ pub(super) fn read(
     profile: &Arc<str>,
     index: usize,
     value: &Value<'_>,
-    groups: &TestGroups,
 ) -> Result<OverrideTable, ConfigError> {
     let mut table = value.table()?;
     let filter_value = table.get("filter");
@@ -61,13 +59,9 @@ pub(super) fn read(
         }
     }
 
-    let mut junit = table.read("junit", |value| value.table())?;
-    let mut test = test_layer(&mut table, junit.as_mut())?;
-    if let Some(junit) = junit {
-        junit.warn_of_unknown();
-    }
-    test.priority = table.read("priority", |value| priority(&value))?;
-    test.test_group = table.read("test-group", |value| test_group(&value, groups))?;
+    let mut sections = Sections::of(table);
+    let test = TestLayer::read(&mut sections, Scope::Override)?;
+    let mut table = sections.close();
     table.unsupported(&["bench"]);
     table.warn_of_unknown();
 
@@ -86,34 +80,6 @@ pub(super) fn read(
         target: platform.target,
         test,
     })
-}
-
-fn priority(value: &Value<'_>) -> Result<i8, ConfigError> {
-    let Some(number) = value.as_integer() else {
-        return Err(value.wrong_type("an integer from -100 to 100", None));
-    };
-    match i8::try_from(number) {
-        Ok(priority @ -100..=100) => Ok(priority),
-        _ => Err(value.invalid("must be from -100 to 100")),
-    }
-}
-
-fn test_group(value: &Value<'_>, groups: &TestGroups) -> Result<TestGroup, ConfigError> {
-    let name = value.string()?;
-    if name == GLOBAL_TEST_GROUP {
-        return Ok(TestGroup::Global);
-    }
-    if groups.contains_key(name) {
-        return Ok(TestGroup::Named(name.to_owned()));
-    }
-    let mut known: Vec<&str> = groups.keys().map(String::as_str).collect();
-    known.push(GLOBAL_TEST_GROUP);
-    let hint = nearest(name, known.iter().copied())
-        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
-    Err(value.invalid(format!(
-        "names the test group `{name}`, which does not exist{hint}; known groups: {}",
-        quoted(&known)
-    )))
 }
 
 /// The platforms that an override is for.

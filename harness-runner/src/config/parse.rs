@@ -62,6 +62,8 @@ fn from_one(index: usize) -> u32 {
 pub(super) struct Context<'a> {
     pub(super) document: &'a Document,
     pub(super) warnings: &'a RefCell<Vec<ConfigWarning>>,
+    /// The names of the test groups, once they are read.
+    pub(super) test_groups: &'a RefCell<Vec<String>>,
 }
 
 /// A value, with its dotted key.
@@ -108,6 +110,11 @@ impl<'a> Value<'a> {
             .warnings
             .borrow_mut()
             .push(warning(self.place(), self.key.clone()));
+    }
+
+    /// Returns the names of the document's test groups.
+    pub(super) fn test_groups(&self) -> Vec<String> {
+        self.context.test_groups.borrow().clone()
     }
 
     pub(super) fn as_str(&self) -> Option<&'a str> {
@@ -223,6 +230,11 @@ impl<'a> Table<'a> {
         read: impl FnOnce(Value<'a>) -> Result<T, ConfigError>,
     ) -> Result<Option<T>, ConfigError> {
         self.get(key).map(read).transpose()
+    }
+
+    /// Lets values know the document's test groups.
+    pub(super) fn declare_test_groups(&self, names: impl Iterator<Item = String>) {
+        self.context.test_groups.borrow_mut().extend(names);
     }
 
     /// Warns about keys that mean something to cargo-nextest only.
@@ -341,6 +353,93 @@ impl<'a> Table<'a> {
         } else {
             format!("{}.{key}", self.key)
         }
+    }
+}
+
+/// A table whose keys may stand in sections: `junit.path` is `path` in the table `junit`.
+pub(super) struct Sections<'a> {
+    table: Table<'a>,
+    /// Those that were asked for.
+    open: Vec<(&'static str, Section<'a>)>,
+}
+
+enum Section<'a> {
+    Missing,
+    Table(Table<'a>),
+    /// A value that is short for a table with one key.
+    Short(&'static str, Value<'a>),
+}
+
+/// Sections that may be written as one value, the key that the value stands for, and what may be
+/// written.
+const SHORT: &[(&str, &str, &str)] = &[(
+    "trace",
+    "level",
+    "`\"off\"`, `\"process\"`, `\"io\"`, `\"full\"` or a table",
+)];
+
+impl<'a> Sections<'a> {
+    pub(super) fn of(table: Table<'a>) -> Self {
+        Self {
+            table,
+            open: Vec::new(),
+        }
+    }
+
+    /// Returns the value of a dotted key, if it is there.
+    pub(super) fn get(&mut self, key: &'static str) -> Result<Option<Value<'a>>, ConfigError> {
+        let Some((section, key)) = key.split_once('.') else {
+            return Ok(self.table.get(key));
+        };
+        Ok(match self.section(section)? {
+            Section::Missing => None,
+            Section::Table(table) => table.get(key),
+            Section::Short(short, value) => (*short == key).then(|| value.clone()),
+        })
+    }
+
+    /// Warns about unknown keys in sections, and returns the table.
+    pub(super) fn close(self) -> Table<'a> {
+        for (_, section) in &self.open {
+            if let Section::Table(table) = section {
+                table.warn_of_unknown();
+            }
+        }
+        self.table
+    }
+
+    fn section(&mut self, name: &'static str) -> Result<&mut Section<'a>, ConfigError> {
+        let index = match self.open.iter().position(|(open, _)| *open == name) {
+            Some(index) => index,
+            None => {
+                let section = match self.table.get(name) {
+                    None => Section::Missing,
+                    Some(value) => Section::new(name, value)?,
+                };
+                self.open.push((name, section));
+                self.open.len() - 1
+            }
+        };
+        Ok(&mut self.open[index].1)
+    }
+}
+
+impl<'a> Section<'a> {
+    fn new(name: &str, value: Value<'a>) -> Result<Self, ConfigError> {
+        if let Some(table) = value.as_table() {
+            return Ok(Self::Table(table));
+        }
+        let short = SHORT.iter().find(|(section, ..)| *section == name);
+        let Some(&(_, key, expected)) = short else {
+            return Err(value.wrong_type("a table", None));
+        };
+        if value.as_str().is_some() {
+            return Ok(Self::Short(key, value));
+        }
+        let hint = value
+            .as_bool()
+            .map(|on| format!("write `{:?}`", if on { "io" } else { "off" }));
+        Err(value.wrong_type(expected, hint))
     }
 }
 

@@ -3,8 +3,9 @@
 use super::{
     CliOverrides, ConfigError,
     compiled::{CompiledOverride, CompiledProfile, DefaultFilter},
+    declared::{RunOrigins, RunSettings},
     file::{FilterText, ProfileTable},
-    layer::{Origin, RunOrigins, RunSettings},
+    layer::Origin,
     overrides::OverrideTable,
     settings::TestThreads,
 };

@@ -3,6 +3,7 @@
 use harness_metadata::{
     Limits,
     event::{OutputPolicy, TraceLevel},
+    words,
 };
 use std::{num::NonZeroU32, str::FromStr, time::Duration};
 use thiserror::Error;
@@ -268,21 +269,6 @@ impl FromStr for TestThreads {
     }
 }
 
-impl FromStr for FlakyResult {
-    type Err = InvalidSetting;
-
-    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
-        match text {
-            "pass" => Ok(Self::Pass),
-            "fail" => Ok(Self::Fail),
-            _ => Err(InvalidSetting {
-                given: text.to_owned(),
-                expected: "`pass` or `fail`",
-            }),
-        }
-    }
-}
-
 /// How closely a test is watched, and whether less will do.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct TraceSetting {
@@ -387,6 +373,18 @@ pub enum TerminateMode {
     /// They are terminated.
     Immediate,
 }
+
+words!(FlakyResult { Pass = "pass", Fail = "fail" });
+words!(TimeoutResult { Pass = "pass", Fail = "fail" });
+words!(LeakResult { Pass = "pass", Fail = "fail" });
+words!(LeakPolicy { Allow = "allow", Warn = "warn", Fail = "fail" });
+words!(TerminateMode { Wait = "wait", Immediate = "immediate" });
+words!(TraceBackend {
+    Auto = "auto",
+    Ptrace = "ptrace",
+    Notify = "notify",
+    None = "none",
+});
 
 #[cfg(test)]
 mod tests {

@@ -1,64 +1,17 @@
 //! Writes settings the way the configuration would.
 
-use super::{
-    layer::FlakyFailStatus,
-    settings::{
-        FlakyResult, LeakPolicy, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout,
-        TerminateMode, TestGroup, TestThreads, ThreadsRequired, TimeoutResult, TraceBackend,
-    },
+use super::settings::{
+    LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TerminateMode, TestGroup, TestThreads,
+    ThreadsRequired,
 };
 use camino::Utf8PathBuf;
-use harness_metadata::{
-    Cpus, FinalStatusLevel, ReportSkipped, StatusLevel,
-    event::{OutputWhen, TraceLevel},
-};
+use harness_metadata::{Cpus, Word};
 use std::time::Duration;
 
 /// A setting that can be written in TOML.
 pub(super) trait Show {
     /// Returns the value in TOML. What has no TOML, such as no limit, is a word without quotes.
     fn show(&self) -> String;
-}
-
-/// Words are strings.
-macro_rules! show_words {
-    ($($type:ty { $($pattern:pat => $word:literal),+ $(,)? })+) => {
-        $(impl Show for $type {
-            fn show(&self) -> String {
-                let word = match self {
-                    $($pattern => $word),+
-                };
-                format!("{word:?}")
-            }
-        })+
-    };
-}
-
-show_words! {
-    FlakyResult { Self::Pass => "pass", Self::Fail => "fail" }
-    TimeoutResult { Self::Pass => "pass", Self::Fail => "fail" }
-    LeakResult { Self::Pass => "pass", Self::Fail => "fail" }
-    LeakPolicy { Self::Allow => "allow", Self::Warn => "warn", Self::Fail => "fail" }
-    FlakyFailStatus { Self::Failure => "failure", Self::Success => "success" }
-    TerminateMode { Self::Wait => "wait", Self::Immediate => "immediate" }
-    TraceLevel {
-        Self::Off => "off",
-        Self::Process => "process",
-        Self::Io => "io",
-        Self::Full => "full",
-    }
-    TraceBackend {
-        Self::Auto => "auto",
-        Self::Ptrace => "ptrace",
-        Self::Notify => "notify",
-        Self::None => "none",
-    }
-    OutputWhen {
-        Self::Immediate => "immediate",
-        Self::ImmediateFinal => "immediate-final",
-        Self::Final => "final",
-        Self::Never => "never",
-    }
 }
 
 /// Things that print as TOML already, or do when quoted.
@@ -74,7 +27,6 @@ macro_rules! show_with {
 
 show_with!("{}": bool, i8, u32, usize, Cpus);
 show_with!("{:?}": String, Utf8PathBuf, Vec<String>);
-show_with!("\"{}\"": StatusLevel, FinalStatusLevel, ReportSkipped);
 
 impl Show for Duration {
     fn show(&self) -> String {
@@ -82,11 +34,31 @@ impl Show for Duration {
     }
 }
 
-impl<T: Show> Show for Option<T> {
-    fn show(&self) -> String {
-        self.as_ref().map_or_else(|| "none".to_owned(), T::show)
-    }
+/// What can be lifted again, by the word `"none"`.
+macro_rules! show_limits {
+    ($($type:ty),+) => {
+        $(impl Show for Option<$type> {
+            fn show(&self) -> String {
+                self.as_ref().map_or_else(|| "\"none\"".to_owned(), Show::show)
+            }
+        })+
+    };
 }
+
+show_limits!(u64, u32, Cpus);
+
+/// What cannot be written if there is none.
+macro_rules! show_optional {
+    ($($type:ty),+) => {
+        $(impl Show for Option<$type> {
+            fn show(&self) -> String {
+                self.as_ref().map_or_else(|| "none".to_owned(), Show::show)
+            }
+        })+
+    };
+}
+
+show_optional!(Duration, Utf8PathBuf);
 
 impl Show for u64 {
     fn show(&self) -> String {
@@ -142,7 +114,7 @@ impl Show for SlowTimeout {
             "{{ period = {}, {terminate_after}grace-period = {}, on-timeout = {} }}",
             self.period.show(),
             self.grace_period.show(),
-            self.on_timeout.show()
+            quoted(self.on_timeout)
         )
     }
 }
@@ -152,7 +124,7 @@ impl Show for LeakTimeout {
         format!(
             "{{ period = {}, result = {} }}",
             self.period.show(),
-            self.result.unwrap_or_default().show()
+            quoted(self.result.unwrap_or_default())
         )
     }
 }
@@ -197,9 +169,13 @@ impl Show for MaxFail {
             } => {
                 format!(
                     "{{ max-fail = {max_fail}, terminate = {} }}",
-                    terminate.show()
+                    quoted(*terminate)
                 )
             }
         }
     }
+}
+
+fn quoted(word: impl Word) -> String {
+    format!("{:?}", word.word())
 }

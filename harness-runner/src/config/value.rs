@@ -2,19 +2,17 @@
 
 use super::{
     error::{ConfigError, nearest, quoted},
-    layer::TestLayer,
     parse::Value,
     settings::{
-        FlakyResult, LeakPolicy, LeakResult, LeakTimeout, MaxFail, RetryPolicy, SlowTimeout,
-        TerminateMode, TestThreads, ThreadsRequired, TimeoutResult, TraceBackend,
+        LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TestGroup, TestThreads, ThreadsRequired,
+        TimeoutResult,
     },
     size,
 };
-use harness_metadata::{
-    Cpus,
-    event::{OutputWhen, TraceLevel},
-};
-use std::{num::NonZeroU32, time::Duration};
+use camino::Utf8PathBuf;
+use harness_metadata::{Cpus, Word};
+use nextest_metadata::GLOBAL_TEST_GROUP;
+use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
 /// The period after which a test is slow, unless configured.
 pub(super) const SLOW_PERIOD: Duration = Duration::from_secs(60);
@@ -25,7 +23,7 @@ pub(super) const GRACE_PERIOD: Duration = Duration::from_secs(10);
 const LEAST_MEMORY: u64 = 1 << 20;
 
 /// A duration in words.
-pub(super) fn duration(value: &Value<'_>) -> Result<Duration, ConfigError> {
+fn duration(value: &Value<'_>) -> Result<Duration, ConfigError> {
     let Some(text) = value.as_str() else {
         let hint = value
             .as_integer()
@@ -34,6 +32,12 @@ pub(super) fn duration(value: &Value<'_>) -> Result<Duration, ConfigError> {
     };
     humantime::parse_duration(text)
         .map_err(|error| value.invalid(format!("is not a duration such as `\"1m 30s\"`: {error}")))
+}
+
+/// A duration above zero, in words.
+pub(super) fn positive_duration(value: Value<'_>) -> Result<Duration, ConfigError> {
+    let duration = duration(&value)?;
+    nonzero(&value, duration)
 }
 
 /// An integer from `low` on.
@@ -59,11 +63,15 @@ fn not_an_integer(value: &Value<'_>, expected: &'static str) -> ConfigError {
     )
 }
 
+/// One of the words of an enum.
+pub(super) fn word<T: Word + FromStr>(value: &Value<'_>) -> Result<T, ConfigError> {
+    // What parses may be another spelling, which messages do not name.
+    let parsed = value.as_str().and_then(|text| text.parse().ok());
+    parsed.map_or_else(|| one_of(value, T::WORDS), Ok)
+}
+
 /// One of a few words.
-pub(super) fn word<T: Copy>(
-    value: &Value<'_>,
-    words: &[(&'static str, T)],
-) -> Result<T, ConfigError> {
+fn one_of<T: Copy>(value: &Value<'_>, words: &[(&'static str, T)]) -> Result<T, ConfigError> {
     let names: Vec<&str> = words.iter().map(|&(name, _)| name).collect();
     let Some(text) = value.as_str() else {
         return Err(value.wrong_type("a string", Some(format!("write one of {}", quoted(&names)))));
@@ -80,21 +88,6 @@ pub(super) fn word<T: Copy>(
                 quoted(&names)
             ))
         })
-}
-
-/// A level, which parses itself; `names` are for the message.
-pub(super) fn level<T: std::str::FromStr>(
-    value: &Value<'_>,
-    names: &[&'static str],
-) -> Result<T, ConfigError> {
-    let words: Vec<(&'static str, ())> = names.iter().map(|&name| (name, ())).collect();
-    match value.as_str().map(str::parse) {
-        Some(Ok(level)) => Ok(level),
-        _ => match word(value, &words) {
-            Err(error) => Err(error),
-            Ok(()) => Err(value.invalid(format!("must be one of {}", quoted(names)))),
-        },
-    }
 }
 
 /// `retries`: a number or a table.
@@ -125,7 +118,7 @@ pub(super) fn retries(value: Value<'_>) -> Result<RetryPolicy, ConfigError> {
     let Some(backoff) = backoff else {
         return Err(table.invalid("lacks `backoff`, which is `\"fixed\"` or `\"exponential\"`"));
     };
-    let exponential = word(&backoff, &[("fixed", false), ("exponential", true)])?;
+    let exponential = one_of(&backoff, &[("fixed", false), ("exponential", true)])?;
     if !exponential {
         table.forbid_unknown()?;
         let Some(count) = count_given else {
@@ -193,12 +186,7 @@ pub(super) fn slow_timeout(value: Value<'_>) -> Result<SlowTimeout, ConfigError>
     if let Some(grace) = table.read("grace-period", |value| duration(&value))? {
         slow.grace_period = grace;
     }
-    if let Some(result) = table.read("on-timeout", |value| {
-        word(
-            &value,
-            &[("pass", TimeoutResult::Pass), ("fail", TimeoutResult::Fail)],
-        )
-    })? {
+    if let Some(result) = table.read("on-timeout", |value| word(&value))? {
         slow.on_timeout = result;
     }
     table.warn_of_unknown();
@@ -206,7 +194,7 @@ pub(super) fn slow_timeout(value: Value<'_>) -> Result<SlowTimeout, ConfigError>
 }
 
 /// A period of zero would report a test as slow without end.
-pub(super) fn nonzero(value: &Value<'_>, duration: Duration) -> Result<Duration, ConfigError> {
+fn nonzero(value: &Value<'_>, duration: Duration) -> Result<Duration, ConfigError> {
     if duration.is_zero() {
         Err(value.invalid("must be longer than zero"))
     } else {
@@ -225,26 +213,9 @@ pub(super) fn leak_timeout(value: Value<'_>) -> Result<LeakTimeout, ConfigError>
     let Some(period) = table.read("period", |value| duration(&value))? else {
         return Err(table.invalid("lacks `period`"));
     };
-    let result = table.read("result", |value| {
-        word(
-            &value,
-            &[("pass", LeakResult::Pass), ("fail", LeakResult::Fail)],
-        )
-    })?;
+    let result = table.read("result", |value| word(&value))?;
     table.warn_of_unknown();
     Ok(LeakTimeout { period, result })
-}
-
-/// `leak`.
-pub(super) fn leak(value: Value<'_>) -> Result<LeakPolicy, ConfigError> {
-    word(
-        &value,
-        &[
-            ("allow", LeakPolicy::Allow),
-            ("warn", LeakPolicy::Warn),
-            ("fail", LeakPolicy::Fail),
-        ],
-    )
 }
 
 /// Reads a limit, or `"none"`, by which an override lifts that of its profile.
@@ -285,27 +256,6 @@ pub(super) fn cpu_max(value: Value<'_>) -> Result<Option<Cpus>, ConfigError> {
             thousandths: (number * 1000.0).round() as u32,
         })
     })
-}
-
-/// `flaky-result`.
-pub(super) fn flaky_result(value: Value<'_>) -> Result<FlakyResult, ConfigError> {
-    word(
-        &value,
-        &[("pass", FlakyResult::Pass), ("fail", FlakyResult::Fail)],
-    )
-}
-
-/// `success-output` and `failure-output`.
-pub(super) fn output(value: Value<'_>) -> Result<OutputWhen, ConfigError> {
-    word(
-        &value,
-        &[
-            ("immediate", OutputWhen::Immediate),
-            ("immediate-final", OutputWhen::ImmediateFinal),
-            ("final", OutputWhen::Final),
-            ("never", OutputWhen::Never),
-        ],
-    )
 }
 
 /// `test-threads` and a group's `max-threads`.
@@ -355,15 +305,7 @@ pub(super) fn fail_fast(value: Value<'_>) -> Result<MaxFail, ConfigError> {
     let Some(max_fail) = table.get("max-fail") else {
         return Err(table.invalid("lacks `max-fail`"));
     };
-    let terminate = table.read("terminate", |value| {
-        word(
-            &value,
-            &[
-                ("wait", TerminateMode::Wait),
-                ("immediate", TerminateMode::Immediate),
-            ],
-        )
-    })?;
+    let terminate = table.read("terminate", |value| word(&value))?;
     table.warn_of_unknown();
     match (max_fail.as_str(), max_fail.as_integer()) {
         (Some("all"), _) => Ok(MaxFail::All),
@@ -390,46 +332,40 @@ pub(super) fn strings(value: Value<'_>) -> Result<Vec<String>, ConfigError> {
         .collect()
 }
 
-/// `trace`: a level or a table. What a table does not set comes from the next place that does.
-pub(super) fn trace(value: &Value<'_>, layer: &mut TestLayer) -> Result<(), ConfigError> {
-    let level = |value: &Value<'_>| {
-        word(
-            value,
-            &[
-                ("off", TraceLevel::Off),
-                ("process", TraceLevel::Process),
-                ("io", TraceLevel::Io),
-                ("full", TraceLevel::Full),
-            ],
-        )
-    };
-    if value.as_str().is_some() {
-        layer.trace_level = Some(level(value)?);
-        return Ok(());
+/// `junit.path`.
+pub(super) fn path(value: Value<'_>) -> Result<Option<Utf8PathBuf>, ConfigError> {
+    match value.string()? {
+        "" => Err(value.invalid("must not be empty")),
+        path => Ok(Some(path.into())),
     }
-    let Some(mut table) = value.as_table() else {
-        let hint = value
-            .as_bool()
-            .map(|on| format!("write `{:?}`", if on { "io" } else { "off" }));
-        return Err(value.wrong_type(
-            "`\"off\"`, `\"process\"`, `\"io\"`, `\"full\"` or a table",
-            hint,
-        ));
+}
+
+/// `priority`.
+pub(super) fn priority(value: Value<'_>) -> Result<i8, ConfigError> {
+    let Some(number) = value.as_integer() else {
+        return Err(value.wrong_type("an integer from -100 to 100", None));
     };
-    layer.trace_level = table.read("level", |value| level(&value))?;
-    layer.trace_required = table.read("required", |value| value.boolean())?;
-    layer.trace_backend = table.read("backend", |value| {
-        word(
-            &value,
-            &[
-                ("auto", TraceBackend::Auto),
-                ("ptrace", TraceBackend::Ptrace),
-                ("notify", TraceBackend::Notify),
-                ("none", TraceBackend::None),
-            ],
-        )
-    })?;
-    layer.trace_no_new_privs = table.read("no-new-privs", |value| value.boolean())?;
-    table.warn_of_unknown();
-    Ok(())
+    match i8::try_from(number) {
+        Ok(priority @ -100..=100) => Ok(priority),
+        _ => Err(value.invalid("must be from -100 to 100")),
+    }
+}
+
+/// `test-group`.
+pub(super) fn test_group(value: Value<'_>) -> Result<TestGroup, ConfigError> {
+    let name = value.string()?;
+    if name == GLOBAL_TEST_GROUP {
+        return Ok(TestGroup::Global);
+    }
+    let mut known = value.test_groups();
+    if known.iter().any(|group| group == name) {
+        return Ok(TestGroup::Named(name.to_owned()));
+    }
+    known.push(GLOBAL_TEST_GROUP.to_owned());
+    let hint = nearest(name, known.iter().map(String::as_str))
+        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
+    Err(value.invalid(format!(
+        "names the test group `{name}`, which does not exist{hint}; known groups: {}",
+        quoted(&known)
+    )))
 }

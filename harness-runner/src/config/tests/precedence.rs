@@ -86,9 +86,9 @@ fn without_a_configuration_every_setting_has_its_default() {
         slow-timeout = { period = "1m", grace-period = "10s", on-timeout = "fail" }
         leak-timeout = { period = "200ms", result = "pass" }
         leak = "warn"
-        memory-max = none
-        pids-max = none
-        cpu-max = none
+        memory-max = "none"
+        pids-max = "none"
+        cpu-max = "none"
         threads-required = 1
         test-group = "@global"
         priority = 0
@@ -180,7 +180,11 @@ fn every_key_is_read() {
     let explained = |settings: Vec<Explained>| -> String {
         settings
             .iter()
-            .map(|Explained { key, value, origin }| format!("{key} = {value}  # {origin}\n"))
+            .map(
+                |Explained {
+                     key, value, origin, ..
+                 }| format!("{key} = {value}  # {origin}\n"),
+            )
             .collect()
     };
     expect![[r#"
@@ -229,7 +233,7 @@ fn every_key_is_read() {
         slow-timeout = { period = "2m", grace-period = "10s", on-timeout = "fail" }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         leak-timeout = { period = "1s", result = "pass" }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         leak = "allow"  # profile `ci`
-        memory-max = none  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        memory-max = "none"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         pids-max = 100  # profile `ci`
         cpu-max = 2  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         threads-required = "num-test-threads"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)

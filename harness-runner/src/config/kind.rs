@@ -1,0 +1,155 @@
+//! The kinds of values that settings have: how one is read, shown and described.
+
+use super::{error::ConfigError, parse::Value, settings::*, show::Show, size, value};
+use camino::Utf8PathBuf;
+use harness_metadata::{Cpus, Word};
+use serde_json::{Value as Json, json};
+use std::{str::FromStr, time::Duration};
+
+/// A kind of value.
+pub(super) struct Kind<T> {
+    /// Reads a value, or says what is wrong with it.
+    pub(super) read: fn(Value<'_>) -> Result<T, ConfigError>,
+    /// Shows a value as the configuration would have it.
+    pub(super) show: fn(&T) -> String,
+    /// Says what may be written, in Markdown.
+    pub(super) describe: fn() -> String,
+    /// Returns the JSON Schema of what may be written.
+    pub(super) schema: fn() -> Json,
+}
+
+/// Defines kinds: a name, the type, how it is read, what may be written, its schema.
+macro_rules! kinds {
+    ($($name:ident: $type:ty = $read:expr, $describe:expr, $schema:expr;)+) => {
+        $(pub(super) const $name: Kind<$type> = Kind {
+            read: $read,
+            show: <$type as Show>::show,
+            describe: || $describe.to_owned(),
+            schema: || $schema,
+        };)+
+    };
+}
+
+kinds! {
+    BOOLEAN: bool = |value| value.boolean(), "boolean", json!({ "type": "boolean" });
+    TEXT: String = |value| value.string().map(str::to_owned), "string", json!({ "type": "string" });
+    STRINGS: Vec<String> = value::strings, "array of strings",
+        json!({ "type": "array", "items": { "type": "string" } });
+    PATH: Option<Utf8PathBuf> = value::path, "path", json!({ "type": "string", "minLength": 1 });
+    COUNT: usize = |value| Ok(value::count(&value, 0)?.try_into().unwrap_or(usize::MAX)),
+        "integer from 0", integer_from(0);
+    SIZE: u64 = size::read, "size", size_schema();
+    DURATION: Duration = value::positive_duration, "duration above 0", duration();
+    TIME_LIMIT: Option<Duration> = |value| value::positive_duration(value).map(Some),
+        "duration above 0", duration();
+    RETRIES: RetryPolicy = value::retries, "integer from 0, or table", retries();
+    SLOW_TIMEOUT: SlowTimeout = value::slow_timeout, "duration above 0, or table", slow_timeout();
+    LEAK_TIMEOUT: LeakTimeout = value::leak_timeout, "duration, or table", leak_timeout();
+    MEMORY_MAX: Option<u64> = value::memory_max, "size from 1 MiB, or `\"none\"`",
+        // `"none"` is a string, as a size may be.
+        size_schema();
+    PIDS_MAX: Option<u32> = value::pids_max, "integer from 1, or `\"none\"`",
+        or_none(integer_from(1));
+    CPU_MAX: Option<Cpus> = value::cpu_max,
+        "number of CPUs such as `1.5`, from 0.01, or `\"none\"`",
+        or_none(json!({ "type": "number", "minimum": 0.01, "maximum": 1_000_000 }));
+    THREADS_REQUIRED: ThreadsRequired = value::threads_required,
+        "integer from 1, `\"num-cpus\"` or `\"num-test-threads\"`",
+        json!({ "anyOf": [integer_from(1), { "enum": ["num-cpus", "num-test-threads"] }] });
+    TEST_THREADS: TestThreads = value::threads, "integer other than 0, or `\"num-cpus\"`",
+        json!({ "anyOf": [{ "type": "integer", "not": { "const": 0 } }, { "const": "num-cpus" }] });
+    TEST_GROUP: TestGroup = value::test_group, "name of a group, or `\"@global\"` for none",
+        json!({ "type": "string" });
+    PRIORITY: i8 = value::priority, "integer from -100 to 100",
+        json!({ "type": "integer", "minimum": -100, "maximum": 100 });
+    FAIL_FAST: MaxFail = value::fail_fast, "boolean, or table", fail_fast();
+}
+
+/// Returns the kind of an enum of words.
+pub(super) const fn words<T: Word + FromStr>() -> Kind<T> {
+    Kind {
+        read: |value| value::word(&value),
+        show: |word| format!("{:?}", word.word()),
+        describe: || one_of(&T::words()),
+        schema: || json!({ "enum": T::words() }),
+    }
+}
+
+/// Returns words as a sentence has them: `"a"`, `"b"` or `"c"`.
+fn one_of(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+fn integer_from(low: u32) -> Json {
+    json!({ "type": "integer", "minimum": low })
+}
+
+fn duration() -> Json {
+    json!({ "type": "string", "minLength": 1 })
+}
+
+fn size_schema() -> Json {
+    json!({ "anyOf": [integer_from(0), { "type": "string", "minLength": 1 }] })
+}
+
+fn or_none(schema: Json) -> Json {
+    json!({ "anyOf": [schema, { "const": "none" }] })
+}
+
+fn either(schema: Json, properties: Json, required: &[&str]) -> Json {
+    let table = json!({ "type": "object", "properties": properties, "required": required });
+    json!({ "anyOf": [schema, table] })
+}
+
+fn retries() -> Json {
+    let properties = json!({
+        "backoff": { "enum": ["fixed", "exponential"] },
+        "count": integer_from(0),
+        "delay": duration(),
+        "jitter": { "type": "boolean" },
+        "max-delay": duration(),
+    });
+    either(integer_from(0), properties, &["backoff", "count"])
+}
+
+fn slow_timeout() -> Json {
+    let properties = json!({
+        "period": duration(),
+        "terminate-after": integer_from(1),
+        "grace-period": duration(),
+        "on-timeout": { "enum": TimeoutResult::words() },
+    });
+    either(duration(), properties, &["period"])
+}
+
+fn leak_timeout() -> Json {
+    let properties = json!({
+        "period": duration(),
+        "result": { "enum": LeakResult::words() },
+    });
+    either(duration(), properties, &["period"])
+}
+
+fn fail_fast() -> Json {
+    let properties = json!({
+        "max-fail": { "anyOf": [integer_from(1), { "const": "all" }] },
+        "terminate": { "enum": TerminateMode::words() },
+    });
+    either(json!({ "type": "boolean" }), properties, &["max-fail"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_listed_as_a_sentence_has_them() {
+        assert_eq!(one_of(&["a"]), "`\"a\"`");
+        assert_eq!(one_of(&["a", "b"]), "`\"a\"` or `\"b\"`");
+        assert_eq!(one_of(&["a", "b", "c"]), "`\"a\"`, `\"b\"` or `\"c\"`");
+    }
+}

@@ -1,0 +1,135 @@
+//! The JSON Schema of `harness.toml`, for editors.
+
+use super::{
+    declared::declared,
+    kind,
+    layer::{Declared, Scope},
+};
+use serde_json::{Map, Value as Json, json};
+
+/// Returns the JSON Schema of `harness.toml` (draft 2020-12), made from the declarations of all
+/// settings. A key that it does not have is one that has no effect.
+pub fn schema() -> Json {
+    let mut profile = properties(Scope::Profile);
+    profile.insert("inherits".to_owned(), json!({ "type": "string" }));
+    profile.insert("default-filter".to_owned(), json!({ "type": "string" }));
+    let overrides = json!({ "type": "array", "items": object(override_properties()) });
+    profile.insert("overrides".to_owned(), overrides);
+    let group = json!({
+        "type": "object",
+        "properties": { "max-threads": (kind::TEST_THREADS.schema)() },
+        "required": ["max-threads"],
+        "additionalProperties": false,
+    });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "harness.toml",
+        "description": "The configuration of cargo harness",
+        "type": "object",
+        "properties": {
+            "profile": { "type": "object", "additionalProperties": object(profile) },
+            "test-groups": { "type": "object", "additionalProperties": group },
+        },
+        "additionalProperties": false,
+    })
+}
+
+fn override_properties() -> Map<String, Json> {
+    let mut properties = properties(Scope::Override);
+    properties.insert("filter".to_owned(), json!({ "type": "string" }));
+    properties.insert("default-filter".to_owned(), json!({ "type": "string" }));
+    let platforms = json!({
+        "type": "object",
+        "properties": { "host": { "type": "string" }, "target": { "type": "string" } },
+        "additionalProperties": false,
+    });
+    let platform = json!({ "anyOf": [{ "type": "string" }, platforms] });
+    properties.insert("platform".to_owned(), platform);
+    properties
+}
+
+/// Returns the declared settings that may stand in a table, those of sections in theirs.
+fn properties(table: Scope) -> Map<String, Json> {
+    let mut properties = Map::new();
+    let mut sections: Map<String, Json> = Map::new();
+    for setting in declared() {
+        if !setting.scope.covers(table) {
+            continue;
+        }
+        match setting.key.split_once('.') {
+            None => {
+                properties.insert(setting.key.to_owned(), described(setting));
+            }
+            Some((section, key)) => {
+                let keys = sections.entry(section).or_insert_with(|| json!({}));
+                keys[key] = described(setting);
+            }
+        }
+    }
+    for (section, keys) in sections {
+        let Json::Object(keys) = keys else { continue };
+        let level = keys.get("level").cloned();
+        let table = object(keys);
+        // `trace = "off"` is short for a table with a level.
+        let schema = match level {
+            Some(level) => json!({ "anyOf": [level, table] }),
+            None => table,
+        };
+        properties.insert(section, schema);
+    }
+    properties
+}
+
+fn object(properties: Map<String, Json>) -> Json {
+    json!({ "type": "object", "properties": properties, "additionalProperties": false })
+}
+
+fn described(setting: Declared) -> Json {
+    let mut schema = setting.schema;
+    schema["description"] = Json::from(without_links(setting.says));
+    schema
+}
+
+/// Returns Markdown with the texts of its links in the place of the links.
+pub(super) fn without_links(markdown: &str) -> String {
+    let mut text = String::new();
+    let mut rest = markdown;
+    while let Some((before, link)) = rest.split_once('[') {
+        let Some((label, after)) = link.split_once("](") else {
+            break;
+        };
+        let Some((_, after)) = after.split_once(')') else {
+            break;
+        };
+        text.push_str(before);
+        text.push_str(label);
+        rest = after;
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_replaced_by_its_text() {
+        assert_eq!(without_links("a [b](c.md#d) e [f](g)"), "a b e f");
+        assert_eq!(without_links("an [open bracket"), "an [open bracket");
+    }
+
+    #[test]
+    fn a_setting_is_where_it_may_stand_and_nowhere_else() {
+        let schema = schema();
+        let profile = &schema["properties"]["profile"]["additionalProperties"]["properties"];
+        let entry = &profile["overrides"]["items"]["properties"];
+        assert!(profile["test-threads"].is_object() && entry["test-threads"].is_null());
+        assert!(entry["priority"].is_object() && profile["priority"].is_null());
+        assert!(entry["junit"]["properties"]["path"].is_null());
+        assert!(profile["junit"]["properties"]["path"].is_object());
+        assert_eq!(
+            entry["trace"]["anyOf"][0]["enum"],
+            json!(["off", "process", "io", "full"])
+        );
+    }
+}
