@@ -5,6 +5,7 @@ mod list;
 mod prepared;
 mod run;
 mod runner_options;
+mod show_config;
 mod surroundings;
 mod trace;
 
@@ -118,6 +119,8 @@ enum Command {
     List(Box<list::ListCommand>),
     /// Show what a test did: its processes, files and connections.
     Trace(Box<trace::TraceCommand>),
+    /// Show which settings are in force, and why.
+    ShowConfig(show_config::ShowConfigCommand),
 }
 
 impl App {
@@ -132,6 +135,7 @@ impl App {
             Command::Run(command) => command.run(&self.global),
             Command::List(command) => command.run(&self.global),
             Command::Trace(command) => command.run(&self.global),
+            Command::ShowConfig(command) => command.run(&self.global),
         }
     }
 }

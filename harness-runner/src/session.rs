@@ -5,6 +5,7 @@
 //! sinks. What must be wrong before the build is found before the build.
 
 mod backends;
+mod explain;
 mod keeping;
 mod lister;
 mod machine;
@@ -13,6 +14,7 @@ mod prepare;
 mod reporting;
 mod tracing;
 
+pub use explain::{ExplainedProfile, ExplainedTest};
 pub use reporting::Sinks;
 
 use crate::{

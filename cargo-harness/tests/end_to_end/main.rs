@@ -20,6 +20,7 @@ mod ptrace_refused;
 mod registry;
 mod rerun;
 mod scene;
+mod show_config;
 mod strays;
 mod survive;
 mod trace;

@@ -5,7 +5,7 @@ use super::{
     compiled::{CompiledOverride, CompiledProfile, DefaultFilter},
     declared::{RunOrigins, RunSettings},
     file::{FilterText, ProfileTable},
-    layer::Origin,
+    layer::{Explained, Origin},
     overrides::OverrideTable,
     settings::TestThreads,
 };
@@ -53,6 +53,12 @@ impl Profile {
         let profiles = self.chain.iter().map(|table| &table.run).zip(&origins);
         let cli = std::iter::once((&cli.run, &Origin::CommandLine));
         RunSettings::merge(cli.chain(profiles))
+    }
+
+    /// Returns every setting of the run as a whole with its value and its origin.
+    pub fn explain_run(&self, cli: &CliOverrides) -> Vec<Explained> {
+        let (settings, origins) = self.run_settings(cli);
+        settings.explain(&origins)
     }
 
     /// Resolves filtersets and platforms.

@@ -62,7 +62,7 @@ pub(super) fn build_and_list(
     })
 }
 
-fn query<'a>(binary: &'a TestBinary, package_id: &'a PackageId) -> BinaryQuery<'a> {
+pub(super) fn query<'a>(binary: &'a TestBinary, package_id: &'a PackageId) -> BinaryQuery<'a> {
     BinaryQuery {
         package_id,
         binary_id: &binary.id,

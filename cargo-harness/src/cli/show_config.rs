@@ -1,0 +1,249 @@
+//! `cargo harness show-config`.
+
+use super::{
+    GlobalOptions,
+    filter_options::FilterArgs,
+    prepared::{self, session_error},
+};
+use crate::{
+    cargo_options::CargoArgs,
+    command_error::{CommandError, Kind},
+};
+use clap::{Args, Subcommand};
+use harness_metadata::exit_code;
+use harness_runner::{
+    config::{CliOverrides, Explained, settings::TestThreads},
+    filter::FilterOptions,
+    report::style::escaped,
+    session::{ExplainedProfile, ExplainedTest, Options, Session, Start},
+};
+use nextest_metadata::GLOBAL_TEST_GROUP;
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, Write},
+};
+
+/// Show which settings are in force, and why.
+#[derive(Debug, Args)]
+pub(super) struct ShowConfigCommand {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What to show.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Every setting of the selected tests, with file, line and reason.
+    Test(Box<Selected>),
+    /// Every setting of the run as a whole, with file, line and reason.
+    Run(Box<CargoArgs>),
+    /// The test groups, their limits, and the selected tests in them.
+    #[command(visible_alias = "test-groups")]
+    Groups(Box<Selected>),
+    /// The profiles, and those that each inherits from.
+    Profiles(Box<CargoArgs>),
+}
+
+/// Tests, which are built and listed to be selected.
+#[derive(Debug, Args)]
+struct Selected {
+    #[command(flatten)]
+    cargo: CargoArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+impl ShowConfigCommand {
+    pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
+        let text = match self.what {
+            What::Test(selected) => tests(&selected.prepare(global)?.explain_tests())?,
+            What::Groups(selected) => {
+                let session = selected.prepare(global)?;
+                groups(session.test_groups(), &session.explain_tests())
+            }
+            What::Run(cargo) => {
+                let (start, options) = start(*cargo, FilterOptions::default(), global)?;
+                settings(&start.explain_run(&options))
+            }
+            What::Profiles(cargo) => {
+                let (start, _) = start(*cargo, FilterOptions::default(), global)?;
+                profiles(&start.explain_profiles())
+            }
+        };
+        let mut out = BufWriter::new(io::stdout().lock());
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(exit_code::OK),
+            // `show-config | head` has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(exit_code::OK),
+            Err(error) => {
+                let message = format!("failed to write the settings to standard output: {error}");
+                Err(CommandError::new(Kind::Write, message))
+            }
+        }
+    }
+}
+
+impl Selected {
+    fn prepare(self, global: &GlobalOptions) -> Result<Session, CommandError> {
+        let filters = self.filter.interpret(false)?;
+        let (start, options) = start(self.cargo, filters.options, global)?;
+        let colors = global.stderr_colors();
+        let mut notify = |notice| prepared::tell(&notice, colors);
+        start
+            .prepare(&options, &mut notify)
+            .map_err(session_error(colors))
+    }
+}
+
+fn start(
+    cargo: CargoArgs,
+    filter: FilterOptions,
+    global: &GlobalOptions,
+) -> Result<(Start, Options), CommandError> {
+    let options = prepared::options(global, cargo, filter, CliOverrides::default())?;
+    let colors = global.stderr_colors();
+    let mut notify = |notice| prepared::tell(&notice, colors);
+    let start = Start::new(&options, &mut notify).map_err(session_error(colors))?;
+    Ok((start, options))
+}
+
+/// Writes the settings of each test below its name.
+fn tests(tests: &[ExplainedTest]) -> Result<String, CommandError> {
+    if tests.is_empty() {
+        return Err(CommandError::new(Kind::NoTests, "no test is selected"));
+    }
+    let block = |test: &ExplainedTest| {
+        let settings = settings(&test.settings);
+        let lines = settings.lines().map(|line| format!("    {line}\n"));
+        format!(
+            "{}\n{}",
+            escaped(&test.id.to_string()),
+            lines.collect::<String>()
+        )
+    };
+    Ok(tests.iter().map(block).collect::<Vec<_>>().join("\n"))
+}
+
+/// Writes one line a setting: key and value, then the reason in a column of its own.
+fn settings(settings: &[Explained]) -> String {
+    /// A longer line does not move the column.
+    const WIDEST: usize = 48;
+    let lines: Vec<(String, String)> = settings
+        .iter()
+        .map(|setting| {
+            let value = escaped(&setting.value);
+            (format!("{} = {value}", setting.key), reason(setting))
+        })
+        .collect();
+    let widths = lines.iter().map(|(line, _)| line.chars().count());
+    let column = widths.filter(|width| *width <= WIDEST).max().unwrap_or(0);
+    lines
+        .iter()
+        .map(|(line, reason)| format!("{line:column$}  # {reason}\n"))
+        .collect()
+}
+
+fn reason(setting: &Explained) -> String {
+    let reason = match &setting.place {
+        Some(place) => format!("{place}, {}", setting.origin),
+        None => setting.origin.to_string(),
+    };
+    escaped(&reason).into_owned()
+}
+
+/// Writes each group with its limit, and the tests in it below.
+fn groups(groups: &BTreeMap<String, TestThreads>, tests: &[ExplainedTest]) -> String {
+    let mut text = String::new();
+    for (name, threads) in groups {
+        let threads = match threads {
+            TestThreads::Count(count) => count.to_string(),
+            TestThreads::NumCpus => "num-cpus".to_owned(),
+            TestThreads::CpusMinus(fewer) => format!("-{fewer}"),
+        };
+        text.push_str(&format!("{} (max-threads {threads})\n", escaped(name)));
+        text.push_str(&members(tests, name));
+    }
+    let global = members(tests, GLOBAL_TEST_GROUP);
+    if !global.is_empty() || groups.is_empty() {
+        text.push_str(&format!("{GLOBAL_TEST_GROUP}\n{global}"));
+    }
+    text
+}
+
+fn members(tests: &[ExplainedTest], group: &str) -> String {
+    let members = tests.iter().filter(|test| test.group == group);
+    members
+        .map(|test| format!("    {}\n", escaped(&test.id.to_string())))
+        .collect()
+}
+
+/// Writes each profile with those that it inherits from; a star marks the one in use.
+fn profiles(profiles: &[ExplainedProfile]) -> String {
+    let line = |profile: &ExplainedProfile| {
+        let mark = if profile.used { '*' } else { ' ' };
+        let from = match profile.inherits.is_empty() {
+            true => String::new(),
+            false => format!(" (inherits from {})", profile.inherits.join(", ")),
+        };
+        format!("{mark} {}\n", escaped(&format!("{}{from}", profile.name)))
+    };
+    profiles.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+    use camino::Utf8Path;
+    use expect_test::expect;
+    use harness_runner::config::{Origin, Place};
+    use std::sync::Arc;
+
+    fn explained(key: &'static str, value: &str, line: Option<u32>) -> Explained {
+        Explained {
+            key,
+            value: value.to_owned(),
+            origin: match line {
+                Some(_) => Origin::Profile("ci".into()),
+                None => Origin::Default,
+            },
+            place: line.map(|line| Place {
+                file: Arc::from(Utf8Path::new(".config/harness.toml")),
+                line,
+                column: 1,
+            }),
+        }
+    }
+
+    #[test]
+    fn the_reasons_of_settings_stand_in_a_column() {
+        let long = format!("\"{}\"", "x".repeat(40));
+        let text = settings(&[
+            explained("retries", "2", Some(3)),
+            explained("leak", "\"warn\"", None),
+            explained("junit.report-name", &long, Some(9)),
+        ]);
+        expect![[r#"
+            retries = 2    # .config/harness.toml:3:1, profile `ci`
+            leak = "warn"  # built-in default
+            junit.report-name = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"  # .config/harness.toml:9:1, profile `ci`
+        "#]]
+        .assert_eq(&text);
+    }
+
+    #[test]
+    fn the_profile_in_use_has_a_star() {
+        let profile = |name: &str, inherits: &[&str], used| ExplainedProfile {
+            name: name.to_owned(),
+            inherits: inherits.iter().map(|name| (*name).to_owned()).collect(),
+            used,
+        };
+        expect![[r#"
+            * ci (inherits from default)
+              default
+        "#]]
+        .assert_eq(&profiles(&[
+            profile("ci", &["default"], true),
+            profile("default", &[], false),
+        ]));
+    }
+}

@@ -1,0 +1,75 @@
+//! Answers which settings are in force, and why.
+
+use super::{Options, Session, Start, prepare::query};
+use crate::config::{Explained, settings::TestThreads};
+use guppy::PackageId;
+use harness_metadata::TestId;
+use nextest_filtering::TestQuery;
+use std::collections::BTreeMap;
+
+/// A test with its settings.
+#[derive(Clone, Debug)]
+pub struct ExplainedTest {
+    /// The test.
+    pub id: TestId,
+    /// The name of its group, `@global` for none.
+    pub group: String,
+    /// Every setting with its value and its origin.
+    pub settings: Vec<Explained>,
+}
+
+/// A profile, and from where it takes what it does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExplainedProfile {
+    /// Its name.
+    pub name: String,
+    /// The profiles that it inherits from, the nearest first.
+    pub inherits: Vec<String>,
+    /// Whether this profile is the one in use.
+    pub used: bool,
+}
+
+impl Start {
+    /// Returns every setting of the run as a whole with its value and its origin.
+    pub fn explain_run(&self, options: &Options) -> Vec<Explained> {
+        self.profile.explain_run(&options.overrides)
+    }
+
+    /// Returns all profiles, in byte order of their names.
+    pub fn explain_profiles(&self) -> Vec<ExplainedProfile> {
+        let profiles = self.config.profile_names().filter_map(|name| {
+            let profile = self.config.profile(name).ok()?;
+            Some(ExplainedProfile {
+                name: name.to_owned(),
+                inherits: profile.chain().skip(1).map(str::to_owned).collect(),
+                used: name == self.profile.name(),
+            })
+        });
+        profiles.collect()
+    }
+}
+
+impl Session {
+    /// Returns the tests that would run, in the order of the plan, with their settings.
+    pub fn explain_tests(&self) -> Vec<ExplainedTest> {
+        let tests = self.plan.tests.iter().map(|test| {
+            let binary = &self.tests.binaries[test.binary].binary;
+            let package_id = PackageId::new(binary.package_id.clone());
+            let resolved = self.profile.settings_for(&TestQuery {
+                binary_query: query(binary, &package_id),
+                test_name: &test.id.name,
+            });
+            ExplainedTest {
+                id: test.id.clone(),
+                group: resolved.settings.test_group.name().to_owned(),
+                settings: resolved.explain(),
+            }
+        });
+        tests.collect()
+    }
+
+    /// Returns the test groups and how many of their tests may run at once.
+    pub fn test_groups(&self) -> &BTreeMap<String, TestThreads> {
+        self.profile.test_groups()
+    }
+}
