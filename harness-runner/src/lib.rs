@@ -1,9 +1,9 @@
 //! Builds, lists, plans, runs and reports the tests of a Cargo workspace, one process per test,
 //! every process under a tracer.
 //!
-//! Modules import one way, in this order: `filter`, `report`, `protocol`, `tracer`, `keys`; then
-//! `stub`, `config`, `build`, `store`; then `list`, `plan`, `run`, and `session` last, the only one
-//! that knows everybody.
+//! Modules import one way, in this order: `own_files`; then `filter`, `report`, `protocol`,
+//! `tracer`, `keys`; then `stub`, `config`, `build`, `store`; then `list`, `plan`, `run`, and
+//! `session` last, the only one that knows everybody.
 //!
 //! The tracer can be used by itself, too: see [`stub::standalone`].
 
@@ -12,6 +12,7 @@ pub mod config;
 pub mod filter;
 pub mod keys;
 pub mod list;
+pub mod own_files;
 pub mod plan;
 pub mod protocol;
 pub mod report;

@@ -25,16 +25,18 @@ pub use recording::{Extent, Line, Record};
 pub use retention::{Retention, prune};
 pub use spool::{Spool, SpooledOutput, SpooledStream};
 
-use crate::report::{Kept, Stream};
+use crate::{
+    own_files,
+    report::{Kept, Stream},
+};
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, FixedOffset};
 use harness_metadata::{Event, EventKind, RunId, event::SCHEMA_VERSION};
 use recording::NewLine;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -47,6 +49,10 @@ const LOCK: &str = "lock";
 
 /// What was written longer ago than this survives a power cut.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a run that begins waits for others who delete runs. Runs without a beginning are not
+/// deleted for a minute anyway.
+const GATE_LIMIT: Duration = Duration::from_secs(5);
 
 /// No more captured output than this is kept of a run.
 const OUTPUT_LIMIT: u64 = 1024 * 1024 * 1024;
@@ -138,16 +144,12 @@ impl Run {
         junit: Option<&Utf8Path>,
     ) -> Result<Self, KeepError> {
         let folder = folder(target).join(run_id.to_string());
-        let create = |path: &Utf8Path| {
-            let mut options = OpenOptions::new();
-            let options = options.write(true).create_new(true).mode(0o600);
-            options.open(path)
-        };
+        let create = |path: &Utf8Path| own_files::create_new(path);
         let runs = self::folder(target);
         fs::create_dir_all(&runs).map_err(keep_error(&runs))?;
-        // Arguments and environments are nobody else's business.
-        let made = DirBuilder::new().mode(0o700).create(&folder);
-        made.map_err(keep_error(&folder))?;
+        // From here on until the run has its lock and its beginning.
+        let gate = gate(&runs);
+        fs::create_dir(&folder).map_err(keep_error(&folder))?;
         let path = folder.join(LOCK);
         let mut lock = create(&path).map_err(keep_error(&path))?;
         lock.lock().map_err(keep_error(&path))?;
@@ -158,6 +160,7 @@ impl Run {
         let _ = lock.write_all(serde_json::json!(claim).to_string().as_bytes());
         let path = folder.join(RECORDING);
         let recording = create(&path).map_err(keep_error(&path))?;
+        drop(gate);
         let target = target.to_owned();
         // Nobody waits for it: what it has not done when this program ends the next run does.
         let pruning = thread::Builder::new().name("retention".to_owned());
@@ -371,7 +374,10 @@ impl PastRun {
         let spool = Spool::open_existing(self.folder.join(OUTPUT).as_std_path())?;
         let Kept { head, tail, .. } = spool.open(output, stream)?;
         let mut bytes = Vec::new();
-        head.chain(tail).read_to_end(&mut bytes)?;
+        // A recording is a file that anybody can write.
+        head.chain(tail)
+            .take(OUTPUT_LIMIT)
+            .read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -380,11 +386,29 @@ impl PastRun {
     }
 }
 
-/// Returns whether somebody writes the run in this folder.
+/// Returns whether somebody writes the run in this folder, or that cannot be known.
 fn in_progress(folder: &Utf8Path) -> bool {
-    let Ok(lock) = File::open(folder.join(LOCK)) else {
-        return false;
-    };
-    let held = matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock));
-    held
+    match own_files::open(folder.join(LOCK)) {
+        Ok(lock) => matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)),
+        // None is there, or something that no run has made.
+        Err(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput
+        ),
+    }
+}
+
+/// Keeps others from deleting runs as long as the file is open: one that is being made looks like
+/// one that nobody wants. Waits for those who are deleting, which rename only as long as they keep
+/// others waiting.
+fn gate(runs: &Utf8Path) -> Option<File> {
+    let gate = File::open(runs).ok()?;
+    let limit = Instant::now() + GATE_LIMIT;
+    while let Err(fs::TryLockError::WouldBlock) = gate.try_lock_shared() {
+        if Instant::now() >= limit {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Some(gate)
 }

@@ -11,6 +11,7 @@ use std::{
 
 /// The modules in layers: a module may use modules of the layers before its own, and itself.
 const LAYERS: &[&[&str]] = &[
+    &["own_files"],
     &["filter", "report", "protocol", "tracer", "keys"],
     &["stub", "config", "build", "store"],
     &["list"],

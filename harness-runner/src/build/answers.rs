@@ -9,23 +9,25 @@
 //! is ignored and written anew.
 
 use super::{fork::by_fork, identity::Identity, options::shown};
+use crate::own_files;
 use camino::{Utf8Path, Utf8PathBuf};
 use guppy::graph::PackageGraph;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    env, fs,
-    io::{self, Write},
+    env, fs, io,
     os::unix::process::ExitStatusExt,
     process::{Command, ExitStatus, Output},
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tempfile::NamedTempFile;
 
 /// Grows with every change of what is stored.
 const VERSION: u32 = 1;
 const FILE: &str = "harness/answers.cache";
+
+/// A file that is longer is not ours.
+const LONGEST: u64 = 256 * 1024 * 1024;
 
 /// A witness that changed this recently may change again without looking different: the clock of
 /// file systems ticks every few milliseconds.
@@ -75,7 +77,7 @@ impl Answers {
             cwd: cwd.to_owned(),
             environment: environment.collect(),
         };
-        let record = fs::read(&file).ok();
+        let record = own_files::read(&file, LONGEST).ok();
         let record = record.and_then(|bytes| postcard::from_bytes::<Record>(&bytes).ok());
         let good = record.filter(|record| {
             record.version == VERSION
@@ -158,12 +160,8 @@ impl Answers {
 }
 
 fn write(file: &Utf8Path, record: &Record) -> io::Result<()> {
-    let directory = file.parent().ok_or(io::ErrorKind::NotFound)?;
     let bytes = postcard::to_stdvec(record).map_err(io::Error::other)?;
-    let mut temporary = NamedTempFile::new_in(directory)?;
-    temporary.write_all(&bytes)?;
-    temporary.persist(file)?;
-    Ok(())
+    own_files::replace(file, &bytes)
 }
 
 fn is_too_recent(identity: &Identity) -> bool {

@@ -3,15 +3,17 @@
 //! The file is only ever a shortcut: whatever is wrong with it, it is ignored and written anew.
 
 use super::ListedTest;
-use crate::build::Identity;
+use crate::{build::Identity, own_files};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs, io, io::Write};
-use tempfile::NamedTempFile;
+use std::{collections::BTreeMap, io};
 
 /// Grows with every change of what is stored.
 const VERSION: u32 = 1;
 const FILE: &str = "harness/tests.cache";
+
+/// A file that is longer is not ours.
+const LONGEST: u64 = 256 * 1024 * 1024;
 
 /// The tests of binaries, by path.
 #[derive(Debug, Default)]
@@ -29,7 +31,7 @@ struct Entry {
 impl Cache {
     /// Reads the cache of a target directory; it is empty if that is not possible.
     pub(super) fn load(target_directory: &Utf8Path) -> Self {
-        let entries = fs::read(target_directory.join(FILE))
+        let entries = own_files::read(target_directory.join(FILE), LONGEST)
             .ok()
             .and_then(|bytes| postcard::from_bytes::<(u32, _)>(&bytes).ok())
             .filter(|(version, _)| *version == VERSION)
@@ -63,15 +65,7 @@ impl Cache {
             return Ok(());
         }
         self.entries.retain(|path, _| path.exists());
-        let path = target_directory.join(FILE);
-        let directory = path
-            .parent()
-            .expect("the file lies in a directory of the target's");
-        fs::create_dir_all(directory)?;
         let bytes = postcard::to_stdvec(&(VERSION, &self.entries)).map_err(io::Error::other)?;
-        let mut file = NamedTempFile::new_in(directory)?;
-        file.write_all(&bytes)?;
-        file.persist(path)?;
-        Ok(())
+        own_files::replace(&target_directory.join(FILE), &bytes)
     }
 }

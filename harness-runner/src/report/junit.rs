@@ -20,6 +20,7 @@ mod frame;
 mod interim;
 
 use super::{Outputs, Sink, SinkError, outlet::Outlet};
+use crate::own_files::{self, Beside};
 use camino::Utf8PathBuf;
 use case::Cases;
 use chrono::{DateTime, FixedOffset};
@@ -373,13 +374,10 @@ impl Junit {
             let outlet = Outlet::create(self.options.path.as_std_path())?;
             return write(&mut io::BufWriter::new(outlet));
         }
-        let directory = interim::directory(&self.options.path);
-        fs::create_dir_all(&directory)?;
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        write(&mut io::BufWriter::new(&mut file))?;
-        interim::readable_by_all(file.as_file())?;
-        file.persist(&self.options.path)
-            .map_err(|error| error.error)?;
+        fs::create_dir_all(own_files::directory(&self.options.path))?;
+        let new = Beside::new(&self.options.path, interim::SUFFIX)?;
+        write(&mut io::BufWriter::new(&new.file))?;
+        new.replace(&self.options.path)?;
         Ok(())
     }
 

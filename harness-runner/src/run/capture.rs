@@ -5,6 +5,7 @@
 
 use crate::report::Kept;
 use harness_metadata::{RawString, event::OutputSoFar, outcome::StreamSize};
+use nix::fcntl::{FcntlArg, fcntl};
 use std::{
     fs::File,
     io::{self, Read},
@@ -98,7 +99,14 @@ impl Capture {
         for _ in 0..CHUNKS_A_TURN {
             let read = match &self.pipe {
                 Pipe::Plain(pipe) => nix::unistd::read(pipe, buffer).map_err(io::Error::from),
-                Pipe::Watched(receiver) => receiver.try_read(buffer),
+                Pipe::Watched(receiver) => match receiver.try_read(buffer) {
+                    // That is what the event loop knew when it last looked, which a busy one does
+                    // late. The pipe itself knows what is in it now.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        nix::unistd::read(receiver, buffer).map_err(io::Error::from)
+                    }
+                    read => read,
+                },
                 Pipe::Closed => return Progress::Closed,
             };
             match read {
@@ -113,6 +121,26 @@ impl Capture {
             }
         }
         Progress::More
+    }
+
+    /// Reads all that has been written until now, through `buffer`: after that, either the stream is
+    /// at its end or somebody holds it open.
+    pub(super) fn drain(&mut self, buffer: &mut Vec<u8>) {
+        let limit = self.written().saturating_add(self.capacity());
+        // What is more than a pipe holds has been written meanwhile.
+        while self.read_available(buffer) == Progress::More && self.written() <= limit {}
+    }
+
+    /// Returns how much the pipe can hold.
+    fn capacity(&self) -> u64 {
+        let size = match &self.pipe {
+            Pipe::Plain(pipe) => fcntl(pipe, FcntlArg::F_GETPIPE_SZ),
+            Pipe::Watched(receiver) => fcntl(receiver, FcntlArg::F_GETPIPE_SZ),
+            Pipe::Closed => Ok(0),
+        };
+        size.ok()
+            .and_then(|size| u64::try_from(size).ok())
+            .unwrap_or(0)
     }
 
     /// Returns how much has been read, and its last lines.
@@ -407,6 +435,48 @@ mod tests {
         assert!(head == all[..cap / 2], "the head differs");
         assert!(tail == all[all.len() - cap / 2..], "the tail differs");
         assert_eq!(dropped, (all.len() - cap) as u64);
+    }
+
+    /// A capture that the event loop watches, the writing end, and the loop, which has looked once.
+    fn watched() -> (Capture, OwnedFd, tokio::runtime::Runtime) {
+        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+        fcntl(&reader, FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut capture = Capture::new(reader, 1 << 30);
+        runtime.block_on(async {
+            capture.watch();
+            tokio::task::yield_now().await;
+        });
+        assert_eq!(capture.read_available(&mut Vec::new()), Progress::Empty);
+        (capture, writer, runtime)
+    }
+
+    #[test]
+    fn a_stream_is_at_its_end_before_the_event_loop_has_looked() {
+        let (mut capture, writer, _runtime) = watched();
+        nix::unistd::write(&writer, b"last words").unwrap();
+        drop(writer);
+        capture.drain(&mut Vec::new());
+        assert!(!capture.is_open());
+        assert_eq!(capture.finish().memory, b"last words");
+    }
+
+    #[test]
+    fn a_full_pipe_is_drained_and_stays_open_as_long_as_somebody_holds_it() {
+        let (mut capture, writer, _runtime) = watched();
+        let size = 1 << 20;
+        fcntl(&writer, FcntlArg::F_SETPIPE_SZ(size)).unwrap();
+        let all = vec![b'x'; 1 << 20];
+        assert_eq!(nix::unistd::write(&writer, &all).unwrap(), all.len());
+        capture.drain(&mut Vec::new());
+        assert_eq!(capture.written(), all.len() as u64);
+        assert!(capture.is_open());
+        drop(writer);
+        capture.drain(&mut Vec::new());
+        assert!(!capture.is_open());
     }
 
     proptest! {

@@ -200,6 +200,13 @@ impl Dispatcher {
         retries.chain(global).min()
     }
 
+    /// Returns whether the next [`Input::Deadline`] ends the run for being out of time.
+    pub(super) fn is_out_of_time(&self, now: Duration) -> bool {
+        let limit = self.limits.global_timeout;
+        limit.is_some_and(|limit| limit <= now)
+            && self.cancelled < Some(CancelReason::GlobalTimeout)
+    }
+
     /// Takes what happened, answers what to do, in order.
     pub(super) fn handle(&mut self, now: Duration, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();

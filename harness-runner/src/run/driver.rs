@@ -34,6 +34,9 @@ use tokio::sync::mpsc;
 /// the run stops for Ctrl-Z.
 const PAUSE_LIMIT: Duration = Duration::from_millis(100);
 
+/// How long the slots may take to look for what has arrived when the run is out of time.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
+
 /// What slots and the dispatcher share.
 pub(super) struct Shared {
     pub(super) clock: Clock,
@@ -73,11 +76,10 @@ pub(super) async fn drive(
             .deadline()
             .and_then(|at| driver.shared.clock.instant(at));
         tokio::select! {
+            biased;
             Some(message) = from_slots.recv() => {
                 driver.heard(message, &slot_tx);
-                while let Ok(message) = from_slots.try_recv() {
-                    driver.heard(message, &slot_tx);
-                }
+                driver.hear_all(&mut from_slots, &slot_tx);
             }
             signal = signals.next() => driver.signalled(signal, &slot_tx).await,
             Some(control) = controls.recv() => match control {
@@ -86,7 +88,13 @@ pub(super) async fn drive(
                 Control::Progress => driver.tell_progress(),
             },
             () = gathered(&mut driver.asking) => driver.tell_status(),
-            () = until(deadline) => driver.step(Input::Deadline, &slot_tx),
+            () = until(deadline) => {
+                if driver.dispatcher.is_out_of_time(driver.shared.clock.now()) {
+                    driver.look(&slot_tx).await;
+                    driver.hear_all(&mut from_slots, &slot_tx);
+                }
+                driver.step(Input::Deadline, &slot_tx);
+            }
         }
     }
     if driver.impatient.is_some() {
@@ -280,6 +288,29 @@ impl Driver {
                 self.step_with(over, output, slot_tx);
             }
         }
+    }
+
+    /// Hears what slots have said until now.
+    fn hear_all(
+        &mut self,
+        from_slots: &mut mpsc::UnboundedReceiver<FromSlot>,
+        slot_tx: &mpsc::UnboundedSender<FromSlot>,
+    ) {
+        while let Ok(message) = from_slots.try_recv() {
+            self.heard(message, slot_tx);
+        }
+    }
+
+    /// Has all slots read what has arrived by now: what has ended in time is not ended by the run.
+    async fn look(&mut self, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        let (looked, mut all_looked) = mpsc::unbounded_channel();
+        let slots: Vec<usize> = self.slots.keys().copied().collect();
+        for slot in slots {
+            self.send(slot, ToSlot::Look(looked.clone()), slot_tx);
+        }
+        drop(looked);
+        // Slots share this thread. Disconnected once all have; one may be ending its stub.
+        let _ = tokio::time::timeout(LOOK_LIMIT, all_looked.recv()).await;
     }
 
     fn emit(

@@ -47,6 +47,10 @@ use watched::WatchedStub;
 /// and nobody is woken for every line that it prints. A pipe holds 64 KiB meanwhile (pipe(7)).
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
+/// More messages than a socket holds: a packet takes at least 768 bytes of its 208 KiB, as the
+/// kernel counts (`net.core.wmem_default`, socket(7)).
+const MOST_ARRIVED: u32 = 1024;
+
 /// A slot and its stub.
 pub(super) struct Slot {
     number: usize,
@@ -268,12 +272,37 @@ impl Slot {
             return vec![Input::StubLost("the slot has no stub".to_owned())];
         };
         tokio::select! {
+            biased;
+            () = until(wake) => {
+                let due = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+                if due(deadline) {
+                    // Then there may be another deadline, or none.
+                    let inputs = self.arrived(start, unit, streams, told);
+                    match inputs.is_empty() {
+                        true => vec![Input::Deadline],
+                        false => inputs,
+                    }
+                } else if due(pulse) {
+                    let mut inputs = self.arrived(start, unit, streams, told);
+                    inputs.extend(self.beat());
+                    inputs
+                } else {
+                    streams.watch();
+                    Vec::new()
+                }
+            }
             response = stub.receive() => self.heard(start, unit, response, streams, told),
-            () = self.bounds.refused() => vec![Input::LimitHit],
             Some(order) = orders.recv() => match order {
                 ToSlot::Interrupt(by, force) => {
                     self.interrupted = true;
-                    vec![Input::Interrupt(by, force)]
+                    let mut inputs = self.arrived(start, unit, streams, told);
+                    inputs.push(Input::Interrupt(by, force));
+                    inputs
+                }
+                ToSlot::Look(looked) => {
+                    let inputs = self.arrived(start, unit, streams, told);
+                    drop(looked);
+                    inputs
                 }
                 ToSlot::Signal { signal, passed_on } => {
                     let ticket = self.ticket;
@@ -290,18 +319,32 @@ impl Slot {
                 ToSlot::Start(_) => Vec::new(),
             },
             () = streams.readable() => streams.read(&mut self.buffer),
-            () = until(wake) => {
-                let due = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
-                if due(deadline) {
-                    vec![Input::Deadline]
-                } else if due(pulse) {
-                    self.beat()
-                } else {
-                    streams.watch();
-                    Vec::new()
-                }
+            () = self.bounds.refused() => vec![Input::LimitHit],
+        }
+    }
+
+    /// Takes all that has arrived by now, asked of the socket and the pipes themselves. Nothing is
+    /// held against a test, or a stub, before that: a run that is busy hears of things late, and of
+    /// several things at once.
+    fn arrived(
+        &mut self,
+        start: Start,
+        unit: &Unit,
+        streams: &mut Streams,
+        told: &mut Told,
+    ) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        for _ in 0..MOST_ARRIVED {
+            let response = self.stub.as_ref().and_then(WatchedStub::try_receive);
+            let Some(response) = response else { break };
+            let lost = response.is_err();
+            inputs.extend(self.heard(start, unit, response, streams, told));
+            if lost {
+                break;
             }
         }
+        inputs.extend(streams.drain(&mut self.buffer));
+        inputs
     }
 
     fn heard(

@@ -74,6 +74,16 @@ impl Streams {
         }
     }
 
+    /// Reads all that has been written until now, asked of the pipes themselves.
+    pub(super) fn drain(&mut self, buffer: &mut Vec<u8>) -> Vec<Input> {
+        let was_closed = self.closed();
+        self.captures().for_each(|capture| capture.drain(buffer));
+        match !was_closed && self.closed() {
+            true => vec![Input::OutputClosed],
+            false => Vec::new(),
+        }
+    }
+
     /// Reads what is left when nobody writes any more, without waiting.
     pub(super) fn read_rest(&mut self, buffer: &mut Vec<u8>) {
         for capture in self.captures() {

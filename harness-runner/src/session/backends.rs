@@ -1,14 +1,17 @@
 //! Remembers from run to run which tests the usual tracer is in the way of, in
 //! `<target>/harness/backends.json`. The file may be removed at any time.
 
-use crate::report::{Outputs, Sink, SinkError};
+use crate::{
+    own_files,
+    report::{Outputs, Sink, SinkError},
+};
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
     Event, EventKind, TestId,
     event::TestFinished,
     trace::{Backend, Doubt},
 };
-use std::{collections::BTreeMap, fs, io};
+use std::{collections::BTreeMap, io};
 
 /// As many tests are remembered.
 const TESTS: usize = 10_000;
@@ -23,9 +26,7 @@ pub(super) struct Known(BTreeMap<String, Backend>);
 impl Known {
     /// Reads what earlier runs have found. What cannot be read has to be found out once more.
     pub(super) fn load(target: &Utf8Path) -> Self {
-        let file = file(target);
-        let fits = fs::metadata(&file).is_ok_and(|file| file.is_file() && file.len() <= LONGEST);
-        let text = fits.then(|| fs::read(&file).ok()).flatten();
+        let text = own_files::read(file(target), LONGEST).ok();
         Self(
             text.and_then(|text| serde_json::from_slice(&text).ok())
                 .unwrap_or_default(),
@@ -73,11 +74,7 @@ impl Learning {
         while all.len() > TESTS {
             all.pop_first();
         }
-        let file = file(&self.target);
-        let new = file.with_extension(format!("{}.new", std::process::id()));
-        let written = fs::write(&new, serde_json::to_vec_pretty(&all)?);
-        let written = written.and_then(|()| fs::rename(&new, &file));
-        written.inspect_err(|_| drop(fs::remove_file(&new)))
+        own_files::replace(&file(&self.target), &serde_json::to_vec_pretty(&all)?)
     }
 }
 
@@ -102,6 +99,7 @@ fn file(target: &Utf8Path) -> Utf8PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn learn(target: &Utf8Path, tests: impl IntoIterator<Item = (String, Backend)>) {
         let mut learning = Learning::new(target);

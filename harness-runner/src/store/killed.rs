@@ -1,15 +1,15 @@
 //! Runs whose runner was killed: what the next one says of them, once.
 
 use super::{Claim, Extent, LOCK, PastRun, folder};
+use crate::own_files;
 use camino::{Utf8Path, Utf8PathBuf};
-use std::{
-    fmt,
-    fs::{self, File},
-    io::Read,
-};
+use std::{fmt, fs, io::Read};
 
 /// As much of a report is read to tell whose it is.
 const BEGINNING: u64 = 4 * 1024;
+
+/// A lock says no more than this.
+const LONGEST_CLAIM: u64 = 64 * 1024;
 
 /// Tests that are named.
 const NAMED: usize = 3;
@@ -39,14 +39,14 @@ pub fn take_killed(target: &Utf8Path) -> Vec<Killed> {
 
 fn take(folder: &Utf8Path) -> Option<Killed> {
     let path = folder.join(LOCK);
-    let mut lock = File::open(&path).ok()?;
+    let lock = own_files::open(&path).ok()?;
     // A run without a beginning may be about to get one.
     let run = PastRun::open(folder)?;
     lock.try_lock().ok()?;
-    // Of several who look at the same time one removes it.
+    // Of several who look at the same time one removes it; the owner may have done so by now.
     fs::remove_file(&path).ok()?;
     let mut claim = String::new();
-    let _ = lock.read_to_string(&mut claim);
+    let _ = lock.take(LONGEST_CLAIM).read_to_string(&mut claim);
     let claim: Claim = serde_json::from_str(&claim).unwrap_or_default();
     let id = run.header.run_id.to_string();
     Some(Killed {
@@ -59,12 +59,10 @@ fn take(folder: &Utf8Path) -> Option<Killed> {
 /// Returns whether this is a report of that run, and not of a later one.
 fn is_of(path: &Utf8Path, run_id: &str) -> bool {
     let mut beginning = Vec::new();
-    // Whatever else is there by now (a pipe) may not be opened just so.
-    let read = path.is_file()
-        && File::open(path)
-            .and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning))
-            .is_ok();
-    read && String::from_utf8_lossy(&beginning).contains(run_id)
+    // The report may have been written through a link.
+    let opened = path.canonicalize().and_then(own_files::open);
+    let read = opened.and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning));
+    read.is_ok() && String::from_utf8_lossy(&beginning).contains(run_id)
 }
 
 /// What is to be said of it, in a sentence.

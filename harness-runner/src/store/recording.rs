@@ -5,19 +5,26 @@
 //! while lacks what happened then: readers leave out lines that are not whole.
 
 use super::spool::SpooledOutput;
+use crate::own_files;
 use harness_metadata::{
     Attempt, Event, EventKind, Outcome, TestId, TraceSummary, Verdict, event::RunStarted,
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
+    iter,
     path::Path,
     time::Duration,
 };
 
 /// How much is read at once.
 const CHUNK: usize = 256 * 1024;
+
+/// As much of a recording is read. It is a file that anybody can write.
+const LONGEST: u64 = 2 * 1024 * 1024 * 1024;
+
+/// A line that is longer is not ours, and left out.
+const LONGEST_LINE: u64 = 64 * 1024 * 1024;
 
 /// A line of a recording.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -155,15 +162,25 @@ fn kind(line: &[u8]) -> Option<&[u8]> {
 
 /// Returns the lines of a recording as they are, whole or not.
 pub(super) fn lines(path: &Path) -> io::Result<impl Iterator<Item = Vec<u8>> + use<>> {
-    let file = BufReader::with_capacity(CHUNK, File::open(path)?);
-    Ok(file.split(b'\n').map_while(Result::ok))
+    let file = own_files::open(path)?.take(LONGEST);
+    let mut file = BufReader::with_capacity(CHUNK, file);
+    Ok(iter::from_fn(move || line(&mut file).ok().flatten()))
+}
+
+/// Reads a line; an empty one if it is too long. `None` at the end.
+fn line(file: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let read = file.take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+    if line.pop_if(|last| *last == b'\n').is_none() && read as u64 == LONGEST_LINE {
+        line = Vec::new();
+        file.skip_until(b'\n')?;
+    }
+    Ok((read > 0).then_some(line))
 }
 
 /// Reads the first line.
 pub(super) fn first(path: &Path) -> Option<RunStarted> {
-    let mut line = Vec::new();
-    let mut file = BufReader::new(File::open(path).ok()?);
-    file.read_until(b'\n', &mut line).ok()?;
+    let line = line(&mut BufReader::new(own_files::open(path).ok()?)).ok()??;
     let event: Event = serde_json::from_slice(&line).ok()?;
     match event.kind {
         EventKind::RunStarted(run) => Some(*run),

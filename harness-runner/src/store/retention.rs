@@ -1,9 +1,10 @@
 //! Deletes old runs.
 
 use super::{PastRun, folder, in_progress, runs};
+use crate::own_files;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
-    fs::{self, DirEntry},
+    fs::{self, DirEntry, File},
     io,
     time::{Duration, SystemTime},
 };
@@ -36,7 +37,11 @@ impl Default for Retention {
     }
 }
 
-/// Deletes the oldest runs, never the latest one nor one in progress.
+/// The size that is noted of a run has fewer digits.
+const LONGEST_SIZE: u64 = 64;
+
+/// Deletes the oldest runs, never the latest one nor one in progress. Leaves it to another run if one
+/// is being made or deleted at this moment.
 ///
 /// # Errors
 ///
@@ -49,6 +54,11 @@ pub fn prune(target: &Utf8Path, retention: Retention) -> io::Result<()> {
         Err(error) => result = Err(error),
         Ok(()) => {}
     };
+    // Where there are no locks, no run is kept.
+    let gate = File::open(folder(target))?;
+    if gate.try_lock().is_err() {
+        return Ok(());
+    }
     let mut bytes = 0;
     for (number, run) in runs(target)?.iter().enumerate() {
         if number > 0 && run.in_progress() {
@@ -62,8 +72,19 @@ pub fn prune(target: &Utf8Path, retention: Retention) -> io::Result<()> {
     }
     for entry in folder(target).read_dir_utf8()?.flatten() {
         let path = entry.into_path();
-        if path.extension() == Some(DELETED) || is_rubbish(&path) {
-            note(fs::remove_dir_all(&path));
+        if path.extension() != Some(DELETED) && is_rubbish(&path) {
+            note(fs::rename(&path, path.with_extension(DELETED)));
+        }
+    }
+    // Runs can be made again while this one's files are deleted, which may take long.
+    drop(gate);
+    for entry in folder(target).read_dir_utf8()?.flatten() {
+        let path = entry.into_path();
+        if path.extension() == Some(DELETED) {
+            note(match path.symlink_metadata().is_ok_and(|it| it.is_dir()) {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            });
         }
     }
     result
@@ -84,7 +105,8 @@ fn is_rubbish(path: &Utf8PathBuf) -> bool {
 /// Returns the bytes of a run's files.
 fn size(run: &PastRun) -> u64 {
     let noted = run.folder.join(SIZE);
-    let known = fs::read_to_string(&noted).ok();
+    let known = own_files::read(&noted, LONGEST_SIZE).ok();
+    let known = known.and_then(|bytes| String::from_utf8(bytes).ok());
     if let Some(bytes) = known.and_then(|text| text.trim().parse().ok()) {
         return bytes;
     }
@@ -92,7 +114,7 @@ fn size(run: &PastRun) -> u64 {
     let bytes = entries.map(|entry| file_size(&entry)).sum();
     if !run.in_progress() {
         // Without it the files are counted again.
-        let _ = fs::write(noted, format!("{bytes}\n"));
+        let _ = own_files::replace(&noted, format!("{bytes}\n").as_bytes());
     }
     bytes
 }

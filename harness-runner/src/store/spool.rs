@@ -1,11 +1,14 @@
 //! Captured output on disk: one file, in which every stream has its place.
 
-use crate::report::{Kept, Stream};
+use crate::{
+    own_files,
+    report::{Kept, Stream},
+};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, BufWriter, Read, Seek, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -65,7 +68,7 @@ impl Spool {
     pub(super) fn open_existing(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: None,
-            file: Some(File::open(path)?),
+            file: Some(own_files::open(path)?),
             ..Self::default()
         })
     }
@@ -82,11 +85,7 @@ impl Spool {
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(match &self.path {
-                Some(path) => {
-                    let mut options = OpenOptions::new();
-                    let options = options.read(true).write(true).create_new(true).mode(0o600);
-                    options.open(path)?
-                }
+                Some(path) => own_files::create(path)?,
                 None => tempfile::tempfile()?,
             }),
         };

@@ -281,7 +281,7 @@ fn a_line_that_is_not_whole_costs_nothing_but_itself() {
     kept(&target, 0, &[("one", 1, 0), ("two", 1, 0)]);
     let run = runs(&target).unwrap().remove(0);
     let path = run.recording();
-    let mut recording = OpenOptions::new().append(true).open(&path).unwrap();
+    let mut recording = File::options().append(true).open(&path).unwrap();
     recording.write_all(b"\xff{\"test\": nonsense\n").unwrap();
     let text = fs::read(&path).unwrap();
     let begun = &text[text.len() / 2..][..40];
@@ -434,16 +434,70 @@ fn a_target_folder_that_is_none_is_said_in_a_sentence() {
 }
 
 #[test]
-fn a_run_is_for_its_owner_and_the_folders_above_it_are_as_usual() {
+fn a_run_has_the_modes_that_the_umask_leaves() {
     use std::os::unix::fs::PermissionsExt;
     let (_folder, target) = target();
     let id = kept(&target, 0, &[]);
     let mode = |path: &Utf8Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let usual = target.join("usual");
+    let (usual, usual_file) = (target.join("usual"), target.join("usual-file"));
     fs::create_dir(&usual).unwrap();
+    fs::write(&usual_file, "").unwrap();
+    let run = folder(&target).join(&id);
     assert_eq!(mode(&folder(&target)), mode(&usual));
-    assert_eq!(mode(&folder(&target).join(&id)), 0o700);
-    assert_eq!(mode(&folder(&target).join(id).join(RECORDING)), 0o600);
+    assert_eq!(mode(&run), mode(&usual));
+    for file in [RECORDING, OUTPUT] {
+        let path = run.join(file);
+        if path.exists() {
+            assert_eq!(mode(&path), mode(&usual_file), "{file}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_being_made_is_not_deleted() {
+    let (_folder, target) = target();
+    fs::create_dir_all(folder(&target)).unwrap();
+    let making = gate(&folder(&target)).unwrap();
+    let path = folder(&target).join(RunId::random().to_string());
+    fs::create_dir(&path).unwrap();
+    // The clock was set, or the machine slept.
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    File::open(&path).unwrap().set_modified(long_ago).unwrap();
+    prune(&target, Retention::default()).unwrap();
+    assert!(path.exists());
+    drop(making);
+    prune(&target, Retention::default()).unwrap();
+    assert!(!path.exists(), "nobody makes it any more");
+}
+
+#[test]
+fn a_lock_that_cannot_be_opened_is_held() {
+    let (_folder, target) = target();
+    let id = kept(&target, 0, &[]);
+    let run = folder(&target).join(id);
+    assert!(!in_progress(&run));
+    nix::unistd::mkfifo(run.join(LOCK).as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(!in_progress(&run), "no run has made that");
+    let too_long = run.join("x".repeat(300));
+    assert!(in_progress(&too_long), "nothing can be known of it");
+}
+
+#[test]
+fn a_recording_without_an_end_of_line_is_not_read_into_memory() {
+    let (_folder, target) = target();
+    let id = kept(&target, 0, &[]);
+    let path = folder(&target).join(id).join(RECORDING);
+    let before = fs::read(&path).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(before.len() as u64 + (100 << 20)).unwrap();
+    let mut last = Vec::new();
+    for line in recording::lines(path.as_std_path()).unwrap() {
+        last = line;
+    }
+    assert!(last.len() <= 64 << 20, "{} bytes", last.len());
+    file.set_len(0).unwrap();
+    file.set_len(4 << 30).unwrap();
+    assert_eq!(runs(&target).unwrap(), []);
 }
 
 /// Measures; see the one of `tracer::record`.

@@ -6,15 +6,16 @@
 //! report that is whole. A write to the report itself would not do, as the kernel ends one at the
 //! next page when its process is killed.
 
+use crate::own_files::{self, Beside, is_at};
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::{
     fs::{self, File},
     io::{self, Write},
     mem,
-    os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
+    os::unix::fs::FileExt,
 };
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::TempPath;
 
 /// Bytes that come to stand somewhere.
 #[derive(Clone, Debug)]
@@ -62,22 +63,14 @@ impl Interim {
 
     /// Replaces the report with `contents`.
     pub(super) fn replace(report: &Utf8Path, contents: &[u8]) -> io::Result<Self> {
-        let directory = directory(report);
-        fs::create_dir_all(&directory)?;
-        let prefix = format!(".{}-", report.file_name().unwrap_or_default());
-        sweep(&directory, &prefix);
+        fs::create_dir_all(own_files::directory(report))?;
+        own_files::sweep(report, SUFFIX);
         let make = || {
-            let mut file = tempfile::Builder::new()
-                .prefix(&prefix)
-                .suffix(SUFFIX)
-                .tempfile_in(&directory)?;
-            // It tells others that the file is in use. Nobody else wants to hold it.
-            let _ = file.as_file().try_lock();
-            file.write_all(contents)?;
-            readable_by_all(file.as_file())?;
-            Ok::<NamedTempFile, io::Error>(file)
+            let mut new = Beside::new(report, SUFFIX)?;
+            new.file.write_all(contents)?;
+            Ok::<Beside, io::Error>(new)
         };
-        let current = make()?.persist(report).map_err(|error| error.error)?;
+        let current = make()?.replace(report)?;
         let (next, name) = make()?.into_parts();
         let mut interim = Self {
             current,
@@ -117,6 +110,12 @@ impl Interim {
         // If somebody else has put a file there (another run, or a test), it is theirs now.
         let ours = is_at(&swap.next, &swap.report);
         let swapped = ours && exchange(&swap.name, &swap.report).is_ok();
+        if swapped && !is_at(&swap.next, &swap.name) {
+            // It came in between the two: both files are whole, and theirs is the later one.
+            let _ = exchange(&swap.name, &swap.report);
+            self.swap = None;
+            return Ok(());
+        }
         match swapped {
             true => swap.behind = changes,
             false => self.swap = None,
@@ -147,7 +146,7 @@ impl Interim {
 }
 
 /// How the names of the files beside reports end.
-const SUFFIX: &str = ".interim";
+pub(super) const SUFFIX: &str = ".interim";
 
 impl Change {
     fn end(&self) -> u64 {
@@ -162,40 +161,57 @@ fn write(file: &File, changes: &[Change]) -> io::Result<()> {
     Ok(())
 }
 
-fn is_at(file: &File, path: &Utf8Path) -> bool {
-    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    let there = fs::symlink_metadata(path).map(id);
-    matches!((file.metadata().map(id), there), (Ok(file), Ok(there)) if file == there)
-}
-
 fn exchange(one: &std::path::Path, other: &Utf8Path) -> nix::Result<()> {
     let flags = RenameFlags::RENAME_EXCHANGE;
     renameat2(AT_FDCWD, one, AT_FDCWD, other.as_std_path(), flags)
 }
 
-/// Removes what killed runs have left.
-fn sweep(directory: &Utf8Path, prefix: &str) {
-    for entry in directory.read_dir_utf8().into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        if name.starts_with(prefix)
-            && name.ends_with(SUFFIX)
-            && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok())
-        {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::Barrier, thread};
 
-/// Returns the folder of a file.
-pub(super) fn directory(path: &Utf8Path) -> Utf8PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_str().is_empty() => parent.to_owned(),
-        _ => Utf8PathBuf::from("."),
+    fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+        (folder, path)
     }
-}
 
-/// Gives a temporary file, private at first, the mode of an ordinary one: reports are read by
-/// others.
-pub(super) fn readable_by_all(file: &File) -> io::Result<()> {
-    file.set_permissions(fs::Permissions::from_mode(0o644))
+    #[test]
+    fn runs_that_share_a_report_take_nothing_from_each_other() {
+        let (_folder, folder) = folder();
+        let report = folder.join("junit.xml");
+        let all = Barrier::new(8);
+        thread::scope(|scope| {
+            for number in 0..8_u8 {
+                let (report, all) = (&report, &all);
+                scope.spawn(move || {
+                    let contents = vec![b'a' + number; 1000];
+                    all.wait();
+                    for _ in 0..50 {
+                        let mut interim = Interim::replace(report, &contents).unwrap();
+                        for at in 0..20 {
+                            let bytes = vec![b'A' + number];
+                            interim.change(vec![Change { at, bytes }]).unwrap();
+                            let seen = fs::read(report).unwrap();
+                            assert_eq!(seen.len(), 1000);
+                            let all = String::from_utf8(seen).unwrap().to_lowercase();
+                            let first = all.chars().next().unwrap();
+                            assert!(all.chars().all(|one| one == first), "{all}");
+                        }
+                        let mut own = Vec::new();
+                        let (offset, length) = (0, 1000);
+                        interim.copy(Part { offset, length }, &mut own).unwrap();
+                        assert!(
+                            own.iter()
+                                .all(|one| one.to_ascii_lowercase() == b'a' + number)
+                        );
+                    }
+                });
+            }
+        });
+        let names = folder.read_dir_utf8().unwrap().flatten();
+        let names: Vec<_> = names.map(|entry| entry.file_name().to_owned()).collect();
+        assert_eq!(names, ["junit.xml"], "something is left");
+    }
 }

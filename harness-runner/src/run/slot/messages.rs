@@ -20,6 +20,9 @@ pub(in crate::run) enum ToSlot {
     Interrupt(Interruption, Force),
     /// Tell of the running attempt, if there is one.
     Describe(mpsc::UnboundedSender<Described>),
+    /// Read what has arrived by now of the running attempt, if there is one. Dropped when that has
+    /// been done.
+    Look(PassedOn),
     /// Send a signal to the process group of the running attempt, if there is one.
     Signal {
         signal: i32,

@@ -31,6 +31,16 @@ impl WatchedStub {
         })
     }
 
+    /// Returns a response that has arrived, asked of the socket itself: the event loop may not have
+    /// looked yet.
+    pub(super) fn try_receive(&self) -> Option<Result<Response, StubError>> {
+        match receive_response(self.stub.as_fd()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(Err(error.into())),
+            Ok(response) => Some(response.ok_or(StubError::Gone)),
+        }
+    }
+
     /// Waits for a response.
     pub(super) async fn receive(&self) -> Result<Response, StubError> {
         loop {

@@ -22,6 +22,7 @@ mod reader;
 pub use reader::{Ending, ReadError, Reader};
 
 use super::Loaded;
+use crate::own_files;
 use harness_metadata::{
     TraceEvent,
     event::TraceLevel,
@@ -30,9 +31,8 @@ use harness_metadata::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     rc::Rc,
     time::Duration,
@@ -312,12 +312,7 @@ impl Writer {
     fn try_write(&mut self, frames: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => {
-                // Arguments and environments are nobody else's business.
-                let mut options = OpenOptions::new();
-                options.write(true).create(true).truncate(true).mode(0o600);
-                none.insert(options.open(&self.path)?)
-            }
+            none => none.insert(own_files::create(&self.path)?),
         };
         file.write_all(frames)
     }

@@ -4,6 +4,7 @@ use super::{
     CHUNK, COMPRESSED, EVENT, EVENT_LIMIT, EVENTS, FRAME, HEADER, Header, LARGEST_CHUNK, LOADED,
     LOADERS, LOADS, MAGIC, Repeated, TRAILER, Trailer, VERSION, checksum,
 };
+use crate::own_files;
 use harness_metadata::{TraceEvent, TraceEventKind};
 use std::{
     fs::File,
@@ -92,7 +93,7 @@ impl Reader {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(failed)?;
+        let file = own_files::open(path).map_err(failed)?;
         Self::new(BufReader::new(file), path)
     }
 }
