@@ -1,6 +1,7 @@
 //! Drives a [`Unit`]: gives one attempt after the other to a stub, reads its output, keeps its
 //! deadlines.
 
+mod arrived;
 mod lost;
 mod messages;
 mod told;
@@ -16,7 +17,7 @@ use super::{
     bounds::Bounds,
     environment::OfAttempt,
     live::Live,
-    pulse::{self, Beat, Pulse},
+    pulse::Pulse,
     streams::Streams,
     unit::{Action, Input, Unit, verdict},
     until,
@@ -46,10 +47,6 @@ use watched::WatchedStub;
 /// Output is not looked at before an attempt is this old: a short one is read once, at its end,
 /// and nobody is woken for every line that it prints. A pipe holds 64 KiB meanwhile (pipe(7)).
 const FIRST_LOOK: Duration = Duration::from_millis(10);
-
-/// More messages than a socket holds: a packet takes at least 768 bytes of its 208 KiB, as the
-/// kernel counts (`net.core.wmem_default`, socket(7)).
-const MOST_ARRIVED: u32 = 1024;
 
 /// A slot and its stub.
 pub(super) struct Slot {
@@ -323,30 +320,6 @@ impl Slot {
         }
     }
 
-    /// Takes all that has arrived by now, asked of the socket and the pipes themselves. Nothing is
-    /// held against a test, or a stub, before that: a run that is busy hears of things late, and of
-    /// several things at once.
-    fn arrived(
-        &mut self,
-        start: Start,
-        unit: &Unit,
-        streams: &mut Streams,
-        told: &mut Told,
-    ) -> Vec<Input> {
-        let mut inputs = Vec::new();
-        for _ in 0..MOST_ARRIVED {
-            let response = self.stub.as_ref().and_then(WatchedStub::try_receive);
-            let Some(response) = response else { break };
-            let lost = response.is_err();
-            inputs.extend(self.heard(start, unit, response, streams, told));
-            if lost {
-                break;
-            }
-        }
-        inputs.extend(streams.drain(&mut self.buffer));
-        inputs
-    }
-
     fn heard(
         &mut self,
         start: Start,
@@ -579,34 +552,6 @@ impl Slot {
         if let Some(stub) = &self.stub {
             stub.stub.wake();
             let _ = stub.stub.send(request, &[]);
-        }
-    }
-
-    /// Finds out whether the stub still answers.
-    fn beat(&mut self) -> Vec<Input> {
-        let Some(WatchedStub { stub, .. }) = &self.stub else {
-            return Vec::new();
-        };
-        match self.pulse.beat(self.shared.clock.now()) {
-            Beat::Ask => {
-                let _ = stub.send(&Request::Beat, &[]);
-                Vec::new()
-            }
-            Beat::Wake => {
-                stub.wake();
-                Vec::new()
-            }
-            Beat::Lost => {
-                stub.kill();
-                let message = format!(
-                    "the double-spawn stub (process {}) has not answered for {}, and was killed; the \
-                     last thing that it was asked was to {}",
-                    stub.pid(),
-                    humantime::format_duration(pulse::LIMIT),
-                    self.asked,
-                );
-                vec![Input::StubLost(message)]
-            }
         }
     }
 }
