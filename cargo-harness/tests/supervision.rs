@@ -230,6 +230,76 @@ fn a_tree_that_forks_without_end_dies_with_the_run() {
     }
 }
 
+/// As many as there are children of the run's stubs now, the dead included.
+fn children_of_stubs(scene: &Scene) -> usize {
+    let stubs = processes(scene, "__double-spawn").into_iter();
+    let children = stubs.map(|stub| {
+        let list = fs::read_to_string(format!("/proc/{stub}/task/{stub}/children"));
+        list.unwrap_or_default().split_whitespace().count()
+    });
+    children.sum()
+}
+
+/// Returns a command without cgroups, whose kill hits everything at once, where they can be hidden.
+fn without_cgroups(scene: &Scene, command: &Command) -> Command {
+    let script = "umount -l /sys/fs/cgroup && exec \"$@\"";
+    let args = [
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ];
+    let tried = [&args[..6], &["sh", "true"]].concat();
+    match environment::installed("unshare", &tried) {
+        true => scene.wrapped(command, "unshare", &args),
+        // There are none for other users on most machines.
+        false => scene.wrapped(command, "env", &[]),
+    }
+}
+
+#[test]
+fn what_multiplies_as_fast_as_it_can_is_killed_and_the_dead_do_not_pile_up() {
+    // Enough for a busy machine, on which the dead wait longer; the machine has room for 32,000.
+    const MOST: usize = 8_000;
+    for test in package::bombs() {
+        for (trace, cgroups) in [
+            ("io", false),
+            ("process", false),
+            ("off", false),
+            ("off", true),
+        ] {
+            let scene = Scene::new();
+            let visit = Visit {
+                binary: "bombs",
+                tests: test,
+                config: "",
+            };
+            let mut command = visit.by_harness(&scene);
+            command.args(["-j", "1", "--trace", trace]);
+            let mut run = scene.start(match cgroups {
+                true => command,
+                false => without_cgroups(&scene, &command),
+            });
+            let mut most = 0;
+            while !run.has_ended() {
+                most = most.max(children_of_stubs(&scene));
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let run = run.finish();
+            scene.assert_no_strays();
+            run.assert_code(exit_code::OK);
+            assert!(most < MOST, "{test} at {trace}: {most} children of a stub");
+            // What lives by itself ends after 25 seconds.
+            let last = last_attempt(&scene);
+            let leak = last.leak.filter(|leak| !leak.survivors.is_empty());
+            assert_eq!(leak.is_some(), test != "passes", "{test} at {trace}");
+        }
+    }
+}
+
 #[test]
 fn a_test_that_left_its_process_group_is_terminated_with_it() {
     let scene = Scene::new();

@@ -276,12 +276,21 @@ pub enum Response {
         /// Descendants that were alive when [`Request::Kill`] came. Empty if they went by
         /// themselves before.
         survivors: Vec<Survivor>,
-        /// Processes that SIGKILL did not end within the limit (uninterruptible sleep). The stub
-        /// exits after this message if there are any.
-        unkillable: Vec<i32>,
+        /// What there still is of it. The stub exits after this message if there is something.
+        left: Left,
         /// What was seen. `None` if it was not traced.
         trace: Option<Box<TraceSummary>>,
     },
+}
+
+/// What is left of an attempt that was killed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Left {
+    /// All is gone.
+    Nothing,
+    /// SIGKILL did not end everything within the limit. Those that are known: they are in
+    /// uninterruptible sleep, or held by a debugger.
+    Unkillable(Vec<i32>),
 }
 
 /// The backends that work here, each found by tracing a known child.

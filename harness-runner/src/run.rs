@@ -90,7 +90,7 @@ impl Running {
         let thread = thread::Builder::new()
             .name("run".to_owned())
             .spawn(move || {
-                crate::stub::sys::prefer_latency();
+                sys::set_pace(sys::Pace::Prompt);
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;

@@ -329,7 +329,7 @@ impl Session {
         let mut stubs = self.stubs.take();
         stubs.truncate(slots);
         let choices = self.choose_tracing(options, &mut stubs)?;
-        let mut trace = tracing::in_force(&choices, stub::has_proc());
+        let mut trace = tracing::in_force(&choices, stub::no_proc());
         if options.break_exec.is_some() && trace.level > TraceLevel::Off {
             trace.degraded.get_or_insert_with(tracing::cost_of_breaks);
         }
@@ -449,7 +449,7 @@ impl Session {
         let means = Means {
             available,
             privileged: tracing::privileged(),
-            has_proc: stub::has_proc(),
+            no_proc: stub::no_proc(),
         };
         settings()
             .map(|(id, setting)| match means.choose(&setting, known.of(id)) {

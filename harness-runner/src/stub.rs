@@ -28,10 +28,10 @@ mod watch;
 use crate::{
     keys::Guard,
     protocol::{
-        Available, Request, Response, Spawn, Ticket,
+        Available, Left, Request, Response, Spawn, Ticket,
         packet::{Packet, send_response},
     },
-    tracer::tasks::Broke,
+    tracer::{procfs, tasks::Broke},
 };
 use harness_metadata::{Survivor, exit_code};
 use nest::Nest;
@@ -43,7 +43,8 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
-use sys::{Pid, Signals, WaitAny, Woken};
+use survivors::NAMING;
+use sys::{Pace, Signals, WaitAny, Waited, Woken};
 use tree::Tree;
 use watch::Way;
 
@@ -57,9 +58,6 @@ const SWEEP: Duration = Duration::from_millis(2);
 /// than it can be handled.
 const BATCH: u32 = 256;
 
-/// The same while everything is being killed: who forks without end leaves thousands of dead.
-const KILLING_BATCH: u32 = 64 * BATCH;
-
 /// How many events of a live trace are told at once.
 const EVENTS: usize = 256;
 
@@ -72,9 +70,9 @@ pub fn restore_signals() {
     sys::restore_signals();
 }
 
-/// Returns whether /proc is there, by which a stub finds and names what is not traced.
-pub fn has_proc() -> bool {
-    survivors::has_proc()
+/// Returns why there is no /proc by which a stub finds and names what is not traced, if so.
+pub fn no_proc() -> Option<&'static str> {
+    procfs::mounted().lacks()
 }
 
 /// Serves requests on standard input until the runner is gone. Returns the exit code.
@@ -99,6 +97,8 @@ struct Stub {
     terminal: Option<Guard>,
     /// Whether there may be news of tasks that nobody will be woken for.
     more_news: bool,
+    /// Whether processes end faster than they are reaped.
+    flooded: bool,
 }
 
 /// The attempt that runs, or whose descendants do.
@@ -120,7 +120,7 @@ impl Stub {
     fn new() -> io::Result<Self> {
         let runner = nix::unistd::getppid();
         let signals = sys::block_signals();
-        sys::prefer_latency();
+        sys::set_pace(Pace::Prompt);
         // Out of the runner's process group: a signal sent to the whole group must leave somebody
         // to clean up. This fails only for a session leader, which a stub is not.
         let _ = nix::unistd::setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
@@ -152,6 +152,7 @@ impl Stub {
             attempt: None,
             terminal: None,
             more_news: false,
+            flooded: false,
         })
     }
 
@@ -231,13 +232,11 @@ impl Stub {
         };
         let mut nobody_left = false;
         let mut quiet = false;
-        let batch = match attempt.killing {
-            Some(_) => KILLING_BATCH,
-            None => BATCH,
-        };
-        for _ in 0..batch {
+        let mut ended = 0;
+        for _ in 0..BATCH {
             match sys::wait_any() {
                 WaitAny::News { pid, waited, usage } => {
+                    ended += u32::from(matches!(waited, Waited::Ended(_)));
                     attempt.tree.handle(pid, waited, usage);
                     attempt.tell_events(self.socket.as_fd(), EVENTS)?;
                 }
@@ -247,6 +246,15 @@ impl Stub {
             if quiet {
                 break;
             }
+        }
+        let flooded = !quiet && ended > BATCH / 2;
+        if flooded != self.flooded {
+            self.flooded = flooded;
+            // The dead would else become more and more.
+            sys::set_pace(match flooded || attempt.killing.is_some() {
+                true => Pace::Insistent,
+                false => Pace::Prompt,
+            });
         }
         self.more_news = !quiet | attempt.tree.listen(&mut self.nest.outer);
         attempt.tell_broken(self.socket.as_fd())?;
@@ -276,28 +284,34 @@ impl Stub {
             return Ok(());
         }
         if nobody_left {
-            return self.gone(Vec::new());
+            return self.gone(Left::Nothing);
         }
         if let Some(killing) = &attempt.killing {
             let overdue = killing.deadline <= Instant::now();
-            let mut left = attempt.tree.kill_all();
+            let swept = attempt.tree.kill_all();
             if overdue && attempt.exit_told {
+                let mut left = swept.alive;
                 if left.is_empty() {
-                    // There is somebody, who just was somebody else.
-                    left.extend(survivors::descendants());
+                    // Not empty: a process forked between the two looks.
+                    left.extend(survivors::descendants(Instant::now() + NAMING));
                 }
-                self.gone(left)?;
+                self.gone(Left::Unkillable(left))?;
                 return Err(io::Error::from(io::ErrorKind::TimedOut));
             }
+            // It may have been that of the last end.
+            self.more_news |= swept.news;
         }
         Ok(())
     }
 
-    fn gone(&mut self, unkillable: Vec<Pid>) -> io::Result<()> {
+    fn gone(&mut self, left: Left) -> io::Result<()> {
         let Some(mut attempt) = self.attempt.take() else {
             return Ok(());
         };
-        let all = unkillable.is_empty();
+        if attempt.killing.is_some() {
+            sys::set_pace(Pace::Prompt);
+        }
+        let all = left == Left::Nothing;
         attempt.tree.listen_to_the_end(&mut self.nest.outer, all);
         attempt.tell_events(self.socket.as_fd(), 1)?;
         let response = Response::Gone {
@@ -306,7 +320,7 @@ impl Stub {
             survivors: attempt
                 .killing
                 .map_or_else(Vec::new, |killing| killing.survivors),
-            unkillable,
+            left,
             trace: attempt.tree.watch().summary(),
         };
         send_response(self.socket.as_fd(), &response)?;
@@ -379,16 +393,11 @@ impl Stub {
         attempt.kill();
         let deadline = Instant::now() + KILL_LIMIT;
         while Instant::now() < deadline {
-            attempt.tree.kill_all();
-            // The dead are looked at again by every sweep, so none may stay.
-            for _ in 0..KILLING_BATCH {
-                match sys::wait_any() {
-                    WaitAny::News { pid, waited, usage } => {
-                        attempt.tree.handle(pid, waited, usage);
-                    }
-                    WaitAny::Quiet => break,
-                    WaitAny::Nobody => return,
-                }
+            let _ = attempt.tree.kill_all();
+            match sys::wait_any() {
+                WaitAny::News { pid, waited, usage } => attempt.tree.handle(pid, waited, usage),
+                WaitAny::Quiet => {}
+                WaitAny::Nobody => return,
             }
             // The socket is at its end, so only SIGCHLD and the limit are worth waiting for.
             self.signals.wait_for_child(SWEEP);
@@ -441,6 +450,7 @@ impl Attempt {
     /// Names what is alive, once, and kills it.
     fn kill(&mut self) {
         if self.killing.is_none() {
+            sys::set_pace(Pace::Insistent);
             let survivors = match self.tree.root_ended() {
                 Some(ended) => self.tree.survivors(ended.at),
                 // The test itself still runs: its descendants have not outlived anything.
@@ -451,7 +461,7 @@ impl Attempt {
                 survivors,
             });
         }
-        self.tree.kill_all();
+        let _ = self.tree.kill_all();
     }
 }
 

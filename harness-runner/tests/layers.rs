@@ -113,6 +113,28 @@ fn unsafe_code_is_in_few_files_only() {
 }
 
 #[test]
+fn the_folders_of_processes_are_named_in_one_place() {
+    // Those in strings do not count elsewhere in this file, so this looks at the text.
+    let names = |source: &Source| {
+        let tests = source.path.contains("/tests") || source.path.ends_with("tests.rs");
+        let code = source.text.split("mod tests {").next().unwrap_or_default();
+        // What a test itself asks for is decoded there, and is not asked for.
+        let decodes = source.path == "tracer/decode/paths.rs";
+        !tests && !decodes && code.contains("\"/proc/{")
+    };
+    let found: Vec<String> = sources("harness-runner/src")
+        .into_iter()
+        .filter(names)
+        .map(|source| source.path)
+        .collect();
+    assert_eq!(
+        found,
+        ["tracer/procfs.rs"],
+        "a /proc of another PID namespace must not be read"
+    );
+}
+
+#[test]
 fn the_wall_clock_dates_things_and_measures_nothing() {
     let reads = |source: &Source| {
         if source.path.ends_with("tests.rs") {

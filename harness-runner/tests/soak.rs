@@ -26,7 +26,7 @@ use harness_metadata::{
     trace::{Backend, Creation},
 };
 use harness_runner::{
-    protocol::{Cgroup, Request, Response, Spawn, Trace},
+    protocol::{Cgroup, Left, Request, Response, Spawn, Trace},
     stub::{self, link::Stub},
 };
 use programs::Kind;
@@ -165,10 +165,10 @@ impl Attempt<'_> {
                 Response::Gone {
                     ticket,
                     usage,
-                    unkillable,
+                    left,
                     ..
                 } => {
-                    assert_eq!((ticket, unkillable), (self.number, Vec::new()));
+                    assert_eq!((ticket, left), (self.number, Left::Nothing));
                     break usage.processes;
                 }
                 other => panic!("{other:?}"),

@@ -2,6 +2,7 @@
 
 use crate::{
     environment::installed,
+    nobody::Nobody,
     scene::{Finished, Scene, skip},
 };
 use harness_metadata::exit_code;
@@ -156,8 +157,98 @@ fn without_proc_it_degrades_and_says_so() {
     let run = in_namespace(&scene, &command, "mount -t tmpfs none /proc && exec \"$@\"");
     run.assert_code(exit_code::TEST_RUN_FAILED)
         .assert_says("3 tests run: 2 passed (1 leaky), 1 failed");
-    run.assert_says("there is no /proc; what a test leaves behind is killed");
-    run.assert_says("[unknown: no /proc]");
+    run.assert_says("there is no /proc; ");
+    run.assert_says("what a test leaves behind is killed, but cannot be named");
+    run.assert_says("[unknown: there is no /proc]");
+}
+
+/// A test that leaves `sleep` behind in a session of its own, and one that passes.
+const LEAKS: &str = r#"
+#[test]
+fn one() {}
+
+#[test]
+fn leaks() {
+    use std::process::{Command, Stdio};
+    let mut leak = Command::new("setsid");
+    leak.args(["sh", "-c", "echo; exec sleep 300 2> /dev/null > /dev/null"]);
+    let mut leak = leak.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // Its first line: it is in its own session by then.
+    std::io::Read::read_exact(&mut leak.stdout.take().unwrap(), &mut [0]).unwrap();
+}
+"#;
+
+/// What a foreign /proc calls by an id of ours is another process: it must be neither named nor
+/// killed.
+#[test]
+fn a_proc_of_another_namespace_is_as_good_as_none() {
+    let name = "a_proc_of_another_namespace_is_as_good_as_none";
+    let namespace = ["--pid", "--fork", "--kill-child"];
+    let tried = [namespace.as_slice(), &["true"]].concat();
+    if !geteuid().is_root() || !installed("unshare", &tried) {
+        return skip(name, "a process namespace needs root and unshare");
+    }
+    let scene = Scene::new();
+    let folder = scene.package("foreign-proc", LEAKS);
+    scene
+        .run(scene.harness_in(&folder, &["run", "one"]))
+        .assert_code(exit_code::OK);
+    for (trace, limits) in [("off", true), ("process", false), ("io", false)] {
+        let config = match limits {
+            true => "[profile.default]\nleak = \"fail\"\nmemory-max = \"1 GiB\"\n",
+            false => "[profile.default]\nleak = \"fail\"\n",
+        };
+        scene.write("foreign-proc/.config/harness.toml", config);
+        let command = scene.harness_in(&folder, &["run", "--no-fail-fast", "--trace", trace]);
+        let run = scene.run(scene.wrapped(&command, "unshare", &namespace));
+        scene.assert_no_strays();
+        run.assert_code(exit_code::TEST_RUN_FAILED)
+            .assert_says("2 tests run: 1 passed, 1 failed (1 due to being leaky)")
+            .assert_says("/proc is that of another PID namespace")
+            .assert_says("what a test leaves behind is killed, but cannot be named");
+        // Its id in the inner namespace, in which there are few.
+        let left = run.stderr.lines().find_map(|line| {
+            let pid = line.split_once("left behind: pid ")?.1;
+            pid.split(' ').next()?.parse::<i32>().ok()
+        });
+        assert!(
+            left.is_some_and(|pid| pid < 1000),
+            "{trace}: {}",
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn a_proc_that_hides_others_costs_an_unprivileged_user_nothing() {
+    let name = "a_proc_that_hides_others_costs_an_unprivileged_user_nothing";
+    if !can_unshare() {
+        return skip(name, "a mount namespace needs root");
+    }
+    let scene = Scene::new();
+    let folder = scene.package("hidden-proc", LEAKS);
+    let mut list = scene.harness_in(&folder, &["list"]);
+    list.env("CARGO_HOME", scene.path("cargo-home"));
+    let nobody = match Nobody::who_can(&scene, &list) {
+        Ok(nobody) => nobody,
+        Err(reason) => return skip(name, &reason),
+    };
+    for options in ["hidepid=2", "subset=pid"] {
+        for trace in ["off", "io"] {
+            let command = scene.harness_in(&folder, &["run", "--no-fail-fast", "--trace", trace]);
+            let command = nobody.wrapped(&scene, &command);
+            let script = format!("mount -t proc -o {options} proc /proc && exec \"$@\"");
+            let run = in_namespace(&scene, &command, &script);
+            scene.assert_no_strays();
+            run.assert_code(exit_code::OK)
+                .assert_says("2 tests run: 2 passed (1 leaky)");
+            assert!(
+                run.stderr.contains("`sleep 300`"),
+                "{options}: {}",
+                run.stderr
+            );
+        }
+    }
 }
 
 /// Cargo as rustup installs it looks for itself in /proc, and the dynamic loader looks there for

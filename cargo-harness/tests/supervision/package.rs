@@ -11,7 +11,8 @@ use std::{
 };
 
 /// The test binaries, and what is compiled into them.
-const BINARIES: [(&str, &str); 3] = [
+const BINARIES: [(&str, &str); 4] = [
+    ("bombs", include_str!("bombs.rs")),
     ("zoo", include_str!("zoo.rs")),
     ("escapes", include_str!("escapes.rs")),
     ("weather", include_str!("weather.rs")),
@@ -152,7 +153,15 @@ fn manifest(package: &str) -> String {
 
 /// Returns the names of the ways to escape.
 pub(crate) fn escapes() -> Vec<&'static str> {
-    let source = include_str!("escapes.rs");
+    names_in(include_str!("escapes.rs"))
+}
+
+/// Returns the names of the ways to multiply.
+pub(crate) fn bombs() -> Vec<&'static str> {
+    names_in(include_str!("bombs.rs"))
+}
+
+fn names_in(source: &'static str) -> Vec<&'static str> {
     let (_, table) = source.split_once("const TESTS").expect("it is there");
     let (table, _) = table.split_once("];").expect("it ends");
     let names = table

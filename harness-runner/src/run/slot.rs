@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::settings::LeakPolicy,
-    protocol::{Request, Response, Spawn, Trace},
+    protocol::{Left, Request, Response, Spawn, Trace},
     stub::{
         blocking::terminated,
         link::{self, Stub, StubError},
@@ -399,7 +399,7 @@ impl Slot {
             Ok(Response::Gone {
                 usage,
                 survivors,
-                unkillable,
+                left,
                 trace,
                 ..
             }) => {
@@ -407,15 +407,20 @@ impl Slot {
                 // What was seen up to the root's end is more than nothing.
                 told.trace = trace.or(told.trace.take());
                 let mut inputs = streams.read(&mut self.buffer);
-                if unkillable.is_empty() {
-                    inputs.insert(0, Input::Gone { survivors });
-                } else {
-                    let message = format!(
-                        "processes {unkillable:?} could not be killed: they are in \
-                         uninterruptible sleep"
-                    );
-                    inputs.insert(0, Input::StubLost(message));
-                }
+                inputs.insert(
+                    0,
+                    match left {
+                        Left::Nothing => Input::Gone { survivors },
+                        Left::Unkillable(pids) if pids.is_empty() => Input::StubLost(
+                            "processes of the test are left that could neither be found nor killed"
+                                .to_owned(),
+                        ),
+                        Left::Unkillable(pids) => Input::StubLost(format!(
+                            "processes {pids:?} could not be killed: they are in uninterruptible \
+                             sleep"
+                        )),
+                    },
+                );
                 inputs
             }
         }

@@ -21,8 +21,8 @@ pub(super) struct Means {
     pub(super) available: Available,
     /// Whether a filter can be installed without no_new_privs (seccomp(2)).
     pub(super) privileged: bool,
-    /// Whether there is a /proc.
-    pub(super) has_proc: bool,
+    /// Why there is no /proc, if so.
+    pub(super) no_proc: Option<&'static str>,
 }
 
 /// How a test is traced.
@@ -161,22 +161,25 @@ impl Means {
         if missing.is_empty() {
             return choice;
         }
-        let cost = match (backend, self.has_proc) {
+        let cost = match (backend, self.no_proc) {
             (Backend::Ptrace | Backend::Outer, _) => "nothing is lost",
             (Backend::Notify, _) => {
                 "seccomp notification is used instead, which sees what is asked of the kernel but \
                  not what comes of it"
             }
-            (Backend::Lifecycle, _) => {
+            (Backend::Lifecycle, None) => {
                 "processes are followed, but files and the network are not seen"
             }
-            (Backend::None, true) => {
+            (Backend::Lifecycle, Some(_)) => {
+                "processes are followed, but files and the network are not seen; what a test leaves \
+                 behind is killed, but cannot be named"
+            }
+            (Backend::None, None) => {
                 "descendants are known by the subreaper and the process group only, and processes \
                  are not counted"
             }
-            (Backend::None, false) => {
-                "descendants are known by the process group only, since there is no /proc, and \
-                 processes are not counted"
+            (Backend::None, Some(_)) => {
+                "processes are not counted; what a test leaves behind is killed, but cannot be named"
             }
         };
         choice.lost = Some(format!("{}; {cost}", missing.join("; ")));
@@ -187,7 +190,7 @@ impl Means {
 /// Returns what is in force in a run whose tests are traced like this.
 pub(super) fn in_force<'a>(
     choices: impl IntoIterator<Item = &'a Choice>,
-    has_proc: bool,
+    no_proc: Option<&str>,
 ) -> TraceInForce {
     let mut force = TraceInForce {
         level: TraceLevel::Off,
@@ -205,17 +208,9 @@ pub(super) fn in_force<'a>(
             force.degraded.clone_from(&choice.lost);
         }
     }
-    if !has_proc && force.degraded.is_none() {
-        let lost = match force.level {
-            TraceLevel::Off => {
-                "there is no /proc; a process that leaves the process group of its test cannot be \
-                 found"
-            }
-            TraceLevel::Process | TraceLevel::Io | TraceLevel::Full => {
-                "there is no /proc; what a test leaves behind is killed, but cannot be named"
-            }
-        };
-        force.degraded = Some(lost.to_owned());
+    if let (Some(why), None) = (no_proc, &force.degraded) {
+        let lost = format!("{why}; what a test leaves behind is killed, but cannot be named");
+        force.degraded = Some(lost);
     }
     force
 }
@@ -254,7 +249,7 @@ mod tests {
                 ..Available::default()
             },
             privileged: false,
-            has_proc: true,
+            no_proc: None,
         }
     }
 
@@ -426,13 +421,18 @@ mod tests {
         let all = means(false, false, false);
         let choices = [TraceLevel::Off, TraceLevel::Io, TraceLevel::Process]
             .map(|level| all.choose(&setting(level), None));
-        let force = in_force(&choices, true);
+        let force = in_force(&choices, None);
         assert_eq!(
             (force.level, force.backend, force.degraded),
             (TraceLevel::Io, Backend::Ptrace, None)
         );
-        assert!(in_force(&choices, false).degraded.is_some());
-        assert_eq!(in_force(&[], true).level, TraceLevel::Off);
+        assert_eq!(
+            in_force(&choices, Some("there is no /proc"))
+                .degraded
+                .as_deref(),
+            Some("there is no /proc; what a test leaves behind is killed, but cannot be named")
+        );
+        assert_eq!(in_force(&[], None).level, TraceLevel::Off);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{
     survivors::{self, Stat},
     sys::Pid,
 };
+use crate::tracer::procfs;
 use harness_metadata::{
     TraceSummary,
     outcome::{Ancestor, Held},
@@ -61,7 +62,7 @@ impl Interest {
     /// Returns what of that a process has open.
     pub(super) fn held(&self, pid: Pid) -> Vec<Held> {
         let mut held = BTreeSet::new();
-        let entries = fs::read_dir(format!("/proc/{pid}/fd"));
+        let entries = fs::read_dir(procfs::path(pid, "fd"));
         let entries = entries.into_iter().flatten().flatten();
         for entry in entries.take(MOST_DESCRIPTORS) {
             if held.len() == MOST_HELD {

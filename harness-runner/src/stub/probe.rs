@@ -11,6 +11,7 @@ use crate::{
         decode::Syscall,
         filter::{self, Action},
         notify::Received,
+        procfs,
     },
 };
 use harness_metadata::{Exit, event::TraceLevel};
@@ -65,19 +66,31 @@ pub(super) fn available() -> Result<(Available, Option<Outer>), Errno> {
         None => None,
     };
     let no_ptrace = missing(tracing())?;
-    let no_filter = match no_ptrace {
+    let no_paths = no_paths();
+    let no_filter = match (&no_ptrace, &no_paths) {
+        (_, Some(why)) => Some(why.clone()),
         // It would not be asked for.
-        Some(_) => Some("it needs ptrace".to_owned()),
-        None => missing(filtering())?,
+        (Some(_), _) => Some("it needs ptrace".to_owned()),
+        (None, None) => missing(filtering())?,
+    };
+    let no_notify = match no_paths {
+        Some(why) => Some(why),
+        None => missing(notifying())?,
     };
     let available = Available {
         no_ptrace,
         no_filter,
-        no_notify: missing(notifying())?,
+        no_notify,
         outer: None,
         no_outer,
     };
     Ok((available, None))
+}
+
+/// Returns why the paths that tests ask for cannot be looked up, if so: a path is relative to what
+/// /proc says.
+pub(super) fn no_paths() -> Option<String> {
+    procfs::mounted().lacks().map(str::to_owned)
 }
 
 /// Returns what works in a run that is traced at this level itself.
@@ -85,6 +98,7 @@ fn traced(level: TraceLevel) -> Result<Available, Errno> {
     const WHY: &str = "this run is part of a test that is traced, and a process has one tracer";
     // One that sees the probe would wonder about a filter and a descriptor that is taken.
     let no_notify = match level {
+        _ if no_paths().is_some() => no_paths(),
         TraceLevel::Off | TraceLevel::Process => missing(notifying())?,
         TraceLevel::Io | TraceLevel::Full => Some(WHY.to_owned()),
     };

@@ -24,6 +24,7 @@
 
 use super::{
     blocking::terminated,
+    probe,
     spawn::{Manner, SpawnError, Spawner, Started},
     sys::{self, Blocked, WaitAny, Waited},
     watch::Way,
@@ -156,8 +157,12 @@ pub fn trace(
         no_new_privs: options.no_new_privs,
         ..Trace::LIFECYCLE
     };
-    // What is not available shows when it is tried.
-    let way = Way::choose(&asked, &Available::default());
+    // What else is not available shows when it is tried.
+    let available = Available {
+        no_filter: probe::no_paths(),
+        ..Available::default()
+    };
+    let way = Way::choose(&asked, &available);
     let started = start(&mut spawner, command, options.stdio, asked, &way)?;
     let Started {
         pid, at, mut tasks, ..

@@ -1,34 +1,41 @@
-//! Finds, names and kills the descendants of this process through /proc.
+//! Finds, names and kills the descendants of this process: through /proc, or else by asking the
+//! kernel of every process id whether it is a child.
 
 use super::{
     holds::{self, Interest},
     sys::{self, Pid},
 };
-use crate::tracer::procfs;
+use crate::tracer::procfs::{self, Mounted};
 use harness_metadata::{Survivor, TraceSummary};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::{self, File},
+    io::{Read, Seek},
     os::fd::AsFd,
     path::Path,
     sync::LazyLock,
     time::{Duration, Instant},
 };
 
-/// Returns all live descendants of this process. Empty where there is no /proc.
+/// Returns all live descendants of this process; its children only where /proc does not know them.
 ///
 /// Since the stub is a subreaper, a descendant always has a chain of live parents up to it.
-pub(super) fn descendants() -> BTreeSet<Pid> {
-    Children::now().descendants()
+///
+/// Stops to look at `deadline`: a tree that forks as fast as it can has no end.
+pub(super) fn descendants(deadline: Instant) -> BTreeSet<Pid> {
+    Children::now().descendants(deadline)
 }
 
 /// Returns the children of this process that it has not started itself, zombies included: those in
 /// other process groups, and those that have gone to its own but have this variable, as `NAME=value`,
-/// in their environment. Empty where there is no /proc.
+/// in their environment. Empty where /proc does not know them.
 pub(super) fn adopted_children(variable: &str) -> Vec<Pid> {
+    if !has_proc() {
+        return Vec::new();
+    }
     let own_group = nix::unistd::getpgrp().as_raw();
     let is_marked = |pid: Pid| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let environment = fs::read(procfs::path(pid, "environ")).unwrap_or_default();
         let mut variables = environment.split(|byte| *byte == 0);
         !variable.is_empty() && variables.any(|one| one == variable.as_bytes())
     };
@@ -53,52 +60,99 @@ pub(crate) fn own_group_is_orphaned() -> bool {
     !outside(own.parent) && !leader.is_some_and(|leader| outside(leader.parent))
 }
 
-/// How often in a row it is looked for new children; a look takes microseconds.
+/// How often in a row the last child is looked for; a look takes microseconds.
 const LOOKS: u32 = 64;
 
 /// After so many looks without a new child there is none.
 const QUIET_LOOKS: u32 = 8;
 
-/// Sends SIGKILL to the children, and at once to those that come meanwhile. A process that does
-/// nothing but fork and end is ever another one, and who takes longer than one of its lives to look
-/// at it never hits it. A child's id is its own until it has been waited for.
-fn kill_children() {
-    if !matches!(Children::now(), Children::Told) {
-        return;
-    }
-    let own = own_pid();
-    let mut killed = BTreeSet::new();
-    let mut quiet = 0;
-    for _ in 0..LOOKS {
-        quiet += 1;
-        for child in told_children(own) {
-            if killed.insert(child) {
-                let _ = sys::kill(child, libc::SIGKILL);
-                quiet = 0;
-            }
+/// Kills the children of this process, and at once those that come meanwhile. A process that only
+/// forks and ends changes its pid faster than anything else can be read, so the list is kept open
+/// and read in a tight loop. It has the dead, too: who does not reap them between two looks is soon
+/// too slow.
+pub(super) struct Chase {
+    /// The children of this process's only thread. `None` where the kernel does not list them.
+    list: Option<File>,
+    groups: Groups,
+    /// The children of the last look.
+    before: BTreeSet<Pid>,
+    quiet: u32,
+}
+
+impl Chase {
+    /// The root's group is that of `root`.
+    pub(super) fn new(root: Pid) -> Self {
+        let told = matches!(Children::now(), Children::Told);
+        let name = format_args!("task/{}/children", own_pid()).to_string();
+        let list = told.then(|| File::open(procfs::path(own_pid(), name)).ok());
+        Self {
+            list: list.flatten(),
+            groups: Groups::new(Some(root)),
+            before: BTreeSet::new(),
+            quiet: 0,
         }
-        if quiet > QUIET_LOOKS {
-            break;
+    }
+
+    /// Sends SIGKILL to the children that there are. Returns whether another look is worth it.
+    pub(super) fn look(&mut self) -> bool {
+        let Some(list) = &mut self.list else {
+            return false;
+        };
+        let mut text = String::new();
+        if list.rewind().is_err() || list.read_to_string(&mut text).is_err() {
+            return false;
+        }
+        let children = text.split_whitespace().filter_map(|pid| pid.parse().ok());
+        let children: BTreeSet<Pid> = children.collect();
+        for &child in &children {
+            // A child's id is its own until it has been waited for.
+            let _ = sys::kill(child, libc::SIGKILL);
+            self.groups.kill_that_of(child);
+        }
+        self.quiet = match children.is_subset(&self.before) {
+            true => self.quiet + 1,
+            false => 0,
+        };
+        self.before = children;
+        self.quiet <= QUIET_LOOKS
+    }
+}
+
+/// The process groups that only descendants can be in: those of other sessions than ours, and that
+/// of the root while it has a member.
+struct Groups {
+    session: Option<nix::unistd::Pid>,
+    root: Option<Pid>,
+}
+
+impl Groups {
+    fn new(root: Option<Pid>) -> Self {
+        let session = nix::unistd::getsid(None).ok();
+        Self { session, root }
+    }
+
+    /// Sends SIGKILL to the group of a child, dead or alive. No fork escapes a signal to its group,
+    /// however fast it is.
+    fn kill_that_of(&self, child: Pid) {
+        let child = nix::unistd::Pid::from_raw(child);
+        let Ok(group) = nix::unistd::getpgid(Some(child)) else {
+            return;
+        };
+        let session = nix::unistd::getsid(Some(child)).ok();
+        let elsewhere = self.session.is_some() && session.is_some() && session != self.session;
+        // Zero is a group of another namespace.
+        if group.as_raw() > 1 && (elsewhere || self.root == Some(group.as_raw())) {
+            let _ = sys::kill(-group.as_raw(), libc::SIGKILL);
         }
     }
-    kill_groups_of(&killed);
 }
 
 /// Sends SIGKILL to the process groups of these children, dead ones included, as far as they are in
-/// other sessions than ours. Only descendants can be in those; and no fork escapes a signal to its
-/// group, however fast it is.
+/// other sessions than ours.
 pub(super) fn kill_groups_of<'a>(children: impl IntoIterator<Item = &'a Pid>) {
-    let Some(own) = stat(own_pid()) else {
-        return;
-    };
-    let stats = children.into_iter().filter_map(|child| stat(*child));
-    let groups: BTreeSet<Pid> = stats
-        // Zero is a group of another namespace.
-        .filter(|stat| stat.session != own.session && stat.group > 1)
-        .map(|stat| stat.group)
-        .collect();
-    for group in groups {
-        let _ = sys::kill(-group, libc::SIGKILL);
+    let groups = Groups::new(None);
+    for child in children {
+        groups.kill_that_of(*child);
     }
 }
 
@@ -124,13 +178,17 @@ pub(super) fn name_in_passing(since: Instant) -> Option<Survivor> {
 
 /// Sends SIGKILL to all live descendants. Returns those that are not dead.
 pub(super) fn kill_descendants() -> Vec<Pid> {
-    kill_children();
     let mut left = Vec::new();
-    for pid in descendants() {
+    for pid in descendants(Instant::now() + WALK) {
         // Only a direct child's id is safe from reuse; another's is pinned by the pidfd, and
         // looked at again behind it.
         let pidfd = sys::pidfd_open(pid);
-        if stat(pid).is_some_and(|stat| !stat.is_dead() && is_descendant(&stat)) {
+        let ours = match stat(pid) {
+            Some(stat) => !stat.is_dead() && is_descendant(&stat),
+            // There is no /proc, or it hides the process (`hidepid` of proc(5)).
+            None => sys::is_live_child(pid),
+        };
+        if ours {
             match pidfd {
                 Some(pidfd) => sys::kill_by_pidfd(pidfd.as_fd()),
                 // There are none before Linux 5.3 and in some sandboxes. It was ours a moment
@@ -143,18 +201,23 @@ pub(super) fn kill_descendants() -> Vec<Pid> {
     left
 }
 
-/// Returns whether a descendant is a member of this process group. Assumes so where that cannot
-/// be seen.
+/// Returns whether a descendant is a member of this process group.
 pub(super) fn has_descendant_in_group(group: Pid) -> bool {
-    let in_group = |pid: Pid| stat(pid).is_some_and(|stat| stat.group == group);
-    !has_proc() || descendants().into_iter().any(in_group)
+    let of = |pid: Pid| nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid)));
+    let in_group = |pid: Pid| of(pid).is_ok_and(|of| of.as_raw() == group);
+    descendants(Instant::now() + WALK).into_iter().any(in_group)
 }
 
 /// The most processes that are described in full.
 const MOST_DESCRIBED: usize = 64;
 
-/// How long a look at what processes hold may take: they are about to be killed.
-const LIMIT: Duration = Duration::from_millis(200);
+/// How long a look at what processes hold may take, and one at which there are: they are about to be
+/// killed, and may fork as fast as they can.
+pub(super) const NAMING: Duration = Duration::from_millis(200);
+
+/// How long a look at the whole tree may take while it is killed: whoever is missed comes to this
+/// process when its parent is dead.
+const WALK: Duration = Duration::from_millis(50);
 
 /// What survivors survived.
 pub(super) struct Survived<'a> {
@@ -171,22 +234,36 @@ pub(super) struct Survived<'a> {
 /// Describes those of `pids` that are alive.
 pub(super) fn name(pids: &BTreeSet<Pid>, survived: &Survived<'_>) -> Vec<Survivor> {
     let outlived = survived.at.elapsed();
-    let deadline = Instant::now() + LIMIT;
-    let nameless = !has_proc();
+    let deadline = Instant::now() + NAMING;
+    let nameless = procfs::mounted().lacks();
     let mut survivors = Vec::new();
     for &pid in pids {
+        if survivors.len() >= MOST_DESCRIBED && Instant::now() >= deadline
+            || Instant::now() >= deadline + NAMING
+        {
+            // There are thousands, most of which are dead.
+            break;
+        }
         let mut survivor = Survivor {
             pid,
             parent: 0,
-            command: "[unknown: no /proc]".to_owned(),
+            command: nameless.map_or_else(String::new, |why| format!("[unknown: {why}]")),
             outlived,
             killed: true,
             age: None,
             ancestry: Vec::new(),
             holds: Vec::new(),
         };
-        if !nameless {
-            let Some(stat) = stat(pid).filter(|stat| !stat.is_dead()) else {
+        let stat = match nameless {
+            Some(_) => None,
+            None => stat(pid),
+        };
+        let is_hidden = nameless.is_none() && stat.is_none() && sys::is_live_child(pid);
+        if is_hidden {
+            survivor.command = "[unknown: /proc hides it]".to_owned();
+            survivor.parent = own_pid();
+        } else if nameless.is_none() {
+            let Some(stat) = stat.filter(|stat| !stat.is_dead()) else {
                 continue;
             };
             survivor.parent = stat.parent;
@@ -202,12 +279,20 @@ pub(super) fn name(pids: &BTreeSet<Pid>, survived: &Survived<'_>) -> Vec<Survivo
     survivors
 }
 
+/// Returns whether a process of our cgroup is more than a zombie.
+pub(super) fn is_alive(pid: Pid) -> bool {
+    match stat(pid) {
+        Some(stat) => !stat.is_dead(),
+        None => !has_proc() && sys::is_live_child(pid),
+    }
+}
+
 /// Returns whether a process has been killed already, by whatever killed its parent.
 pub(super) fn is_dying(pid: Pid) -> bool {
     const KILL: u64 = 1 << (libc::SIGKILL - 1);
     /// PF_EXITING of the kernel, in field 9 of proc_pid_stat(5).
     const EXITING: u64 = 4;
-    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+    let Ok(status) = fs::read_to_string(procfs::path(pid, "status")) else {
         return true;
     };
     let exiting = stat(pid).is_none_or(|stat| stat.flags & EXITING != 0);
@@ -221,9 +306,9 @@ pub(super) fn is_dying(pid: Pid) -> bool {
     exiting || pending
 }
 
-/// Returns whether /proc is there.
+/// Returns whether /proc is there, and our own.
 pub(super) fn has_proc() -> bool {
-    stat(own_pid()).is_some()
+    procfs::mounted() == Mounted::Own
 }
 
 fn own_pid() -> Pid {
@@ -236,13 +321,21 @@ enum Children {
     Told,
     /// It was built without that (CONFIG_PROC_CHILDREN). All processes there are, by their parents.
     ByParent(BTreeMap<Pid, Vec<Pid>>),
+    /// There is no /proc. Those of this process, which the kernel lets it wait for.
+    Waitable(Vec<Pid>),
 }
 
 impl Children {
     fn now() -> Self {
         static TOLD: LazyLock<bool> =
             LazyLock::new(|| Path::new("/proc/thread-self/children").exists());
-        if *TOLD { Self::Told } else { Self::by_parent() }
+        if !has_proc() {
+            Self::Waitable(waitable_children())
+        } else if *TOLD {
+            Self::Told
+        } else {
+            Self::by_parent()
+        }
     }
 
     /// Looks at every process. One that gets a new parent meanwhile may be missed, and is found by
@@ -265,13 +358,19 @@ impl Children {
         match self {
             Self::Told => told_children(parent),
             Self::ByParent(children) => children.get(&parent).cloned().unwrap_or_default(),
+            Self::Waitable(children) if parent == own_pid() => children.clone(),
+            Self::Waitable(_) => Vec::new(),
         }
     }
 
-    fn descendants(&self) -> BTreeSet<Pid> {
+    fn descendants(&self, deadline: Instant) -> BTreeSet<Pid> {
         let mut found = BTreeSet::new();
         let mut parents = vec![own_pid()];
         while let Some(parent) = parents.pop() {
+            // The children of this process itself are one list.
+            if !found.is_empty() && Instant::now() >= deadline {
+                break;
+            }
             for child in self.of(parent) {
                 if found.insert(child) {
                     parents.push(child);
@@ -282,9 +381,25 @@ impl Children {
     }
 }
 
+/// The largest id that the kernel gives on any machine (PID_MAX_LIMIT).
+const LARGEST_PID: Pid = 4 << 20;
+
+/// Returns the live children of this process without /proc. That takes a second where ids may be
+/// large, so it is for kills only.
+fn waitable_children() -> Vec<Pid> {
+    // The file of a foreign /proc is as good.
+    let largest = fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+    let largest = largest.and_then(|text| text.trim().parse().ok());
+    let exists = |pid: &Pid| nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(*pid))).is_ok();
+    (2..=largest.unwrap_or(LARGEST_PID))
+        .filter(exists)
+        .filter(|pid| sys::is_live_child(*pid))
+        .collect()
+}
+
 /// Children of all threads of a process (proc_pid_task_children(5)).
 fn told_children(parent: Pid) -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else {
+    let Ok(threads) = fs::read_dir(procfs::path(parent, "task")) else {
         return Vec::new();
     };
     let lists = threads
@@ -300,6 +415,7 @@ fn told_children(parent: Pid) -> Vec<Pid> {
         .collect()
 }
 
+/// Returns whether /proc says so.
 fn is_descendant(stat: &Stat) -> bool {
     let own = own_pid();
     let mut parent = stat.parent;
@@ -334,7 +450,7 @@ impl Stat {
 }
 
 pub(super) fn stat(pid: Pid) -> Option<Stat> {
-    let bytes = procfs::read(&format!("/proc/{pid}/stat")).ok()?;
+    let bytes = procfs::read(&procfs::path(pid, "stat")).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     // The name is in parentheses and may itself hold some.
     let (before, after) = text.rsplit_once(')')?;
@@ -361,12 +477,12 @@ pub(super) fn stat(pid: Pid) -> Option<Stat> {
 }
 
 pub(super) fn command_line(pid: Pid) -> Option<String> {
-    let of_first = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let of_first = fs::read(procfs::path(pid, "cmdline")).ok()?;
     let bytes = Some(of_first)
         .filter(|bytes| !bytes.is_empty())
         // A first thread that has ended has no memory to read it from, but the others have.
         .or_else(|| {
-            let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+            let threads = fs::read_dir(procfs::path(pid, "task")).ok()?.flatten();
             let mut lines = threads.flat_map(|thread| fs::read(thread.path().join("cmdline")));
             lines.find(|line| !line.is_empty())
         })?;
@@ -395,8 +511,9 @@ mod tests {
             .read_line(&mut line)
             .unwrap();
         let sleep: Pid = line.trim().parse().unwrap();
-        let found = Children::by_parent().descendants();
-        let told = Children::Told.descendants();
+        let soon = Instant::now() + Duration::from_secs(60);
+        let found = Children::by_parent().descendants(soon);
+        let told = Children::Told.descendants(soon);
         assert!(is_descendant(&stat(sleep).unwrap()));
         let between = stat(sleep).unwrap().parent;
         for pid in [sleep, between] {

@@ -18,7 +18,10 @@ use std::{
     ffi::{c_int, c_long, c_void},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,6 +29,22 @@ use std::{
 pub(crate) fn reap(pid: Pid) {
     // SAFETY: the status is not asked for; the rest are plain numbers.
     unsafe { libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) };
+}
+
+/// Returns whether this is a live child of this process. Only a child can be waited for, so an id
+/// that has been given to another process is none.
+pub(crate) fn is_live_child(pid: Pid) -> bool {
+    let Ok(pid) = libc::id_t::try_from(pid) else {
+        return false;
+    };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: siginfo_t is plain data, for which zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live local.
+    let waited = unsafe { libc::waitid(libc::P_PID, pid, &raw mut info, flags) };
+    // SAFETY: waitid(2) has filled it in, or it is all zero.
+    let ended = unsafe { info.si_pid() } != 0;
+    waited == 0 && !ended
 }
 
 /// Waits until a child that is being killed has ended.
@@ -380,15 +399,24 @@ pub(crate) fn kill_by_pidfd(pidfd: BorrowedFd<'_>) {
     };
 }
 
-/// Asks the scheduler for short slices, so that this thread runs soon after it is woken, rather
-/// than when the test that has the CPU has used up its own slice. What is forked starts with the
-/// usual slice. A scheduler that does not know this (before Linux 6.12) ignores it.
+/// How the scheduler treats this thread. What is forked has the usual slice and niceness.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// It runs soon after it is woken, rather than when the test that has the CPU has used up its own
+    /// slice.
+    Prompt,
+    /// It runs for long when it runs, and before others where that is allowed: processes that fork
+    /// as fast as they can must not leave it too little time to kill and reap them.
+    Insistent,
+}
+
+/// Sets the pace. A scheduler that knows no slices (before Linux 6.12) ignores them.
 ///
-/// Where somebody has chosen a policy or a negative niceness, nothing is done: what is forked would
-/// not have it then.
+/// Where a policy or a negative niceness has been chosen, nothing is done: what is forked would not
+/// have it then.
 ///
 /// `struct sched_attr` of sched_setattr(2), its first version.
-pub(crate) fn prefer_latency() {
+pub(crate) fn set_pace(pace: Pace) {
     #[repr(C)]
     struct SchedAttr {
         size: u32,
@@ -401,24 +429,36 @@ pub(crate) fn prefer_latency() {
         period: u64,
     }
     const RESET_ON_FORK: u64 = 1;
-    // SAFETY: getpriority has no preconditions.
-    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    // SAFETY: sched_getscheduler has no preconditions.
-    let policy = unsafe { libc::sched_getscheduler(0) };
-    if nice < 0 || policy != libc::SCHED_OTHER {
-        return;
-    }
-    let attr = SchedAttr {
-        size: size_of::<SchedAttr>() as u32,
-        policy: libc::SCHED_OTHER as u32,
-        flags: RESET_ON_FORK,
-        nice,
-        priority: 0,
-        // The shortest slice that the kernel allows, in nanoseconds.
-        runtime: 100_000,
-        deadline: 0,
-        period: 0,
+    /// What this process was given, unless nothing is to be done.
+    static GIVEN: LazyLock<Option<i32>> = LazyLock::new(|| {
+        // SAFETY: getpriority has no preconditions.
+        let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+        // SAFETY: sched_getscheduler has no preconditions.
+        let policy = unsafe { libc::sched_getscheduler(0) };
+        (nice >= 0 && policy == libc::SCHED_OTHER).then_some(nice)
+    });
+    let Some(given) = *GIVEN else { return };
+    // The shortest and the longest slice that the kernel allows, in nanoseconds; and the highest
+    // priority, or else the same as before.
+    let (runtime, niceness): (_, &[i32]) = match pace {
+        Pace::Prompt => (100_000, &[given]),
+        Pace::Insistent => (100_000_000, &[-20, given]),
     };
-    // SAFETY: reads a live local of the size that it states.
-    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    for &nice in niceness {
+        let attr = SchedAttr {
+            size: size_of::<SchedAttr>() as u32,
+            policy: libc::SCHED_OTHER as u32,
+            flags: RESET_ON_FORK,
+            nice,
+            priority: 0,
+            runtime,
+            deadline: 0,
+            period: 0,
+        };
+        // SAFETY: reads a live local of the size that it states.
+        let set = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+        if set == 0 {
+            return;
+        }
+    }
 }

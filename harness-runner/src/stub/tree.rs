@@ -5,11 +5,11 @@ use super::{
     cgroup::Den,
     holds::Interest,
     outer::{Outer, Subtree},
-    sys::{self, Pid, RawUsage, Waited},
+    sys::{self, Pid, RawUsage, WaitAny, Waited},
     watch::Watch,
 };
 use crate::{
-    stub::survivors::{self, Survived},
+    stub::survivors::{self, Chase, NAMING, Survived},
     tracer::{
         notified::Notified,
         tasks::{Broke, Tasks},
@@ -26,6 +26,29 @@ use std::{
 /// How often it is tried to name a process that is ever another one with all that there is to say.
 /// Each takes a fraction of a millisecond.
 const NAMING_TRIES: u32 = 3;
+
+/// How much news is taken between two looks for new children.
+const MOST_REAPED: u32 = 4096;
+
+/// How often in a row a kill looks for new children.
+const MOST_LOOKS: u32 = 256;
+
+/// What came of reaping.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Reaped {
+    Nothing,
+    Some,
+    /// Neither a child nor a tracee is left.
+    Last,
+}
+
+/// One pass of a kill.
+pub(super) struct Swept {
+    /// What it found alive.
+    pub(super) alive: Vec<Pid>,
+    /// Whether it took news of tasks.
+    pub(super) news: bool,
+}
 
 /// The tasks of an attempt.
 pub(super) struct Tree {
@@ -224,14 +247,15 @@ impl Tree {
         }
     }
 
-    /// Returns the live processes below the stub, the root included: those that are traced, those
-    /// that are in the cgroup, and those that are children by birth or by adoption.
+    /// Returns the processes below the stub, the root included: those that are traced, those
+    /// that are in the cgroup, and those that are children by birth or by adoption, as far as they
+    /// are found in time.
     pub(super) fn alive(&self) -> BTreeSet<Pid> {
         let traced = self.tasks.iter().flat_map(Tasks::alive);
         let followed = self.followed.iter().flat_map(Subtree::alive);
         let inside = self.den.iter().flat_map(|den| den.alive());
         (traced.chain(followed))
-            .chain(survivors::descendants())
+            .chain(survivors::descendants(Instant::now() + NAMING))
             .chain(inside)
             .collect()
     }
@@ -239,7 +263,10 @@ impl Tree {
     /// Describes the live processes that outlived a root that ended at `since`.
     pub(super) fn survivors(&mut self, since: Instant) -> Vec<Survivor> {
         let mut named = Vec::new();
+        let deadline = Instant::now() + NAMING;
         for _ in 0..NAMING_TRIES {
+            // The dead need no look.
+            while Instant::now() < deadline && self.reap() == Reaped::Some {}
             let alive = self.alive();
             if alive.is_empty() {
                 break;
@@ -263,9 +290,11 @@ impl Tree {
         named
     }
 
-    /// Sends SIGKILL to the group and to every live process. Returns those that it found.
-    pub(super) fn kill_all(&mut self) -> Vec<Pid> {
-        if self.group_is_ours() {
+    /// Sends SIGKILL to the group and to every live process, and reaps what is dead: processes that
+    /// fork as fast as they can would else fill the machine's table of processes.
+    pub(super) fn kill_all(&mut self) -> Swept {
+        // Once it has ended, its group may be another's by now: see `Chase`.
+        if self.ended.is_none() {
             let _ = sys::kill(-self.root, libc::SIGKILL);
         }
         if let Some(tasks) = &mut self.tasks {
@@ -277,13 +306,42 @@ impl Tree {
         let mut left = Vec::new();
         if let Some(den) = &self.den {
             den.kill();
-            let alive = |pid: &Pid| survivors::stat(*pid).is_some_and(|stat| !stat.is_dead());
-            left.extend(den.alive().into_iter().filter(alive));
+            left.extend(
+                den.alive()
+                    .into_iter()
+                    .filter(|pid| survivors::is_alive(*pid)),
+            );
+        }
+        let mut chase = Chase::new(self.root);
+        let mut news = false;
+        for _ in 0..MOST_LOOKS {
+            // In this order: where the table of processes is full, those that are to be killed
+            // cannot fork before something is reaped.
+            let go_on = chase.look();
+            let reaped = self.reap();
+            news |= reaped != Reaped::Nothing;
+            if reaped == Reaped::Last || !go_on {
+                break;
+            }
         }
         left.extend(survivors::kill_descendants());
         left.sort_unstable();
         left.dedup();
-        left
+        Swept { alive: left, news }
+    }
+
+    /// Takes all news of tasks that there is, as far as that has an end.
+    fn reap(&mut self) -> Reaped {
+        let mut reaped = Reaped::Nothing;
+        for _ in 0..MOST_REAPED {
+            match sys::wait_any() {
+                WaitAny::News { pid, waited, usage } => self.handle(pid, waited, usage),
+                WaitAny::Quiet => return reaped,
+                WaitAny::Nobody => return Reaped::Last,
+            }
+            reaped = Reaped::Some;
+        }
+        reaped
     }
 
     /// Returns whether the id of the root's process group cannot belong to strangers. Nobody else

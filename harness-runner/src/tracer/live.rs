@@ -142,7 +142,7 @@ impl Task for Live<'_> {
             Err(errno) => errno,
         };
         // The call may be forbidden or missing in a sandbox where the file is not.
-        let read = File::open(format!("/proc/{}/mem", self.tid))
+        let read = File::open(procfs::path(self.tid, "mem"))
             .and_then(|memory| memory.read_at(buffer, address));
         match read {
             Ok(0) => Err(ReadError::Gone),
@@ -168,7 +168,7 @@ impl Task for Live<'_> {
     }
 
     fn descriptors(&self) -> Vec<(i32, Vec<u8>)> {
-        let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", self.tid)) else {
+        let Ok(entries) = fs::read_dir(procfs::path(self.tid, "fd")) else {
             return Vec::new();
         };
         let described = |entry: fs::DirEntry| {
@@ -239,7 +239,7 @@ impl Task for Live<'_> {
     }
 
     fn executed(&self) {
-        let Ok(program) = CString::new(format!("/proc/{}/exe", self.tid)) else {
+        let Ok(program) = CString::new(procfs::path(self.tid, "exe")) else {
             return;
         };
         if sys::look(libc::AT_FDCWD, &program, true).is_ok_and(|program| program.gives_rights()) {
@@ -254,8 +254,8 @@ impl Task for Live<'_> {
         if !self.context.other_rights.get() {
             return true;
         }
-        let own = self.context.own_rights.get_or_init(|| rights("self"));
-        own.is_some() && rights(&self.tid.to_string()) == *own
+        let own = self.context.own_rights.get_or_init(|| rights(None));
+        own.is_some() && rights(Some(self.tid)) == *own
     }
 
     fn environment(&self) -> Option<Rc<Environment>> {
@@ -353,9 +353,9 @@ impl<'a> Live<'a> {
         let tid = self.tid;
         // Writing to a vector cannot fail.
         let _ = if directory == libc::AT_FDCWD {
-            write!(name, "/proc/{tid}/cwd")
+            name.write_all(procfs::path(tid, "cwd").as_bytes())
         } else {
-            write!(name, "/proc/{tid}/fd/{directory}")
+            name.write_all(procfs::path(tid, format_args!("fd/{directory}")).as_bytes())
         };
     }
 
@@ -363,7 +363,7 @@ impl<'a> Live<'a> {
     /// root, and without asking a file system that may not answer. EAGAIN if it would have to be
     /// asked.
     fn open_elsewhere(&self, directory: i32, path: &[u8], follow: bool) -> Result<OwnedFd, Errno> {
-        let root = open_path(format!("/proc/{}/root", self.tid)).map_err(errno_of)?;
+        let root = open_path(procfs::path(self.tid, "root")).map_err(errno_of)?;
         let mut inside = Vec::new();
         if path.first() != Some(&b'/') {
             let base = match directory {
@@ -409,7 +409,8 @@ impl<'a> Live<'a> {
     /// Returns the descriptors that stay open when a program is executed, and what they are.
     pub(crate) fn lasting_descriptors(&self) -> Vec<(i32, Vec<u8>)> {
         let lasts = |fd: i32| {
-            let info = fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", self.tid)).ok()?;
+            let info =
+                fs::read_to_string(procfs::path(self.tid, format_args!("fdinfo/{fd}"))).ok()?;
             let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
             let flags = i32::from_str_radix(flags.trim(), 8).ok()?;
             Some(flags & libc::O_CLOEXEC == 0)
@@ -426,7 +427,7 @@ impl<'a> Live<'a> {
 
     /// Returns what a link of this task's in /proc says.
     pub(crate) fn link(&self, name: &str) -> Option<Vec<u8>> {
-        let link = format!("/proc/{}/{name}", self.tid);
+        let link = procfs::path(self.tid, name);
         nix::fcntl::readlink(link.as_str())
             .map(OsString::into_vec)
             .ok()
@@ -436,7 +437,7 @@ impl<'a> Live<'a> {
 /// Returns the mount of a task's root directory, or of this process's own.
 fn root_mount(task: Option<Pid>) -> Option<u64> {
     let root = match task {
-        Some(task) => CString::new(format!("/proc/{task}/root")).ok()?,
+        Some(task) => CString::new(procfs::path(task, "root")).ok()?,
         None => CStr::to_owned(c"/"),
     };
     sys::look(libc::AT_FDCWD, &root, true)
@@ -463,7 +464,7 @@ pub(crate) struct Kin {
 
 /// Returns whom a task belongs to (proc_pid_status(5)).
 pub(crate) fn kin(task: Pid) -> Option<Kin> {
-    let status = procfs::read(&format!("/proc/{task}/status")).ok()?;
+    let status = procfs::read(&procfs::path(task, "status")).ok()?;
     let field = |name| procfs::field(&status, name)?.parse().ok();
     Some(Kin {
         process: field("Tgid:")?,
@@ -480,15 +481,19 @@ struct Rights {
     user_namespace: OsString,
 }
 
-fn rights(task: &str) -> Option<Rights> {
+/// Returns the rights of a task, or of this process.
+fn rights(task: Option<Pid>) -> Option<Rights> {
     const LINES: [&[u8]; 5] = [b"Uid:", b"Gid:", b"Groups:", b"CapPrm:", b"CapEff:"];
-    let status = procfs::read(&format!("/proc/{task}/status")).ok()?;
+    let path = |name: &str| match task {
+        Some(task) => procfs::path(task, name),
+        None => format!("/proc/self/{name}"),
+    };
+    let status = procfs::read(&path("status")).ok()?;
     let lines = status.split(|byte| *byte == b'\n');
     let wanted = lines.filter(|line| LINES.iter().any(|name| line.starts_with(name)));
-    let namespace = format!("/proc/{task}/ns/user");
     Some(Rights {
         status: wanted.map(<[u8]>::to_vec).collect(),
-        user_namespace: nix::fcntl::readlink(namespace.as_str()).ok()?,
+        user_namespace: nix::fcntl::readlink(path("ns/user").as_str()).ok()?,
     })
 }
 

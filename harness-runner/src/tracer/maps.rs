@@ -49,7 +49,7 @@ const FILE_BACKED: u64 = 0x20;
 
 /// Returns the files that a process has mapped.
 pub(crate) fn mapped(process: Pid) -> Option<BTreeSet<MappedFile>> {
-    let maps = File::open(format!("/proc/{process}/maps")).ok()?;
+    let maps = File::open(procfs::path(process, "maps")).ok()?;
     // Whatever the reason that it cannot be queried: what can be read is good as well.
     queried(&maps).ok().or_else(|| listed(maps))
 }
@@ -118,7 +118,7 @@ mod tests {
     };
 
     fn maps(process: Pid) -> File {
-        File::open(format!("/proc/{process}/maps")).expect("it is our own or a child")
+        File::open(procfs::path(process, "maps")).expect("it is our own or a child")
     }
 
     /// Returns what is found either way. `None` if the kernel has but one.

@@ -1,9 +1,76 @@
-//! Reads files of proc(5).
+//! Reads files of proc(5), and decides whether its process ids are ours.
+//!
+//! Every path below the folder of a process is made here, by [`path`]: the ids in a /proc that was
+//! mounted for another PID namespace are those of other processes.
 
+use super::sys::Pid;
 use std::{
-    fs::File,
+    fmt::Display,
+    fs::{self, File},
     io::{self, Read},
+    sync::LazyLock,
 };
+
+/// What is mounted at /proc.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mounted {
+    /// It knows processes by the ids that this process knows them by.
+    Own,
+    /// The /proc of another PID namespace (pid_namespaces(7)).
+    Foreign,
+    Missing,
+}
+
+impl Mounted {
+    /// Decides by the link /proc/self and by /proc/self/status, whose `NSpid` has one id for each
+    /// namespace from that of the mount down to that of the process. Before Linux 4.1 there is no
+    /// `NSpid`.
+    fn decide(link: Option<&str>, status: &[u8], own: Pid) -> Self {
+        let Some(link) = link else {
+            return Self::Missing;
+        };
+        let ids = field(status, "NSpid:").map_or(1, |ids| ids.split_whitespace().count());
+        match link.parse() == Ok(own) && ids == 1 {
+            true => Self::Own,
+            false => Self::Foreign,
+        }
+    }
+
+    fn look() -> Self {
+        let own = nix::unistd::getpid().as_raw();
+        let link = fs::read_link("/proc/self").ok();
+        let status = read("/proc/self/status").unwrap_or_default();
+        match Self::decide(link.as_ref().and_then(|link| link.to_str()), &status, own) {
+            // A namespace that this process is not in, not even by another id, has no such link.
+            Self::Missing if fs::symlink_metadata("/proc/self").is_ok() => Self::Foreign,
+            mounted => mounted,
+        }
+    }
+
+    /// Returns why processes cannot be looked at, if so.
+    pub(crate) fn lacks(self) -> Option<&'static str> {
+        match self {
+            Self::Own => None,
+            Self::Foreign => Some(
+                "/proc is that of another PID namespace (`unshare --mount-proc` mounts the own one)",
+            ),
+            Self::Missing => Some("there is no /proc"),
+        }
+    }
+}
+
+/// Returns what is mounted at /proc. Decided once for this process.
+pub(crate) fn mounted() -> Mounted {
+    static MOUNTED: LazyLock<Mounted> = LazyLock::new(Mounted::look);
+    *MOUNTED
+}
+
+/// Returns the path of a file below the folder of a process or thread. There is nothing at that path
+/// if /proc is not our own: no process has the id 0.
+pub(crate) fn path(task: Pid, name: impl Display) -> String {
+    let task = if mounted() == Mounted::Own { task } else { 0 };
+    format!("/proc/{task}/{name}")
+}
 
 /// As much as nearly all of them have.
 const ROOM: usize = 8 * 1024;
@@ -26,4 +93,28 @@ pub(crate) fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
     let mut lines = status.split(|byte| *byte == b'\n');
     let value = lines.find_map(|line| line.strip_prefix(name.as_bytes()))?;
     Some(str::from_utf8(value).ok()?.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proc_that_knows_us_by_our_own_id_and_by_no_other_is_ours() {
+        let decide = |link, status: &[u8]| Mounted::decide(link, status, 2);
+        assert_eq!(decide(Some("2"), b"Pid:\t2\nNSpid:\t2\n"), Mounted::Own);
+        assert_eq!(decide(Some("2"), b"Pid:\t2\n"), Mounted::Own, "before 4.1");
+        let outer = b"Pid:\t4711\nNSpid:\t4711\t2\n";
+        assert_eq!(decide(Some("4711"), outer), Mounted::Foreign);
+        let by_chance = b"Pid:\t2\nNSpid:\t2\t2\n";
+        assert_eq!(decide(Some("2"), by_chance), Mounted::Foreign);
+        assert_eq!(decide(None, b""), Mounted::Missing);
+    }
+
+    #[test]
+    fn a_proc_of_these_tests_is_their_own() {
+        assert_eq!(Mounted::look(), Mounted::Own);
+        let own = nix::unistd::getpid().as_raw();
+        assert!(read(&path(own, "stat")).is_ok());
+    }
 }

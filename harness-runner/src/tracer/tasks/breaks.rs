@@ -10,6 +10,7 @@ use crate::tracer::{
     Observer, arch,
     breakpoint::Moment,
     decode::{self, Entry, NATIVE_ARCHITECTURE},
+    procfs,
     sys::{self, Pid, Stop, SyscallInfo},
 };
 use harness_metadata::{
@@ -18,7 +19,12 @@ use harness_metadata::{
     trace::{Doubt, Exec},
 };
 use nix::sys::ptrace;
-use std::{collections::BTreeSet, fs, os::unix::fs::FileExt, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
 use syscalls::Sysno;
 
 /// What is in the middle of being let go.
@@ -115,21 +121,20 @@ impl Tasks {
     /// Returns the arguments of what a process has just executed, if it is to be stopped.
     fn wanted(&self, pid: Pid) -> Option<Vec<RawString>> {
         let asked = executed_name(pid);
-        let absolute =
-            asked
-                .as_ref()
-                .map(|asked| match fs::read_link(format!("/proc/{pid}/cwd")) {
-                    Ok(cwd) => cwd.join(path(asked)).into_os_string().into_encoded_bytes(),
-                    Err(_) => asked.clone(),
-                });
-        let linked = fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let absolute = asked
+            .as_ref()
+            .map(|asked| match fs::read_link(procfs::path(pid, "cwd")) {
+                Ok(cwd) => cwd.join(path(asked)).into_os_string().into_encoded_bytes(),
+                Err(_) => asked.clone(),
+            });
+        let linked = fs::read_link(procfs::path(pid, "exe")).ok();
         let linked = linked.map(|path| path.into_os_string().into_encoded_bytes());
         let paths: Vec<&[u8]> = [&absolute, &linked]
             .into_iter()
             .flatten()
             .map(Vec::as_slice)
             .collect();
-        let block = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let block = fs::read(procfs::path(pid, "cmdline")).unwrap_or_default();
         let block = block.strip_suffix(b"\0").unwrap_or(&block);
         let args: Vec<&[u8]> = block.split(|byte| *byte == 0).collect();
         let breakpoint = self.root.breakpoint.as_ref()?;
@@ -163,7 +168,7 @@ impl Tasks {
             _ => None,
         })?;
         // A search in PATH asks for what is not there, too.
-        let there = Path::new("/proc").join(process.to_string()).join("root");
+        let there = PathBuf::from(procfs::path(process, "root"));
         let file = path(exec.program.path().as_bytes());
         let file = there.join(file.strip_prefix("/").unwrap_or(file));
         if !file.exists() {
@@ -259,7 +264,7 @@ fn path(bytes: &[u8]) -> &Path {
 /// Returns the path that a process was executed by, as the caller wrote it.
 fn executed_name(pid: Pid) -> Option<Vec<u8>> {
     const WORD: usize = size_of::<usize>();
-    let file = fs::File::open(format!("/proc/{pid}/auxv")).ok()?;
+    let file = fs::File::open(procfs::path(pid, "auxv")).ok()?;
     let mut auxiliary = vec![0; 4096];
     let read = file.read_at(&mut auxiliary, 0).ok()?;
     let mut words = auxiliary[..read].chunks_exact(WORD).map(|word| {

@@ -369,9 +369,9 @@ impl Tasks {
 /// Returns whether a process has no other filters than its creators were given, and neither blocks nor
 /// ignores a trap: it would no longer do so once it has run into one.
 fn is_as_we_left_it(pid: Pid, loads: &RefCell<Loads>) -> bool {
-    let own = || Condition::of("self").map(|own| own.filters);
+    let own = || Condition::of(None).map(|own| own.filters);
     let own = loads.borrow_mut().own_filters(own);
-    let its = Condition::of(&pid.to_string());
+    let its = Condition::of(Some(pid));
     its.is_some_and(|its| its.is_trapped && own.is_some_and(|own| its.filters == own + 1))
 }
 
@@ -385,8 +385,12 @@ struct Condition {
 
 impl Condition {
     /// Asks proc_pid_status(5). `None` before Linux 5.9, which does not count filters.
-    fn of(process: &str) -> Option<Self> {
-        let status = procfs::read(&format!("/proc/{process}/status")).ok()?;
+    fn of(process: Option<Pid>) -> Option<Self> {
+        let status = match process {
+            Some(process) => procfs::read(&procfs::path(process, "status")),
+            None => procfs::read("/proc/self/status"),
+        };
+        let status = status.ok()?;
         let has_trap = |name| {
             let signals = u64::from_str_radix(procfs::field(&status, name)?, 16).ok()?;
             Some(signals & 1 << (libc::SIGTRAP - 1) != 0)
