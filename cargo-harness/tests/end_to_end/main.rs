@@ -8,6 +8,7 @@ mod bad_surroundings;
 mod breaks;
 mod config_input;
 mod environment;
+mod first_run;
 mod fixture;
 mod limits;
 mod nesting;
