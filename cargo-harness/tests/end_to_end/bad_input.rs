@@ -110,6 +110,9 @@ fn a_binary_whose_list_is_empty_has_no_tests() {
 fn a_binary_that_hangs_when_listed_is_named_and_killed() {
     let scene = Scene::new();
     let config = scene.write("harness.toml", "[profile.default]\nlist-timeout = \"2s\"\n");
+    // Built beforehand: how long that takes is not the subject.
+    let build = ["list", "-p", "harnesses", "--features", "unruly"];
+    scene.run(scene.harness(build)).assert_code(exit_code::OK);
     for way in ["hangs", "hangs-with-a-child"] {
         let mut command = scene.harness(["run", "-p", "harnesses", "--features", "unruly"]);
         command

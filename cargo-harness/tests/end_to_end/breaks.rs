@@ -8,11 +8,11 @@ use std::{fs, process::Command, time::Duration};
 
 /// Limits that no test keeps to that waits for anything.
 const SHORT: &str = "[profile.default]\n\
-    slow-timeout = { period = \"1s\", terminate-after = 1, grace-period = \"0s\" }\n\
+    slow-timeout = { period = \"2s\", terminate-after = 1, grace-period = \"0s\" }\n\
     leak-timeout = \"1s\"\n";
 
 /// A debugger for the poor: shows that the process is stopped and nobody's, and lets it go on.
-const LOOK: &str = "sleep 2; grep -E '^(State|TracerPid):' /proc/{pid}/status; \
+const LOOK: &str = "sleep 3; grep -E '^(State|TracerPid):' /proc/{pid}/status; \
     tr '\\0' '.' < /proc/{pid}/cmdline; echo; kill -CONT {pid}";
 
 fn run(scene: &Scene, test: &str, pattern: &str, command: &str) -> Finished {

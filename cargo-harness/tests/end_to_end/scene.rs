@@ -27,12 +27,13 @@ pub(crate) const LONGEST_RUN: Duration = Duration::from_secs(240);
 /// How many looks find nobody when there is nobody.
 const LOOKS: u32 = 10;
 
-/// How long a process may outlive the run that it belongs to, and the last of its stubs. Killed
-/// processes need a moment to disappear.
+/// How long a process may outlive the run that it belongs to, and the last of its stubs, without being
+/// killed.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a stub may outlive its run: it has to be given the CPU before it can kill anybody.
-const STUBS_GONE_WITHIN: Duration = Duration::from_secs(20);
+/// How long a stub may outlive its run, and a process the signal that kills it: both have to be given
+/// the CPU for that.
+const SCHEDULED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where a run takes place. When it goes out of scope, no process of it may be left.
 pub(crate) struct Scene {
@@ -158,7 +159,7 @@ impl Scene {
 
     /// Kills what is left, for runs of programs that leave processes behind.
     pub(crate) fn kill_strays(&self) {
-        let deadline = Instant::now() + GONE_WITHIN;
+        let deadline = Instant::now() + SCHEDULED_WITHIN;
         while Instant::now() < deadline {
             // Who is ever another process is not in every look.
             let Some(strays) = (0..LOOKS).map(|_| self.strays()).find(|s| !s.is_empty()) else {
@@ -175,7 +176,7 @@ impl Scene {
     /// Fails if a process of this scene is alive after a moment.
     pub(crate) fn assert_no_strays(&self) {
         let begun = Instant::now();
-        let mut with_stub = begun;
+        let mut on_their_way = begun;
         loop {
             let strays = self.strays();
             if strays.is_empty() {
@@ -184,10 +185,11 @@ impl Scene {
             let has_stub = strays
                 .iter()
                 .any(|(_, line)| line.contains("__double-spawn"));
-            if has_stub && begun.elapsed() < STUBS_GONE_WITHIN {
-                with_stub = Instant::now();
+            let all_are_killed = strays.iter().all(|(pid, _)| is_killed(*pid));
+            if (has_stub || all_are_killed) && begun.elapsed() < SCHEDULED_WITHIN {
+                on_their_way = Instant::now();
             }
-            if with_stub.elapsed() > GONE_WITHIN {
+            if on_their_way.elapsed() > GONE_WITHIN {
                 self.kill_strays();
                 panic!("processes were left behind: {strays:#?}");
             }
@@ -388,6 +390,21 @@ fn read_of_process(process: &Path, file: &str) -> Vec<u8> {
         return found.unwrap_or_default();
     }
     of_first
+}
+
+/// Returns whether a process has been sent SIGKILL and only waits for the CPU to die by it, or is gone.
+pub(crate) fn is_killed(pid: i32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return true;
+    };
+    let pending = status.lines().filter_map(|line| {
+        let mask = line
+            .strip_prefix("SigPnd:\t")
+            .or_else(|| line.strip_prefix("ShdPnd:\t"))?;
+        u64::from_str_radix(mask, 16).ok()
+    });
+    let kill = 1 << (Signal::SIGKILL as i32 - 1);
+    pending.fold(0, |all, mask| all | mask) & kill != 0
 }
 
 /// Says that a test is left out, and why.

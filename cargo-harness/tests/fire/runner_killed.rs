@@ -5,7 +5,7 @@ use crate::{
     package::{Visit, escapes, whole_lines, zoo},
     processes::processes,
     random::Random,
-    scene::{LONGEST_RUN, Scene, wait_until},
+    scene::{LONGEST_RUN, Scene, is_killed, wait_until},
 };
 use fixture_model::{Runner, check_junit_rules, parse_events};
 use harness_metadata::{Event, EventKind, exit_code};
@@ -18,11 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long what is left may take to disappear.
+/// How long what is left may take to be killed.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The same while there are stubs, which are counted but may have had no CPU to kill anybody.
-const STUBS_GONE_WITHIN: Duration = Duration::from_secs(20);
+const STUBS_GONE_WITHIN: Duration = Duration::from_secs(60);
 
 /// How many tests a run has; they are drawn.
 const TESTS: usize = 8;
@@ -192,6 +192,8 @@ fn left(scene: &Scene) -> Vec<String> {
         let program = line.split(' ').next().unwrap_or_default();
         !["cargo", "rustc"].contains(&program.rsplit('/').next().unwrap_or_default())
     });
+    // What has been killed only waits for the CPU.
+    let left = left.filter(|(pid, _)| !is_killed(*pid));
     left.map(|(pid, line)| format!("{pid} {line}")).collect()
 }
 

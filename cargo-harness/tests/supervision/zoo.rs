@@ -358,5 +358,5 @@ fn vforks_and_is_killed() {
     parent.kill().expect("it is a child");
     let started = Instant::now();
     parent.wait().expect("it is a child");
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(30));
 }
