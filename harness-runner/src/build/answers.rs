@@ -302,7 +302,7 @@ mod tests {
         }
 
         fn load_until_remembered(&self) -> Vec<u8> {
-            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            let deadline = std::time::Instant::now() + Duration::from_secs(60);
             loop {
                 if let (_, Some(bytes)) = self.load() {
                     return bytes;

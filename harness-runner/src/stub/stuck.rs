@@ -360,7 +360,7 @@ mod tests {
     /// Waits until the process sleeps in the call, and returns what it waits on.
     fn waits(child: &mut Child, wanted: &[&str]) -> (StuckTask, Vec<WaitsOn>) {
         let pid = child.id().cast_signed();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let tasks = describe(&BTreeSet::from([pid, std::process::id().cast_signed()]));
             let task = tasks.into_iter().find(|task| task.tid == pid);
@@ -416,7 +416,7 @@ mod tests {
         let sleeper: Pid = String::from_utf8(sleeper).unwrap().parse().unwrap();
         let waiting = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let (_, on) = waits(&mut shell, &["wait4", "waitid", "rt_sigsuspend"]);
-            let deadline = Instant::now() + Duration::from_secs(20);
+            let deadline = Instant::now() + Duration::from_secs(60);
             loop {
                 let tasks = describe(&BTreeSet::from([sleeper]));
                 if tasks.iter().any(|task| {
