@@ -7,17 +7,18 @@ use std::{fs, path::Path};
 #[test]
 fn the_first_run_is_green_and_looks_as_in_the_readme() {
     let scene = Scene::new();
+    let readme = readme();
     let mut command = scene.harness([]);
     // The arguments are the README's. A target folder of its own, so that the flaky test finds nothing.
     command
-        .args(arguments(&readme()))
+        .args(arguments(&readme))
         .current_dir(repository())
         .env("CARGO_TARGET_DIR", scene.path("target"));
     let run = scene.run(command);
     run.assert_code(exit_code::OK);
 
     let shown: Vec<String> = run.stderr.lines().map(shape).collect();
-    let picture = picture(&readme());
+    let picture = picture(&readme);
     for line in picture.iter().filter(|line| line.trim() != "…") {
         let expected = shape(line);
         let found = shown.iter().any(|shown| match expected.strip_suffix('…') {
