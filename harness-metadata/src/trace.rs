@@ -127,11 +127,11 @@ pub struct InheritedDescriptor {
 pub struct Exited {
     /// Its wait status.
     pub exit: Exit,
-    /// CPU time in user mode, its own only.
+    /// CPU time in user mode, its own only. By `ptrace`, what it took until it exited.
     pub user: Duration,
     /// CPU time in the kernel, its own only.
     pub system: Duration,
-    /// Its largest resident set, in bytes.
+    /// Its largest resident set, in bytes. By `ptrace`, that of the program it executed last.
     pub peak_memory: u64,
 }
 

@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
 /// Where unsafe code may be.
 const UNSAFE_FILES: &[&str] = &[
     "tracer/sys.rs",
+    "tracer/sys/files.rs",
     "tracer/notify.rs",
     "tracer/maps.rs",
     "stub/sys.rs",

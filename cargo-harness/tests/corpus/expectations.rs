@@ -302,6 +302,15 @@ pub(crate) const EXPECTATIONS: &[Expectation] = &[
     expect("p34_waits_for_many_ends_at_once", "signals of the kernel", |t|
         t.signals(libc::SIGCHLD).iter().any(|signal| signal.sender == Sender::Kernel)).not_notified(SIGNALS),
     expect("p35_learns_of_an_end_at_once", "the end", |t| t.exited(0) == 2).not_notified(ENDS).of_lives(),
+    expect("p35_finds_a_child_whose_pidfd_is_readable", "each end", |t|
+        [7, 8, 9].iter().all(|code| t.exited(*code) == 20)).not_notified(ENDS).of_lives(),
+    expect("p35_finds_a_killed_child_whose_pidfd_is_readable", "each end", |t|
+        t.killed(libc::SIGKILL) == 40 && t.killed(libc::SIGABRT) == 20).not_notified(ENDS).of_lives(),
+    expect("p35_finds_a_spawned_child_whose_pidfd_is_readable", "each end", |t|
+        t.exited(0) == 21 && t.exited(6) == 20).not_notified(ENDS).of_lives(),
+    expect("p35_finds_an_adopted_child_whose_pidfd_is_readable", "each end", |t|
+        t.exited(5) == 20 && t.exited(0) == 22).not_notified(ENDS).of_lives(),
+    expect("p35_collects_in_a_handler", "each end", |t| t.exited(4) == 20).not_notified(ENDS).of_lives(),
     expect("p36_restarts_a_blocked_open", "one call", |t| {
         let reads = t.calls(Op::Open, "/pipe").into_iter().filter(|call| call.access.is_some_and(|access| access.read));
         let results: Vec<_> = reads.map(|call| call.result).collect();

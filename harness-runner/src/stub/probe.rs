@@ -3,7 +3,7 @@
 use super::{
     outer::Outer,
     spawn::take_listener,
-    sys::{self, Filter, HandOver, Stop, SyscallInfo, WaitAny, Waited},
+    sys::{self, Filter, HandOver, Options, Stop, SyscallInfo, WaitAny, Waited},
 };
 use crate::{
     protocol::Available,
@@ -230,7 +230,11 @@ fn trace(
 ) -> Result<(Result<(), Errno>, Option<Seen>), Why> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Why::Scarce)?;
     let child = sys::fork_probe(reader.as_fd(), main).map_err(Why::Scarce)?;
-    let seized = sys::seize(child, filtered);
+    let options = Options {
+        filtered,
+        ..Options::default()
+    };
+    let seized = sys::seize(child, options);
     let _ = File::from(writer).write_all(&[1]);
     Ok((seized, watch(child)))
 }

@@ -8,7 +8,7 @@ use super::{
     nest::Nest,
     open_files::OpenFiles,
     outer::Subtree,
-    sys::{self, Block, Child, ChildStack, Filter, HandOver, SignalMask, Signals, Stage},
+    sys::{self, Block, Child, ChildStack, Filter, HandOver, Options, SignalMask, Signals, Stage},
     tree::Tree,
     watch::{Watch, Way},
 };
@@ -250,7 +250,11 @@ impl Spawner {
         // If it is not there to be seized it has failed already, and says so in its report.
         let by_outer = traced && way.backend == Backend::Outer;
         let by_us = traced && !notify && !by_outer;
-        let seized = by_us && sys::seize(root, way.filtered() || breakpoint.is_some()).is_ok();
+        let options = Options {
+            filtered: way.filtered() || breakpoint.is_some(),
+            ..Options::default()
+        };
+        let seized = by_us && sys::seize(root, options).is_ok();
         if by_us && !seized && manner.seized_or_killed {
             let _ = sys::kill(root, libc::SIGKILL);
         }
@@ -277,6 +281,7 @@ impl Spawner {
             breakpoint,
             loader,
             loads,
+            options,
         };
         Ok(Started {
             pid: root,

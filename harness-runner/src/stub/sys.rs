@@ -5,8 +5,9 @@
 mod child;
 
 pub(crate) use crate::tracer::sys::{
-    Pid, RawUsage, Stop, SyscallInfo, WaitAny, Waited, has_own_children, kill, read_memory, resume,
-    seize, syscall_info, usage_of_reaped, wait_any, wait_for_news, wait_for_own,
+    Options, Pid, RawUsage, Stop, SyscallInfo, WaitAny, Waited, has_own_children, kill,
+    read_memory, resume, seize, syscall_info, usage_of_reaped, wait_any, wait_for_news,
+    wait_for_own,
 };
 pub(crate) use child::{
     Block, Child, ChildStack, Filter, HandOver, READY_LEN, REPORT_LEN, Stage, can_be_born_into,

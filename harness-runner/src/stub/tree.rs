@@ -356,7 +356,8 @@ impl Tree {
         Usage {
             user: now.user.saturating_sub(self.baseline.user),
             system: now.system.saturating_sub(self.baseline.system),
-            peak_memory: self.max_rss_bytes,
+            peak_memory: (self.tasks.as_ref().map_or(0, Tasks::peak_memory))
+                .max(self.max_rss_bytes),
             // Counted by the cgroup, which the runner has.
             peak_tree_memory: None,
             throttled: None,

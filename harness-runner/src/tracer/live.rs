@@ -59,6 +59,8 @@ pub(crate) struct Context {
 pub(crate) struct Process {
     /// What created it; `None` if that is not known.
     pub(crate) creator: Option<Pid>,
+    /// Whether it has ever had more than one thread.
+    pub(crate) threads: bool,
     /// What its ended children have used.
     pub(crate) children: RawUsage,
     /// What it was started with. Shared with what it creates.
@@ -69,6 +71,7 @@ impl Process {
     pub(crate) fn new(creator: Option<Pid>, environment: Rc<Environment>) -> Self {
         Self {
             creator,
+            threads: false,
             children: RawUsage::default(),
             environment,
         }

@@ -2,15 +2,21 @@
 
 #![allow(unsafe_code)]
 
+mod clocks;
+mod files;
+
+pub(crate) use clocks::cpu_time;
+pub(crate) use files::{Looked, Version, look, look_closely, open_in_root};
+
 use super::{
     arch::PAGE,
     decode::{NATIVE_ARCHITECTURE, Syscall},
 };
-use harness_metadata::{Exit, trace::FileId};
+use harness_metadata::Exit;
 use nix::errno::Errno;
 use std::{
-    ffi::{CStr, c_int, c_long, c_void},
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ffi::{c_int, c_long, c_void},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
     ptr,
     time::Duration,
 };
@@ -44,6 +50,8 @@ pub(crate) enum Stop {
     Filtered,
     /// It is at the exit of a system call, or at the entry of one: [`syscall_info`] knows.
     Syscall,
+    /// It is about to exit ([`Options::exits`]).
+    Exit,
     /// Anything else. It only needs to go on.
     Other,
 }
@@ -83,7 +91,28 @@ pub(crate) struct RawUsage {
 
 /// Asks for news of any child or tracee, threads included, without waiting.
 pub(crate) fn wait_any() -> WaitAny {
-    wait4(libc::WNOHANG)
+    wait4(-1, libc::WNOHANG)
+}
+
+/// Asks for news of one child or tracee, without waiting.
+pub(crate) fn news_of(task: Pid) -> Option<(Waited, RawUsage)> {
+    match wait4(task, libc::WNOHANG) {
+        WaitAny::News { waited, usage, .. } => Some((waited, usage)),
+        WaitAny::Quiet | WaitAny::Nobody => None,
+    }
+}
+
+/// Returns whether there is news of a task. It stays there.
+pub(crate) fn has_news(task: Pid) -> bool {
+    let kinds = libc::WEXITED | libc::WSTOPPED;
+    let flags = kinds | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: siginfo_t is plain data, for which zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let task = task.cast_unsigned();
+    // SAFETY: the pointer is to a live local.
+    let result = unsafe { libc::waitid(libc::P_PID, task, &raw mut info, flags) };
+    // SAFETY: the kernel has set it, or it is still zero.
+    result == 0 && unsafe { info.si_pid() } != 0
 }
 
 /// Waits for news of any child or tracee. `Quiet` if a signal came instead: see [`interrupted`].
@@ -92,12 +121,15 @@ pub(crate) fn wait_any() -> WaitAny {
 /// stop (a synchronous wake-up). A wait by ppoll(2) and SIGCHLD is woken on whichever CPU is idle,
 /// and a stop then costs several times as much.
 pub(crate) fn wait_for_news() -> WaitAny {
-    wait4(0)
+    wait4(-1, 0)
 }
 
 /// As [`wait_for_news`], of children and tracees of the calling thread only.
 pub(crate) fn wait_for_own(block: bool) -> WaitAny {
-    wait4(libc::__WNOTHREAD | if block { 0 } else { libc::WNOHANG })
+    wait4(
+        -1,
+        libc::__WNOTHREAD | if block { 0 } else { libc::WNOHANG },
+    )
 }
 
 /// Returns whether the calling thread has children or tracees. Leaves them as they are.
@@ -109,12 +141,12 @@ pub(crate) fn has_own_children() -> bool {
     unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == 0 }
 }
 
-fn wait4(flags: c_int) -> WaitAny {
+fn wait4(task: Pid, flags: c_int) -> WaitAny {
     let mut status: c_int = 0;
     // SAFETY: rusage is plain integers, for which zero is valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to live locals of the right type.
-    let pid = unsafe { libc::wait4(-1, &raw mut status, libc::__WALL | flags, &raw mut usage) };
+    let pid = unsafe { libc::wait4(task, &raw mut status, libc::__WALL | flags, &raw mut usage) };
     match pid {
         0 => WaitAny::Quiet,
         pid if pid > 0 => WaitAny::News {
@@ -152,6 +184,7 @@ fn decode_status(status: c_int) -> Waited {
         libc::PTRACE_EVENT_CLONE => Stop::Created(CreatedBy::Clone),
         libc::PTRACE_EVENT_SECCOMP => Stop::Filtered,
         libc::PTRACE_EVENT_EXEC => Stop::Exec,
+        libc::PTRACE_EVENT_EXIT => Stop::Exit,
         _ => Stop::Other,
     })
 }
@@ -197,35 +230,49 @@ const FOLLOWED: c_int = libc::PTRACE_O_EXITKILL
     | libc::PTRACE_O_TRACEEXEC;
 
 /// A filter stops its task. Without these options it has the calls fail.
-const FILTERED: c_int = FOLLOWED | libc::PTRACE_O_TRACESECCOMP | libc::PTRACE_O_TRACESYSGOOD;
+const FILTERED: c_int = libc::PTRACE_O_TRACESECCOMP | libc::PTRACE_O_TRACESYSGOOD;
 
-/// Seizes a child and follows everything that it will create. If `filtered`, it is going to have a
-/// filter that stops it.
-pub(crate) fn seize(pid: Pid, filtered: bool) -> Result<(), Errno> {
-    let options = if filtered { FILTERED } else { FOLLOWED };
-    let data = options as usize as *mut c_void;
+/// What stops a tracee, beside its signals, its executions and what it creates. A new task has the
+/// options of the thread that created it.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// It has, or is going to have, a filter that stops it.
+    pub(crate) filtered: bool,
+    /// It stops when it exits, before it is a zombie.
+    pub(crate) exits: bool,
+    /// It goes on without its filters (PTRACE_O_SUSPEND_SECCOMP).
+    pub(crate) suspended: bool,
+}
+
+impl Options {
+    fn bits(self) -> *mut c_void {
+        let bit = |set: bool, bits: c_int| if set { bits } else { 0 };
+        let bits = FOLLOWED
+            | bit(self.filtered, FILTERED)
+            | bit(self.exits, libc::PTRACE_O_TRACEEXIT)
+            | bit(self.suspended, libc::PTRACE_O_SUSPEND_SECCOMP);
+        bits as usize as *mut c_void
+    }
+}
+
+/// Seizes a child and follows everything that it will create.
+pub(crate) fn seize(pid: Pid, options: Options) -> Result<(), Errno> {
+    let data = options.bits();
     // SAFETY: PTRACE_SEIZE ignores the address; the data is a bit mask, not a pointer.
     Errno::result(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, ptr::null_mut::<c_void>(), data) })
         .map(drop)
 }
 
-/// Has a filtered tracee, which is stopped, go on without its filters, or with them again
-/// (PTRACE_O_SUSPEND_SECCOMP).
+/// Changes the options of a stopped tracee.
 ///
 /// # Errors
 ///
-/// EPERM for who is not allowed to (CAP_SYS_ADMIN) or has a filter of its own, EINVAL if the kernel
-/// has not been built for it (CONFIG_CHECKPOINT_RESTORE).
-pub(crate) fn suspend_filters(pid: Pid, suspend: bool) -> Result<(), Errno> {
-    let suspended = if suspend {
-        libc::PTRACE_O_SUSPEND_SECCOMP
-    } else {
-        0
-    };
-    let data = (FILTERED | suspended) as usize as *mut c_void;
+/// ESRCH if it is gone. To suspend filters, EPERM for who is not allowed to (CAP_SYS_ADMIN) or has a
+/// filter of its own, EINVAL if the kernel has not been built for it (CONFIG_CHECKPOINT_RESTORE).
+pub(crate) fn set_options(pid: Pid, options: Options) -> Result<(), Errno> {
     let (request, null) = (libc::PTRACE_SETOPTIONS, ptr::null_mut::<c_void>());
     // SAFETY: PTRACE_SETOPTIONS ignores the address; the data is a bit mask, not a pointer.
-    Errno::result(unsafe { libc::ptrace(request, pid, null, data) }).map(drop)
+    Errno::result(unsafe { libc::ptrace(request, pid, null, options.bits()) }).map(drop)
 }
 
 /// Resumes a stopped tracee, delivering a signal unless it is 0. A tracee that was killed in the
@@ -254,10 +301,15 @@ pub(crate) fn resume_to_call(pid: Pid, signal: c_int) {
 
 /// Lets go of a stopped tracee, delivering a signal unless it is 0. If a signal stops its process, it
 /// stays stopped.
-pub(crate) fn detach(pid: Pid, signal: c_int) {
+///
+/// # Errors
+///
+/// ESRCH if it is not stopped any more, because it was killed: it is still traced then.
+pub(crate) fn detach(pid: Pid, signal: c_int) -> Result<(), Errno> {
+    let (request, null) = (libc::PTRACE_DETACH, ptr::null_mut::<c_void>());
     let data = signal as usize as *mut c_void;
     // SAFETY: PTRACE_DETACH ignores the address; the data is a number, not a pointer.
-    unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, ptr::null_mut::<c_void>(), data) };
+    Errno::result(unsafe { libc::ptrace(request, pid, null, data) }).map(drop)
 }
 
 /// Lets a tracee stay in its group-stop until SIGCONT, while its events are reported.
@@ -276,6 +328,15 @@ pub(crate) fn event_message(pid: Pid) -> Option<Pid> {
     // SAFETY: PTRACE_GETEVENTMSG writes one unsigned long to the data argument, a live local.
     let ret = unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, pid, null, &raw mut message) };
     (ret == 0).then(|| Pid::try_from(message).ok()).flatten()
+}
+
+/// Returns how a task that is stopped at its exit is going to have ended: what wait4(2) tells of a
+/// process that has no other thread by then. `None` if it is gone.
+pub(crate) fn exit_to_be(pid: Pid) -> Option<Exit> {
+    match decode_status(event_message(pid)?) {
+        Waited::Ended(exit) => Some(exit),
+        Waited::Stopped(_) => None,
+    }
 }
 
 /// Returns whether a task is a thread of the process `tgid` (tgkill(2) with no signal).
@@ -409,125 +470,6 @@ pub(crate) fn read_memory(tid: Pid, address: u64, buffer: &mut [u8]) -> Result<u
     Errno::result(read).map(isize::cast_unsigned)
 }
 
-/// What statx(2) says of a file.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Looked {
-    pub(crate) file: FileId,
-    pub(crate) regular: bool,
-    /// Its kind and permissions.
-    pub(crate) mode: u32,
-    owner: u32,
-    /// The mount that it is in; 0 before Linux 5.8.
-    pub(crate) mount: u64,
-}
-
-impl Looked {
-    fn from_raw(stat: &libc::statx) -> Self {
-        let kind = u32::from(stat.stx_mode) & libc::S_IFMT;
-        Self {
-            file: FileId {
-                device: libc::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-                inode: stat.stx_ino,
-                directory: kind == libc::S_IFDIR,
-            },
-            regular: kind == libc::S_IFREG,
-            mode: u32::from(stat.stx_mode),
-            owner: stat.stx_uid,
-            mount: stat.stx_mnt_id,
-        }
-    }
-
-    /// Returns whether a task of this user (geteuid(2)) may read the file for sure, and enter it if it
-    /// is a directory: if everybody may, or its owner, who that is. Those who are denied are an access
-    /// list's exception. What root may says nothing: a task can have given that up.
-    pub(crate) fn is_readable_by(&self, user: impl FnOnce() -> u32) -> bool {
-        let may = if self.file.directory { 0o5 } else { 0o4 };
-        let has = |bits: u32| self.mode & bits == bits;
-        let by_owner = |user| user != 0 && user == self.owner;
-        has(may << 6 | may << 3 | may) || has(may << 6) && by_owner(user())
-    }
-
-    /// Returns whether who executes the file may become somebody else by that.
-    pub(crate) fn gives_rights(&self) -> bool {
-        self.mode & (libc::S_ISUID | libc::S_ISGID) != 0
-    }
-
-    /// Returns whether anybody may execute the file: what nobody may, root may not either.
-    pub(crate) fn is_executable(&self) -> bool {
-        const ANY: u32 = libc::S_IXUSR | libc::S_IXGRP | libc::S_IXOTH;
-        self.regular && self.mode & ANY != 0
-    }
-}
-
-/// By what a file differs from itself after a change.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Version {
-    size: u64,
-    /// When its content was changed last: seconds since 1970, and nanoseconds.
-    modified: (i64, u32),
-    /// When that or what is said of it was.
-    pub(crate) changed: (i64, u32),
-}
-
-/// Looks at a file without opening, waiting or mounting anything.
-pub(crate) fn look(directory: c_int, path: &CStr, follow: bool) -> Result<Looked, Errno> {
-    statx(directory, path, follow, 0).map(|stat| Looked::from_raw(&stat))
-}
-
-/// As [`look`], from the working directory and at its version too.
-///
-/// Not for every file: who asks for the times of a file has the kernel take more exact ones the next
-/// time that it is changed (since 6.13).
-pub(crate) fn look_closely(path: &CStr) -> Result<(Looked, Version), Errno> {
-    let more = libc::STATX_SIZE | libc::STATX_MTIME | libc::STATX_CTIME;
-    let stat = statx(libc::AT_FDCWD, path, true, more)?;
-    let version = Version {
-        size: stat.stx_size,
-        modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
-        changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
-    };
-    Ok((Looked::from_raw(&stat), version))
-}
-
-fn statx(directory: c_int, path: &CStr, follow: bool, more: u32) -> Result<libc::statx, Errno> {
-    let follow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
-    let flags = libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC | follow;
-    let mask = libc::STATX_TYPE
-        | libc::STATX_MODE
-        | libc::STATX_UID
-        | libc::STATX_INO
-        | libc::STATX_MNT_ID
-        | more;
-    // SAFETY: statx is plain integers, for which zero is valid.
-    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    // SAFETY: the path is valid and ended by NUL, and the last pointer is to a live local.
-    Errno::result(unsafe { libc::statx(directory, path.as_ptr(), flags, mask, &raw mut stat) })?;
-    Ok(stat)
-}
-
-/// Opens a file for its identity only (O_PATH), as a task with this root directory would find it
-/// (openat2(2), RESOLVE_IN_ROOT). EAGAIN if a file system would have to be asked (RESOLVE_CACHED).
-pub(crate) fn open_in_root(
-    root: BorrowedFd<'_>,
-    path: &CStr,
-    follow: bool,
-) -> Result<OwnedFd, Errno> {
-    /// linux/openat2.h, since Linux 5.12.
-    const RESOLVE_CACHED: u64 = 0x20;
-    let nofollow = if follow { 0 } else { libc::O_NOFOLLOW };
-    // SAFETY: open_how is plain integers, for which zero is valid.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_PATH | libc::O_CLOEXEC | nofollow) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT | RESOLVE_CACHED;
-    let (fd, size) = (root.as_raw_fd(), size_of::<libc::open_how>());
-    // SAFETY: the path is valid and ended by NUL; the kernel reads `how`, which has that size.
-    let opened =
-        unsafe { libc::syscall(libc::SYS_openat2, fd, path.as_ptr(), &raw const how, size) };
-    let opened = Errno::result(opened)?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(opened as c_int) })
-}
-
 /// Gets a copy of a descriptor of another process (pidfd_getfd(2)).
 pub(crate) fn descriptor_of(process: Pid, fd: c_int) -> Option<OwnedFd> {
     // SAFETY: plain numbers.
@@ -540,44 +482,4 @@ pub(crate) fn descriptor_of(process: Pid, fd: c_int) -> Option<OwnedFd> {
     let copy = c_int::try_from(copy).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: as above.
     Some(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_be_read_for_sure_depends_on_the_file_and_on_who_we_are() {
-        let readable_if = |directory, mode, user| {
-            let looked = Looked {
-                file: FileId {
-                    device: 1,
-                    inode: 1,
-                    directory,
-                },
-                regular: !directory,
-                mode,
-                owner: 1000,
-                mount: 0,
-            };
-            looked.is_readable_by(|| user)
-        };
-        let readable = |mode, user| readable_if(false, mode, user);
-        assert!(readable(0o444, 1));
-        assert!(readable(0o600, 1000));
-        assert!(!readable(0o600, 1));
-        assert!(!readable(0o640, 0), "root's task may be somebody else");
-        assert!(!readable(0o200, 1000));
-        assert!(!readable(0o004, 1000), "the owner is none of the others");
-        assert!(readable_if(true, 0o755, 1));
-        assert!(readable_if(true, 0o700, 1000));
-        assert!(
-            !readable_if(true, 0o700, 0),
-            "root's task may be somebody else"
-        );
-        assert!(
-            !readable_if(true, 0o754, 1),
-            "it may be listed and not entered"
-        );
-    }
 }

@@ -8,15 +8,15 @@ use super::{
     breakpoint::Breakpoint,
     decode::{self, Entry, Environment, Pending, Syscall},
     hook::Trap,
-    live::{self, Context, Live, Process},
+    live::{Context, Live, Process},
     loads::Loads,
-    sys::{self, CreatedBy, Pid, RawUsage, Stop, SyscallInfo, Waited},
+    sys::{self, CreatedBy, Options, Pid, RawUsage, Stop, SyscallInfo, Waited},
 };
 use crate::tracer::Map;
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
     event::TraceLevel,
-    trace::{Created, Creation, Doubt, Exited, Sender, Signal},
+    trace::{Created, Creation, Doubt},
 };
 use std::{
     cell::RefCell,
@@ -27,6 +27,7 @@ use std::{
 
 mod breaks;
 mod exec;
+mod exiting;
 mod held;
 mod loading;
 mod origin;
@@ -60,6 +61,8 @@ pub(crate) struct Root {
     pub(crate) loader: Option<Loader>,
     /// Where it is remembered what loaders do.
     pub(crate) loads: Option<Rc<RefCell<Loads>>>,
+    /// What it has been seized with.
+    pub(crate) options: Options,
 }
 
 /// The tracees of an attempt.
@@ -85,6 +88,12 @@ pub(crate) struct Tasks {
     breaks: Breaks,
     /// Processes whose loaders are at work.
     loading: Map<Pid, Loading>,
+    /// Creators that wait for the first stop of what they have created, by the latter.
+    beginning: Map<Pid, Pid>,
+    /// Processes whose first threads have exited and been let go, and whose others have not ended.
+    leaderless: Map<Pid, ()>,
+    /// The most memory that a process used that has ended.
+    peak_memory: u64,
     /// New tasks that have a copy of their creator's trap.
     copies: Map<Pid, Trap>,
     /// Reused, so that nothing is allocated per stop.
@@ -104,6 +113,10 @@ struct Task {
     told: bool,
     held: Option<Held>,
     call: Call,
+    /// Whether its first stop has been seen.
+    begun: bool,
+    /// As far as they are known. What is not known stops it more often than needed.
+    options: Options,
 }
 
 /// Why a new task has not been resumed: the event of its creation is still to come.
@@ -143,6 +156,9 @@ impl Tasks {
             harness: Harness::default(),
             breaks: Breaks::default(),
             loading: Map::default(),
+            beginning: Map::default(),
+            leaderless: Map::default(),
+            peak_memory: 0,
             copies: Map::default(),
             decoded: Vec::new(),
             stack: Vec::new(),
@@ -152,6 +168,8 @@ impl Tasks {
         let task = Task {
             process: Some(pid),
             told: true,
+            begun: true,
+            options: tasks.root.options,
             ..Task::default()
         };
         tasks.tasks.insert(pid, task);
@@ -220,9 +238,7 @@ impl Tasks {
     ) {
         match waited {
             Waited::Ended(exit) => self.ended(pid, exit, usage, observer),
-            Waited::Stopped(_) if self.killing => {
-                let _ = sys::kill(pid, libc::SIGKILL);
-            }
+            Waited::Stopped(stop) if self.killing => self.stopped_to_be_killed(pid, stop),
             Waited::Stopped(stop) => self.stopped(pid, stop, observer),
         }
         self.release_overdue(observer);
@@ -240,6 +256,9 @@ impl Tasks {
                 if let Some(child) = sys::event_message(pid) {
                     self.created_in_loading(self.process_of(pid), child, observer);
                     self.created(pid, child, Some(by), observer);
+                    if self.waits_for_first_stop(pid, child) {
+                        return;
+                    }
                 }
                 self.resume(pid);
             }
@@ -253,6 +272,7 @@ impl Tasks {
                 self.go(pid, signal);
             }
             Stop::Group(_) => sys::listen(pid),
+            Stop::Exit => self.at_exit(pid, observer),
             Stop::Other => self.resume(pid),
         }
     }
@@ -260,7 +280,7 @@ impl Tasks {
     /// Resumes a task, until the exit of its call if that is awaited.
     fn resume(&self, pid: Pid) {
         match self.tasks.get(&pid).map(|task| &task.call) {
-            Some(Call::Awaited(..)) => sys::resume_to_exit(pid),
+            Some(Call::Awaited(..)) => self.go_to_exit(pid),
             _ => self.go(pid, 0),
         }
     }
@@ -283,7 +303,7 @@ impl Tasks {
         match self.take_call(pid) {
             Call::Interrupted(before, pending) if before == call => {
                 self.set_call(pid, Call::Awaited(call, pending));
-                return sys::resume_to_exit(pid);
+                return self.go_to_exit(pid);
             }
             // Another call: that of a handler, or what comes after EINTR.
             Call::Interrupted(_, pending) => {
@@ -307,7 +327,7 @@ impl Tasks {
             Entry::Done => self.go(pid, 0),
             Entry::Await(pending) => {
                 self.set_call(pid, Call::Awaited(call, pending));
-                sys::resume_to_exit(pid);
+                self.go_to_exit(pid);
             }
         }
     }
@@ -337,26 +357,19 @@ impl Tasks {
     /// A new task can report before the event of its creation. It is held until that event, so that
     /// what it does is told after its creation, unless its creator is not to be found.
     fn at_trap(&mut self, pid: Pid) {
+        if self.tasks.contains_key(&pid) {
+            self.first_stop(pid);
+            self.remove_copy(pid);
+            if !self.is_held(pid) {
+                self.resume(pid);
+            }
+            return;
+        }
+        self.unannounced(pid);
+        self.first_stop(pid);
         self.remove_copy(pid);
-        match self.tasks.get(&pid) {
-            Some(Task { held: Some(_), .. }) => return,
-            Some(_) => return self.resume(pid),
-            None => {}
-        }
-        self.ended_early.remove(&pid);
-        let creator = live::likely_creator(pid);
-        self.appeared(pid, creator);
-        let known = creator.filter(|creator| self.context.processes.contains_key(creator));
-        let held = known.map(|creator| Held {
-            since: Instant::now(),
-            creator,
-        });
-        if let Some(task) = self.tasks.get_mut(&pid) {
-            (task.due, task.held) = (true, held);
-        }
-        match held {
-            Some(_) => self.held += 1,
-            None => self.go(pid, 0),
+        if !self.is_held(pid) {
+            self.go(pid, 0);
         }
     }
 
@@ -366,8 +379,10 @@ impl Tasks {
     fn appeared(&mut self, pid: Pid, creator: Option<Pid>) -> bool {
         let leads = sys::is_thread_of(pid, pid);
         let task = self.tasks.entry(pid).or_default();
+        task.options.filtered = self.root.options.filtered;
         if !leads {
             task.process = task.process.or(creator);
+            self.has_thread(creator);
             return false;
         }
         task.process = Some(pid);
@@ -393,17 +408,20 @@ impl Tasks {
         observer: &mut dyn Observer,
     ) {
         let creator = self.process_of(tid);
+        let exits = self.tasks.get(&tid).is_some_and(|task| task.options.exits);
         let (leads, told) = match self.tasks.get_mut(&child) {
             Some(task) => {
                 task.due = false;
                 task.process = task.process.or(Some(creator));
+                let leads = task.process == Some(child);
                 if let Some(process) = self.context.processes.get_mut(&child) {
                     process.creator = Some(creator);
                 }
-                (
-                    task.process == Some(child),
-                    std::mem::replace(&mut task.told, true),
-                )
+                let told = std::mem::replace(&mut task.told, true);
+                if !leads {
+                    self.has_thread(Some(creator));
+                }
+                (leads, told)
             }
             None => match self.ended_early.remove(&child) {
                 // Nothing more will be heard of it, and its id may come to belong to a stranger.
@@ -412,6 +430,7 @@ impl Tasks {
                     let leads = self.appeared(child, Some(creator));
                     if let Some(task) = self.tasks.get_mut(&child) {
                         task.told = true;
+                        task.options.exits = exits;
                     }
                     (leads, false)
                 }
@@ -433,9 +452,14 @@ impl Tasks {
     }
 
     fn ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage, observer: &mut dyn Observer) {
+        let of_leader = self.news_of_leader(pid);
+        self.peak_memory = self.peak_memory.max(usage.max_rss_bytes);
         self.abandon_call(pid, observer);
-        self.ended_loading(pid, exit, observer);
+        if !self.leaderless.contains_key(&pid) {
+            self.ended_loading(pid, exit, observer);
+        }
         self.copies.remove(&pid);
+        self.begins(pid);
         // Killed while it was held. Its creator may have been as well, and then no event comes.
         if let Some(Held { creator, .. }) = self.tasks.get(&pid).and_then(|task| task.held) {
             self.suppose_created(creator, pid, observer);
@@ -456,54 +480,17 @@ impl Tasks {
         }
         self.held -= u32::from(task.held.is_some());
         match task.process {
+            Some(process) if self.leaderless.contains_key(&process) && process == pid => {}
             Some(process) if process == pid => self.process_ended(pid, exit, usage, observer),
             Some(process) => {
                 self.tell_one(pid, process, TraceEventKind::ThreadEnded, observer);
+                self.thread_ended(process, exit, usage, observer);
+                if let Some((waited, usage)) = of_leader {
+                    self.handle(process, waited, usage, observer);
+                }
             }
             None => {}
         }
-    }
-
-    fn remember(&mut self, pid: Pid) {
-        if self.ended.len() == REMEMBERED {
-            self.ended.pop_front();
-        }
-        self.ended.push_back(pid);
-    }
-
-    fn process_ended(
-        &mut self,
-        pid: Pid,
-        exit: Exit,
-        usage: RawUsage,
-        observer: &mut dyn Observer,
-    ) {
-        let process = self.context.processes.remove(&pid);
-        self.remember(pid);
-        // wait4(2) counts a process's children in that it has waited for.
-        let (children, creator) = process.map_or_else(Default::default, |process| {
-            (process.children, process.creator)
-        });
-        let creator = creator.and_then(|creator| self.context.processes.get_mut(&creator));
-        if let Some(creator) = creator {
-            creator.children.user += usage.user;
-            creator.children.system += usage.system;
-        }
-        if self.killing && matches!(exit, Exit::Signal { signal, .. } if signal == libc::SIGKILL) {
-            let signal = TraceEventKind::Signal(Signal {
-                signal: libc::SIGKILL,
-                code: libc::SI_USER,
-                sender: Sender::Harness,
-            });
-            self.tell_one(pid, pid, signal, observer);
-        }
-        let kind = TraceEventKind::Exited(Exited {
-            exit,
-            user: own_time(usage.user, children.user),
-            system: own_time(usage.system, children.system),
-            peak_memory: usage.max_rss_bytes,
-        });
-        self.tell_one(pid, pid, kind, observer);
     }
 
     /// Tells of a call whose end will not be seen.
@@ -581,12 +568,6 @@ impl Tasks {
 /// (ERESTARTSYS and its like, which no program sees).
 fn is_interruption(result: i64) -> bool {
     matches!(result, -516 | -514..=-512)
-}
-
-/// Takes from a process's time what its children have used. If that is more, it has not waited for
-/// all of them.
-fn own_time(with_children: Duration, children: Duration) -> Duration {
-    with_children.checked_sub(children).unwrap_or(with_children)
 }
 
 #[cfg(test)]

@@ -69,10 +69,19 @@ impl Tasks {
 
     /// Resumes a tracee, delivering a signal unless it is 0.
     pub(super) fn go(&self, pid: Pid, signal: i32) {
-        if self.stops_before() {
+        if self.exits_meanwhile(pid) {
+            // Another stop than the one that is to be ended.
+        } else if self.stops_before() {
             sys::resume_to_call(pid, signal);
         } else {
             sys::resume(pid, signal);
+        }
+    }
+
+    /// Resumes a tracee until the exit of the call that it is in.
+    pub(super) fn go_to_exit(&self, pid: Pid) {
+        if !self.exits_meanwhile(pid) {
+            sys::resume_to_exit(pid);
         }
     }
 
@@ -235,7 +244,7 @@ impl Tasks {
     }
 
     fn detach(&mut self, tid: Pid, signal: i32) {
-        sys::detach(tid, signal);
+        let _ = sys::detach(tid, signal);
         let Some(task) = self.tasks.remove(&tid) else {
             return;
         };

@@ -21,18 +21,17 @@ impl Tasks {
         // A thread that executes takes its leader's id over; its own is no more, and no exit of
         // it will be reported. Nor will one of its leader.
         let former = sys::event_message(pid).filter(|former| *former != pid);
-        let mut call = Call::None;
-        if let Some(former) = former {
-            if let Some(task) = self.tasks.remove(&former) {
-                call = task.call;
-                if task.due {
-                    self.ended_early.insert(former, task.told);
-                }
+        let call = if let Some(former) = former {
+            let task = self.tasks.remove(&former).unwrap_or_default();
+            if task.due {
+                self.ended_early.insert(former, task.told);
             }
+            self.leads_now(pid, task.options);
             self.abandon_call(pid, observer);
+            task.call
         } else {
-            call = self.take_call(pid);
-        }
+            self.take_call(pid)
+        };
         let task = self.tasks.entry(pid).or_default();
         task.process = Some(pid);
         if pid == self.root.pid && !self.executed {

@@ -1,14 +1,36 @@
 //! New tasks that are not resumed before it is known who created them.
 
-use super::{Task, Tasks};
-use crate::tracer::{Observer, sys::Pid};
-use std::time::Duration;
+use super::{Held, Task, Tasks};
+use crate::tracer::{Observer, live, sys::Pid};
+use std::time::{Duration, Instant};
 
 /// How long a new task is held at most. The event of its creation takes microseconds, but if its
 /// creator is killed before, there is none.
 const HELD: Duration = Duration::from_millis(100);
 
 impl Tasks {
+    /// Takes a new task in, the event of whose creation is still to come, and holds it until then if
+    /// its creator is to be found.
+    pub(super) fn unannounced(&mut self, pid: Pid) {
+        self.ended_early.remove(&pid);
+        let creator = live::likely_creator(pid);
+        self.appeared(pid, creator);
+        let known = creator.filter(|creator| self.context.processes.contains_key(creator));
+        let held = known.map(|creator| Held {
+            since: Instant::now(),
+            creator,
+        });
+        self.held += u32::from(held.is_some());
+        if let Some(task) = self.tasks.get_mut(&pid) {
+            (task.due, task.held) = (true, held);
+        }
+    }
+
+    /// Returns whether a task is held.
+    pub(super) fn is_held(&self, pid: Pid) -> bool {
+        self.tasks.get(&pid).is_some_and(|task| task.held.is_some())
+    }
+
     /// Lets a held task go.
     pub(super) fn release(&mut self, pid: Pid) {
         let held = self.tasks.get_mut(&pid).and_then(|task| task.held.take());

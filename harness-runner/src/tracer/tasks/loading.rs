@@ -13,7 +13,7 @@ use crate::tracer::{
     hook::{Installing, Reached, Trap},
     loads::{Key, Known, Load, Loads, Seen},
     procfs,
-    sys::{self, Pid},
+    sys::Pid,
 };
 use harness_metadata::{Exit, RawString, TraceEventKind, trace::Doubt};
 use std::{cell::RefCell, rc::Rc};
@@ -135,7 +135,7 @@ impl Tasks {
             Known::Yes(load) => {
                 if let Some(trap) = load.hook.set(pid) {
                     // Without it, there are stops that nobody needs to look at.
-                    let _ = sys::suspend_filters(pid, true);
+                    self.suspend_filters(pid, true);
                     let filter = None;
                     let phase = Phase::Trusted { trap, load, filter };
                     self.loading.insert(pid, Loading { key, phase });
@@ -226,7 +226,7 @@ impl Tasks {
                     Some(filter) => self.install(key, &trap, &reached, &filter, observer),
                     None => {
                         let _ = trap.remove(pid).and_then(|()| reached.pass(pid));
-                        let _ = sys::suspend_filters(pid, false);
+                        self.suspend_filters(pid, false);
                     }
                 }
             }
@@ -326,17 +326,15 @@ impl Tasks {
 
     /// Removes a copy of a trap from a new task, once it can be done: when it is stopped.
     pub(super) fn remove_copy(&mut self, pid: Pid) {
-        if let Some(trap) = self.copies.get(&pid)
-            && trap.remove(pid).is_ok()
-        {
-            let _ = sys::suspend_filters(pid, false);
+        if (self.copies.get(&pid)).is_some_and(|trap| trap.remove(pid).is_ok()) {
+            self.suspend_filters(pid, false);
             self.copies.remove(&pid);
         }
     }
 
     /// Has a process's filter stop it again, if it has one.
-    fn filter_again(&self, pid: Pid, observer: &mut dyn Observer) {
-        let _ = sys::suspend_filters(pid, false);
+    fn filter_again(&mut self, pid: Pid, observer: &mut dyn Observer) {
+        self.suspend_filters(pid, false);
         if pid == self.root.pid && !self.filtered {
             self.tell_unfiltered(observer);
         }

@@ -17,6 +17,7 @@ fn what_is_told_before_its_event_comes_does_not_pretend_to_know_how_it_was_creat
         breakpoint: None,
         loader: None,
         loads: None,
+        options: Options::default(),
     });
     // It waits until its input ends.
     let mut child = Command::new("/bin/cat")

@@ -1,7 +1,7 @@
 //! The same of programs that a test starts. They have inherited its filter.
 
 use super::*;
-use crate::tracer::sys::suspend_filters;
+use crate::tracer::sys::{Options, set_options};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 /// Starts each of its arguments, one after the other, and ends as the last one has ended. What is to
@@ -79,8 +79,12 @@ fn it_is_the_same_for_who_may_not_suspend_filters() {
     let starter = slot.starter(&program, "(void)0");
     let mut suspended = Vec::new();
     slot.run_and(&starter, |pid| {
-        let result = suspend_filters(pid, true);
-        suspended.push(result.and_then(|()| suspend_filters(pid, false)));
+        let options = Options {
+            filtered: true,
+            suspended: true,
+            ..Options::default()
+        };
+        suspended.push(set_options(pid, options));
     });
     assert_eq!(suspended, [Err(Errno::EPERM); 3]);
     let seen = assert_the_same_whenever_started(&mut slot, &starter, KNOWN);
