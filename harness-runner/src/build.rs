@@ -11,7 +11,6 @@ mod artifacts;
 mod cargo_config;
 mod environment;
 mod fork;
-mod identity;
 mod locate;
 mod messages;
 mod options;
@@ -19,9 +18,9 @@ mod runner;
 mod rustc;
 mod workspace;
 
+pub(crate) use crate::protocol::Identity;
 pub use artifacts::Built;
 pub use cargo_config::{CargoConfig, ConfigError};
-pub(crate) use identity::Identity;
 pub use locate::{LocateError, locate_workspace};
 pub use options::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};
 pub use runner::{Runner, Runners};
@@ -97,10 +96,11 @@ impl Built {
     }
 }
 
-/// Who answers when a binary is asked for its tests.
+/// Who answers when a binary is asked for its tests, as far as the manifest says.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Harness {
-    /// The standard one: the same binary always holds the same tests.
+    /// The standard one, unless the crate has a `#![test_runner]` of its own, which only the binary
+    /// tells.
     Libtest,
     /// The package's own, by `harness = false`: its tests may depend on anything.
     Custom,

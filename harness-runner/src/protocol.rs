@@ -8,7 +8,10 @@
 //! and starts another stub.
 
 pub mod broker;
+mod identity;
 pub mod packet;
+
+pub use identity::Identity;
 
 use harness_metadata::{
     Exit, RawString, StartFailure, Survivor, TraceEvent, TraceSummary, Usage, event::TraceLevel,
@@ -101,6 +104,10 @@ pub fn push_variable(block: &mut Vec<u8>, name: &OsStr, value: &OsStr) {
 pub type Ticket = u64;
 
 /// What the runner says.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, on the stack"
+)]
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request<'a> {
     /// Start a process. Comes with three descriptors: standard input, output and error.
@@ -151,6 +158,19 @@ pub struct Spawn<'a> {
     pub trace: Trace<'a>,
     /// Where it is to be born.
     pub cgroup: Cgroup<'a>,
+    /// The file that must not have changed when the process executes; `None` for no such file.
+    #[serde(borrow)]
+    pub image: Option<Image<'a>>,
+}
+
+/// A file in a known state.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image<'a> {
+    /// Its path, ended by NUL.
+    #[serde(with = "serde_bytes")]
+    pub path: &'a [u8],
+    /// Its state.
+    pub identity: Identity,
 }
 
 /// The cgroup of an attempt. Empty where there is none.

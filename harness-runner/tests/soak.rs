@@ -212,6 +212,7 @@ impl Attempt<'_> {
                 ..Trace::LIFECYCLE
             },
             cgroup: Cgroup::default(),
+            image: None,
         };
         let null = File::options()
             .read(true)

@@ -89,6 +89,7 @@ fn watch_by(
             break_exec: &[],
         },
         cgroup: Cgroup::default(),
+        image: None,
     };
     let null = File::options()
         .read(true)
@@ -316,6 +317,7 @@ fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
                 break_exec: &[],
             },
             cgroup: Cgroup::default(),
+            image: None,
         };
         let null = File::open("/dev/null").unwrap();
         let fds = [null.as_fd(), null.as_fd(), null.as_fd()];

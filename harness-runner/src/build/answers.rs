@@ -8,7 +8,7 @@
 //! answers are asked for again. The file is only ever a shortcut: whatever is wrong with it, it
 //! is ignored and written anew.
 
-use super::{fork::by_fork, identity::Identity, options::shown};
+use super::{Identity, fork::by_fork, options::shown};
 use crate::own_files;
 use camino::{Utf8Path, Utf8PathBuf};
 use guppy::graph::PackageGraph;

@@ -234,6 +234,7 @@ mod tests {
             cwd: b"/\0",
             trace: Trace::LIFECYCLE,
             cgroup: Cgroup::default(),
+            image: None,
         })
     }
 

@@ -499,6 +499,7 @@ impl Slot {
                 break_exec: work.break_exec.as_bytes(),
             },
             cgroup: self.bounds.cgroup(),
+            image: None,
         };
         let null = match &mut self.null {
             Some(null) => null,

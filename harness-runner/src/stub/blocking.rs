@@ -167,6 +167,7 @@ impl Stub {
             cwd: &terminated(command.cwd.as_os_str()),
             trace: Trace::LIFECYCLE,
             cgroup: Cgroup::default(),
+            image: None,
         };
         self.send(
             &Request::Spawn(spawn),

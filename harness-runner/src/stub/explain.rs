@@ -29,6 +29,10 @@ pub(super) fn failure(stage: Stage, errno: i32, program: &Path, cwd: &Path) -> S
                 errno.desc()
             )
         }
+        Stage::Image => format!(
+            "`{program_text}` was rebuilt or replaced after its tests were listed; start another run \
+             to list and run the tests that it holds now"
+        ),
         // What the child saw: it was in its working directory by then.
         Stage::Exec => match errno {
             Errno::ENOENT => missing(program, &cwd.join(program)),

@@ -8,7 +8,10 @@ use super::{
     nest::Nest,
     open_files::OpenFiles,
     outer::Subtree,
-    sys::{self, Block, Child, ChildStack, Filter, HandOver, Options, SignalMask, Signals, Stage},
+    sys::{
+        self, Block, Child, ChildStack, Filter, HandOver, Image, Options, SignalMask, Signals,
+        Stage,
+    },
     tree::Tree,
     watch::{Watch, Way},
 };
@@ -221,6 +224,7 @@ impl Spawner {
             go: traced.then(|| self.go.reader.as_raw_fd()),
             filter,
             no_new_privs: known.is_some_and(|load| load.no_new_privs),
+            image: image(spawn)?,
             failed: self.failed.writer.as_raw_fd(),
             cgroup: den.as_ref().and_then(|den| den.unified()),
             tasks: den
@@ -411,7 +415,11 @@ impl Spawner {
         let stage = Stage::from_raw(i32::from_ne_bytes(stage.try_into().ok()?))?;
         let errno = i32::from_ne_bytes(errno.try_into().ok()?);
         let child = self.last.as_ref()?;
-        let (program, cwd) = (explain::path(&child.program), explain::path(&child.cwd));
+        let program = match (stage, &child.image) {
+            (Stage::Image, Some(image)) => &image.path,
+            _ => &child.program,
+        };
+        let (program, cwd) = (explain::path(program), explain::path(&child.cwd));
         let message = explain::failure(stage, errno, &program, &cwd);
         Some(StartFailure { message, errno })
     }
@@ -485,6 +493,17 @@ fn string(bytes: &[u8]) -> Result<&CStr, SpawnError> {
             errno: libc::EINVAL,
         })
     })
+}
+
+/// Returns the file that must not have changed.
+fn image(spawn: &Spawn<'_>) -> Result<Option<Image>, SpawnError> {
+    let image = |image: &protocol::Image<'_>| -> Result<Image, SpawnError> {
+        Ok(Image {
+            path: string(image.path)?.to_owned(),
+            identity: image.identity,
+        })
+    };
+    spawn.image.as_ref().map(image).transpose()
 }
 
 /// Searches a program without a slash in the `PATH` of the environment, as execvp(3) would.

@@ -234,6 +234,7 @@ fn start(
         cwd: &terminated(command.cwd.as_os_str()),
         trace: asked,
         cgroup: Cgroup::default(),
+        image: None,
     };
     let stdio = match stdio {
         Some(streams) => streams.iter().map(above_standard).collect(),

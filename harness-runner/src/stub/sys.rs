@@ -10,8 +10,8 @@ pub(crate) use crate::tracer::sys::{
     wait_for_own,
 };
 pub(crate) use child::{
-    Block, Child, ChildStack, Filter, HandOver, READY_LEN, REPORT_LEN, Stage, can_be_born_into,
-    clone_into, filter_and_open, fork_and_reap, fork_probe,
+    Block, Child, ChildStack, Filter, HandOver, Image, READY_LEN, REPORT_LEN, Stage,
+    can_be_born_into, clone_into, filter_and_open, fork_and_reap, fork_probe,
 };
 
 use nix::errno::Errno;

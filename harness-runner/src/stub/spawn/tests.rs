@@ -142,6 +142,7 @@ impl Slot {
             cwd: &cwd,
             trace,
             cgroup: crate::protocol::Cgroup::default(),
+            image: None,
         };
         let null = File::options()
             .read(true)

@@ -5,6 +5,7 @@
 
 use super::{Pid, SignalMask};
 use crate::{
+    protocol::Identity,
     stub::{cgroup::SEPARATE, open_files::OpenFiles},
     tracer::notify,
 };
@@ -46,7 +47,15 @@ pub(crate) struct Child {
     pub(crate) filter: Option<Filter>,
     /// Whether it gives up gaining privileges, because it will install a filter after that.
     pub(crate) no_new_privs: bool,
+    /// The file that must not have changed when it executes.
+    pub(crate) image: Option<Image>,
     pub(crate) stub: Pid,
+}
+
+/// A file in a known state.
+pub(crate) struct Image {
+    pub(crate) path: CString,
+    pub(crate) identity: Identity,
 }
 
 /// A seccomp filter.
@@ -106,6 +115,7 @@ pub(crate) enum Stage {
     Exec = 3,
     Orphaned = 4,
     Cgroup = 5,
+    Image = 6,
 }
 
 /// A child's report: the stage and the errno, native-endian.
@@ -113,8 +123,8 @@ pub(crate) const REPORT_LEN: usize = 8;
 
 impl Stage {
     pub(crate) fn from_raw(raw: i32) -> Option<Self> {
-        use Stage::{Cgroup, Chdir, Exec, Orphaned, Stdio};
-        [Stdio, Chdir, Exec, Orphaned, Cgroup]
+        use Stage::{Cgroup, Chdir, Exec, Image, Orphaned, Stdio};
+        [Stdio, Chdir, Exec, Orphaned, Cgroup, Image]
             .into_iter()
             .find(|stage| *stage as i32 == raw)
     }
@@ -420,7 +430,40 @@ fn prepare(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
     if let Some(go) = child.go {
         wait_for_go(go);
     }
-    Ok(())
+    // As late as can be without being traced: what follows takes microseconds.
+    match &child.image {
+        Some(image) if has_changed(image) => Err((Stage::Image, syscalls::Errno::ESTALE)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns whether a file is there and not in its known state. If it cannot be looked at, the exec
+/// says why.
+fn has_changed(image: &Image) -> bool {
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let (path, mask) = (image.path.as_ptr(), libc::STATX_BASIC_STATS);
+    // SAFETY: the path is valid and ended by NUL; the kernel writes no more than its struct.
+    let looked = unsafe {
+        syscall!(
+            Sysno::statx,
+            libc::AT_FDCWD,
+            path,
+            0,
+            mask,
+            found.as_mut_ptr()
+        )
+    };
+    // SAFETY: all zero is a valid value, and the kernel has written one over it at most.
+    let found = unsafe { found.assume_init() };
+    let time = |time: libc::statx_timestamp| (time.tv_sec, i64::from(time.tv_nsec));
+    let identity = Identity {
+        device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
+        inode: found.stx_ino,
+        size: found.stx_size,
+        modified: time(found.stx_mtime),
+        changed: time(found.stx_ctime),
+    };
+    looked.is_ok() && identity != image.identity
 }
 
 /// Installs a filter, and waits until its listener has been taken if it has one.

@@ -7,12 +7,12 @@ use std::{fs, os::unix::fs::MetadataExt};
 /// The state of a file or directory. A program cannot set the time of change (ctime), so a file
 /// that was written to, or a directory that an entry was added to, never looks the same.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+pub struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) size: u64,
+    pub(crate) modified: (i64, i64),
+    pub(crate) changed: (i64, i64),
 }
 
 impl Identity {
