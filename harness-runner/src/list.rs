@@ -6,6 +6,7 @@
 mod cache;
 mod output;
 mod parse;
+mod recognise;
 
 pub use output::{Format, Listing, ListingTest, Styles, write_binaries, write_tests};
 pub use parse::ParseError;
@@ -104,6 +105,14 @@ pub struct TestList {
     pub binaries: Vec<ListedBinary>,
 }
 
+impl TestList {
+    /// Returns the binaries that [list nothing](ListedBinary::is_silent).
+    pub fn silent(&self) -> impl Iterator<Item = &TestBinary> {
+        let silent = self.binaries.iter().filter(|listed| listed.is_silent());
+        silent.map(|listed| &*listed.binary)
+    }
+}
+
 /// A binary and its tests.
 #[derive(Clone, Debug)]
 pub struct ListedBinary {
@@ -111,6 +120,19 @@ pub struct ListedBinary {
     pub binary: Arc<TestBinary>,
     /// What is known of its tests.
     pub status: Status,
+    /// Whether the standard test harness was found in it; false if it was not asked.
+    pub libtest: bool,
+    /// Its state before it was asked; `None` if it was not asked or could not be looked at.
+    pub identity: Option<Identity>,
+}
+
+impl ListedBinary {
+    /// Returns true if the manifest says `harness = false` and the binary lists no tests:
+    /// `cargo test` runs such a binary as one test, and nothing of it runs here.
+    pub fn is_silent(&self) -> bool {
+        let listed_none = matches!(&self.status, Status::Listed(tests) if tests.is_empty());
+        listed_none && self.binary.harness == Harness::Custom
+    }
 }
 
 /// What is known of a binary's tests.
@@ -177,14 +199,24 @@ pub enum ListError {
     },
     /// A binary with a harness of its own does not know what to do.
     #[error(
-        "`{binary}` has `harness = false` and does not answer `--list --format terse`; set `test = false` for it in `Cargo.toml`, or let it print `NAME: test` for each of its tests"
+        "`{binary}` {} and does not answer `--list --format terse`; set `test = false` for it in `Cargo.toml`, or let it print `NAME: test` for each of its tests",
+        own_harness(*declared)
     )]
     Harness {
         /// The binary.
         binary: RustBinaryId,
+        /// Whether the manifest says so.
+        declared: bool,
         /// What it did instead.
         source: Box<ListError>,
     },
+}
+
+fn own_harness(declared: bool) -> &'static str {
+    match declared {
+        true => "has `harness = false`",
+        false => "has a test runner of its own (`#![test_runner]`)",
+    }
 }
 
 fn ended(exit: Exit) -> String {
@@ -257,14 +289,24 @@ pub fn list(
                 Selection::Ask => None,
             };
             // Taken before it is asked: if it changes meanwhile, the entry is worth nothing.
-            let identity = match binary.harness {
-                Harness::Libtest => Identity::of(&binary.path),
+            let identity = match status {
+                None => Identity::of(&binary.path),
+                Some(_) => None,
+            };
+            let remembered = || match binary.harness {
+                Harness::Libtest => Some(cache.get(&binary.path, identity?)?.to_vec()),
                 Harness::Custom => None,
             };
-            let remembered = || Some(cache.get(&binary.path, identity?)?.to_vec());
-            let status = status.or_else(|| remembered().map(Status::Listed));
-            if let Some(status) = status {
-                listed.insert(binary.id.clone(), ListedBinary { binary, status });
+            let remembered = remembered();
+            let libtest = remembered.is_some();
+            if let Some(status) = status.or(remembered.map(Status::Listed)) {
+                let known = ListedBinary {
+                    binary: Arc::clone(&binary),
+                    status,
+                    libtest,
+                    identity,
+                };
+                listed.insert(binary.id.clone(), known);
                 continue;
             }
             for ignored in [false, true] {
@@ -278,6 +320,7 @@ pub fn list(
                 Asked {
                     binary,
                     identity,
+                    libtest: false,
                     outputs: [None, None],
                 },
             );
@@ -291,6 +334,7 @@ pub fn list(
                         .get_mut(&answer.id)
                         .expect("only what was asked answers");
                     asked.outputs[usize::from(answer.ignored)] = Some(output);
+                    asked.libtest |= answer.libtest;
                 }
                 Err(why) => drop(error.get_or_insert(why)),
             }
@@ -302,6 +346,7 @@ pub fn list(
         Asked {
             binary,
             identity,
+            libtest,
             outputs,
         },
     ) in asked
@@ -314,7 +359,7 @@ pub fn list(
             stdout: String::from_utf8_lossy(&all).into_owned(),
             source,
         })?;
-        if let Some(identity) = identity {
+        if let Some(identity) = identity.filter(|_| libtest) {
             cache.put(&binary.path, identity, &tests);
         }
         listed.insert(
@@ -322,6 +367,8 @@ pub fn list(
             ListedBinary {
                 binary,
                 status: Status::Listed(tests),
+                libtest,
+                identity,
             },
         );
     }
@@ -344,13 +391,16 @@ struct Job {
 struct Answer {
     id: RustBinaryId,
     ignored: bool,
+    /// Whether the binary was found to have the standard harness. Only the call without `--ignored`
+    /// looks.
+    libtest: bool,
     output: Result<Vec<u8>, ListError>,
 }
 
 struct Asked {
     binary: Arc<TestBinary>,
-    /// For the cache; `None` if the answer must not be remembered.
     identity: Option<Identity>,
+    libtest: bool,
     /// Of the calls without and with `--ignored`.
     outputs: [Option<Vec<u8>>; 2],
 }
@@ -373,6 +423,7 @@ fn work(
         if failed.load(Ordering::Relaxed) {
             continue;
         }
+        let libtest = !ignored && has_libtest(&binary);
         let output = ask(worker, &binary, ignored, options);
         if output.is_err() {
             failed.store(true, Ordering::Relaxed);
@@ -380,8 +431,16 @@ fn work(
         let _ = answers.send(Answer {
             id: binary.id.clone(),
             ignored,
+            libtest,
             output,
         });
+    }
+}
+
+fn has_libtest(binary: &TestBinary) -> bool {
+    match binary.harness {
+        Harness::Libtest => recognise::is_libtest(&binary.path),
+        Harness::Custom => false,
     }
 }
 
@@ -395,10 +454,11 @@ fn ask(
     let words = std::iter::once(command.program.as_os_str())
         .chain(command.args.iter().map(OsString::as_os_str));
     let shown = shell_words::join(words.map(|word| word.to_string_lossy()));
-    let explained = |error: ListError| match binary.harness {
-        Harness::Libtest => error,
-        Harness::Custom => ListError::Harness {
+    let explained = |error: ListError| match has_libtest(binary) {
+        true => error,
+        false => ListError::Harness {
             binary: binary.id.clone(),
+            declared: binary.harness == Harness::Custom,
             source: Box::new(error),
         },
     };

@@ -191,6 +191,10 @@ pub fn write_tests(
             write_details(binary, Details::Block { cwd: true }, text, styles, writer)?;
         }
         let remark = match listed.status {
+            Status::Listed(_) if listed.is_silent() => Some(
+                "(no tests: it has `harness = false` and lists none, so nothing of it runs; \
+                 `cargo test` runs it as one test)",
+            ),
             Status::Listed(_) if shown.is_empty() => Some("(no tests)"),
             Status::Listed(_) => None,
             Status::Skipped => Some("(test binary didn't match filtersets, skipped)"),

@@ -22,6 +22,19 @@ pub enum ParseError {
         /// The line.
         text: String,
     },
+    /// A name that no program can be given as an argument, or that stands for no test.
+    #[error(
+        "line {line} names a test that cannot be run by its name, because the name {why}: `{}`; rename the test",
+        name.escape_debug()
+    )]
+    Name {
+        /// The line's number, from 1.
+        line: usize,
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
 }
 
 /// Returns the tests of both calls, ordered by name. What the second call names is ignored.
@@ -56,12 +69,32 @@ pub(super) fn lines(output: &[u8]) -> Result<Vec<(&str, TestKind)>, ParseError> 
             line.strip_suffix(": benchmark")
                 .map(|name| (name, TestKind::Bench))
         };
-        test.or_else(bench).ok_or_else(|| ParseError::Line {
+        let parsed = test.or_else(bench).ok_or_else(|| ParseError::Line {
             line: index + 1,
             text: line.to_owned(),
-        })
+        })?;
+        match unusable(parsed.0) {
+            Some(why) => Err(ParseError::Name {
+                line: index + 1,
+                name: parsed.0.to_owned(),
+                why,
+            }),
+            None => Ok(parsed),
+        }
     });
     parsed.collect()
+}
+
+/// Returns why a test cannot be run by its name, if so. A name with a line break is two lines, of
+/// which the first is no test.
+fn unusable(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("is empty")
+    } else if name.contains('\0') {
+        Some("contains a NUL character")
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +133,19 @@ mod tests {
         };
         assert_eq!(parse(b"a: test\n\n", b""), Err(line(2, "")));
         assert_eq!(parse(b"hello\n", b""), Err(line(1, "hello")));
+        let name = |line, name: &str, why| ParseError::Name {
+            line,
+            name: name.into(),
+            why,
+        };
+        assert_eq!(
+            parse(b"a: test\n: test\n", b""),
+            Err(name(2, "", "is empty"))
+        );
+        let nul = name(1, "a\0b", "contains a NUL character");
+        assert!(nul.to_string().contains(r"`a\0b`"), "{nul}");
+        assert_eq!(parse(b"a\0b: test\n", b""), Err(nul));
+        assert_eq!(parse(b"two\nlines: test\n", b""), Err(line(1, "two")));
         assert_eq!(
             parse(b"a: test\n\xff: test\n", b""),
             Err(ParseError::NotUtf8 { line: 2 })
@@ -113,7 +159,7 @@ mod tests {
         }
 
         #[test]
-        fn every_name_comes_back(names in proptest::collection::btree_set("[^\r\n]{0,20}", 0..9)) {
+        fn every_name_comes_back(names in proptest::collection::btree_set("[^\0\r\n]{1,20}", 0..9)) {
             let text: String = names.iter().map(|name| format!("{name}: test\n")).collect();
             let parsed = parse(text.as_bytes(), b"").unwrap();
             let back: Vec<_> = parsed.iter().map(|test| test.name.as_str()).collect();
