@@ -181,6 +181,9 @@ pub struct RunStarted {
     /// Which limits of tests are not enforced and why, in a sentence, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits_missing: Option<String>,
+    /// Binaries with `harness = false` that listed no tests, so that nothing of them runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent_binaries: Vec<nextest_metadata::RustBinaryId>,
     /// For each binary that has tests in the run: its source, for reports.
     pub sources: BTreeMap<nextest_metadata::RustBinaryId, Source>,
 }

@@ -20,7 +20,8 @@ pub use limit::{Cpus, LimitHit, LimitKind, Limits};
 pub use machine::Machine;
 pub use nextest_metadata::{RustBinaryId, TestCaseName};
 pub use outcome::{
-    Attempt, Exit, Fault, Interruption, Leak, Outcome, StartFailure, Survivor, Verdict,
+    Attempt, Exit, Fault, Interruption, Leak, NoResult, NoResultKind, Outcome, StartFailure,
+    Survivor, Verdict,
 };
 pub use raw::RawString;
 pub use stats::RunStats;

@@ -79,6 +79,31 @@ pub enum Outcome {
     },
     /// The harness failed; nothing is known of the test.
     HarnessFault(Fault),
+    /// It exited with code 0, but its test harness did not say that the test passed.
+    NoResult(NoResult),
+    /// The binary is not the one that listed the test, which therefore did not run.
+    BinaryChanged(Fault),
+}
+
+/// Why exit code 0 is not a pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoResult {
+    /// The kind of reason.
+    pub kind: NoResultKind,
+    /// A sentence fragment whose subject is the test's process.
+    pub message: String,
+}
+
+/// The kinds of reasons why exit code 0 is not a pass.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoResultKind {
+    /// The process ended before its test harness reported a result.
+    Unreported,
+    /// The test harness ran no test.
+    RanNothing,
+    /// The test ran and reported itself as ignored. This counts as a success.
+    Ignored,
 }
 
 /// A process that was alive when its test's own process had ended.

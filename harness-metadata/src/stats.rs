@@ -2,7 +2,7 @@
 
 use crate::{
     event::TestFinished,
-    outcome::{Outcome, Verdict},
+    outcome::{NoResultKind, Outcome, Verdict},
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ pub struct RunStats {
     pub passed_timed_out: usize,
     /// Of the passed: left something behind.
     pub passed_leaky: usize,
+    /// Of the passed: reported themselves as ignored while they ran.
+    #[serde(default)]
+    pub passed_ignored: usize,
     /// Failed by exit code or signal, or because the profile fails a flaky or leaky test.
     pub failed: usize,
     /// Of the failed: took longer than the slow period.
@@ -41,6 +44,12 @@ pub struct RunStats {
     pub interrupted: usize,
     /// Lost to a failure of the harness.
     pub faults: usize,
+    /// Did not run, because their binary is not the one that listed them.
+    #[serde(default)]
+    pub binary_changed: usize,
+    /// Exited with code 0 without a result from their test harness.
+    #[serde(default)]
+    pub no_result: usize,
 }
 
 impl RunStats {
@@ -56,6 +65,8 @@ impl RunStats {
                 self.passed += 1;
                 let timed_out = matches!(last.outcome, Outcome::TimedOut { .. });
                 self.passed_timed_out += usize::from(timed_out);
+                let ignored = matches!(last.outcome, Outcome::NoResult(_));
+                self.passed_ignored += usize::from(ignored);
                 self.passed_slow += usize::from(last.slow && !timed_out);
                 self.flaky += usize::from(test.attempts.len() > 1);
                 self.passed_leaky += usize::from(last.leaked().is_some());
@@ -79,13 +90,28 @@ impl RunStats {
                 // A further attempt was interrupted: it had failed before.
                 Outcome::Interrupted { .. } => self.failed += 1,
                 Outcome::HarnessFault(_) => self.faults += 1,
+                Outcome::BinaryChanged(_) => self.binary_changed += 1,
+                Outcome::NoResult(_) if last.verdict == Verdict::Pass => {
+                    self.failed += 1;
+                    self.failed_flaky += 1;
+                }
+                Outcome::NoResult(no) if no.kind == NoResultKind::Ignored => {
+                    self.failed += 1;
+                    self.failed_leaky += 1;
+                }
+                Outcome::NoResult(_) => self.no_result += 1,
             },
         }
     }
 
     /// Returns how many tests count as failures: the run's exit code depends on it.
     pub fn failures(&self) -> usize {
-        self.failed + self.timed_out + self.start_failed + self.faults
+        self.failed
+            + self.timed_out
+            + self.start_failed
+            + self.faults
+            + self.no_result
+            + self.binary_changed
     }
 
     /// Returns how many selected tests have no result.

@@ -20,11 +20,12 @@ mod slot;
 mod status;
 mod streams;
 mod unit;
+mod word;
 mod work;
 
 pub use capture::Output;
 pub use debugger::BreakExec;
-pub use work::{Binary, Capture, Test, Tracing, Work};
+pub use work::{Binary, Capture, Image, Test, Tracing, Work};
 
 use crate::{
     keys::{self, Key},

@@ -513,6 +513,11 @@ impl Session {
             trace,
             machine: Some(machine::machine()),
             limits_missing: None,
+            silent_binaries: self
+                .tests
+                .silent()
+                .map(|binary| binary.id.clone())
+                .collect(),
             sources: sources.collect(),
         }
     }
@@ -548,7 +553,7 @@ impl Session {
                 .tests
                 .binaries
                 .iter()
-                .map(|listed| self.binary(&listed.binary))
+                .map(|listed| prepare::binary(&self.workspace, &self.built, listed))
                 .collect(),
             slots,
             cpus: cpus(),
@@ -565,22 +570,6 @@ impl Session {
             trace_files: None,
             cgroups: None,
             stubs,
-        }
-    }
-
-    fn binary(&self, binary: &crate::build::TestBinary) -> run::Binary {
-        let mut program = Vec::new();
-        if let Some(runner) = self.workspace.runners.get(binary.platform) {
-            program.push(runner.program.clone().into_os_string());
-            program.extend(runner.args.iter().cloned());
-        }
-        program.push(binary.path.clone().into_os_string());
-        let environment = self.built.environments.get(&binary.id);
-        run::Binary {
-            program,
-            cwd: binary.cwd.clone().into_std_path_buf(),
-            environment: environment.map_or_else(Environment::inherited, |env| (**env).clone()),
-            libtest: binary.harness == crate::build::Harness::Libtest,
         }
     }
 }

@@ -14,6 +14,7 @@ use harness_metadata::{TestId, exit_code};
 use harness_runner::{
     config::CliOverrides,
     list::{Format, Listing, ListingTest, Styles, write_binaries, write_tests},
+    report::silent_binary,
     session::Start,
 };
 use nextest_metadata::FilterMatch;
@@ -98,6 +99,9 @@ impl ListCommand {
                 let session = start
                     .prepare(&options, &mut notify)
                     .map_err(session_error(colors))?;
+                for binary in session.tests.silent() {
+                    prepared::warn(&silent_binary(&binary.id), colors);
+                }
                 let matches = session.filter_matches();
                 let filter = |test: &ListingTest<'_>| {
                     let binary = test.query.binary_query.binary_id.clone();

@@ -27,3 +27,4 @@ mod survive;
 mod trace;
 mod tracing;
 mod unprivileged;
+mod word;

@@ -226,6 +226,7 @@ impl CompiledProfile {
             test_group: values.test_group.clone(),
             priority: values.priority,
             run_extra_args: values.run_extra_args.clone(),
+            require_result: values.require_result,
             output: OutputPolicy {
                 success: values.success_output,
                 failure: values.failure_output,

@@ -102,6 +102,11 @@ layer! {
         RunExtraArgs, "run-extra-args", Both, kind::STRINGS, default Vec::new(),
         "arguments added to the test's command line"
     }
+    /// Whether exit code 0 is a pass only if the test harness reported one.
+    require_result: bool {
+        RequireResult, "require-result", Both, kind::BOOLEAN, default true,
+        "whether exit code 0 passes [only if the test harness said so](faults.md#what-a-pass-needs)"
+    }
     /// How closely the test is watched.
     trace_level: TraceLevel {
         TraceLevel, "trace.level", Both, words(), default TraceSetting::default().level,

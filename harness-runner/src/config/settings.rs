@@ -31,6 +31,8 @@ pub struct TestSettings {
     pub priority: i8,
     /// Arguments added to the test's command line.
     pub run_extra_args: Vec<String>,
+    /// Whether exit code 0 is a pass only if the test harness reported one.
+    pub require_result: bool,
     /// When and where its output is shown.
     pub output: OutputPolicy,
     /// How closely it is watched.

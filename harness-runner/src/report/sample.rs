@@ -152,6 +152,7 @@ pub(super) fn run(tests: Vec<(TestId, Vec<Attempt>)>) -> Vec<Event> {
         skipped_by_default_filter: 0,
         skipped_binaries: 0,
         limits_missing: None,
+        silent_binaries: Vec::new(),
         trace: TraceInForce {
             level: TraceLevel::Process,
             backend: Backend::Lifecycle,

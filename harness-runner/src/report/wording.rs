@@ -1,7 +1,8 @@
 //! The words for what happened: statuses, closing sentences, counts.
 
 use harness_metadata::{
-    Attempt, Exit, Interruption, LimitHit, Outcome, RawString, RunStats, Verdict,
+    Attempt, Exit, Interruption, LimitHit, NoResultKind, Outcome, RawString, RunStats,
+    RustBinaryId, Verdict,
     event::{CancelReason, TestFinished},
 };
 use std::time::Duration;
@@ -84,6 +85,11 @@ pub(super) fn attempt_status(attempt: &Attempt) -> String {
         (Outcome::TimedOut { .. }, _) => "TIMEOUT".to_owned(),
         (Outcome::Interrupted { by, .. }, _) => interrupted_status(*by),
         (Outcome::HarnessFault(_), _) => "FAULT".to_owned(),
+        (Outcome::NoResult(_), Verdict::Pass) if leaky => "LEAK".to_owned(),
+        (Outcome::NoResult(_), Verdict::Pass) => "IGNORED".to_owned(),
+        (Outcome::NoResult(no), _) if no.kind == NoResultKind::Ignored => "LEAK-FAIL".to_owned(),
+        (Outcome::NoResult(_), _) => "NO-RESULT".to_owned(),
+        (Outcome::BinaryChanged(_), _) => "CHANGED".to_owned(),
     }
 }
 
@@ -105,6 +111,7 @@ pub(super) fn try_status(attempt: &Attempt) -> String {
         "MEMORY-MAX" => "MEMMAX",
         "PIDS-MAX" => "PIDMAX",
         "LEAK-FAIL" => "LKFAIL",
+        "NO-RESULT" => "NO-RES",
         "FAIL + LEAK" => "FL+LK",
         "SLOW + LEAK" => "SL+LK",
         other => other.strip_prefix("SIG").map_or(other, str::trim),
@@ -193,6 +200,8 @@ fn ending(attempt: &Attempt) -> Option<String> {
                 fault.message
             )
         }
+        Outcome::NoResult(no) => format!("test {}", no.message),
+        Outcome::BinaryChanged(fault) => format!("test did not run: {}", fault.message),
     };
     Some(text)
 }
@@ -246,6 +255,16 @@ pub(super) fn interruption_type(by: Interruption) -> &'static str {
     }
 }
 
+/// Returns what is said of a binary with `harness = false` that lists no tests.
+pub fn silent_binary(binary: &RustBinaryId) -> String {
+    let binary = super::style::escaped(binary.as_str());
+    format!(
+        "`{binary}` has `harness = false` and lists no tests: nothing of it runs here, while `cargo \
+         test` runs it; let it answer `--list --format terse` with `NAME: test`, or set `test = false` \
+         for it in `Cargo.toml`"
+    )
+}
+
 /// Returns `1 test`, `2 tests`.
 pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
@@ -285,6 +304,7 @@ pub(super) fn counts(stats: &RunStats) -> Vec<(usize, String, Option<bool>)> {
         (stats.passed_slow, "slow"),
         (stats.flaky, "flaky"),
         (stats.passed_leaky, "leaky"),
+        (stats.passed_ignored, "ignored by themselves"),
     ]);
     let failed = details(&[
         (stats.failed_flaky, "due to being flaky"),
@@ -297,12 +317,18 @@ pub(super) fn counts(stats: &RunStats) -> Vec<(usize, String, Option<bool>)> {
         }
     };
     add(stats.failed, format!("failed{failed}"), Some(false));
+    add(stats.no_result, "without a result".to_owned(), Some(false));
     add(stats.start_failed, "exec failed".to_owned(), Some(false));
     add(stats.timed_out, "timed out".to_owned(), Some(false));
     add(stats.interrupted, "interrupted".to_owned(), Some(false));
     add(
         stats.faults,
         "lost to harness faults".to_owned(),
+        Some(false),
+    );
+    add(
+        stats.binary_changed,
+        "not run as their binary changed".to_owned(),
         Some(false),
     );
     // The one count that is there even if it is zero, as readers of such lines expect.

@@ -24,7 +24,7 @@ pub(super) fn again(tracing: Tracing, attempt: &Attempt) -> Option<Again> {
     let otherwise = tracing.otherwise?;
     let ended = matches!(
         attempt.outcome,
-        Outcome::Exited(_) | Outcome::TimedOut { .. }
+        Outcome::Exited(_) | Outcome::TimedOut { .. } | Outcome::NoResult(_)
     );
     let trace = attempt.trace.as_ref()?;
     if !ended || attempt.verdict != Verdict::Fail || !trace.doubts.contains(&Doubt::Obstructed) {

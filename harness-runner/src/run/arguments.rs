@@ -1,16 +1,22 @@
 //! What the process of a test is given to know which test it is.
 
-use super::{Binary, Test};
+use super::{
+    Binary, Test,
+    word::{Speaker, Word},
+};
 use std::ffi::{OsStr, OsString};
 
 /// The arguments of a test's process, argument zero included.
 pub(super) fn arguments<'a>(binary: &'a Binary, test: &'a Test) -> Vec<&'a OsStr> {
-    let mut args: Vec<&OsStr> = binary.program.iter().map(OsString::as_os_str).collect();
-    args.extend([
-        OsStr::new("--exact"),
-        OsStr::new(test.id.name.as_str()),
-        OsStr::new("--nocapture"),
-    ]);
+    let name = test.id.name.as_str();
+    let program = binary.program.iter().map(OsString::as_os_str);
+    let mut args: Vec<&OsStr> = program.collect();
+    args.push(OsStr::new("--exact"));
+    let escaped = looks_like_an_option(name);
+    if !escaped {
+        args.push(OsStr::new(name));
+    }
+    args.push(OsStr::new("--nocapture"));
     if test.ignored {
         args.push(OsStr::new("--ignored"));
     }
@@ -24,7 +30,29 @@ pub(super) fn arguments<'a>(binary: &'a Binary, test: &'a Test) -> Vec<&'a OsStr
         args.push(OsStr::new("--test-threads=2"));
     }
     args.extend(extra.iter().map(OsStr::new));
+    if escaped {
+        // Nothing behind `--` is an option, for libtest-mimic and for whatever else reads its
+        // arguments with a library.
+        args.extend([OsStr::new("--"), OsStr::new(name)]);
+    }
     args
+}
+
+/// Returns the search for what says that the test passed.
+pub(super) fn word(binary: &Binary, test: &Test) -> Word {
+    let name = test.id.name.as_str();
+    let speaker = match binary.libtest {
+        true => Speaker::Libtest,
+        false => Speaker::Other {
+            escaped: looks_like_an_option(name),
+        },
+    };
+    Word::new(speaker, name, &test.settings.run_extra_args)
+}
+
+/// Returns true if a harness would take a name for an option of its own.
+fn looks_like_an_option(name: &str) -> bool {
+    name.starts_with('-')
 }
 
 /// The command of a test, for people.

@@ -3,6 +3,7 @@
 //! The first bytes stay in memory, the following go to an unnamed temporary file. Past the cap
 //! the first half and the last half of it are kept, and the gap between them is counted.
 
+use super::word::Word;
 use crate::report::Kept;
 use harness_metadata::{RawString, event::OutputSoFar, outcome::StreamSize};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -31,6 +32,7 @@ const CHUNKS_A_TURN: usize = 32;
 pub(super) struct Capture {
     pipe: Pipe,
     kept: Captured,
+    word: Option<Word>,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,19 @@ impl Capture {
         Self {
             pipe: Pipe::Plain(pipe),
             kept: Captured::new(cap),
+            word: None,
         }
+    }
+
+    /// Looks for the harness's word in all that is read.
+    pub(super) fn listening_for(self, word: Word) -> Self {
+        let word = Some(word);
+        Self { word, ..self }
+    }
+
+    /// Returns what has been found of the harness's word.
+    pub(super) fn word(&self) -> Option<&Word> {
+        self.word.as_ref()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -110,7 +124,12 @@ impl Capture {
                 Pipe::Closed => return Progress::Closed,
             };
             match read {
-                Ok(read) if read > 0 => self.kept.push(&buffer[..read]),
+                Ok(read) if read > 0 => {
+                    self.kept.push(&buffer[..read]);
+                    if let Some(word) = &mut self.word {
+                        word.push(&buffer[..read]);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Empty,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // A pipe has no other errors; if it had, there would be nothing more to come.

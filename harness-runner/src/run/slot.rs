@@ -11,16 +11,17 @@ pub(super) use lost::watch_over;
 pub(super) use messages::{Broken, Described, FromSlot, PassedOn, Start, ToSlot};
 
 use super::{
-    Capture as CaptureMode, Output, Shared, Test, Tracing,
+    Capture as CaptureMode, Image, Output, Shared, Test, Tracing,
     again::{Again, again},
-    arguments::arguments,
+    arguments::{arguments, word},
     bounds::Bounds,
     environment::OfAttempt,
     live::Live,
     pulse::Pulse,
     streams::Streams,
-    unit::{Action, Input, Unit, verdict},
+    unit::{Action, Ending, Input, Unit, verdict},
     until,
+    word::judged,
 };
 use crate::{
     config::settings::LeakPolicy,
@@ -210,6 +211,14 @@ impl Slot {
         streams.read_rest(&mut self.buffer);
         let in_time = told.written_at_exit.unwrap_or(u64::MAX);
         let late_output = streams.written().saturating_sub(in_time);
+        let binary = &shared.work.binaries[test.binary];
+        let ending = Ending {
+            outcome: match judged(ending.outcome, streams.word(), settings.require_result) {
+                Outcome::Exited(exit) if exit.success() => binary.judge_image(exit),
+                other => other,
+            },
+            ..ending
+        };
         let output = streams.finish();
         let by_stub = told.elapsed.map(|elapsed| {
             elapsed.saturating_sub(shared.clock.paused().saturating_sub(paused_before))
@@ -499,14 +508,14 @@ impl Slot {
                 break_exec: work.break_exec.as_bytes(),
             },
             cgroup: self.bounds.cgroup(),
-            image: None,
+            image: binary.image.as_ref().map(Image::to_protocol),
         };
         let null = match &mut self.null {
             Some(null) => null,
             none => none.insert(File::open("/dev/null")?),
         };
         let (stdout, stderr) = match work.capture {
-            CaptureMode::Pipes => streams.open(work.output_cap)?,
+            CaptureMode::Pipes => streams.open(work.output_cap, word(binary, test))?,
             CaptureMode::Inherit => (
                 io::stdout().as_fd().try_clone_to_owned()?,
                 io::stderr().as_fd().try_clone_to_owned()?,

@@ -4,6 +4,7 @@ use super::{
     Output,
     capture::{Capture, Progress},
     unit::Input,
+    word::Word,
 };
 use harness_metadata::event::OutputSoFar;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -20,7 +21,7 @@ pub(super) struct Streams {
 
 impl Streams {
     /// Makes the pipes. Returns the writing ends.
-    pub(super) fn open(&mut self, cap: u64) -> io::Result<(OwnedFd, OwnedFd)> {
+    pub(super) fn open(&mut self, cap: u64, word: Word) -> io::Result<(OwnedFd, OwnedFd)> {
         let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
             let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
             // Only our end: the test must not notice.
@@ -29,7 +30,7 @@ impl Streams {
         };
         let (stdout, stdout_writer) = pipe()?;
         let (stderr, stderr_writer) = pipe()?;
-        self.stdout = Some(Capture::new(stdout, cap));
+        self.stdout = Some(Capture::new(stdout, cap).listening_for(word));
         self.stderr = Some(Capture::new(stderr, cap));
         Ok((stdout_writer, stderr_writer))
     }
@@ -101,6 +102,11 @@ impl Streams {
     pub(super) fn so_far(&self) -> (Option<OutputSoFar>, Option<OutputSoFar>) {
         let so_far = |capture: &Option<Capture>| capture.as_ref().map(Capture::so_far);
         (so_far(&self.stdout), so_far(&self.stderr))
+    }
+
+    /// Returns what has been found of the harness's word; `None` if the output is not read.
+    pub(super) fn word(&self) -> Option<&Word> {
+        self.stdout.as_ref().and_then(Capture::word)
     }
 
     /// Returns how much was written so far.

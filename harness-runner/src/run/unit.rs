@@ -6,8 +6,8 @@
 
 use crate::config::settings::{LeakPolicy, LeakTimeout, SlowTimeout, TestSettings, TimeoutResult};
 use harness_metadata::{
-    Exit, Fault, Interruption, Leak, LimitHit, Outcome, StartFailure, Survivor, Verdict,
-    event::RunningState,
+    Exit, Fault, Interruption, Leak, LimitHit, NoResultKind, Outcome, StartFailure, Survivor,
+    Verdict, event::RunningState,
 };
 use std::time::Duration;
 
@@ -402,8 +402,19 @@ impl Because {
 /// Returns what the test's settings make of an ending, and of the limits that it hit.
 pub(super) fn verdict(ending: &Ending, limits: &[LimitHit], settings: &TestSettings) -> Verdict {
     match &ending.outcome {
-        Outcome::Exited(_) | Outcome::TimedOut { .. } if !limits.is_empty() => Verdict::Fail,
+        Outcome::Exited(_) | Outcome::TimedOut { .. } | Outcome::NoResult(_)
+            if !limits.is_empty() =>
+        {
+            Verdict::Fail
+        }
         Outcome::Exited(exit) if exit.success() => {
+            if ending.leak.is_some() && settings.leak == LeakPolicy::Fail {
+                Verdict::Fail
+            } else {
+                Verdict::Pass
+            }
+        }
+        Outcome::NoResult(no) if no.kind == NoResultKind::Ignored => {
             if ending.leak.is_some() && settings.leak == LeakPolicy::Fail {
                 Verdict::Fail
             } else {
@@ -416,7 +427,9 @@ pub(super) fn verdict(ending: &Ending, limits: &[LimitHit], settings: &TestSetti
         Outcome::Exited(_)
         | Outcome::TimedOut { .. }
         | Outcome::StartFailed(_)
-        | Outcome::HarnessFault(_) => Verdict::Fail,
+        | Outcome::HarnessFault(_)
+        | Outcome::NoResult(_)
+        | Outcome::BinaryChanged(_) => Verdict::Fail,
         Outcome::Interrupted { .. } => Verdict::Interrupted,
     }
 }

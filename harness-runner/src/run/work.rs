@@ -3,12 +3,14 @@
 use super::BreakExec;
 use crate::{
     config::settings::{MaxFail, TestSettings},
-    protocol::Environment,
+    protocol::{self, Environment, Identity},
     store::TraceFiles,
+    stub::blocking::terminated,
     stub::cgroup::Cgroups,
     stub::link::Stub,
 };
-use harness_metadata::{RunId, TestId, event::TraceLevel, trace::Backend};
+use camino::{Utf8Path, Utf8PathBuf};
+use harness_metadata::{Exit, Fault, Outcome, RunId, TestId, event::TraceLevel, trace::Backend};
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 /// Everything that a run needs. Complete before the first test starts.
@@ -103,6 +105,58 @@ pub struct Binary {
     pub cwd: PathBuf,
     /// What its tests see, but for what depends on the run and the test.
     pub environment: Environment,
-    /// Whether the standard test harness is linked into it.
+    /// Whether the standard test harness was found in it.
     pub libtest: bool,
+    /// The file that its tests were listed by; `None` if its state is not known.
+    pub image: Option<Image>,
+}
+
+impl Binary {
+    /// Returns the outcome of an attempt that passed. What a target runner executes, and when, is not
+    /// known: if the file has changed by now, neither is what has passed.
+    pub(super) fn judge_image(&self, exit: Exit) -> Outcome {
+        let runs_below = self.program.len() > 1;
+        match self.image.as_ref().filter(|_| runs_below) {
+            Some(image) if image.has_changed() => Outcome::BinaryChanged(Fault {
+                message: format!(
+                    "`{}` was rebuilt or replaced while its target runner ran, which may have \
+                     executed either; start another run",
+                    image.path
+                ),
+            }),
+            _ => Outcome::Exited(exit),
+        }
+    }
+}
+
+/// A file as it was when it was asked for its tests.
+#[derive(Clone, Debug)]
+pub struct Image {
+    path: Utf8PathBuf,
+    /// The path as a stub takes it.
+    terminated: Vec<u8>,
+    identity: Identity,
+}
+
+impl Image {
+    /// A file that was in this state.
+    pub fn new(path: &Utf8Path, identity: Identity) -> Self {
+        Self {
+            path: path.to_owned(),
+            terminated: terminated(path.as_os_str()),
+            identity,
+        }
+    }
+
+    pub(super) fn to_protocol(&self) -> protocol::Image<'_> {
+        protocol::Image {
+            path: &self.terminated,
+            identity: self.identity,
+        }
+    }
+
+    /// Returns true if another file is there now, or none.
+    pub(super) fn has_changed(&self) -> bool {
+        Identity::of(&self.path) != Some(self.identity)
+    }
 }

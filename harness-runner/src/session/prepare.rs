@@ -8,6 +8,7 @@ use crate::{
     list::{self, ListOptions, Selection, Status, TestList},
     plan::{ListedBinary, ListedTest, Plan},
     protocol::Environment,
+    run,
 };
 use guppy::PackageId;
 use harness_metadata::RunId;
@@ -109,4 +110,29 @@ pub(super) fn plan(tests: &TestList, filter: &TestFilter, profile: &CompiledProf
         })
         .collect();
     Plan::new(&binaries, filter, profile)
+}
+
+/// Returns a listed binary as a run takes it.
+pub(super) fn binary(
+    workspace: &Workspace,
+    built: &Built,
+    listed: &list::ListedBinary,
+) -> run::Binary {
+    let binary = &listed.binary;
+    let mut program = Vec::new();
+    if let Some(runner) = workspace.runners.get(binary.platform) {
+        program.push(runner.program.clone().into_os_string());
+        program.extend(runner.args.iter().cloned());
+    }
+    program.push(binary.path.clone().into_os_string());
+    let environment = built.environments.get(&binary.id);
+    run::Binary {
+        program,
+        cwd: binary.cwd.clone().into_std_path_buf(),
+        environment: environment.map_or_else(Environment::inherited, |env| (**env).clone()),
+        libtest: listed.libtest,
+        image: listed
+            .identity
+            .map(|identity| run::Image::new(&binary.path, identity)),
+    }
 }

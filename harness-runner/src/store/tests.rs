@@ -38,6 +38,7 @@ fn began(seconds: i64) -> RunStarted {
         skipped_by_default_filter: 0,
         skipped_binaries: 0,
         limits_missing: None,
+        silent_binaries: Vec::new(),
         trace: TraceInForce {
             level: TraceLevel::Io,
             backend: Backend::Ptrace,

@@ -450,6 +450,8 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::TimedOut { .. } => "timed out".to_owned(),
         Outcome::Interrupted { .. } => "interrupted".to_owned(),
         Outcome::HarnessFault(fault) => format!("harness fault: {}", escaped(&fault.message)),
+        Outcome::NoResult(no) => escaped(&no.message).into_owned(),
+        Outcome::BinaryChanged(fault) => format!("did not run: {}", escaped(&fault.message)),
     }
 }
 

@@ -93,6 +93,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         test-group = "@global"
         priority = 0
         run-extra-args = []
+        require-result = true
         trace.level = "io"
         trace.required = false
         trace.backend = "auto"
@@ -135,6 +136,7 @@ global-timeout = "1h 30m"
 list-timeout = "5s"
 fail-fast = { max-fail = 5, terminate = "immediate" }
 run-extra-args = ["--verbose", "a b"]
+require-result = false
 status-level = "all"
 final-status-level = "retry"
 failure-output = "immediate-final"
@@ -164,6 +166,7 @@ leak-timeout = "1s"
 memory-max = "none"
 cpu-max = 2
 run-extra-args = []
+require-result = true
 failure-output = "never"
 trace = "off"
 junit.report-skipped = "all"
@@ -214,6 +217,7 @@ fn every_key_is_read() {
         test-group = "@global"  # built-in default
         priority = 0  # built-in default
         run-extra-args = ["--verbose", "a b"]  # profile `ci`
+        require-result = false  # profile `ci`
         trace.level = "full"  # profile `ci`
         trace.required = true  # profile `ci`
         trace.backend = "ptrace"  # profile `ci`
@@ -240,6 +244,7 @@ fn every_key_is_read() {
         test-group = "serial"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         priority = -100  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         run-extra-args = []  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        require-result = true  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         trace.level = "off"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         trace.required = true  # profile `ci`
         trace.backend = "ptrace"  # profile `ci`

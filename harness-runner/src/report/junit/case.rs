@@ -5,6 +5,7 @@ use crate::report::{
     Excerpt, Outputs, Stream, captured::plain, evidence, excerpt, extract, leak, style::escaped,
     wording,
 };
+use harness_metadata::NoResultKind;
 use harness_metadata::{
     Attempt, AttemptId, Exit, Outcome, TestId, Verdict,
     event::{OutputPolicy, RunStarted, TestFinished},
@@ -271,6 +272,12 @@ impl Cases {
                 (NonSuccessKind::Error, ty.to_owned())
             }
             Outcome::HarnessFault(_) => (NonSuccessKind::Error, "harness fault".to_owned()),
+            Outcome::NoResult(no) => match no.kind {
+                NoResultKind::Unreported => (NonSuccessKind::Failure, "no result".to_owned()),
+                NoResultKind::RanNothing => (NonSuccessKind::Failure, "ran no test".to_owned()),
+                NoResultKind::Ignored => (NonSuccessKind::Error, "test leak".to_owned()),
+            },
+            Outcome::BinaryChanged(_) => (NonSuccessKind::Error, "binary changed".to_owned()),
         };
         let (kind, ty) = match (attempt.limits.is_empty(), &attempt.outcome) {
             (false, Outcome::Exited(_)) => (NonSuccessKind::Failure, "test limit".to_owned()),

@@ -4,6 +4,7 @@ use super::Terminal;
 use crate::report::{
     progress::{Bar, ProgressMode, terminal_size},
     style::{Styles, escaped, paint},
+    wording,
 };
 use harness_metadata::{event::RunStarted, trace::Backend};
 use std::io::Write;
@@ -45,6 +46,16 @@ impl<W: Write> Terminal<W> {
         }
         if let Some(missing) = &run.limits_missing {
             self.note("Limits", self.styles.warn, &escaped(missing));
+        }
+        if self.options.no_capture {
+            self.note(
+                "No capture",
+                self.styles.warn,
+                "output is not read, so a pass rests on exit code 0 alone",
+            );
+        }
+        for binary in &run.silent_binaries {
+            self.note("Not run", self.styles.warn, &wording::silent_binary(binary));
         }
         self.note("Starting", self.styles.pass, &starting(run, &self.styles));
     }

@@ -61,7 +61,11 @@ impl Dispatcher {
         let because = match outcome {
             Outcome::HarnessFault(fault) => &fault.message,
             Outcome::StartFailed(failure) => &failure.message,
-            Outcome::Exited(_) | Outcome::TimedOut { .. } | Outcome::Interrupted { .. } => "",
+            Outcome::Exited(_)
+            | Outcome::TimedOut { .. }
+            | Outcome::Interrupted { .. }
+            | Outcome::NoResult(_)
+            | Outcome::BinaryChanged(_) => "",
         };
         self.scarcity
             .because

@@ -36,6 +36,7 @@ pub(in crate::run) fn settings() -> TestSettings {
         test_group: TestGroup::Global,
         priority: 0,
         run_extra_args: Vec::new(),
+        require_result: true,
         output: OutputPolicy {
             success: OutputWhen::Never,
             failure: OutputWhen::Immediate,

@@ -1,0 +1,335 @@
+//! Finds the word of a test's harness in its standard output: that the test ran, and passed.
+//!
+//! Exit code 0 alone is no pass: a test may end its process, and a harness that finds no test of that
+//! name exits with 0 as well. All output is looked at while it is read, whatever is kept of it.
+
+use harness_metadata::{Exit, Fault, NoResult, NoResultKind, Outcome};
+use memchr::memmem::Finder;
+
+/// How much of the beginning and of the end is looked at where no particular text is expected.
+const EDGE: usize = 4096;
+
+/// What speaks in the output of a test.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Speaker {
+    /// The standard test harness.
+    Libtest,
+    /// Another one, which may imitate the standard one or say nothing.
+    Other {
+        /// Whether the name had to be passed in a way that such harnesses need not know.
+        escaped: bool,
+    },
+}
+
+/// The search for the word.
+#[derive(Debug)]
+pub(super) struct Word {
+    speaker: Speaker,
+    /// What libtest prints, in order. Each piece is one write of libtest's to its buffer, so what
+    /// other threads and processes print may come between two pieces, but not into one.
+    pieces: Vec<Vec<Finder<'static>>>,
+    found: usize,
+    /// The end of what was searched, in which the next piece may begin.
+    carry: Vec<u8>,
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    length: u64,
+}
+
+impl Word {
+    /// Starts a search. The arguments tell in which format libtest reports.
+    pub(super) fn new(speaker: Speaker, name: &str, extra_args: &[String]) -> Self {
+        let pieces = match speaker {
+            Speaker::Libtest => pieces(name, Format::of(extra_args)),
+            Speaker::Other { .. } => Vec::new(),
+        };
+        let finder = |text: &String| Finder::new(text.as_bytes()).into_owned();
+        Self {
+            speaker,
+            pieces: pieces
+                .iter()
+                .map(|either| either.iter().map(finder).collect())
+                .collect(),
+            found: 0,
+            carry: Vec::new(),
+            head: Vec::new(),
+            tail: Vec::new(),
+            length: 0,
+        }
+    }
+
+    /// Looks at further output.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.length += bytes.len() as u64;
+        let room = (EDGE - self.head.len()).min(bytes.len());
+        self.head.extend_from_slice(&bytes[..room]);
+        let last = &bytes[bytes.len().saturating_sub(EDGE)..];
+        let old = (self.tail.len() + last.len()).saturating_sub(EDGE);
+        self.tail.drain(..old);
+        self.tail.extend_from_slice(last);
+        if self.found == self.pieces.len() {
+            return;
+        }
+        self.carry.extend_from_slice(bytes);
+        let mut at = 0;
+        while let Some(either) = self.pieces.get(self.found) {
+            let end = |finder: &Finder<'_>| {
+                let start = finder.find(&self.carry[at..])?;
+                Some(at + start + finder.needle().len())
+            };
+            let Some(end) = either.iter().filter_map(end).min() else {
+                break;
+            };
+            at = end;
+            self.found += 1;
+        }
+        let longest = self.pieces.get(self.found).map_or(0, |either| {
+            let lengths = either.iter().map(|finder| finder.needle().len());
+            lengths.max().unwrap_or(0).saturating_sub(1)
+        });
+        let searched = at.max(self.carry.len().saturating_sub(longest));
+        self.carry.drain(..searched);
+    }
+
+    /// Returns why exit code 0 is no pass, if so.
+    pub(super) fn missing(&self) -> Option<NoResult> {
+        let said = Said::new(&self.head, &self.tail, self.length);
+        match self.speaker {
+            Speaker::Libtest if self.found == self.pieces.len() => None,
+            Speaker::Libtest => Some(if said.ran_nothing() {
+                no_result(NoResultKind::RanNothing, RAN_NONE)
+            } else {
+                no_result(NoResultKind::Unreported, UNREPORTED)
+            }),
+            Speaker::Other { escaped } => said.no_pass(escaped),
+        }
+    }
+}
+
+const RAN_NONE: &str = "exited with code 0, but ran no test: its harness has no test of this name when \
+                        it is asked to run it";
+const UNREPORTED: &str = "exited with code 0 before its harness reported a result: the test or what it \
+                          calls exits or executes another program, or its standard output was \
+                          closed or redirected";
+const LISTED: &str = "exited with code 0, but ran no test: it printed a list of tests";
+const HELPED: &str = "exited with code 0, but ran no test: it printed how it is used";
+const FAILED: &str = "exited with code 0, but its harness reported a failure";
+const IGNORED: &str = "ran and reported itself as ignored";
+const ESCAPED: &str = "exited with code 0, but its harness did not say that it ran: the name of the test \
+                       starts with `-`, so it was given after `--`, which not every harness knows";
+
+fn no_result(kind: NoResultKind, message: &str) -> NoResult {
+    NoResult {
+        kind,
+        message: message.to_owned(),
+    }
+}
+
+/// The formats in which libtest reports.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Format {
+    Pretty,
+    Terse,
+    Json,
+    Junit,
+}
+
+impl Format {
+    fn of(args: &[String]) -> Self {
+        let mut format = Self::Pretty;
+        let mut named = false;
+        for arg in args {
+            let value = arg.strip_prefix("--format=");
+            let value = value.or_else(|| named.then_some(arg.as_str()));
+            named = arg == "--format";
+            match (value, arg.as_str()) {
+                (Some("json"), _) => format = Self::Json,
+                (Some("junit"), _) => format = Self::Junit,
+                (Some("terse"), _) | (None, "-q" | "--quiet") => format = Self::Terse,
+                (Some(_), _) => format = Self::Pretty,
+                (None, _) => {}
+            }
+        }
+        format
+    }
+}
+
+/// What libtest prints for a test that passes, piece by piece, with alternatives. A benchmark that is
+/// measured counts as measured.
+fn pieces(name: &str, format: Format) -> Vec<Vec<String>> {
+    let one = |text: &str| vec![text.to_owned()];
+    let result = [
+        one("test result: "),
+        one("ok"),
+        vec![
+            ". 1 passed; 0 failed; 0 ignored; 0 measured".to_owned(),
+            ". 0 passed; 0 failed; 0 ignored; 1 measured".to_owned(),
+        ],
+    ];
+    match format {
+        Format::Pretty => [vec![format!("test {name}")], one(" ... ")]
+            .into_iter()
+            .chain(result)
+            .collect(),
+        Format::Terse => result.into(),
+        Format::Json => {
+            let suite = |passed, measured| {
+                format!(
+                    "{{ \"type\": \"suite\", \"event\": \"ok\", \"passed\": {passed}, \"failed\": 0, \
+                     \"ignored\": 0, \"measured\": {measured}"
+                )
+            };
+            vec![vec![suite(1, 0), suite(0, 1)]]
+        }
+        Format::Junit => {
+            let suite = "<testsuite name=\"test\" package=\"test\" id=\"0\" errors=\"0\" \
+                         failures=\"0\" tests=\"1\" skipped=\"0\"";
+            vec![one(suite)]
+        }
+    }
+}
+
+/// What is recognisable in the beginning and the end of an output.
+struct Said {
+    head: String,
+    tail: String,
+    /// Whether the head is all.
+    whole: bool,
+}
+
+/// The counts of a line `test result: ok. 1 passed; 0 failed; …`.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    measured: u64,
+}
+
+impl Said {
+    fn new(head: &[u8], tail: &[u8], length: u64) -> Self {
+        let text = |bytes: &[u8]| strip_ansi_escapes::strip_str(String::from_utf8_lossy(bytes));
+        Self {
+            head: text(head),
+            tail: text(tail),
+            whole: length <= EDGE as u64,
+        }
+    }
+
+    /// Returns the number in the line `running 1 test` if the output begins with it.
+    fn running(&self) -> Option<u64> {
+        let mut lines = self.head.lines().filter(|line| !line.trim().is_empty());
+        let count = lines.next()?.trim().strip_prefix("running ")?;
+        let (count, rest) = count.split_once(' ')?;
+        matches!(rest, "test" | "tests")
+            .then(|| count.parse().ok())
+            .flatten()
+    }
+
+    /// Returns the counts of the last result, and whether it is the last line.
+    fn result(&self) -> Option<(Counts, bool)> {
+        let (_, last) = self.tail.rsplit_once("test result: ")?;
+        let (line, after) = last.split_once('\n').unwrap_or((last, ""));
+        let (_, counts) = line.split_once(". ")?;
+        let mut found = Counts::default();
+        for count in counts.split(';') {
+            let Some((number, what)) = count.trim().split_once(' ') else {
+                continue;
+            };
+            let (Ok(number), word) = (number.parse(), what.split(' ').next()) else {
+                continue;
+            };
+            match word {
+                Some("passed") => found.passed = number,
+                Some("failed") => found.failed = number,
+                Some("ignored") => found.ignored = number,
+                Some("measured") => found.measured = number,
+                _ => {}
+            }
+        }
+        Some((found, after.trim().is_empty()))
+    }
+
+    /// Returns true if libtest says that it ran nothing.
+    fn ran_nothing(&self) -> bool {
+        self.running() == Some(0)
+            || self
+                .result()
+                .is_some_and(|(counts, last)| last && counts == Counts::default())
+    }
+
+    /// Returns why exit code 0 is no pass for a harness that may say anything.
+    fn no_pass(&self, escaped: bool) -> Option<NoResult> {
+        let running = self.running();
+        if let Some((counts, last)) = self.result()
+            && (last || running.is_some())
+        {
+            return match counts {
+                Counts { failed: 1.., .. } => Some(no_result(NoResultKind::Unreported, FAILED)),
+                Counts { passed: 1.., .. } | Counts { measured: 1.., .. } => None,
+                Counts { ignored: 1.., .. } => Some(no_result(NoResultKind::Ignored, IGNORED)),
+                _ => Some(no_result(NoResultKind::RanNothing, RAN_NONE)),
+            };
+        }
+        let said_ok = |line: &str| line.starts_with("test ") && line.ends_with(" ... ok");
+        match running {
+            Some(0) => return Some(no_result(NoResultKind::RanNothing, RAN_NONE)),
+            Some(_) if self.lines().any(said_ok) => return None,
+            Some(_) => return Some(no_result(NoResultKind::Unreported, UNREPORTED)),
+            None => {}
+        }
+        if self.is_list() {
+            return Some(no_result(NoResultKind::RanNothing, LISTED));
+        }
+        if self.is_help() {
+            return Some(no_result(NoResultKind::RanNothing, HELPED));
+        }
+        escaped.then(|| no_result(NoResultKind::Unreported, ESCAPED))
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        self.head.lines().chain(self.tail.lines())
+    }
+
+    /// Returns true if the output is what is printed for `--list --format terse`.
+    fn is_list(&self) -> bool {
+        let complete = match self.head.rfind('\n') {
+            Some(end) if !self.whole => &self.head[..end],
+            _ => &self.head,
+        };
+        let is_test = |line: &str| line.ends_with(": test") || line.ends_with(": benchmark");
+        !complete.is_empty() && complete.lines().all(is_test)
+    }
+
+    /// Returns true if the output is what is printed for `--help`.
+    fn is_help(&self) -> bool {
+        let first = self.head.trim_start();
+        let usage = first
+            .get(..6)
+            .is_some_and(|s| s.eq_ignore_ascii_case("usage:"))
+            || self.head.lines().any(|line| line.starts_with("Usage:"));
+        let options = ["--list", "--help", "--exact"];
+        usage && options.iter().any(|option| self.head.contains(option))
+    }
+}
+
+/// Returns an outcome as the harness's word and the identity of the binary make it.
+pub(super) fn judged(outcome: Outcome, word: Option<&Word>, required: bool) -> Outcome {
+    match outcome {
+        Outcome::Exited(Exit::Code(0)) => match word.and_then(Word::missing) {
+            Some(no) if required || no.kind != NoResultKind::Unreported => Outcome::NoResult(no),
+            _ => outcome,
+        },
+        // The stub says this of a binary that is not in its known state; so does execve(2) of a file
+        // that was replaced on its server.
+        Outcome::StartFailed(failure) if failure.errno == libc::ESTALE => {
+            Outcome::BinaryChanged(Fault {
+                message: failure.message,
+            })
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;
