@@ -13,8 +13,9 @@ mod debugger;
 mod dispatch;
 mod driver;
 mod environment;
-mod live;
+pub(crate) mod live;
 mod pulse;
+mod road;
 mod signals;
 mod slot;
 mod status;
@@ -34,7 +35,12 @@ use crate::{
 use driver::{Shared, drive};
 use harness_metadata::{AttemptId, Event};
 use signals::{Heard, Signals};
-use std::{io, mem, sync::mpsc as std_mpsc, thread, time::Duration};
+use std::{
+    io, mem,
+    sync::mpsc as std_mpsc,
+    thread::{self, Thread},
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     task::LocalSet,
@@ -72,22 +78,20 @@ pub enum Control {
 /// A run on its own thread.
 #[derive(Debug)]
 pub struct Running {
-    /// The events. Disconnected when the run is over.
-    pub events: std_mpsc::Receiver<Told>,
     control: mpsc::UnboundedSender<Control>,
     thread: thread::JoinHandle<io::Result<()>>,
 }
 
 impl Running {
-    /// Starts a run. The calling thread is unparked when it is over.
+    /// Starts a run. Returns it with its events, which are disconnected when it is over. The thread that
+    /// receives them is unparked then.
     ///
     /// # Errors
     ///
     /// When there is no thread to be had.
-    pub fn start(work: Work) -> io::Result<Self> {
+    pub fn start(work: Work, receives: Thread) -> io::Result<(Self, std_mpsc::Receiver<Told>)> {
         let (tell, events) = std_mpsc::channel();
         let (control, mut controls) = mpsc::unbounded_channel();
-        let sinks = thread::current();
         let thread = thread::Builder::new()
             .name("run".to_owned())
             .spawn(move || {
@@ -103,15 +107,11 @@ impl Running {
                     // Dropped, it would wait until every stub has killed what it has.
                     mem::forget(local);
                 }
-                sinks.unpark();
+                receives.unpark();
                 runtime.block_on(outlast_sinks(&mut controls, &mut signals, impatient));
                 Ok(())
             })?;
-        Ok(Self {
-            events,
-            control,
-            thread,
-        })
+        Ok((Self { control, thread }, events))
     }
 
     /// Asks something of the run. Nothing happens if it is over.
@@ -227,8 +227,9 @@ mod tests {
             cgroups: None,
             stubs: Vec::new(),
         };
-        let running = Running::start(work).expect("there is a thread");
-        assert!(running.events.recv().is_err(), "nothing is told");
+        let started = Running::start(work, thread::current());
+        let (running, events) = started.expect("there is a thread");
+        assert!(events.recv().is_err(), "nothing is told");
         let error = running.join().expect_err("it panicked");
         assert_eq!(error.to_string(), "the thread that drives the run panicked");
     }

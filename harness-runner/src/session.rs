@@ -11,6 +11,7 @@ mod lister;
 mod machine;
 mod outputs;
 mod prepare;
+mod queue;
 mod reporting;
 mod tracing;
 
@@ -358,16 +359,16 @@ impl Session {
         };
         // Removed here, when the run is over.
         let cgroups = made.cgroups.map(Arc::new);
-        reporting.handle(&at_start(EventKind::RunStarted(Box::new(begin))));
+        reporting.begin(at_start(EventKind::RunStarted(Box::new(begin))));
         if slots < asked.min(self.plan.tests.len()) {
             let because = format!(
                 "{asked} were asked for, and a process may have no more than {open_files} open \
                  files here (`ulimit -Hn`)"
             );
-            reporting.handle(&at_start(EventKind::FewerSlots { slots, because }));
+            reporting.begin(at_start(EventKind::FewerSlots { slots, because }));
         }
         for skipped in &self.plan.skipped {
-            reporting.handle(&at_start(EventKind::TestSkipped {
+            reporting.begin(at_start(EventKind::TestSkipped {
                 test: skipped.id.clone(),
                 reason: skipped.reason,
                 reported: skipped.reported(),
@@ -384,8 +385,12 @@ impl Session {
             true => Keys::open().ok().flatten(),
             false => None,
         };
-        let running = match run::Running::start(work) {
-            Ok(running) => running,
+        let started = reporting.start_keeper().and_then(|keeper| {
+            let (running, events) = run::Running::start(work, keeper.thread().clone())?;
+            Ok((keeper, running, events))
+        });
+        let (keeper, running, events) = match started {
+            Ok(started) => started,
             Err(source) => {
                 reporting.cut_short();
                 reporting.end();
@@ -396,7 +401,7 @@ impl Session {
             // A run without keys is better than none.
             let _ = keys.listen(running.keys());
         }
-        let finished = reporting.follow(&running);
+        let finished = reporting.follow(keeper, &running, events);
         let driven = running.join();
         let RunFinished {
             stats, cancelled, ..

@@ -21,9 +21,9 @@ mod tests;
 
 pub use find::{FindError, Found, Query, WhichRun, find};
 pub use killed::{Killed, take_killed};
-pub use recording::{Extent, Line, Record};
+pub use recording::{Extent, Line, Record, Recorded};
 pub use retention::{Retention, prune};
-pub use spool::{Spool, SpooledOutput, SpooledStream};
+pub use spool::{Spool, SpoolFile, SpooledOutput, SpooledStream};
 
 use crate::{
     own_files,
@@ -36,8 +36,8 @@ use recording::NewLine;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
-    sync::mpsc,
+    io::{self, Read, Seek, Write},
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -119,8 +119,10 @@ pub struct Belongings {
 #[derive(Debug)]
 pub struct Run {
     folder: Utf8PathBuf,
-    recording: File,
+    recording: Arc<File>,
     pending: Vec<u8>,
+    /// Bytes of the line that was added last.
+    last: usize,
     /// Whether the last line in the file may be a part of one.
     torn: bool,
     /// Whom to ask to write the file to the disk itself, and when that was last asked.
@@ -168,8 +170,9 @@ impl Run {
         Ok(Self {
             folder,
             sync: recording.try_clone().ok().and_then(syncing),
-            recording,
+            recording: Arc::new(recording),
             pending: Vec::new(),
+            last: 0,
             torn: false,
             synced: Instant::now(),
             unsynced: false,
@@ -189,13 +192,36 @@ impl Run {
         Spool::at(self.folder.join(OUTPUT).into(), OUTPUT_LIMIT)
     }
 
+    /// Returns where output is kept as long as this program runs that is too much for the recording.
+    pub fn further_spool(&self) -> Spool {
+        Spool::unnamed_in(self.folder.clone().into())
+    }
+
+    /// Returns the file that [`Recorded`] events are read from.
+    pub fn recording(&self) -> Arc<File> {
+        Arc::clone(&self.recording)
+    }
+
+    /// Returns where the event is that was added last; `None` if it could not be written, or has not
+    /// been yet.
+    pub fn last_recorded(&self) -> Option<Recorded> {
+        if self.torn || !self.pending.is_empty() {
+            return None;
+        }
+        let end = (&*self.recording).stream_position().ok()?;
+        let start = end.checked_sub(self.last as u64)?;
+        Some(Recorded { start, end })
+    }
+
     /// Adds an event. When it is a result, it has been written when this returns, and a process
-    /// that is killed afterwards has not lost it; for others see [`Self::flush`].
+    /// that is killed afterwards has not lost it; for others see [`Self::flush`]. Returns how many bytes
+    /// it has.
     ///
     /// # Errors
     ///
     /// When the recording cannot be written. What was to be written is lost then.
-    pub fn record(&mut self, event: &Event, belongings: Belongings) -> Result<(), KeepError> {
+    pub fn record(&mut self, event: &Event, belongings: Belongings) -> Result<usize, KeepError> {
+        self.last = 0;
         let ended = recording::ended(event);
         let trace = ended.and_then(|(_, attempt)| attempt.trace.as_deref());
         // A trace without events has no file.
@@ -211,11 +237,13 @@ impl Run {
             return Err(keep_error(&self.folder.join(RECORDING))(error.into()));
         }
         self.pending.push(b'\n');
+        self.last = self.pending.len() - before;
         match event.kind {
-            EventKind::RunStarted(_) | EventKind::RunFinished(_) => self.flush(),
-            _ if ended.is_some() => self.flush(),
-            _ => Ok(()),
+            EventKind::RunStarted(_) | EventKind::RunFinished(_) => self.flush()?,
+            _ if ended.is_some() => self.flush()?,
+            _ => {}
         }
+        Ok(self.last)
     }
 
     /// Writes out what waits, in one piece. To be called now and then.
@@ -229,7 +257,7 @@ impl Run {
                 // What was lost ends here, and costs no line that is whole.
                 self.pending.insert(0, b'\n');
             }
-            let written = self.recording.write_all(&self.pending);
+            let written = (&*self.recording).write_all(&self.pending);
             self.pending.clear();
             self.torn = written.is_err();
             self.unsynced = true;
@@ -371,7 +399,7 @@ impl PastRun {
     ///
     /// When the file that it is in cannot be read.
     pub fn output(&self, output: SpooledOutput, stream: Stream) -> io::Result<Vec<u8>> {
-        let spool = Spool::open_existing(self.folder.join(OUTPUT).as_std_path())?;
+        let spool = SpoolFile::open_existing(self.folder.join(OUTPUT).as_std_path())?;
         let Kept { head, tail, .. } = spool.open(output, stream)?;
         let mut bytes = Vec::new();
         // A recording is a file that anybody can write.

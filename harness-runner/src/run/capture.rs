@@ -3,7 +3,10 @@
 //! The first bytes stay in memory, the following go to an unnamed temporary file. Past the cap
 //! the first half and the last half of it are kept, and the gap between them is counted.
 
-use super::word::Word;
+use super::{
+    road::{self, Toll},
+    word::Word,
+};
 use crate::report::Kept;
 use harness_metadata::{RawString, event::OutputSoFar, outcome::StreamSize};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -398,9 +401,52 @@ impl Read for Section<'_> {
 pub struct Output {
     pub(super) stdout: Captured,
     pub(super) stderr: Captured,
+    /// As long as it is on its way to where it is kept.
+    pub(super) toll: Option<Toll>,
 }
 
 impl Output {
+    /// Returns what it costs to hold it: its bytes in memory, and as much for a file as says how many
+    /// there may be.
+    pub fn weight(&self) -> u64 {
+        let both = [&self.stdout, &self.stderr];
+        let weights = both.map(|captured| {
+            let file = captured
+                .spill
+                .as_ref()
+                .and_then(|spill| spill.file.as_ref());
+            captured.memory.len() as u64 + file.map_or(0, |_| road::FILE)
+        });
+        weights.iter().sum()
+    }
+
+    /// Returns how many bytes were written to standard output.
+    pub fn stdout_written(&self) -> u64 {
+        self.stdout.written
+    }
+
+    /// Returns how many bytes were written to standard error.
+    pub fn stderr_written(&self) -> u64 {
+        self.stderr.written
+    }
+
+    /// Has arrived where it is kept: others can follow.
+    pub fn leave_road(&mut self) {
+        self.toll = None;
+    }
+
+    /// Output on standard output, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(stdout: &[u8]) -> Self {
+        let mut output = Self {
+            stdout: Captured::new(64 << 20),
+            stderr: Captured::new(64 << 20),
+            toll: None,
+        };
+        output.stdout.push(stdout);
+        output
+    }
+
     /// Opens standard output.
     pub fn stdout(&self) -> Kept<'_> {
         self.stdout.open()

@@ -5,6 +5,7 @@ use super::{
     clock::Clock,
     dispatch::{Action, Candidate, Dispatcher, Input, Limits},
     environment, live,
+    road::Road,
     signals::{Heard, Signals},
     slot::{self, Broken, FromSlot, Slot, ToSlot},
     status::{Asking, gathered},
@@ -41,6 +42,7 @@ const LOOK_LIMIT: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) work: SharedWork,
+    pub(super) road: Road,
 }
 
 /// The parts of [`Work`] that slots need.
@@ -139,6 +141,7 @@ impl Driver {
         let dispatcher = Dispatcher::new(candidates.collect(), limits, random);
         let shared = Shared {
             clock: Clock::start(),
+            road: Road::default(),
             work: SharedWork {
                 tests: work.tests,
                 binaries: work.binaries,

@@ -2,6 +2,7 @@
 //! deadlines.
 
 mod arrived;
+mod handover;
 mod lost;
 mod messages;
 mod told;
@@ -97,7 +98,10 @@ impl Slot {
         while let Some(order) = orders.recv().await {
             // Anything else is meant for an attempt that is over.
             if let ToSlot::Start(start) = order {
-                let (attempt, output) = self.attempt(start, &mut orders, &tell).await;
+                let (attempt, mut output) = self.attempt(start, &mut orders, &tell).await;
+                if let Some(output) = &mut output {
+                    output.toll = self.enter_road(output, &mut orders).await;
+                }
                 let over = FromSlot::Over {
                     slot: self.number,
                     test: start.test,

@@ -119,6 +119,7 @@ impl Streams {
         Some(Output {
             stdout: self.stdout?.finish(),
             stderr: self.stderr?.finish(),
+            toll: None,
         })
     }
 }

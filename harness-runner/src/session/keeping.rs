@@ -1,8 +1,35 @@
 //! Keeps a run for later: the recording of its events, and what they refer to.
+//!
+//! That happens on a thread of its own, between the run and the sinks: nobody who reads slowly
+//! keeps a result out of the recording, or its output in memory.
 
-use crate::store::{self, Belongings, KeepError, Spool, SpooledOutput};
-use harness_metadata::{Event, EventKind, TestId};
-use std::collections::HashMap;
+use super::{
+    outputs::{Place, Room},
+    queue::{Entrance, Item, Whole},
+};
+use crate::{
+    run::{Output, Told},
+    store::{self, Belongings, KeepError, Recorded, Spool, SpoolFile, SpooledOutput},
+};
+use harness_metadata::{
+    Attempt, Event, EventKind, TestId, Verdict,
+    event::{OutputPolicy, OutputWhen},
+    outcome::StreamSize,
+};
+use std::{
+    collections::HashMap,
+    fs::File,
+    sync::{Arc, mpsc as std_mpsc, mpsc::RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How often what waits is written out when nothing happens.
+const TICK: Duration = Duration::from_millis(100);
+
+/// While events come one after the other, they are handled in batches this far apart: being woken
+/// for every test would cost more than keeping it.
+const BATCH: Duration = Duration::from_millis(5);
 
 /// Writes a run into the store, as far as that goes: what cannot be kept does not end the run that
 /// it is about.
@@ -11,6 +38,10 @@ pub(super) struct Keeping {
     run: Option<store::Run>,
     /// The number of the first attempt of every test that is traced.
     numbers: HashMap<TestId, u64>,
+    /// Where output goes, the first that has room for it. Only the first one is the recording's.
+    spools: Vec<Spool>,
+    /// For output that none of them has room for.
+    room: Room,
     broken: Option<KeepError>,
 }
 
@@ -20,30 +51,121 @@ impl Keeping {
             Ok(run) => (Some(run), None),
             Err(error) => (None, Some(error)),
         };
+        let own = run
+            .iter()
+            .flat_map(|run| [run.spool(), run.further_spool()]);
+        let spools = own.chain([Spool::default()]).collect();
         Self {
             run,
             numbers,
+            spools,
+            room: Room::default(),
             broken,
         }
     }
 
-    /// Returns where captured output is to be kept.
-    pub(super) fn spool(&self) -> Spool {
-        self.run
-            .as_ref()
-            .map_or_else(Spool::default, store::Run::spool)
+    /// Keeps a run to its end and passes it on. To be run by a thread that the run unparks when it
+    /// is over.
+    pub(super) fn follow(&mut self, events: &std_mpsc::Receiver<Told>, to: &Entrance) {
+        let mut last_batch = Instant::now();
+        loop {
+            match events.recv_timeout(TICK) {
+                Ok(told) => {
+                    let mut urgent = self.take(told, to);
+                    while let Ok(told) = events.try_recv() {
+                        urgent |= self.take(told, to);
+                    }
+                    self.flush();
+                    if last_batch.elapsed() < 2 * BATCH && !urgent {
+                        thread::park_timeout(BATCH);
+                    }
+                    last_batch = Instant::now();
+                }
+                Err(RecvTimeoutError::Timeout) => self.flush(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.flush();
     }
 
-    /// Adds an event, and where the output of the attempt is that it ends.
-    pub(super) fn record(&mut self, event: &Event, output: Option<SpooledOutput>) {
-        let Some(run) = &mut self.run else { return };
+    /// Keeps an event and passes it on. Returns whether the next one should not be waited for.
+    fn take(&mut self, told: Told, to: &Entrance) -> bool {
+        let Told {
+            mut event,
+            output,
+            passage,
+            shown,
+        } = told;
+        let urgent = shown.is_some() || matches!(event.kind, EventKind::RunFinished(_));
+        let place = output.and_then(|(_, output)| self.keep_output(&mut event, output));
+        let kept = match &place {
+            Some((_, kept)) => *kept,
+            None => None,
+        };
+        let size = self.record(&event, kept);
+        let place = place.map(|(place, _)| place);
+        let in_recording = place.is_none() || kept.is_some();
+        if in_recording
+            && passage.is_none()
+            && shown.is_none()
+            && to.is_full(size)
+            && let Some(recorded) = self.last_recorded()
+        {
+            to.push(Item::Recorded(recorded));
+            return urgent;
+        }
+        to.push(Item::Event(Box::new(Whole {
+            event,
+            size,
+            place,
+            passage,
+            shown,
+        })));
+        urgent
+    }
+
+    /// Moves the output of an attempt that ends to where it can be read later, if it is shown or
+    /// explains a failure. Returns where that is, and where in the recording.
+    ///
+    /// If all disks are full it stays in memory, as much as there is room for.
+    fn keep_output(
+        &mut self,
+        event: &mut Event,
+        mut output: Output,
+    ) -> Option<(Place, Option<SpooledOutput>)> {
+        if !is_wanted(event) {
+            return None;
+        }
+        for (number, spool) in self.spools.iter_mut().enumerate() {
+            if let Ok(spooled) = spool.add(output.stdout(), output.stderr()) {
+                let kept = (number == 0 && self.run.is_some()).then_some(spooled);
+                return Some((Place::File(spool.file(), spooled), kept));
+            }
+        }
+        output.leave_road();
+        let place = Place::in_memory(output, &self.room);
+        if let (Place::Lost { .. }, Some(attempt)) = (&place, ended_mut(event)) {
+            let lost = |size: &mut StreamSize| {
+                size.dropped = size.written;
+                size.no_room |= size.written > 0;
+            };
+            lost(&mut attempt.stdout);
+            lost(&mut attempt.stderr);
+        }
+        Some((place, None))
+    }
+
+    /// Adds an event, and where the output of the attempt is that it ends. Returns how many bytes that
+    /// takes.
+    pub(super) fn record(&mut self, event: &Event, output: Option<SpooledOutput>) -> usize {
+        let Some(run) = &mut self.run else { return 0 };
         let ended = match &event.kind {
             EventKind::AttemptFailed { test, attempt, .. } => Some((test, &**attempt)),
             EventKind::TestFinished(finished) => {
                 finished.attempts.last().map(|last| (&finished.test, last))
             }
             // For people, and without bound.
-            EventKind::AttemptTraced { .. } => return,
+            EventKind::AttemptTraced { .. } => return 0,
             _ => None,
         };
         let trace = ended.and_then(|(test, attempt)| {
@@ -51,7 +173,20 @@ impl Keeping {
             Some(first + u64::from(attempt.number) - 1)
         });
         let recorded = run.record(event, Belongings { trace, output });
-        self.note(recorded);
+        let size = *recorded.as_ref().unwrap_or(&0);
+        self.note(recorded.map(drop));
+        size
+    }
+
+    /// Returns where the event is that was recorded last, if it can be read there.
+    fn last_recorded(&mut self) -> Option<Recorded> {
+        self.flush();
+        self.run.as_ref()?.last_recorded()
+    }
+
+    /// Returns the files that what has been recorded is read from: the events, and the output.
+    pub(super) fn recording(&self) -> Option<(Arc<File>, SpoolFile)> {
+        Some((self.run.as_ref()?.recording(), self.spools.first()?.file()))
     }
 
     /// Writes out what waits.
@@ -75,5 +210,32 @@ impl Keeping {
         if let Err(error) = done {
             self.broken.get_or_insert(error);
         }
+    }
+}
+
+/// Returns whether the output of the attempt that this event ends is shown, or explains a failure.
+fn is_wanted(event: &Event) -> bool {
+    let wanted = |attempt: &Attempt, policy: &OutputPolicy| {
+        attempt.verdict != Verdict::Pass
+            || policy.success != OutputWhen::Never
+            || policy.junit_success
+    };
+    match &event.kind {
+        EventKind::AttemptFailed {
+            attempt, output, ..
+        } => wanted(attempt, output),
+        EventKind::TestFinished(finished) => {
+            finished.verdict != Verdict::Pass
+                || (finished.attempts.last()).is_some_and(|last| wanted(last, &finished.output))
+        }
+        _ => false,
+    }
+}
+
+fn ended_mut(event: &mut Event) -> Option<&mut Attempt> {
+    match &mut event.kind {
+        EventKind::AttemptFailed { attempt, .. } => Some(attempt),
+        EventKind::TestFinished(finished) => finished.attempts.last_mut(),
+        _ => None,
     }
 }

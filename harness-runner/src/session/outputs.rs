@@ -1,69 +1,141 @@
-//! Holds captured output for the sinks: that of the event at hand as the run handed it over, and
-//! what is wanted again in one file on disk.
+//! Where captured output is, for the sinks that read it: in a file as a rule, in bounded memory if
+//! no file can take it.
 
 use crate::{
     report::{Kept, Outputs, Stream},
     run::Output,
-    store::{Spool, SpooledOutput},
+    store::{SpoolFile, SpooledOutput},
 };
 use harness_metadata::{AttemptId, TestId};
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-/// The captured output that can still be asked for.
-#[derive(Debug, Default)]
-pub(super) struct OutputStore {
-    /// Of attempts whose test is not over, and of the event at hand.
-    fresh: BTreeMap<AttemptId, Output>,
-    kept: BTreeMap<AttemptId, SpooledOutput>,
-    spool: Spool,
+/// The most bytes of output in memory, of all attempts together.
+const IN_MEMORY: u64 = 32 * 1024 * 1024;
+
+/// The room in memory for output that no file can take.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Room(Arc<AtomicU64>);
+
+/// Where the output of an attempt is.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// In a file.
+    File(SpoolFile, SpooledOutput),
+    /// In memory, and maybe in files of its own.
+    Memory(InRoom),
+    /// Nowhere: so many bytes of each stream are lost.
+    Lost {
+        /// Of standard output.
+        stdout: u64,
+        /// Of standard error.
+        stderr: u64,
+    },
 }
 
-impl OutputStore {
-    pub(super) fn new(spool: Spool) -> Self {
-        Self {
-            spool,
-            ..Self::default()
+/// Output that takes a part of the room, as long as it is there.
+#[derive(Debug)]
+pub(super) struct InRoom {
+    output: Output,
+    room: Room,
+}
+
+impl Place {
+    /// Puts output into memory, if there is room for it.
+    pub(super) fn in_memory(output: Output, room: &Room) -> Self {
+        let size = output.weight();
+        let before = room.0.fetch_add(size, Ordering::Relaxed);
+        let entered = InRoom {
+            output,
+            room: room.clone(),
+        };
+        match before + size <= IN_MEMORY {
+            true => Self::Memory(entered),
+            false => Self::Lost {
+                stdout: entered.output.stdout_written(),
+                stderr: entered.output.stderr_written(),
+            },
         }
     }
 
-    pub(super) fn add(&mut self, attempt: AttemptId, output: Output) {
-        self.fresh.insert(attempt, output);
+    fn open(&self, stream: Stream) -> io::Result<Kept<'_>> {
+        Ok(match self {
+            Self::File(file, output) => file.open(*output, stream)?,
+            Self::Memory(InRoom { output, .. }) => match stream {
+                Stream::Stdout => output.stdout(),
+                Stream::Stderr => output.stderr(),
+            },
+            Self::Lost { stdout, stderr } => Kept {
+                head: Box::new(io::empty()),
+                dropped: match stream {
+                    Stream::Stdout => *stdout,
+                    Stream::Stderr => *stderr,
+                },
+                tail: Box::new(io::empty()),
+            },
+        })
     }
+}
 
-    /// Moves the output of an attempt to disk. Returns where it is.
-    ///
-    /// If the disk is full it stays in memory: nothing that is known is lost.
-    pub(super) fn keep(&mut self, attempt: AttemptId) -> Option<SpooledOutput> {
-        let output = self.fresh.get(&attempt)?;
-        let spooled = self.spool.add(output.stdout(), output.stderr()).ok()?;
-        self.fresh.remove(&attempt);
-        self.kept.insert(attempt, spooled);
-        Some(spooled)
+impl Drop for InRoom {
+    fn drop(&mut self) {
+        let size = self.output.weight();
+        self.room.0.fetch_sub(size, Ordering::Relaxed);
+    }
+}
+
+/// The captured output that can still be asked for.
+#[derive(Debug, Default)]
+pub(super) struct OutputStore(BTreeMap<AttemptId, Place>);
+
+impl OutputStore {
+    pub(super) fn add(&mut self, attempt: AttemptId, place: Place) {
+        self.0.insert(attempt, place);
     }
 
     /// Forgets the output of a test's attempts.
     pub(super) fn forget(&mut self, test: &TestId, attempts: u32) {
         for attempt in 1..=attempts {
-            let attempt = AttemptId {
+            self.0.remove(&AttemptId {
                 test: test.clone(),
                 attempt,
-            };
-            self.fresh.remove(&attempt);
-            self.kept.remove(&attempt);
+            });
         }
     }
 }
 
 impl Outputs for OutputStore {
     fn open(&self, attempt: &AttemptId, stream: Stream) -> io::Result<Option<Kept<'_>>> {
-        if let Some(output) = self.fresh.get(attempt) {
-            return Ok(Some(match stream {
-                Stream::Stdout => output.stdout(),
-                Stream::Stderr => output.stderr(),
-            }));
-        }
-        let kept = self.kept.get(attempt);
-        kept.map(|output| self.spool.open(*output, stream))
-            .transpose()
+        let place = self.0.get(attempt);
+        place.map(|place| place.open(stream)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_for_output_is_bounded_and_given_back() {
+        let room = Room::default();
+        let output = || Output::of(&vec![b'x'; 1 << 20]);
+        let mut places: Vec<Place> = (0..40).map(|_| Place::in_memory(output(), &room)).collect();
+        let lost =
+            |place: &&Place| matches!(place, Place::Lost { stdout, .. } if *stdout == 1 << 20);
+        let count = places.iter().filter(lost).count();
+        assert!((8..12).contains(&count), "{count} of 40 are lost");
+        assert!(lost(&&places[39]), "the last ones are");
+        assert_eq!(places[39].open(Stream::Stdout).unwrap().dropped, 1 << 20);
+        places.clear();
+        assert!(matches!(
+            Place::in_memory(output(), &room),
+            Place::Memory(_)
+        ));
     }
 }

@@ -1,19 +1,22 @@
 //! Hands the events of a run to the sinks, on the thread that called the session.
 
-use super::{keeping::Keeping, outputs::OutputStore};
+use super::{
+    keeping::Keeping,
+    outputs::{OutputStore, Place},
+    queue::{Exit, Item, Next, Whole, queue},
+};
 use crate::{
     report::{Sink, SinkError},
     run::{Control, Running, Told},
-    store::{KeepError, SpooledOutput},
+    store::{KeepError, SpoolFile},
 };
-use harness_metadata::{
-    Attempt, AttemptId, Event, EventKind, TestId, Verdict,
-    event::{OutputPolicy, OutputWhen, RunFinished},
-};
+use harness_metadata::{AttemptId, Event, EventKind, event::RunFinished};
 use std::{
+    fs::File,
+    io,
     panic::{self, AssertUnwindSafe},
-    sync::mpsc::RecvTimeoutError,
-    thread,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle, Thread},
     time::{Duration, Instant},
 };
 
@@ -27,11 +30,13 @@ const BATCH: Duration = Duration::from_millis(5);
 /// Who is told.
 pub type Sinks<'a> = Vec<Box<dyn Sink + 'a>>;
 
-/// The sinks, the output that they can ask for, and the recording. What the sinks show has been
-/// recorded before.
+/// The sinks, and the output that they can ask for. What they are told has been recorded before.
 pub(super) struct Reporting<'a> {
     sinks: Sinks<'a>,
-    keeping: Keeping,
+    /// `None` while its thread has it, and if that panicked.
+    keeping: Option<Keeping>,
+    /// Recorded, and to be shown when the run has begun.
+    begun: Vec<Event>,
     store: OutputStore,
     errors: Vec<SinkError>,
     /// Whether a sink has panicked. It is told nothing more; the others are.
@@ -39,44 +44,102 @@ pub(super) struct Reporting<'a> {
     /// Active time of the run and when that was heard, for clocks on display.
     heard: (Duration, Instant),
     paused: bool,
+    finished: Option<RunFinished>,
+}
+
+/// The thread that keeps a run. It ends with the run.
+pub(super) struct Keeper {
+    thread: JoinHandle<Keeping>,
+    hand_over: mpsc::Sender<mpsc::Receiver<Told>>,
+    exit: Exit,
+    /// Where what is not in the queue is read from.
+    recording: Option<(Arc<File>, SpoolFile)>,
+}
+
+impl Keeper {
+    /// Returns the thread, to be unparked when the run is over.
+    pub(super) fn thread(&self) -> &Thread {
+        self.thread.thread()
+    }
 }
 
 impl<'a> Reporting<'a> {
     pub(super) fn new(sinks: Sinks<'a>, keeping: Keeping) -> Self {
         Self {
             sinks,
-            store: OutputStore::new(keeping.spool()),
-            keeping,
+            keeping: Some(keeping),
+            begun: Vec::new(),
+            store: OutputStore::default(),
             errors: Vec::new(),
             panicked: false,
             heard: (Duration::ZERO, Instant::now()),
             paused: false,
+            finished: None,
         }
     }
 
+    /// Records an event that comes before the first test. It is shown when the run has begun, which a
+    /// reader that does not read does not put off.
+    pub(super) fn begin(&mut self, event: Event) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.record(&event, None);
+        }
+        self.begun.push(event);
+    }
+
+    /// Starts the thread that keeps the run.
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread to be had.
+    pub(super) fn start_keeper(&mut self) -> io::Result<Keeper> {
+        let (hand_over, handed) = mpsc::channel::<mpsc::Receiver<Told>>();
+        let (entrance, exit) = queue();
+        let mut keeping = self.keeping.take().unwrap_or_default();
+        let recording = keeping.recording();
+        let thread = thread::Builder::new().name("keeping".to_owned());
+        let thread = thread.spawn(move || {
+            if let Ok(events) = handed.recv() {
+                keeping.follow(&events, &entrance);
+            }
+            keeping
+        })?;
+        Ok(Keeper {
+            thread,
+            hand_over,
+            exit,
+            recording,
+        })
+    }
+
     /// Follows a run to its end. Returns its last event; `None` if it broke off.
-    pub(super) fn follow(&mut self, running: &Running) -> Option<RunFinished> {
-        let mut finished = None;
+    pub(super) fn follow(
+        &mut self,
+        keeper: Keeper,
+        running: &Running,
+        events: mpsc::Receiver<Told>,
+    ) -> Option<RunFinished> {
+        // It waits for this.
+        let _ = keeper.hand_over.send(events);
+        self.show_begun();
         let mut last_batch = Instant::now();
         let mut failure_told = false;
         loop {
-            match running.events.recv_timeout(TICK) {
-                Ok(told) => {
-                    self.take(told, &mut finished);
-                    while let Ok(told) = running.events.try_recv() {
-                        self.take(told, &mut finished);
+            match keeper.exit.next(TICK) {
+                Next::Item(item) => {
+                    self.take(item, &keeper);
+                    while let Some(item) = keeper.exit.try_next() {
+                        self.take(item, &keeper);
                     }
                     self.flush();
-                    if last_batch.elapsed() < 2 * BATCH && finished.is_none() {
-                        // The run unparks this thread when it is over.
-                        thread::park_timeout(BATCH);
+                    if last_batch.elapsed() < 2 * BATCH && self.finished.is_none() {
+                        keeper.exit.wait_for_end(BATCH);
                     }
                     last_batch = Instant::now();
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Next::Late => {}
+                Next::Closed => break,
             }
-            self.keeping.flush();
             if !self.paused {
                 let at = self.heard.0 + self.heard.1.elapsed();
                 self.for_each_sink(|sink| sink.tick(at));
@@ -87,35 +150,71 @@ impl<'a> Reporting<'a> {
             }
         }
         self.flush();
-        finished
+        self.keeping = keeper.thread.join().ok();
+        self.finished.take()
+    }
+
+    fn show_begun(&mut self) {
+        for event in std::mem::take(&mut self.begun) {
+            self.show(&event);
+        }
     }
 
     fn flush(&mut self) {
-        self.keeping.flush();
         self.for_each_sink(|sink| sink.flush());
     }
 
-    fn take(&mut self, told: Told, finished: &mut Option<RunFinished>) {
-        if let Some((attempt, output)) = told.output {
-            self.store.add(attempt, output);
-        }
-        self.heard = (told.event.at, Instant::now());
-        match &told.event.kind {
-            EventKind::Paused { .. } => self.paused = true,
-            EventKind::Continued { .. } => self.paused = false,
-            EventKind::RunFinished(event) => *finished = Some((**event).clone()),
-            _ => {}
-        }
-        self.handle(&told.event);
-        if told.shown.is_some() {
-            self.flush();
+    fn take(&mut self, item: Item, keeper: &Keeper) {
+        match item {
+            Item::Event(whole) => {
+                let Whole {
+                    event,
+                    place,
+                    passage,
+                    shown,
+                    ..
+                } = *whole;
+                self.hear(&event, place);
+                if shown.is_some() {
+                    self.flush();
+                }
+                drop((passage, shown));
+            }
+            Item::Recorded(recorded) => {
+                let Some((events, output)) = &keeper.recording else {
+                    return;
+                };
+                for line in recorded.lines(Arc::clone(events)) {
+                    let Some(line) = line else {
+                        let what = "what the recording did not give back".to_owned();
+                        let source = io::ErrorKind::InvalidData.into();
+                        self.errors.push(SinkError { what, source });
+                        continue;
+                    };
+                    let place = line.kept_output;
+                    let place = place.map(|kept| Place::File(output.clone(), kept));
+                    self.hear(&line.event, place);
+                }
+            }
         }
     }
 
-    /// Records an event and tells all sinks of it.
-    pub(super) fn handle(&mut self, event: &Event) {
-        let output = self.keep_output(event);
-        self.keeping.record(event, output);
+    fn hear(&mut self, event: &Event, place: Option<Place>) {
+        self.heard = (event.at, Instant::now());
+        match &event.kind {
+            EventKind::Paused { .. } => self.paused = true,
+            EventKind::Continued { .. } => self.paused = false,
+            EventKind::RunFinished(event) => self.finished = Some((**event).clone()),
+            _ => {}
+        }
+        if let (Some(place), Some(attempt)) = (place, ended(event)) {
+            self.store.add(attempt, place);
+        }
+        self.show(event);
+    }
+
+    /// Tells all sinks of an event.
+    fn show(&mut self, event: &Event) {
         let store = &self.store;
         let handle = |sink: &mut dyn Sink| sink.handle(event, store);
         for_each_sink(
@@ -128,34 +227,13 @@ impl<'a> Reporting<'a> {
             let attempts = test.attempts.last().map_or(0, |attempt| attempt.number);
             if !self.sinks.iter().any(|sink| sink.keeps_output(test)) {
                 self.store.forget(&test.test, attempts);
-            } else if output.is_none() {
-                self.store.keep(id(&test.test, attempts));
             }
         }
     }
 
-    /// Moves the output of an attempt that ends to where it can be read later, if the recording is
-    /// to have it: if it is shown, or explains a failure.
-    fn keep_output(&mut self, event: &Event) -> Option<SpooledOutput> {
-        let (test, attempt, policy) = match &event.kind {
-            EventKind::AttemptFailed {
-                test,
-                attempt,
-                output,
-                ..
-            } => (test, &**attempt, output),
-            EventKind::TestFinished(finished) => {
-                (&finished.test, finished.attempts.last()?, &finished.output)
-            }
-            _ => return None,
-        };
-        is_recorded(attempt, policy)
-            .then(|| self.store.keep(id(test, attempt.number)))
-            .flatten()
-    }
-
     /// Lets the sinks write what they know of a run that broke off.
     pub(super) fn cut_short(&mut self) {
+        self.show_begun();
         self.for_each_sink(|sink| sink.close());
     }
 
@@ -170,7 +248,7 @@ impl<'a> Reporting<'a> {
         let mut errors = self.errors;
         // A terminal that is gone fails again and again.
         errors.dedup_by(|one, other| one.what == other.what);
-        (errors, self.keeping.end())
+        (errors, self.keeping.and_then(Keeping::end))
     }
 
     fn for_each_sink(&mut self, each: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) {
@@ -200,15 +278,17 @@ fn for_each_sink(
     });
 }
 
-fn id(test: &TestId, attempt: u32) -> AttemptId {
-    AttemptId {
+/// Returns the attempt that an event ends.
+fn ended(event: &Event) -> Option<AttemptId> {
+    let (test, attempt) = match &event.kind {
+        EventKind::AttemptFailed { test, attempt, .. } => (test, attempt.number),
+        EventKind::TestFinished(finished) => (&finished.test, finished.attempts.last()?.number),
+        _ => return None,
+    };
+    Some(AttemptId {
         test: test.clone(),
         attempt,
-    }
-}
-
-fn is_recorded(attempt: &Attempt, policy: &OutputPolicy) -> bool {
-    attempt.verdict != Verdict::Pass || policy.success != OutputWhen::Never || policy.junit_success
+    })
 }
 
 #[cfg(test)]
@@ -276,7 +356,7 @@ mod tests {
         );
         for running in 0..2 {
             let (at, kind) = (Duration::ZERO, EventKind::Paused { running });
-            reporting.handle(&Event { at, kind });
+            reporting.show(&Event { at, kind });
         }
         reporting.cut_short();
         assert_eq!((counts.events.get(), counts.closed.get()), (2, 1));
@@ -304,7 +384,7 @@ mod tests {
         ];
         for kind in kinds {
             let at = Duration::ZERO;
-            reporting.handle(&Event { at, kind });
+            reporting.show(&Event { at, kind });
         }
         reporting.cut_short();
         assert_eq!((counts.events.get(), counts.closed.get()), (3, 1));

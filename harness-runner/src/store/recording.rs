@@ -11,9 +11,12 @@ use harness_metadata::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    fs::File,
     io::{self, BufRead, BufReader, Read},
     iter,
+    os::unix::fs::FileExt,
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -165,6 +168,57 @@ pub(super) fn lines(path: &Path) -> io::Result<impl Iterator<Item = Vec<u8>> + u
     let file = own_files::open(path)?.take(LONGEST);
     let mut file = BufReader::with_capacity(CHUNK, file);
     Ok(iter::from_fn(move || line(&mut file).ok().flatten()))
+}
+
+/// A part of a recording that is being written: whole lines.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Where it begins.
+    pub start: u64,
+    /// Where it ends.
+    pub end: u64,
+}
+
+impl Recorded {
+    /// Reads the lines; `None` for what cannot be read back.
+    pub fn lines(self, file: Arc<File>) -> impl Iterator<Item = Option<Line>> {
+        let mut part = BufReader::with_capacity(CHUNK, Part { file, rest: self });
+        let mut broken = false;
+        let lines = iter::from_fn(move || {
+            if broken {
+                return None;
+            }
+            match line(&mut part) {
+                Ok(line) => line.map(Some),
+                Err(_) => {
+                    broken = true;
+                    Some(None)
+                }
+            }
+        });
+        // Empty ones end what was lost.
+        let lines = lines.filter(|line| line.as_ref().is_none_or(|line| !line.is_empty()));
+        lines.map(|line| serde_json::from_slice(&line?).ok())
+    }
+}
+
+/// A part of a file as a reader.
+struct Part {
+    file: Arc<File>,
+    rest: Recorded,
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.rest.end.saturating_sub(self.rest.start);
+        let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = self.file.read_at(&mut buffer[..length], self.rest.start)?;
+        if read == 0 && length > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.rest.start += read as u64;
+        Ok(read)
+    }
 }
 
 /// Reads a line; an empty one if it is too long. `None` at the end.

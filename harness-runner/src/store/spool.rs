@@ -10,6 +10,7 @@ use std::{
     io::{self, BufWriter, Read, Seek, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
 };
 
 /// Where the output of an attempt is in the file.
@@ -43,61 +44,14 @@ impl SpooledOutput {
     }
 }
 
-/// The file, and how much of it is in use.
-#[derive(Debug, Default)]
-pub struct Spool {
-    /// Where it is made when there is something to write; `None` for a file without a name.
-    path: Option<PathBuf>,
-    file: Option<File>,
-    end: u64,
-    limit: Option<u64>,
-}
+/// The file, which is made when there is something to write, for those who read it.
+#[derive(Clone, Debug, Default)]
+pub struct SpoolFile(Arc<OnceLock<File>>);
 
-impl Spool {
-    /// A spool that is made at `path` when there is something to write, and takes about `limit`
-    /// bytes.
-    pub(super) fn at(path: PathBuf, limit: u64) -> Self {
-        Self {
-            path: Some(path),
-            limit: Some(limit),
-            ..Self::default()
-        }
-    }
-
+impl SpoolFile {
     /// Opens one that was written.
     pub(super) fn open_existing(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            path: None,
-            file: Some(own_files::open(path)?),
-            ..Self::default()
-        })
-    }
-
-    /// Adds the output of an attempt. If that fails, nothing is added.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written, or the spool has as much as it takes.
-    pub fn add(&mut self, stdout: Kept<'_>, stderr: Kept<'_>) -> io::Result<SpooledOutput> {
-        if self.limit.is_some_and(|limit| self.end >= limit) {
-            return Err(io::ErrorKind::QuotaExceeded.into());
-        }
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(match &self.path {
-                Some(path) => own_files::create(path)?,
-                None => tempfile::tempfile()?,
-            }),
-        };
-        file.seek(io::SeekFrom::Start(self.end))?;
-        let mut writer = BufWriter::new(&*file);
-        let mut end = self.end;
-        let stdout = copy(stdout, &mut writer, &mut end)?;
-        let stderr = copy(stderr, &mut writer, &mut end)?;
-        writer.flush()?;
-        drop(writer);
-        self.end = end;
-        Ok(SpooledOutput { stdout, stderr })
+        Ok(Self(Arc::new(OnceLock::from(own_files::open(path)?))))
     }
 
     /// Reads a stream.
@@ -106,7 +60,7 @@ impl Spool {
     ///
     /// When nothing was written.
     pub fn open(&self, output: SpooledOutput, stream: Stream) -> io::Result<Kept<'_>> {
-        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let file = self.0.get().ok_or(io::ErrorKind::NotFound)?;
         let stream = output.stream(stream);
         // A recording is a file that anybody can write: sums may not overflow.
         let tail = stream.offset.saturating_add(stream.head);
@@ -123,6 +77,83 @@ impl Spool {
                 end: tail.saturating_add(stream.tail),
             }),
         })
+    }
+}
+
+/// Where the file of a spool is made.
+#[derive(Debug, Default)]
+enum Home {
+    /// At this path.
+    Named(PathBuf),
+    /// In this folder, without a name.
+    Unnamed(PathBuf),
+    /// In the folder for temporary files, without a name.
+    #[default]
+    Temporary,
+}
+
+/// A file for output, and how much of it is in use.
+#[derive(Debug, Default)]
+pub struct Spool {
+    home: Home,
+    file: SpoolFile,
+    end: u64,
+    limit: Option<u64>,
+}
+
+impl Spool {
+    /// A spool that is made at `path` when there is something to write, and takes about `limit`
+    /// bytes.
+    pub(super) fn at(path: PathBuf, limit: u64) -> Self {
+        Self {
+            home: Home::Named(path),
+            limit: Some(limit),
+            ..Self::default()
+        }
+    }
+
+    /// A spool without a name in a folder. It is gone when this program is.
+    pub(super) fn unnamed_in(folder: PathBuf) -> Self {
+        Self {
+            home: Home::Unnamed(folder),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the file, for those who read it.
+    pub fn file(&self) -> SpoolFile {
+        self.file.clone()
+    }
+
+    /// Adds the output of an attempt. If that fails, nothing is added.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written, or the spool has as much as it takes.
+    pub fn add(&mut self, stdout: Kept<'_>, stderr: Kept<'_>) -> io::Result<SpooledOutput> {
+        if self.limit.is_some_and(|limit| self.end >= limit) {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        let mut file = match self.file.0.get() {
+            Some(file) => file,
+            None => {
+                let file = match &self.home {
+                    Home::Named(path) => own_files::create(path)?,
+                    Home::Unnamed(folder) => tempfile::tempfile_in(folder)?,
+                    Home::Temporary => tempfile::tempfile()?,
+                };
+                self.file.0.get_or_init(|| file)
+            }
+        };
+        file.seek(io::SeekFrom::Start(self.end))?;
+        let mut writer = BufWriter::new(file);
+        let mut end = self.end;
+        let stdout = copy(stdout, &mut writer, &mut end)?;
+        let stderr = copy(stderr, &mut writer, &mut end)?;
+        writer.flush()?;
+        drop(writer);
+        self.end = end;
+        Ok(SpooledOutput { stdout, stderr })
     }
 }
 
