@@ -1,6 +1,10 @@
 //! What happened to a test, and what the profile makes of it.
 
-use crate::{limit::LimitHit, trace::TraceSummary, usage::Usage};
+use crate::{
+    limit::LimitHit,
+    trace::{Disturbance, EarlierTime, TraceSummary},
+    usage::Usage,
+};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -297,15 +301,24 @@ pub struct Attempt {
     pub stuck: Vec<StuckTask>,
     /// What the trace says; `None` if it was not traced.
     pub trace: Option<Box<TraceSummary>>,
-    /// Why it was run once before, in a way that is not held against the test; `None` if it was not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rerun: Option<String>,
+    /// The times before this one that the tracer was in the way of, in order. They are not held
+    /// against the test.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierTime>,
 }
 
 impl Attempt {
     /// Returns what was left behind and should not have been.
     pub fn leaked(&self) -> Option<&Leak> {
         self.leak.as_ref().filter(|leak| !leak.allowed)
+    }
+
+    /// Returns how the tracer was in the way of it all the same, or may have been.
+    pub fn disturbances(&self) -> Vec<Disturbance> {
+        self.trace
+            .as_ref()
+            .map(|trace| trace.disturbances())
+            .unwrap_or_default()
     }
 
     /// Returns a copy without the trace, which is the only part that can be large.
@@ -316,7 +329,7 @@ impl Attempt {
             limits: self.limits.clone(),
             stuck: self.stuck.clone(),
             trace: None,
-            rerun: self.rerun.clone(),
+            earlier: self.earlier.clone(),
             ..*self
         }
     }

@@ -50,6 +50,13 @@ pub struct RunStats {
     /// Exited with code 0 without a result from their test harness.
     #[serde(default)]
     pub no_result: usize,
+    /// Of all with a result: run again, because the tracer was in the way or may have been.
+    #[serde(default)]
+    pub run_again: usize,
+    /// Of all with a result: the tracer was in the way or may have been, and the result stands all the
+    /// same.
+    #[serde(default)]
+    pub disturbed: usize,
 }
 
 impl RunStats {
@@ -60,6 +67,12 @@ impl RunStats {
             self.faults += 1;
             return;
         };
+        let again = test
+            .attempts
+            .iter()
+            .any(|attempt| !attempt.earlier.is_empty());
+        self.run_again += usize::from(again);
+        self.disturbed += usize::from(!last.disturbances().is_empty());
         match test.verdict {
             Verdict::Pass => {
                 self.passed += 1;

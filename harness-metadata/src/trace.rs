@@ -8,14 +8,18 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
+mod disturbance;
+mod less;
 mod summary;
 
+pub use disturbance::{Disturbance, EarlierTime};
+pub use less::{Less, Reason};
 pub use summary::{
     Backend, Dropped, Failure, FileSummary, FileUse, PeerSummary, ProcessSummary, TraceSummary,
 };
 
 /// The version of this schema. It grows when a reader of the old one would go wrong.
-pub const TRACE_SCHEMA_VERSION: u32 = 2;
+pub const TRACE_SCHEMA_VERSION: u32 = 3;
 
 /// Something that a traced process did, or that was done to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -442,9 +446,8 @@ pub enum Doubt {
     Backend(String),
     /// The tracer ended before the attempt did.
     Interrupted,
-    /// The tracer was in the way of a call that failed: a process has one tracer (`ptrace(2)`) and
-    /// one listener (`seccomp_unotify(2)`) at most.
-    Obstructed,
+    /// The tracer was in the way of what the test did, or may have been.
+    Disturbed(Disturbance),
 }
 
 /// Says it in words.
@@ -466,7 +469,7 @@ impl fmt::Display for Doubt {
             Self::Overflow => "more happened than is recorded",
             Self::Backend(missing) => return write!(f, "the backend does not see {missing}"),
             Self::Interrupted => "the tracer ended before the attempt did",
-            Self::Obstructed => "the tracer was in the way of a test that traces",
+            Self::Disturbed(how) => return how.fmt(f),
         })
     }
 }

@@ -210,6 +210,13 @@ pub struct Trace<'a> {
 }
 
 impl Trace<'_> {
+    /// No trace.
+    pub const NONE: Trace<'static> = Trace {
+        level: TraceLevel::Off,
+        backend: Backend::None,
+        ..Trace::LIFECYCLE
+    };
+
     /// The life of every descendant, and nothing written down.
     pub const LIFECYCLE: Trace<'static> = Trace {
         level: TraceLevel::Process,

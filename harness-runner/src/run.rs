@@ -13,6 +13,7 @@ mod debugger;
 mod dispatch;
 mod driver;
 mod environment;
+pub mod ladder;
 pub(crate) mod live;
 mod pulse;
 mod road;
@@ -203,7 +204,7 @@ mod tests {
                 level: harness_metadata::event::TraceLevel::Off,
                 backend: harness_metadata::trace::Backend::None,
                 no_new_privs: false,
-                otherwise: None,
+                ladder: None,
             },
             trace_number: None,
         };

@@ -5,6 +5,7 @@
 //! sinks. What must be wrong before the build is found before the build.
 
 mod backends;
+mod choices;
 mod explain;
 mod keeping;
 mod lister;
@@ -31,7 +32,7 @@ use crate::{
     keys::Keys,
     list::{ListError, TestList},
     plan::Plan,
-    protocol::{Available, Environment},
+    protocol::Environment,
     report::SinkError,
     run, store,
     stub::{
@@ -40,7 +41,7 @@ use crate::{
         link::{Stub, StubError},
     },
 };
-use backends::{Known, Learning};
+use backends::Learning;
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
     Event, EventKind, RunId, RunStats, TestId,
@@ -61,7 +62,7 @@ use std::{
     time::Duration,
 };
 use thiserror::Error;
-use tracing::{Choice, Means};
+use tracing::Choice;
 
 /// What to build and which tests to select.
 #[derive(Clone, Debug)]
@@ -350,7 +351,14 @@ impl Session {
         }
         let first = numbers.iter().map(|(&id, &number)| (id.clone(), number));
         let keeping = Keeping::new(kept, first.collect());
-        sinks.push(Box::new(Learning::new(target)));
+        let learnable = self.plan.tests.iter().zip(&choices);
+        let learnable = learnable.filter(|(_, choice)| choice.tracing.ladder.is_some());
+        let learnable = learnable.map(|(test, _)| test.id.clone()).collect();
+        sinks.push(Box::new(Learning::new(
+            target,
+            self.identities(),
+            learnable,
+        )));
         let mut reporting = Reporting::new(sinks, keeping);
         let made = self.make_cgroups();
         let begin = RunStarted {
@@ -427,43 +435,6 @@ impl Session {
             not_kept,
             unwritten,
         })
-    }
-
-    /// Decides for every test of the plan how it is traced.
-    fn choose_tracing(
-        &self,
-        options: &RunOptions,
-        stubs: &mut Vec<Stub>,
-    ) -> Result<Vec<Choice>, SessionError> {
-        let settings = || {
-            let tests = self.plan.tests.iter();
-            tests.map(|test| {
-                let own = &test.settings.trace;
-                let setting = match options.break_exec {
-                    Some(_) => tracing::for_breaks(own),
-                    None => *own,
-                };
-                (&test.id, setting)
-            })
-        };
-        let known = Known::load(self.workspace.target_directory());
-        let mut available = Available::default();
-        if settings().any(|(_, setting)| tracing::wanted(&setting)) {
-            available = lister::ask(stubs)?;
-        }
-        let means = Means {
-            available,
-            privileged: tracing::privileged(),
-            no_proc: stub::no_proc(),
-        };
-        settings()
-            .map(|(id, setting)| match means.choose(&setting, known.of(id)) {
-                Choice {
-                    lost: Some(reason), ..
-                } if setting.required => Err(SessionError::TraceRequired { reason }),
-                choice => Ok(choice),
-            })
-            .collect()
     }
 
     /// Makes cgroups, in which the tests' limits are to be had.

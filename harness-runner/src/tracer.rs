@@ -8,9 +8,11 @@
 pub(crate) mod arch;
 pub mod breakpoint;
 pub mod decode;
+pub(crate) mod disturbed;
 pub mod filter;
 #[cfg_attr(not(target_arch = "x86_64"), path = "tracer/no_hook.rs")]
 pub(crate) mod hook;
+mod imports;
 mod live;
 pub(crate) mod loads;
 mod maps;
@@ -18,6 +20,7 @@ pub(crate) mod notified;
 pub mod notify;
 pub(crate) mod procfs;
 pub mod record;
+mod served;
 pub(crate) mod sys;
 pub(crate) mod tasks;
 

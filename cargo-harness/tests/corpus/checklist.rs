@@ -173,8 +173,8 @@ pub(crate) const PARTS: [(&str, &[Line]); 9] = [
         line(92, "A process has one tracer", &["traces_its_own_child", "reads_its_own_child"], ""),
         line(93, "Tests that trace need another way", &[], "`trace = \"off\"`: `end_to_end`, `every_test_has_its_outcome_when_traced`"),
         line(94, "A harness can run under a harness", &[], "`end_to_end`: `nesting`"),
-        line(95, "Some sanitizers refuse to be traced", &[], "they need an unstable compiler"),
+        line(95, "Some sanitizers refuse to be traced", &[], "they need an unstable compiler; that they are listed: `end_to_end`, `rerun`"),
         line(96, "Coverage builds write profiles", &[], "a matter of who reads traces"),
-        line(97, "A test can see that it is traced", &["sees_its_tracer"], ""),
+        line(97, "A test can see that it is traced", &["sees_its_tracer", "asks_for_its_seccomp_mode", "enters_the_strict_mode"], "run again without what it sees: `end_to_end`, `rerun`"),
     ]),
 ];

@@ -7,7 +7,8 @@ use harness_metadata::{
     trace::{
         Address, Backend,
         CallResult::{Err, Unknown},
-        Creation, Doubt, FileCall, FileOperation as Op, NetworkOperation as Net, Reach, Sender,
+        Creation, Disturbance, Doubt, FileCall, FileOperation as Op, NetworkOperation as Net,
+        Reach, Sender,
     },
 };
 use nix::libc;
@@ -165,6 +166,7 @@ fn sent_within(trace: &Trace, number: i32) -> bool {
 #[rustfmt::skip]
 pub(crate) const DOUBTS: &[(&str, Doubt, &[Backend])] = {
     const CALLS: &[Backend] = &[Backend::Ptrace, Backend::Notify];
+    const STATUS: Doubt = Doubt::Disturbed(Disturbance::StatusRead);
     &[
         // By ptrace(2) it is prevented.
         ("p10_asks_not_to_be_traced", Doubt::UntracedTask, &[Backend::Notify]),
@@ -184,7 +186,18 @@ pub(crate) const DOUBTS: &[(&str, Doubt, &[Backend])] = {
         ("p75_gets_a_signal_from_outside", Doubt::ForeignSignal, &[Backend::Ptrace]),
         ("p92_reads_its_own_child", Doubt::TracesOthers, CALLS),
         ("p92_traces_its_own_child", Doubt::TracesOthers, CALLS),
-        ("p92_traces_its_own_child", Doubt::Obstructed, &[Backend::Ptrace]),
+        ("p92_traces_its_own_child", Doubt::Disturbed(Disturbance::PtraceRefused), &[Backend::Ptrace]),
+        ("p92_traces_its_own_child", STATUS, CALLS),
+        ("p97_sees_its_tracer", STATUS, CALLS),
+        ("p97_asks_for_its_seccomp_mode", Doubt::Disturbed(Disturbance::SeccompAsked), CALLS),
+        ("p97_enters_the_strict_mode", Doubt::Disturbed(Disturbance::SeccompAsked), CALLS),
+        ("p97_enters_the_strict_mode", Doubt::Disturbed(Disturbance::StrictModeRefused), CALLS),
+        // They look for something else there.
+        ("p22_executes_a_set_uid_program", STATUS, CALLS),
+        ("p36_interrupts_a_blocked_open", STATUS, CALLS),
+        ("p36_restarts_a_blocked_open", STATUS, CALLS),
+        ("p43_may_gain_privileges_as_before", STATUS, CALLS),
+        ("p91_uses_all_processors", STATUS, CALLS),
     ]
 };
 

@@ -78,6 +78,9 @@ impl Run {
     }
 }
 
+/// By the usual backend, also what would be run again by another one.
+const SEEN: [&str; 4] = ["--trace", "full", "--profile", "ptrace"];
+
 /// Runs all programs, which have to pass, and checks their traces.
 fn all_are_seen(test: &str, user: User, options: &[&str]) {
     if let Some(run) = run(test, user, options) {
@@ -224,17 +227,15 @@ fn every_program_is_seen_when_notified_for_another_user() {
 
 #[test]
 fn every_program_is_seen() {
-    let options = ["--trace", "full"];
-    all_are_seen("every_program_is_seen", User::Own, &options);
+    all_are_seen("every_program_is_seen", User::Own, &SEEN);
 }
 
 #[test]
 fn every_program_is_seen_for_another_user() {
-    let options = ["--trace", "full"];
     all_are_seen(
         "every_program_is_seen_for_another_user",
         User::Nobody,
-        &options,
+        &SEEN,
     );
 }
 

@@ -100,7 +100,7 @@ impl Kept {
             stderr: StreamSize::default(),
             pid: Some(ROOT),
             stuck: Vec::new(),
-            rerun: None,
+            earlier: Vec::new(),
             trace: Some(Box::new(summary)),
         };
         let test = TestId {

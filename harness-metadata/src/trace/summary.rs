@@ -1,6 +1,6 @@
 //! What an attempt's trace says, in bounded space.
 
-use super::{Address, Doubt, NetworkOperation, Reach, Sender};
+use super::{Address, Disturbance, Doubt, NetworkOperation, Reach, Sender};
 use crate::{event::TraceLevel, outcome::Exit, raw::RawString};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
@@ -13,7 +13,7 @@ pub enum Backend {
     Ptrace,
     /// seccomp user notification (seccomp_unotify(2)): leaves ptrace to the test.
     Notify,
-    /// ptrace(2) without a filter: lifecycle only.
+    /// ptrace(2) without a filter: the lives of processes only.
     Lifecycle,
     /// Nothing: the subreaper and the process group.
     None,
@@ -63,6 +63,16 @@ impl TraceSummary {
     /// Returns true if nothing can be missing at this level.
     pub fn complete(&self) -> bool {
         self.doubts.is_empty()
+    }
+
+    /// Returns how the tracer was in the way of the test, or may have been.
+    pub fn disturbances(&self) -> Vec<Disturbance> {
+        let doubts = self.doubts.iter();
+        let disturbances = doubts.filter_map(|doubt| match doubt {
+            Doubt::Disturbed(disturbance) => Some(*disturbance),
+            _ => None,
+        });
+        disturbances.collect()
     }
 }
 

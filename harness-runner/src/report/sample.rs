@@ -65,7 +65,7 @@ pub(super) fn attempt(number: u32, outcome: Outcome, verdict: Verdict) -> Attemp
         stderr: StreamSize::default(),
         pid: Some(42),
         stuck: Vec::new(),
-        rerun: None,
+        earlier: Vec::new(),
         trace: None,
     }
 }

@@ -16,12 +16,18 @@ use super::{
     wording::{self, Class},
 };
 use harness_metadata::{
-    AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
+    Attempt, AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
     event::{AttemptStarted, OutputWhen, TestFinished},
     level::{FinalStatusLevel, StatusLevel},
+    trace::Disturbance,
 };
 use owo_colors::Style;
-use std::{collections::HashSet, io::Write, mem, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    io::Write,
+    mem,
+    time::Duration,
+};
 use traces::{Kept, last_evidence, without_traces};
 
 /// What the terminal shows, and how.
@@ -83,6 +89,10 @@ pub struct Terminal<W: Write> {
     skipped: Vec<TestId>,
     kept: Vec<Kept>,
     slowest: Vec<TestFinished>,
+    /// How many tests were run again, by what the tracer was in the way of.
+    run_again: BTreeMap<Disturbance, usize>,
+    /// As before, of those that were not.
+    disturbed: BTreeMap<Disturbance, usize>,
     ended: bool,
 }
 
@@ -106,6 +116,8 @@ impl<W: Write> Terminal<W> {
             skipped: Vec::new(),
             kept: Vec::new(),
             slowest: Vec::new(),
+            run_again: BTreeMap::new(),
+            disturbed: BTreeMap::new(),
             ended: false,
             options,
         }
@@ -234,6 +246,7 @@ impl<W: Write> Terminal<W> {
         if let Some(bar) = &mut self.bar {
             bar.finished(&finished.test);
         }
+        self.count_disturbed(finished);
         let class = Class::of(finished);
         let when = self.output_when(finished);
         if self.options.status_level >= shown_from(class, &self.options) || when.immediate() {
@@ -273,12 +286,24 @@ impl<W: Write> Terminal<W> {
     }
 
     fn run_again(&mut self, finished: &TestFinished) {
+        if let Some(line) = finished.attempts.iter().find_map(wording::disturbed) {
+            self.say(&format!("             {}", paint(&line, self.styles.warn)));
+        }
+    }
+
+    /// Counts a test that the tracer was in the way of.
+    fn count_disturbed(&mut self, finished: &TestFinished) {
+        let earlier = finished.attempts.iter().flat_map(|it| &it.earlier);
+        let met: BTreeSet<_> = earlier
+            .flat_map(|time| &time.disturbances)
+            .copied()
+            .collect();
+        for why in met {
+            *self.run_again.entry(why).or_default() += 1;
+        }
         let last = finished.attempts.last();
-        if let Some(because) = last.and_then(|last| last.rerun.as_ref()) {
-            self.say(&format!(
-                "             {}",
-                paint(&escaped(because), self.styles.warn)
-            ));
+        for why in last.map(Attempt::disturbances).unwrap_or_default() {
+            *self.disturbed.entry(why).or_default() += 1;
         }
     }
 

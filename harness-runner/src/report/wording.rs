@@ -4,8 +4,9 @@ use harness_metadata::{
     Attempt, Exit, Interruption, LimitHit, NoResultKind, Outcome, RawString, RunStats,
     RustBinaryId, Verdict,
     event::{CancelReason, TestFinished},
+    trace::{Backend, Disturbance, EarlierTime},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// How good or bad a finished test is, worst first.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -204,6 +205,72 @@ fn ending(attempt: &Attempt) -> Option<String> {
         Outcome::BinaryChanged(fault) => format!("test did not run: {}", fault.message),
     };
     Some(text)
+}
+
+/// Returns what there is to say, in a line, of how the tracer was in the way of an attempt: what came
+/// first, and why it was run again, or that it was not. `None` for nearly all.
+pub(super) fn disturbed(attempt: &Attempt) -> Option<String> {
+    let reasons = |disturbances: &mut dyn Iterator<Item = Disturbance>| {
+        let mut all: Vec<String> = Vec::new();
+        for disturbance in disturbances {
+            let text = disturbance.to_string();
+            if !all.contains(&text) {
+                all.push(text);
+            }
+        }
+        all.join("; ")
+    };
+    let still = attempt.disturbances();
+    let still = (!still.is_empty()).then(|| reasons(&mut still.iter().copied()));
+    if attempt.earlier.is_empty() {
+        return still.map(|still| format!("disturbed by the tracer, and not run again: {still}"));
+    }
+    let first: Vec<_> = attempt
+        .earlier
+        .iter()
+        .enumerate()
+        .map(|(index, time)| {
+            let order = if index == 0 { " first" } else { "" };
+            format!("{}{order} {}", time_status(time), by(Some(time.backend)))
+        })
+        .collect();
+    let because = reasons(
+        &mut attempt
+            .earlier
+            .iter()
+            .flat_map(|time| time.disturbances.iter().copied()),
+    );
+    let again = by(attempt.trace.as_ref().map(|trace| trace.backend));
+    let still = still.map_or_else(String::new, |still| format!("; still disturbed: {still}"));
+    Some(format!(
+        "{}, run again {again}: {because}{still}",
+        first.join(", ")
+    ))
+}
+
+/// Returns how many tests there are of each reason, in a line. `None` if there are none.
+pub(super) fn disturbances(counts: &BTreeMap<Disturbance, usize>) -> Option<String> {
+    let counts = counts.iter();
+    let counts: Vec<_> = counts
+        .map(|(why, count)| format!("{count} × {why}"))
+        .collect();
+    (!counts.is_empty()).then(|| counts.join("; "))
+}
+
+fn by(backend: Option<Backend>) -> String {
+    match backend {
+        None | Some(Backend::None) => "without a trace".to_owned(),
+        Some(Backend::Lifecycle) => "at level process".to_owned(),
+        Some(backend) => format!("under {}", backend.as_str()),
+    }
+}
+
+fn time_status(time: &EarlierTime) -> &'static str {
+    match (&time.outcome, time.verdict) {
+        (Outcome::TimedOut { .. }, _) => "timed out",
+        (_, Verdict::Pass) => "passed",
+        _ => "failed",
+    }
 }
 
 /// Returns why a test was ended.

@@ -1,70 +1,83 @@
-//! Runs a test again that the tracer was in the way of.
+//! Runs a test again that the tracer was in the way of, or may have been.
 //!
-//! A process has one tracer and one listener at most. A test that wants to be either of its own
-//! processes fails because of us, which is not held against it: the same attempt is made once more
-//! with a tracer of the other kind, and what came of the first is told and discarded.
+//! A process has one tracer and one listener at most, and a test can see both. One that wants to be a
+//! tracer fails because of us, and one that looks whether it is traced may skip what it tests. The same
+//! attempt is made once more with what leaves it alone. What came of the time before is told.
 
-use super::Tracing;
-use harness_metadata::{
-    Attempt, Outcome, Verdict,
-    event::TraceLevel,
-    trace::{Backend, Doubt},
+use super::{
+    Tracing,
+    ladder::{Disturbances, Step},
 };
+use harness_metadata::{Attempt, Outcome, Verdict, trace::EarlierTime};
+use std::time::Duration;
 
-/// How an attempt is made again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Again {
-    pub(super) tracing: Tracing,
-    /// A sentence fragment.
-    pub(super) because: String,
-}
+/// A test that passed after more than this is not run again: that it was disturbed is told, and the next
+/// run begins with what leaves it alone.
+const LONG: Duration = Duration::from_secs(10);
 
 /// Returns how a test is to be run again after an attempt, if so.
-pub(super) fn again(tracing: Tracing, attempt: &Attempt) -> Option<Again> {
-    let otherwise = tracing.otherwise?;
+pub(super) fn again(tracing: Tracing, attempt: &Attempt) -> Option<Tracing> {
+    let ladder = tracing.ladder?;
     let ended = matches!(
         attempt.outcome,
-        Outcome::Exited(_) | Outcome::TimedOut { .. } | Outcome::NoResult(_)
+        Outcome::Exited(_) | Outcome::NoResult(_) | Outcome::TimedOut { .. }
     );
-    let trace = attempt.trace.as_ref()?;
-    if !ended || attempt.verdict != Verdict::Fail || !trace.doubts.contains(&Doubt::Obstructed) {
+    let failed = match attempt.verdict {
+        Verdict::Fail => true,
+        Verdict::Pass => false,
+        Verdict::Interrupted => return None,
+    };
+    if !ended || !failed && attempt.elapsed > LONG {
         return None;
     }
-    let taken = match trace.backend {
-        Backend::Notify => "a seccomp listener, which the tracer was already",
-        _ => "ptrace, and the tracer had its processes already",
+    let met: Disturbances = attempt.disturbances().into_iter().collect();
+    let step = Step {
+        level: tracing.level,
+        backend: tracing.backend,
     };
-    let level = match otherwise {
-        Backend::None => TraceLevel::Off,
-        _ => tracing.level,
-    };
-    let how = match otherwise {
-        Backend::None => "without a trace".to_owned(),
-        backend => format!("traced by {}", backend.as_str()),
-    };
-    Some(Again {
-        tracing: Tracing {
-            level,
-            backend: otherwise,
-            otherwise: None,
-            ..tracing
-        },
-        because: format!("run again {how}: the test uses {taken}"),
+    let (ladder, Step { level, backend }) = ladder.after(step, met, failed)?;
+    Some(Tracing {
+        level,
+        backend,
+        ladder: Some(ladder),
+        ..tracing
     })
+}
+
+/// Returns what is told of an attempt that does not count.
+pub(super) fn earlier(tracing: Tracing, attempt: Attempt) -> EarlierTime {
+    EarlierTime {
+        level: tracing.level,
+        backend: tracing.backend,
+        disturbances: attempt.disturbances(),
+        outcome: attempt.outcome,
+        verdict: attempt.verdict,
+        elapsed: attempt.elapsed,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::ladder::Ladder, *};
     use crate::tracer::record::Recorder;
-    use harness_metadata::{Exit, Usage, outcome::StreamSize};
-    use std::time::Duration;
+    use harness_metadata::{
+        Exit, Usage,
+        event::TraceLevel,
+        outcome::StreamSize,
+        trace::{Backend, Disturbance, Doubt},
+    };
 
     const TRACING: Tracing = Tracing {
         level: TraceLevel::Io,
         backend: Backend::Ptrace,
         no_new_privs: true,
-        otherwise: Some(Backend::Notify),
+        ladder: Some(Ladder {
+            level: TraceLevel::Io,
+            ptrace: true,
+            notify: true,
+            lifecycle: true,
+            met: Disturbances::NONE,
+        }),
     };
 
     fn failed(doubts: &[Doubt]) -> Attempt {
@@ -87,36 +100,51 @@ mod tests {
             pid: Some(1),
             stuck: Vec::new(),
             trace: Some(Box::new(recorder.summary())),
-            rerun: None,
+            earlier: Vec::new(),
         }
     }
 
     #[test]
-    fn only_a_failure_that_the_tracer_may_have_caused_is_run_again() {
-        let obstructed = failed(&[Doubt::TracesOthers, Doubt::Obstructed]);
-        let again = |tracing, attempt: &Attempt| super::again(tracing, attempt).map(|a| a.tracing);
-        let notify = again(TRACING, &obstructed).unwrap();
+    fn only_what_met_the_tracer_is_run_again_and_what_came_first_is_told() {
+        let refused = Doubt::Disturbed(Disturbance::PtraceRefused);
+        let disturbed = failed(&[Doubt::TracesOthers, refused]);
+        let notify = again(TRACING, &disturbed).unwrap();
         assert_eq!(
             (notify.level, notify.backend),
             (TraceLevel::Io, Backend::Notify)
         );
-        // Once.
-        assert_eq!(again(notify, &obstructed), None);
         assert_eq!(again(TRACING, &failed(&[Doubt::TracesOthers])), None);
         let passed = Attempt {
             verdict: Verdict::Pass,
-            ..obstructed.clone()
+            outcome: Outcome::Exited(Exit::Code(0)),
+            ..disturbed.clone()
         };
-        assert_eq!(again(TRACING, &passed), None);
+        assert!(
+            again(TRACING, &passed).is_some(),
+            "it may have skipped what it tests"
+        );
+        let long = Attempt {
+            elapsed: LONG * 2,
+            ..passed.clone()
+        };
+        assert_eq!(again(TRACING, &long), None, "that would cost too much");
         let never = Tracing {
-            otherwise: None,
+            ladder: None,
             ..TRACING
         };
-        assert_eq!(again(never, &obstructed), None);
-        let untraced = Tracing {
-            otherwise: Some(Backend::None),
-            ..TRACING
+        assert_eq!(again(never, &disturbed), None);
+        let interrupted = Attempt {
+            verdict: Verdict::Interrupted,
+            ..disturbed.clone()
         };
-        assert_eq!(again(untraced, &obstructed).unwrap().level, TraceLevel::Off);
+        assert_eq!(again(TRACING, &interrupted), None);
+
+        let told = earlier(TRACING, disturbed.clone());
+        assert_eq!(told.outcome, disturbed.outcome);
+        assert_eq!(
+            (told.backend, told.verdict),
+            (Backend::Ptrace, Verdict::Fail)
+        );
+        assert_eq!(told.disturbances, [Disturbance::PtraceRefused]);
     }
 }

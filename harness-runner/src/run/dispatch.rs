@@ -483,7 +483,7 @@ impl Dispatcher {
             pid: None,
             stuck: Vec::new(),
             trace: None,
-            rerun: None,
+            earlier: Vec::new(),
         })
     }
 

@@ -1,7 +1,7 @@
 //! Drives a [`Dispatcher`]: waits for what happens, tells it, and does as it is told.
 
 use super::{
-    BreakExec, Capture, Control, Output, Told, Work, arguments,
+    BreakExec, Capture, Control, Output, Told, Tracing, Work, arguments,
     clock::Clock,
     dispatch::{Action, Candidate, Dispatcher, Input, Limits},
     environment, live,
@@ -23,6 +23,7 @@ use crate::{
 };
 use harness_metadata::{AttemptId, Event, EventKind};
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     mem,
     rc::Rc,
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) work: SharedWork,
     pub(super) road: Road,
+    /// How tests are traced of which this run has found out that they are not to be traced as usual.
+    pub(super) learned: RefCell<BTreeMap<usize, Tracing>>,
 }
 
 /// The parts of [`Work`] that slots need.
@@ -154,6 +157,7 @@ impl Driver {
                 live: work.trace_live.then(live::Road::default),
                 started_at: work.started_at,
             },
+            learned: RefCell::default(),
         };
         Self {
             dispatcher,

@@ -13,7 +13,7 @@ pub(super) use messages::{Broken, Described, FromSlot, PassedOn, Start, ToSlot};
 
 use super::{
     Capture as CaptureMode, Image, Output, Shared, Test, Tracing,
-    again::{Again, again},
+    again::{again, earlier},
     arguments::{arguments, word},
     bounds::Bounds,
     environment::OfAttempt,
@@ -124,15 +124,21 @@ impl Slot {
     ) -> (Attempt, Option<Output>) {
         self.interrupted = false;
         self.refused = false;
-        let tracing = self.shared.work.tests[start.test].tracing;
-        let first = self.once(start, tracing, orders, tell).await;
-        let again = again(tracing, &first.0).filter(|_| !self.interrupted && !self.refused);
-        let Some(Again { tracing, because }) = again else {
-            return first;
-        };
-        let (attempt, output) = self.once(start, tracing, orders, tell).await;
-        let rerun = Some(because);
-        (Attempt { rerun, ..attempt }, output)
+        let learned = self.shared.learned.borrow().get(&start.test).copied();
+        let mut tracing = learned.unwrap_or(self.shared.work.tests[start.test].tracing);
+        let mut before = Vec::new();
+        loop {
+            let (attempt, output) = self.once(start, tracing, orders, tell).await;
+            let again = again(tracing, &attempt).filter(|_| !self.interrupted && !self.refused);
+            let Some(next) = again else {
+                let earlier = before;
+                return (Attempt { earlier, ..attempt }, output);
+            };
+            before.push(earlier(tracing, attempt));
+            tracing = next;
+            // Its further attempts begin with this.
+            self.shared.learned.borrow_mut().insert(start.test, next);
+        }
     }
 
     async fn once(
@@ -256,7 +262,7 @@ impl Slot {
             limits,
             stuck: told.stuck,
             trace: told.trace,
-            rerun: None,
+            earlier: Vec::new(),
         };
         (attempt, output)
     }

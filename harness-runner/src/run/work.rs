@@ -1,6 +1,6 @@
 //! What a run is given.
 
-use super::BreakExec;
+use super::{BreakExec, ladder::Ladder};
 use crate::{
     config::settings::{MaxFail, TestSettings},
     protocol::{self, Environment, Identity},
@@ -92,8 +92,8 @@ pub struct Tracing {
     pub backend: Backend,
     /// Whether no_new_privs may be set for it.
     pub no_new_privs: bool,
-    /// By what it is run again if the tracer was in its way and it failed; `None` for never.
-    pub otherwise: Option<Backend>,
+    /// How it is run again if the tracer was in its way; `None` for never.
+    pub ladder: Option<Ladder>,
 }
 
 /// A binary that holds tests.

@@ -1,5 +1,6 @@
 //! Lists binaries through stubs, which then serve the run.
 
+use super::tracing;
 use crate::{
     list::{Execute, Executed},
     protocol::{Available, Command},
@@ -103,7 +104,7 @@ impl Worker {
         };
         self.ticket += 1;
         // A stub that failed is dropped, and with it whatever it ran.
-        let completed = stub.run_to_end(self.ticket, command, limit)?;
+        let completed = stub.run_to_end(self.ticket, command, tracing::of_listing(), limit)?;
         self.stub = Some(stub);
         Ok(completed)
     }

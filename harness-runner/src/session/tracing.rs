@@ -1,28 +1,54 @@
-//! Decides how each test is traced: what its settings ask for, as far as it works here.
+//! Decides how each process that we start is traced: the listing of tests, and each test by what its
+//! settings ask for, as far as it works here and leaves the test alone.
 
+use super::backends::Lesson;
 use crate::{
     config::settings::{TraceBackend, TraceSetting},
-    protocol::Available,
-    run::Tracing,
+    protocol::{Available, Trace},
+    run::{
+        Tracing,
+        ladder::{Disturbances, Ladder, Step},
+    },
 };
 use harness_metadata::{
     event::{TraceInForce, TraceLevel},
-    trace::Backend,
+    trace::{Backend, Less, Reason},
 };
-use std::fs;
+use std::{env, fs, os::unix::fs::MetadataExt, path::Path};
 
-/// CAP_SYS_ADMIN, as a bit of a set of capabilities (capabilities(7)).
+/// CAP_SYS_ADMIN and CAP_SYS_PTRACE, as bits of a set of capabilities (capabilities(7)).
 const SYS_ADMIN: u64 = 1 << 21;
+const SYS_PTRACE: u64 = 1 << 19;
 
 /// What there is to trace with.
 #[derive(Clone, Debug)]
 pub(super) struct Means {
     /// What the stubs have found to work.
     pub(super) available: Available,
-    /// Whether a filter can be installed without no_new_privs (seccomp(2)).
-    pub(super) privileged: bool,
+    /// What this process may.
+    pub(super) privileges: Privileges,
     /// Why there is no /proc, if so.
     pub(super) no_proc: Option<&'static str>,
+}
+
+/// What matters of this process's capabilities.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Privileges {
+    /// CAP_SYS_ADMIN: a filter can be installed without no_new_privs (seccomp(2)).
+    pub(super) filters: bool,
+    /// CAP_SYS_PTRACE: what is traced keeps the privileges that a program's file gives (ptrace(2)).
+    pub(super) traces: bool,
+}
+
+/// What is known of a test, beside its settings.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Circumstances {
+    /// What earlier runs have found out.
+    pub(super) known: Option<Lesson>,
+    /// The program that runs it, if that gets privileges from its file.
+    pub(super) privileged_runner: Option<String>,
+    /// Whether some of its processes are to be stopped for a debugger.
+    pub(super) breaks: bool,
 }
 
 /// How a test is traced.
@@ -30,7 +56,7 @@ pub(super) struct Means {
 pub(super) struct Choice {
     pub(super) tracing: Tracing,
     /// What is missing, if it is less than what was asked for, and what that costs.
-    pub(super) lost: Option<String>,
+    pub(super) lost: Option<Less>,
 }
 
 impl Choice {
@@ -40,11 +66,18 @@ impl Choice {
                 level,
                 backend,
                 no_new_privs: setting.no_new_privs,
-                otherwise: None,
+                ladder: None,
             },
             lost: None,
         }
     }
+}
+
+/// Returns how a binary is traced that is asked for its tests: not at all. Its answer is all that is
+/// wanted, what it leaves behind is found without a tracer, and a program or a runner that cannot live
+/// with one has tests as well.
+pub(super) fn of_listing() -> Trace<'static> {
+    Trace::NONE
 }
 
 /// Returns whether the test is to be traced at all.
@@ -54,7 +87,7 @@ pub(super) fn wanted(setting: &TraceSetting) -> bool {
 
 /// Returns the settings of a test some of whose processes are to be stopped for a debugger. What is
 /// let go of must not have a filter; what must not be traced by ptrace cannot be stopped.
-pub(super) fn for_breaks(setting: &TraceSetting) -> TraceSetting {
+fn for_breaks(setting: &TraceSetting) -> TraceSetting {
     let stops = wanted(setting) && setting.backend != TraceBackend::Notify;
     TraceSetting {
         level: if stops {
@@ -75,26 +108,46 @@ pub(super) fn cost_of_breaks() -> String {
 
 impl Means {
     /// Returns how a test with these settings is traced.
-    /// What it turned out to need in an earlier run is `known`.
-    pub(super) fn choose(&self, setting: &TraceSetting, known: Option<Backend>) -> Choice {
+    pub(super) fn choose(&self, setting: &TraceSetting, test: &Circumstances) -> Choice {
+        if test.breaks {
+            return self.best(&for_breaks(setting));
+        }
         if !wanted(setting) {
             return Choice::new(TraceLevel::Off, Backend::None, setting);
         }
-        if setting.backend != TraceBackend::Auto || setting.level <= TraceLevel::Process {
+        // Every other word than `auto` is taken as it is.
+        if setting.backend != TraceBackend::Auto {
             return self.best(setting);
         }
-        let mut choice = match known.filter(|known| self.missing(*known, setting).is_none()) {
-            Some(Backend::None) => Choice::new(TraceLevel::Off, Backend::None, setting),
-            Some(known) => Choice::new(setting.level, known, setting),
-            None => self.best(setting),
+        if let Some(runner) = &test.privileged_runner
+            && !(self.privileges.filters && self.privileges.traces)
+        {
+            let reason = Reason::PrivilegedRunner(runner.clone());
+            return self.degraded(Backend::None, setting, vec![reason]);
+        }
+        let mut choice = self.best(setting);
+        // Another run's tracer cannot be told to let go.
+        if matches!(choice.tracing.backend, Backend::Outer | Backend::None) {
+            return choice;
+        }
+        let works = |backend| self.missing(backend, setting).is_none();
+        let mut ladder = Ladder {
+            level: setting.level,
+            ptrace: works(Backend::Ptrace),
+            notify: works(Backend::Notify),
+            lifecycle: works(Backend::Lifecycle),
+            met: Disturbances::NONE,
         };
-        let other = match choice.tracing.backend {
-            Backend::Ptrace => Backend::Notify,
-            Backend::Notify => Backend::Ptrace,
-            Backend::Lifecycle | Backend::Outer | Backend::None => return choice,
-        };
-        let works = self.missing(other, setting).is_none();
-        choice.tracing.otherwise = Some(if works { other } else { Backend::None });
+        if let Some(known) = &test.known {
+            ladder.met = known.met();
+            let step = match known.untraced {
+                true => Step::NONE,
+                false => ladder.step(),
+            };
+            choice.tracing.level = step.level;
+            choice.tracing.backend = step.backend;
+        }
+        choice.tracing.ladder = Some(ladder);
         choice
     }
 
@@ -113,33 +166,36 @@ impl Means {
                 Backend::Lifecycle,
             ],
         };
-        let mut missing: Vec<String> = Vec::new();
+        let mut missing: Vec<Reason> = Vec::new();
         for &backend in candidates {
             match self.missing(backend, setting) {
-                None => return self.degraded(backend, setting, &missing),
+                None => return self.degraded(backend, setting, missing),
                 // That no other run traces this one is as it should be.
                 Some(_) if backend == Backend::Outer && self.available.no_outer.is_none() => {}
                 Some(reason) if missing.contains(&reason) => {}
                 Some(reason) => missing.push(reason),
             }
         }
-        self.degraded(Backend::None, setting, &missing)
+        self.degraded(Backend::None, setting, missing)
     }
 
     /// Returns why a backend cannot be used for a test, if so.
-    fn missing(&self, backend: Backend, setting: &TraceSetting) -> Option<String> {
+    fn missing(&self, backend: Backend, setting: &TraceSetting) -> Option<Reason> {
         if let Some(reason) = self.available.missing(backend) {
-            return Some(reason.to_owned());
+            return Some(Reason::Unavailable(reason.to_owned()));
         }
         let has_filter = matches!(backend, Backend::Ptrace | Backend::Notify);
-        (has_filter && !setting.no_new_privs && !self.privileged).then(|| {
-            "a filter of system calls needs no_new_privs, which `trace.no-new-privs` forbids"
-                .to_owned()
-        })
+        (has_filter && !setting.no_new_privs && !self.privileges.filters)
+            .then_some(Reason::NoNewPrivsForbidden)
     }
 
-    /// Returns the choice of a backend that is left when others are `missing`.
-    fn degraded(&self, backend: Backend, setting: &TraceSetting, missing: &[String]) -> Choice {
+    /// Returns the choice of a backend that is left when others are missing.
+    fn degraded(
+        &self,
+        backend: Backend,
+        setting: &TraceSetting,
+        mut because: Vec<Reason>,
+    ) -> Choice {
         let level = match backend {
             Backend::Ptrace | Backend::Notify => setting.level,
             Backend::Lifecycle => TraceLevel::Process,
@@ -149,41 +205,21 @@ impl Means {
             }
             Backend::None => TraceLevel::Off,
         };
-        let mut choice = Choice::new(level, backend, setting);
         if backend == Backend::Outer {
-            // It tells what ours would see, if it looks as closely.
-            choice.lost = (level < setting.level).then(|| {
-                let level = level.as_str();
-                format!("the run that this run is part of traces at level {level} only")
-            });
-            return choice;
+            because.clear();
+            if level < setting.level {
+                because.push(Reason::OuterLevel(level));
+            }
         }
-        if missing.is_empty() {
-            return choice;
+        let lost = (!because.is_empty()).then_some(Less {
+            because,
+            left: backend,
+            has_proc: self.no_proc.is_none(),
+        });
+        Choice {
+            lost,
+            ..Choice::new(level, backend, setting)
         }
-        let cost = match (backend, self.no_proc) {
-            (Backend::Ptrace | Backend::Outer, _) => "nothing is lost",
-            (Backend::Notify, _) => {
-                "seccomp notification is used instead, which sees what is asked of the kernel but \
-                 not what comes of it"
-            }
-            (Backend::Lifecycle, None) => {
-                "processes are followed, but files and the network are not seen"
-            }
-            (Backend::Lifecycle, Some(_)) => {
-                "processes are followed, but files and the network are not seen; what a test leaves \
-                 behind is killed, but cannot be named"
-            }
-            (Backend::None, None) => {
-                "descendants are known by the subreaper and the process group only, and processes \
-                 are not counted"
-            }
-            (Backend::None, Some(_)) => {
-                "processes are not counted; what a test leaves behind is killed, but cannot be named"
-            }
-        };
-        choice.lost = Some(format!("{}; {cost}", missing.join("; ")));
-        choice
     }
 }
 
@@ -205,7 +241,7 @@ pub(super) fn in_force<'a>(
             force.backend = choice.tracing.backend;
         }
         if force.degraded.is_none() {
-            force.degraded.clone_from(&choice.lost);
+            force.degraded = choice.lost.as_ref().map(ToString::to_string);
         }
     }
     if let (Some(why), None) = (no_proc, &force.degraded) {
@@ -215,231 +251,40 @@ pub(super) fn in_force<'a>(
     force
 }
 
-/// Returns whether this process has CAP_SYS_ADMIN.
-pub(super) fn privileged() -> bool {
-    fs::read_to_string("/proc/self/status").is_ok_and(|status| has_sys_admin(&status))
+/// Returns the name of a program if its file gives privileges to who executes it: another user's or
+/// group's, or capabilities.
+pub(super) fn privileged_program(program: &Path) -> Option<String> {
+    const SET: u32 = libc::S_ISUID | libc::S_ISGID;
+    let found = if program.components().count() > 1 {
+        program.to_owned()
+    } else {
+        let path = env::var_os("PATH")?;
+        let mut candidates = env::split_paths(&path).map(|folder| folder.join(program));
+        candidates.find(|candidate| candidate.is_file())?
+    };
+    let mode = fs::metadata(&found).ok()?.mode();
+    let capable = rustix::fs::getxattr(&found, "security.capability", &mut [0; 24]).is_ok();
+    (mode & SET != 0 || capable).then(|| program.display().to_string())
 }
 
-fn has_sys_admin(status: &str) -> bool {
-    status
+/// Returns what this process may.
+pub(super) fn privileges() -> Privileges {
+    fs::read_to_string("/proc/self/status")
+        .map(|status| privileges_in(&status))
+        .unwrap_or_default()
+}
+
+fn privileges_in(status: &str) -> Privileges {
+    let set = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
-        .is_some_and(|set| set & SYS_ADMIN != 0)
+        .unwrap_or(0);
+    Privileges {
+        filters: set & SYS_ADMIN != 0,
+        traces: set & SYS_PTRACE != 0,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn setting(level: TraceLevel) -> TraceSetting {
-        TraceSetting {
-            level,
-            ..TraceSetting::default()
-        }
-    }
-
-    fn means(no_ptrace: bool, no_filter: bool, no_notify: bool) -> Means {
-        let why = |missing: bool, why: &str| missing.then(|| why.to_owned());
-        Means {
-            available: Available {
-                no_ptrace: why(no_ptrace, "no ptrace"),
-                no_filter: why(no_filter, "no filter"),
-                no_notify: why(no_notify, "no notify"),
-                ..Available::default()
-            },
-            privileged: false,
-            no_proc: None,
-        }
-    }
-
-    fn chosen(choice: &Choice) -> (TraceLevel, Backend) {
-        (choice.tracing.level, choice.tracing.backend)
-    }
-
-    #[test]
-    fn where_all_works_a_test_gets_what_it_asks_for() {
-        let all = means(false, false, false);
-        for (level, backend) in [
-            (TraceLevel::Off, Backend::None),
-            (TraceLevel::Process, Backend::Lifecycle),
-            (TraceLevel::Io, Backend::Ptrace),
-            (TraceLevel::Full, Backend::Ptrace),
-        ] {
-            let choice = all.choose(&setting(level), None);
-            assert_eq!(chosen(&choice), (level, backend));
-            assert_eq!(choice.lost, None);
-        }
-    }
-
-    #[test]
-    fn files_are_seen_by_the_best_backend_that_works_and_the_loss_is_told() {
-        let choose = |means: Means| means.choose(&setting(TraceLevel::Full), None);
-        let notify = choose(means(true, false, false));
-        assert_eq!(chosen(&notify), (TraceLevel::Full, Backend::Notify));
-        assert!(notify.lost.unwrap().starts_with("no ptrace; seccomp"));
-        let lifecycle = choose(means(false, true, true));
-        assert_eq!(
-            chosen(&lifecycle),
-            (TraceLevel::Process, Backend::Lifecycle)
-        );
-        assert_eq!(
-            lifecycle.lost.unwrap(),
-            "no filter; no notify; processes are followed, but files and the network are not seen"
-        );
-        let nothing = choose(means(true, true, true));
-        assert_eq!(chosen(&nothing), (TraceLevel::Off, Backend::None));
-        // The same reason is told once, though two backends lack it.
-        assert_eq!(nothing.lost.unwrap().matches("no ptrace").count(), 1);
-    }
-
-    #[test]
-    fn a_run_that_is_traced_has_its_tests_traced_by_its_tracer() {
-        let mut means = means(true, true, false);
-        means.available.outer = Some(TraceLevel::Io);
-        let choose = |level, backend| {
-            let setting = TraceSetting {
-                backend,
-                ..setting(level)
-            };
-            let choice = means.choose(&setting, None);
-            (chosen(&choice), choice.lost.is_some())
-        };
-        use TraceLevel::*;
-        for (level, backend, expected) in [
-            (Off, TraceBackend::Auto, ((Off, Backend::None), false)),
-            (
-                Process,
-                TraceBackend::Auto,
-                ((Process, Backend::Outer), false),
-            ),
-            (Io, TraceBackend::Auto, ((Io, Backend::Outer), false)),
-            (Io, TraceBackend::Ptrace, ((Io, Backend::Outer), false)),
-            (Full, TraceBackend::Auto, ((Io, Backend::Outer), true)),
-            (Io, TraceBackend::Notify, ((Io, Backend::Notify), false)),
-        ] {
-            assert_eq!(choose(level, backend), expected);
-        }
-    }
-
-    #[test]
-    fn a_backend_that_is_named_is_not_replaced_by_one_that_uses_something_else() {
-        let notify_only = TraceSetting {
-            backend: TraceBackend::Notify,
-            ..setting(TraceLevel::Io)
-        };
-        let choice = means(false, false, true).choose(&notify_only, None);
-        assert_eq!(chosen(&choice), (TraceLevel::Off, Backend::None));
-        assert!(choice.lost.is_some());
-        let ptrace_only = TraceSetting {
-            backend: TraceBackend::Ptrace,
-            ..setting(TraceLevel::Io)
-        };
-        let choice = means(false, true, false).choose(&ptrace_only, None);
-        assert_eq!(chosen(&choice), (TraceLevel::Process, Backend::Lifecycle));
-        let none = TraceSetting {
-            backend: TraceBackend::None,
-            ..setting(TraceLevel::Full)
-        };
-        let choice = means(true, true, true).choose(&none, None);
-        assert_eq!(
-            (chosen(&choice), choice.lost),
-            ((TraceLevel::Off, Backend::None), None)
-        );
-    }
-
-    #[test]
-    fn a_test_that_traces_is_run_as_it_turned_out_to_need_unless_its_settings_say_how() {
-        let all = means(false, false, false);
-        let choose = |means: &Means, backend, known| {
-            let setting = TraceSetting {
-                backend,
-                ..setting(TraceLevel::Io)
-            };
-            let tracing = means.choose(&setting, known).tracing;
-            (tracing.backend, tracing.otherwise)
-        };
-        use Backend::{Lifecycle, Notify, Ptrace};
-        let auto = TraceBackend::Auto;
-        assert_eq!(choose(&all, auto, None), (Ptrace, Some(Notify)));
-        assert_eq!(choose(&all, auto, Some(Notify)), (Notify, Some(Ptrace)));
-        assert_eq!(
-            choose(&all, auto, Some(Backend::None)),
-            (Backend::None, None)
-        );
-        let only_ptrace = means(false, false, true);
-        assert_eq!(
-            choose(&only_ptrace, auto, Some(Notify)),
-            (Ptrace, Some(Backend::None))
-        );
-        assert_eq!(
-            choose(&means(false, true, true), auto, None),
-            (Lifecycle, None)
-        );
-        for known in [None, Some(Notify)] {
-            assert_eq!(choose(&all, TraceBackend::Ptrace, known), (Ptrace, None));
-        }
-    }
-
-    #[test]
-    fn without_no_new_privs_only_the_privileged_get_a_filter() {
-        let setting = TraceSetting {
-            no_new_privs: false,
-            ..setting(TraceLevel::Io)
-        };
-        let mut means = means(false, false, false);
-        let choice = means.choose(&setting, None);
-        assert_eq!(chosen(&choice), (TraceLevel::Process, Backend::Lifecycle));
-        assert!(choice.lost.unwrap().contains("no_new_privs"));
-        means.privileged = true;
-        let choice = means.choose(&setting, None);
-        assert_eq!(chosen(&choice), (TraceLevel::Io, Backend::Ptrace));
-        assert!(!choice.tracing.no_new_privs);
-    }
-
-    #[test]
-    fn where_processes_are_stopped_there_is_no_filter_and_what_is_off_stays_off() {
-        use {TraceBackend::*, TraceLevel::*};
-        for (level, backend, expected) in [
-            (Full, Auto, (Process, Backend::Lifecycle)),
-            (Io, Ptrace, (Process, Backend::Lifecycle)),
-            (Off, Auto, (Off, Backend::None)),
-            (Io, Notify, (Off, Backend::None)),
-            (Io, None, (Off, Backend::None)),
-        ] {
-            let setting = TraceSetting {
-                backend,
-                ..setting(level)
-            };
-            let choice = means(false, false, false).choose(&for_breaks(&setting), Option::None);
-            assert_eq!(chosen(&choice), expected, "{level:?} {backend:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_in_force_in_a_run_is_its_highest_level() {
-        let all = means(false, false, false);
-        let choices = [TraceLevel::Off, TraceLevel::Io, TraceLevel::Process]
-            .map(|level| all.choose(&setting(level), None));
-        let force = in_force(&choices, None);
-        assert_eq!(
-            (force.level, force.backend, force.degraded),
-            (TraceLevel::Io, Backend::Ptrace, None)
-        );
-        assert_eq!(
-            in_force(&choices, Some("there is no /proc"))
-                .degraded
-                .as_deref(),
-            Some("there is no /proc; what a test leaves behind is killed, but cannot be named")
-        );
-        assert_eq!(in_force(&[], None).level, TraceLevel::Off);
-    }
-
-    #[test]
-    fn privileges_are_read_from_the_effective_set() {
-        assert!(has_sys_admin("CapPrm:\t0\nCapEff:\t000001ffffffffff\n"));
-        assert!(!has_sys_admin(
-            "CapPrm:\t000001ffffffffff\nCapEff:\t0000000000000000\n"
-        ));
-    }
-}
+mod tests;

@@ -127,7 +127,7 @@ fn attempt(number: u32, code: i32) -> Attempt {
         stderr: StreamSize::default(),
         pid: Some(7),
         stuck: Vec::new(),
-        rerun: None,
+        earlier: Vec::new(),
         trace: Some(Box::new(TraceSummary {
             level: TraceLevel::Io,
             backend: Backend::Ptrace,

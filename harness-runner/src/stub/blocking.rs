@@ -63,11 +63,12 @@ impl Stub {
         &mut self,
         ticket: Ticket,
         command: &Command,
+        trace: Trace<'_>,
         limit: Duration,
     ) -> Result<Completed, StubError> {
         let (mut stdout, stdout_writer) = Stream::open()?;
         let (mut stderr, stderr_writer) = Stream::open()?;
-        self.spawn(ticket, command, &stdout_writer, &stderr_writer)?;
+        self.spawn(ticket, command, trace, &stdout_writer, &stderr_writer)?;
         drop((stdout_writer, stderr_writer));
         let mut deadline = Instant::now() + limit;
         let mut killing = false;
@@ -150,6 +151,7 @@ impl Stub {
         &self,
         ticket: Ticket,
         command: &Command,
+        trace: Trace<'_>,
         stdout: &OwnedFd,
         stderr: &OwnedFd,
     ) -> Result<(), StubError> {
@@ -165,7 +167,7 @@ impl Stub {
             args: &args,
             environment: &command.environment.to_block(),
             cwd: &terminated(command.cwd.as_os_str()),
-            trace: Trace::LIFECYCLE,
+            trace,
             cgroup: Cgroup::default(),
             image: None,
         };

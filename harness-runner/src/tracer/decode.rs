@@ -31,17 +31,18 @@ pub use exec::{ReadFile, inherited, interpreters};
 pub use sockets::Bound;
 pub use vectors::Vectors;
 
+pub use super::disturbed::Question;
 pub(super) use calls::watched;
 pub(super) use exec::interpreters_of_executed;
 pub(super) use names::QUESTION;
-pub(super) use process::{CLONE_FLAGS, PTRACE_STARTS, RIGHTS, UNSHARED};
+pub(super) use process::{ASKED, CLONE_FLAGS, PROMISES, PTRACE_STARTS, RIGHTS, UNSHARED};
 
 use calls::{At, Call, Shape};
 use exec::Executing;
 use harness_metadata::{
     TraceEventKind,
     event::TraceLevel,
-    trace::{Address, CallResult, Doubt, Exec, FileId, NetworkOperation},
+    trace::{Address, CallResult, Disturbance, Doubt, Exec, FileId, NetworkOperation},
 };
 use memory::Memory;
 use std::{cell::RefCell, rc::Rc};
@@ -80,6 +81,8 @@ pub enum ReadError {
     Fault,
     /// The task may not be read (PR_SET_DUMPABLE).
     Refused,
+    /// To read it could wait for the test itself (userfaultfd(2)).
+    Waits,
     /// The task is gone.
     Gone,
 }
@@ -162,6 +165,22 @@ pub trait Task {
     /// as well (the set-user-id bit).
     fn executed(&self);
 
+    /// Returns whether it is because of the tracer what the task is told, or that it is refused.
+    fn meets_tracer(&self, question: Question) -> bool;
+
+    /// Returns what the file at an absolute path shows the task of the tracer, if it does.
+    fn sees_tracer(&self, path: &[u8]) -> Option<Disturbance> {
+        let _ = path;
+        None
+    }
+
+    /// Takes notice that the task gives up gaining privileges (PR_SET_NO_NEW_PRIVS).
+    fn promises(&self) {}
+
+    /// Takes notice that memory of the attempt's may be served by a task of the attempt
+    /// (userfaultfd(2)): to read it could wait for who is stopped.
+    fn serves_memory(&self) {}
+
     /// Whether the kernel tells the task of files what it tells the tracer: if the task has the same
     /// rights and is not confined.
     fn has_our_rights(&self) -> bool;
@@ -191,17 +210,10 @@ pub struct Pending {
     events: Vec<TraceEventKind>,
     /// What is in doubt if it succeeds.
     doubt: Option<Doubt>,
-    /// Who else wants to be what the tracer is.
-    rival: Option<Rival>,
+    /// Why it fails with EPERM, perhaps.
+    asks: Option<Question>,
     /// What its result allows to find out.
     then: Then,
-}
-
-/// What somebody wants to be of which there is one at most.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Rival {
-    Tracer,
-    Listener,
 }
 
 /// What is found out when a call has succeeded.
@@ -228,7 +240,7 @@ impl Pending {
         Self {
             events: vec![event],
             doubt: None,
-            rival: None,
+            asks: None,
             then,
         }
     }
@@ -238,25 +250,19 @@ impl Pending {
         Self {
             events: Vec::new(),
             doubt: Some(doubt),
-            rival: None,
+            asks: None,
             then: Then::Tell,
         }
     }
 
-    /// A call of which only is told if the tracer was in its way.
-    fn rival(rival: Rival) -> Self {
+    /// A call of which only is told if it is refused because of the tracer.
+    fn asks(question: Question) -> Self {
         Self {
             events: Vec::new(),
             doubt: None,
-            rival: Some(rival),
+            asks: Some(question),
             then: Then::Tell,
         }
-    }
-
-    /// Returns true for a call that installs a filter with a listener of its own. While there is
-    /// another one, it fails with EBUSY.
-    pub fn wants_listener(&self) -> bool {
-        self.rival == Some(Rival::Listener)
     }
 
     /// Returns true for an exec, which ends in PTRACE_EVENT_EXEC if it succeeds.
@@ -332,8 +338,32 @@ pub fn entry(
             stop.tell(TraceEventKind::Doubt(Doubt::Undumpable));
             Entry::Done
         }
+        Err(ReadError::Waits) => {
+            stop.tell(TraceEventKind::Doubt(Doubt::Unreadable));
+            Entry::Done
+        }
         // The call fails with EFAULT, or nobody waits for it.
         Err(ReadError::Fault | ReadError::Gone) => Entry::Done,
+    }
+}
+
+/// As [`entry`], for who is stopped at every call and only wants to know whether the tracer is in the
+/// way.
+pub(super) fn meeting(call: &Syscall, task: &dyn Task, events: &mut Vec<TraceEventKind>) -> Entry {
+    let shape = usize::try_from(call.number)
+        .ok()
+        .and_then(Sysno::new)
+        .and_then(|number| watched(number, TraceLevel::Io))
+        .map(|call| call.shape);
+    if !matches!(shape, Some(Shape::Ptrace | Shape::Open { .. })) {
+        return Entry::Done;
+    }
+    let entry = entry(call, TraceLevel::Io, task, events);
+    events.retain(|event| matches!(event, TraceEventKind::Doubt(Doubt::Disturbed(_))));
+    match entry {
+        // What an open leads to is not of interest.
+        Entry::Await(pending) if pending.asks.is_some() => Entry::Await(pending),
+        _ => Entry::Done,
     }
 }
 
@@ -387,9 +417,12 @@ fn complete(
         }
     }
     events.append(&mut pending.events);
-    // Also where it was another's process: nobody can tell.
-    if pending.rival == Some(Rival::Tracer) && result.error() == Some(libc::EPERM) {
-        events.push(TraceEventKind::Doubt(Doubt::Obstructed));
+    if let Some(question) = pending.asks
+        && result.error() == Some(libc::EPERM)
+        && task.meets_tracer(question)
+    {
+        let refused = Doubt::Disturbed(Disturbance::PtraceRefused);
+        events.push(TraceEventKind::Doubt(refused));
     }
     if let Some(doubt) = pending.doubt
         && result.error().is_none()
@@ -453,6 +486,9 @@ impl Stop<'_> {
             Shape::ReceiveMessage => self.receive_message(),
             Shape::ReceiveMessages => self.receive_messages(),
             Shape::Doubt(doubt) => {
+                if self.name == Sysno::userfaultfd.name() {
+                    self.task.serves_memory();
+                }
                 if doubt == Doubt::ChangedNamespace {
                     // Perhaps that of users.
                     self.task.changes_rights();
@@ -473,6 +509,7 @@ impl Stop<'_> {
                 Ok(Entry::Done)
             }
             Shape::Confine => {
+                self.confines();
                 self.task.confines();
                 Ok(Entry::Done)
             }

@@ -110,14 +110,18 @@ fn rule(number: Sysno) -> Rule {
         Sysno::clone => vec![vec![low(0, Is::Any(decode::CLONE_FLAGS))]],
         Sysno::unshare => vec![vec![low(0, Is::Any(decode::UNSHARED))]],
         Sysno::prctl => vec![
-            vec![low(0, Is::Equal(libc::PR_SET_SECCOMP as u32))],
             vec![
                 low(0, Is::Equal(libc::PR_SET_DUMPABLE as u32)),
                 low(1, Is::Not(1)),
             ],
             vec![
-                low(0, Is::AtLeast(*decode::RIGHTS[0].start())),
+                // Hardly anybody makes the one between the two ranges.
+                low(0, Is::AtLeast(*decode::ASKED.start())),
                 low(0, Is::AtMost(*decode::RIGHTS[0].end())),
+            ],
+            vec![
+                low(0, Is::AtLeast(*decode::PROMISES.start())),
+                low(0, Is::AtMost(*decode::PROMISES.end())),
             ],
             vec![low(0, Is::Equal(*decode::RIGHTS[1].start()))],
         ],

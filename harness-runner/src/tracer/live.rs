@@ -5,13 +5,14 @@
 
 use super::{
     Map,
-    decode::{Bound, Environment, ReadError, Task},
-    procfs,
+    decode::{Bound, Environment, Question, ReadError, Task},
+    disturbed::Means,
+    procfs, served,
     sys::{self, Looked, Pid, RawUsage},
 };
 use harness_metadata::{
     TraceEventKind,
-    trace::{Address, CallResult, Doubt, FileId, FileOperation},
+    trace::{Address, CallResult, Disturbance, Doubt, FileId, FileOperation},
 };
 use nix::{
     errno::Errno,
@@ -34,6 +35,11 @@ use std::{
     rc::Rc,
 };
 
+mod meeting;
+mod rights;
+
+use rights::{Rights, rights};
+
 /// What the tasks of an attempt have in common.
 #[derive(Default)]
 pub(crate) struct Context {
@@ -45,6 +51,14 @@ pub(crate) struct Context {
     pub(crate) elsewhere: bool,
     /// Whether a task may have other rights than this process.
     other_rights: Cell<bool>,
+    /// What is done to the tasks.
+    means: Means,
+    /// Processes that have set no_new_privs themselves.
+    promised: RefCell<Vec<Pid>>,
+    /// Processes that a signal has stopped.
+    stopped: RefCell<Vec<Pid>>,
+    /// Whether memory may be served by a task (userfaultfd(2)).
+    serves_memory: Cell<bool>,
     /// Whether a task may be refused what its rights allow.
     confined: Cell<bool>,
     own_rights: OnceCell<Option<Rights>>,
@@ -65,6 +79,9 @@ pub(crate) struct Process {
     pub(crate) children: RawUsage,
     /// What it was started with. Shared with what it creates.
     pub(crate) environment: Rc<Environment>,
+    /// Whether its program may meet the tracer, so that it is stopped at every call where there is no
+    /// filter.
+    pub(crate) may_meet_tracer: bool,
 }
 
 impl Process {
@@ -74,11 +91,20 @@ impl Process {
             threads: false,
             children: RawUsage::default(),
             environment,
+            may_meet_tracer: false,
         }
     }
 }
 
 impl Context {
+    /// The context of an attempt to whose processes this is done.
+    pub(crate) fn of(means: Means) -> Self {
+        Self {
+            means,
+            ..Self::default()
+        }
+    }
+
     /// Looks whether a new process was created with another root or with mounts of its own.
     pub(crate) fn check_root_of(&mut self, process: Pid) {
         if !self.elsewhere {
@@ -137,6 +163,10 @@ impl Task for Live<'_> {
     }
 
     fn read(&self, address: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        if self.context.serves_memory.get() && served::may_wait(self.process, address, buffer.len())
+        {
+            return Err(ReadError::Waits);
+        }
         let refused = match sys::read_memory(self.tid, address, buffer) {
             Ok(0) => return Err(ReadError::Fault),
             Ok(read) => return Ok(read),
@@ -248,6 +278,22 @@ impl Task for Live<'_> {
         if sys::look(libc::AT_FDCWD, &program, true).is_ok_and(|program| program.gives_rights()) {
             self.changes_rights();
         }
+    }
+
+    fn meets_tracer(&self, question: Question) -> bool {
+        self.meets(question)
+    }
+
+    fn sees_tracer(&self, path: &[u8]) -> Option<Disturbance> {
+        self.sees(path)
+    }
+
+    fn promises(&self) {
+        self.context.promised.borrow_mut().push(self.process);
+    }
+
+    fn serves_memory(&self) {
+        self.context.serves_memory.set(true);
     }
 
     fn has_our_rights(&self) -> bool {
@@ -472,31 +518,6 @@ pub(crate) fn kin(task: Pid) -> Option<Kin> {
     Some(Kin {
         process: field("Tgid:")?,
         parent: field("PPid:")?,
-    })
-}
-
-/// Who a task is and what it may, as far as files are concerned.
-#[derive(PartialEq, Eq)]
-struct Rights {
-    /// Lines of proc_pid_status(5).
-    status: Vec<Vec<u8>>,
-    /// What its capabilities are worth depends on where.
-    user_namespace: OsString,
-}
-
-/// Returns the rights of a task, or of this process.
-fn rights(task: Option<Pid>) -> Option<Rights> {
-    const LINES: [&[u8]; 5] = [b"Uid:", b"Gid:", b"Groups:", b"CapPrm:", b"CapEff:"];
-    let path = |name: &str| match task {
-        Some(task) => procfs::path(task, name),
-        None => format!("/proc/self/{name}"),
-    };
-    let status = procfs::read(&path("status")).ok()?;
-    let lines = status.split(|byte| *byte == b'\n');
-    let wanted = lines.filter(|line| LINES.iter().any(|name| line.starts_with(name)));
-    Some(Rights {
-        status: wanted.map(<[u8]>::to_vec).collect(),
-        user_namespace: nix::fcntl::readlink(path("ns/user").as_str()).ok()?,
     })
 }
 

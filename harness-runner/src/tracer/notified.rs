@@ -7,6 +7,7 @@
 use super::{
     Observer,
     decode::{self, Entry, Environment, Pending},
+    disturbed::Means,
     live::{self, Context, Live, Process},
     notify::{Listener, Notification, Received},
     sys::{self, Pid, RawUsage},
@@ -14,7 +15,7 @@ use super::{
 };
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
-    trace::{CallResult, Created, Creation, Doubt, EnvironmentChange, Exited},
+    trace::{CallResult, Created, Creation, Disturbance, Doubt, EnvironmentChange, Exited},
 };
 use std::{
     collections::HashMap,
@@ -51,7 +52,11 @@ impl Notified {
     /// The tasks are a root that has installed a filter, and whatever it creates.
     pub(crate) fn new(mut root: Root, listener: Listener) -> Self {
         let environment = Environment::from_block(std::mem::take(&mut root.environment));
-        let mut context = Context::default();
+        let mut context = Context::of(Means {
+            traces: false,
+            filters: true,
+            listens: true,
+        });
         let process = Process::new(None, Rc::new(environment));
         context.processes.insert(root.pid, process);
         Self {
@@ -260,11 +265,15 @@ fn finish(
         .map_or(CallResult::Unknown, |(directory, path)| {
             live.foresee_exec(directory, path)
         });
-    if pending.wants_listener() {
-        events.push(TraceEventKind::Doubt(Doubt::Obstructed));
-        decode::exit(pending, -i64::from(libc::EBUSY), live, events);
-    } else {
-        decode::unfinished(pending, live, events);
+    let program = pending
+        .program()
+        .map(|(directory, path)| (directory, path.to_vec()));
+    decode::unfinished(pending, live, events);
+    if let Some((directory, path)) = program
+        && live.foresees_withheld(directory, &path)
+    {
+        let doubt = Doubt::Disturbed(Disturbance::PrivilegesWithheld);
+        events.push(TraceEventKind::Doubt(doubt));
     }
     let environment = environment?;
     let exec = events.iter_mut().find_map(|event| match event {

@@ -227,10 +227,11 @@ const FOLLOWED: c_int = libc::PTRACE_O_EXITKILL
     | libc::PTRACE_O_TRACEFORK
     | libc::PTRACE_O_TRACEVFORK
     | libc::PTRACE_O_TRACECLONE
-    | libc::PTRACE_O_TRACEEXEC;
+    | libc::PTRACE_O_TRACEEXEC
+    | libc::PTRACE_O_TRACESYSGOOD;
 
-/// A filter stops its task. Without these options it has the calls fail.
-const FILTERED: c_int = libc::PTRACE_O_TRACESECCOMP | libc::PTRACE_O_TRACESYSGOOD;
+/// A filter stops its task. Without this option it has the calls fail.
+const FILTERED: c_int = libc::PTRACE_O_TRACESECCOMP;
 
 /// What stops a tracee, beside its signals, its executions and what it creates. A new task has the
 /// options of the thread that created it.

@@ -7,6 +7,7 @@ use super::{
     Observer,
     breakpoint::Breakpoint,
     decode::{self, Entry, Environment, Pending, Syscall},
+    disturbed::Means,
     hook::Trap,
     live::{Context, Live, Process},
     loads::Loads,
@@ -31,6 +32,7 @@ mod exiting;
 mod held;
 mod loading;
 mod origin;
+mod refusals;
 mod untraced;
 
 use breaks::Breaks;
@@ -149,7 +151,11 @@ impl Tasks {
             killing: false,
             processes: 1,
             tasks: Map::default(),
-            context: Context::default(),
+            context: Context::of(Means {
+                traces: true,
+                filters: root.level >= TraceLevel::Io,
+                listens: false,
+            }),
             ended_early: Map::default(),
             held: 0,
             ended: VecDeque::new(),
@@ -271,8 +277,11 @@ impl Tasks {
                 self.signalled(pid, signal, observer);
                 self.go(pid, signal);
             }
-            Stop::Group(_) => sys::listen(pid),
             Stop::Exit => self.at_exit(pid, observer),
+            Stop::Group(_) => {
+                self.context.stopped(self.process_of(pid));
+                sys::listen(pid);
+            }
             Stop::Other => self.resume(pid),
         }
     }
@@ -335,9 +344,12 @@ impl Tasks {
     /// A task is at the exit of its call. Which side of a call it is on the kernel says; counting
     /// stops would go wrong with the first one that does not come.
     fn at_syscall(&mut self, pid: Pid, observer: &mut dyn Observer) {
-        let info = sys::syscall_info(pid);
-        let Some(SyscallInfo::Exit(result)) = info else {
-            return self.resume(pid);
+        let result = match sys::syscall_info(pid) {
+            Some(SyscallInfo::Exit(result)) => result,
+            Some(SyscallInfo::Entry(call)) if self.is_watched(pid) => {
+                return self.at_any_call(pid, call, observer);
+            }
+            _ => return self.resume(pid),
         };
         if let Call::Awaited(call, pending) = self.take_call(pid) {
             if is_interruption(result) {
@@ -371,32 +383,6 @@ impl Tasks {
         if !self.is_held(pid) {
             self.go(pid, 0);
         }
-    }
-
-    /// Takes a new task in. The kind of its event does not tell a thread from a process: it depends
-    /// on the exit signal and on CLONE_VFORK, not on CLONE_THREAD. But a process is a thread of
-    /// itself, even as a zombie.
-    fn appeared(&mut self, pid: Pid, creator: Option<Pid>) -> bool {
-        let leads = sys::is_thread_of(pid, pid);
-        let task = self.tasks.entry(pid).or_default();
-        task.options.filtered = self.root.options.filtered;
-        if !leads {
-            task.process = task.process.or(creator);
-            self.has_thread(creator);
-            return false;
-        }
-        task.process = Some(pid);
-        self.processes = self.processes.saturating_add(1);
-        let environment = creator
-            .and_then(|creator| self.context.processes.get(&creator))
-            .map(|creator| Rc::clone(&creator.environment))
-            .unwrap_or_default();
-        let process = Process::new(creator, environment);
-        self.context.processes.insert(pid, process);
-        if self.root.level >= TraceLevel::Io {
-            self.context.check_root_of(pid);
-        }
-        true
     }
 
     /// A task has been created, by what if that is known.

@@ -309,8 +309,13 @@ impl Cases {
         if let Some(peak) = last.usage.peak_tree_memory {
             case.add_property(property("peak-tree-memory", peak.to_string()));
         }
-        if let Some(because) = &last.rerun {
-            case.add_property(property("rerun", because.clone()));
+        let attempts = || finished.attempts.iter();
+        if let Some(line) = attempts().find_map(wording::disturbed) {
+            let name = match attempts().all(|attempt| attempt.earlier.is_empty()) {
+                true => "disturbed",
+                false => "rerun",
+            };
+            case.add_property(property(name, line));
         }
         if let Some(trace) = &last.trace {
             let processes = trace.processes.len() as u64 + trace.dropped.processes;

@@ -52,9 +52,32 @@ impl<W: Write> Terminal<W> {
         if let Some((word, how)) = run.cancelled.and_then(wording::cut_off) {
             self.note(word, self.styles.fail, &how);
         }
+        self.disturbances(&run.stats);
         self.durations();
         self.final_list(outputs);
         self.not_run(run);
+    }
+
+    /// Says how many tests the tracer was in the way of, and how.
+    fn disturbances(&mut self, stats: &RunStats) {
+        let were = |count| match count {
+            1 => "1 test was".to_owned(),
+            count => format!("{count} tests were"),
+        };
+        if let Some(why) = wording::disturbances(&self.run_again) {
+            let text = format!(
+                "{} run again with another tracer or with none: {why}",
+                were(stats.run_again)
+            );
+            self.note("Again", self.styles.warn, &text);
+        }
+        if let Some(why) = wording::disturbances(&self.disturbed) {
+            let text = format!(
+                "{} disturbed by the tracer, and not run again: {why}",
+                were(stats.disturbed)
+            );
+            self.note("Disturbed", self.styles.warn, &text);
+        }
     }
 
     /// Lists tests from good to bad, so that the worst stand last, where the eye is.

@@ -106,7 +106,7 @@ fn over(slot: usize, number: u32, verdict: Verdict) -> Input {
             stderr: StreamSize::default(),
             pid: Some(7),
             stuck: Vec::new(),
-            rerun: None,
+            earlier: Vec::new(),
             trace: None,
         }),
         refused: false,

@@ -155,6 +155,14 @@ impl Stop<'_> {
             named.path = paths::resolve_within(self.task, named.directory, asked);
         }
         let access = access(flags);
+        if access.read
+            && let Some(how) = self.task.sees_tracer(named.path.path().as_bytes())
+        {
+            self.tell(TraceEventKind::Doubt(Doubt::Disturbed(how)));
+        }
+        if named.path.path().as_bytes() == b"/dev/userfaultfd" {
+            self.task.serves_memory();
+        }
         let mut call = self.file(FileOperation::Open, named.path.clone());
         call.access = Some(access);
         let changes = access.write || access.create || access.truncate || access.unnamed;

@@ -233,7 +233,7 @@ impl Stop<'_> {
             .collect();
         Entry::Await(Pending {
             events,
-            rival: None,
+            asks: None,
             doubt: None,
             then: Then::Socket(NetworkOperation::Send),
         })

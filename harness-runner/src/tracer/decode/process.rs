@@ -1,7 +1,10 @@
 //! Calls that say nothing of files or sockets, but may hide what does.
 
-use super::{Decoded, Entry, Pending, Rival, Stop};
-use harness_metadata::{TraceEventKind, trace::Doubt};
+use super::{Decoded, Entry, Pending, Question, Stop};
+use harness_metadata::{
+    TraceEventKind,
+    trace::{Disturbance, Doubt},
+};
 use std::ops::RangeInclusive;
 
 /// New namespaces in which a path or an address may mean something else. In the others (users,
@@ -21,6 +24,17 @@ pub(in crate::tracer) const RIGHTS: [RangeInclusive<u32>; 2] = [
     libc::PR_CAPBSET_DROP as u32..=libc::PR_SET_SECUREBITS as u32,
     libc::PR_CAP_AMBIENT as u32..=libc::PR_CAP_AMBIENT as u32,
 ];
+
+/// Options of prctl(2) that ask for the seccomp mode or set it.
+pub(in crate::tracer) const ASKED: RangeInclusive<u32> =
+    libc::PR_GET_SECCOMP as u32..=libc::PR_SET_SECCOMP as u32;
+
+/// Options of prctl(2) that set no_new_privs or ask for it.
+pub(in crate::tracer) const PROMISES: RangeInclusive<u32> =
+    libc::PR_SET_NO_NEW_PRIVS as u32..=libc::PR_GET_NO_NEW_PRIVS as u32;
+
+/// Most instructions of a filter (BPF_MAXINSNS of linux/bpf_common.h).
+const INSTRUCTIONS: u16 = 4096;
 
 /// Requests of ptrace(2) that start to trace: all others follow one of these.
 // libc's type for them is not the same everywhere.
@@ -72,7 +86,18 @@ impl Stop<'_> {
 
     pub(super) fn prctl(&mut self) -> Entry {
         match self.int(0) {
-            libc::PR_SET_SECCOMP => self.doubt_if(true, Doubt::OwnFilter),
+            libc::PR_SET_SECCOMP if self.arg(1) == u64::from(libc::SECCOMP_MODE_STRICT) => {
+                self.strict_mode()
+            }
+            libc::PR_SET_SECCOMP => self.own_filter(self.arg(2), false),
+            libc::PR_GET_SECCOMP => self.answered(Question::SeccompMode, Disturbance::SeccompAsked),
+            libc::PR_GET_NO_NEW_PRIVS => {
+                self.answered(Question::NoNewPrivs, Disturbance::NoNewPrivsAsked)
+            }
+            libc::PR_SET_NO_NEW_PRIVS => {
+                self.task.promises();
+                Entry::Done
+            }
             // Any value but 1, which is the default (prctl(2)).
             libc::PR_SET_DUMPABLE => self.doubt_if(self.arg(1) != 1, Doubt::Undumpable),
             option
@@ -88,31 +113,101 @@ impl Stop<'_> {
     }
 
     pub(super) fn seccomp(&mut self) -> Entry {
-        let operation = self.int(0) as u32;
-        // The others ask what there is.
-        let sets = matches!(
-            operation,
-            libc::SECCOMP_SET_MODE_STRICT | libc::SECCOMP_SET_MODE_FILTER
-        );
         let flags = self.int(1) as libc::c_ulong;
-        let listens = operation == libc::SECCOMP_SET_MODE_FILTER
-            && flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0;
-        match self.doubt_if(sets, Doubt::OwnFilter) {
-            Entry::Await(pending) if listens => Entry::Await(Pending {
-                rival: Some(Rival::Listener),
-                ..pending
-            }),
-            entry => entry,
+        match self.int(0) as u32 {
+            libc::SECCOMP_SET_MODE_STRICT if flags == 0 && self.arg(2) == 0 => self.strict_mode(),
+            libc::SECCOMP_SET_MODE_FILTER => {
+                let listens = flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0;
+                self.own_filter(self.arg(2), listens)
+            }
+            // It asks what there is, or fails for everybody.
+            _ => Entry::Done,
         }
     }
 
-    pub(super) fn ptrace(&mut self) -> Entry {
-        if !PTRACE_STARTS.contains(&(self.arg(0) as u32)) {
+    fn disturbed(&mut self, how: Disturbance) {
+        self.doubt(Doubt::Disturbed(how));
+    }
+
+    /// A question to which the tracer may have changed the answer.
+    fn answered(&mut self, question: Question, how: Disturbance) -> Entry {
+        if self.task.meets_tracer(question) {
+            self.disturbed(how);
+        }
+        Entry::Done
+    }
+
+    fn strict_mode(&mut self) -> Entry {
+        if self.task.meets_tracer(Question::SeccompMode) {
+            self.disturbed(Disturbance::StrictModeRefused);
             return Entry::Done;
         }
+        self.doubt_if(true, Doubt::OwnFilter)
+    }
+
+    /// Something that only those may do who have given up gaining privileges.
+    pub(super) fn confines(&mut self) {
+        if self.task.meets_tracer(Question::Confine) {
+            self.disturbed(Disturbance::NoNewPrivsUsed);
+        }
+    }
+
+    /// A filter of `struct sock_fprog` at an address. One that cannot be read fails.
+    fn own_filter(&mut self, address: u64, listens: bool) -> Entry {
+        let Some(hands_to_tracer) = self.hands_to_tracer(address) else {
+            return self.doubt_if(true, Doubt::OwnFilter);
+        };
+        if hands_to_tracer {
+            self.disturbed(Disturbance::FilterForTracer);
+        }
+        if listens && self.task.meets_tracer(Question::Listen) {
+            self.disturbed(Disturbance::ListenerRefused);
+            return Entry::Done;
+        }
+        self.confines();
+        self.doubt_if(true, Doubt::OwnFilter)
+    }
+
+    /// Returns whether a filter has SECCOMP_RET_TRACE among its answers.
+    fn hands_to_tracer(&self, address: u64) -> Option<bool> {
+        let mut length = [0; 2];
+        self.memory.fill(address, &mut length).ok()?;
+        let length = u16::from_ne_bytes(length);
+        let program = self.memory.u64(address.checked_add(8)?).ok()?;
+        if !(1..=INSTRUCTIONS).contains(&length) {
+            return None;
+        }
+        let mut code = vec![0; usize::from(length) * size_of::<libc::sock_filter>()];
+        self.memory.fill(program, &mut code).ok()?;
+        let answers = code.chunks_exact(8).filter(|it| {
+            let code = u16::from_ne_bytes([it[0], it[1]]);
+            u32::from(code) == libc::BPF_RET | libc::BPF_K
+        });
+        let mut answers = answers.map(|it| u32::from_ne_bytes([it[4], it[5], it[6], it[7]]));
+        Some(
+            answers.any(|answer| answer & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_TRACE),
+        )
+    }
+
+    pub(super) fn ptrace(&mut self) -> Entry {
+        let Some(question) = self.asks_to_trace() else {
+            return Entry::Done;
+        };
         // Also if it fails, as it does for who is traced already: the caller wanted to trace.
         self.doubt(Doubt::TracesOthers);
-        Entry::Await(Pending::rival(Rival::Tracer))
+        Entry::Await(Pending::asks(question))
+    }
+
+    pub(super) fn asks_to_trace(&self) -> Option<Question> {
+        let request = self.arg(0) as u32;
+        let [trace_me, starts @ ..] = PTRACE_STARTS;
+        if request == trace_me {
+            Some(Question::TraceMe)
+        } else if starts.contains(&request) {
+            Some(Question::Attach(self.int(1)))
+        } else {
+            None
+        }
     }
 
     pub(super) fn process_memory(&mut self) -> Entry {

@@ -103,7 +103,7 @@ impl Stop<'_> {
         Entry::Await(Pending {
             events: Vec::new(),
             doubt: None,
-            rival: None,
+            asks: None,
             then: Then::Received { fd, headers },
         })
     }

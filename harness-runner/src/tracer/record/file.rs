@@ -41,7 +41,7 @@ use xxhash_rust::xxh64::xxh64;
 
 /// The version of this format and of the events in it. It grows when a reader of the old one would go
 /// wrong.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The first bytes of every trace file.
 pub const MAGIC: [u8; 8] = *b"HRNSTRC\n";

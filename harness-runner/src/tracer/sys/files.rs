@@ -15,6 +15,7 @@ pub(crate) struct Looked {
     /// Its kind and permissions.
     pub(crate) mode: u32,
     owner: u32,
+    group: u32,
     /// The mount that it is in; 0 before Linux 5.8.
     pub(crate) mount: u64,
 }
@@ -31,6 +32,7 @@ impl Looked {
             regular: kind == libc::S_IFREG,
             mode: u32::from(stat.stx_mode),
             owner: stat.stx_uid,
+            group: stat.stx_gid,
             mount: stat.stx_mnt_id,
         }
     }
@@ -48,6 +50,15 @@ impl Looked {
     /// Returns whether who executes the file may become somebody else by that.
     pub(crate) fn gives_rights(&self) -> bool {
         self.mode & (libc::S_ISUID | libc::S_ISGID) != 0
+    }
+
+    /// Returns the user and the group whose rights the file gives to who executes it (execve(2)).
+    pub(crate) fn gives(&self) -> (Option<u32>, Option<u32>) {
+        const GROUP: u32 = libc::S_ISGID | libc::S_IXGRP;
+        (
+            (self.mode & libc::S_ISUID != 0).then_some(self.owner),
+            (self.mode & GROUP == GROUP).then_some(self.group),
+        )
     }
 
     /// Returns whether anybody may execute the file: what nobody may, root may not either.
@@ -93,6 +104,7 @@ fn statx(directory: c_int, path: &CStr, follow: bool, more: u32) -> Result<libc:
     let mask = libc::STATX_TYPE
         | libc::STATX_MODE
         | libc::STATX_UID
+        | libc::STATX_GID
         | libc::STATX_INO
         | libc::STATX_MNT_ID
         | more;
@@ -142,6 +154,7 @@ mod tests {
                 regular: !directory,
                 mode,
                 owner: 1000,
+                group: 1000,
                 mount: 0,
             };
             looked.is_readable_by(|| user)

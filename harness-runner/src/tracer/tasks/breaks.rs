@@ -71,7 +71,7 @@ impl Tasks {
     pub(super) fn go(&self, pid: Pid, signal: i32) {
         if self.exits_meanwhile(pid) {
             // Another stop than the one that is to be ended.
-        } else if self.stops_before() {
+        } else if self.stops_before() || self.is_watched(pid) {
             sys::resume_to_call(pid, signal);
         } else {
             sys::resume(pid, signal);

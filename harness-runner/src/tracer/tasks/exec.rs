@@ -45,6 +45,7 @@ impl Tasks {
             let interpreters = exec.interpreters.clone();
             let exec = TraceEventKind::Exec(Box::new(exec));
             self.tell_one(pid, pid, exec, observer);
+            self.look_at_program(pid, observer);
             return self.begin_loading(interpreters, observer);
         }
         self.abandon_loading(pid, observer);
@@ -69,6 +70,7 @@ impl Tasks {
                 self.tell_one(pid, pid, TraceEventKind::Exec(Box::new(exec)), observer);
             }
         }
+        self.look_at_program(pid, observer);
     }
 
     /// Returns what the loader of a program depends on that is being executed, and what interprets it.

@@ -1,8 +1,16 @@
-//! New tasks that are not resumed before it is known who created them.
+//! New tasks, which are not resumed before it is known who created them.
 
 use super::{Held, Task, Tasks};
-use crate::tracer::{Observer, live, sys::Pid};
-use std::time::{Duration, Instant};
+use crate::tracer::{
+    Observer,
+    live::{self, Process},
+    sys::{self, Pid},
+};
+use harness_metadata::event::TraceLevel;
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 /// How long a new task is held at most. The event of its creation takes microseconds, but if its
 /// creator is killed before, there is none.
@@ -29,6 +37,35 @@ impl Tasks {
     /// Returns whether a task is held.
     pub(super) fn is_held(&self, pid: Pid) -> bool {
         self.tasks.get(&pid).is_some_and(|task| task.held.is_some())
+    }
+
+    /// Takes a new task in. The kind of its event does not tell a thread from a process: it depends
+    /// on the exit signal and on CLONE_VFORK, not on CLONE_THREAD. But a process is a thread of
+    /// itself, even as a zombie.
+    pub(super) fn appeared(&mut self, pid: Pid, creator: Option<Pid>) -> bool {
+        let leads = sys::is_thread_of(pid, pid);
+        let task = self.tasks.entry(pid).or_default();
+        task.options.filtered = self.root.options.filtered;
+        if !leads {
+            task.process = task.process.or(creator);
+            self.has_thread(creator);
+            return false;
+        }
+        task.process = Some(pid);
+        self.processes = self.processes.saturating_add(1);
+        let environment = creator
+            .and_then(|creator| self.context.processes.get(&creator))
+            .map(|creator| Rc::clone(&creator.environment))
+            .unwrap_or_default();
+        let process = Process {
+            may_meet_tracer: self.is_watched(creator.unwrap_or_default()),
+            ..Process::new(creator, environment)
+        };
+        self.context.processes.insert(pid, process);
+        if self.root.level >= TraceLevel::Io {
+            self.context.check_root_of(pid);
+        }
+        true
     }
 
     /// Lets a held task go.

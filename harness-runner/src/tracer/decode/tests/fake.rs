@@ -1,7 +1,10 @@
 //! A task that is made up: memory, files, descriptors and sockets from tables.
 
-use crate::tracer::decode::{Bound, Environment, ReadError, Task};
-use harness_metadata::trace::{Address, FileId};
+use crate::tracer::{
+    decode::{Bound, Environment, Question, ReadError, Task},
+    disturbed,
+};
+use harness_metadata::trace::{Address, Disturbance, FileId};
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
@@ -31,6 +34,8 @@ pub(in crate::tracer) struct Fake {
     pub(super) sockets: RefCell<Bound>,
     /// Whether the task may have other rights than the tracer.
     pub(super) other_rights: Cell<bool>,
+    /// What is because of the tracer.
+    pub(super) met: Vec<Question>,
     /// How often memory was read.
     pub(super) reads: Cell<usize>,
     /// How often somebody asked for the peer of a socket.
@@ -112,6 +117,14 @@ pub(super) fn id(path: &str, directory: bool) -> FileId {
 }
 
 impl Task for Fake {
+    fn meets_tracer(&self, question: Question) -> bool {
+        self.met.contains(&question)
+    }
+
+    fn sees_tracer(&self, path: &[u8]) -> Option<Disturbance> {
+        Some(disturbed::shown(path)?.disturbance)
+    }
+
     fn pid(&self) -> i32 {
         PID
     }

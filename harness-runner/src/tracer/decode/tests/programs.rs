@@ -2,13 +2,13 @@
 
 use super::{call, exec, fake::Fake, native};
 use crate::tracer::decode::{
-    Entry, Environment, Pending, ReadError, Syscall, Vectors, entry, environment_change, exit,
-    interpreters, unfinished,
+    Entry, Environment, Pending, Question, ReadError, Syscall, Vectors, entry, environment_change,
+    exit, interpreters, unfinished,
 };
 use harness_metadata::{
     RawString, TraceEventKind,
     event::TraceLevel,
-    trace::{CallResult, Doubt, EnvironmentChange, FileOperation},
+    trace::{CallResult, Disturbance, Doubt, EnvironmentChange, FileOperation},
 };
 use std::rc::Rc;
 use syscalls::Sysno;
@@ -17,8 +17,9 @@ fn doubts(told: &super::Told) -> Vec<Doubt> {
     told.first
         .iter()
         .chain(told.then.iter().flatten())
-        .map(|event| match event {
-            TraceEventKind::Doubt(doubt) => doubt.clone(),
+        .filter_map(|event| match event {
+            TraceEventKind::Doubt(doubt) => Some(doubt.clone()),
+            TraceEventKind::File(_) => None,
             other => panic!("{other:?}"),
         })
         .collect()
@@ -392,36 +393,132 @@ fn p10_p44_p62_what_hides_calls_is_a_doubt_if_it_succeeds() {
 }
 
 #[test]
-fn p92_who_is_refused_to_trace_is_obstructed() {
-    let task = Fake::new();
+fn p92_a_refusal_to_trace_is_ours_only_if_it_would_have_been_allowed_without_us() {
     let attach = libc::PTRACE_ATTACH as u64;
-    for (result, obstructed) in [(0, false), (-1, true), (-3, false)] {
-        let told = doubts(&call(
-            &task,
-            TraceLevel::Io,
-            Sysno::ptrace,
-            &[attach],
-            result,
-        ));
+    let refused = Doubt::Disturbed(Disturbance::PtraceRefused);
+    for (args, ours, result, disturbed) in [
+        (&[attach, 7][..], Some(Question::Attach(7)), -1, true),
+        // Not there, or done.
+        (&[attach, 7], Some(Question::Attach(7)), -3, false),
+        (&[attach, 7], Some(Question::Attach(7)), 0, false),
+        // Refused to everybody, as it is for a process's own threads.
+        (&[attach, 7], None, -1, false),
+        (&[0, 0], Some(Question::TraceMe), -1, true),
+        (&[0x4206, 8], Some(Question::Attach(8)), -1, true),
+    ] {
+        let mut task = Fake::new();
+        task.met.extend(ours);
+        let told = doubts(&call(&task, TraceLevel::Io, Sysno::ptrace, args, result));
         assert_eq!(told[0], Doubt::TracesOthers);
-        assert_eq!(told.contains(&Doubt::Obstructed), obstructed, "{result}");
+        assert_eq!(told.contains(&refused), disturbed, "{args:?} {result}");
     }
 }
 
+/// The doubts of a call of a task for which the tracer is the answer to a question.
+fn met(mut task: Fake, question: Question, number: Sysno, args: &[u64]) -> Vec<Doubt> {
+    task.met.push(question);
+    doubts(&call(&task, TraceLevel::Io, number, args, 0))
+}
+
 #[test]
-fn p48_who_wants_a_listener_of_its_own_is_known_before_it_is_refused() {
-    let task = Fake::new();
-    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    for (operation, flags, wants) in [(1, listener, true), (1, 0, false), (2, listener, false)] {
-        let call = Syscall {
-            arch: crate::tracer::decode::NATIVE_ARCHITECTURE,
-            number: Sysno::seccomp.id() as u64,
-            args: [operation, flags, 0, 0, 0, 0],
-        };
-        let entry = entry(&call, TraceLevel::Io, &task, &mut Vec::new());
-        let is = matches!(entry, Entry::Await(pending) if pending.wants_listener());
-        assert_eq!(is, wants, "{operation} {flags}");
+fn p97_questions_whose_answer_is_the_tracer_are_disturbed() {
+    use Disturbance::{NoNewPrivsAsked, NoNewPrivsUsed, SeccompAsked, StrictModeRefused};
+    use Question::{Confine, NoNewPrivs, SeccompMode};
+    for (number, args, question, how) in [
+        (Sysno::prctl, &[21][..], SeccompMode, SeccompAsked),
+        (Sysno::prctl, &[39], NoNewPrivs, NoNewPrivsAsked),
+        (Sysno::prctl, &[22, 1], SeccompMode, StrictModeRefused),
+        (Sysno::seccomp, &[0, 0, 0], SeccompMode, StrictModeRefused),
+        (Sysno::landlock_restrict_self, &[3], Confine, NoNewPrivsUsed),
+    ] {
+        let disturbed = [Doubt::Disturbed(how)];
+        assert_eq!(
+            met(Fake::new(), question, number, args),
+            disturbed,
+            "{args:?}"
+        );
+        let undisturbed = doubts(&call(&Fake::new(), TraceLevel::Io, number, args, 0));
+        assert!(!undisturbed.contains(&disturbed[0]), "{args:?}");
     }
+    // Wrong arguments: refused to everybody.
+    assert_eq!(
+        met(Fake::new(), SeccompMode, Sysno::seccomp, &[0, 1, 0]),
+        []
+    );
+}
+
+#[test]
+fn p48_a_filter_of_its_own_is_read_for_what_meets_the_tracer() {
+    const RETURN: u64 = libc::BPF_RET as u64;
+    let with_filter = |answer: u32| {
+        let mut task = Fake::new();
+        let code = task.words(&[RETURN | u64::from(answer) << 32]);
+        let program = task.words(&[1, code]);
+        (task, program)
+    };
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let (task, program) = with_filter(libc::SECCOMP_RET_ALLOW);
+    let refused = Doubt::Disturbed(Disturbance::ListenerRefused);
+    assert_eq!(
+        met(
+            task,
+            Question::Listen,
+            Sysno::seccomp,
+            &[1, listener, program]
+        ),
+        [refused]
+    );
+    let (task, program) = with_filter(libc::SECCOMP_RET_ALLOW);
+    let allowed = doubts(&call(
+        &task,
+        TraceLevel::Io,
+        Sysno::seccomp,
+        &[1, listener, program],
+        5,
+    ));
+    assert_eq!(allowed, [Doubt::OwnFilter]);
+    let (task, program) = with_filter(libc::SECCOMP_RET_TRACE | 3);
+    let told = doubts(&call(
+        &task,
+        TraceLevel::Io,
+        Sysno::prctl,
+        &[22, 2, program],
+        0,
+    ));
+    let traced = Doubt::Disturbed(Disturbance::FilterForTracer);
+    assert_eq!(told, [traced, Doubt::OwnFilter]);
+    let (task, program) = with_filter(libc::SECCOMP_RET_ALLOW);
+    let unpromised = met(task, Question::Confine, Sysno::seccomp, &[1, 0, program]);
+    let used = Doubt::Disturbed(Disturbance::NoNewPrivsUsed);
+    assert_eq!(unpromised, [used, Doubt::OwnFilter]);
+    // Nothing that could be a filter.
+    let told = met(
+        Fake::new(),
+        Question::Listen,
+        Sysno::seccomp,
+        &[1, listener, 0],
+    );
+    assert_eq!(told, [Doubt::OwnFilter]);
+}
+
+#[test]
+fn p97_who_reads_the_state_of_its_own_processes_sees_the_tracer() {
+    let opened = |path: &str, flags: i32| {
+        let mut task = Fake::new().with_file(path, b"");
+        let path = task.string(path);
+        let at = libc::AT_FDCWD as u64;
+        doubts(&call(
+            &task,
+            TraceLevel::Io,
+            Sysno::openat,
+            &[at, path, flags as u64],
+            3,
+        ))
+    };
+    let read = [Doubt::Disturbed(Disturbance::StatusRead)];
+    assert_eq!(opened("/proc/self/status", libc::O_RDONLY), read);
+    assert_eq!(opened("/proc/self/status", libc::O_PATH), []);
+    assert_eq!(opened("/proc/self/maps", libc::O_RDONLY), []);
 }
 
 #[test]

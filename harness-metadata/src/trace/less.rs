@@ -1,0 +1,84 @@
+//! Why a test is traced less closely than was asked for.
+
+use super::Backend;
+use crate::event::TraceLevel;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Why a test is traced less closely than was asked for, and what is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Less {
+    /// The reasons, each once.
+    pub because: Vec<Reason>,
+    /// What is used instead.
+    pub left: Backend,
+    /// Whether there is a /proc.
+    pub has_proc: bool,
+}
+
+/// A reason to trace less closely.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A backend does not work here; a sentence fragment says why.
+    Unavailable(String),
+    /// A filter needs no_new_privs, and the settings forbid that.
+    NoNewPrivsForbidden,
+    /// The run is part of another run, which traces at this level only.
+    OuterLevel(TraceLevel),
+    /// Tests are run by this program, whose file gives it privileges that a tracer takes away.
+    PrivilegedRunner(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(why) => f.write_str(why),
+            Self::NoNewPrivsForbidden => f.write_str(
+                "a filter of system calls needs no_new_privs, which `trace.no-new-privs` forbids",
+            ),
+            Self::OuterLevel(level) => write!(
+                f,
+                "the run that this run is part of traces at level {} only",
+                level.as_str()
+            ),
+            Self::PrivilegedRunner(runner) => write!(
+                f,
+                "`{runner}`, which runs the tests, gets privileges from its file that a tracer would take \
+                 from it"
+            ),
+        }
+    }
+}
+
+/// Says it in words.
+impl fmt::Display for Less {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts: Vec<String> = self.because.iter().map(ToString::to_string).collect();
+        let cost = match (self.left, self.has_proc) {
+            // It tells what ours would see, if it looks as closely.
+            (Backend::Outer, _) => None,
+            (Backend::Ptrace, _) => Some("nothing is lost"),
+            (Backend::Notify, _) => Some(
+                "seccomp notification is used instead, which sees what is asked of the kernel but \
+                 not what comes of it",
+            ),
+            (Backend::Lifecycle, true) => {
+                Some("processes are followed, but files and the network are not seen")
+            }
+            (Backend::Lifecycle, false) => Some(
+                "processes are followed, but files and the network are not seen; what a test leaves \
+                 behind is killed, but cannot be named",
+            ),
+            (Backend::None, true) => Some(
+                "descendants are known by the subreaper and the process group only, and processes \
+                 are not counted",
+            ),
+            (Backend::None, false) => Some(
+                "processes are not counted; what a test leaves behind is killed, but cannot be named",
+            ),
+        };
+        parts.extend(cost.map(str::to_owned));
+        f.write_str(&parts.join("; "))
+    }
+}

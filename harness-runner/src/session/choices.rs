@@ -1,0 +1,74 @@
+//! How each test of a plan is traced: what [`tracing`](super::tracing) decides with what is known of it.
+
+use super::{
+    RunOptions, Session, SessionError,
+    backends::{Binaries, Known},
+    lister,
+    tracing::{self, Choice, Circumstances, Means},
+};
+use crate::{
+    build::Identity,
+    list::ListedBinary,
+    plan::PlannedTest,
+    protocol::Available,
+    stub::{self, link::Stub},
+};
+use nextest_metadata::BuildPlatform;
+
+impl Session {
+    /// Decides for every test of the plan how it is traced.
+    pub(super) fn choose_tracing(
+        &self,
+        options: &RunOptions,
+        stubs: &mut Vec<Stub>,
+    ) -> Result<Vec<Choice>, SessionError> {
+        let tests = &self.plan.tests;
+        let known = Known::load(self.workspace.target_directory(), self.identities());
+        let mut available = Available::default();
+        if tests
+            .iter()
+            .any(|test| tracing::wanted(&test.settings.trace))
+        {
+            available = lister::ask(stubs)?;
+        }
+        let means = Means {
+            available,
+            privileges: tracing::privileges(),
+            no_proc: stub::no_proc(),
+        };
+        let platforms = [BuildPlatform::Host, BuildPlatform::Target];
+        let privileged = platforms.map(|platform| {
+            let runner = self.workspace.runners.get(platform)?;
+            Some((platform, tracing::privileged_program(&runner.program)?))
+        });
+        let choose = |test: &PlannedTest| {
+            let setting = &test.settings.trace;
+            let platform = self.tests.binaries[test.binary].binary.platform;
+            let runner = privileged.iter().flatten().find(|(of, _)| *of == platform);
+            let circumstances = Circumstances {
+                known: known.of(&test.id),
+                privileged_runner: runner.map(|(_, program)| program.clone()),
+                breaks: options.break_exec.is_some(),
+            };
+            match means.choose(setting, &circumstances) {
+                Choice {
+                    lost: Some(less), ..
+                } if setting.required => Err(SessionError::TraceRequired {
+                    reason: less.to_string(),
+                }),
+                choice => Ok(choice),
+            }
+        };
+        tests.iter().map(choose).collect()
+    }
+
+    /// Returns the state of each binary's file.
+    pub(super) fn identities(&self) -> Binaries {
+        let binaries = self.tests.binaries.iter();
+        let identity = |listed: &ListedBinary| {
+            let binary = &listed.binary;
+            Some((binary.id.clone(), Identity::of(&binary.path)?))
+        };
+        binaries.filter_map(identity).collect()
+    }
+}

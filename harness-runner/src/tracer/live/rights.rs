@@ -1,0 +1,29 @@
+//! What a task may, as far as files are concerned.
+
+use crate::tracer::{procfs, sys::Pid};
+use std::ffi::OsString;
+
+/// Who a task is and what it may, as far as files are concerned.
+#[derive(PartialEq, Eq)]
+pub(super) struct Rights {
+    /// Lines of proc_pid_status(5).
+    status: Vec<Vec<u8>>,
+    /// What its capabilities are worth depends on where.
+    user_namespace: OsString,
+}
+
+/// Returns the rights of a task, or of this process.
+pub(super) fn rights(task: Option<Pid>) -> Option<Rights> {
+    const LINES: [&[u8]; 5] = [b"Uid:", b"Gid:", b"Groups:", b"CapPrm:", b"CapEff:"];
+    let path = |name: &str| match task {
+        Some(task) => procfs::path(task, name),
+        None => format!("/proc/self/{name}"),
+    };
+    let status = procfs::read(&path("status")).ok()?;
+    let lines = status.split(|byte| *byte == b'\n');
+    let wanted = lines.filter(|line| LINES.iter().any(|name| line.starts_with(name)));
+    Some(Rights {
+        status: wanted.map(<[u8]>::to_vec).collect(),
+        user_namespace: nix::fcntl::readlink(path("ns/user").as_str()).ok()?,
+    })
+}
