@@ -90,10 +90,10 @@ struct BuildArgs {
     #[arg(long, value_name = "NAME", help_heading = COMPILATION)]
     cargo_profile: Option<String>,
     /// Build for this target triple.
-    #[arg(long, value_name = "TRIPLE", env = "CARGO_BUILD_TARGET", help_heading = COMPILATION)]
-    target: Option<String>,
+    #[arg(long, value_name = "TRIPLE", help_heading = COMPILATION)]
+    target: Vec<String>,
     /// Directory for all that is built.
-    #[arg(long, value_name = "DIR", env = "CARGO_TARGET_DIR", help_heading = COMPILATION)]
+    #[arg(long, value_name = "DIR", help_heading = COMPILATION)]
     target_dir: Option<Utf8PathBuf>,
     /// Print the build graph as JSON (unstable).
     #[arg(long, help_heading = COMPILATION)]
@@ -176,8 +176,8 @@ impl CargoArgs {
             build_jobs: build.build_jobs,
             release: build.release,
             cargo_profile: build.cargo_profile,
-            target: build.target.filter(|target| !target.is_empty()),
-            target_dir: build.target_dir.filter(|dir| !dir.as_str().is_empty()),
+            target: build.target,
+            target_dir: build.target_dir,
             unit_graph: build.unit_graph,
             timings: build.timings,
             manifest_path: always.manifest_path,
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(
             args.join(" "),
             "--color=never test --no-run --message-format json-render-diagnostics --workspace \
-             --release --package a --package b --features x,y --jobs 2 --profile p --target t \
+             --release --package a --package b --features x,y --target t --jobs 2 --profile p \
              --timings=html --config a.b=1 -Z z --verbose --verbose"
         );
     }

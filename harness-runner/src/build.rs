@@ -6,26 +6,29 @@
 //! cargo then prints "Blocking waiting for file lock" (78 times in 20 runs, both sides counted).
 //! Executing what was built is left to `list` and `run`.
 
-mod answers;
 mod artifacts;
 mod cargo_config;
 mod environment;
+mod folders;
 mod fork;
 mod locate;
 mod messages;
 mod options;
+mod probe;
+mod program;
 mod runner;
 mod rustc;
+mod scripts;
 mod workspace;
 
 pub(crate) use crate::protocol::Identity;
 pub use artifacts::Built;
-pub use cargo_config::{CargoConfig, ConfigError};
+pub use cargo_config::{CargoConfig, ConfigError, Origin};
 pub use locate::{LocateError, locate_workspace};
 pub use options::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};
 pub use runner::{Runner, Runners};
 pub use rustc::{Platforms, RustcError};
-pub use workspace::{MetadataError, Workspace, locate_target};
+pub use workspace::{Graph, Located, MetadataError, Workspace, locate_target};
 
 use crate::protocol::Environment;
 use artifacts::Artifacts;
@@ -159,6 +162,12 @@ pub enum BuildError {
         /// Why.
         source: io::Error,
     },
+    /// Cargo did not say in which environment tests run.
+    #[error("`cargo test` did not say in which environment it runs tests")]
+    Probe {
+        /// Why.
+        source: io::Error,
+    },
     /// An artifact belongs to a package that `cargo metadata` does not know.
     #[error(
         "`cargo metadata` does not know package `{package_id}`, of which an artifact was built"
@@ -204,7 +213,7 @@ impl Build<'_> {
                 command: shown.clone(),
                 source,
             })?;
-        let mut artifacts = Artifacts::new(self.workspace, self.inherited);
+        let mut artifacts = Artifacts::new(self.workspace, self.options, self.inherited);
         let read = self.read_messages(&mut child, &shown, &mut artifacts, &ready, stdout);
         // Cargo is waited for even when its messages were not understood: its pipe is closed by
         // now, so it fails or ends, and no zombie is left.

@@ -36,6 +36,7 @@ pub use layer::{Declared, Explained, Origin, OverrideOrigin, Scope};
 pub use profile::{Platforms, Profile};
 pub use schema::schema;
 
+use crate::filter;
 use camino::Utf8Path;
 use error::nearest;
 use file::ProfileTable;
@@ -58,6 +59,7 @@ pub const MIRI_PROFILE: &str = "default-miri";
 pub struct Config {
     profiles: BTreeMap<Arc<str>, Arc<ProfileTable>>,
     test_groups: Arc<BTreeMap<String, TestThreads>>,
+    asks_for_dependencies: bool,
 }
 
 impl Config {
@@ -106,6 +108,7 @@ impl Config {
             text,
         };
         let root = document.parse()?;
+        let asks_for_dependencies = filter::asks_for_dependencies(&document.text);
         let warnings = RefCell::new(Vec::new());
         let test_groups = RefCell::new(Vec::new());
         let context = parse::Context {
@@ -121,6 +124,7 @@ impl Config {
             Self {
                 profiles,
                 test_groups: Arc::new(test_groups),
+                asks_for_dependencies,
             },
             warnings,
         ))
@@ -164,6 +168,11 @@ impl Config {
     /// Returns the test groups and how many of their tests may run at once.
     pub fn test_groups(&self) -> &BTreeMap<String, TestThreads> {
         &self.test_groups
+    }
+
+    /// Returns whether a filterset in the file may ask for dependencies.
+    pub fn asks_for_dependencies(&self) -> bool {
+        self.asks_for_dependencies
     }
 
     /// Returns the groups that a `group()` predicate can name.

@@ -15,7 +15,7 @@ pub use emulated::{Emulated, EmulatedError};
 pub use names::NameFilter;
 pub use partition::{Dealer, Partition, PartitionError};
 pub use syntax::check_filtersets;
-pub(crate) use syntax::check_syntax;
+pub(crate) use syntax::{asks_for_dependencies, check_syntax};
 
 use nextest_filtering::{
     BinaryQuery, CompiledExpr, EvalContext, Filterset, FiltersetKind, GroupLookup, KnownGroups,

@@ -199,7 +199,6 @@ mod tests {
             // There is none.
             binary: 7,
             ignored: false,
-            bench: false,
             tracing: Tracing {
                 level: harness_metadata::event::TraceLevel::Off,
                 backend: harness_metadata::trace::Backend::None,

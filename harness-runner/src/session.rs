@@ -21,14 +21,14 @@ pub use reporting::Sinks;
 
 use crate::{
     build::{
-        Build, BuildError, Built, CargoOptions, LocateError, MetadataError, Workspace,
+        Build, BuildError, Built, CargoOptions, Graph, LocateError, MetadataError, Workspace,
         locate_workspace,
     },
     config::{
         CliOverrides, CompiledProfile, Config, ConfigError, ConfigWarning, DEFAULT_PROFILE,
         MIRI_PROFILE, Platforms, RunSettings,
     },
-    filter::{FilterOptions, FiltersetsError, TestFilter},
+    filter::{self, FilterOptions, FiltersetsError, TestFilter},
     keys::Keys,
     list::{ListError, TestList},
     plan::Plan,
@@ -203,7 +203,7 @@ impl Start {
     ///
     /// When there is nothing to build, or it does not build.
     pub fn build(self, options: &Options) -> Result<(Workspace, Built), SessionError> {
-        let workspace = Workspace::load(&options.cargo, &options.cwd)?;
+        let workspace = Workspace::load(&options.cargo, &options.cwd, Graph::Members)?;
         let inherited = Environment::inherited();
         let build = Build {
             workspace: &workspace,
@@ -213,6 +213,16 @@ impl Start {
         let (ready, _) = mpsc::channel();
         let built = build.run(ready, &mut io::stdout())?;
         Ok((workspace, built))
+    }
+
+    /// Returns how much of the package graph the filtersets can ask for.
+    fn graph(&self, options: &Options) -> Graph {
+        let of_command_line = options.filter.filtersets.iter();
+        let asks = |text: &String| filter::asks_for_dependencies(text);
+        match self.config.asks_for_dependencies() || of_command_line.into_iter().any(asks) {
+            true => Graph::Dependencies,
+            false => Graph::Members,
+        }
     }
 
     /// Builds, lists and plans.
@@ -225,7 +235,7 @@ impl Start {
         options: &Options,
         notify: &mut dyn FnMut(Notice),
     ) -> Result<Session, SessionError> {
-        let workspace = Workspace::load(&options.cargo, &options.cwd)?;
+        let workspace = Workspace::load(&options.cargo, &options.cwd, self.graph(options))?;
         notify_of_runners(&workspace, notify);
         let packages = ParseContext::new(&workspace.graph);
         let platforms = Platforms {
@@ -514,7 +524,6 @@ impl Session {
             settings: Arc::clone(&test.settings),
             binary: test.binary,
             ignored: test.ignored,
-            bench: test.bench,
             tracing: choice.tracing,
             trace_number: numbers.get(&test.id).copied(),
         });

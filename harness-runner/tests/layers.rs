@@ -35,7 +35,6 @@ const UNSAFE_FILES: &[&str] = &[
 /// Where the wall clock may be read: to date a run and its traces, and for the age of files. Nothing is
 /// measured by it.
 const WALL_CLOCK_FILES: &[&str] = &[
-    "build/answers.rs",
     "session.rs",
     // When something was learned of a test.
     "session/backends.rs",

@@ -11,7 +11,7 @@ use clap::Args;
 use filter::{Filter, FilterArgs};
 use harness_metadata::{TestId, TraceEvent, TraceSummary, exit_code, trace::TRACE_SCHEMA_VERSION};
 use harness_runner::{
-    build::{MetadataError, locate_target},
+    build::{CargoOptions, Located, MetadataError, locate_target},
     report::{style::Styles, trace_line},
     store::{self, FindError, Found, Query, WhichRun, find},
     tracer::{
@@ -58,8 +58,11 @@ pub(super) struct TraceCommand {
     #[arg(long, value_name = "PATH")]
     manifest_path: Option<Utf8PathBuf>,
     /// The target directory.
-    #[arg(long, value_name = "DIR", env = "CARGO_TARGET_DIR")]
+    #[arg(long, value_name = "DIR")]
     target_dir: Option<Utf8PathBuf>,
+    /// Override a value of Cargo's configuration, as for the run.
+    #[arg(long, value_name = "KEY=VALUE|PATH")]
+    config: Vec<String>,
 }
 
 /// The first line of `--json`.
@@ -92,14 +95,16 @@ impl From<io::Error> for Broken {
 impl TraceCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         let cwd = working_directory()?;
-        let manifest = self.manifest_path.as_deref();
-        let target_dir = self.target_dir.as_deref().filter(|dir| *dir != "");
-        let located = locate_target(manifest, target_dir, &cwd);
-        let (_, target) = located.map_err(locate_error)?;
+        let located = locate_target(&self.cargo_options(), &cwd).map_err(locate_error)?;
+        let Located { root, target, .. } = located;
+        if let Some(error) = located.without_cargo {
+            let message = format!("the runs in `{target}` are searched, though {error}");
+            prepared::warn(&message, global.stderr_colors());
+        }
         for killed in store::take_killed(&target) {
             prepared::warn(&killed.to_string(), global.stderr_colors());
         }
-        let found = find(&target, &self.query()).map_err(|error| find_error(error, &self))?;
+        let found = find(&target, &self.query(root)).map_err(|error| find_error(error, &self))?;
         let filter = self.filter.interpret(&cwd)?;
         let reader = found
             .trace_path()
@@ -125,7 +130,19 @@ impl TraceCommand {
         }
     }
 
-    fn query(&self) -> Query {
+    /// Returns what decides where cargo builds, as it does for a run. Nothing is fetched, and cargo
+    /// is silent: if it fails, its configuration is read without it.
+    fn cargo_options(&self) -> CargoOptions {
+        CargoOptions {
+            manifest_path: self.manifest_path.clone(),
+            target_dir: self.target_dir.clone(),
+            config: self.config.clone(),
+            cargo_quiet: 2,
+            ..CargoOptions::default()
+        }
+    }
+
+    fn query(&self, workspace: Utf8PathBuf) -> Query {
         let run = match self.run.as_deref() {
             None => WhichRun::Any,
             Some("latest") => WhichRun::Latest,
@@ -136,6 +153,7 @@ impl TraceCommand {
             run,
             attempt: self.attempt,
             failed: self.last_failed,
+            workspace: Some(workspace),
         }
     }
 
@@ -319,6 +337,10 @@ fn find_error(error: FindError, command: &TraceCommand) -> CommandError {
             (lines, "give the whole name".to_owned())
         }
         FindError::ManyRuns { runs, .. } => (list(runs), "give more of the id".to_owned()),
+        FindError::OtherWorkspaces { .. } => (
+            String::new(),
+            "`--run ID` shows a run of any workspace".to_owned(),
+        ),
         FindError::NoSuchRun { kept, .. } => (list(kept), "these runs are kept".to_owned()),
         FindError::NotFound { nearest, .. } if !nearest.is_empty() => {
             (list(nearest), format!("is it one of these? {RECORD}"))

@@ -1,9 +1,13 @@
 //! What cargo's messages amount to.
 
 use super::{
-    BuildError, Harness, TestBinary, Workspace,
+    BuildError, CargoOptions, Harness, TestBinary, Workspace,
     environment::{Shared, Subject, environment},
-    messages::{Artifact, BuildScript, Message},
+    folders::Folders,
+    messages::{Artifact, Message},
+    probe::Probe,
+    program::cargo_program,
+    scripts::{Script, Scripts, Which},
 };
 use crate::protocol::Environment;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -36,38 +40,42 @@ pub struct Built {
 /// What is known of a package so far.
 #[derive(Debug, Default)]
 pub(super) struct PackageFacts {
-    pub(super) script: Option<ScriptFacts>,
     /// Executables by name.
     pub(super) executables: BTreeMap<String, Utf8PathBuf>,
 }
 
-#[derive(Debug)]
-pub(super) struct ScriptFacts {
-    pub(super) out_dir: Utf8PathBuf,
-    pub(super) envs: BTreeMap<String, String>,
-}
-
 pub(super) struct Artifacts<'a> {
     workspace: &'a Workspace,
+    options: &'a CargoOptions,
     inherited: &'a Environment,
+    cargo: Option<Utf8PathBuf>,
     facts: BTreeMap<String, PackageFacts>,
+    scripts: Scripts,
     non_test: BTreeMap<String, BTreeSet<RustNonTestBinarySummary>>,
-    linked_paths: BTreeSet<Utf8PathBuf>,
+    /// Folders with shared libraries.
+    library_folders: BTreeSet<Utf8PathBuf>,
     output_directories: BTreeSet<Utf8PathBuf>,
     manifests: BTreeMap<String, Table>,
-    /// Integration tests whose package's executables have not all been reported.
+    /// Binaries of which not all is known that they need to be listed.
     waiting: Vec<Artifact>,
     binaries: BTreeMap<RustBinaryId, Arc<TestBinary>>,
 }
 
 impl<'a> Artifacts<'a> {
-    pub(super) fn new(workspace: &'a Workspace, inherited: &'a Environment) -> Self {
+    pub(super) fn new(
+        workspace: &'a Workspace,
+        options: &'a CargoOptions,
+        inherited: &'a Environment,
+    ) -> Self {
         Self {
             workspace,
+            options,
             inherited,
+            cargo: cargo_program(inherited, workspace.platforms.sysroot()),
             facts: BTreeMap::new(),
+            scripts: Scripts::default(),
             non_test: BTreeMap::new(),
-            linked_paths: BTreeSet::new(),
+            library_folders: BTreeSet::new(),
             output_directories: BTreeSet::new(),
             manifests: BTreeMap::new(),
             waiting: Vec::new(),
@@ -79,8 +87,8 @@ impl<'a> Artifacts<'a> {
     pub(super) fn add(&mut self, message: Message) -> Result<Vec<Arc<TestBinary>>, BuildError> {
         match message {
             Message::BuildScriptExecuted(script) => {
-                self.add_script(script);
-                Ok(Vec::new())
+                self.scripts.add(script);
+                self.take_ready()
             }
             Message::CompilerArtifact(artifact) if artifact.profile.test => {
                 if artifact.executable.is_none() {
@@ -99,15 +107,14 @@ impl<'a> Artifacts<'a> {
     /// Ends the collection, and returns the binaries that were not returned before.
     pub(super) fn finish(mut self) -> Result<(Built, Vec<Arc<TestBinary>>), BuildError> {
         let waiting = std::mem::take(&mut self.waiting);
+        let probe = self.probe(&waiting)?;
         let rest: Vec<_> = waiting
             .into_iter()
-            .map(|artifact| self.binary(artifact))
+            .map(|artifact| self.binary(artifact, &probe))
             .collect::<Result<_, _>>()?;
         let mut environments = BTreeMap::new();
         for (id, binary) in &self.binaries {
-            let package = self.package(&binary.package_id)?;
-            let subject = Subject::of(binary, &package, self.facts.get(&binary.package_id));
-            let complete = environment(&self.shared(), &subject);
+            let complete = self.environment(binary, &probe)?;
             environments.insert(id.clone(), Arc::new(complete));
         }
         let meta = self.meta();
@@ -122,35 +129,44 @@ impl<'a> Artifacts<'a> {
         ))
     }
 
-    fn add_script(&mut self, script: BuildScript) {
-        for path in &script.linked_paths {
-            // `native=DIR`, `dependency=DIR` and the like, or just `DIR`.
-            let path = Utf8Path::new(path.split_once('=').map_or(path.as_str(), |(_, path)| path));
-            // Like cargo: only what was built here, so that no system directory is shadowed.
-            if path.starts_with(self.workspace.target_directory())
-                || path.starts_with(self.workspace.build_directory())
-            {
-                self.linked_paths.insert(path.to_owned());
-            }
-        }
-        let facts = self.facts.entry(script.package_id).or_default();
-        facts.script = Some(ScriptFacts {
-            out_dir: script.out_dir,
-            envs: script.env.into_iter().collect(),
+    /// Asks cargo about what its messages leave open, if that matters to any binary.
+    fn probe(&self, waiting: &[Artifact]) -> Result<Probe, BuildError> {
+        let waiting = waiting.iter().filter_map(|artifact| {
+            let platform = platform(&binary_kind(&artifact.target.kind));
+            Some((
+                &artifact.package_id,
+                artifact.executable.as_ref()?,
+                platform,
+            ))
         });
+        let listed = self.binaries.values();
+        let listed = listed.map(|binary| (&binary.package_id, &binary.path, binary.platform));
+        let is_open = |(package_id, path, platform): (&String, &Utf8PathBuf, _)| {
+            let folders = Folders::of(self.workspace, path, platform);
+            let which = self.scripts.of(package_id, folders.as_ref());
+            matches!(which, Which::Several(_)) || self.workspace.uses_artifacts(package_id)
+        };
+        if !waiting.chain(listed).any(is_open) {
+            return Ok(Probe::default());
+        }
+        Probe::ask(self.options, self.workspace).map_err(|source| BuildError::Probe { source })
     }
 
     fn add_non_test(&mut self, artifact: &Artifact) {
         let is = |kind: &str| artifact.target.kind.iter().any(|has| has == kind);
         let kind = match &artifact.executable {
-            Some(path) if is("bin") => {
+            Some(path) if is("bin") && Folders::is_final(self.workspace, path) => {
                 let facts = self.facts.entry(artifact.package_id.clone()).or_default();
                 facts
                     .executables
                     .insert(artifact.target.name.clone(), path.clone());
                 RustNonTestBinaryKind::BIN_EXE
             }
-            None if is("dylib") || is("cdylib") => RustNonTestBinaryKind::DYLIB,
+            None if is("dylib") || is("cdylib") => {
+                let folders = artifact.filenames.iter().filter_map(|path| path.parent());
+                self.library_folders.extend(folders.map(Utf8Path::to_owned));
+                RustNonTestBinaryKind::DYLIB
+            }
             _ => return,
         };
         let files = match &artifact.executable {
@@ -175,20 +191,31 @@ impl<'a> Artifacts<'a> {
     }
 
     /// Returns what waits no longer. Integration tests wait for the executables of their
-    /// package: cargo does not report up-to-date artifacts in the order of their dependencies.
+    /// package: cargo does not report up-to-date artifacts in the order of their dependencies. A
+    /// harness that can list whatever its build script says waits to the end: only then it is
+    /// known whether the script is executed once.
     fn take_ready(&mut self) -> Result<Vec<Arc<TestBinary>>, BuildError> {
-        let (ready, waiting) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition::<Vec<_>, _>(|artifact| self.is_ready(artifact));
-        self.waiting = waiting;
+        let mut ready = Vec::new();
+        for artifact in std::mem::take(&mut self.waiting) {
+            let kind = binary_kind(&artifact.target.kind);
+            let harness = self.harness(&artifact.package_id, &kind, &artifact.target.name)?;
+            match self.is_ready(&artifact, harness) {
+                true => ready.push(artifact),
+                false => self.waiting.push(artifact),
+            }
+        }
+        let probe = Probe::default();
         ready
             .into_iter()
-            .map(|artifact| self.binary(artifact))
+            .map(|artifact| self.binary(artifact, &probe))
             .collect()
     }
 
-    fn is_ready(&self, artifact: &Artifact) -> bool {
+    fn is_ready(&self, artifact: &Artifact, harness: Harness) -> bool {
         let kind = binary_kind(&artifact.target.kind);
+        if harness == Harness::Custom && self.depends_on_the_whole_build(&artifact.package_id) {
+            return false;
+        }
         if kind != RustTestBinaryKind::TEST && kind != RustTestBinaryKind::BENCH {
             return true;
         }
@@ -204,35 +231,28 @@ impl<'a> Artifacts<'a> {
         })
     }
 
-    fn binary(&mut self, artifact: Artifact) -> Result<Arc<TestBinary>, BuildError> {
+    fn depends_on_the_whole_build(&self, package_id: &str) -> bool {
+        let has_script = self.package(package_id).is_ok_and(|package| {
+            let mut targets = package.build_targets();
+            targets.any(|target| target.id() == BuildTargetId::BuildScript)
+        });
+        has_script || self.workspace.uses_artifacts(package_id)
+    }
+
+    fn binary(&mut self, artifact: Artifact, probe: &Probe) -> Result<Arc<TestBinary>, BuildError> {
         let path = artifact
             .executable
             .expect("only artifacts with an executable wait");
         let kind = binary_kind(&artifact.target.kind);
-        let platform = if kind == RustTestBinaryKind::PROC_MACRO {
-            BuildPlatform::Host
-        } else {
-            BuildPlatform::Target
-        };
-        if let Some(deps) = path
-            .parent()
-            .filter(|parent| parent.file_name() == Some("deps"))
-            && let Some(directory) = deps.parent()
-        {
-            self.output_directories.insert(directory.to_owned());
+        let platform = platform(&kind);
+        if let Some(folders) = Folders::of(self.workspace, &path, platform) {
+            self.output_directories.insert(folders.artifacts);
         }
         let harness = self.harness(&artifact.package_id, &kind, &artifact.target.name)?;
         let package = self.package(&artifact.package_id)?;
         let id = RustBinaryId::from_parts(package.name(), &kind, &artifact.target.name);
-        let subject = Subject {
-            id: id.as_str(),
-            kind: &kind,
-            package: &package,
-            facts: self.facts.get(&artifact.package_id),
-        };
-        let list_environment = Arc::new(environment(&self.shared(), &subject));
         let manifest = package.manifest_path();
-        let binary = Arc::new(TestBinary {
+        let mut binary = TestBinary {
             id: id.clone(),
             package_name: package.name().to_owned(),
             cwd: manifest.parent().unwrap_or(manifest).to_owned(),
@@ -243,10 +263,47 @@ impl<'a> Artifacts<'a> {
             platform,
             harness,
             source_file: artifact.target.src_path,
-            list_environment,
-        });
+            list_environment: Arc::default(),
+        };
+        binary.list_environment = Arc::new(self.environment(&binary, probe)?);
+        let binary = Arc::new(binary);
         self.binaries.insert(id, Arc::clone(&binary));
         Ok(binary)
+    }
+
+    /// Returns what a binary sees, as far as it is known by now.
+    fn environment(&self, binary: &TestBinary, probe: &Probe) -> Result<Environment, BuildError> {
+        let folders = Folders::of(self.workspace, &binary.path, binary.platform);
+        let probed = probe.get(&binary.path);
+        let which = self.scripts.of(&binary.package_id, folders.as_ref());
+        let script = match (&which, probed) {
+            (Which::None, _) => None,
+            (Which::One(script), _) => Some((*script).clone()),
+            (Which::Several(scripts), Some(probed)) => Some(Script::probed(scripts, probed)),
+            // Before the end of the build, for a binary whose list does not depend on it.
+            (Which::Several(scripts), None) => scripts.last().map(|script| (*script).clone()),
+        };
+        let shared = Shared {
+            workspace: self.workspace,
+            inherited: self.inherited,
+            cargo: self.cargo.as_deref(),
+            scripts: &self.scripts,
+            library_folders: &self.library_folders,
+        };
+        let subject = Subject {
+            id: binary.id.as_str(),
+            kind: &binary.kind,
+            platform: binary.platform,
+            package: &self.package(&binary.package_id)?,
+            executables: self
+                .facts
+                .get(&binary.package_id)
+                .map(|facts| &facts.executables),
+            script: script.as_ref(),
+            folders: folders.as_ref(),
+            probed,
+        };
+        Ok(environment(&shared, &subject))
     }
 
     fn package(&self, package_id: &str) -> Result<PackageMetadata<'a>, BuildError> {
@@ -277,15 +334,6 @@ impl<'a> Artifacts<'a> {
         Ok(declared_harness(&self.manifests[package_id], kind, name))
     }
 
-    fn shared(&self) -> Shared<'_> {
-        Shared {
-            workspace: self.workspace,
-            inherited: self.inherited,
-            linked_paths: &self.linked_paths,
-            output_directories: &self.output_directories,
-        }
-    }
-
     /// Returns a path relative to the target directory.
     fn relative(&self, path: &Utf8Path) -> Option<Utf8PathBuf> {
         let roots = [
@@ -301,25 +349,25 @@ impl<'a> Artifacts<'a> {
     fn meta(&self) -> RustBuildMetaSummary {
         let platforms = &self.workspace.platforms;
         let members: BTreeMap<_, _> = self
-            .facts
-            .iter()
-            .filter(|(id, _)| self.package(id).is_ok_and(|package| package.in_workspace()))
-            .filter_map(|(id, facts)| Some((id, facts.script.as_ref()?)))
+            .scripts
+            .packages()
+            .filter(|id| self.package(id).is_ok_and(|package| package.in_workspace()))
+            .filter_map(|id| Some((id, self.scripts.any(id)?)))
             .collect();
-        let relative = |paths: &BTreeSet<Utf8PathBuf>| {
-            paths
-                .iter()
-                .filter_map(|path| self.relative(path))
-                .collect()
-        };
         RustBuildMetaSummary {
             target_directory: self.workspace.target_directory().to_owned(),
             build_directory: Some(self.workspace.build_directory().to_owned()),
-            base_output_directories: relative(&self.output_directories),
+            base_output_directories: self
+                .output_directories
+                .iter()
+                .filter_map(|path| self.relative(path))
+                .collect(),
             non_test_binaries: self.non_test.clone(),
             build_script_out_dirs: members
                 .iter()
-                .filter_map(|(id, script)| Some(((*id).clone(), self.relative(&script.out_dir)?)))
+                .filter_map(|(id, script)| {
+                    Some(((*id).clone(), self.relative(script.out_dir.as_deref()?)?))
+                })
                 .collect(),
             build_script_info: Some(
                 members
@@ -330,11 +378,23 @@ impl<'a> Artifacts<'a> {
                     })
                     .collect(),
             ),
-            linked_paths: relative(&self.linked_paths),
+            linked_paths: self
+                .scripts
+                .linked_paths()
+                .filter_map(|path| self.relative(path))
+                .collect(),
             platforms: Some(platforms.summary()),
             target_platforms: vec![PlatformSummary::from_platform(platforms.effective_target())],
             target_platform: platforms.target_name.clone(),
         }
+    }
+}
+
+/// Tests of proc macros run where the compiler runs.
+fn platform(kind: &RustTestBinaryKind) -> BuildPlatform {
+    match *kind == RustTestBinaryKind::PROC_MACRO {
+        true => BuildPlatform::Host,
+        false => BuildPlatform::Target,
     }
 }
 

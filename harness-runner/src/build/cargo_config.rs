@@ -1,12 +1,20 @@
-//! Cargo's configuration files, as far as a runner needs them: `[env]`, `build.target` and
-//! `target.*.runner`.
+//! Cargo's configuration, read as cargo reads it.
+//!
+//! `cargo config get` is unstable, and no kept library reads `include` or `--config`. So the files
+//! are read here: into one tree of values that remember where they were set ([`tree`]), and with
+//! the keys that a runner needs on top ([`CargoConfig`]). Everything else is cargo's own business.
 
-use super::locate::normalized;
+mod load;
+mod tree;
+
+pub use tree::Origin;
+
 use crate::protocol::Environment;
 use camino::{Utf8Path, Utf8PathBuf};
-use std::{env, fs, io};
+use std::{collections::BTreeMap, io};
 use thiserror::Error;
-use toml::{Table, Value};
+use toml::Value;
+use tree::Entry;
 
 /// Why cargo's configuration could not be read.
 #[derive(Debug, Error)]
@@ -27,150 +35,337 @@ pub enum ConfigError {
         /// Why.
         source: toml::de::Error,
     },
+    /// A file includes itself.
+    #[error("cargo's configuration `{path}` includes itself")]
+    Cycle {
+        /// The file.
+        path: Utf8PathBuf,
+    },
+    /// An `include` is not a list of files.
+    #[error("`include` in {origin} is not a list of `.toml` files")]
+    Include {
+        /// Where it is set.
+        origin: Origin,
+    },
+    /// Two places set a key to values that cannot be merged.
+    #[error("`{key}` is {first} in {first_origin} and {second} in {second_origin}")]
+    Kinds {
+        /// The key.
+        key: String,
+        /// What it is in one place.
+        first: &'static str,
+        /// The place.
+        first_origin: Origin,
+        /// What it is in another.
+        second: &'static str,
+        /// That place.
+        second_origin: Origin,
+    },
+    /// A value is of the wrong kind.
+    #[error("`{key}` in {origin} is not {expected}")]
+    Value {
+        /// The key.
+        key: String,
+        /// Where it is set.
+        origin: Origin,
+        /// What cargo expects.
+        expected: &'static str,
+    },
 }
 
-/// Cargo's configuration, what wins first.
-#[derive(Clone, Debug, Default)]
-pub struct CargoConfig {
-    sources: Vec<Source>,
-}
-
+/// Cargo's configuration.
 #[derive(Clone, Debug)]
-struct Source {
-    table: Table,
-    /// What relative paths in it are relative to.
-    base: Utf8PathBuf,
+pub struct CargoConfig {
+    root: Entry,
+    cwd: Utf8PathBuf,
+    variables: Variables,
+    env: BTreeMap<String, EnvValue>,
+}
+
+/// The environment of the process that reads the configuration.
+pub(super) type Variables = BTreeMap<String, String>;
+
+/// A value with its origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Set<T> {
+    pub(super) value: T,
+    pub(super) origin: Origin,
 }
 
 impl CargoConfig {
-    /// Reads `--config` arguments, the files from `cwd` upward, and that of `$CARGO_HOME`.
+    /// Reads the `--config` arguments, the files from `cwd` upward, that of `$CARGO_HOME`, and
+    /// what they include. Environment variables join in when a key is looked up.
     ///
     /// # Errors
     ///
-    /// When one of them cannot be read or is not TOML.
+    /// When one of them cannot be read or does not make sense.
     pub fn load(cwd: &Utf8Path, arguments: &[String]) -> Result<Self, ConfigError> {
-        let mut sources = Vec::new();
-        for argument in arguments.iter().rev() {
-            let path = cwd.join(argument);
-            if path.is_file() {
-                sources.push(read(&normalized(&path))?);
-            } else {
-                let table = argument.parse().map_err(|source| ConfigError::Parse {
-                    origin: argument.clone(),
-                    source,
-                })?;
-                sources.push(Source {
-                    table,
-                    base: cwd.to_owned(),
-                });
-            }
-        }
-        let mut seen = Vec::new();
-        let upward = cwd.ancestors().map(|directory| directory.join(".cargo"));
-        for directory in upward.chain(cargo_home(cwd)) {
-            // Where both exist, cargo reads the one without an extension.
-            let file = ["config", "config.toml"].map(|name| directory.join(name));
-            if let Some(path) = file.into_iter().find(|path| path.is_file())
-                && !seen.contains(&path)
-            {
-                sources.push(read(&path)?);
-                seen.push(path);
-            }
-        }
-        Ok(Self { sources })
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self::load_with(cwd, arguments, variables)
     }
 
-    /// Applies `[env]` with cargo's rules: what is inherited wins unless `force` is set.
-    pub(super) fn apply_env(&self, environment: &mut Environment) {
-        let mut done = Vec::new();
-        for source in &self.sources {
-            let entries = source.table.get("env").and_then(Value::as_table);
-            for (name, value) in entries.into_iter().flatten() {
-                if done.contains(&name) {
-                    continue;
-                }
-                done.push(name);
-                let is = |key| value.get(key).and_then(Value::as_bool).unwrap_or(false);
-                let text = value
-                    .as_str()
-                    .or_else(|| value.get("value").and_then(Value::as_str));
-                let Some(text) = text else { continue };
-                if !is("force") && environment.get(name).is_some() {
-                    continue;
-                }
-                if is("relative") {
-                    environment.set(name, source.base.join(text).into_os_string());
-                } else {
-                    environment.set(name, text);
-                }
-            }
-        }
-    }
-
-    pub(super) fn build_target(&self) -> Option<String> {
-        let (value, base) = self.get(&["build", "target"])?;
-        let name = match value {
-            Value::String(name) => name,
-            Value::Array(names) => match &names[..] {
-                [Value::String(name)] => name,
-                _ => return None,
-            },
-            _ => return None,
+    pub(super) fn load_with(
+        cwd: &Utf8Path,
+        arguments: &[String],
+        variables: Variables,
+    ) -> Result<Self, ConfigError> {
+        let root = load::load(cwd, arguments, &variables)?;
+        let mut config = Self {
+            root,
+            cwd: cwd.to_owned(),
+            variables,
+            env: BTreeMap::new(),
         };
-        // A specification's path is relative to the file that names it.
-        let is_path = name.ends_with(".json");
-        Some(if is_path {
-            base.join(name).into_string()
+        config.env = config.env()?;
+        Ok(config)
+    }
+
+    /// Returns a variable of the environment, if it is set and not empty.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        let value = self.variables.get(name).map(String::as_str);
+        value.filter(|value| !value.is_empty())
+    }
+
+    /// Applies `[env]`: what is inherited wins unless `force` is set, and what cargo itself sets
+    /// (`is_cargos`) wins always.
+    pub(super) fn apply_env(
+        &self,
+        environment: &mut Environment,
+        inherited: &Environment,
+        is_cargos: impl Fn(&str) -> bool,
+    ) {
+        for (name, set) in &self.env {
+            // Cargo looks at its own environment here, not at what build scripts add to it.
+            if !is_cargos(name) && (set.force || inherited.get(name).is_none()) {
+                environment.set(name, &set.value);
+            }
+        }
+    }
+
+    fn env(&self) -> Result<BTreeMap<String, EnvValue>, ConfigError> {
+        let table = self.root.get(&["env"]).and_then(Entry::table);
+        let entries = table.into_iter().flatten();
+        entries
+            .map(|(name, entry)| Ok((name.clone(), self.env_value(name, entry)?)))
+            .collect()
+    }
+
+    fn env_value(&self, name: &str, entry: &Entry) -> Result<EnvValue, ConfigError> {
+        let by_variable = self.variable_over(&format!("env.{name}"), entry.origin());
+        if let Some(set) = by_variable {
+            return Ok(EnvValue::plain(set.value));
+        }
+        let wrong = || ConfigError::Value {
+            key: format!("env.{name}"),
+            origin: entry.origin().clone(),
+            expected: "a string, or a table with a string `value`",
+        };
+        let Some(table) = entry.table() else {
+            let value = entry.text().ok_or_else(wrong)?;
+            return Ok(EnvValue::plain(value));
+        };
+        let value = table.get("value").and_then(Entry::text).ok_or_else(wrong)?;
+        let is = |key| {
+            let value = table.get(key).and_then(Entry::scalar);
+            value.and_then(Value::as_bool).unwrap_or(false)
+        };
+        let value = if is("relative") {
+            entry.origin().folder(&self.cwd).join(value).into_string()
         } else {
-            name.clone()
+            value
+        };
+        let force = is("force");
+        Ok(EnvValue { value, force })
+    }
+
+    /// Returns what is built for: `build.target`. Paths of specifications are absolute.
+    pub(super) fn build_targets(&self) -> Result<Vec<String>, ConfigError> {
+        let found = self.words(&["build", "target"], |text| vec![text.to_owned()])?;
+        let Some(Set { value, origin }) = found else {
+            return Ok(Vec::new());
+        };
+        let folder = origin.folder(&self.cwd);
+        let resolved = value.into_iter().map(|name| match name.ends_with(".json") {
+            true => folder.join(name).into_string(),
+            false => name,
+        });
+        Ok(resolved.collect())
+    }
+
+    /// Returns the target directory that the environment or the configuration names.
+    pub(super) fn target_directory(&self) -> Option<Utf8PathBuf> {
+        if let Some(directory) = self.variable("CARGO_TARGET_DIR") {
+            return Some(self.cwd.join(directory));
+        }
+        self.path(&["build", "target-dir"])
+    }
+
+    /// Returns the program that cargo takes for rustc.
+    pub(super) fn rustc(&self) -> Utf8PathBuf {
+        if let Some(program) = self.variable("RUSTC") {
+            return program.into();
+        }
+        let set = self.text(&["build", "rustc"]);
+        set.map_or_else(
+            || "rustc".into(),
+            |set| self.program(&set.value, &set.origin),
+        )
+    }
+
+    /// Returns a program as cargo resolves it: a bare name is left to `PATH`, and a path is
+    /// relative to the folder above `.cargo`, or to the working directory.
+    pub(super) fn program(&self, text: &str, origin: &Origin) -> Utf8PathBuf {
+        match text.contains('/') {
+            true => origin.folder(&self.cwd).join(text),
+            false => text.into(),
+        }
+    }
+
+    /// Returns `target.KEY.runner`, split into words.
+    pub(super) fn runner(&self, key: &str) -> Result<Option<Set<Vec<String>>>, ConfigError> {
+        let split = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        self.words(&["target", key, "runner"], split)
+    }
+
+    /// Returns whether `target.KEY.runner` is a list in files or arguments.
+    pub(super) fn runner_is_list(&self, key: &str) -> bool {
+        let entry = self.root.get(&["target", key, "runner"]);
+        entry.is_some_and(|entry| entry.list().is_some())
+    }
+
+    /// Returns the keys of `[target]` that are `cfg` expressions, sorted.
+    pub(super) fn target_expressions(&self) -> impl Iterator<Item = &str> {
+        let table = self.root.get(&["target"]).and_then(Entry::table);
+        let keys = table.into_iter().flat_map(BTreeMap::keys);
+        keys.map(String::as_str)
+            .filter(|key| key.starts_with("cfg("))
+    }
+
+    /// Returns the flags that rustc gets for a triple, where `expressions` are the keys of
+    /// `[target]` that match. The sources exclude each other, as in cargo.
+    pub(super) fn rustflags(&self, triple: &str, expressions: &[&str]) -> Vec<String> {
+        if let Some(flags) = self.variables.get("CARGO_ENCODED_RUSTFLAGS") {
+            let flags = flags.split('\x1f').filter(|flag| !flag.is_empty());
+            return flags.map(str::to_owned).collect();
+        }
+        if let Some(flags) = self.variables.get("RUSTFLAGS") {
+            let flags = flags
+                .split(' ')
+                .map(str::trim)
+                .filter(|flag| !flag.is_empty());
+            return flags.map(str::to_owned).collect();
+        }
+        let of_target = std::iter::once(&triple).chain(expressions);
+        let flags: Vec<_> = of_target
+            .flat_map(|key| self.joined(&["target", key, "rustflags"]))
+            .collect();
+        match flags.is_empty() {
+            true => self.joined(&["build", "rustflags"]),
+            false => flags,
+        }
+    }
+
+    fn path(&self, key: &[&str]) -> Option<Utf8PathBuf> {
+        let set = self.text(key)?;
+        Some(set.origin.folder(&self.cwd).join(set.value))
+    }
+
+    fn text(&self, key: &[&str]) -> Option<Set<String>> {
+        let entry = self.root.get(key);
+        let weakest = Origin::File(Utf8PathBuf::new());
+        let by_variable = self.variable_over(&key.join("."), entry.map_or(&weakest, Entry::origin));
+        by_variable.or_else(|| {
+            let (value, origin) = (entry?.text()?, entry?.origin().clone());
+            Some(Set { value, origin })
         })
     }
 
-    /// Returns the value that wins, with what its paths are relative to.
-    pub(super) fn get(&self, path: &[&str]) -> Option<(&Value, &Utf8Path)> {
-        self.sources.iter().find_map(|source| {
-            let (first, rest) = path.split_first()?;
-            let first = source.table.get(*first)?;
-            let value = rest.iter().try_fold(first, |value, key| value.get(*key))?;
-            Some((value, source.base.as_path()))
-        })
+    /// Returns a value that is a string or a list, of which the environment's replaces the whole.
+    fn words(
+        &self,
+        key: &[&str],
+        split: impl Fn(&str) -> Vec<String>,
+    ) -> Result<Option<Set<Vec<String>>>, ConfigError> {
+        let entry = self.root.get(key);
+        let weakest = Origin::File(Utf8PathBuf::new());
+        let origin = entry.map_or(&weakest, Entry::origin);
+        if let Some(set) = self.variable_over(&key.join("."), origin) {
+            let (value, origin) = (split(&set.value), set.origin);
+            return Ok(Some(Set { value, origin }));
+        }
+        let Some(entry) = entry else { return Ok(None) };
+        let words = match entry.list() {
+            Some(list) => list.iter().map(Entry::text).collect(),
+            None => entry.text().map(|text| split(&text)),
+        };
+        let value = words.ok_or_else(|| ConfigError::Value {
+            key: key.join("."),
+            origin: entry.origin().clone(),
+            expected: "a string or a list of strings",
+        })?;
+        let origin = entry.origin().clone();
+        Ok(Some(Set { value, origin }))
     }
 
-    /// Returns the keys of `[target]` in all files, what wins first.
-    pub(super) fn target_keys(&self) -> impl Iterator<Item = &str> {
-        let tables = self
-            .sources
-            .iter()
-            .filter_map(|source| source.table.get("target"));
-        tables
-            .filter_map(Value::as_table)
-            .flat_map(|table| table.keys())
-            .map(String::as_str)
+    /// Returns a list to which the environment adds.
+    fn joined(&self, key: &[&str]) -> Vec<String> {
+        let split = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        let entry = self.root.get(key);
+        let mut words: Vec<(&Origin, Vec<String>)> = match entry.map(|entry| (entry, entry.list()))
+        {
+            Some((_, Some(list))) => list
+                .iter()
+                .filter_map(|item| Some((item.origin(), vec![item.text()?])))
+                .collect(),
+            Some((entry, None)) => {
+                let text = entry.text();
+                text.iter()
+                    .map(|text| (entry.origin(), split(text)))
+                    .collect()
+            }
+            None => Vec::new(),
+        };
+        let name = variable_name(&key.join("."));
+        let origin = Origin::Environment(name.clone());
+        if let Some(text) = self.variables.get(&name) {
+            words.push((&origin, split(text)));
+        }
+        words.sort_by_key(|(origin, _)| origin.rank());
+        words.into_iter().flat_map(|(_, words)| words).collect()
+    }
+
+    /// Returns what the environment says of a key, unless `--config` set it.
+    fn variable_over(&self, key: &str, set_by: &Origin) -> Option<Set<String>> {
+        let name = variable_name(key);
+        let value = self.variables.get(&name)?.clone();
+        let origin = Origin::Environment(name);
+        (origin.rank() > set_by.rank()).then_some(Set { value, origin })
     }
 }
 
-fn cargo_home(cwd: &Utf8Path) -> Option<Utf8PathBuf> {
-    let home = || Some(Utf8PathBuf::from(env::var("HOME").ok()?).join(".cargo"));
-    let set = env::var("CARGO_HOME")
-        .ok()
-        .filter(|value| !value.is_empty());
-    set.map(|value| cwd.join(value)).or_else(home)
+/// A value of `[env]`.
+#[derive(Clone, Debug)]
+struct EnvValue {
+    value: String,
+    force: bool,
 }
 
-fn read(path: &Utf8Path) -> Result<Source, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let table = text.parse().map_err(|source| ConfigError::Parse {
-        origin: path.to_string(),
-        source,
-    })?;
-    // Cargo resolves paths against the directory that holds `.cargo`.
-    let base = path
-        .ancestors()
-        .nth(2)
-        .unwrap_or(Utf8Path::new("/"))
-        .to_owned();
-    Ok(Source { table, base })
+impl EnvValue {
+    fn plain(value: String) -> Self {
+        Self {
+            value,
+            force: false,
+        }
+    }
 }
+
+/// Returns the variable that sets a key. Only hyphens change, besides the case and the dots
+/// between the parts.
+fn variable_name(key: &str) -> String {
+    format!("CARGO_{}", key.replace(['.', '-'], "_").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,22 @@
 //! What a test binary sees in its environment.
 
-use super::{TestBinary, Workspace, artifacts::PackageFacts};
+use super::{
+    Workspace,
+    folders::Folders,
+    probe,
+    scripts::{Script, Scripts},
+};
 use crate::protocol::Environment;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use guppy::graph::PackageMetadata;
-use nextest_metadata::RustTestBinaryKind;
-use std::{collections::BTreeSet, env, ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf};
+use nextest_metadata::{BuildPlatform, RustTestBinaryKind};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    ffi::OsString,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+};
 
 /// The version of cargo-nextest whose variables these are; tests may ask for a minimum.
 const PEER_VERSION: &str = "0.9.143";
@@ -21,49 +32,58 @@ const LIBRARY_PATH: &str = if cfg!(target_os = "macos") {
 pub(super) struct Shared<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) inherited: &'a Environment,
-    /// Absolute directories that build scripts asked to link from.
-    pub(super) linked_paths: &'a BTreeSet<Utf8PathBuf>,
-    /// Absolute directories such as `target/debug`.
-    pub(super) output_directories: &'a BTreeSet<Utf8PathBuf>,
+    /// The cargo that builds.
+    pub(super) cargo: Option<&'a Utf8Path>,
+    pub(super) scripts: &'a Scripts,
+    /// Absolute folders of shared libraries that were built.
+    pub(super) library_folders: &'a BTreeSet<Utf8PathBuf>,
 }
 
-/// What identifies a binary here.
+/// A binary.
 pub(super) struct Subject<'a> {
     pub(super) id: &'a str,
     pub(super) kind: &'a RustTestBinaryKind,
+    pub(super) platform: BuildPlatform,
     pub(super) package: &'a PackageMetadata<'a>,
-    pub(super) facts: Option<&'a PackageFacts>,
+    pub(super) executables: Option<&'a BTreeMap<String, Utf8PathBuf>>,
+    pub(super) script: Option<&'a Script>,
+    pub(super) folders: Option<&'a Folders>,
+    /// What cargo itself says, if it was asked.
+    pub(super) probed: Option<&'a Environment>,
 }
 
-impl<'a> Subject<'a> {
-    pub(super) fn of(
-        binary: &'a TestBinary,
-        package: &'a PackageMetadata<'a>,
-        facts: Option<&'a PackageFacts>,
-    ) -> Self {
-        Self {
-            id: binary.id.as_str(),
-            kind: &binary.kind,
-            package,
-            facts,
-        }
-    }
-}
-
-/// Returns what a binary sees that depends neither on a test nor on the run.
+/// Returns what a binary sees that depends neither on a test nor on the run. What is set later
+/// wins, in cargo's order.
 pub(super) fn environment(shared: &Shared<'_>, subject: &Subject<'_>) -> Environment {
     let mut environment = shared.inherited.clone();
-    shared.workspace.config.apply_env(&mut environment);
-    set_package(&mut environment, subject.package);
-    if let Some(script) = subject.facts.and_then(|facts| facts.script.as_ref()) {
-        environment.set("OUT_DIR", script.out_dir.as_str());
-        for (name, value) in &script.envs {
-            environment.set(name, value);
+    let mut cargos = CargosOwn {
+        environment: &mut environment,
+        names: BTreeSet::new(),
+    };
+    cargos.set(LIBRARY_PATH, library_path(shared, subject));
+    if let Some(script) = subject.script {
+        if let Some(out_dir) = &script.out_dir {
+            cargos.set("OUT_DIR", out_dir.as_str());
         }
+        for (name, value) in &script.envs {
+            cargos.set(name, value);
+        }
+    }
+    if let Some(cargo) = shared.cargo {
+        cargos.set("CARGO", cargo.as_str());
+    }
+    set_package(&mut cargos, subject.package);
+    let names = cargos.names;
+    let config = &shared.workspace.config;
+    config.apply_env(&mut environment, shared.inherited, |name| {
+        names.contains(name)
+    });
+    if let Some(probed) = subject.probed {
+        probe::set_artifacts(&mut environment, probed);
     }
     let sees_executables = [RustTestBinaryKind::TEST, RustTestBinaryKind::BENCH];
     if sees_executables.contains(subject.kind) {
-        for (name, path) in subject.facts.iter().flat_map(|facts| &facts.executables) {
+        for (name, path) in subject.executables.into_iter().flatten() {
             environment.set(format!("CARGO_BIN_EXE_{name}"), path.as_str());
             for prefix in ["NEXTEST", "HARNESS"] {
                 environment.set(format!("{prefix}_BIN_EXE_{name}"), path.as_str());
@@ -73,7 +93,7 @@ pub(super) fn environment(shared: &Shared<'_>, subject: &Subject<'_>) -> Environ
             }
         }
     }
-    set_library_path(&mut environment, shared);
+    copy_linker_variables(&mut environment);
     let root = shared.workspace.root().as_str();
     for (name, value) in [
         ("NEXTEST", "1"),
@@ -94,7 +114,20 @@ pub(super) fn environment(shared: &Shared<'_>, subject: &Subject<'_>) -> Environ
     environment
 }
 
-fn set_package(environment: &mut Environment, package: &PackageMetadata<'_>) {
+/// Sets variables, and remembers which: `[env]` does not replace them, whatever it says.
+struct CargosOwn<'a> {
+    environment: &'a mut Environment,
+    names: BTreeSet<String>,
+}
+
+impl CargosOwn<'_> {
+    fn set(&mut self, name: &str, value: impl Into<OsString>) {
+        self.environment.set(name, value);
+        self.names.insert(name.to_owned());
+    }
+}
+
+fn set_package(environment: &mut CargosOwn<'_>, package: &PackageMetadata<'_>) {
     let version = package.version();
     let rust_version = package.rust_version().map(ToString::to_string);
     let directory = package
@@ -103,6 +136,11 @@ fn set_package(environment: &mut Environment, package: &PackageMetadata<'_>) {
         .unwrap_or(package.manifest_path());
     for (name, value) in [
         ("CARGO_MANIFEST_DIR", directory.as_str()),
+        ("CARGO_MANIFEST_PATH", package.manifest_path().as_str()),
+        (
+            "CARGO_PKG_README",
+            package.readme().map_or("", |path| path.as_str()),
+        ),
         ("CARGO_PKG_VERSION", &version.to_string()),
         ("CARGO_PKG_VERSION_MAJOR", &version.major.to_string()),
         ("CARGO_PKG_VERSION_MINOR", &version.minor.to_string()),
@@ -133,31 +171,46 @@ fn set_package(environment: &mut Environment, package: &PackageMetadata<'_>) {
     }
 }
 
-fn set_library_path(environment: &mut Environment, shared: &Shared<'_>) {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    let mut add = |path: PathBuf| {
-        if !paths.contains(&path) {
-            paths.push(path);
+/// Returns where libraries are looked for: what cargo says, in its order; then what cargo forgets
+/// where the build directory is another than the target directory; then what was inherited.
+fn library_path(shared: &Shared<'_>, subject: &Subject<'_>) -> OsString {
+    let mut paths: Vec<&Utf8Path> = Vec::new();
+    let is_below = |root: &Utf8Path, path: &Utf8Path| path.starts_with(root);
+    let linked = || shared.scripts.linked_paths();
+    if let Some(Folders { artifacts, .. }) = subject.folders {
+        paths.extend(linked().filter(|path| is_below(artifacts, path)));
+        paths.push(artifacts);
+    }
+    let deps = subject
+        .folders
+        .map(|folders| folders.intermediate.join("deps"));
+    if let Some(deps) = deps.as_deref().filter(|deps| deps.is_dir()) {
+        paths.push(deps);
+    }
+    paths.extend(shared.workspace.platforms.libdir(subject.platform));
+    if let Some(Folders { intermediate, .. }) = subject.folders {
+        let built = shared.library_folders.iter().map(Utf8PathBuf::as_path);
+        for path in linked()
+            .chain(built)
+            .filter(|path| is_below(intermediate, path))
+        {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
         }
-    };
-    shared.linked_paths.iter().for_each(|path| add(path.into()));
-    for directory in shared.output_directories {
-        add(directory.into());
-        add(directory.join("deps").into());
     }
-    shared
-        .workspace
-        .platforms
-        .libdirs()
-        .for_each(|path| add(path.into()));
-    if let Some(inherited) = environment.get(LIBRARY_PATH) {
-        // Left as it is, duplicates and all; only an empty variable is no directory.
-        paths.extend(env::split_paths(inherited).filter(|_| !inherited.is_empty()));
-    }
+    let mut paths: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
     // A directory with a colon in its name cannot be said; the others then go without it.
     paths.retain(|path| !path.as_os_str().as_bytes().contains(&b':'));
-    environment.set(LIBRARY_PATH, env::join_paths(paths).unwrap_or_default());
-    copy_linker_variables(environment);
+    // Left as it is, duplicates and all; only an empty variable is no directory.
+    let inherited = shared.inherited.get(LIBRARY_PATH);
+    let inherited = inherited.filter(|inherited| !inherited.is_empty());
+    let inherited: Vec<PathBuf> = inherited.into_iter().flat_map(env::split_paths).collect();
+    if inherited.starts_with(&paths) {
+        paths.clear();
+    }
+    paths.extend(inherited);
+    env::join_paths(paths).unwrap_or_default()
 }
 
 /// Copies every `LD_*` to `NEXTEST_LD_*`: a test may run behind a program from which the system

@@ -30,7 +30,7 @@ pub struct CargoOptions {
     pub release: bool,
     /// `--cargo-profile`; cargo's `--profile`.
     pub cargo_profile: Option<String>,
-    pub target: Option<String>,
+    pub target: Vec<String>,
     pub target_dir: Option<Utf8PathBuf>,
     pub unit_graph: bool,
     /// `--timings`, with its formats if there are any.
@@ -62,6 +62,15 @@ pub enum Color {
     Always,
     /// Never.
     Never,
+}
+
+/// What `cargo metadata` is asked for.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum MetadataOf<'a> {
+    /// The packages of the workspace.
+    Members,
+    /// All packages that are needed on a platform.
+    Dependencies(&'a str),
 }
 
 /// How cargo reports diagnostics, and whether its JSON goes to standard output.
@@ -145,12 +154,30 @@ impl CargoOptions {
     /// Returns `cargo test --no-run` with everything that was asked for.
     pub fn build_command(&self) -> Command {
         let mut command = self.cargo();
-        command.args([
-            "test",
-            "--no-run",
-            "--message-format",
-            &self.message_format.for_cargo(),
-        ]);
+        command.args(["test", "--no-run", "--message-format"]);
+        command.arg(self.message_format.for_cargo());
+        self.add_build(&mut command);
+        command
+    }
+
+    /// Returns `cargo test` with everything that was asked for, in silence: nothing is left to
+    /// build.
+    pub(super) fn probe_command(&self) -> Command {
+        let options = Self {
+            cargo_quiet: 1,
+            cargo_verbose: 0,
+            unit_graph: false,
+            timings: None,
+            color: Color::Never,
+            ..self.clone()
+        };
+        let mut command = options.cargo();
+        command.args(["test", "--no-fail-fast"]);
+        options.add_build(&mut command);
+        command
+    }
+
+    fn add_build(&self, command: &mut Command) {
         let flags = [
             (self.workspace, "--workspace"),
             (self.lib, "--lib"),
@@ -181,6 +208,7 @@ impl CargoOptions {
             ("--test", &self.test),
             ("--bench", &self.bench),
             ("--features", &self.features),
+            ("--target", &self.target),
         ];
         for (flag, values) in lists {
             command.args(values.iter().flat_map(|value| [flag, value]));
@@ -188,7 +216,6 @@ impl CargoOptions {
         let values = [
             ("--jobs", self.build_jobs.as_deref()),
             ("--profile", self.cargo_profile.as_deref()),
-            ("--target", self.target.as_deref()),
             (
                 "--target-dir",
                 self.target_dir.as_deref().map(|dir| dir.as_str()),
@@ -202,18 +229,22 @@ impl CargoOptions {
             Some(None) => drop(command.arg("--timings")),
             Some(Some(formats)) => drop(command.arg(format!("--timings={formats}"))),
         }
-        self.add_common(&mut command);
+        self.add_common(command);
         if self.cargo_quiet > 1 {
             command.stderr(std::process::Stdio::null());
         }
-        command
     }
 
-    /// Returns `cargo metadata` for a platform.
-    pub(super) fn metadata_command(&self, platform: &str) -> Command {
+    /// Returns `cargo metadata`.
+    pub(super) fn metadata_command(&self, of: MetadataOf<'_>) -> Command {
         let mut command = self.cargo();
-        command.args(["metadata", "--format-version=1", "--all-features"]);
-        command.args(["--filter-platform", platform]);
+        command.args(["metadata", "--format-version=1"]);
+        match of {
+            MetadataOf::Members => drop(command.arg("--no-deps")),
+            MetadataOf::Dependencies(platform) => {
+                command.args(["--all-features", "--filter-platform", platform]);
+            }
+        }
         if self.cargo_quiet > 0 {
             // It says so when it has to wait for another cargo.
             command.arg("--quiet");

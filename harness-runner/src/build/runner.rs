@@ -1,11 +1,14 @@
 //! Programs that run test binaries: cargo's `runner` setting.
 
-use super::{CargoConfig, Platforms};
-use camino::Utf8Path;
+use super::{
+    CargoConfig, ConfigError, Platforms,
+    cargo_config::Set,
+    rustc::{Cfgs, Compiler},
+};
+use cargo_platform::CfgExpr;
 use nextest_metadata::BuildPlatform;
-use std::{env, ffi::OsString, path::PathBuf};
-use target_spec::{Platform, TargetSpecExpression};
-use toml::Value;
+use std::{ffi::OsString, path::PathBuf};
+use target_spec::Platform;
 
 /// A program that is given a test binary and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,19 +33,33 @@ pub struct Runners {
 }
 
 impl Runners {
-    /// Finds the runners.
-    pub fn find(config: &CargoConfig, platforms: &Platforms) -> Self {
+    /// Finds the runners. Only if a `cfg` expression has a say, rustc is asked what holds.
+    pub(super) fn find(
+        config: &CargoConfig,
+        platforms: &Platforms,
+        compiler: &Compiler,
+    ) -> Result<Self, ConfigError> {
         let mut warnings = Vec::new();
-        let target = find(config, platforms.effective_target(), &mut warnings);
+        let mut find = |platform, name| {
+            let finder = Finder {
+                config,
+                compiler,
+                platform,
+                name,
+            };
+            finder.find(&mut warnings)
+        };
+        let name = platforms.target_name.as_deref();
+        let target = find(platforms.effective_target(), name)?;
         let host = match &platforms.target {
-            Some(_) => find(config, &platforms.host, &mut warnings),
+            Some(_) => find(&platforms.host, None)?,
             None => target.clone(),
         };
-        Self {
+        Ok(Self {
             host,
             target,
             warnings,
-        }
+        })
     }
 
     /// Returns the runner for a platform's binaries.
@@ -54,65 +71,65 @@ impl Runners {
     }
 }
 
-fn find(config: &CargoConfig, platform: &Platform, warnings: &mut Vec<String>) -> Option<Runner> {
-    let triple = platform.triple_str();
-    let variable = format!(
-        "CARGO_TARGET_{}_RUNNER",
-        triple.to_uppercase().replace(['-', '.'], "_")
-    );
-    if let Ok(text) = env::var(&variable) {
-        match words(&text) {
-            Some(words) => return Some(runner(words, Utf8Path::new(""), variable)),
-            None => warnings.push(format!("`{variable}` is empty and is ignored")),
-        }
-    }
-    let expressions = config.target_keys().filter(|key| {
-        key.starts_with("cfg(")
-            && TargetSpecExpression::new(key)
-                .is_ok_and(|expression| expression.eval(platform).unwrap_or(false))
-    });
-    for key in std::iter::once(triple).chain(expressions) {
-        let Some((value, base)) = config.get(&["target", key, "runner"]) else {
-            continue;
-        };
-        let origin = format!("target.'{key}'.runner");
-        let parsed = match value {
-            Value::String(text) => words(text),
-            Value::Array(items) => items
-                .iter()
-                .map(|item| item.as_str().map(str::to_owned))
-                .collect::<Option<Vec<_>>>()
-                .filter(|words| !words.is_empty()),
-            _ => None,
-        };
-        match parsed {
-            Some(words) => return Some(runner(words, base, origin)),
-            None => warnings.push(format!(
-                "`{origin}` is neither a string nor an array of strings, or is empty, and is \
-                 ignored"
-            )),
-        }
-    }
-    None
+struct Finder<'a> {
+    config: &'a CargoConfig,
+    compiler: &'a Compiler,
+    platform: &'a Platform,
+    /// What rustc calls the platform; `None` for the host.
+    name: Option<&'a str>,
 }
 
-fn words(text: &str) -> Option<Vec<String>> {
-    let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
-    (!words.is_empty()).then_some(words)
-}
+impl Finder<'_> {
+    /// Finds what is set for the triple, or else for the one expression that holds. Cargo refuses
+    /// to choose between several, and says so itself when it builds.
+    fn find(&self, warnings: &mut Vec<String>) -> Result<Option<Runner>, ConfigError> {
+        let triple = self.platform.triple_str();
+        if let Some(set) = self.config.runner(triple)? {
+            return Ok(self.runner(set, warnings));
+        }
+        let mut with_runner = Vec::new();
+        for key in self.config.target_expressions() {
+            if let Some(set) = self.config.runner(key)? {
+                with_runner.push((key, set));
+            }
+        }
+        if with_runner.is_empty() {
+            return Ok(None);
+        }
+        let cfgs = self.cfgs();
+        let found = with_runner
+            .into_iter()
+            .find(|(key, _)| CfgExpr::matches_key(key, &cfgs));
+        Ok(found.and_then(|(_, set)| self.runner(set, warnings)))
+    }
 
-fn runner(words: Vec<String>, base: &Utf8Path, origin: String) -> Runner {
-    let mut words = words.into_iter();
-    let program = words.next().expect("callers pass at least one word");
-    // A bare name is searched for in PATH; a path is relative to the file that names it.
-    let program = if program.contains('/') {
-        base.join(program).into()
-    } else {
-        PathBuf::from(program)
-    };
-    Runner {
-        program,
-        args: words.map(OsString::from).collect(),
-        origin,
+    /// Returns what holds for the platform. Flags can add to it, and expressions can add flags:
+    /// like cargo, this asks again once.
+    fn cfgs(&self) -> Cfgs {
+        let triple = self.platform.triple_str();
+        let flags = self.config.rustflags(triple, &[]);
+        let cfgs = self.compiler.cfgs(self.name, &flags);
+        let matching = self.config.target_expressions();
+        let matching: Vec<_> = matching
+            .filter(|key| CfgExpr::matches_key(key, &cfgs))
+            .collect();
+        let more_flags = self.config.rustflags(triple, &matching);
+        match more_flags == flags {
+            true => cfgs,
+            false => self.compiler.cfgs(self.name, &more_flags),
+        }
+    }
+
+    fn runner(&self, set: Set<Vec<String>>, warnings: &mut Vec<String>) -> Option<Runner> {
+        let Set { value, origin } = set;
+        let Some((program, args)) = value.split_first() else {
+            warnings.push(format!("the runner in {origin} is empty and is ignored"));
+            return None;
+        };
+        Some(Runner {
+            program: self.config.program(program, &origin).into_std_path_buf(),
+            args: args.iter().map(OsString::from).collect(),
+            origin: origin.to_string(),
+        })
     }
 }

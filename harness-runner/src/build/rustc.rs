@@ -1,14 +1,14 @@
-//! What rustc says of the platforms: the host's triple, and where the standard library lies.
+//! What rustc says of the platforms: the host's triple, where the standard library lies, and which
+//! `cfg` expressions hold.
 
-use super::{CargoOptions, answers::Answers};
-use camino::Utf8PathBuf;
+use super::fork::by_fork;
+use camino::{Utf8Path, Utf8PathBuf};
+use cargo_platform::Cfg;
 use nextest_metadata::{
-    BuildPlatformsSummary, HostPlatformSummary, PlatformLibdirSummary, PlatformLibdirUnavailable,
-    TargetPlatformSummary,
+    BuildPlatform, BuildPlatformsSummary, HostPlatformSummary, PlatformLibdirSummary,
+    PlatformLibdirUnavailable, TargetPlatformSummary,
 };
 use std::{
-    env,
-    ffi::OsString,
     io,
     path::Path,
     process::{Command, Output},
@@ -28,6 +28,15 @@ pub enum RustcError {
     Host {
         /// What it said.
         output: String,
+    },
+    /// Several targets were asked for.
+    #[error(
+        "tests cannot run for several targets at once ({}): give one `--target`",
+        targets.iter().map(|target| format!("`{target}`")).collect::<Vec<_>>().join(", ")
+    )]
+    Targets {
+        /// The targets.
+        targets: Vec<String>,
     },
     /// A platform is not known.
     #[error("platform `{triple}` is not known")]
@@ -52,33 +61,48 @@ pub struct Platforms {
     pub(super) target_libdir: PlatformLibdirSummary,
 }
 
+/// The `cfg` values that hold for a platform.
+pub(super) type Cfgs = Vec<Cfg>;
+
+/// What cargo and rustc call the host when a target is asked for.
+pub(super) const HOST_TUPLE: &str = "host-tuple";
+
+/// The compiler that cargo uses.
+#[derive(Clone, Debug)]
+pub(super) struct Compiler {
+    pub(super) program: Utf8PathBuf,
+}
+
 impl Platforms {
     /// Asks rustc; its processes run at the same time.
-    pub(super) fn detect(target: Option<&str>, answers: &Answers) -> Result<Self, RustcError> {
-        let (host, host_libdir, target_libdir) = thread::scope(|scope| {
-            let libdir_of_target =
-                target.map(|target| scope.spawn(move || libdir(Some(target), answers)));
+    pub(super) fn detect(targets: &[String], compiler: &Compiler) -> Result<Self, RustcError> {
+        let named = targets.iter().find(|target| *target != HOST_TUPLE);
+        let (host, host_libdir, libdir_of_named) = thread::scope(|scope| {
+            let libdir_of_named =
+                named.map(|target| scope.spawn(move || compiler.libdir(Some(target))));
             // Both answers from one process; rustc before 1.84 does not know `host-tuple`.
-            let both = rustc(
-                &["--print", "host-tuple", "--print", "target-libdir"],
-                answers,
-            );
+            let both = compiler.ask(&["--print", HOST_TUPLE, "--print", "target-libdir"]);
             let (host, host_libdir) = match both.as_ref().map(lines) {
                 Ok(Some([host, libdir])) => (Ok(host), available(libdir)),
-                _ => (verbose_host(answers), libdir(None, answers)),
+                _ => (compiler.verbose_host(), compiler.libdir(None)),
             };
-            let target_libdir = match libdir_of_target {
-                Some(thread) => thread
+            let libdir_of_named = libdir_of_named.map(|thread| {
+                thread
                     .join()
-                    .expect("asking for a directory does not panic"),
-                None => host_libdir.clone(),
-            };
-            (host, host_libdir, target_libdir)
+                    .expect("asking for a directory does not panic")
+            });
+            (host, host_libdir, libdir_of_named)
         });
+        let host = host?;
+        let target = one_target(targets, &host)?;
+        let target_libdir = match libdir_of_named {
+            Some(libdir) if target.as_deref() != Some(&host) => libdir,
+            _ => host_libdir.clone(),
+        };
         Ok(Self {
-            host: platform(&host?)?,
-            target: target.map(platform).transpose()?,
-            target_name: target.map(str::to_owned),
+            host: platform(&host)?,
+            target: target.as_deref().map(platform).transpose()?,
+            target_name: target,
             host_libdir,
             target_libdir,
         })
@@ -103,33 +127,50 @@ impl Platforms {
         }
     }
 
-    /// Returns the directories of the standard library, the target's first.
-    pub(super) fn libdirs(&self) -> impl Iterator<Item = &Utf8PathBuf> {
-        let [target, host] = [&self.target_libdir, &self.host_libdir].map(|libdir| match libdir {
+    /// Returns the directory of a platform's standard library.
+    pub(super) fn libdir(&self, platform: BuildPlatform) -> Option<&Utf8Path> {
+        let libdir = match platform {
+            BuildPlatform::Host => &self.host_libdir,
+            BuildPlatform::Target => &self.target_libdir,
+        };
+        match libdir {
             PlatformLibdirSummary::Available { path } => Some(path),
             PlatformLibdirSummary::Unavailable { .. } => None,
-        });
-        target
-            .into_iter()
-            .chain(host.filter(|host| Some(*host) != target))
+        }
+    }
+
+    /// Returns the toolchain's folder.
+    pub(super) fn sysroot(&self) -> Option<&Utf8Path> {
+        // `SYSROOT/lib/rustlib/TRIPLE/lib`
+        self.libdir(BuildPlatform::Host)?.ancestors().nth(4)
+    }
+
+    /// Returns the name of the target's folder below `target`; `None` without a target.
+    pub(super) fn target_folder(&self) -> Option<&str> {
+        let name = self.target_name.as_deref()?;
+        let is_path = name.ends_with(".json");
+        Some(match is_path {
+            true => Utf8Path::new(name).file_stem().unwrap_or(name),
+            false => name,
+        })
     }
 }
 
-/// Returns the target that was asked for on the command line or in cargo's configuration.
-pub(super) fn requested_target(
-    options: &CargoOptions,
-    config: &super::CargoConfig,
-) -> Option<String> {
-    let from_environment = || {
-        env::var("CARGO_BUILD_TARGET")
-            .ok()
-            .filter(|name| !name.is_empty())
-    };
-    options
-        .target
-        .clone()
-        .or_else(from_environment)
-        .or_else(|| config.build_target())
+/// Returns the one target among those that were asked for, each of which may be repeated.
+fn one_target(targets: &[String], host: &str) -> Result<Option<String>, RustcError> {
+    let mut names: Vec<String> = targets
+        .iter()
+        .map(|target| match target.as_str() {
+            HOST_TUPLE => host.to_owned(),
+            target => target.to_owned(),
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    match names.len() {
+        0 | 1 => Ok(names.pop()),
+        _ => Err(RustcError::Targets { targets: names }),
+    }
 }
 
 fn platform(name: &str) -> Result<Platform, RustcError> {
@@ -150,16 +191,54 @@ fn platform(name: &str) -> Result<Platform, RustcError> {
     Platform::new_custom(triple, &json, TargetFeatures::Unknown).map_err(failed)
 }
 
-fn libdir(target: Option<&str>, answers: &Answers) -> PlatformLibdirSummary {
-    let mut args = vec!["--print", "target-libdir"];
-    args.extend(target.into_iter().flat_map(|target| ["--target", target]));
-    match rustc(&args, answers) {
-        Ok(output) if output.status.success() => match lines(&output) {
-            Some([path]) => available(path),
-            None => unavailable(PlatformLibdirUnavailable::RUSTC_OUTPUT_ERROR),
-        },
-        _ => unavailable(PlatformLibdirUnavailable::RUSTC_FAILED),
+impl Compiler {
+    /// Returns what holds for a platform when it is compiled for with these flags. A compiler that
+    /// does not answer says so again when it builds.
+    pub(super) fn cfgs(&self, target: Option<&str>, flags: &[String]) -> Cfgs {
+        let mut args = vec!["--print", "cfg"];
+        args.extend(target_args(target));
+        args.extend(flags.iter().map(String::as_str));
+        let Ok(output) = self.ask(&args) else {
+            return Cfgs::new();
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.lines().filter_map(|line| line.parse().ok()).collect()
     }
+
+    fn libdir(&self, target: Option<&str>) -> PlatformLibdirSummary {
+        let mut args = vec!["--print", "target-libdir"];
+        args.extend(target_args(target));
+        match self.ask(&args) {
+            Ok(output) if output.status.success() => match lines(&output) {
+                Some([path]) => available(path),
+                None => unavailable(PlatformLibdirUnavailable::RUSTC_OUTPUT_ERROR),
+            },
+            _ => unavailable(PlatformLibdirUnavailable::RUSTC_FAILED),
+        }
+    }
+
+    fn verbose_host(&self) -> Result<String, RustcError> {
+        let output = self.ask(&["-vV"]).map_err(RustcError::Run)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+        host.map(str::to_owned).ok_or_else(|| RustcError::Host {
+            output: text.trim().to_owned(),
+        })
+    }
+
+    fn ask(&self, args: &[&str]) -> io::Result<Output> {
+        by_fork(Command::new(&self.program).args(args)).output()
+    }
+}
+
+/// Returns the arguments that name a target. Specifications are unstable, as in cargo.
+fn target_args(target: Option<&str>) -> Vec<&str> {
+    let target = target.into_iter();
+    let args = target.flat_map(|target| match target.ends_with(".json") {
+        true => vec!["--target", target, "-Zunstable-options"],
+        false => vec!["--target", target],
+    });
+    args.collect()
 }
 
 fn available(path: String) -> PlatformLibdirSummary {
@@ -168,20 +247,6 @@ fn available(path: String) -> PlatformLibdirSummary {
 
 fn unavailable(reason: PlatformLibdirUnavailable) -> PlatformLibdirSummary {
     PlatformLibdirSummary::Unavailable { reason }
-}
-
-fn verbose_host(answers: &Answers) -> Result<String, RustcError> {
-    let output = rustc(&["-vV"], answers).map_err(RustcError::Run)?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).ok_or_else(|| RustcError::Host {
-        output: text.trim().to_owned(),
-    })
-}
-
-fn rustc(args: &[&str], answers: &Answers) -> io::Result<Output> {
-    let program = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
-    answers.ask(Command::new(program).args(args), Command::output)
 }
 
 /// Returns the lines of a success, if there are as many as expected.

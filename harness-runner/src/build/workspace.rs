@@ -2,17 +2,32 @@
 
 use super::{
     CargoConfig, CargoOptions, ConfigError, LocateError, Platforms, Runners, RustcError,
-    answers::Answers, locate_workspace, options::shown, rustc::requested_target,
+    fork::by_fork,
+    locate_workspace,
+    options::{MetadataOf, shown},
+    rustc::{Compiler, HOST_TUPLE},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use guppy::{CargoMetadata, graph::PackageGraph};
+use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     io,
     process::{Command, Stdio},
     thread,
 };
 use target_spec::Platform;
 use thiserror::Error;
+
+/// How much of the package graph is needed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Graph {
+    /// The packages of the workspace. Cargo resolves nothing for that, so it takes 4 ms more than
+    /// to start cargo, takes no lock, and needs no network.
+    Members,
+    /// Their dependencies too, for filtersets such as `deps(serde)`.
+    Dependencies,
+}
 
 /// A workspace.
 #[derive(Debug)]
@@ -27,6 +42,8 @@ pub struct Workspace {
     pub runners: Runners,
     /// Where cargo runs.
     pub cwd: Utf8PathBuf,
+    /// Packages with artifact dependencies.
+    users_of_artifacts: BTreeSet<String>,
 }
 
 /// Why a workspace could not be loaded.
@@ -57,14 +74,6 @@ pub enum MetadataError {
         /// How it ended.
         status: std::process::ExitStatus,
     },
-    /// Cargo's answer is not UTF-8.
-    #[error("`{command}` printed something that is not UTF-8")]
-    NotUtf8 {
-        /// The command line.
-        command: String,
-        /// Where.
-        source: std::string::FromUtf8Error,
-    },
     /// Cargo's answer does not describe a workspace.
     #[error("`{command}` printed something that is not understood")]
     Malformed {
@@ -72,6 +81,14 @@ pub enum MetadataError {
         command: String,
         /// Why.
         source: Box<guppy::Error>,
+    },
+    /// Cargo's answer is not JSON.
+    #[error("`{command}` printed something that is not JSON")]
+    NotJson {
+        /// The command line.
+        command: String,
+        /// Why.
+        source: serde_json::Error,
     },
 }
 
@@ -81,42 +98,52 @@ impl Workspace {
     /// # Errors
     ///
     /// When there is no workspace, or one of them fails.
-    pub fn load(options: &CargoOptions, cwd: &Utf8Path) -> Result<Self, MetadataError> {
-        let root = locate_workspace(options.manifest_path.as_deref(), cwd)?;
+    pub fn load(
+        options: &CargoOptions,
+        cwd: &Utf8Path,
+        wanted: Graph,
+    ) -> Result<Self, MetadataError> {
+        locate_workspace(options.manifest_path.as_deref(), cwd)?;
         let config = CargoConfig::load(cwd, &options.config)?;
-        let target = requested_target(options, &config);
-        // Without a target, metadata is for the host. Its triple is rarely another than that of
-        // this program, so cargo need not wait for rustc.
-        let assumed = match &target {
-            Some(target) => target.clone(),
-            None => Platform::build_target()
-                .map(|platform| platform.triple_str().to_owned())
-                .unwrap_or_default(),
+        let targets = requested_targets(options, &config, cwd)?;
+        let compiler = Compiler {
+            program: config.rustc(),
         };
-        let answers = Answers::load(&target_directory(options, &config, &root, cwd), cwd);
         let (platforms, graph) = thread::scope(|scope| {
-            let platforms = scope.spawn(|| Platforms::detect(target.as_deref(), &answers));
-            let graph = (!assumed.is_empty()).then(|| metadata(options, &assumed, cwd, &answers));
+            let platforms = scope.spawn(|| Platforms::detect(&targets, &compiler));
+            let graph = match wanted {
+                Graph::Members => members(options, cwd),
+                Graph::Dependencies => with_dependencies(options, &assumed(&targets), cwd),
+            };
             (
                 platforms.join().expect("asking rustc does not panic"),
                 graph,
             )
         });
-        let platforms = platforms?;
-        let host = platforms.host.triple_str();
-        let graph = match graph {
-            Some(graph) if target.is_some() || host == assumed => graph?,
-            _ => metadata(options, host, cwd, &answers)?,
+        let (platforms, mut known) = (platforms?, graph?);
+        let platform = platforms.target_name.as_deref();
+        let platform = platform.unwrap_or(platforms.host.triple_str());
+        let is_partial = match wanted {
+            Graph::Members => !has_all(&known.graph, &options.package),
+            Graph::Dependencies => platform != assumed(&targets),
         };
-        answers.save(&graph);
-        let runners = Runners::find(&config, &platforms);
+        if is_partial {
+            known = with_dependencies(options, platform, cwd)?;
+        }
+        let runners = Runners::find(&config, &platforms, &compiler)?;
         Ok(Self {
-            graph,
+            graph: known.graph,
             platforms,
             config,
             runners,
             cwd: cwd.to_owned(),
+            users_of_artifacts: known.users_of_artifacts,
         })
+    }
+
+    /// Returns whether a package has artifact dependencies, which are unstable as yet.
+    pub(super) fn uses_artifacts(&self, package_id: &str) -> bool {
+        self.users_of_artifacts.contains(package_id)
     }
 
     /// Returns the workspace's root directory.
@@ -138,84 +165,179 @@ impl Workspace {
     }
 }
 
-/// Returns the root of the workspace and its target directory, without asking cargo.
+/// Returns what is built for: what the command line says, or else what the configuration says.
+fn requested_targets(
+    options: &CargoOptions,
+    config: &CargoConfig,
+    cwd: &Utf8Path,
+) -> Result<Vec<String>, ConfigError> {
+    let targets = match options.target.is_empty() {
+        true => config.build_targets()?,
+        false => options.target.clone(),
+    };
+    // Like cargo, which needs one name for one specification.
+    let canonical = |target: String| match target.ends_with(".json") {
+        true => cwd
+            .join(&target)
+            .canonicalize_utf8()
+            .map_or(target, Utf8PathBuf::into_string),
+        false => target,
+    };
+    Ok(targets.into_iter().map(canonical).collect())
+}
+
+/// Returns the platform to ask for before rustc has said what the host is. It is rarely another
+/// than that of this program, so cargo need not wait for rustc.
+fn assumed(targets: &[String]) -> String {
+    match targets.first() {
+        Some(target) if target != HOST_TUPLE => target.clone(),
+        _ => Platform::build_target()
+            .map(|platform| platform.triple_str().to_owned())
+            .unwrap_or_default(),
+    }
+}
+
+/// Returns whether all packages that are to be tested are in a graph. Cargo also takes patterns,
+/// versions and addresses, and packages outside the workspace: then the answer is no.
+fn has_all(graph: &PackageGraph, packages: &[String]) -> bool {
+    let workspace = graph.workspace();
+    packages
+        .iter()
+        .all(|name| workspace.contains_name(name.as_str()))
+}
+
+/// Where a workspace is, and where it is built.
+#[derive(Debug)]
+pub struct Located {
+    /// The root of the workspace.
+    pub root: Utf8PathBuf,
+    /// The target directory.
+    pub target: Utf8PathBuf,
+    /// Why cargo did not say so, if it did not: then its configuration says so.
+    pub without_cargo: Option<MetadataError>,
+}
+
+/// Returns where the workspace and its target directory are. Cargo is asked; where it fails, such
+/// as for a manifest that is being edited, its configuration is read without it.
 ///
 /// # Errors
 ///
 /// When there is no workspace, or cargo's configuration is wrong.
-pub fn locate_target(
-    manifest_path: Option<&Utf8Path>,
-    target_dir: Option<&Utf8Path>,
-    cwd: &Utf8Path,
-) -> Result<(Utf8PathBuf, Utf8PathBuf), MetadataError> {
-    let root = locate_workspace(manifest_path, cwd)?;
-    let config = CargoConfig::load(cwd, &[])?;
-    let options = CargoOptions {
-        target_dir: target_dir.map(Utf8Path::to_owned),
-        ..CargoOptions::default()
+pub fn locate_target(options: &CargoOptions, cwd: &Utf8Path) -> Result<Located, MetadataError> {
+    let root = locate_workspace(options.manifest_path.as_deref(), cwd)?;
+    let error = match members(options, cwd) {
+        Ok(known) => {
+            let workspace = known.graph.workspace();
+            return Ok(Located {
+                root: workspace.root().to_owned(),
+                target: workspace.target_directory().to_owned(),
+                without_cargo: None,
+            });
+        }
+        Err(error) => error,
     };
-    let target = target_directory(&options, &config, &root, cwd);
-    Ok((root, target))
+    let target = match &options.target_dir {
+        Some(directory) => Some(cwd.join(directory)),
+        None => CargoConfig::load(cwd, &options.config)?.target_directory(),
+    };
+    Ok(Located {
+        target: target.unwrap_or_else(|| root.join("target")),
+        root,
+        without_cargo: Some(error),
+    })
 }
 
-/// Returns where cargo is likely to put what it builds. A wrong guess costs time only: what is
-/// remembered is then not found.
-fn target_directory(
-    options: &CargoOptions,
-    config: &CargoConfig,
-    root: &Utf8Path,
-    cwd: &Utf8Path,
-) -> Utf8PathBuf {
-    let from_environment = || {
-        std::env::var("CARGO_TARGET_DIR")
-            .ok()
-            .filter(|dir| !dir.is_empty())
-    };
-    if let Some(directory) = &options.target_dir {
-        return cwd.join(directory);
-    }
-    if let Some(directory) = from_environment() {
-        return cwd.join(directory);
-    }
-    match config.get(&["build", "target-dir"]) {
-        Some((toml::Value::String(directory), base)) => base.join(directory),
-        _ => root.join("target"),
-    }
+/// Asks for the packages of the workspace only.
+fn members(options: &CargoOptions, cwd: &Utf8Path) -> Result<Known, MetadataError> {
+    let (command, mut metadata) = metadata(options, MetadataOf::Members, cwd)?;
+    // A graph needs a resolution; this one has no edges.
+    let ids = metadata.get("workspace_members").and_then(Value::as_array);
+    let nodes: Vec<_> = ids
+        .into_iter()
+        .flatten()
+        .map(|id| json!({ "id": id, "dependencies": [], "deps": [], "features": [] }))
+        .collect();
+    metadata["resolve"] = json!({ "nodes": nodes, "root": null });
+    understand(command, metadata)
 }
 
-fn metadata(
+fn with_dependencies(
     options: &CargoOptions,
     platform: &str,
     cwd: &Utf8Path,
-    answers: &Answers,
-) -> Result<PackageGraph, MetadataError> {
-    let mut command: Command = options.metadata_command(platform);
+) -> Result<Known, MetadataError> {
+    let (command, metadata) = metadata(options, MetadataOf::Dependencies(platform), cwd)?;
+    understand(command, metadata)
+}
+
+/// What metadata says.
+struct Known {
+    graph: PackageGraph,
+    users_of_artifacts: BTreeSet<String>,
+}
+
+fn understand(command: String, metadata: Value) -> Result<Known, MetadataError> {
+    let users_of_artifacts = users_of_artifacts(&metadata);
+    let metadata: CargoMetadata =
+        serde_json::from_value(metadata).map_err(|source| MetadataError::NotJson {
+            command: command.clone(),
+            source,
+        })?;
+    let graph = metadata
+        .build_graph()
+        .map_err(|source| MetadataError::Malformed {
+            command,
+            source: Box::new(source),
+        })?;
+    Ok(Known {
+        graph,
+        users_of_artifacts,
+    })
+}
+
+/// Returns the packages with a dependency that has an `artifact`, which guppy does not read.
+fn users_of_artifacts(metadata: &Value) -> BTreeSet<String> {
+    let uses = |package: &&Value| {
+        let dependencies = package["dependencies"].as_array();
+        let is_artifact = |dependency: &Value| dependency["artifact"].is_object();
+        dependencies.is_some_and(|dependencies| dependencies.iter().any(is_artifact))
+    };
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    packages
+        .filter(uses)
+        .filter_map(|package| package["id"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// Returns the command and its answer.
+fn metadata(
+    options: &CargoOptions,
+    of: MetadataOf<'_>,
+    cwd: &Utf8Path,
+) -> Result<(String, Value), MetadataError> {
+    let mut command: Command = options.metadata_command(of);
     let shown = shown(&command);
     command
         .current_dir(cwd)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    let run = |command: &mut Command| command.spawn()?.wait_with_output();
-    let output = answers
-        .ask(&mut command, run)
-        .map_err(|source| MetadataError::Start {
-            command: shown.clone(),
-            source,
-        })?;
+    let child = by_fork(&mut command).spawn();
+    let output = child.and_then(std::process::Child::wait_with_output);
+    let output = output.map_err(|source| MetadataError::Start {
+        command: shown.clone(),
+        source,
+    })?;
     if !output.status.success() {
         return Err(MetadataError::Failed {
             command: shown,
             status: output.status,
         });
     }
-    let json = String::from_utf8(output.stdout).map_err(|source| MetadataError::NotUtf8 {
-        command: shown.clone(),
-        source,
-    })?;
-    CargoMetadata::parse_json(json)
-        .and_then(CargoMetadata::build_graph)
-        .map_err(|source| MetadataError::Malformed {
+    match serde_json::from_slice(&output.stdout) {
+        Ok(metadata) => Ok((shown, metadata)),
+        Err(source) => Err(MetadataError::NotJson {
             command: shown,
-            source: Box::new(source),
-        })
+            source,
+        }),
+    }
 }

@@ -35,6 +35,11 @@ pub fn check_filtersets(filtersets: &[String]) -> Result<(), FiltersetsError> {
     }
 }
 
+/// Returns whether a text may hold a filterset that asks for dependencies: `deps` or `rdeps`.
+pub(crate) fn asks_for_dependencies(text: &str) -> bool {
+    text.contains("deps")
+}
+
 /// Checks the syntax of a filterset and whether its predicates are allowed.
 pub(crate) fn check_syntax(text: &str, kind: FiltersetKind) -> Result<(), FiltersetError> {
     let groups = KnownGroups::Known {

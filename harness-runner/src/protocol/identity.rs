@@ -27,9 +27,4 @@ impl Identity {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
-
-    /// Returns the time of change, in seconds and nanoseconds since the epoch.
-    pub(crate) fn changed(&self) -> (i64, i64) {
-        self.changed
-    }
 }

@@ -20,9 +20,7 @@ pub(super) fn arguments<'a>(binary: &'a Binary, test: &'a Test) -> Vec<&'a OsStr
     if test.ignored {
         args.push(OsStr::new("--ignored"));
     }
-    if test.bench {
-        args.push(OsStr::new("--bench"));
-    }
+    // No `--bench`, as under `cargo test`: a benchmark runs once, and is not measured.
     let extra = &test.settings.run_extra_args;
     // One test runs, so the number of threads changes nothing but this: libtest does not read
     // the CPU quota from the cgroup files first. One would change its output, two do not.

@@ -74,8 +74,6 @@ pub struct Test {
     pub binary: usize,
     /// Whether it is marked as ignored.
     pub ignored: bool,
-    /// Whether it is a benchmark.
-    pub bench: bool,
     /// How it is traced.
     pub tracing: Tracing,
     /// The number of the trace of its first attempt, if it is traced; that of the next one is the

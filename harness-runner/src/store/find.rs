@@ -20,6 +20,9 @@ pub struct Query {
     pub attempt: Option<u32>,
     /// Only attempts that failed.
     pub failed: bool,
+    /// Only runs of the workspace with this root, unless a run's id is given: several workspaces
+    /// may share a target directory.
+    pub workspace: Option<Utf8PathBuf>,
 }
 
 /// Which run.
@@ -32,6 +35,12 @@ pub enum WhichRun {
     Latest,
     /// The one whose id begins so.
     Id(String),
+}
+
+impl WhichRun {
+    fn is_id(&self) -> bool {
+        matches!(self, Self::Id(_))
+    }
 }
 
 /// What was found.
@@ -68,6 +77,19 @@ pub enum FindError {
     NoRuns {
         /// Where they would be.
         folder: Utf8PathBuf,
+    },
+    /// Only runs of other workspaces are kept.
+    #[error(
+        "no run of the workspace `{workspace}` is kept in `{folder}`, only runs of {}",
+        others.iter().map(|root| format!("`{root}`")).collect::<Vec<_>>().join(", ")
+    )]
+    OtherWorkspaces {
+        /// The root of the workspace.
+        workspace: Utf8PathBuf,
+        /// Where runs are kept.
+        folder: Utf8PathBuf,
+        /// The roots of the others.
+        others: BTreeSet<Utf8PathBuf>,
     },
     /// No run has this id.
     #[error("no run whose id begins with `{id}` is kept")]
@@ -131,7 +153,11 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
         path: folder.clone(),
         source,
     };
-    let runs = chosen_runs(runs(target).map_err(failed)?, &folder, &query.run)?;
+    let mut kept = runs(target).map_err(failed)?;
+    if let Some(workspace) = query.workspace.as_deref().filter(|_| !query.run.is_id()) {
+        kept = of_workspace(kept, &folder, workspace)?;
+    }
+    let runs = chosen_runs(kept, &folder, &query.run)?;
     let mut names = BTreeSet::new();
     let mut untraced = None;
     for run in runs {
@@ -183,6 +209,33 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
             nearest: nearest(names, test),
         }),
     }
+}
+
+fn of_workspace(
+    mut runs: Vec<PastRun>,
+    folder: &Utf8Path,
+    workspace: &Utf8Path,
+) -> Result<Vec<PastRun>, FindError> {
+    let others: BTreeSet<_> = runs
+        .iter()
+        .map(|run| run.header.workspace_root.clone())
+        .filter(|root| !is_same(root, workspace))
+        .collect();
+    runs.retain(|run| !others.contains(&run.header.workspace_root));
+    match runs.is_empty() && !others.is_empty() {
+        true => Err(FindError::OtherWorkspaces {
+            workspace: workspace.to_owned(),
+            folder: folder.to_owned(),
+            others,
+        }),
+        false => Ok(runs),
+    }
+}
+
+/// Returns whether two paths lead to the same place. One that is gone is only itself.
+fn is_same(one: &Utf8Path, other: &Utf8Path) -> bool {
+    let place = |path: &Utf8Path| path.canonicalize_utf8().ok();
+    one == other || place(one).is_some_and(|place_of_one| Some(place_of_one) == place(other))
 }
 
 fn chosen_runs(

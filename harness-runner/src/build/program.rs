@@ -1,0 +1,90 @@
+//! Which cargo it is that builds.
+
+use crate::protocol::Environment;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::{
+    env,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+/// Returns the cargo that builds, as it names itself to tests. Cargo passes its path on to its
+/// subcommands. Where this program was called directly, cargo is found in `PATH`; if that is
+/// rustup's proxy, the cargo that it starts belongs to the toolchain.
+pub(super) fn cargo_program(
+    inherited: &Environment,
+    sysroot: Option<&Utf8Path>,
+) -> Option<Utf8PathBuf> {
+    let absolute = |path: PathBuf| Utf8PathBuf::from_path_buf(path.canonicalize().ok()?).ok();
+    if let Some(given) = inherited.get("CARGO") {
+        let given = Utf8Path::new(given.to_str()?);
+        if given.is_absolute() {
+            return Some(given.to_owned());
+        }
+        if given.components().count() > 1 {
+            return absolute(given.into());
+        }
+    }
+    let name = inherited.get("CARGO").unwrap_or("cargo".as_ref());
+    let folders = inherited.get("PATH")?;
+    let found = env::split_paths(folders)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())?;
+    let of_toolchain = sysroot.map(|sysroot| sysroot.join("bin/cargo"));
+    match of_toolchain.filter(|cargo| cargo.is_file()) {
+        Some(cargo) if is_proxy(&found) => Some(cargo),
+        _ => absolute(found),
+    }
+}
+
+/// Returns whether a program is the same file as the rustup beside it, by whichever kind of link.
+fn is_proxy(program: &Path) -> bool {
+    let file = |path: &Path| {
+        let metadata = path.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let resolved = program
+        .canonicalize()
+        .unwrap_or_else(|_| program.to_owned());
+    let rustup = program.with_file_name("rustup");
+    resolved.file_name() == Some("rustup".as_ref()) || file(program) == file(&rustup)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::symlink};
+
+    #[test]
+    fn the_cargo_of_a_test_is_the_one_that_builds() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(folder.path().canonicalize().unwrap()).unwrap();
+        for path in ["toolchain/bin/cargo", "proxies/rustup", "plain/cargo"] {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        fs::create_dir(root.join("links")).unwrap();
+        symlink(root.join("proxies/rustup"), root.join("links/cargo")).unwrap();
+        fs::hard_link(root.join("proxies/rustup"), root.join("proxies/cargo")).unwrap();
+        let sysroot = root.join("toolchain");
+        let of = |variables: &[(&str, &str)]| {
+            let mut environment = Environment::default();
+            for (name, value) in variables {
+                environment.set(*name, value.replace('~', root.as_str()));
+            }
+            let program = cargo_program(&environment, Some(&sysroot))?;
+            Some(program.strip_prefix(&root).unwrap().to_string())
+        };
+        let given = of(&[("CARGO", "~/any/cargo"), ("PATH", "~/plain")]);
+        assert_eq!(given.as_deref(), Some("any/cargo"));
+        for (path, found) in [
+            ("~/none:~/plain:~/proxies", "plain/cargo"),
+            ("~/proxies:~/plain", "toolchain/bin/cargo"),
+            ("~/links", "toolchain/bin/cargo"),
+        ] {
+            assert_eq!(of(&[("PATH", path)]).as_deref(), Some(found), "{path}");
+        }
+        assert_eq!(of(&[("PATH", "~/none")]), None);
+    }
+}
