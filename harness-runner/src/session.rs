@@ -28,7 +28,7 @@ use crate::{
         CliOverrides, CompiledProfile, Config, ConfigError, ConfigWarning, DEFAULT_PROFILE,
         MIRI_PROFILE, Platforms, RunSettings,
     },
-    filter::{self, FilterOptions, FiltersetsError, TestFilter},
+    filter::{FilterOptions, FiltersetsError, TestFilter},
     keys::Keys,
     list::{ListError, TestList},
     plan::Plan,
@@ -215,16 +215,6 @@ impl Start {
         Ok((workspace, built))
     }
 
-    /// Returns how much of the package graph the filtersets can ask for.
-    fn graph(&self, options: &Options) -> Graph {
-        let of_command_line = options.filter.filtersets.iter();
-        let asks = |text: &String| filter::asks_for_dependencies(text);
-        match self.config.asks_for_dependencies() || of_command_line.into_iter().any(asks) {
-            true => Graph::Dependencies,
-            false => Graph::Members,
-        }
-    }
-
     /// Builds, lists and plans.
     ///
     /// # Errors
@@ -235,7 +225,11 @@ impl Start {
         options: &Options,
         notify: &mut dyn FnMut(Notice),
     ) -> Result<Session, SessionError> {
-        let workspace = Workspace::load(&options.cargo, &options.cwd, self.graph(options))?;
+        let workspace = Workspace::load(
+            &options.cargo,
+            &options.cwd,
+            prepare::graph(&self.config, options),
+        )?;
         notify_of_runners(&workspace, notify);
         let packages = ParseContext::new(&workspace.graph);
         let platforms = Platforms {

@@ -6,6 +6,7 @@
 mod bad_input;
 mod bad_surroundings;
 mod breaks;
+mod cargo_facts;
 mod config_input;
 mod environment;
 mod first_run;

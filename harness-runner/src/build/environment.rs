@@ -72,7 +72,8 @@ pub(super) fn environment(shared: &Shared<'_>, subject: &Subject<'_>) -> Environ
     if let Some(cargo) = shared.cargo {
         cargos.set("CARGO", cargo.as_str());
     }
-    set_package(&mut cargos, subject.package);
+    let rust_version = shared.workspace.rust_version(subject.package.id().repr());
+    set_package(&mut cargos, subject.package, rust_version);
     let names = cargos.names;
     let config = &shared.workspace.config;
     config.apply_env(&mut environment, shared.inherited, |name| {
@@ -127,9 +128,12 @@ impl CargosOwn<'_> {
     }
 }
 
-fn set_package(environment: &mut CargosOwn<'_>, package: &PackageMetadata<'_>) {
+fn set_package(
+    environment: &mut CargosOwn<'_>,
+    package: &PackageMetadata<'_>,
+    rust_version: Option<&str>,
+) {
     let version = package.version();
-    let rust_version = package.rust_version().map(ToString::to_string);
     let directory = package
         .manifest_path()
         .parent()
@@ -162,10 +166,7 @@ fn set_package(environment: &mut CargosOwn<'_>, package: &PackageMetadata<'_>) {
             "CARGO_PKG_LICENSE_FILE",
             package.license_file().map_or("", |path| path.as_str()),
         ),
-        (
-            "CARGO_PKG_RUST_VERSION",
-            rust_version.as_deref().unwrap_or_default(),
-        ),
+        ("CARGO_PKG_RUST_VERSION", rust_version.unwrap_or_default()),
     ] {
         environment.set(name, value);
     }

@@ -260,3 +260,23 @@ fn lines<const N: usize>(output: &Output) -> Option<[String; N]> {
         .try_into()
         .ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_targets_are_refused_by_name() {
+        let of = |targets: &[&str]| {
+            let targets: Vec<String> = targets.iter().map(|name| (*name).to_owned()).collect();
+            one_target(&targets, "host").map_err(|error| error.to_string())
+        };
+        assert_eq!(of(&[]), Ok(None));
+        assert_eq!(of(&["a", "a"]), Ok(Some("a".to_owned())));
+        assert_eq!(of(&["host", HOST_TUPLE]), Ok(Some("host".to_owned())));
+        assert_eq!(
+            of(&["b", HOST_TUPLE]).unwrap_err(),
+            "tests cannot run for several targets at once (`b`, `host`): give one `--target`"
+        );
+    }
+}

@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use guppy::{CargoMetadata, graph::PackageGraph};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     process::{Command, Stdio},
     thread,
@@ -44,6 +44,8 @@ pub struct Workspace {
     pub cwd: Utf8PathBuf,
     /// Packages with artifact dependencies.
     users_of_artifacts: BTreeSet<String>,
+    /// `rust-version` of packages, as it is written: guppy makes `1.85.0` of `1.85`.
+    rust_versions: BTreeMap<String, String>,
 }
 
 /// Why a workspace could not be loaded.
@@ -138,7 +140,13 @@ impl Workspace {
             runners,
             cwd: cwd.to_owned(),
             users_of_artifacts: known.users_of_artifacts,
+            rust_versions: known.rust_versions,
         })
+    }
+
+    /// Returns the `rust-version` of a package.
+    pub(super) fn rust_version(&self, package_id: &str) -> Option<&str> {
+        self.rust_versions.get(package_id).map(String::as_str)
     }
 
     /// Returns whether a package has artifact dependencies, which are unstable as yet.
@@ -274,10 +282,12 @@ fn with_dependencies(
 struct Known {
     graph: PackageGraph,
     users_of_artifacts: BTreeSet<String>,
+    rust_versions: BTreeMap<String, String>,
 }
 
 fn understand(command: String, metadata: Value) -> Result<Known, MetadataError> {
     let users_of_artifacts = users_of_artifacts(&metadata);
+    let rust_versions = rust_versions(&metadata);
     let metadata: CargoMetadata =
         serde_json::from_value(metadata).map_err(|source| MetadataError::NotJson {
             command: command.clone(),
@@ -292,7 +302,17 @@ fn understand(command: String, metadata: Value) -> Result<Known, MetadataError> 
     Ok(Known {
         graph,
         users_of_artifacts,
+        rust_versions,
     })
+}
+
+fn rust_versions(metadata: &Value) -> BTreeMap<String, String> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let of_package = |package: &Value| {
+        let text = |key: &str| package[key].as_str().map(str::to_owned);
+        Some((text("id")?, text("rust_version")?))
+    };
+    packages.filter_map(of_package).collect()
 }
 
 /// Returns the packages with a dependency that has an `artifact`, which guppy does not read.

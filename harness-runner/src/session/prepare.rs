@@ -2,9 +2,9 @@
 
 use super::{Options, SessionError, cpus, lister::Stubs};
 use crate::{
-    build::{Build, Built, TestBinary, Workspace},
-    config::CompiledProfile,
-    filter::{BinaryMatch, BinaryMismatch, TestFilter},
+    build::{Build, Built, Graph, TestBinary, Workspace},
+    config::{CompiledProfile, Config},
+    filter::{self, BinaryMatch, BinaryMismatch, TestFilter},
     list::{self, ListOptions, Selection, Status, TestList},
     plan::{ListedBinary, ListedTest, Plan},
     protocol::Environment,
@@ -15,6 +15,16 @@ use harness_metadata::RunId;
 use nextest_filtering::BinaryQuery;
 use nextest_metadata::{BuildPlatform, RustTestKind};
 use std::{ffi::OsString, io, sync::mpsc, thread};
+
+/// Returns how much of the package graph the filtersets can ask for.
+pub(super) fn graph(config: &Config, options: &Options) -> Graph {
+    let mut filtersets = options.filter.filtersets.iter();
+    let asks = |text: &String| filter::asks_for_dependencies(text);
+    match config.asks_for_dependencies() || filtersets.any(asks) {
+        true => Graph::Dependencies,
+        false => Graph::Members,
+    }
+}
 
 /// Builds in one thread and lists in others what is ready.
 pub(super) fn build_and_list(

@@ -219,7 +219,7 @@ fn of_workspace(
     let others: BTreeSet<_> = runs
         .iter()
         .map(|run| run.header.workspace_root.clone())
-        .filter(|root| !is_same(root, workspace))
+        .filter(|root| is_another(root, workspace))
         .collect();
     runs.retain(|run| !others.contains(&run.header.workspace_root));
     match runs.is_empty() && !others.is_empty() {
@@ -232,10 +232,10 @@ fn of_workspace(
     }
 }
 
-/// Returns whether two paths lead to the same place. One that is gone is only itself.
-fn is_same(one: &Utf8Path, other: &Utf8Path) -> bool {
+/// Returns whether there is another workspace. One that is gone may be this one, which was moved.
+fn is_another(root: &Utf8Path, workspace: &Utf8Path) -> bool {
     let place = |path: &Utf8Path| path.canonicalize_utf8().ok();
-    one == other || place(one).is_some_and(|place_of_one| Some(place_of_one) == place(other))
+    root.join("Cargo.toml").is_file() && place(root) != place(workspace)
 }
 
 fn chosen_runs(
