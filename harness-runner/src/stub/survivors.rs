@@ -7,6 +7,7 @@ use super::{
 };
 use crate::tracer::procfs::{self, Mounted};
 use harness_metadata::{Survivor, TraceSummary};
+use nix::time::{ClockId, clock_gettime};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -212,12 +213,45 @@ pub(super) fn has_descendant_in_group(group: Pid) -> bool {
 const MOST_DESCRIBED: usize = 64;
 
 /// How long a look at what processes hold may take, and one at which there are: they are about to be
-/// killed, and may fork as fast as they can.
+/// killed, and may fork as fast as they can. What they are called is read within as much of the CPU.
 pub(super) const NAMING: Duration = Duration::from_millis(200);
 
 /// How long a look at the whole tree may take while it is killed: whoever is missed comes to this
 /// process when its parent is dead.
 const WALK: Duration = Duration::from_millis(50);
+
+/// Time of the CPU, which is the same however busy the machine is.
+struct Budget {
+    began: Instant,
+    cpu: Option<Duration>,
+}
+
+impl Budget {
+    /// How much longer than its share of the CPU something may take.
+    const MOST_STRETCHED: u32 = 10;
+
+    fn of_this_thread() -> Self {
+        Self {
+            began: Instant::now(),
+            cpu: cpu_time(),
+        }
+    }
+
+    /// Returns whether this much of the CPU has been used, or so much time has passed that processes
+    /// which fork as fast as they can must not be waited for.
+    fn has_used(&self, limit: Duration) -> bool {
+        let passed = self.began.elapsed();
+        let used = self.cpu.zip(cpu_time());
+        let used = used.map_or(passed, |(before, now)| now.saturating_sub(before));
+        used >= limit || passed >= Self::MOST_STRETCHED * limit
+    }
+}
+
+/// Returns how much of the CPU this thread has used.
+fn cpu_time() -> Option<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
+    Some(time.into())
+}
 
 /// What survivors survived.
 pub(super) struct Survived<'a> {
@@ -234,12 +268,12 @@ pub(super) struct Survived<'a> {
 /// Describes those of `pids` that are alive.
 pub(super) fn name(pids: &BTreeSet<Pid>, survived: &Survived<'_>) -> Vec<Survivor> {
     let outlived = survived.at.elapsed();
-    let deadline = Instant::now() + NAMING;
+    let budget = Budget::of_this_thread();
     let nameless = procfs::mounted().lacks();
     let mut survivors = Vec::new();
     for &pid in pids {
-        if survivors.len() >= MOST_DESCRIBED && Instant::now() >= deadline
-            || Instant::now() >= deadline + NAMING
+        if survivors.len() >= MOST_DESCRIBED && budget.has_used(NAMING)
+            || budget.has_used(2 * NAMING)
         {
             // There are thousands, most of which are dead.
             break;
@@ -268,7 +302,7 @@ pub(super) fn name(pids: &BTreeSet<Pid>, survived: &Survived<'_>) -> Vec<Survivo
             };
             survivor.parent = stat.parent;
             survivor.command = command_line(pid).unwrap_or_else(|| format!("[{}]", stat.name));
-            if survivors.len() < MOST_DESCRIBED && Instant::now() < deadline {
+            if survivors.len() < MOST_DESCRIBED && !budget.has_used(NAMING) {
                 survivor.age = holds::age(&stat);
                 survivor.ancestry = holds::ancestry(pid, survived.root, survived.trace);
                 survivor.holds = survived.interest.held(pid);
