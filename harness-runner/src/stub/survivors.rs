@@ -62,7 +62,7 @@ pub(crate) fn own_group_is_orphaned() -> bool {
 }
 
 /// How often in a row the last child is looked for; a look takes microseconds.
-const LOOKS: u32 = 64;
+const LOOKS: u32 = 1024;
 
 /// After so many looks without a new child there is none.
 const QUIET_LOOKS: u32 = 8;
@@ -161,8 +161,12 @@ pub(super) fn kill_groups_of<'a>(children: impl IntoIterator<Item = &'a Pid>) {
 /// `None` if there is none that lives.
 pub(super) fn name_in_passing(since: Instant) -> Option<Survivor> {
     let own = own_pid();
-    // The last one is the youngest. Those before it are dead, if it is of that kind.
-    let youngest = (0..LOOKS).filter_map(|_| told_children(own).pop());
+    let budget = Budget::of_this_thread();
+    // The last one is the youngest. Those before it are dead, if it is of that kind. On a busy machine
+    // it mostly is dead, too, when this process has the CPU again.
+    let youngest = (0..LOOKS)
+        .take_while(|_| !budget.has_used(NAMING))
+        .filter_map(|_| told_children(own).pop());
     youngest.into_iter().find_map(|pid| {
         Some(Survivor {
             pid,
