@@ -550,3 +550,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_came_first_stands_in_the_line_of_a_test_that_was_run_again() {
+    use harness_metadata::{
+        Exit, Outcome, Verdict,
+        event::TraceLevel,
+        trace::{Backend, Disturbance, Doubt, EarlierTime},
+    };
+    let first = |backend, disturbances| EarlierTime {
+        level: TraceLevel::Io,
+        backend,
+        outcome: Outcome::Exited(Exit::Code(101)),
+        verdict: Verdict::Fail,
+        elapsed: Duration::from_millis(3),
+        disturbances,
+    };
+    let mut attempt = super::sample::code(1, 0);
+    assert_eq!(super::wording::disturbed(&attempt), None);
+    attempt.earlier = vec![
+        first(Backend::Ptrace, vec![Disturbance::PtraceRefused]),
+        first(Backend::Notify, vec![Disturbance::ListenerRefused]),
+    ];
+    assert_eq!(
+        super::wording::disturbed(&attempt).unwrap(),
+        "failed first under ptrace, failed under notify, run again without a trace: ptrace was refused, \
+         because the tracer had the process already; a seccomp listener was refused, because the tracer \
+         was the listener already"
+    );
+    let mut disturbed = super::sample::code(1, 0);
+    disturbed.trace = Some(Box::new(harness_metadata::TraceSummary {
+        doubts: vec![Doubt::Disturbed(Disturbance::SeccompAsked)],
+        ..super::sample::trace()
+    }));
+    assert_eq!(
+        super::wording::disturbed(&disturbed).unwrap(),
+        "disturbed by the tracer, and not run again: it asked for its seccomp mode, which the tracer's \
+         filter changes"
+    );
+}
