@@ -387,12 +387,12 @@ fn a_test_that_looks_for_its_tracer_is_run_again_without_what_it_sees_at_every_l
             assert_eq!(how("sees_that_its_child_is_stopped"), stopped);
             assert_eq!(stats.run_again, 5);
         }
-        first.assert_says("failed first under");
-        first.assert_says("passed first under");
+        first.assert_says("failed first");
+        first.assert_says("passed first");
         first.assert_says("run again without a trace");
         let junit = fs::read_to_string(scene.path("junit.xml")).unwrap();
         assert!(
-            junit.contains("name=\"rerun\" value=\"failed first under"),
+            junit.contains("name=\"rerun\" value=\"failed first"),
             "{junit}"
         );
 
