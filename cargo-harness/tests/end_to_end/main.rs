@@ -12,6 +12,7 @@ mod environment;
 mod first_run;
 mod fixture;
 mod limits;
+mod load;
 mod nesting;
 mod nobody;
 mod oracle;
