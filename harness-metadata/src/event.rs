@@ -116,6 +116,13 @@ pub enum EventKind {
         /// Of what, in a sentence.
         because: String,
     },
+    /// Nothing can be started now, because the system does not have enough. It is tried again.
+    AwaitsSystem {
+        /// Of what, in a sentence.
+        because: String,
+        /// For how long it is tried.
+        limit: Duration,
+    },
     /// The run was stopped (Ctrl-Z); clocks stand still.
     Paused {
         /// How many tests were running.

@@ -481,6 +481,7 @@ impl Sink for Junit {
             | EventKind::AttemptTraced { .. }
             | EventKind::AttemptBroke { .. }
             | EventKind::FewerSlots { .. }
+            | EventKind::AwaitsSystem { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }
             | EventKind::Progress { .. }

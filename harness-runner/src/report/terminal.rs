@@ -469,6 +469,11 @@ impl<W: Write> Sink for Terminal<W> {
                 );
             }
             EventKind::FewerSlots { slots, because } => self.fewer_slots(*slots, because),
+            EventKind::AwaitsSystem { because, limit } => {
+                let limit = humantime::format_duration(*limit);
+                let text = format!("for the system, for {limit} at most: {because}");
+                self.note("Waiting", self.styles.warn, &text);
+            }
             EventKind::Paused { running } => {
                 let text = format!("{} suspended", wording::plural(*running, "test", "tests"));
                 self.note("Paused", self.styles.warn, &text);

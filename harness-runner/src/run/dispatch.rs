@@ -222,8 +222,23 @@ impl Dispatcher {
             } if self.cancelled.is_none() && self.others_run(slot) => {
                 self.close_slot(slot, &attempt.outcome, &mut actions);
             }
-            Input::AttemptOver { slot, attempt, .. } => {
+            Input::AttemptOver {
+                slot,
+                attempt,
+                refused: true,
+            } if self.cancelled.is_none() => {
                 self.tell_of_scarcity(&mut actions);
+                self.nothing_to_be_had(now, slot, *attempt, &mut actions);
+            }
+            Input::AttemptOver {
+                slot,
+                attempt,
+                refused,
+            } => {
+                self.tell_of_scarcity(&mut actions);
+                if !refused {
+                    self.scarcity.is_over();
+                }
                 self.attempt_over(now, slot, *attempt, &mut actions);
             }
             Input::SlotLost { slot, message } => self.slot_lost(now, slot, message, &mut actions),
@@ -372,13 +387,7 @@ impl Dispatcher {
             .saturating_add(1);
         let candidate = &self.tests[test];
         let total_attempts = total_attempts(&candidate.settings);
-        actions.push(Action::Start {
-            slot,
-            test,
-            attempt,
-            total_attempts,
-            group_slot,
-        });
+        // Told first: what a test prints without capture comes after its name.
         actions.push(Action::Emit(EventKind::AttemptStarted(AttemptStarted {
             test: candidate.id.clone(),
             attempt,
@@ -387,6 +396,13 @@ impl Dispatcher {
             running,
             command: candidate.command.clone(),
         })));
+        actions.push(Action::Start {
+            slot,
+            test,
+            attempt,
+            total_attempts,
+            group_slot,
+        });
     }
 
     fn vacate(&mut self, slot: usize) -> Option<Occupant> {

@@ -1,6 +1,6 @@
 //! Ends a run before its time.
 
-use super::{Action, Dispatcher, Occupancy};
+use super::{Action, Dispatcher, Occupancy, Occupant};
 use crate::run::unit::Force;
 use harness_metadata::{EventKind, Interruption, Outcome, Verdict, event::CancelReason};
 use std::time::Duration;
@@ -78,7 +78,13 @@ impl Dispatcher {
             killing: false,
         }));
         for slot in waiting {
-            self.test_over(slot, actions);
+            let begun = |occupant: &Occupant| !occupant.attempts.is_empty();
+            if self.slots.get(&slot).is_some_and(begun) {
+                self.test_over(slot, actions);
+            } else if let Some(occupant) = self.vacate(slot) {
+                // The system did not have enough to start it.
+                self.started[occupant.test] = false;
+            }
         }
         for (slot, occupant) in self.scarcity.give_up() {
             if !occupant.attempts.is_empty() {

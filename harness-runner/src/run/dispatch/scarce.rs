@@ -1,13 +1,20 @@
 //! Goes on with fewer slots where the system does not have enough for all: open files, processes,
-//! memory.
+//! memory. Where it does not even have enough for one test, waits for a while.
 
 use super::{Action, Dispatcher, Occupancy, Occupant, group::smallest_free};
 use crate::config::settings::TestGroup;
-use harness_metadata::{EventKind, Outcome};
+use harness_metadata::{Attempt, EventKind, Outcome};
 use std::{
     collections::{BTreeSet, VecDeque},
     time::Duration,
 };
+
+/// How long the system may have nothing for a run. Others of the machine may be done by then.
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
+
+/// How long until the system is asked again: at first, and at most.
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
 /// What a run could not have.
 #[derive(Debug, Default)]
@@ -19,9 +26,16 @@ pub(super) struct Scarcity {
     closed: BTreeSet<usize>,
     /// Why there are fewer slots, until that is told: others may be refused at the same moment.
     because: Option<String>,
+    /// While there is nothing to be had: since when, and how long it was waited last.
+    nothing: Option<(Duration, Duration)>,
 }
 
 impl Scarcity {
+    /// An attempt has begun.
+    pub(super) fn is_over(&mut self) {
+        self.nothing = None;
+    }
+
     pub(super) fn has_waiting(&self) -> bool {
         !self.refused.is_empty()
     }
@@ -34,6 +48,19 @@ impl Scarcity {
     /// Gives up all tests that wait.
     pub(super) fn give_up(&mut self) -> VecDeque<(usize, Occupant)> {
         std::mem::take(&mut self.refused)
+    }
+}
+
+/// Returns what the system has refused, in words.
+fn refusal(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::HarnessFault(fault) => &fault.message,
+        Outcome::StartFailed(failure) => &failure.message,
+        Outcome::Exited(_)
+        | Outcome::TimedOut { .. }
+        | Outcome::Interrupted { .. }
+        | Outcome::NoResult(_)
+        | Outcome::BinaryChanged(_) => "",
     }
 }
 
@@ -58,19 +85,49 @@ impl Dispatcher {
         self.limits.slots = self.used.max(1);
         self.scarcity.refused.push_back((slot, occupant));
         self.scarcity.closed.insert(slot);
-        let because = match outcome {
-            Outcome::HarnessFault(fault) => &fault.message,
-            Outcome::StartFailed(failure) => &failure.message,
-            Outcome::Exited(_)
-            | Outcome::TimedOut { .. }
-            | Outcome::Interrupted { .. }
-            | Outcome::NoResult(_)
-            | Outcome::BinaryChanged(_) => "",
-        };
-        self.scarcity
-            .because
-            .get_or_insert_with(|| because.to_owned());
+        let because = &mut self.scarcity.because;
+        because.get_or_insert_with(|| refusal(outcome).to_owned());
         actions.push(Action::Close { slot });
+    }
+
+    /// A test could not be started, and nothing runs that would give something back. Tries again
+    /// after a while, until the limit; the attempt does not count until then.
+    pub(super) fn nothing_to_be_had(
+        &mut self,
+        now: Duration,
+        slot: usize,
+        mut attempt: Attempt,
+        actions: &mut Vec<Action>,
+    ) {
+        let (since, delay) = match self.scarcity.nothing {
+            Some((since, last)) => (since, (2 * last).min(LONGEST_DELAY)),
+            None => (now, FIRST_DELAY),
+        };
+        let until = now + delay;
+        if until > since + LIMIT {
+            let limit = humantime::format_duration(LIMIT);
+            let message = format!("{}; it was tried for {limit}", refusal(&attempt.outcome));
+            match &mut attempt.outcome {
+                Outcome::HarnessFault(fault) => fault.message = message,
+                Outcome::StartFailed(failure) => failure.message = message,
+                Outcome::Exited(_)
+                | Outcome::TimedOut { .. }
+                | Outcome::Interrupted { .. }
+                | Outcome::NoResult(_)
+                | Outcome::BinaryChanged(_) => {}
+            }
+            return self.attempt_over(now, slot, attempt, actions);
+        }
+        let Some(occupant) = self.slots.get_mut(&slot) else {
+            return;
+        };
+        occupant.state = Occupancy::Waiting { until };
+        if self.scarcity.nothing.replace((since, delay)).is_none() {
+            actions.push(Action::Emit(EventKind::AwaitsSystem {
+                because: refusal(&attempt.outcome).to_owned(),
+                limit: LIMIT,
+            }));
+        }
     }
 
     /// Says once that there are fewer slots, when the system has refused what it had to.

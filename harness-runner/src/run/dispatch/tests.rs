@@ -607,15 +607,69 @@ fn tests_that_are_refused_a_process_wait_for_the_slots_that_there_are() {
     assert_eq!(run.stats().passed, 6);
 }
 
+/// How often it is said that the run waits for the system.
+fn awaits(actions: &[Action]) -> usize {
+    let awaits = |action: &&Action| matches!(action, Action::Emit(EventKind::AwaitsSystem { because, .. }) if because == "no process");
+    actions.iter().filter(awaits).count()
+}
+
 #[test]
-fn a_test_that_is_refused_a_process_while_nothing_runs_has_failed() {
-    let mut run = dispatcher(candidates(2), limits(2));
+fn a_passing_shortage_is_waited_for() {
+    let mut run = dispatcher(candidates(3), limits(2));
     run.handle(secs(0), Input::Begin);
     assert_eq!(closes(&run.handle(secs(1), refused(0, 1))), [0]);
-    let actions = run.handle(secs(1), refused(1, 1));
-    assert!(closes(&actions).is_empty());
-    assert_eq!(run.stats().failures(), 1);
-    assert_eq!(starts(&actions), [(1, 0, 1)], "the other has its turn");
+    let (mut said, mut now) = (0, secs(1));
+    for _ in 0..8 {
+        let actions = run.handle(now, refused(1, 1));
+        said += awaits(&actions);
+        assert_eq!(starts(&actions), [], "not at once");
+        let later = run.deadline().expect("it is tried again");
+        assert!(later > now && later - now <= secs(2));
+        now = later;
+        assert_eq!(starts(&run.handle(now, Input::Deadline)), [(1, 1, 1)]);
+    }
+    assert_eq!(said, 1);
+    run.handle(now, over(1, 1, Verdict::Pass));
+    run.handle(now, over(1, 1, Verdict::Pass));
+    run.handle(now, over(1, 1, Verdict::Pass));
+    assert_eq!((run.stats().passed, run.stats().failures()), (3, 0));
+}
+
+#[test]
+fn a_shortage_that_lasts_fails_a_test_when_the_limit_is_over() {
+    let mut run = dispatcher(candidates(2), limits(1));
+    run.handle(secs(0), Input::Begin);
+    let mut now = secs(1);
+    let actions = loop {
+        let actions = run.handle(now, refused(0, 1));
+        if run.stats().failures() > 0 {
+            break actions;
+        }
+        now = run.deadline().expect("it is tried again");
+        run.handle(now, Input::Deadline);
+    };
+    assert!(now <= secs(1) + scarce::LIMIT && now >= secs(1) + scarce::LIMIT - secs(2));
+    let failed = &finished_tests(&actions)[0].attempts[0].outcome;
+    let Outcome::HarnessFault(fault) = failed else {
+        panic!("{failed:?}");
+    };
+    assert_eq!(fault.message, "no process; it was tried for 30s");
+    assert_eq!(starts(&actions), [(0, 1, 1)], "the other has its turn");
+    run.handle(now, refused(0, 1));
+    assert_eq!(run.stats().failures(), 2, "it does not wait as long again");
+}
+
+#[test]
+fn a_test_that_waits_for_the_system_has_not_run_when_the_run_is_cancelled() {
+    let mut run = dispatcher(candidates(1), limits(1));
+    run.handle(secs(0), Input::Begin);
+    run.handle(secs(1), refused(0, 1));
+    let actions = run.handle(secs(2), Input::Shutdown { signal: SIGINT });
+    let finished = actions.iter().find_map(|action| match action {
+        Action::Emit(EventKind::RunFinished(run)) => Some(run),
+        _ => None,
+    });
+    assert_eq!(finished.expect("the run is over").not_run.len(), 1);
 }
 
 #[test]
