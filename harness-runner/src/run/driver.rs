@@ -36,6 +36,10 @@ use tokio::sync::mpsc;
 /// the run stops for Ctrl-Z.
 const PAUSE_LIMIT: Duration = Duration::from_millis(100);
 
+/// How long the sinks may take to show that a test starts before it does, where its output is not
+/// captured.
+const SHOW_LIMIT: Duration = Duration::from_secs(5);
+
 /// How long the slots may take to look for what has arrived when the run is out of time.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
@@ -107,6 +111,14 @@ pub(super) async fn drive(
         mem::forget(mem::take(&mut driver.stubs));
     }
     driver.impatient
+}
+
+/// Waits until an event has been shown. A reader that is slow is not waited for without end.
+fn await_shown(shown: Option<std_mpsc::Receiver<()>>) {
+    if let Some(shown) = shown {
+        // Disconnected once the sinks are done.
+        let _ = shown.recv_timeout(SHOW_LIMIT);
+    }
 }
 
 /// Drives a [`Dispatcher`]: performs what it decides.
@@ -184,6 +196,7 @@ impl Driver {
         mut output: Option<(AttemptId, Output)>,
         slot_tx: &mpsc::UnboundedSender<FromSlot>,
     ) {
+        let mut shown = None;
         for action in self.dispatcher.handle(self.shared.clock.now(), input) {
             match action {
                 Action::Start {
@@ -193,6 +206,7 @@ impl Driver {
                     total_attempts,
                     group_slot,
                 } => {
+                    await_shown(shown.take());
                     let start = slot::Start {
                         test,
                         attempt,
@@ -211,12 +225,31 @@ impl Driver {
                         EventKind::TestFinished(_) | EventKind::AttemptFailed { .. }
                     );
                     let output = if ends { output.take() } else { None };
-                    self.emit(kind, output, None);
+                    let show = self.show_before_start();
+                    self.emit(kind, output, show.0);
+                    shown = show.1;
                 }
                 Action::Finish { impatient } => {
                     self.finished = true;
                     self.impatient = impatient;
                 }
+            }
+        }
+    }
+
+    /// Returns how to learn that an event has been shown, if what follows must wait for that: a test
+    /// without capture prints to where results are shown.
+    fn show_before_start(
+        &self,
+    ) -> (
+        Option<std_mpsc::SyncSender<()>>,
+        Option<std_mpsc::Receiver<()>>,
+    ) {
+        match self.shared.work.capture {
+            Capture::Pipes => (None, None),
+            Capture::Inherit => {
+                let (shown, is_shown) = std_mpsc::sync_channel(1);
+                (Some(shown), Some(is_shown))
             }
         }
     }

@@ -127,12 +127,12 @@ impl<'a> Reporting<'a> {
         loop {
             match keeper.exit.next(TICK) {
                 Next::Item(item) => {
-                    self.take(item, &keeper);
+                    let mut awaited = self.take(item, &keeper);
                     while let Some(item) = keeper.exit.try_next() {
-                        self.take(item, &keeper);
+                        awaited |= self.take(item, &keeper);
                     }
                     self.flush();
-                    if last_batch.elapsed() < 2 * BATCH && self.finished.is_none() {
+                    if last_batch.elapsed() < 2 * BATCH && self.finished.is_none() && !awaited {
                         keeper.exit.wait_for_end(BATCH);
                     }
                     last_batch = Instant::now();
@@ -164,7 +164,9 @@ impl<'a> Reporting<'a> {
         self.for_each_sink(|sink| sink.flush());
     }
 
-    fn take(&mut self, item: Item, keeper: &Keeper) {
+    /// Handles what has come. Returns whether somebody waits until it is shown, and will wait for the
+    /// next.
+    fn take(&mut self, item: Item, keeper: &Keeper) -> bool {
         match item {
             Item::Event(whole) => {
                 let Whole {
@@ -175,14 +177,16 @@ impl<'a> Reporting<'a> {
                     ..
                 } = *whole;
                 self.hear(&event, place);
-                if shown.is_some() {
+                let awaited = shown.is_some();
+                if awaited {
                     self.flush();
                 }
                 drop((passage, shown));
+                return awaited;
             }
             Item::Recorded(recorded) => {
                 let Some((events, output)) = &keeper.recording else {
-                    return;
+                    return false;
                 };
                 for line in recorded.lines(Arc::clone(events)) {
                     let Some(line) = line else {
@@ -197,6 +201,7 @@ impl<'a> Reporting<'a> {
                 }
             }
         }
+        false
     }
 
     fn hear(&mut self, event: &Event, place: Option<Place>) {
