@@ -158,6 +158,8 @@ pub struct Spawn<'a> {
     pub trace: Trace<'a>,
     /// Where it is to be born.
     pub cgroup: Cgroup<'a>,
+    /// Whether it is to have the terminal, where the stub lends it.
+    pub foreground: bool,
     /// The file that must not have changed when the process executes; `None` for no such file.
     #[serde(borrow)]
     pub image: Option<Image<'a>>,

@@ -22,6 +22,7 @@ pub mod standalone;
 mod stuck;
 pub(crate) mod survivors;
 pub(crate) mod sys;
+pub mod terminal;
 mod tree;
 mod watch;
 
@@ -95,6 +96,8 @@ struct Stub {
     attempt: Option<Attempt>,
     /// The runner's terminal, if keys are read from it.
     terminal: Option<Guard>,
+    /// The terminal that tests have, if they are to have it.
+    lending: Option<terminal::Terminal>,
     /// Whether there may be news of tasks that nobody will be woken for.
     more_news: bool,
     /// Whether processes end faster than they are reaped.
@@ -121,10 +124,8 @@ impl Stub {
         let runner = nix::unistd::getppid();
         let signals = sys::block_signals();
         sys::set_pace(Pace::Prompt);
-        // Out of the runner's process group: a signal sent to the whole group must leave somebody
-        // to clean up. This fails only for a session leader, which a stub is not.
-        let _ = nix::unistd::setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
         let socket = take_socket()?;
+        let lending = terminal::leave(env::args_os().skip(2));
         sys::become_subreaper()?;
         sys::continue_when_parent_dies();
         sys::interrupt_waits_for(socket.as_fd())?;
@@ -151,6 +152,7 @@ impl Stub {
             available,
             attempt: None,
             terminal: None,
+            lending,
             more_news: false,
             flooded: false,
         })
@@ -192,6 +194,9 @@ impl Stub {
         // First of all: its user's shell may be about to go on.
         if let Some(terminal) = &self.terminal {
             let _ = terminal.put_back();
+        }
+        if let Some(lending) = &mut self.lending {
+            lending.take_back();
         }
         self.abandon();
         // A runner that is gone cannot do it.
@@ -259,8 +264,16 @@ impl Stub {
         self.more_news = !quiet | attempt.tree.listen(&mut self.nest.outer);
         attempt.tell_broken(self.socket.as_fd())?;
         attempt.tell_events(self.socket.as_fd(), 1)?;
+        if let (Some(lending), Some(signal)) = (&mut self.lending, attempt.tree.take_stopped()) {
+            lending.stopped(attempt.tree.root(), signal);
+        }
         if let Some(ended) = attempt.tree.root_ended().filter(|_| !attempt.exit_told) {
             attempt.exit_told = true;
+            if let Some(lending) = &mut self.lending
+                && let Some(signal) = lending.ended(ended.exit)
+            {
+                let _ = sys::kill(self.runner.as_raw(), signal);
+            }
             let outer = &mut self.nest.outer;
             attempt.tree.listen_to_the_end(outer, nobody_left);
             let ticket = attempt.ticket;
@@ -337,6 +350,10 @@ impl Stub {
             }
             Request::Signal { ticket, signal } => {
                 if let Some(attempt) = self.attempt.as_ref().filter(|a| a.ticket == ticket) {
+                    if let Some(lending) = self.lending.as_mut().filter(|_| signal == libc::SIGCONT)
+                    {
+                        lending.continues();
+                    }
                     attempt.tree.signal_group(signal);
                 }
             }
@@ -363,9 +380,16 @@ impl Stub {
     fn spawn(&mut self, spawn: &Spawn<'_>, stdio: &[OwnedFd]) -> io::Result<()> {
         let way = Way::choose(&spawn.trace, &self.available);
         let (nest, signals) = (&mut self.nest, &self.signals);
+        let mut lending = self.lending.as_mut().filter(|_| spawn.foreground);
+        self.spawner.foreground = lending
+            .as_mut()
+            .and_then(|lending| lending.take_from_runner());
         match self.spawner.spawn(spawn, stdio, &way, nest, signals) {
             Ok(tree) => {
                 let ticket = spawn.ticket;
+                if let Some(lending) = lending {
+                    lending.taken_by(tree.root());
+                }
                 self.attempt = Some(Attempt {
                     ticket,
                     tree,
@@ -420,6 +444,7 @@ impl Attempt {
             let ended = self.tree.root_ended().is_some();
             if ended
                 || self.tree.has_broken()
+                || self.tree.has_stopped()
                 || self.tree.watch().is_live()
                 || sys::is_interrupted()
             {

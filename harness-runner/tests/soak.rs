@@ -213,6 +213,7 @@ impl Attempt<'_> {
             },
             cgroup: Cgroup::default(),
             image: None,
+            foreground: false,
         };
         let null = File::options()
             .read(true)

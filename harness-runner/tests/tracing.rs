@@ -90,6 +90,7 @@ fn watch_by(
         },
         cgroup: Cgroup::default(),
         image: None,
+        foreground: false,
     };
     let null = File::options()
         .read(true)
@@ -318,6 +319,7 @@ fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
             },
             cgroup: Cgroup::default(),
             image: None,
+            foreground: false,
         };
         let null = File::open("/dev/null").unwrap();
         let fds = [null.as_fd(), null.as_fd(), null.as_fd()];

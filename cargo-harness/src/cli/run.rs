@@ -26,6 +26,7 @@ use harness_runner::{
     },
     run::{BreakExec, Capture},
     session::{RunOptions, Session, Sinks, Start, Summary},
+    stub::terminal,
 };
 use std::{
     env,
@@ -57,6 +58,9 @@ impl RunCommand {
         } else {
             Capture::Pipes
         };
+        if capture == Capture::Inherit {
+            terminal::lend();
+        }
         let overrides = overrides(&self.runner, &self.reporter);
         let options = prepared::options(global, self.cargo.clone(), filters.options, overrides)?;
         let colors = global.stderr_colors();

@@ -5,6 +5,9 @@
     reason = "there is no safe way to give a child a terminal of its own"
 )]
 
+#[path = "lent.rs"]
+mod lent;
+
 use super::*;
 use crate::{package::zoo, processes::state};
 use harness_metadata::event::{CancelReason, RunningDetail, RunningState};

@@ -235,6 +235,7 @@ mod tests {
             trace: Trace::LIFECYCLE,
             cgroup: Cgroup::default(),
             image: None,
+            foreground: true,
         })
     }
 

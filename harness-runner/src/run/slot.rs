@@ -36,7 +36,7 @@ use harness_metadata::{Attempt, Leak, Outcome, StartFailure, Survivor, outcome::
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
-    io,
+    io::{self, IsTerminal},
     os::fd::AsFd,
     rc::Rc,
     thread,
@@ -517,6 +517,7 @@ impl Slot {
                 no_new_privs: tracing.no_new_privs,
                 break_exec: work.break_exec.as_bytes(),
             },
+            foreground: work.capture == CaptureMode::Inherit,
             cgroup: self.bounds.cgroup(),
             image: binary.image.as_ref().map(Image::to_protocol),
         };
@@ -541,7 +542,11 @@ impl Slot {
                 self.stub.insert(WatchedStub::new(stub)?)
             }
         };
-        let fds = [null.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        // Without capture a test can ask its user something.
+        let own = io::stdin();
+        let asks = work.capture == CaptureMode::Inherit && own.is_terminal();
+        let stdin = if asks { own.as_fd() } else { null.as_fd() };
+        let fds = [stdin, stdout.as_fd(), stderr.as_fd()];
         let request = Request::Spawn(spawn);
         match stub.stub.send(&request, &fds) {
             Err(StubError::Talk { source }) if source.kind() == io::ErrorKind::BrokenPipe => {

@@ -168,6 +168,7 @@ impl Stub {
             environment: &command.environment.to_block(),
             cwd: &terminated(command.cwd.as_os_str()),
             trace,
+            foreground: false,
             cgroup: Cgroup::default(),
             image: None,
         };

@@ -229,6 +229,7 @@ impl Stub {
             .arg0("cargo-harness")
             .arg(super::ARGUMENT)
             .args(super::open_files::argument())
+            .args(super::terminal::argument())
             .stdin(Stdio::from(far))
             .stdout(Stdio::null())
             .spawn();

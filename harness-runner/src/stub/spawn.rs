@@ -34,7 +34,7 @@ use std::{
     ffi::{CStr, CString},
     fs::File,
     io::{self, Read, Write},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -52,6 +52,8 @@ pub(super) struct Spawner {
     stub: sys::Pid,
     /// The limit of open files that roots start with, if it is not the stub's.
     pub(super) open_files: Option<OpenFiles>,
+    /// The terminal, if the next root is to have it.
+    pub(super) foreground: Option<RawFd>,
     /// The last child's memory, which it reads from until it has executed. There is no next child
     /// before it is gone.
     last: Option<Box<Child>>,
@@ -120,6 +122,7 @@ impl Spawner {
             stack: ChildStack::new()?,
             stub,
             open_files: None,
+            foreground: None,
             last: None,
             den: None,
             program: None,
@@ -232,6 +235,7 @@ impl Spawner {
                 .map_or_else(Default::default, |den| den.tasks()),
             mask: manner.mask,
             own_group: manner.own_group,
+            foreground: self.foreground.take(),
             open_files: self.open_files,
             stub: self.stub,
         }));

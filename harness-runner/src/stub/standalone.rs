@@ -233,6 +233,7 @@ fn start(
         environment: &command.environment.to_block(),
         cwd: &terminated(command.cwd.as_os_str()),
         trace: asked,
+        foreground: false,
         cgroup: Cgroup::default(),
         image: None,
     };

@@ -5,7 +5,7 @@ use super::{
     cgroup::Den,
     holds::Interest,
     outer::{Outer, Subtree},
-    sys::{self, Pid, RawUsage, WaitAny, Waited},
+    sys::{self, Pid, RawUsage, Stop, WaitAny, Waited},
     watch::Watch,
 };
 use crate::{
@@ -58,6 +58,8 @@ pub(super) struct Tree {
     baseline: RawUsage,
     max_rss_bytes: u64,
     ended: Option<Ended>,
+    /// The signal that has stopped the root, until that is taken.
+    stopped: Option<i32>,
     /// `None` if not traced by us with ptrace.
     tasks: Option<Tasks>,
     /// If it is traced by whoever traces us.
@@ -94,6 +96,7 @@ impl Tree {
             baseline,
             max_rss_bytes: 0,
             ended: None,
+            stopped: None,
             tasks,
             followed: None,
             notified: None,
@@ -211,12 +214,29 @@ impl Tree {
                 });
             }
         }
+        self.stopped = match waited {
+            Waited::Stopped(Stop::Group(signal)) if pid == self.root => Some(signal),
+            Waited::Stopped(Stop::Signal(signal)) if pid == self.root && self.tasks.is_none() => {
+                Some(signal)
+            }
+            _ => self.stopped,
+        };
         if let Some(tasks) = &mut self.tasks {
             tasks.handle(pid, waited, usage, &mut self.watch);
         }
         if let (Some(notified), Waited::Ended(exit)) = (&mut self.notified, waited) {
             notified.ended(pid, exit, usage, &mut self.watch);
         }
+    }
+
+    /// Returns whether a signal has stopped the root.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stopped.is_some()
+    }
+
+    /// Returns that signal, once.
+    pub(super) fn take_stopped(&mut self) -> Option<i32> {
+        self.stopped.take()
     }
 
     /// Returns whether there are processes that a debugger can have.

@@ -18,6 +18,7 @@ use std::{
     ffi::{c_int, c_long, c_void},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     ptr,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -141,7 +142,19 @@ pub(crate) fn has_own_children() -> bool {
     unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == 0 }
 }
 
+/// Whether stops of children that are not tracees are news, too.
+static STOPS: AtomicBool = AtomicBool::new(false);
+
+/// From now on, stops of children that are not tracees are news, too.
+pub(crate) fn report_stops() {
+    STOPS.store(true, Ordering::Relaxed);
+}
+
 fn wait4(task: Pid, flags: c_int) -> WaitAny {
+    let flags = match STOPS.load(Ordering::Relaxed) {
+        true => flags | libc::WUNTRACED,
+        false => flags,
+    };
     let mut status: c_int = 0;
     // SAFETY: rusage is plain integers, for which zero is valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };

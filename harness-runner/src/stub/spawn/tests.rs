@@ -141,6 +141,7 @@ impl Slot {
             environment: self.environment.as_bytes(),
             cwd: &cwd,
             trace,
+            foreground: false,
             cgroup: crate::protocol::Cgroup::default(),
             image: None,
         };

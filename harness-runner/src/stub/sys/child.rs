@@ -37,6 +37,8 @@ pub(crate) struct Child {
     pub(crate) tasks: [Option<RawFd>; SEPARATE],
     /// Whether it leads a process group, rather than being in the stub's.
     pub(crate) own_group: bool,
+    /// The terminal that its group is to have.
+    pub(crate) foreground: Option<RawFd>,
     /// Report a failure here.
     pub(crate) failed: RawFd,
     /// The signal mask to start with.
@@ -392,6 +394,13 @@ fn prepare(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
         // A process that has just been created can always lead a group.
         // SAFETY: plain numbers.
         let _ = unsafe { syscall!(Sysno::setpgid, 0, 0) };
+    }
+    if let Some(terminal) = child.foreground {
+        // SAFETY: no arguments.
+        let own = unsafe { syscall!(Sysno::getpid) }.unwrap_or_default() as Pid;
+        // SIGTTOU is blocked, as all signals are in the stub. Without a terminal it goes on as well.
+        // SAFETY: reads from a live local.
+        let _ = unsafe { syscall!(Sysno::ioctl, terminal, libc::TIOCSPGRP, &raw const own) };
     }
     // Dies with the stub even where it is not traced; a belt, prctl(2) PR_SET_PDEATHSIG.
     // SAFETY: plain numbers.

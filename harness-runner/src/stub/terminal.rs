@@ -1,0 +1,195 @@
+//! The terminal of the runner, and which of its tests have it.
+//!
+//! A test whose output is captured cannot have the terminal: if it asked for a password, nobody would
+//! see that. As a process in the background it would be stopped by SIGTTIN or SIGTTOU and wait for
+//! ever. So its stub has a session of its own, without a terminal: to open `/dev/tty` fails with
+//! ENXIO at once, as on a machine for continuous integration.
+//!
+//! Without capture one test runs at a time, and its process group is given the terminal while it
+//! does, as by a shell: it can read and change modes, and gets Ctrl-C and Ctrl-Z.
+
+use super::sys::{self, Pid};
+use harness_metadata::Exit;
+use nix::unistd::{getpgid, setpgid, setsid};
+use rustix::{
+    process::Pid as Group,
+    termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp},
+};
+use std::{
+    fs::File,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::OpenOptionsExt,
+    },
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// What a stub is told if its tests are to have the terminal.
+const ARGUMENT: &str = "terminal";
+
+/// Whether tests are to have the terminal.
+static LENT: AtomicBool = AtomicBool::new(false);
+
+/// Has the stubs that are started from now on lend the terminal to their tests. To be called if only
+/// one test runs at a time.
+pub fn lend() {
+    LENT.store(true, Ordering::Relaxed);
+}
+
+/// Returns what a stub has to be told of it.
+pub(super) fn argument() -> Option<&'static str> {
+    LENT.load(Ordering::Relaxed).then_some(ARGUMENT)
+}
+
+/// Leaves the runner's process group: a signal sent to the whole group must leave somebody to clean
+/// up. Leaves its session as well, unless a stub was told otherwise.
+pub(super) fn leave(arguments: impl Iterator<Item = std::ffi::OsString>) -> Option<Terminal> {
+    let mut arguments = arguments;
+    if arguments.any(|argument| argument == ARGUMENT) {
+        // This fails only for a session leader, which a stub is not.
+        let _ = setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
+        return Terminal::open();
+    }
+    // This fails only for the leader of a group, which a stub is not.
+    let _ = setsid();
+    None
+}
+
+/// The terminal that tests are lent. All signals are blocked in a stub, SIGTTOU among them, so that
+/// it may change the terminal from the background.
+pub(super) struct Terminal {
+    tty: File,
+    runner: Pid,
+    /// The runner's process group.
+    home: Group,
+    /// Modes that were found when the terminal was lent.
+    found: Option<Termios>,
+    lent: Option<Lent>,
+}
+
+/// Who has the terminal.
+struct Lent {
+    /// The root of the attempt, which leads a group.
+    root: Pid,
+    state: State,
+}
+
+enum State {
+    Has,
+    /// It is stopped, and the terminal is not its own. These were its modes, if it had it.
+    Stopped(Option<Termios>),
+}
+
+impl Terminal {
+    fn open() -> Option<Self> {
+        let runner = nix::unistd::getppid();
+        let home = Group::from_raw(getpgid(Some(runner)).ok()?.as_raw())?;
+        sys::report_stops();
+        let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+        let mut open = File::options();
+        open.read(true).write(true).custom_flags(flags);
+        Some(Self {
+            tty: open.open("/dev/tty").ok()?,
+            runner: runner.as_raw(),
+            home,
+            found: None,
+            lent: None,
+        })
+    }
+
+    /// Returns the terminal if a root may take it: if the runner has it.
+    pub(super) fn take_from_runner(&mut self) -> Option<RawFd> {
+        if !self.is_with(self.home) {
+            return None;
+        }
+        self.found = tcgetattr(&self.tty).ok();
+        self.found.as_ref().map(|_| self.tty.as_raw_fd())
+    }
+
+    /// A root that was to take the terminal exists.
+    pub(super) fn taken_by(&mut self, root: Pid) {
+        let state = State::Has;
+        self.lent = self.found.as_ref().map(|_| Lent { root, state });
+    }
+
+    fn is_with(&self, group: Group) -> bool {
+        tcgetpgrp(&self.tty).is_ok_and(|there| there == group)
+    }
+
+    fn give_to(&self, group: Group, modes: &Termios) {
+        // A terminal that is gone needs neither.
+        let _ = tcsetpgrp(&self.tty, group);
+        let _ = tcsetattr(&self.tty, OptionalActions::Now, modes);
+    }
+
+    /// Returns the terminal to the runner, in the modes that were found. If a shell has it, the shell
+    /// knows which modes it wants.
+    pub(super) fn take_back(&mut self) {
+        let (Some(lent), Some(found)) = (self.lent.take(), self.found.take()) else {
+            return;
+        };
+        // While the runner lives, its shell waits for it and has not taken the terminal.
+        let runs = nix::unistd::getppid().as_raw() == self.runner;
+        let has = Group::from_raw(lent.root).is_some_and(|root| self.is_with(root));
+        if matches!(lent.state, State::Has) && (runs || has) {
+            self.give_to(self.home, &found);
+        }
+    }
+
+    /// The root has ended. Returns the signal that a user sent to it by a key, which is meant for the
+    /// run as well.
+    pub(super) fn ended(&mut self, exit: Exit) -> Option<i32> {
+        let lent = self.found.is_some();
+        self.take_back();
+        match exit {
+            Exit::Signal { signal, .. } if lent => [libc::SIGINT, libc::SIGQUIT]
+                .into_iter()
+                .find(|key| *key == signal),
+            Exit::Signal { .. } | Exit::Code(_) => None,
+        }
+    }
+
+    /// A signal has stopped the root. If it is that of Ctrl-Z, or it wanted the terminal of a run in the
+    /// background, the run stops with it.
+    pub(super) fn stopped(&mut self, root: Pid, signal: i32) {
+        match &mut self.lent {
+            Some(lent) if signal == libc::SIGTSTP => {
+                if matches!(lent.state, State::Has) {
+                    lent.state = State::Stopped(tcgetattr(&self.tty).ok());
+                }
+                if let Some(found) = &self.found {
+                    self.give_to(self.home, found);
+                }
+            }
+            // In the foreground it would not have been stopped.
+            None if matches!(signal, libc::SIGTTIN | libc::SIGTTOU) => {
+                let state = State::Stopped(None);
+                self.lent = Some(Lent { root, state });
+            }
+            Some(Lent {
+                state: State::Stopped(_),
+                ..
+            }) => {}
+            Some(_) | None => return,
+        }
+        let _ = sys::kill(self.runner, libc::SIGTSTP);
+    }
+
+    /// The run goes on, and so does the root: it has the terminal again if the runner has it.
+    pub(super) fn continues(&mut self) {
+        if !self.is_with(self.home) {
+            return;
+        }
+        let Some(lent) = &mut self.lent else { return };
+        let State::Stopped(modes) = &mut lent.state else {
+            return;
+        };
+        let modes = modes.take().or_else(|| tcgetattr(&self.tty).ok());
+        let Some((modes, root)) = modes.zip(Group::from_raw(lent.root)) else {
+            return;
+        };
+        lent.state = State::Has;
+        self.found = tcgetattr(&self.tty).ok().or(self.found.take());
+        self.give_to(root, &modes);
+    }
+}
