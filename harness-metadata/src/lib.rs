@@ -6,6 +6,7 @@ pub mod id;
 pub mod level;
 pub mod limit;
 pub mod machine;
+pub mod noise;
 pub mod outcome;
 pub mod raw;
 pub mod stats;

@@ -105,10 +105,18 @@ impl TraceCommand {
             prepared::warn(&killed.to_string(), global.stderr_colors());
         }
         let found = find(&target, &self.query(root)).map_err(|error| find_error(error, &self))?;
-        let filter = self.filter.interpret(&cwd)?;
-        let reader = found
-            .trace_path()
-            .map(|path| Reader::open(path.as_std_path()));
+        let mut filter = self.filter.interpret(&cwd, global.verbose)?;
+        let open = || {
+            found
+                .trace_path()
+                .map(|path| Reader::open(path.as_std_path()))
+        };
+        if filter.looks_ahead()
+            && let Some(Ok(reader)) = open()
+        {
+            reader.for_each(|event| filter.look_ahead(&event));
+        }
+        let reader = open();
         let mut out = BufWriter::new(io::stdout().lock());
         let shown = match (reader, self.log || self.exec || self.json) {
             (Some(Ok(reader)), true) => self.events(reader, &found, filter, global, &mut out),

@@ -4,13 +4,14 @@
 //! up, an address that was taken or refused, a file that was not there or not to be touched.
 
 use super::{
-    stuck,
+    stuck::{self, Pids},
     style::escaped,
     trace_line::{errno_name, errno_words, quoted},
     wording::signal_name,
 };
 use harness_metadata::{
     Attempt, Exit, Outcome, TestId, TraceSummary, Verdict,
+    noise::is_noise,
     trace::{Failure, FileUse, ProcessSummary, Sender},
 };
 use std::collections::HashSet;
@@ -36,20 +37,8 @@ const ANSWERS: &[i32] = &[
     libc::ENOSYS,
 ];
 
-/// What the C library, the standard library and its panic handler ask for and rarely find.
-const ASKED_BY_LIBRARIES: &[&str] = &[
-    "/etc/ld.so.preload",
-    "/run/nscd/",
-    "/var/run/nscd/",
-    "/usr/lib/debug/",
-    "/usr/lib/locale/",
-    "/usr/share/locale/",
-    "/proc/self/",
-    "/sys/fs/cgroup/",
-];
-
-/// Files that a panic's backtrace looks for beside every library.
-const DEBUG_INFORMATION: &[&str] = &[".dwp", ".debug", ".gnu_debugdata"];
+/// What a process asks of itself.
+const OF_ITSELF: &[u8] = b"/proc/self/";
 
 /// Returns what the processes of a failed attempt waited for if its time was up, what they did that
 /// may explain its failure, and a last line that says where there is more. Empty if there is
@@ -60,7 +49,7 @@ pub fn lines(test: &TestId, attempt: &Attempt) -> Vec<String> {
     }
     let timed_out = matches!(attempt.outcome, Outcome::TimedOut { .. });
     let mut lines = match timed_out {
-        true => stuck::lines(attempt.pid, &attempt.stuck),
+        true => stuck::lines(attempt.pid, &attempt.stuck, Pids::Hidden),
         false => Vec::new(),
     };
     let Some(trace) = attempt.trace.as_deref() else {
@@ -129,10 +118,8 @@ fn children(trace: &TraceSummary, chosen: impl Fn(Exit, &ProcessSummary) -> bool
             } => {
                 let core = if core_dumped { ", core dumped" } else { "" };
                 let by = match child.killed_by {
-                    Some(Sender::Outside(pid)) => format!(" from outside (pid {pid})"),
-                    Some(Sender::Kernel | Sender::Tree(_) | Sender::Harness) | None => {
-                        String::new()
-                    }
+                    Some(Sender::Outside(_)) => " from outside",
+                    Some(Sender::Kernel | Sender::Tree(_) | Sender::Harness) | None => "",
                 };
                 format!("was killed by {}{core}{by}", signal_name(signal))
             }
@@ -164,8 +151,9 @@ fn ends(signal: i32) -> bool {
     .contains(&signal)
 }
 
+/// Names a process by what it executes. Its id would make the text another one in each run.
 fn process(process: &ProcessSummary) -> String {
-    format!("pid {} `{}`", process.pid, command(process))
+    format!("`{}`", command(process))
 }
 
 /// Returns the command line as a shell would take it, shortened and on one line.
@@ -232,6 +220,7 @@ impl<'a> Calls<'a> {
                 && !by_library(failure)
                 && !found.contains(failure.target.as_bytes())
                 && !self.found_elsewhere(failure)
+                && !self.succeeded(failure)
         };
         let needed = self.told(|failure| missing(failure) && !only_asks(&failure.call));
         if needed.is_empty() {
@@ -239,6 +228,12 @@ impl<'a> Calls<'a> {
         } else {
             needed
         }
+    }
+
+    /// Returns whether a child that lacked something ended well all the same.
+    fn succeeded(&self, failure: &Failure) -> bool {
+        let mut children = self.trace.processes.iter().skip(1);
+        children.any(|child| child.pid == failure.pid && child.exit == Some(Exit::Code(0)))
     }
 
     /// The files that were there at another time.
@@ -281,7 +276,7 @@ impl<'a> Calls<'a> {
         let who = match processes.iter().position(|p| p.pid == failure.pid) {
             Some(0) => "the test".to_owned(),
             Some(at) => process(&processes[at]),
-            None => format!("pid {}", failure.pid),
+            None => "another process".to_owned(),
         };
         let call = escaped(&failure.call);
         let target = quoted(&failure.target);
@@ -321,12 +316,7 @@ fn only_asks(call: &str) -> bool {
 /// Returns whether a library asks for this by itself, whatever the program does.
 fn by_library(failure: &Failure) -> bool {
     let target = failure.target.as_bytes();
-    ASKED_BY_LIBRARIES
-        .iter()
-        .any(|prefix| target.starts_with(prefix.as_bytes()))
-        || DEBUG_INFORMATION
-            .iter()
-            .any(|suffix| target.ends_with(suffix.as_bytes()))
+    is_noise(target) || target.starts_with(OF_ITSELF)
 }
 
 #[cfg(test)]
@@ -387,8 +377,8 @@ mod tests {
         assert_eq!(
             evidence(&summary, false),
             [
-                r"pid 4 `'server\n'` was killed by SIGSEGV, core dumped",
-                "pid 2 `cc -o 'a b'` exited with code 1",
+                r"`'server\n'` was killed by SIGSEGV, core dumped",
+                "`cc -o 'a b'` exited with code 1",
             ]
         );
     }
@@ -409,8 +399,8 @@ mod tests {
         assert_eq!(
             evidence(&summary, false),
             [
-                "pid 4 `child` was killed by SIGTERM",
-                "pid 5 `child` was killed by SIGTERM from outside (pid 9)",
+                "`child` was killed by SIGTERM",
+                "`child` was killed by SIGTERM from outside",
             ]
         );
         assert_eq!(evidence(&summary, true), Vec::<String>::new());
@@ -443,6 +433,8 @@ mod tests {
             failure("openat", "/work/made-later", libc::ENOENT),
             failure("openat", "/usr/lib/debug/.build-id/a.debug", libc::ENOENT),
             failure("connect", "/var/run/nscd/socket", libc::ENOENT),
+            failure("statx", "/etc/terminfo/x/xterm", libc::ENOENT),
+            failure("statx", "/root/.terminfo", libc::ENOENT),
             failure("mkdir", "/work", libc::EEXIST),
         ]);
         let file = |path: &str, uses: &[FileUse]| FileSummary {
@@ -454,6 +446,29 @@ mod tests {
             file("/work/made-later", &[FileUse::Created, FileUse::Missing]),
         ];
         assert_eq!(evidence(&summary, false), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_child_lacked_that_ended_well_is_left_out() {
+        let mut summary = failing(
+            [2, 3]
+                .map(|pid| Failure {
+                    pid,
+                    ..failure("openat", &format!("/of/{pid}"), libc::ENOENT)
+                })
+                .into(),
+        );
+        summary.processes.extend([
+            process(2, &["fine"], Exit::Code(0)),
+            process(3, &["lacks"], Exit::Code(2)),
+        ]);
+        assert_eq!(
+            evidence(&summary, false),
+            [
+                "`lacks` exited with code 2",
+                r#"`lacks`: openat "/of/3": No such file or directory (ENOENT)"#,
+            ]
+        );
     }
 
     #[test]

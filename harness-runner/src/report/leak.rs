@@ -1,6 +1,7 @@
 //! What a test left behind, in words.
 
 use super::{
+    stuck::Pids,
     style::escaped,
     wording::{plural, seconds, size},
 };
@@ -16,11 +17,11 @@ const MOST: usize = 16;
 const COMMAND: usize = 40;
 
 /// Returns what an attempt left behind and should not have, line by line.
-pub(super) fn lines(attempt: &Attempt) -> Vec<String> {
+pub(super) fn lines(attempt: &Attempt, pids: Pids) -> Vec<String> {
     let Some(leak) = attempt.leaked() else {
         return Vec::new();
     };
-    let mut lines: Vec<_> = survivors(attempt).take(MOST).collect();
+    let mut lines: Vec<_> = survivors(attempt, pids).take(MOST).collect();
     let more = leak.survivors.len().saturating_sub(MOST);
     if more > 0 {
         let more = plural(more, "more process", "more processes");
@@ -38,20 +39,20 @@ pub(super) fn lines(attempt: &Attempt) -> Vec<String> {
 
 /// Returns for each survivor that should not have been what it was, what it held, and what became of
 /// it.
-pub(super) fn survivors(attempt: &Attempt) -> impl Iterator<Item = String> {
+pub(super) fn survivors(attempt: &Attempt, pids: Pids) -> impl Iterator<Item = String> {
     let survivors = attempt
         .leaked()
         .into_iter()
         .flat_map(|leak| &leak.survivors);
-    survivors.map(|survivor| describe(attempt.pid, survivor))
+    survivors.map(move |survivor| describe(attempt.pid, survivor, pids))
 }
 
-fn describe(test: Option<i32>, survivor: &Survivor) -> String {
+fn describe(test: Option<i32>, survivor: &Survivor, pids: Pids) -> String {
     let end = if survivor.killed { "killed" } else { "gone" };
+    let command = escaped(&survivor.command);
     let mut text = format!(
-        "left behind: pid {} `{}`, {end} {} after the test's end",
-        survivor.pid,
-        escaped(&survivor.command),
+        "left behind: {}, {end} {} after the test's end",
+        named(survivor.pid, &command, pids),
         seconds(survivor.outlived),
     );
     if let Some(age) = survivor.age {
@@ -62,7 +63,7 @@ fn describe(test: Option<i32>, survivor: &Survivor) -> String {
     let parents = survivor.ancestry.iter();
     let parents: Vec<_> = parents
         .filter(|one| Some(one.pid) != test)
-        .map(ancestor)
+        .map(|one| ancestor(one, pids))
         .collect();
     if !parents.is_empty() {
         text.push_str(&format!(", child of {}", parents.join(" of ")));
@@ -74,18 +75,21 @@ fn describe(test: Option<i32>, survivor: &Survivor) -> String {
     text
 }
 
-fn ancestor(ancestor: &Ancestor) -> String {
+fn ancestor(ancestor: &Ancestor, pids: Pids) -> String {
     let command = escaped(&ancestor.command);
-    let short: String = command.chars().take(COMMAND).collect();
-    let cut = if short.len() < command.len() {
-        "…"
-    } else {
-        ""
-    };
-    if short.is_empty() {
-        format!("pid {}", ancestor.pid)
-    } else {
-        format!("pid {} `{short}{cut}`", ancestor.pid)
+    let mut short: String = command.chars().take(COMMAND).collect();
+    if short.len() < command.len() {
+        short.push('…');
+    }
+    named(ancestor.pid, &short, pids)
+}
+
+fn named(pid: i32, command: &str, pids: Pids) -> String {
+    match (pids, command) {
+        (Pids::Shown, "") => format!("pid {pid}"),
+        (Pids::Shown, _) => format!("pid {pid} `{command}`"),
+        (Pids::Hidden, "") => "an unknown process".to_owned(),
+        (Pids::Hidden, _) => format!("`{command}`"),
     }
 }
 

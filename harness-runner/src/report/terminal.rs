@@ -12,6 +12,7 @@ mod traces;
 use super::{
     Outputs, Sink, SinkError, evidence, leak,
     progress::{Bar, ProgressMode, terminal_size},
+    stuck::Pids,
     style::{Styles, escaped, paint},
     wording::{self, Class},
 };
@@ -311,7 +312,7 @@ impl<W: Write> Terminal<W> {
         for line in finished
             .attempts
             .last()
-            .map(leak::lines)
+            .map(|last| leak::lines(last, Pids::Shown))
             .unwrap_or_default()
         {
             self.say(&format!("             {}", paint(&line, self.styles.warn)));

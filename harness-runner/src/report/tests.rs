@@ -131,7 +131,7 @@ fn the_terminal_tells_what_the_trace_says_of_a_failure() {
         }
     }
     let shown = terminal(TerminalOptions::default(), &events, &Memory::default());
-    let block = "  trace ───\n    pid 42: bind 127.0.0.1:80: Address already in use \
+    let block = "  trace ───\n    another process: bind 127.0.0.1:80: Address already in use \
                  (EADDRINUSE)\n    more: cargo harness trace sample a::binds\n";
     assert_eq!(shown.matches(block).count(), 2, "{shown}");
 }
@@ -142,7 +142,7 @@ fn the_junit_report_tells_what_the_trace_says_of_a_failure() {
         options.properties = true;
     });
     for expected in [
-        "trace: pid 42: bind 127.0.0.1:80: Address already in use (EADDRINUSE)\n",
+        "trace: another process: bind 127.0.0.1:80: Address already in use (EADDRINUSE)\n",
         "<property name=\"trace-level\" value=\"io\"/>",
         "<property name=\"trace-backend\" value=\"ptrace\"/>",
         "<property name=\"trace\" value=\"incomplete: io_uring was used",

@@ -3,13 +3,13 @@
 mod failures;
 pub mod file;
 mod loaded;
-mod noise;
+mod search;
 mod summary;
 #[cfg(test)]
 mod tests;
 
 pub use loaded::Loaded;
-pub use noise::{is_library, is_noise};
+pub use search::Searches;
 
 use super::Observer;
 use file::{Header, Trailer, VERSION, Writer};

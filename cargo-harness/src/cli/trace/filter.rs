@@ -7,6 +7,7 @@ use harness_metadata::{
     RawString, TraceEvent, TraceEventKind,
     trace::{Address, Creation},
 };
+use harness_runner::tracer::record::Searches;
 use std::collections::HashMap;
 
 /// Options that choose events.
@@ -23,7 +24,8 @@ pub(super) struct FilterArgs {
     /// Only what this process did: its id, or its program's name. May be given several times.
     #[arg(long, value_name = "PROCESS")]
     process: Vec<String>,
-    /// Only calls that failed, and ends that are no success.
+    /// Only calls that failed, and ends that are no success. What many programs ask for in vain,
+    /// such as the loader's search for libraries, only with --verbose.
     #[arg(long)]
     failed: bool,
 }
@@ -65,8 +67,9 @@ impl FilterArgs {
         self.failed
     }
 
-    /// Interprets the options. Relative paths begin at `cwd`.
-    pub(super) fn interpret(&self, cwd: &Utf8Path) -> Result<Filter, CommandError> {
+    /// Interprets the options. Relative paths begin at `cwd`. `all` keeps failures that many
+    /// programs have.
+    pub(super) fn interpret(&self, cwd: &Utf8Path, all: bool) -> Result<Filter, CommandError> {
         if self.path.iter().any(String::is_empty) || self.process.iter().any(String::is_empty) {
             let message = "`--path` and `--process` need something to look for";
             return Err(CommandError::new(Kind::Setup, message));
@@ -84,6 +87,7 @@ impl FilterArgs {
             processes: self.process.clone(),
             failed: self.failed,
             programs: HashMap::new(),
+            searches: (self.failed && !all && self.path.is_empty()).then(Searches::default),
         })
     }
 }
@@ -97,6 +101,8 @@ pub(super) struct Filter {
     failed: bool,
     /// What each process executes.
     programs: HashMap<i32, Vec<u8>>,
+    /// Knows which failures many programs have; `None` if they are shown.
+    searches: Option<Searches>,
 }
 
 impl Filter {
@@ -132,9 +138,32 @@ impl Filter {
             })
     }
 
+    /// Returns whether [`Self::look_ahead`] is to be called for all events before any is judged.
+    pub(super) fn looks_ahead(&self) -> bool {
+        self.searches.is_some()
+    }
+
+    /// Remembers what says of an earlier event that it is of no interest.
+    pub(super) fn look_ahead(&mut self, event: &TraceEvent) {
+        if let (Some(searches), TraceEventKind::File(call)) = (&mut self.searches, &event.kind) {
+            searches.look_ahead(event.pid, call);
+        }
+    }
+
+    fn is_noise(&mut self, event: &TraceEvent) -> bool {
+        match (&mut self.searches, &event.kind) {
+            (Some(searches), TraceEventKind::File(call)) => searches.is_noise(event.pid, call),
+            _ => false,
+        }
+    }
+
     /// Returns whether to show an event.
     pub(super) fn passes(&mut self, event: &TraceEvent) -> bool {
         self.follow(event);
+        // Asked of all calls: one is noise because of others.
+        if self.is_noise(event) {
+            return false;
+        }
         let program = self.programs.get(&event.pid);
         self.wants(EventKind::of(&event.kind))
             && self.wants_process(event.pid, program.map_or(&[], Vec::as_slice))

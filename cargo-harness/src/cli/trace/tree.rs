@@ -6,6 +6,7 @@ use super::{
 };
 use harness_metadata::{
     Exit, Outcome, RawString, TraceSummary, Verdict,
+    noise::{is_library, is_noise},
     trace::{
         Address, FileSummary, FileUse, NetworkOperation, PeerSummary, ProcessSummary, Reach, Sender,
     },
@@ -17,7 +18,6 @@ use harness_runner::{
         trace_line::quoted,
     },
     store::Found,
-    tracer::record::{is_library, is_noise},
 };
 use nix::errno::Errno;
 use std::{
@@ -246,13 +246,25 @@ impl Tree<'_> {
             .map(|file| library(file.path.as_bytes()))
             .filter(|name| !name.is_empty())
             .collect();
+        // Where it finds none, it asks whether there is a folder at all.
+        let searched: BTreeSet<&[u8]> = self
+            .summary
+            .files
+            .iter()
+            .filter(|file| file.uses.contains(&FileUse::Missing))
+            .map(|file| file.path.as_bytes())
+            .filter(|path| !library(path).is_empty())
+            .map(|path| &path[..path.len() - library(path).len()])
+            .map(|folder| folder.strip_suffix(b"/").unwrap_or(folder))
+            .collect();
         for file in &self.summary.files {
             if !self.wants(file) {
                 continue;
             }
             let missing = !self.verbose && file.uses == [FileUse::Missing];
             let path = file.path.as_bytes();
-            if missing && (is_noise(path) || found.contains(library(path))) {
+            let of_loader = found.contains(library(path)) || searched.contains(path);
+            if missing && (is_noise(path) || of_loader) {
                 noise += 1;
                 continue;
             }

@@ -2,8 +2,8 @@
 
 use super::{JunitOptions, property};
 use crate::report::{
-    Excerpt, Outputs, Stream, captured::plain, evidence, excerpt, extract, leak, style::escaped,
-    wording,
+    Excerpt, Outputs, Stream, captured::plain, evidence, excerpt, extract, leak, stuck::Pids,
+    style::escaped, wording,
 };
 use harness_metadata::NoResultKind;
 use harness_metadata::{
@@ -285,7 +285,7 @@ impl Cases {
         };
         let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
         let mut body = message.clone();
-        for line in leak::lines(attempt) {
+        for line in leak::lines(attempt, Pids::Hidden) {
             body.push('\n');
             body.push_str(&line);
         }
@@ -331,7 +331,7 @@ impl Cases {
             case.add_property(property("trace", verdict));
             case.add_property(property("processes", processes.to_string()));
         }
-        for survivor in leak::survivors(last) {
+        for survivor in leak::survivors(last, Pids::Hidden) {
             case.add_property(property("survivor", survivor));
         }
     }

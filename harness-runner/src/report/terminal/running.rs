@@ -3,7 +3,7 @@
 use super::Terminal;
 use crate::report::{
     captured::{Captured, Shown, overwritten},
-    stuck,
+    stuck::{self, Pids},
     style::paint,
     wording,
 };
@@ -80,7 +80,7 @@ impl<W: Write> Terminal<W> {
             }
         }
         self.say(&format!("             {}", facts.join(", ")));
-        for line in stuck::lines(detail.pid, &detail.tasks) {
+        for line in stuck::lines(detail.pid, &detail.tasks, Pids::Shown) {
             self.say(&format!("             {line}"));
         }
         for (name, so_far) in streams {

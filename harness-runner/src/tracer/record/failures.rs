@@ -1,7 +1,10 @@
 //! The last calls that failed, as somebody wants them who reads the report of a failing test.
 
-use super::noise::{file_name, is_library, is_noise};
-use harness_metadata::trace::{Failure, FileCall, FileOperation};
+use super::search::Searches;
+use harness_metadata::{
+    noise::{file_name, is_library, is_noise},
+    trace::{Failure, FileCall, FileOperation},
+};
 use std::{collections::VecDeque, time::Duration};
 use xxhash_rust::xxh64::xxh64;
 
@@ -10,7 +13,10 @@ pub(super) const FAILURES: usize = 32;
 
 /// The last failures.
 #[derive(Debug, Default)]
-pub(super) struct Failures(VecDeque<Failed>);
+pub(super) struct Failures {
+    last: VecDeque<Failed>,
+    searches: Searches,
+}
 
 #[derive(Debug)]
 struct Failed {
@@ -26,25 +32,27 @@ impl Failures {
     /// enough for a search, and for a server that is not there yet.
     pub(super) fn fail(&mut self, failure: Failure, about: u64, minor: bool) {
         self.succeed(about);
-        if self.0.len() == FAILURES {
-            let oldest = self.0.iter().position(|failed| failed.minor);
-            self.0.remove(oldest.unwrap_or(0));
+        if self.last.len() == FAILURES {
+            let oldest = self.last.iter().position(|failed| failed.minor);
+            self.last.remove(oldest.unwrap_or(0));
         }
-        self.0.push_back(Failed {
+        self.last.push_back(Failed {
             failure,
             about,
             minor,
         });
     }
 
-    /// Adds a call on a file, which may be a failure or make others forgotten.
-    pub(super) fn file_call(&mut self, at: Duration, pid: i32, call: &FileCall) {
-        if !bears_on_failures(call) {
-            return;
+    /// Adds a call on a file. Returns whether it is a failure, or may make others forgotten.
+    pub(super) fn file_call(&mut self, at: Duration, pid: i32, call: &FileCall) -> bool {
+        let step = self.searches.is_step(pid, call);
+        if step || !bears_on_failures(call) {
+            return false;
         }
         let about = about_file(pid, call);
         let Some(errno) = call.result.error() else {
-            return self.succeed(about);
+            self.succeed(about);
+            return true;
         };
         let failure = Failure {
             at,
@@ -54,29 +62,30 @@ impl Failures {
             errno,
         };
         self.fail(failure, about, is_minor(call.operation, errno));
+        true
     }
 
     /// Returns whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.last.is_empty()
     }
 
     /// Forgets the failures that were steps on the way to a success.
     pub(super) fn succeed(&mut self, about: u64) {
-        if !self.0.is_empty() {
-            self.0.retain(|failed| failed.about != about);
+        if !self.last.is_empty() {
+            self.last.retain(|failed| failed.about != about);
         }
     }
 
     /// Returns them in order.
     pub(super) fn list(&self) -> Vec<Failure> {
-        let failures = self.0.iter();
+        let failures = self.last.iter();
         failures.map(|failed| failed.failure.clone()).collect()
     }
 }
 
 /// Returns whether a call on a file is a failure, or makes others forgotten.
-pub(super) fn bears_on_failures(call: &FileCall) -> bool {
+fn bears_on_failures(call: &FileCall) -> bool {
     let Some(errno) = call.result.error() else {
         return true;
     };

@@ -1,9 +1,6 @@
 //! What a dynamic loader did, made ready to be told many times.
 
-use super::{
-    failures::{Failures, bears_on_failures},
-    summary,
-};
+use super::{failures::Failures, summary};
 use crate::tracer::Map;
 use harness_metadata::{RawString, TraceEvent, TraceEventKind, trace::FileCall};
 use std::time::Duration;
@@ -48,8 +45,7 @@ impl Loaded {
         let mut failures = Failures::default();
         let mut decided = Vec::new();
         for (number, call) in calls.iter().enumerate() {
-            if bears_on_failures(call) {
-                failures.file_call(Duration::ZERO, 0, call);
+            if failures.file_call(Duration::ZERO, 0, call) {
                 decided.push(number);
             }
         }

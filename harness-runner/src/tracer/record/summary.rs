@@ -3,12 +3,12 @@
 use super::{
     failures::{Failures, about, is_absence, is_interruption},
     loaded::Loaded,
-    noise::{file_name, is_noise},
 };
 use crate::tracer::Map;
 use harness_metadata::{
     Exit, RawString, TraceEvent, TraceEventKind, TraceSummary,
     event::TraceLevel,
+    noise::{file_name, is_noise},
     trace::{
         Address, Backend, CallResult, Created, Creation, Dropped, Exec, Failure, FileCall,
         FileOperation, FileSummary, FileUse, NameLookup, NetworkCall, NetworkOperation,

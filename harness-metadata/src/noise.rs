@@ -1,5 +1,6 @@
 //! What every process asks for in vain, whoever wrote it: the search of the dynamic loader, of the
-//! C library for locales and name services, of the standard library for limits.
+//! C library for locales, time zones and name services, of the standard library for limits, of its
+//! panics for debug information, and of the test harness for the terminal's description.
 
 /// Beginnings of paths that are asked for in vain on many machines.
 const PREFIXES: &[&[u8]] = &[
@@ -17,8 +18,33 @@ const PREFIXES: &[&[u8]] = &[
     b"/etc/selinux/",
     b"/etc/gai.conf",
     b"/etc/malloc.conf",
+    b"/etc/host.conf",
+    b"/etc/localtime",
+    b"/etc/nsswitch.conf",
+    b"/etc/resolv.conf",
     b"/proc/sys/",
+    b"/usr/lib/debug/",
+    // terminfo(5); the first one is Haiku's.
+    b"/boot/system/data/terminfo",
+    b"/etc/terminfo",
+    b"/lib/terminfo",
+    b"/usr/lib/terminfo",
+    b"/usr/local/share/terminfo",
+    b"/usr/share/terminfo",
 ];
+
+/// Endings of names that are asked for in vain: caches, and debug information beside a library.
+const SUFFIXES: &[&[u8]] = &[
+    b"/gconv-modules.cache",
+    b"/.terminfo",
+    b".dwp",
+    b".dwo",
+    b".debug",
+    b".gnu_debugdata",
+];
+
+/// A user's own descriptions of terminals, in the home directory.
+const OWN_TERMINFO: &[u8] = b"/.terminfo/";
 
 /// Names of directories that the dynamic loader looks into for a library made for this processor.
 const HARDWARE: &[&[u8]] = &[b"glibc-hwcaps", b"tls", b"haswell", b"avx512_1"];
@@ -31,8 +57,13 @@ pub fn is_noise(path: &[u8]) -> bool {
     if PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
         return true;
     }
-    if path.ends_with(b"/gconv-modules.cache") {
+    if SUFFIXES.iter().any(|suffix| path.ends_with(suffix)) {
         return true;
+    }
+    // Two folders below it, by the first letter or its code.
+    if let Some(at) = find(path, OWN_TERMINFO) {
+        let below = &path[at + OWN_TERMINFO.len()..];
+        return below.iter().filter(|byte| **byte == b'/').count() <= 1;
     }
     let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else {
         return false;
@@ -66,7 +97,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 }
 
 /// Returns what a path is called in its directory.
-pub(super) fn file_name(path: &[u8]) -> &[u8] {
+pub fn file_name(path: &[u8]) -> &[u8] {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => &path[slash + 1..],
         None => path,
@@ -88,6 +119,12 @@ mod tests {
             "/opt/app/x86_64/x86_64",
             "/usr/lib/locale/locale-archive",
             "/sys/fs/cgroup/cpu.max",
+            "/etc/terminfo/x/xterm",
+            "/usr/share/terminfo/78/xterm-256color",
+            "/home/me/.terminfo",
+            "/home/me/.terminfo/x/xterm",
+            "/usr/lib/debug/.build-id/16/bd.debug",
+            "/work/target/debug/deps/out-f5a7.dwp",
         ] {
             assert!(is_noise(path.as_bytes()), "{path}");
         }
