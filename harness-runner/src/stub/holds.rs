@@ -17,9 +17,12 @@ use nix::{
 };
 use std::{
     collections::BTreeSet,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
-    os::{fd::AsFd, unix::ffi::OsStrExt},
+    os::{
+        fd::AsFd,
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -68,8 +71,10 @@ impl Interest {
             if held.len() == MOST_HELD {
                 break;
             }
-            if let Ok(link) = fs::read_link(entry.path()) {
-                held.extend(self.interesting(pid, &link));
+            let name = entry.file_name();
+            if let Some(link) = procfs::link(pid, format_args!("fd/{}", name.display())) {
+                let link = OsString::from_vec(link);
+                held.extend(self.interesting(pid, Path::new(&link)));
             }
         }
         held.into_iter().collect()

@@ -171,8 +171,8 @@ impl Look<'_> {
     }
 
     fn descriptor(&mut self, pid: Pid, tid: Pid, fd: i32) -> Option<WaitsOn> {
-        let link = fs::read_link(procfs::path(tid, format_args!("fd/{fd}"))).ok()?;
-        let link = link.to_string_lossy().into_owned();
+        let link = procfs::link(tid, format_args!("fd/{fd}"))?;
+        let link = String::from_utf8_lossy(&link).into_owned();
         let shared = link.starts_with("pipe:[") || link.starts_with("socket:[");
         let others = match shared {
             true => self.others(pid, &link),

@@ -27,7 +27,7 @@ use std::{
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::{
-            ffi::{OsStrExt, OsStringExt},
+            ffi::OsStrExt,
             fs::{FileExt, OpenOptionsExt},
         },
     },
@@ -210,8 +210,7 @@ impl Task for Live<'_> {
             if fd <= libc::STDERR_FILENO {
                 return None;
             }
-            let target = fs::read_link(entry.path()).ok()?;
-            Some((fd, target.into_os_string().into_vec()))
+            Some((fd, self.link(&format!("fd/{fd}"))?))
         };
         entries.flatten().filter_map(described).collect()
     }
@@ -476,10 +475,7 @@ impl<'a> Live<'a> {
 
     /// Returns what a link of this task's in /proc says.
     pub(crate) fn link(&self, name: &str) -> Option<Vec<u8>> {
-        let link = procfs::path(self.tid, name);
-        nix::fcntl::readlink(link.as_str())
-            .map(OsString::into_vec)
-            .ok()
+        procfs::link(self.tid, name)
     }
 }
 

@@ -5,11 +5,19 @@
 
 use super::sys::Pid;
 use std::{
+    ffi::{OsStr, OsString},
     fmt::Display,
     fs::{self, File},
     io::{self, Read},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::MetadataExt,
+    },
     sync::LazyLock,
 };
+
+/// What the kernel adds to the name of a file that has been removed.
+const REMOVED: &[u8] = b" (deleted)";
 
 /// What is mounted at /proc.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -95,9 +103,38 @@ pub(crate) fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
     Some(str::from_utf8(value).ok()?.trim())
 }
 
+/// Returns what a link below the folder of a process or thread leads to, by its name: without the
+/// remark that the file has been removed.
+pub(crate) fn link(task: Pid, name: impl Display) -> Option<Vec<u8>> {
+    let link = path(task, name);
+    let target = nix::fcntl::readlink(link.as_str())
+        .ok()
+        .map(OsString::into_vec)?;
+    let Some(name) = target.strip_suffix(REMOVED) else {
+        return Some(target);
+    };
+    Some(match is_named(&link, &target) {
+        true => target,
+        false => name.to_vec(),
+    })
+}
+
+/// Returns whether what a link leads to has this very name.
+fn is_named(link: &str, name: &[u8]) -> bool {
+    let Ok(file) = fs::metadata(link) else {
+        return false;
+    };
+    match fs::symlink_metadata(OsStr::from_bytes(name)) {
+        Ok(named) => (named.dev(), named.ino()) == (file.dev(), file.ino()),
+        // It may be in another mount namespace. A directory that was removed has no links.
+        Err(_) => file.is_dir() && file.nlink() > 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
 
     #[test]
     fn only_a_proc_that_knows_us_by_our_own_id_and_by_no_other_is_ours() {
@@ -116,5 +153,37 @@ mod tests {
         assert_eq!(Mounted::look(), Mounted::Own);
         let own = nix::unistd::getpid().as_raw();
         assert!(read(&path(own, "stat")).is_ok());
+    }
+
+    fn name_of(file: &File) -> OsString {
+        let own = nix::unistd::getpid().as_raw();
+        let link = link(own, format_args!("fd/{}", file.as_raw_fd()));
+        OsString::from_vec(link.expect("it is open"))
+    }
+
+    #[test]
+    fn the_remark_of_the_kernel_is_not_part_of_a_name() {
+        let folder = tempfile::tempdir().expect("there is room");
+        for (name, directory) in [("file", false), ("folder", true), ("x (deleted)", false)] {
+            let path = folder.path().join(name);
+            let remove = match directory {
+                true => {
+                    fs::create_dir(&path).expect("it is new");
+                    fs::remove_dir
+                }
+                false => {
+                    File::create(&path).expect("it is new");
+                    fs::remove_file
+                }
+            };
+            let file = File::open(&path).expect("it is there");
+            assert_eq!(name_of(&file), path);
+            remove(&path).expect("it is there");
+            assert_eq!(name_of(&file), path, "{name} was removed");
+            let mut other = path.clone().into_os_string();
+            other.push(" (deleted)");
+            File::create(&other).expect("it is new");
+            assert_eq!(name_of(&file), path, "another file has the name");
+        }
     }
 }

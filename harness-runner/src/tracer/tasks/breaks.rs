@@ -130,14 +130,14 @@ impl Tasks {
     /// Returns the arguments of what a process has just executed, if it is to be stopped.
     fn wanted(&self, pid: Pid) -> Option<Vec<RawString>> {
         let asked = executed_name(pid);
-        let absolute = asked
-            .as_ref()
-            .map(|asked| match fs::read_link(procfs::path(pid, "cwd")) {
-                Ok(cwd) => cwd.join(path(asked)).into_os_string().into_encoded_bytes(),
-                Err(_) => asked.clone(),
-            });
-        let linked = fs::read_link(procfs::path(pid, "exe")).ok();
-        let linked = linked.map(|path| path.into_os_string().into_encoded_bytes());
+        let absolute = asked.as_ref().map(|asked| match procfs::link(pid, "cwd") {
+            Some(cwd) => path(&cwd)
+                .join(path(asked))
+                .into_os_string()
+                .into_encoded_bytes(),
+            None => asked.clone(),
+        });
+        let linked = procfs::link(pid, "exe");
         let paths: Vec<&[u8]> = [&absolute, &linked]
             .into_iter()
             .flatten()
