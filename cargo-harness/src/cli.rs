@@ -5,6 +5,7 @@ mod list;
 mod prepared;
 mod run;
 mod runner_options;
+mod runs;
 mod show_config;
 mod surroundings;
 mod trace;
@@ -119,6 +120,8 @@ enum Command {
     List(Box<list::ListCommand>),
     /// Show what a test did: its processes, files and connections.
     Trace(Box<trace::TraceCommand>),
+    /// List the runs that are kept, for `trace --run`.
+    Runs(runs::RunsCommand),
     /// Show which settings are in force, and why.
     ShowConfig(show_config::ShowConfigCommand),
 }
@@ -135,6 +138,7 @@ impl App {
             Command::Run(command) => command.run(&self.global),
             Command::List(command) => command.run(&self.global),
             Command::Trace(command) => command.run(&self.global),
+            Command::Runs(command) => command.run(&self.global),
             Command::ShowConfig(command) => command.run(&self.global),
         }
     }

@@ -180,6 +180,12 @@ pub struct RunStarted {
     pub skipped_by_default_filter: usize,
     /// How many binaries were left out as a whole.
     pub skipped_binaries: usize,
+    /// Of these: because of the profile's `default-filter`.
+    #[serde(default)]
+    pub skipped_binaries_by_default_filter: usize,
+    /// Whether the command line chose a part of the workspace's tests.
+    #[serde(default)]
+    pub partial: bool,
     /// The tracing in force.
     pub trace: TraceInForce,
     /// The machine; `None` in what was recorded before this was known.

@@ -42,6 +42,16 @@ pub struct FilterOptions {
     pub partition: Option<Partition>,
 }
 
+impl FilterOptions {
+    /// Returns whether they choose among tests.
+    pub fn is_set(&self) -> bool {
+        self.names != NameFilter::default()
+            || !self.filtersets.is_empty()
+            || self.run_ignored == RunIgnored::Only
+            || self.partition.is_some()
+    }
+}
+
 /// What to do with tests that are marked `#[ignore]`.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum RunIgnored {

@@ -155,6 +155,8 @@ pub struct Session {
     pub profile: Arc<CompiledProfile>,
     run_id: RunId,
     stubs: Stubs,
+    /// Whether the command line chose a part of the workspace's tests.
+    partial: bool,
 }
 
 /// A configuration that was read before anything else.
@@ -258,8 +260,33 @@ impl Start {
             profile,
             run_id,
             stubs,
+            partial: is_partial(options),
         })
     }
+}
+
+/// Returns whether the command line chooses a part of the workspace's tests.
+fn is_partial(options: &Options) -> bool {
+    let CargoOptions {
+        package,
+        exclude,
+        lib,
+        bin,
+        bins,
+        example,
+        examples,
+        test,
+        tests,
+        bench,
+        benches,
+        ..
+    } = &options.cargo;
+    let lists = [package, exclude, bin, example, test, bench];
+    lists.into_iter().any(|list| !list.is_empty())
+        || [lib, bins, examples, tests, benches]
+            .into_iter()
+            .any(|flag| *flag)
+        || options.filter.is_set()
 }
 
 fn notify_of_runners(workspace: &Workspace, notify: &mut dyn FnMut(Notice)) {
@@ -490,6 +517,8 @@ impl Session {
             skipped_tests: self.plan.skipped.len(),
             skipped_by_default_filter: self.plan.counts.skipped_by_default_filter,
             skipped_binaries: self.plan.counts.skipped_binaries,
+            skipped_binaries_by_default_filter: self.plan.counts.binaries_skipped_by_default_filter,
+            partial: self.partial,
             trace,
             machine: Some(machine::machine()),
             limits_missing: None,

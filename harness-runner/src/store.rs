@@ -13,17 +13,21 @@
 
 mod find;
 mod killed;
+mod overview;
 mod recording;
 mod retention;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod worth;
 
 pub use find::{FindError, Found, Query, WhichRun, find};
 pub use killed::{Killed, take_killed};
+pub use overview::{Overview, State};
 pub use recording::{Extent, Line, Record, Recorded};
 pub use retention::{Retention, prune};
 pub use spool::{Spool, SpoolFile, SpooledOutput, SpooledStream};
+pub use worth::Ending;
 
 use crate::{
     own_files,
@@ -129,6 +133,10 @@ pub struct Run {
     sync: Option<mpsc::SyncSender<()>>,
     synced: Instant,
     unsynced: bool,
+    /// Whether no test is in the run.
+    empty: bool,
+    /// Whether a part of the workspace's tests was chosen.
+    partial: bool,
     /// Held as long as the run is in progress; the kernel gives it up if this process is killed.
     _lock: File,
 }
@@ -176,6 +184,8 @@ impl Run {
             torn: false,
             synced: Instant::now(),
             unsynced: false,
+            empty: false,
+            partial: false,
             _lock: lock,
         })
     }
@@ -238,8 +248,22 @@ impl Run {
         }
         self.pending.push(b'\n');
         self.last = self.pending.len() - before;
-        match event.kind {
-            EventKind::RunStarted(_) | EventKind::RunFinished(_) => self.flush()?,
+        match &event.kind {
+            EventKind::RunStarted(began) => {
+                self.empty = began.tests == 0;
+                self.partial = began.partial;
+                self.flush()?;
+            }
+            EventKind::RunFinished(finished) => {
+                let ending = Ending {
+                    elapsed: finished.elapsed,
+                    stats: finished.stats,
+                    cancelled: finished.cancelled,
+                    partial: self.partial,
+                };
+                ending.note(&self.folder);
+                self.flush()?;
+            }
             _ if ended.is_some() => self.flush()?,
             _ => {}
         }
@@ -273,11 +297,18 @@ impl Run {
     }
 
     /// Notes that the run has come to its end, whatever could be written of it: it was not killed.
+    /// A run without tests, as of a filter with a slip, is not kept.
     pub fn end(mut self) -> Result<(), KeepError> {
         let flushed = self.flush();
         let lock = self.folder.join(LOCK);
         // That needs no room on a disk that is full.
         fs::remove_file(&lock).map_err(keep_error(&lock))?;
+        if self.empty {
+            // Nobody finds half of it.
+            let deleted = self.folder.with_extension(retention::DELETED);
+            fs::rename(&self.folder, &deleted).map_err(keep_error(&self.folder))?;
+            fs::remove_dir_all(&deleted).map_err(keep_error(&deleted))?;
+        }
         flushed
     }
 }

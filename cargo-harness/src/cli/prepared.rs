@@ -51,8 +51,13 @@ pub(super) fn tell(notice: &Notice, colors: bool) {
         Notice::Config(warning) => warn(&warning.to_string(), colors),
         Notice::Runner(warning) => warn(warning, colors),
         Notice::Killed(killed) => warn(&killed.to_string(), colors),
-        Notice::UsesRunner(info) => say("info", Style::new().green().bold(), info, colors),
+        Notice::UsesRunner(info) => note(info, colors),
     }
+}
+
+/// Says something that is neither a warning nor an error.
+pub(super) fn note(text: &str, colors: bool) {
+    say("info", Style::new().green().bold(), text, colors);
 }
 
 pub(super) fn warn(text: &str, colors: bool) {

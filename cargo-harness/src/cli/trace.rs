@@ -105,6 +105,17 @@ impl TraceCommand {
             prepared::warn(&killed.to_string(), global.stderr_colors());
         }
         let found = find(&target, &self.query(root)).map_err(|error| find_error(error, &self))?;
+        if let Some(later) = &found.later {
+            let shown = &found.run.header;
+            let text = format!(
+                "run {} of {} has this test without a trace; this is run {} of {}",
+                short(&later.header.run_id.to_string()),
+                later.header.started_at.format(DATE),
+                short(&shown.run_id.to_string()),
+                shown.started_at.format(DATE),
+            );
+            prepared::note(&text, global.stderr_colors());
+        }
         let mut filter = self.filter.interpret(&cwd, global.verbose)?;
         let open = || {
             found
@@ -119,10 +130,14 @@ impl TraceCommand {
         let reader = open();
         let mut out = BufWriter::new(io::stdout().lock());
         let shown = match (reader, self.log || self.exec || self.json) {
-            (Some(Ok(reader)), true) => self.events(reader, &found, filter, global, &mut out),
-            (reader, true) => return Err(no_events(&found, reader.and_then(Result::err))),
-            (reader, false) => tree(reader, &found, filter, global, &mut out)?,
+            (Some(Ok(reader)), true) => Ok(self.events(reader, &found, filter, global, &mut out)),
+            (reader, true) => Err(no_events(&found, reader.and_then(Result::err))),
+            (reader, false) => tree(reader, &found, filter, global, &mut out),
         };
+        let shown = shown.map_err(|error| match self.last_traced(&target, &found) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        })?;
         match shown.and_then(|()| Ok(out.flush()?)) {
             Ok(()) => Ok(exit_code::OK),
             // `trace … | head` has seen enough.
@@ -148,6 +163,30 @@ impl TraceCommand {
             cargo_quiet: 2,
             ..CargoOptions::default()
         }
+    }
+
+    /// Says where the test was traced last, if one run was asked for and that has no trace of it.
+    fn last_traced(&self, target: &Utf8Path, found: &Found) -> Option<String> {
+        let test = &found.record.test;
+        let query = Query {
+            test: Some(test.to_string()),
+            workspace: Some(found.run.header.workspace_root.clone()),
+            ..Query::default()
+        };
+        let traced = find(target, &query).ok()?;
+        traced.trace_path()?;
+        if traced.run == found.run && traced.record.attempt == found.record.attempt {
+            return None;
+        }
+        let header = &traced.run.header;
+        let id = header.run_id.to_string();
+        let id = short(&id);
+        let words = [test.binary.as_str(), test.name.as_str()].map(shell_words::quote);
+        let test = words.join(" ");
+        Some(format!(
+            "it was traced last in run {id} of {}: `cargo harness trace --run {id} {test}`; {RECORD}",
+            header.started_at.format(DATE)
+        ))
     }
 
     fn query(&self, workspace: Utf8PathBuf) -> Query {
@@ -201,6 +240,14 @@ impl TraceCommand {
         }
         Ok(())
     }
+}
+
+/// How moments are shown.
+const DATE: &str = "%Y-%m-%d %H:%M:%S";
+
+/// Returns as much of a run's id as is needed to speak of it.
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
 }
 
 const TRUNCATED: &str =
@@ -300,7 +347,7 @@ fn json_header<'a>(found: &'a Found, header: &Header) -> JsonHeader<'a> {
     }
 }
 
-fn working_directory() -> Result<Utf8PathBuf, CommandError> {
+pub(super) fn working_directory() -> Result<Utf8PathBuf, CommandError> {
     let cwd = env::current_dir().map_err(|source| {
         let message = format!("the current directory cannot be told: {source}");
         CommandError::new(Kind::Setup, message)
@@ -311,7 +358,7 @@ fn working_directory() -> Result<Utf8PathBuf, CommandError> {
     })
 }
 
-fn locate_error(error: MetadataError) -> CommandError {
+pub(super) fn locate_error(error: MetadataError) -> CommandError {
     CommandError::new(Kind::Metadata, error)
 }
 

@@ -151,6 +151,8 @@ pub(super) fn run(tests: Vec<(TestId, Vec<Attempt>)>) -> Vec<Event> {
         skipped_tests: 0,
         skipped_by_default_filter: 0,
         skipped_binaries: 0,
+        skipped_binaries_by_default_filter: 0,
+        partial: false,
         limits_missing: None,
         silent_binaries: Vec::new(),
         trace: TraceInForce {

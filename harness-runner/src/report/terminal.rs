@@ -94,6 +94,8 @@ pub struct Terminal<W: Write> {
     run_again: BTreeMap<Disturbance, usize>,
     /// As before, of those that were not.
     disturbed: BTreeMap<Disturbance, usize>,
+    /// Binaries whose tests nobody counted, since `default-filter` leaves all of them out.
+    binaries_skipped_by_default: usize,
     ended: bool,
 }
 
@@ -119,6 +121,7 @@ impl<W: Write> Terminal<W> {
             slowest: Vec::new(),
             run_again: BTreeMap::new(),
             disturbed: BTreeMap::new(),
+            binaries_skipped_by_default: 0,
             ended: false,
             options,
         }

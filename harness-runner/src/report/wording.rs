@@ -333,7 +333,7 @@ pub fn silent_binary(binary: &RustBinaryId) -> String {
 }
 
 /// Returns `1 test`, `2 tests`.
-pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
+pub fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
@@ -343,7 +343,7 @@ pub(super) fn seconds(duration: Duration) -> String {
 }
 
 /// Returns a size with a binary unit.
-pub(super) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),

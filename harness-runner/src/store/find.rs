@@ -50,6 +50,8 @@ pub struct Found {
     pub run: PastRun,
     /// The attempt.
     pub record: Record,
+    /// A later run that has the test, without a trace.
+    pub later: Option<PastRun>,
 }
 
 impl Found {
@@ -192,9 +194,13 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
         let record = text.and_then(|text| Record::parse(&text));
         match record {
             Some(record) if record.file.is_none() && query.run == WhichRun::Any => {
-                untraced.get_or_insert(Found { run, record });
+                let later = None;
+                untraced.get_or_insert(Found { run, record, later });
             }
-            Some(record) => return Ok(Found { run, record }),
+            Some(record) => {
+                let later = untraced.map(|found| found.run);
+                return Ok(Found { run, record, later });
+            }
             None => {}
         }
     }

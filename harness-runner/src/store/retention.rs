@@ -1,6 +1,6 @@
 //! Deletes old runs.
 
-use super::{PastRun, folder, in_progress, runs};
+use super::{PastRun, folder, in_progress, runs, worth};
 use crate::own_files;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
@@ -40,8 +40,9 @@ impl Default for Retention {
 /// The size that is noted of a run has fewer digits.
 const LONGEST_SIZE: u64 = 64;
 
-/// Deletes the oldest runs, never the latest one nor one in progress. Leaves it to another run if one
-/// is being made or deleted at this moment.
+/// Deletes old runs: never the latest one nor one in progress, and the last one that failed and the
+/// last whole one that passed only for want of room. Leaves it to another run if one is being made
+/// or deleted at this moment.
 ///
 /// # Errors
 ///
@@ -59,16 +60,10 @@ pub fn prune(target: &Utf8Path, retention: Retention) -> io::Result<()> {
     if gate.try_lock().is_err() {
         return Ok(());
     }
-    let mut bytes = 0;
-    for (number, run) in runs(target)?.iter().enumerate() {
-        if number > 0 && run.in_progress() {
-            continue;
-        }
-        bytes += size(run);
-        if number > 0 && (number >= retention.runs || bytes > retention.bytes) {
-            let deleted = run.folder.with_extension(DELETED);
-            note(fs::rename(&run.folder, &deleted));
-        }
+    let runs = runs(target)?;
+    for number in worth::worthless(&runs, retention, size) {
+        let folder = &runs[number].folder;
+        note(fs::rename(folder, folder.with_extension(DELETED)));
     }
     for entry in folder(target).read_dir_utf8()?.flatten() {
         let path = entry.into_path();
@@ -103,7 +98,7 @@ fn is_rubbish(path: &Utf8PathBuf) -> bool {
 }
 
 /// Returns the bytes of a run's files.
-fn size(run: &PastRun) -> u64 {
+pub(super) fn size(run: &PastRun) -> u64 {
     let noted = run.folder.join(SIZE);
     let known = own_files::read(&noted, LONGEST_SIZE).ok();
     let known = known.and_then(|bytes| String::from_utf8(bytes).ok());

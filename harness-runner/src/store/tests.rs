@@ -3,8 +3,8 @@ use harness_metadata::{
     Attempt, Exit, Outcome, RunStats, RustBinaryId, TestCaseName, TestId, TraceSummary, Usage,
     Verdict,
     event::{
-        AttemptStarted, OutputPolicy, OutputWhen, RunStarted, TestFinished, TraceInForce,
-        TraceLevel,
+        AttemptStarted, OutputPolicy, OutputWhen, RunFinished, RunStarted, TestFinished,
+        TraceInForce, TraceLevel,
     },
     outcome::StreamSize,
     trace::{Backend, Dropped},
@@ -37,6 +37,8 @@ fn began(seconds: i64) -> RunStarted {
         skipped_tests: 0,
         skipped_by_default_filter: 0,
         skipped_binaries: 0,
+        skipped_binaries_by_default_filter: 0,
+        partial: false,
         limits_missing: None,
         silent_binaries: Vec::new(),
         trace: TraceInForce {
@@ -267,6 +269,11 @@ fn a_run_without_a_trace_of_the_test_does_not_hide_an_earlier_one_that_has_it() 
     let latest = untraced(20, "one");
     let run_of = |query: &Query| find(&target, query).unwrap().run.header.run_id.to_string();
     assert_eq!(run_of(&named("one")), traced);
+    let later = find(&target, &named("one")).unwrap().later;
+    assert_eq!(
+        later.map(|run| run.header.run_id.to_string()),
+        Some(latest.clone())
+    );
     let asked_for = Query {
         run: WhichRun::Latest,
         ..named("one")
@@ -415,6 +422,92 @@ fn the_oldest_runs_are_deleted_but_none_in_progress() {
     prune_until(&target, retention, || left() == ids[4..]);
     let entries = folder(&target).read_dir_utf8().unwrap().count();
     assert_eq!(entries, 1, "nothing is left of what was deleted");
+}
+
+/// Keeps a run that ended with these counts of passed and failed tests.
+fn ended(target: &Utf8Path, seconds: i64, passed: usize, failed: usize, partial: bool) -> String {
+    let tests = passed + failed;
+    let began = RunStarted {
+        tests,
+        partial,
+        ..began(seconds)
+    };
+    let mut run = create(target, &began);
+    let finished = RunFinished {
+        elapsed: Duration::from_secs(1),
+        stats: RunStats {
+            selected: tests,
+            finished: tests,
+            passed,
+            failed,
+            ..RunStats::default()
+        },
+        cancelled: None,
+        not_run: Vec::new(),
+    };
+    let finished = event(EventKind::RunFinished(Box::new(finished)));
+    run.record(&finished, Belongings::default()).unwrap();
+    run.end().unwrap();
+    began.run_id.to_string()
+}
+
+fn left(target: &Utf8Path) -> Vec<String> {
+    let runs = runs(target).unwrap();
+    let ids = runs.iter().map(|run| run.header.run_id.to_string());
+    ids.collect()
+}
+
+#[test]
+fn many_small_runs_do_not_push_out_the_last_failure_nor_the_last_whole_success() {
+    let (_folder, target) = target();
+    let green = ended(&target, 0, 100, 0, false);
+    let red = ended(&target, 1, 99, 1, false);
+    let small: Vec<_> = (2..30)
+        .map(|seconds| ended(&target, seconds, 1, 0, true))
+        .collect();
+    prune(&target, Retention::default()).unwrap();
+    let kept = left(&target);
+    assert_eq!(kept.len(), Retention::default().runs);
+    assert_eq!(kept[0], small[27]);
+    assert_eq!(kept[8..], [red.clone(), green]);
+
+    let newer = ended(&target, 40, 50, 0, false);
+    let retention = Retention {
+        runs: 2,
+        bytes: u64::MAX,
+    };
+    prune(&target, retention).unwrap();
+    assert_eq!(
+        left(&target),
+        [newer, red],
+        "the latest is the last whole one"
+    );
+}
+
+#[test]
+fn how_a_run_ended_is_known_without_its_note() {
+    let (_folder, target) = target();
+    let red = ended(&target, 0, 1, 1, false);
+    fs::remove_file(folder(&target).join(red).join("ending.json")).unwrap();
+    let run = runs(&target).unwrap().remove(0);
+    let overview = Overview::of(run).unwrap();
+    let State::Ended(ending) = overview.state else {
+        panic!("{overview:?}")
+    };
+    assert!(ending.failed());
+    assert_eq!(ending.stats.passed, 1);
+    assert!(overview.bytes > 0);
+}
+
+#[test]
+fn a_run_of_no_tests_is_not_kept() {
+    let (_folder, target) = target();
+    let red = ended(&target, 0, 1, 1, false);
+    for seconds in 1..20 {
+        ended(&target, seconds, 0, 0, true);
+    }
+    prune(&target, Retention::default()).unwrap();
+    assert_eq!(left(&target), [red]);
 }
 
 #[test]

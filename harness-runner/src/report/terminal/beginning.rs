@@ -13,6 +13,7 @@ impl<W: Write> Terminal<W> {
     pub(super) fn run_started(&mut self, run: &RunStarted) {
         self.stats.selected = run.tests;
         self.stats.skipped = run.skipped_tests;
+        self.binaries_skipped_by_default = run.skipped_binaries_by_default_filter;
         let wants_bar = matches!(
             self.options.progress,
             ProgressMode::Bar | ProgressMode::Only
@@ -80,9 +81,17 @@ fn starting(run: &RunStarted, styles: &Styles) -> String {
     }
     if !left_out.is_empty() {
         text.push_str(&format!(" ({} skipped", left_out.join(" and ")));
+        let mut by_default = Vec::new();
         if run.skipped_by_default_filter > 0 {
-            let tests = count(run.skipped_by_default_filter, "test", "tests");
-            text.push_str(&format!(", including {tests} due to `default-filter`"));
+            by_default.push(count(run.skipped_by_default_filter, "test", "tests"));
+        }
+        if run.skipped_binaries_by_default_filter > 0 {
+            let binaries = run.skipped_binaries_by_default_filter;
+            by_default.push(count(binaries, "binary", "binaries"));
+        }
+        if !by_default.is_empty() {
+            let skipped = by_default.join(" and ");
+            text.push_str(&format!(", including {skipped} due to `default-filter`"));
         }
         text.push(')');
     }

@@ -43,11 +43,16 @@ impl<W: Write> Terminal<W> {
         } else {
             "tests"
         };
-        let text = format!(
+        let mut text = format!(
             "[{:>9}] {ran} {tests} run: {}",
             wording::seconds(run.elapsed),
             self.counts(&run.stats),
         );
+        if self.binaries_skipped_by_default > 0 {
+            let binaries = self.binaries_skipped_by_default;
+            let binaries = wording::plural(binaries, "binary", "binaries");
+            text.push_str(&format!(", {binaries} left out by `default-filter`"));
+        }
         self.note("Summary", style, &text);
         if let Some((word, how)) = run.cancelled.and_then(wording::cut_off) {
             self.note(word, self.styles.fail, &how);

@@ -1,0 +1,217 @@
+//! `cargo harness runs`: what is kept of runs.
+
+use super::{
+    GlobalOptions, prepared,
+    trace::{locate_error, working_directory},
+};
+use crate::command_error::{CommandError, Kind};
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::{Args, ValueEnum};
+use harness_metadata::{RunId, RunStats, event::TraceLevel, exit_code};
+use harness_runner::{
+    build::{CargoOptions, Located, locate_target},
+    report::{
+        plural, size,
+        style::{Styles, escaped, paint},
+    },
+    store::{self, Overview, State},
+};
+use serde::Serialize;
+use std::io::{self, BufWriter, Write};
+
+/// List the runs that are kept.
+#[derive(Debug, Args)]
+pub(super) struct RunsCommand {
+    /// The form of the list.
+    #[arg(
+        long,
+        short = 'T',
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "human"
+    )]
+    message_format: MessageFormat,
+    /// Path to Cargo.toml.
+    #[arg(long, value_name = "PATH")]
+    manifest_path: Option<Utf8PathBuf>,
+    /// The target directory.
+    #[arg(long, value_name = "DIR", env = "CARGO_TARGET_DIR")]
+    target_dir: Option<Utf8PathBuf>,
+}
+
+/// The form of a list.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+enum MessageFormat {
+    /// A run a line, in columns.
+    Human,
+    /// JSON, an object a line.
+    Json,
+}
+
+/// A line of JSON.
+#[derive(Serialize)]
+struct Row<'a> {
+    run_id: RunId,
+    started_at: String,
+    profile: &'a str,
+    command_line: &'a [String],
+    trace: TraceLevel,
+    tests: usize,
+    /// `in-progress`, `ended` or `killed`.
+    state: &'static str,
+    stats: Option<&'a RunStats>,
+    /// Results that are known of a run whose runner was killed.
+    known: Option<usize>,
+    bytes: u64,
+    folder: &'a Utf8Path,
+}
+
+impl RunsCommand {
+    pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
+        let cwd = working_directory()?;
+        let options = CargoOptions {
+            manifest_path: self.manifest_path.clone(),
+            target_dir: self.target_dir.clone().filter(|dir| *dir != ""),
+            cargo_quiet: 2,
+            ..CargoOptions::default()
+        };
+        let Located { target, .. } = locate_target(&options, &cwd).map_err(locate_error)?;
+        let runs = store::runs(&target).map_err(|error| {
+            let folder = store::folder(&target);
+            CommandError::new(Kind::Setup, format!("failed to read `{folder}`: {error}"))
+        })?;
+        let runs: Vec<_> = runs.into_iter().filter_map(Overview::of).collect();
+        let mut out = BufWriter::new(io::stdout().lock());
+        let written = match self.message_format {
+            MessageFormat::Json => write_json(&runs, &mut out),
+            MessageFormat::Human if runs.is_empty() => {
+                let text = format!(
+                    "no run is kept in `{}`; `cargo harness run` keeps one",
+                    store::folder(&target)
+                );
+                prepared::note(&text, global.stderr_colors());
+                Ok(())
+            }
+            MessageFormat::Human => {
+                write_table(&runs, Styles::new(global.stdout_colors()), &mut out)
+            }
+        };
+        match written.and_then(|()| out.flush()) {
+            Ok(()) => Ok(exit_code::OK),
+            // `runs | head` has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                let _ = out.into_parts();
+                Ok(exit_code::OK)
+            }
+            Err(error) => {
+                let message = format!("failed to write the list to standard output: {error}");
+                Err(CommandError::new(Kind::Write, message))
+            }
+        }
+    }
+}
+
+fn write_json(runs: &[Overview], out: &mut dyn Write) -> io::Result<()> {
+    for overview in runs {
+        let header = &overview.run.header;
+        let (state, stats, known) = match &overview.state {
+            State::InProgress => ("in-progress", None, None),
+            State::Ended(ending) => ("ended", Some(&ending.stats), None),
+            State::Killed(extent) => ("killed", None, Some(extent.known)),
+        };
+        let row = Row {
+            run_id: header.run_id,
+            started_at: header.started_at.to_rfc3339(),
+            profile: &overview.profile,
+            command_line: &overview.command_line,
+            trace: overview.trace,
+            tests: header.tests,
+            state,
+            stats,
+            known,
+            bytes: overview.bytes,
+            folder: &overview.run.folder,
+        };
+        serde_json::to_writer(&mut *out, &row)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn write_table(runs: &[Overview], styles: Styles, out: &mut dyn Write) -> io::Result<()> {
+    let mut rows =
+        vec![["RUN", "STARTED", "PROFILE", "TRACE", "SIZE", "RESULT"].map(str::to_owned)];
+    for overview in runs {
+        let header = &overview.run.header;
+        let id = header.run_id.to_string();
+        rows.push([
+            id.get(..8).unwrap_or(&id).to_owned(),
+            header.started_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+            escaped(&overview.profile).into_owned(),
+            overview.trace.as_str().to_owned(),
+            size(overview.bytes),
+            result(overview),
+        ]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..6).map(|column| width(column).unwrap_or(0)).collect();
+    for (number, row) in rows.iter().enumerate() {
+        let style = match number.checked_sub(1).map(|number| &runs[number].state) {
+            None => styles.count,
+            Some(State::Ended(ending)) if ending.failed() => styles.fail,
+            Some(State::Ended(ending)) if ending.cancelled.is_none() => styles.pass,
+            Some(_) => styles.warn,
+        };
+        for (column, cell) in row.iter().enumerate().take(5) {
+            write!(out, "{cell:<width$}  ", width = widths[column])?;
+        }
+        let command = number.checked_sub(1).map(|number| command(&runs[number]));
+        match command.filter(|command| !command.is_empty()) {
+            Some(command) => {
+                let padding = " ".repeat(widths[5] - row[5].chars().count());
+                writeln!(out, "{}{padding}  {command}", paint(&row[5], style))?;
+            }
+            None => writeln!(out, "{}", paint(&row[5], style))?,
+        }
+    }
+    Ok(())
+}
+
+/// Says how a run ended.
+fn result(overview: &Overview) -> String {
+    let tests = overview.run.header.tests;
+    match &overview.state {
+        State::InProgress => format!("in progress, {}", plural(tests, "test", "tests")),
+        State::Killed(extent) => {
+            format!("killed, {} of {tests} results known", extent.known)
+        }
+        State::Ended(ending) => {
+            let stats = &ending.stats;
+            let failed = stats.failed + stats.timed_out + stats.start_failed + stats.faults;
+            let mut text = format!("{} passed", stats.passed);
+            if failed > 0 {
+                text.push_str(&format!(", {failed} failed"));
+            }
+            if stats.finished < stats.selected {
+                let rest = stats.selected - stats.finished;
+                text.push_str(&format!(", {rest} not run"));
+            }
+            if stats.interrupted > 0 {
+                text.push_str(&format!(", {} interrupted", stats.interrupted));
+            }
+            text
+        }
+    }
+}
+
+/// Returns what was given after the subcommand: the filter, above all.
+fn command(overview: &Overview) -> String {
+    let mut words = overview.command_line.iter().skip(1).peekable();
+    for own in ["harness", "run", "r"] {
+        words.next_if(|word| *word == own);
+    }
+    let words: Vec<_> = words
+        .map(|word| escaped(&shell_words::quote(word)).into_owned())
+        .collect();
+    words.join(" ")
+}

@@ -1,0 +1,52 @@
+//! What is kept of runs, for a list of them.
+
+use super::{Ending, Extent, PastRun, recording, retention};
+use harness_metadata::event::TraceLevel;
+
+/// A run that is kept, in a few facts.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// The run.
+    pub run: PastRun,
+    /// The profile's name.
+    pub profile: String,
+    /// The command line.
+    pub command_line: Vec<String>,
+    /// How closely its tests were traced.
+    pub trace: TraceLevel,
+    /// How far it came.
+    pub state: State,
+    /// The bytes of its files.
+    pub bytes: u64,
+}
+
+/// How far a run came.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// It is being written.
+    InProgress,
+    /// It came to its end.
+    Ended(Ending),
+    /// It did not: its runner was killed.
+    Killed(Extent),
+}
+
+impl Overview {
+    /// Looks at a run; `None` if it has been deleted meanwhile.
+    pub fn of(run: PastRun) -> Option<Self> {
+        let began = recording::first(run.recording().as_std_path())?;
+        let state = match Ending::of(&run) {
+            Some(ending) => State::Ended(ending),
+            None if run.in_progress() => State::InProgress,
+            None => State::Killed(run.extent().unwrap_or_default()),
+        };
+        Some(Self {
+            profile: began.profile,
+            command_line: began.command_line,
+            trace: began.trace.level,
+            state,
+            bytes: retention::size(&run),
+            run,
+        })
+    }
+}

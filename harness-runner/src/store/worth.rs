@@ -1,0 +1,108 @@
+//! What a run came to, and so which runs are worth more than others.
+//!
+//! Ten runs of a single test must not push out the one whole run before them. The latest run, the
+//! last one that failed and the last whole one that passed are kept before all others.
+
+use super::{PastRun, Retention, recording};
+use crate::own_files;
+use harness_metadata::{EventKind, RunStats, event::CancelReason};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, time::Duration};
+
+/// Where the end of a run is noted, so that nobody has to read all of it.
+const ENDING: &str = "ending.json";
+
+/// A note is shorter.
+const LONGEST_ENDING: u64 = 64 * 1024;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// How long it took, in active time.
+    pub elapsed: Duration,
+    /// The counts.
+    pub stats: RunStats,
+    /// Why it was cancelled, if it was.
+    pub cancelled: Option<CancelReason>,
+    /// Whether it was to run only a part of the workspace's tests.
+    pub partial: bool,
+}
+
+impl Ending {
+    /// Returns whether a test failed.
+    pub fn failed(&self) -> bool {
+        let stats = &self.stats;
+        stats.failed + stats.timed_out + stats.start_failed + stats.faults > 0
+    }
+
+    /// Returns whether all tests of the workspace ran and passed.
+    fn whole_and_passed(&self) -> bool {
+        !self.partial && self.cancelled.is_none() && self.stats.success()
+    }
+
+    /// Notes it in the run's folder.
+    pub(super) fn note(&self, folder: &camino::Utf8Path) {
+        if let Ok(text) = serde_json::to_vec(self) {
+            // Without it the recording is read.
+            let _ = own_files::replace(&folder.join(ENDING), &text);
+        }
+    }
+
+    /// Returns how a run ended; `None` if it did not.
+    pub(super) fn of(run: &PastRun) -> Option<Self> {
+        let noted = own_files::read(run.folder.join(ENDING), LONGEST_ENDING).ok();
+        if let Some(ending) = noted.and_then(|text| serde_json::from_slice(&text).ok()) {
+            return Some(ending);
+        }
+        if run.in_progress() {
+            return None;
+        }
+        let partial = recording::first(run.recording().as_std_path())?.partial;
+        let ending = run.events().ok()?.find_map(|line| match line.event.kind {
+            EventKind::RunFinished(finished) => Some(Self {
+                elapsed: finished.elapsed,
+                stats: finished.stats,
+                cancelled: finished.cancelled,
+                partial,
+            }),
+            _ => None,
+        })?;
+        ending.note(&run.folder);
+        Some(ending)
+    }
+}
+
+/// Returns the numbers of the runs that are to be deleted. The latest run comes first and is never
+/// one of them; nor is one in progress. `size` is asked in the order of worth.
+pub(super) fn worthless(
+    runs: &[PastRun],
+    retention: Retention,
+    size: impl Fn(&PastRun) -> u64,
+) -> Vec<usize> {
+    let ended: Vec<usize> = (0..runs.len())
+        .filter(|number| *number == 0 || !runs[*number].in_progress())
+        .collect();
+    let last = |chosen: &dyn Fn(&Ending) -> bool| {
+        let mut numbers = ended.iter().copied();
+        numbers.find(|number| Ending::of(&runs[*number]).is_some_and(|ending| chosen(&ending)))
+    };
+    let red = last(&Ending::failed);
+    let green = last(&Ending::whole_and_passed);
+    let first: BTreeSet<usize> = [ended.first().copied(), red, green]
+        .into_iter()
+        .flatten()
+        .collect();
+    let others = ended.iter().copied();
+    let others = others.filter(|number| !first.contains(number));
+    let mut bytes = 0;
+    let mut worthless = Vec::new();
+    for (rank, number) in first.iter().copied().chain(others).enumerate() {
+        bytes += size(&runs[number]);
+        let many = rank >= retention.runs && !first.contains(&number);
+        if number > 0 && (many || bytes > retention.bytes) {
+            bytes -= size(&runs[number]);
+            worthless.push(number);
+        }
+    }
+    worthless
+}
