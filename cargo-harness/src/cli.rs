@@ -2,6 +2,7 @@
 
 mod filter_options;
 mod list;
+mod peer;
 mod prepared;
 mod run;
 mod runner_options;
@@ -9,14 +10,17 @@ mod runs;
 mod show_config;
 mod surroundings;
 mod trace;
+mod useless;
 
 use crate::command_error::CommandError;
 use camino::Utf8PathBuf;
 use clap::{
-    Args, Parser, Subcommand, ValueEnum,
+    Args, CommandFactory, Parser, Subcommand, ValueEnum,
     builder::styling::{AnsiColor, Styles},
 };
 use owo_colors::Stream;
+pub(crate) use peer::Foreign;
+use std::ffi::OsString;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -126,6 +130,20 @@ enum Command {
     ShowConfig(show_config::ShowConfigCommand),
 }
 
+/// Looks for what another program has on its command line and this one has not.
+pub(crate) fn peer(args: &[OsString]) -> Option<Foreign> {
+    let app = App::command();
+    let known = |name: &str| match name.strip_prefix("--") {
+        None => app.find_subcommand(name).is_some(),
+        Some(flag) => app
+            .get_subcommands()
+            .flat_map(clap::Command::get_arguments)
+            .chain(app.get_arguments())
+            .any(|arg| arg.get_long() == Some(flag)),
+    };
+    peer::foreign(args, &known)
+}
+
 impl App {
     /// Whether standard error has colors.
     pub(crate) fn colors(&self) -> bool {
@@ -147,7 +165,6 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

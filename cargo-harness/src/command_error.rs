@@ -16,6 +16,8 @@ use std::{
 pub(crate) enum Kind {
     /// Something unexpected.
     Internal,
+    /// The command line.
+    Usage,
     /// The configuration, a profile or an argument.
     Setup,
     /// A filterset of the command line.
@@ -73,6 +75,7 @@ impl CommandError {
     pub(crate) fn exit_code(&self) -> i32 {
         match self.kind {
             Kind::Internal => exit_code::INTERNAL,
+            Kind::Usage => exit_code::USAGE,
             Kind::Setup => exit_code::SETUP,
             Kind::Filterset => exit_code::INVALID_FILTERSET,
             Kind::NoTests => exit_code::NO_TESTS,

@@ -6,10 +6,13 @@ mod command_error;
 mod panics;
 
 use clap::Parser;
+use cli::Foreign;
+use command_error::{CommandError, Kind};
 use harness_runner::stub;
 use std::{
     env,
     ffi::{OsStr, OsString},
+    io::{self, Write},
     process::ExitCode,
 };
 
@@ -25,7 +28,20 @@ fn main() -> ExitCode {
     if first == Some(OsStr::new("harness")) {
         args.remove(1);
     }
-    exit_code(panics::guarded(|| run(args)))
+    exit_code(panics::guarded(|| match cli::peer(&args) {
+        Some(Foreign::Means(args, said)) => {
+            if let Some(said) = said {
+                let _ = writeln!(io::stderr().lock(), "info: {said}");
+            }
+            run(args)
+        }
+        Some(Foreign::Lacks(sentence)) => {
+            let error = CommandError::new(Kind::Usage, sentence);
+            let _ = error.write(&mut io::stderr().lock(), false);
+            error.exit_code()
+        }
+        None => run(args),
+    }))
 }
 
 fn run(args: Vec<OsString>) -> i32 {

@@ -26,7 +26,7 @@ pub use artifacts::Built;
 pub use cargo_config::{CargoConfig, ConfigError, Origin};
 pub use locate::{LocateError, locate_workspace};
 pub use options::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};
-pub use runner::{Runner, Runners};
+pub use runner::{MissingRunner, Runner, Runners};
 pub use rustc::{Platforms, RustcError};
 pub use workspace::{Graph, Located, MetadataError, Workspace, locate_target};
 

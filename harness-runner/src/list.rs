@@ -12,7 +12,7 @@ pub use output::{Format, Listing, ListingTest, Styles, write_binaries, write_tes
 pub use parse::ParseError;
 
 use crate::{
-    build::{Harness, Identity, Runners, TestBinary},
+    build::{Harness, Identity, MissingRunner, Runners, TestBinary},
     protocol::{Command, Environment},
 };
 use cache::Cache;
@@ -149,6 +149,9 @@ pub enum Status {
 /// Why a binary could not be listed.
 #[derive(Debug, Error)]
 pub enum ListError {
+    /// What is to run the binaries is missing.
+    #[error(transparent)]
+    Runner(MissingRunner),
     /// The executor failed.
     #[error("failed to run `{command}`")]
     Execute {

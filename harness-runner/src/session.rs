@@ -260,33 +260,9 @@ impl Start {
             profile,
             run_id,
             stubs,
-            partial: is_partial(options),
+            partial: options.cargo.selects() || options.filter.is_set(),
         })
     }
-}
-
-/// Returns whether the command line chooses a part of the workspace's tests.
-fn is_partial(options: &Options) -> bool {
-    let CargoOptions {
-        package,
-        exclude,
-        lib,
-        bin,
-        bins,
-        example,
-        examples,
-        test,
-        tests,
-        bench,
-        benches,
-        ..
-    } = &options.cargo;
-    let lists = [package, exclude, bin, example, test, bench];
-    lists.into_iter().any(|list| !list.is_empty())
-        || [lib, bins, examples, tests, benches]
-            .into_iter()
-            .any(|flag| *flag)
-        || options.filter.is_set()
 }
 
 fn notify_of_runners(workspace: &Workspace, notify: &mut dyn FnMut(Notice)) {

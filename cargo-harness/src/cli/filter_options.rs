@@ -1,5 +1,6 @@
 //! Which tests.
 
+use super::runner_options::one_of;
 use crate::command_error::{CommandError, Kind};
 use clap::Args;
 use harness_runner::filter::{
@@ -25,8 +26,12 @@ pub(crate) struct FilterArgs {
     /// Do not bound the selection by the profile's `default-filter`.
     #[arg(long)]
     ignore_default_filter: bool,
-    /// What to do with tests marked `#[ignore]`: `default`, `only`, `all`.
-    #[arg(long, value_name = "WHICH")]
+    /// What to do with tests marked `#[ignore]`.
+    #[arg(
+        long,
+        value_name = "WHICH",
+        value_parser = one_of::<RunIgnored>(["default", "only", "ignored-only", "all"])
+    )]
     run_ignored: Option<RunIgnored>,
     /// Run one part of several: `slice:1/3`, `hash:1/3`, `count:1/3`.
     #[arg(long, value_name = "PARTITION")]

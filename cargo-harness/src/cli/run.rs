@@ -6,6 +6,7 @@ use super::{
     prepared::{self, session_error},
     runner_options::{NoTests, ReporterArgs, RunnerArgs, ShowProgress, overrides},
     surroundings,
+    useless::Given,
 };
 use crate::{
     cargo_options::CargoArgs,
@@ -13,7 +14,7 @@ use crate::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
-use harness_metadata::{FinalStatusLevel, StatusLevel, event::CancelReason, exit_code};
+use harness_metadata::{StatusLevel, event::CancelReason, exit_code};
 use harness_runner::{
     config::RunSettings,
     report::{
@@ -45,9 +46,9 @@ pub(super) struct RunCommand {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
-    runner: RunnerArgs,
+    pub(super) runner: RunnerArgs,
     #[command(flatten)]
-    reporter: ReporterArgs,
+    pub(super) reporter: ReporterArgs,
 }
 
 impl RunCommand {
@@ -65,6 +66,9 @@ impl RunCommand {
         let options = prepared::options(global, self.cargo.clone(), filters.options, overrides)?;
         let colors = global.stderr_colors();
         let mut notify = |notice| prepared::tell(&notice, colors);
+        for warning in Given::of(&self, filters.no_capture, surroundings::surface()).warnings() {
+            prepared::warn(&warning, colors);
+        }
         let start = Start::new(&options, &mut notify).map_err(session_error(colors))?;
         if self.runner.no_run {
             start.build(&options).map_err(session_error(colors))?;
@@ -202,15 +206,15 @@ impl RunCommand {
             ShowProgress::Counter => ProgressMode::Counter,
             ShowProgress::Only => ProgressMode::Only,
         };
-        let (mut status_level, mut final_status_level): (StatusLevel, FinalStatusLevel) =
-            (settings.status_level, settings.final_status_level);
+        let mut status_level: StatusLevel = settings.status_level;
+        let skipped_by_choice = status_level >= StatusLevel::Skip;
         if global.verbose {
             status_level = status_level.max(StatusLevel::All);
-            final_status_level = final_status_level.max(FinalStatusLevel::Skip);
         }
         TerminalOptions {
             status_level,
-            final_status_level,
+            final_status_level: settings.final_status_level,
+            skipped_by_choice,
             colors: global.stderr_colors(),
             unicode: unicode(),
             progress: progress.resolve(surroundings::surface(), surroundings::unobtrusive()),

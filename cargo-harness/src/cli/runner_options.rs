@@ -1,6 +1,9 @@
 //! How tests run, and how that is told.
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use harness_metadata::{
     FinalStatusLevel, StatusLevel,
     event::{OutputWhen, TraceLevel},
@@ -12,6 +15,15 @@ use harness_runner::{
     },
     tracer::breakpoint::Breakpoint,
 };
+use std::str::FromStr;
+
+/// Returns a parser of words that `--help` lists.
+pub(super) fn one_of<T>(words: impl Into<PossibleValuesParser>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    words.into().try_map(|word| word.parse())
+}
 
 /// Options that say how tests run.
 #[derive(Debug, Args)]
@@ -30,19 +42,20 @@ pub(crate) struct RunnerArgs {
         env = "HARNESS_TEST_THREADS",
         allow_negative_numbers = true
     )]
-    test_threads: Option<TestThreads>,
+    pub(super) test_threads: Option<TestThreads>,
     /// How many further attempts a failed test gets.
     #[arg(long, value_name = "N", env = "HARNESS_RETRIES")]
-    retries: Option<u32>,
+    pub(super) retries: Option<u32>,
     /// What a test counts as that passes after a failure.
-    #[arg(long, value_name = "RESULT", env = "HARNESS_FLAKY_RESULT")]
-    flaky_result: Option<FlakyResult>,
+    #[arg(long, value_name = "RESULT", env = "HARNESS_FLAKY_RESULT",
+        value_parser = one_of::<FlakyResult>(["pass", "fail"]))]
+    pub(super) flaky_result: Option<FlakyResult>,
     /// Start no further tests after the first failure.
     #[arg(long, visible_alias = "ff", overrides_with = "no_fail_fast")]
-    fail_fast: bool,
+    pub(super) fail_fast: bool,
     /// Run all tests whatever fails.
     #[arg(long, visible_alias = "nff", overrides_with = "fail_fast")]
-    no_fail_fast: bool,
+    pub(super) no_fail_fast: bool,
     /// Start no further tests after this many failures: `N`, `N:wait`, `N:immediate`, `all`.
     #[arg(
         long,
@@ -52,10 +65,10 @@ pub(crate) struct RunnerArgs {
     max_fail: Option<MaxFail>,
     /// How closely tests are watched.
     #[arg(long, value_name = "LEVEL", env = "HARNESS_TRACE")]
-    trace: Option<TraceArg>,
+    pub(super) trace: Option<TraceArg>,
     /// Fail if tests cannot be watched as closely as they are to be.
     #[arg(long)]
-    trace_required: bool,
+    pub(super) trace_required: bool,
     /// Show what tests do as they do it, one line an event.
     #[arg(long)]
     pub(super) trace_live: bool,
@@ -84,17 +97,19 @@ pub(crate) struct RunnerArgs {
 #[command(next_help_heading = "Reporter options")]
 pub(crate) struct ReporterArgs {
     /// Which tests get a line when they finish.
-    #[arg(long, value_name = "LEVEL", env = "HARNESS_STATUS_LEVEL")]
-    status_level: Option<StatusLevel>,
+    #[arg(long, value_name = "LEVEL", env = "HARNESS_STATUS_LEVEL",
+        value_parser = one_of::<StatusLevel>(["none", "fail", "retry", "slow", "leak", "pass", "skip", "all"]))]
+    pub(super) status_level: Option<StatusLevel>,
     /// Which tests get a line at the end.
-    #[arg(long, value_name = "LEVEL", env = "HARNESS_FINAL_STATUS_LEVEL")]
-    final_status_level: Option<FinalStatusLevel>,
+    #[arg(long, value_name = "LEVEL", env = "HARNESS_FINAL_STATUS_LEVEL",
+        value_parser = one_of::<FinalStatusLevel>(["none", "fail", "flaky", "retry", "slow", "skip", "leak", "pass", "all"]))]
+    pub(super) final_status_level: Option<FinalStatusLevel>,
     /// When to show the output of tests that fail.
     #[arg(long, value_name = "WHEN", env = "HARNESS_FAILURE_OUTPUT")]
-    failure_output: Option<OutputArg>,
+    pub(super) failure_output: Option<OutputArg>,
     /// When to show the output of tests that pass.
     #[arg(long, value_name = "WHEN", env = "HARNESS_SUCCESS_OUTPUT")]
-    success_output: Option<OutputArg>,
+    pub(super) success_output: Option<OutputArg>,
     /// How to show progress.
     #[arg(
         long,
@@ -135,7 +150,7 @@ pub(crate) struct ReporterArgs {
     pub(super) no_output_indent: bool,
     /// Name the N slowest tests at the end.
     #[arg(long, value_name = "N")]
-    durations: Option<usize>,
+    pub(super) durations: Option<usize>,
     /// Write a JUnit report to this file.
     #[arg(long, value_name = "PATH")]
     pub(super) junit: Option<camino::Utf8PathBuf>,
@@ -175,7 +190,7 @@ pub(crate) enum ShowProgress {
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-enum OutputArg {
+pub(super) enum OutputArg {
     /// When the test finishes.
     Immediate,
     /// When the test finishes, and again at the end.
@@ -198,7 +213,7 @@ impl From<OutputArg> for OutputWhen {
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-enum TraceArg {
+pub(super) enum TraceArg {
     /// Not at all.
     Off,
     /// The life of every descendant: fork, exec, signals, exit.

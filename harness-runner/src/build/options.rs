@@ -151,6 +151,20 @@ impl CargoMessageFormat {
 }
 
 impl CargoOptions {
+    /// Returns whether they choose among packages and targets.
+    pub fn selects(&self) -> bool {
+        let lists = [
+            &self.package,
+            &self.exclude,
+            &self.bin,
+            &self.example,
+            &self.test,
+            &self.bench,
+        ];
+        let flags = [self.lib, self.bins, self.examples, self.tests, self.benches];
+        lists.iter().any(|list| !list.is_empty()) || flags.contains(&true)
+    }
+
     /// Returns `cargo test --no-run` with everything that was asked for.
     pub fn build_command(&self) -> Command {
         let mut command = self.cargo();

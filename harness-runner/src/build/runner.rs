@@ -7,8 +7,9 @@ use super::{
 };
 use cargo_platform::CfgExpr;
 use nextest_metadata::BuildPlatform;
-use std::{ffi::OsString, path::PathBuf};
+use std::{env, ffi::OsString, path::PathBuf};
 use target_spec::Platform;
+use thiserror::Error;
 
 /// A program that is given a test binary and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,45 @@ pub struct Runner {
     pub args: Vec<OsString>,
     /// Where it was set, for messages.
     pub origin: String,
+}
+
+/// A runner's program is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the target runner `{}` ({origin}) does not exist{}; install it, or change the setting",
+    .program.display(),
+    if .program.is_absolute() { "" } else { " in any folder of `PATH`" }
+)]
+pub struct MissingRunner {
+    /// The program.
+    pub program: PathBuf,
+    /// Where it was set.
+    pub origin: String,
+}
+
+impl Runner {
+    /// Looks for the program, as far as its name does not depend on the folder that it is started in.
+    ///
+    /// # Errors
+    ///
+    /// When it is missing.
+    pub fn check(&self) -> Result<(), MissingRunner> {
+        let there = if self.program.is_absolute() {
+            self.program.exists()
+        } else if self.program.components().count() == 1 {
+            let path = env::var_os("PATH").unwrap_or_default();
+            env::split_paths(&path).any(|folder| folder.join(&self.program).exists())
+        } else {
+            true
+        };
+        match there {
+            true => Ok(()),
+            false => Err(MissingRunner {
+                program: self.program.clone(),
+                origin: self.origin.clone(),
+            }),
+        }
+    }
 }
 
 /// The runners of both platforms, with what was wrong in their settings.
@@ -131,5 +171,40 @@ impl Finder<'_> {
             args: args.iter().map(OsString::from).collect(),
             origin: origin.to_string(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_that_is_missing_is_named_with_its_setting() {
+        let check = |program: &str| {
+            let runner = Runner {
+                program: program.into(),
+                args: Vec::new(),
+                origin: "file".to_owned(),
+            };
+            runner.check().map_err(|error| error.to_string())
+        };
+        assert_eq!(check("sh"), Ok(()));
+        assert_eq!(check("/bin/sh"), Ok(()));
+        assert_eq!(
+            check("/no/such"),
+            Err(
+                "the target runner `/no/such` (file) does not exist; install it, or change the \
+                 setting"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            check("no-such-program"),
+            Err(
+                "the target runner `no-such-program` (file) does not exist in any folder of \
+                 `PATH`; install it, or change the setting"
+                    .to_owned()
+            )
+        );
     }
 }

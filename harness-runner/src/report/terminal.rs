@@ -22,6 +22,7 @@ use harness_metadata::{
     level::{FinalStatusLevel, StatusLevel},
     trace::Disturbance,
 };
+use nextest_metadata::MismatchReason;
 use owo_colors::Style;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -38,6 +39,9 @@ pub struct TerminalOptions {
     pub status_level: StatusLevel,
     /// Which tests get a line at the end of the run.
     pub final_status_level: FinalStatusLevel,
+    /// Whether tests are also listed as skipped that were not asked for: by name, filterset or
+    /// partition.
+    pub skipped_by_choice: bool,
     /// Whether to use colors, and to keep those of the tests.
     pub colors: bool,
     /// Whether characters beyond ASCII may be used.
@@ -63,6 +67,7 @@ impl Default for TerminalOptions {
         Self {
             status_level: StatusLevel::default(),
             final_status_level: FinalStatusLevel::default(),
+            skipped_by_choice: true,
             colors: false,
             unicode: true,
             progress: ProgressMode::Counter,
@@ -379,8 +384,13 @@ impl<W: Write> Sink for Terminal<W> {
         self.at = event.at;
         match &event.kind {
             EventKind::RunStarted(run) => self.run_started(run),
-            EventKind::TestSkipped { test, .. } => {
-                if self.options.status_level >= StatusLevel::Skip {
+            EventKind::TestSkipped { test, reason, .. } => {
+                let asked_for = matches!(
+                    reason,
+                    MismatchReason::Ignored | MismatchReason::DefaultFilter
+                );
+                let told = asked_for || self.options.skipped_by_choice;
+                if told && self.options.status_level >= StatusLevel::Skip {
                     self.status("SKIP", self.styles.warn, "", None, test);
                 }
                 if self.options.final_status_level >= FinalStatusLevel::Skip {

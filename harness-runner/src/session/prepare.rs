@@ -5,7 +5,7 @@ use crate::{
     build::{Build, Built, Graph, TestBinary, Workspace},
     config::{CompiledProfile, Config},
     filter::{self, BinaryMatch, BinaryMismatch, TestFilter},
-    list::{self, ListOptions, Selection, Status, TestList},
+    list::{self, ListError, ListOptions, Selection, Status, TestList},
     plan::{ListedBinary, ListedTest, Plan},
     protocol::Environment,
     run,
@@ -35,6 +35,10 @@ pub(super) fn build_and_list(
     run_id: RunId,
     stubs: &Stubs,
 ) -> Result<(Built, TestList), SessionError> {
+    let runners = &workspace.runners;
+    for runner in [&runners.host, &runners.target].into_iter().flatten() {
+        runner.check().map_err(ListError::Runner)?;
+    }
     let inherited = Environment::inherited();
     let build = Build {
         workspace,

@@ -241,7 +241,11 @@ impl Cases {
     fn stream(&mut self, excerpt: Option<Excerpt>, name: &str, missing: &str) -> String {
         match excerpt {
             Some(excerpt) => {
-                let text = text(&excerpt);
+                let why = match self.left {
+                    0 => "; the report has as much output as it may have",
+                    _ => "",
+                };
+                let text = text(&excerpt, why);
                 self.left = self.left.saturating_sub(text.len() as u64);
                 text
             }
@@ -354,11 +358,12 @@ fn relative(file: &str, root: &str) -> String {
     file.strip_prefix("./").unwrap_or(file).to_owned()
 }
 
-fn text(excerpt: &Excerpt) -> String {
+/// Returns what of a stream the report has; `why` says what it lacks more than `output-cap`.
+fn text(excerpt: &Excerpt, why: &str) -> String {
     let mut text = legal(&plain(&excerpt.head));
     if excerpt.left_out > 0 {
         text.push_str(&format!(
-            "\n… {} left out …\n",
+            "\n… {} left out{why} …\n",
             wording::size(excerpt.left_out)
         ));
         text.push_str(&legal(&plain(&excerpt.tail)));

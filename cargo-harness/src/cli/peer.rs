@@ -1,0 +1,150 @@
+//! What cargo-nextest and cargo have on their command lines and this program has not: named by its
+//! name, instead of the nearest guess.
+
+use std::ffi::{OsStr, OsString};
+
+/// Flags of cargo-nextest that are not supported yet, and what to do instead.
+const FLAGS: &[(&str, &str)] = &[
+    ("--archive-file", "build and run on the same machine"),
+    ("--archive-format", "build and run on the same machine"),
+    ("--binaries-metadata", "build and run on the same machine"),
+    ("--cargo-metadata", "build and run on the same machine"),
+    ("--debugger", "use `--break-exec`"),
+    ("--extract-overwrite", "build and run on the same machine"),
+    ("--extract-to", "build and run on the same machine"),
+    ("--interceptor", "use `--break-exec`"),
+    ("--libtest-json", "use `--events`"),
+    ("--message-format-version", "use `--events`"),
+    ("--no-pager", "there is no pager, so it can be left out"),
+    ("--override-version-check", "it can be left out"),
+    (
+        "--persist-extract-tempdir",
+        "build and run on the same machine",
+    ),
+    ("--rerun", "every run runs what it is told to"),
+    ("--stress-count", "repeat the command"),
+    ("--stress-duration", "repeat the command"),
+    ("--target-dir-remap", "build and run on the same machine"),
+    ("--tool-config-file", "write it into `.config/harness.toml`"),
+    ("--tracer", "use `--trace`"),
+    ("--user-config-file", "write it into `.config/harness.toml`"),
+    ("--workspace-remap", "build and run on the same machine"),
+];
+
+/// Subcommands of cargo-nextest that are not supported yet, and what to do instead.
+const SUBCOMMANDS: &[(&str, &str)] = &[
+    ("archive", "build and run on the same machine"),
+    ("bench", "run `cargo bench`"),
+    ("debug", "use `-v`"),
+    ("help", "use `--help`"),
+    ("replay", "`cargo harness trace` shows what a test did"),
+    ("self", "`cargo install` updates the program"),
+    ("store", "`cargo harness runs` lists what is kept"),
+];
+
+/// What an argument list means that clap would not understand.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Foreign {
+    /// Run this instead. The sentence, if there is one, says so.
+    Means(Vec<OsString>, Option<String>),
+    /// There is no such thing, as this sentence says.
+    Lacks(String),
+}
+
+/// Looks at the arguments: the program's name, and what follows. `None` if nothing in them is
+/// another program's.
+pub(crate) fn foreign(args: &[OsString], known: &dyn Fn(&str) -> bool) -> Option<Foreign> {
+    let mut args = args.to_vec();
+    let program = args.first().map(OsString::as_os_str).unwrap_or_default();
+    let called = std::path::Path::new(program).file_name();
+    // `cargo nextest run` with a link of that name runs `cargo-nextest nextest run`.
+    let mut means = called == Some(OsStr::new("cargo-nextest"));
+    if args.get(1).is_some_and(|first| first == "nextest") {
+        args.remove(1);
+        means = true;
+    }
+    let mut said = None;
+    match args.get(1).and_then(|first| first.to_str()) {
+        Some("test" | "t") if !known("test") => {
+            args[1] = "run".into();
+            means = true;
+            said = Some("`cargo harness run` is meant; arguments of the tests' own go after `--`");
+        }
+        Some(first) if !known(first) => {
+            if let Some((name, instead)) = SUBCOMMANDS.iter().find(|(name, _)| *name == first) {
+                return Some(Foreign::Lacks(lacks(name, instead)));
+            }
+        }
+        _ => {}
+    }
+    let own = args.iter().take_while(|arg| *arg != "--");
+    for arg in own.filter_map(|arg| arg.to_str()) {
+        let name = arg.split_once('=').map_or(arg, |(name, _)| name);
+        let flag = FLAGS.iter().find(|(flag, _)| *flag == name);
+        if let Some((name, instead)) = flag.filter(|(flag, _)| !known(flag)) {
+            return Some(Foreign::Lacks(lacks(name, instead)));
+        }
+    }
+    means.then(|| Foreign::Means(args, said.map(str::to_owned)))
+}
+
+fn lacks(name: &str, instead: &str) -> String {
+    format!("`{name}` is cargo-nextest's and not supported yet; {instead}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(line: &str) -> Option<Foreign> {
+        let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        foreign(&args, &|name| ["run", "list", "--trace"].contains(&name))
+    }
+
+    fn means(line: &str, said: bool) -> Option<Foreign> {
+        let args = line.split(' ').map(OsString::from).collect();
+        let sentence = "`cargo harness run` is meant; arguments of the tests' own go after `--`";
+        Some(Foreign::Means(args, said.then(|| sentence.to_owned())))
+    }
+
+    #[test]
+    fn other_names_of_the_command_are_understood() {
+        for line in [
+            "cargo-harness run a",
+            "cargo-harness list",
+            "/bin/cargo-harness",
+        ] {
+            assert_eq!(look(line), None, "{line}");
+        }
+        assert_eq!(
+            look("cargo-harness nextest run a"),
+            means("cargo-harness run a", false)
+        );
+        assert_eq!(
+            look("/bin/cargo-nextest nextest run"),
+            means("/bin/cargo-nextest run", false)
+        );
+        assert_eq!(look("cargo-nextest run"), means("cargo-nextest run", false));
+        assert_eq!(
+            look("cargo-harness test -p a"),
+            means("cargo-harness run -p a", true)
+        );
+    }
+
+    #[test]
+    fn what_the_peer_has_and_we_lack_is_named() {
+        for (line, name) in [
+            ("cargo-harness run --archive-file x", "--archive-file"),
+            ("cargo-harness run --archive-file=x", "--archive-file"),
+            ("cargo-harness nextest run --debugger gdb", "--debugger"),
+            ("cargo-harness archive", "archive"),
+        ] {
+            let Some(Foreign::Lacks(sentence)) = look(line) else {
+                panic!("{line}")
+            };
+            assert!(sentence.starts_with(&format!("`{name}` is cargo-nextest's")));
+        }
+        assert_eq!(look("cargo-harness run -- --debugger"), None);
+        assert_eq!(look("cargo-harness run archive"), None);
+    }
+}
