@@ -20,7 +20,7 @@ use nix::{
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    ffi::{CStr, CString, OsStr, OsString},
+    ffi::{CStr, CString, OsStr},
     fs::{self, File},
     io::{self, Write},
     net::IpAddr,
