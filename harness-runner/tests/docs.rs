@@ -182,6 +182,7 @@ fn every_test_that_the_pages_of_faults_name_is_there() {
     assert!(named.len() > 30, "too few tests were found: {named:?}");
     let mut sources = String::new();
     for folder in [
+        "cargo-harness/src",
         "cargo-harness/tests",
         "harness-runner/src",
         "harness-runner/tests",
