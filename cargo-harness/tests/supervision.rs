@@ -23,7 +23,7 @@ mod ends;
 #[path = "supervision/terminal.rs"]
 mod terminal;
 
-use harness_metadata::{Attempt, Outcome, Survivor, Verdict, exit_code, outcome::Held};
+use harness_metadata::{Attempt, EventKind, Outcome, Survivor, Verdict, exit_code, outcome::Held};
 use nix::{
     fcntl::OFlag,
     sys::signal::{self, Signal},
@@ -161,6 +161,26 @@ fn a_test_that_stops_its_stub_ends_when_its_time_is_up() {
                 matches!(attempt.outcome, Outcome::TimedOut { .. }),
                 "{attempt:?}"
             ),
+        }
+    }
+}
+
+#[test]
+fn a_run_that_a_test_has_stopped_is_continued_and_says_so() {
+    for test in ["stops_its_runner", "stops_all_stubs_and_the_runner"] {
+        for trace in ["io", "process", "off"] {
+            let scene = Scene::new();
+            let mut command = zoo_run(&scene, "", &format!("{test}|naps_.*"));
+            command.args(["-j", "2", "--trace", trace]);
+            let run = scene.run(command);
+            run.assert_code(exit_code::OK);
+            run.assert_says(" Stopped by SIGSTOP for ");
+            run.assert_says("not by Ctrl-Z: a stub has let it go on; running were ");
+            let told = |event: &harness_metadata::Event| {
+                matches!(&event.kind, EventKind::Stopped { continued: true, running, .. }
+                    if running.iter().any(|one| one.name.as_str() == test))
+            };
+            assert!(package::events(&scene).iter().any(told), "{trace}");
         }
     }
 }

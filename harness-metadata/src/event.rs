@@ -123,6 +123,16 @@ pub enum EventKind {
         /// For how long it is tried.
         limit: Duration,
     },
+    /// The runner was stopped (SIGSTOP) by something that had not asked it to, as a test can do it.
+    /// Tests went on meanwhile, and so did the clocks.
+    Stopped {
+        /// For how long, at least.
+        elapsed: Duration,
+        /// Whether the harness itself had to let it go on.
+        continued: bool,
+        /// The tests that were running.
+        running: Vec<TestId>,
+    },
     /// The run was stopped (Ctrl-Z); clocks stand still.
     Paused {
         /// How many tests were running.

@@ -262,6 +262,8 @@ pub enum Response {
         /// The tasks.
         tasks: Vec<StuckTask>,
     },
+    /// The runner has been stopped, and not by Ctrl-Z, of which it says something before.
+    RunnerStopped(RunnerStopped),
     /// A descendant is stopped at its execution, and nobody traces it any more.
     Broke {
         /// The attempt.
@@ -310,6 +312,17 @@ pub enum Response {
         /// What was seen. `None` if it was not traced.
         trace: Option<Box<TraceSummary>>,
     },
+}
+
+/// A stop of the runner. Times are those of CLOCK_MONOTONIC.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunnerStopped {
+    /// When it was first seen to be stopped.
+    pub since: Duration,
+    /// When it was continued, or was seen to be.
+    pub until: Duration,
+    /// Whether the stub continues it now.
+    pub continued: bool,
 }
 
 /// What is left of an attempt that was killed.

@@ -11,6 +11,7 @@ pub mod blocking;
 mod broker;
 pub mod cgroup;
 mod explain;
+mod guard;
 mod holds;
 pub mod link;
 mod nest;
@@ -29,11 +30,12 @@ mod watch;
 use crate::{
     keys::Guard,
     protocol::{
-        Available, Left, Request, Response, Spawn, Ticket,
-        packet::{Packet, send_response},
+        Available, Left, Request, Response, RunnerStopped, Spawn, Ticket,
+        packet::{self, Packet, send_response},
     },
     tracer::{procfs, tasks::Broke},
 };
+use guard::{Guard as RunnerGuard, LOOK};
 use harness_metadata::{Survivor, exit_code};
 use nest::Nest;
 use spawn::{SpawnError, Spawner};
@@ -89,6 +91,7 @@ pub fn serve() -> i32 {
 struct Stub {
     socket: OwnedFd,
     runner: nix::unistd::Pid,
+    guard: RunnerGuard,
     signals: Signals,
     spawner: Spawner,
     nest: Nest,
@@ -128,6 +131,7 @@ impl Stub {
         let lending = terminal::leave(env::args_os().skip(2));
         sys::become_subreaper()?;
         sys::continue_when_parent_dies();
+        sys::continue_every(LOOK);
         sys::interrupt_waits_for(socket.as_fd())?;
         let mut spawner = Spawner::new()?;
         spawner.open_files = open_files::raise_in_stub(env::args_os().nth(2));
@@ -146,6 +150,7 @@ impl Stub {
         Ok(Self {
             socket,
             runner,
+            guard: RunnerGuard::new(runner.as_raw()),
             signals,
             spawner,
             nest: Nest::new(outer),
@@ -161,7 +166,7 @@ impl Stub {
     fn run(&mut self) -> io::Result<()> {
         let mut packet = Packet::default();
         let served = loop {
-            if let Err(error) = self.collect() {
+            if let Err(error) = self.collect().and_then(|()| self.look_after_runner()) {
                 break Err(error);
             }
             let killing = self
@@ -219,14 +224,41 @@ impl Stub {
             }
             // Who is killed waits for no answer.
             Some(attempt) if !killing && attempt.tree.listener().is_some() => {
-                self.signals.wait(socket, attempt.tree.listener(), None)
+                self.signals
+                    .wait(socket, attempt.tree.listener(), Some(LOOK))
             }
             Some(attempt) if !killing => {
                 attempt.follow();
                 Woken::Child
             }
-            _ => self.signals.wait(socket, None, killing.then_some(SWEEP)),
+            _ => {
+                let idle = self.guard.is_on().then_some(LOOK);
+                let limit = if killing { Some(SWEEP) } else { idle };
+                self.signals.wait(socket, None, limit)
+            }
         }
+    }
+
+    /// Continues the runner if something has stopped it that will not. It is told before, so that it
+    /// hears of it whatever it does next.
+    fn look_after_runner(&mut self) -> io::Result<()> {
+        let Some(stopped) = self.guard.look() else {
+            return Ok(());
+        };
+        // What it has said before it was stopped may be that it is about to.
+        if packet::readable(self.socket.as_fd(), Duration::ZERO)? {
+            return Ok(());
+        }
+        let response = Response::RunnerStopped(RunnerStopped {
+            since: stopped.since,
+            until: stopped.until,
+            continued: stopped.to_be_continued,
+        });
+        send_response(self.socket.as_fd(), &response)?;
+        if stopped.to_be_continued {
+            self.guard.continue_runner();
+        }
+        Ok(())
     }
 
     /// Takes the news of children and tracees, and tells what has ended.
@@ -343,7 +375,10 @@ impl Stub {
 
     fn obey(&mut self, packet: &mut Packet) -> io::Result<()> {
         let stdio = std::mem::take(&mut packet.fds);
-        match packet.decode::<Request<'_>>()? {
+        let request = packet.decode::<Request<'_>>()?;
+        let stop = matches!(&request, Request::Signal { signal, .. } if *signal == libc::SIGTSTP);
+        self.guard.heard(stop);
+        match request {
             Request::Spawn(spawn) => return self.spawn(&spawn, &stdio),
             Request::GuardTerminal => {
                 self.terminal = <[OwnedFd; 2]>::try_from(stdio).ok().map(Guard::new);

@@ -12,7 +12,7 @@ use std::{
 };
 use sys::*;
 
-const TESTS: [(&str, fn()); 26] = [
+const TESTS: [(&str, fn()); 28] = [
     ("beats", beats),
     ("beats_too", beats),
     ("children_of_dead_parents_are_traced", orphans),
@@ -35,6 +35,8 @@ const TESTS: [(&str, fn()); 26] = [
     ("payloads_of_real_time_signals_arrive", payloads),
     ("sees_default_signals", sees_default_signals),
     ("spawns_from_sixteen_threads", spawns_from_sixteen_threads),
+    ("stops_all_stubs_and_the_runner", || stops_the_runner(true)),
+    ("stops_its_runner", || stops_the_runner(false)),
     ("stops_its_parent", || end_parent(SIGSTOP)),
     ("stops_its_parent_and_passes", stops_its_parent_and_passes),
     ("subreaper_with_daemons", subreaper_with_daemons),
@@ -145,6 +147,31 @@ fn end_parent(number: c_int) {
     // SAFETY: no memory is involved.
     send(unsafe { getppid() }, number);
     hang();
+}
+
+/// Passes as soon as they are stopped: no one but the stubs is left to notice.
+fn stops_the_runner(stubs_too: bool) {
+    // SAFETY: no memory is involved.
+    let stub = unsafe { getppid() };
+    let stat = fs::read_to_string(format!("/proc/{stub}/stat")).expect("/proc is mounted");
+    let (_, fields) = stat.rsplit_once(") ").expect("it has a name");
+    let runner: c_int = fields.split(' ').nth(1).expect("it is there").parse().expect("a number");
+    send(runner, SIGSTOP);
+    let is_stopped = || {
+        let stat = fs::read_to_string(format!("/proc/{runner}/stat")).expect("it is there");
+        stat.contains(") T ")
+    };
+    while !is_stopped() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    if stubs_too {
+        let threads = fs::read_dir(format!("/proc/{runner}/task")).expect("it is there").flatten();
+        let lists = threads.map(|thread| fs::read_to_string(thread.path().join("children")));
+        let children: String = lists.map(|list| list.unwrap_or_default()).collect();
+        for child in children.split_whitespace() {
+            send(child.parse().expect("a number"), SIGSTOP);
+        }
+    }
 }
 
 fn stops_its_parent_and_passes() {

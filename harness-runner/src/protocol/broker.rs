@@ -16,7 +16,7 @@ pub const VARIABLE: &str = "HARNESS_TRACE_BROKER";
 pub const VERSION: u32 = 1;
 
 /// What an inner stub says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// Am I traced by you? The first message.
     Hello {

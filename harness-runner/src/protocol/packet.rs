@@ -121,6 +121,36 @@ fn send_packet(socket: BorrowedFd<'_>, packet: &[u8], fds: &[RawFd]) -> io::Resu
     }
 }
 
+/// Receives a small message that may come from anyone: without descriptors, which the kernel drops,
+/// and of no more bytes than `room` has. `None` at end of file.
+///
+/// # Errors
+///
+/// As recvmsg(2), or `InvalidData` for a packet that is too large or is none.
+pub(crate) fn receive_small<T: for<'a> Deserialize<'a>>(
+    socket: BorrowedFd<'_>,
+    room: &mut [u8],
+) -> io::Result<Option<T>> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+    let received = loop {
+        let mut data = [IoSliceMut::new(room)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        match recvmsg::<()>(socket.as_raw_fd(), &mut data, None, flags) {
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
+            Err(error) => return Err(error.into()),
+            Ok(message) if message.flags.contains(MsgFlags::MSG_TRUNC) => return Err(invalid()),
+            Ok(message) => break message.bytes,
+        }
+    };
+    match &room[..received] {
+        [] => Ok(None),
+        [INLINE, message @ ..] => postcard::from_bytes(message)
+            .map(Some)
+            .map_err(|_| invalid()),
+        _ => Err(invalid()),
+    }
+}
+
 /// A received packet. Reused, so that its buffer is allocated once.
 #[derive(Default)]
 pub struct Packet {

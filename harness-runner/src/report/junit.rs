@@ -482,6 +482,7 @@ impl Sink for Junit {
             | EventKind::AttemptBroke { .. }
             | EventKind::FewerSlots { .. }
             | EventKind::AwaitsSystem { .. }
+            | EventKind::Stopped { .. }
             | EventKind::Paused { .. }
             | EventKind::Continued { .. }
             | EventKind::Progress { .. }

@@ -488,6 +488,11 @@ impl<W: Write> Sink for Terminal<W> {
                 let text = format!("for the system, for {limit} at most: {because}");
                 self.note("Waiting", self.styles.warn, &text);
             }
+            EventKind::Stopped {
+                elapsed,
+                continued,
+                running,
+            } => self.was_stopped(*elapsed, *continued, running),
             EventKind::Paused { running } => {
                 let text = format!("{} suspended", wording::plural(*running, "test", "tests"));
                 self.note("Paused", self.styles.warn, &text);

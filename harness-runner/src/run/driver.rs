@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     keys,
+    protocol::RunnerStopped,
     store::TraceFiles,
     stub::{
         cgroup::Cgroups,
@@ -28,7 +29,7 @@ use std::{
     mem,
     rc::Rc,
     sync::{Arc, mpsc as std_mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 
@@ -42,6 +43,9 @@ const SHOW_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the slots may take to look for what has arrived when the run is out of time.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
+
+/// Stubs tell of no shorter stop of this process.
+const SHORTEST_STOP: Duration = Duration::from_secs(1);
 
 /// What slots and the dispatcher share.
 pub(super) struct Shared {
@@ -79,6 +83,7 @@ pub(super) async fn drive(
     let mut driver = Driver::new(work, tell);
     let (slot_tx, mut from_slots) = mpsc::unbounded_channel();
     driver.step(Input::Begin, &slot_tx);
+    let mut alive_at = Instant::now();
     while !driver.finished {
         let deadline = driver
             .dispatcher
@@ -87,10 +92,20 @@ pub(super) async fn drive(
         tokio::select! {
             biased;
             Some(message) = from_slots.recv() => {
-                driver.heard(message, &slot_tx);
+                if alive_at.elapsed() > SHORTEST_STOP {
+                    driver.hear_of_stops(Some(message), &mut from_slots, &slot_tx).await;
+                } else {
+                    driver.heard(message, &slot_tx);
+                }
                 driver.hear_all(&mut from_slots, &slot_tx);
             }
-            signal = signals.next() => driver.signalled(signal, &slot_tx).await,
+            signal = signals.next() => {
+                let goes_on = matches!(signal, Heard::Continue);
+                driver.signalled(signal, &slot_tx).await;
+                if goes_on {
+                    driver.hear_of_stops(None, &mut from_slots, &slot_tx).await;
+                }
+            }
             Some(control) = controls.recv() => match control {
                 Control::ReportFailed => driver.step(Input::ReportFailed, &slot_tx),
                 Control::Status => driver.ask_status(&slot_tx),
@@ -105,6 +120,7 @@ pub(super) async fn drive(
                 driver.step(Input::Deadline, &slot_tx);
             }
         }
+        alive_at = Instant::now();
     }
     if driver.impatient.is_some() {
         // Nobody waits for them to end: they do when this process has.
@@ -134,6 +150,8 @@ struct Driver {
     asking: Option<Asking>,
     /// The signal that ended the run before its tests, if one did.
     impatient: Option<i32>,
+    /// When the last stop ended that has been told, by CLOCK_MONOTONIC.
+    stopped_until: Duration,
 }
 
 impl Driver {
@@ -181,6 +199,7 @@ impl Driver {
             finished: false,
             asking: None,
             impatient: None,
+            stopped_until: Duration::ZERO,
         }
     }
 
@@ -303,6 +322,7 @@ impl Driver {
                     break_exec.run(pid);
                 }
             }
+            FromSlot::Stopped(stopped) => self.was_stopped(stopped),
             FromSlot::Lost { slot, message } => {
                 // The next attempt makes another.
                 self.slots.remove(&slot);
@@ -351,6 +371,46 @@ impl Driver {
         drop(looked);
         // Slots share this thread. Disconnected once all have; one may be ending its stub.
         let _ = tokio::time::timeout(LOOK_LIMIT, all_looked.recv()).await;
+    }
+
+    /// Reads what stubs say of a stop of this process, before anything else: the end of the run may
+    /// be among it.
+    async fn hear_of_stops(
+        &mut self,
+        message: Option<FromSlot>,
+        from_slots: &mut mpsc::UnboundedReceiver<FromSlot>,
+        slot_tx: &mpsc::UnboundedSender<FromSlot>,
+    ) {
+        self.look(slot_tx).await;
+        let mut messages = Vec::from_iter(message);
+        let of_spare = self.stubs.iter().filter_map(slot::runner_stopped);
+        messages.extend(of_spare.map(FromSlot::Stopped));
+        while let Ok(message) = from_slots.try_recv() {
+            messages.push(message);
+        }
+        // The stub that has let this process go on knows it best.
+        messages.sort_by_key(|message| match message {
+            FromSlot::Stopped(stopped) => u8::from(!stopped.continued),
+            _ => 2,
+        });
+        for message in messages {
+            self.heard(message, slot_tx);
+        }
+    }
+
+    /// Tells of a stop of this process, once: all stubs see it.
+    fn was_stopped(&mut self, stopped: RunnerStopped) {
+        if stopped.since < self.stopped_until {
+            return;
+        }
+        self.stopped_until = stopped.until;
+        let running = self.dispatcher.status(self.shared.clock.now());
+        let kind = EventKind::Stopped {
+            elapsed: stopped.until.saturating_sub(stopped.since),
+            continued: stopped.continued,
+            running: running.into_iter().map(|running| running.test).collect(),
+        };
+        self.emit(kind, None, None);
     }
 
     fn emit(

@@ -3,6 +3,7 @@
 
 mod arrived;
 mod handover;
+mod idle;
 mod lost;
 mod messages;
 mod told;
@@ -10,6 +11,7 @@ mod watched;
 
 pub(super) use lost::watch_over;
 pub(super) use messages::{Broken, Described, FromSlot, PassedOn, Start, ToSlot};
+pub(super) use watched::runner_stopped;
 
 use super::{
     Capture as CaptureMode, Image, Output, Shared, Test, Tracing,
@@ -32,17 +34,16 @@ use crate::{
         link::{self, Stub, StubError},
     },
 };
-use harness_metadata::{Attempt, Leak, Outcome, StartFailure, Survivor, outcome::StreamSize};
+use harness_metadata::{Attempt, Leak, Outcome, StartFailure, outcome::StreamSize};
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, IsTerminal},
     os::fd::AsFd,
     rc::Rc,
-    thread,
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use told::{Told, pass_on};
 use watched::WatchedStub;
 
@@ -96,21 +97,23 @@ impl Slot {
         tell: mpsc::UnboundedSender<FromSlot>,
     ) {
         while let Some(order) = orders.recv().await {
-            // Anything else is meant for an attempt that is over.
-            if let ToSlot::Start(start) = order {
-                let (attempt, mut output) = self.attempt(start, &mut orders, &tell).await;
-                if let Some(output) = &mut output {
-                    output.toll = self.enter_road(output, &mut orders).await;
+            match order {
+                ToSlot::Start(start) => {
+                    let (attempt, mut output) = self.attempt(start, &mut orders, &tell).await;
+                    if let Some(output) = &mut output {
+                        output.toll = self.enter_road(output, &mut orders).await;
+                    }
+                    let over = FromSlot::Over {
+                        slot: self.number,
+                        test: start.test,
+                        attempt: Box::new(attempt),
+                        output,
+                        refused: self.refused,
+                    };
+                    // Nobody listens any more if the run has been abandoned.
+                    let _ = tell.send(over);
                 }
-                let over = FromSlot::Over {
-                    slot: self.number,
-                    test: start.test,
-                    attempt: Box::new(attempt),
-                    output,
-                    refused: self.refused,
-                };
-                // Nobody listens any more if the run has been abandoned.
-                let _ = tell.send(over);
+                order => self.idle(order, &tell),
             }
         }
         self.end_stub().await;
@@ -353,6 +356,10 @@ impl Slot {
         match response {
             Err(error) => vec![Input::StubLost(describe(&error))],
             Ok(Response::Ready { .. } | Response::Beat) => Vec::new(),
+            Ok(Response::RunnerStopped(stopped)) => {
+                told.stopped = Some(stopped);
+                Vec::new()
+            }
             Ok(Response::Refused { errno }) => {
                 self.refused = link::is_scarcity(errno);
                 vec![Input::StubLost(describe(&StubError::refused(errno)))]
@@ -557,23 +564,6 @@ impl Slot {
             }
             result => result,
         }
-    }
-
-    /// Ends a stub that is of no further use, with all that it has. That may take seconds, for which
-    /// other slots need not wait. Returns what it had that did not end with it.
-    async fn end_stub(&mut self) -> Vec<Survivor> {
-        let Some(stub) = self.stub.take() else {
-            return Vec::new();
-        };
-        let (ended, has_ended) = oneshot::channel();
-        let end = move || {
-            // Closing its socket makes it kill what it has, and exit.
-            drop(stub);
-            let _ = ended.send(link::kill_orphans());
-        };
-        // Without a thread to be had the closure is dropped here, and the stub with it.
-        drop(thread::Builder::new().spawn(end));
-        has_ended.await.unwrap_or_default()
     }
 
     /// Says something to the stub. If it is gone, that is heard from its socket.

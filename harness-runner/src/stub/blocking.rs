@@ -118,6 +118,7 @@ impl Stub {
                     Response::Ready { .. }
                     | Response::Refused { .. }
                     | Response::Beat
+                    | Response::RunnerStopped(_)
                     | Response::Seen { .. }
                     | Response::Broke { .. }
                     | Response::Inspected { .. } => {}

@@ -1,9 +1,14 @@
 //! Tells runs within a test what their own tests do: see [`crate::protocol::broker`].
+//!
+//! The socket is an abstract one: it leaves no file, and a run within a test finds it from another
+//! root directory and as another user. But its name is in /proc/net/unix, so that every user of the
+//! machine can connect. Who has connected is asked first (SO_PEERCRED); a process that is not of the
+//! traced test costs an accept4(2) and a close(2), and nothing of it is read.
 
 use super::sys::{self, Pid};
 use crate::protocol::{
     broker::{Ask, Tell, VERSION},
-    packet::{self, Packet},
+    packet,
 };
 use harness_metadata::{
     TraceEvent, TraceEventKind,
@@ -21,7 +26,7 @@ use std::{
     collections::{HashSet, VecDeque},
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Events that wait for an inner stub to take them. It may be stopped, or busy; nobody waits for it.
@@ -35,6 +40,24 @@ pub(super) type Watch = fn(BorrowedFd<'_>) -> Result<(), Errno>;
 
 /// The connections that may wait to be taken. Each stub of an inner run makes one.
 const BACKLOG: i32 = 128;
+
+/// The most connections that are served, each for a stub of a run within the test.
+const MOST_CLIENTS: usize = 1024;
+
+/// How many connections are taken before something else gets its turn.
+const MOST_ACCEPTED: u32 = 64;
+
+/// How long a connection may be without a question.
+const UNASKED: Duration = Duration::from_secs(10);
+
+/// Events that wait for all inner stubs together.
+const MOST_WAITING_IN_ALL: usize = 4 * MOST_WAITING;
+
+/// How many questions of one connection are answered before something else gets its turn.
+const MOST_ASKED: u32 = 8;
+
+/// The bytes of the longest question, and more.
+const LONGEST_ASK: usize = 64;
 
 /// What is known of the attempt that runs.
 pub(super) trait Traced {
@@ -65,8 +88,10 @@ pub(super) struct Broker {
 /// An inner stub. It has one test at a time.
 struct Client {
     socket: OwnedFd,
-    packet: Packet,
-    /// Its process, once it is known to be traced.
+    /// The process that connected, which is traced.
+    peer: Pid,
+    since: Instant,
+    /// The same, once it has asked.
     stub: Option<Pid>,
     root: Pid,
     /// The live processes of its subtree; empty before it asks and after the last one's end.
@@ -81,7 +106,6 @@ impl Broker {
     pub(super) fn new(watch: Watch) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-        // Nobody can guess it, and nobody but a descendant is served.
         let name = format!("cargo-harness-{}", uuid::Uuid::new_v4().simple());
         let address = UnixAddr::new_abstract(name.as_bytes())?;
         bind(listener.as_raw_fd(), &address)?;
@@ -103,8 +127,12 @@ impl Broker {
 
     /// Takes connections and questions, and sends what waits, without waiting for anybody.
     pub(super) fn serve(&mut self, traced: &dyn Traced) {
-        while let Some(client) = self.accept() {
-            self.clients.push(client);
+        for _ in 0..MOST_ACCEPTED {
+            match self.accept(traced) {
+                Ok(Some(client)) => self.clients.push(client),
+                Ok(None) => {}
+                Err(_) => break,
+            }
         }
         self.keep(|client| client.serve(traced));
         self.flush();
@@ -125,21 +153,41 @@ impl Broker {
         });
     }
 
-    fn accept(&self) -> Option<Client> {
+    /// Takes the next connection; `None` if it is not served. A traced process cannot run before its
+    /// tracer knows it, so one that is not known is a stranger. A stub makes one connection.
+    ///
+    /// # Errors
+    ///
+    /// When there is no other.
+    fn accept(&self, traced: &dyn Traced) -> Result<Option<Client>, Errno> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = accept4(self.listener.as_raw_fd(), flags).ok()?;
-        let socket = sys::owned(fd);
-        (self.watch)(socket.as_fd()).ok()?;
-        Some(Client {
+        let socket = sys::owned(accept4(self.listener.as_raw_fd(), flags)?);
+        let Ok(peer) = getsockopt(&socket, PeerCredentials) else {
+            return Ok(None);
+        };
+        // The id of a process that is gone may have been given to a traced one since, but not its
+        // user. Root may have tests with other users.
+        let own = nix::unistd::geteuid();
+        let user = own.is_root() || peer.uid() == own.as_raw();
+        let peer = peer.pid();
+        let known = || self.clients.iter().any(|client| client.peer == peer);
+        if !user || !traced.has(peer) || known() || self.clients.len() >= MOST_CLIENTS {
+            return Ok(None);
+        }
+        if (self.watch)(socket.as_fd()).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(Client {
             socket,
-            packet: Packet::default(),
+            peer,
+            since: Instant::now(),
             stub: None,
             root: 0,
             subtree: HashSet::new(),
             waiting: VecDeque::new(),
             lost: 0,
             gone_untold: false,
-        })
+        }))
     }
 
     /// Returns whether anybody is concerned by what happens.
@@ -153,8 +201,9 @@ impl Broker {
             return;
         }
         let ended = matches!(event.kind, TraceEventKind::Exited(_));
+        let waiting: usize = self.clients.iter().map(|client| client.waiting.len()).sum();
         for client in &mut self.clients {
-            client.event(event);
+            client.event(event, waiting < MOST_WAITING_IN_ALL);
             if ended && client.stub == Some(event.pid) {
                 for process in client.subtree.drain() {
                     doom(&mut self.doomed, process);
@@ -196,42 +245,44 @@ fn doom(doomed: &mut HashSet<Pid>, process: Pid) {
 impl Client {
     /// Answers what has been asked. Returns false if nobody is there any more.
     fn serve(&mut self, traced: &dyn Traced) -> bool {
-        loop {
-            match self.packet.receive(self.socket.as_fd()) {
-                Ok(true) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Ok(false) | Err(_) => return false,
-            }
-            let answer = self.answer(traced);
+        for _ in 0..MOST_ASKED {
+            let mut room = [0; LONGEST_ASK];
+            let ask = match packet::receive_small(self.socket.as_fd(), &mut room) {
+                Ok(Some(ask)) => ask,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.stub.is_some() || self.since.elapsed() < UNASKED;
+                }
+                Ok(None) | Err(_) => return false,
+            };
+            let answer = self.answer(&ask, traced);
             if packet::send(self.socket.as_fd(), &answer, &[]).is_err() {
                 return false;
             }
         }
+        true
     }
 
-    fn answer(&mut self, traced: &dyn Traced) -> Tell {
+    fn answer(&mut self, ask: &Ask, traced: &dyn Traced) -> Tell {
         let following = Tell::Following {
             level: traced.level(),
             at: traced.elapsed(),
         };
-        match (self.packet.decode::<Ask>(), self.stub) {
-            (Ok(Ask::Hello { version }), _) => {
+        match (*ask, self.stub) {
+            (Ask::Hello { version }, _) => {
                 if version != VERSION {
                     return Tell::Refused(format!(
                         "the outer tracer speaks version {VERSION}, not {version}"
                     ));
                 }
-                // Nobody can pretend to be another process, but a process can have connected for
-                // another one, or in an attempt that is over.
-                let peer = getsockopt(&self.socket, PeerCredentials).map(|peer| peer.pid());
-                self.stub = peer.ok().filter(|stub| traced.has(*stub));
+                // It may have ended since it connected, and left the socket to another.
+                self.stub = Some(self.peer).filter(|stub| traced.has(*stub));
                 match self.stub {
                     Some(_) => following,
                     None => Tell::Refused("it is not traced by the outer tracer".to_owned()),
                 }
             }
             // In another namespace, it can be the id of a stranger.
-            (Ok(Ask::Follow { root }), Some(stub)) if traced.created(root, stub) => {
+            (Ask::Follow { root }, Some(stub)) if traced.created(root, stub) => {
                 self.root = root;
                 self.subtree = HashSet::from([root]);
                 self.waiting.clear();
@@ -239,14 +290,13 @@ impl Client {
                 self.gone_untold = true;
                 following
             }
-            (Ok(Ask::Follow { .. }), _) => {
+            (Ask::Follow { .. }, _) => {
                 Tell::Refused("the process is not traced by the outer tracer".to_owned())
             }
-            (Err(_), _) => Tell::Refused("the question was not understood".to_owned()),
         }
     }
 
-    fn event(&mut self, event: &TraceEvent) {
+    fn event(&mut self, event: &TraceEvent, has_room: bool) {
         if !self.subtree.contains(&event.pid) {
             return;
         }
@@ -260,7 +310,7 @@ impl Client {
             _ => {}
         }
         let ends = event.pid == self.root && matches!(event.kind, TraceEventKind::Exited(_));
-        if self.waiting.len() == MOST_WAITING {
+        if !has_room || self.waiting.len() == MOST_WAITING {
             self.lost += 1;
         } else {
             self.waiting.push_back(event.clone());
@@ -370,7 +420,9 @@ mod tests {
         let mut outer = Outer::connect(broker.name(), LIMIT).unwrap();
         outer.say_hello().unwrap();
         broker.serve(attempt);
-        let answer = outer.answer(LIMIT).unwrap();
+        let Ok(answer) = outer.answer(LIMIT) else {
+            return (outer, Err("not traced: closed".to_owned()));
+        };
         if answer.is_err() {
             return (outer, answer.map(|(level, _)| level));
         }
@@ -446,6 +498,69 @@ mod tests {
             let (_outer, answer) = asked(&mut broker, &Attempt { stub, child }, ROOT);
             assert_eq!(answer.is_err_and(|why| why.contains("not traced")), refused);
         }
+    }
+
+    #[test]
+    fn a_stranger_costs_nothing_and_a_process_has_one_connection() {
+        const LIMIT: Duration = Duration::from_secs(10);
+        let own = nix::unistd::getpid().as_raw();
+        let mut broker = Broker::new(|_| Ok(())).unwrap();
+        let connect = |broker: &Broker| {
+            let stranger = Outer::connect(broker.name(), LIMIT).unwrap();
+            // Nothing of this is read.
+            let _ = nix::unistd::write(&stranger, &[0; 16 * 1024]);
+            stranger
+        };
+        let stranger = Attempt {
+            stub: own + 1,
+            child: ROOT,
+        };
+        let traced = Attempt {
+            stub: own,
+            child: ROOT,
+        };
+        for _ in 0..10 {
+            let strangers: Vec<_> = (0..50).map(|_| connect(&broker)).collect();
+            broker.serve(&stranger);
+            assert_eq!(broker.clients.len(), 0);
+            drop(strangers);
+        }
+        let (_first, answer) = asked(&mut broker, &traced, ROOT);
+        assert_eq!(answer, Ok(TraceLevel::Io));
+        let others: Vec<_> = (0..50).map(|_| connect(&broker)).collect();
+        broker.serve(&traced);
+        assert_eq!(broker.clients.len(), 1);
+        drop(others);
+    }
+
+    #[test]
+    fn a_question_that_is_too_long_ends_its_connection() {
+        let own = nix::unistd::getpid().as_raw();
+        let traced = Attempt {
+            stub: own,
+            child: ROOT,
+        };
+        let mut broker = Broker::new(|_| Ok(())).unwrap();
+        let outer = Outer::connect(broker.name(), Duration::from_secs(10)).unwrap();
+        nix::unistd::write(&outer, &[0; 16 * 1024]).unwrap();
+        broker.serve(&traced);
+        assert_eq!(broker.clients.len(), 0);
+    }
+
+    #[test]
+    fn a_connection_without_a_question_is_closed_in_time() {
+        let own = nix::unistd::getpid().as_raw();
+        let traced = Attempt {
+            stub: own,
+            child: ROOT,
+        };
+        let mut broker = Broker::new(|_| Ok(())).unwrap();
+        let _silent = Outer::connect(broker.name(), Duration::from_secs(10)).unwrap();
+        broker.serve(&traced);
+        assert_eq!(broker.clients.len(), 1);
+        broker.clients[0].since -= UNASKED;
+        broker.serve(&traced);
+        assert_eq!(broker.clients.len(), 0);
     }
 
     #[test]

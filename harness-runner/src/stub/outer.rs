@@ -6,7 +6,10 @@ use crate::{
         broker::{Ask, Tell, VARIABLE, VERSION},
         packet::{self, Packet},
     },
-    tracer::Observer,
+    tracer::{
+        Observer,
+        procfs::{self, Mounted},
+    },
 };
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
@@ -16,7 +19,8 @@ use harness_metadata::{
 use nix::{
     errno::Errno,
     sys::socket::{
-        AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, connect, shutdown, socket,
+        AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, shutdown,
+        socket, sockopt::PeerCredentials,
     },
 };
 use std::{
@@ -87,8 +91,15 @@ impl Outer {
 
     fn greet(name: &[u8]) -> io::Result<Result<(Self, TraceLevel), String>> {
         let mut outer = Self::connect(name, ANSWER)?;
-        outer.say_hello()?;
-        let answer = outer.answer(ANSWER)?;
+        if let Err(why) = outer.check_peer() {
+            return Ok(Err(why));
+        }
+        let answer = outer.say_hello().and_then(|()| outer.answer(ANSWER));
+        let answer = match answer {
+            // It has nothing to say to strangers.
+            Err(error) if is_end(&error) => Err("it is not traced by the outer tracer".to_owned()),
+            answer => answer?,
+        };
         // So that what it says does not pile up while we wait for something else.
         sys::interrupt_waits_for(outer.as_fd())?;
         Ok(answer.map(|(level, _)| (outer, level)))
@@ -115,6 +126,28 @@ impl Outer {
             socket,
             packet: Packet::default(),
         })
+    }
+
+    /// Checks that the tracer listens and no one else: whoever it was that had this name before, the
+    /// name of an abstract socket that is closed can be taken by every user.
+    fn check_peer(&self) -> Result<(), String> {
+        let peer = getsockopt(&self.socket, PeerCredentials);
+        let peer = peer.map_err(|errno| format!("nothing is known of it: {}", errno.desc()))?;
+        let own = nix::unistd::geteuid().as_raw();
+        if peer.uid() != 0 && peer.uid() != own {
+            return Err(format!(
+                "user {} listens at the outer tracer's socket",
+                peer.uid()
+            ));
+        }
+        let status = procfs::read("/proc/self/status").unwrap_or_default();
+        let tracer = procfs::field(&status, "TracerPid:").and_then(|pid| pid.parse().ok());
+        match tracer.filter(|_| procfs::mounted() == Mounted::Own) {
+            // Not traced, or not from within this PID namespace: it will say so.
+            None | Some(0) => Ok(()),
+            Some(tracer) if tracer == peer.pid() => Ok(()),
+            Some(_) => Err("the outer tracer does not trace this process".to_owned()),
+        }
     }
 
     /// Asks whether we are traced. [`Self::answer`] follows.
@@ -314,6 +347,12 @@ impl Subtree {
         }
         watch.event(&event);
     }
+}
+
+/// Returns whether the other side has closed the connection.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 /// Returns whether a trace of this level has such events: the outer one's can be higher.

@@ -472,7 +472,9 @@ pub(super) struct Stat {
     pub(super) state: char,
     pub(super) parent: Pid,
     pub(super) group: Pid,
-    session: Pid,
+    pub(super) session: Pid,
+    /// The device number of its terminal; 0 for none.
+    pub(super) terminal: i32,
     flags: u64,
     threads: u32,
     /// When it started, in clock ticks since the machine did.
@@ -498,8 +500,9 @@ pub(super) fn stat(pid: Pid) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    // The 9th, the 20th and the 22nd field; the session is the sixth.
-    let flags = fields.nth(2)?.parse().ok()?;
+    let terminal = fields.next()?.parse().ok()?;
+    // The 9th, the 20th and the 22nd field; the terminal is the seventh.
+    let flags = fields.nth(1)?.parse().ok()?;
     let threads = fields.nth(10)?.parse().ok()?;
     let started = fields.nth(1)?.parse().ok()?;
     Some(Stat {
@@ -508,6 +511,7 @@ pub(super) fn stat(pid: Pid) -> Option<Stat> {
         parent,
         group,
         session,
+        terminal,
         flags,
         threads,
         started,

@@ -72,6 +72,44 @@ pub(crate) fn continue_when_parent_dies() {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGCONT, 0, 0, 0) };
 }
 
+/// Returns the time of CLOCK_MONOTONIC, which is the same for all processes.
+pub(crate) fn monotonic() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a live local.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Has this process continued every so often, should it be stopped, even if all others are stopped
+/// that might do it: the kernel's timers go on. The timer is armed again when its signal has been
+/// delivered (timer_create(2)), so SIGCONT must be neither blocked nor ignored for long.
+pub(crate) fn continue_every(time: Duration) {
+    // SAFETY: sigevent is plain data, for which zero is valid.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_SIGNAL;
+    event.sigev_signo = libc::SIGCONT;
+    let mut timer: libc::timer_t = ptr::null_mut();
+    // SAFETY: both pointers are to live locals.
+    let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
+    if made != 0 {
+        // The runner continues a stub that does not answer, though later.
+        return;
+    }
+    let time = libc::timespec {
+        tv_sec: time.as_secs() as libc::time_t,
+        tv_nsec: time.subsec_nanos() as c_long,
+    };
+    let every = libc::itimerspec {
+        it_interval: time,
+        it_value: time,
+    };
+    // SAFETY: the timer has just been made, and the time is a live local.
+    unsafe { libc::timer_settime(timer, 0, &raw const every, ptr::null_mut()) };
+}
+
 /// Undoes what a careless parent may have left: blocked signals, by which a run could not be
 /// interrupted, and an ignored SIGCHLD, by which the kernel would reap children itself and no exit
 /// status would ever be seen (sigaction(2)).
@@ -225,10 +263,12 @@ pub(crate) fn block_signals() -> Signals {
     // SAFETY: the pointer is to a live local.
     unsafe { libc::sigfillset(&raw mut all) };
     let mut waiting = all;
-    for signal in [libc::SIGIO, libc::SIGALRM] {
+    for signal in [libc::SIGIO, libc::SIGALRM, libc::SIGCONT] {
         // SAFETY: the pointer is to a live local.
         unsafe { libc::sigdelset(&raw mut all, signal) };
     }
+    // SAFETY: the pointer is to a live local.
+    unsafe { libc::sigdelset(&raw mut waiting, libc::SIGCONT) };
     // SAFETY: both pointers are to live locals.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut inherited) };
     // SAFETY: the pointer is to a live local.
@@ -263,6 +303,8 @@ pub(crate) fn block_signals() -> Signals {
         ),
         (libc::SIGIO, interrupt, 0),
         (libc::SIGALRM, interrupt, 0),
+        // Taken, or its timer would expire once only: see `continue_every`.
+        (libc::SIGCONT, ended, libc::SA_RESTART),
     ];
     for (signal, handler, flags) in actions {
         // SAFETY: sigaction is plain data, for which zero is valid.

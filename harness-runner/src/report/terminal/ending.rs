@@ -7,10 +7,13 @@ use crate::report::{
     wording::{self, Class},
 };
 use harness_metadata::{
-    RunStats,
+    RunStats, TestId,
     event::{CancelReason, RunFinished},
 };
 use std::{io::Write, mem, time::Duration};
+
+/// How many tests are named that may have stopped the run.
+const MOST_SUSPECTS: usize = 8;
 
 impl<W: Write> Terminal<W> {
     pub(super) fn fewer_slots(&mut self, slots: usize, because: &str) {
@@ -20,6 +23,34 @@ impl<W: Write> Terminal<W> {
             escaped(because),
         );
         self.note("Slots", self.styles.warn, &text);
+    }
+
+    /// Says that something has stopped the runner, and which tests may have done it.
+    pub(super) fn was_stopped(&mut self, elapsed: Duration, continued: bool, running: &[TestId]) {
+        let by = match continued {
+            true => "a stub has let it go on",
+            false => "it goes on",
+        };
+        let tests = match running {
+            [] => "no test was running".to_owned(),
+            running => {
+                let shown = running.iter().take(MOST_SUSPECTS);
+                let shown: Vec<_> = shown
+                    .map(|test| escaped(&test.to_string()).into_owned())
+                    .collect();
+                let more = running.len().saturating_sub(MOST_SUSPECTS);
+                let more = match more {
+                    0 => String::new(),
+                    more => format!(" and {}", wording::plural(more, "other", "others")),
+                };
+                format!("running were {}{more}", shown.join(", "))
+            }
+        };
+        let text = format!(
+            "by SIGSTOP for {:.1}s, not by Ctrl-Z: {by}; {tests}",
+            elapsed.as_secs_f64()
+        );
+        self.note("Stopped", self.styles.warn, &text);
     }
 
     pub(super) fn run_finished(&mut self, run: &RunFinished, outputs: &dyn Outputs) {

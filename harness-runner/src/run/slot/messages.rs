@@ -1,5 +1,6 @@
 //! What the dispatcher and a slot say to each other.
 
+use crate::protocol::RunnerStopped;
 use crate::run::{
     Output, live,
     streams::Streams,
@@ -105,6 +106,8 @@ pub(in crate::run) enum FromSlot {
         attempt: u32,
         broken: Broken,
     },
+    /// The runner had been stopped.
+    Stopped(RunnerStopped),
     /// The task of the slot has panicked.
     Lost { slot: usize, message: String },
     Over {

@@ -1,6 +1,7 @@
 //! What the stub has told of the running attempt.
 
 use super::{Broken, Described, FromSlot, Start};
+use crate::protocol::RunnerStopped;
 use crate::run::live::{self, Live};
 use harness_metadata::{TraceSummary, Usage, outcome::StuckTask};
 use std::{collections::VecDeque, time::Duration};
@@ -24,6 +25,8 @@ pub(super) struct Told {
     /// Who wants to know the answers to the inspections that the stub has been asked for, in order:
     /// somebody else, or the attempt's own record.
     pub(super) inspections: VecDeque<Option<mpsc::UnboundedSender<Described>>>,
+    /// A stop of the runner, until that is passed on.
+    pub(super) stopped: Option<RunnerStopped>,
     /// Processes that are stopped for a debugger, until that is passed on.
     pub(super) broken: Vec<Broken>,
 }
@@ -31,6 +34,9 @@ pub(super) struct Told {
 /// Passes on what the stub has told and others want to know.
 pub(super) fn pass_on(told: &mut Told, start: Start, tell: &mpsc::UnboundedSender<FromSlot>) {
     let (test, attempt) = (start.test, start.attempt);
+    if let Some(stopped) = told.stopped.take() {
+        let _ = tell.send(FromSlot::Stopped(stopped));
+    }
     for broken in told.broken.drain(..) {
         let _ = tell.send(FromSlot::Broke {
             test,

@@ -2,10 +2,13 @@
 
 use crate::{
     keys::Keys,
-    protocol::{Request, Response, packet::receive_response},
+    protocol::{
+        Request, Response, RunnerStopped,
+        packet::{readable, receive_response},
+    },
     stub::link::{Stub, StubError},
 };
-use std::{io, os::fd::AsFd};
+use std::{io, os::fd::AsFd, time::Duration};
 use tokio::{io::Interest, net::UnixDatagram};
 
 /// A stub whose socket the event loop watches.
@@ -15,6 +18,20 @@ pub(super) struct WatchedStub {
     /// descriptors of its socket are closed.
     watch: UnixDatagram,
     pub(super) stub: Stub,
+}
+
+/// Returns whether a stub without an attempt says that the runner was stopped. Nothing else of what it
+/// says is of interest.
+pub(in crate::run) fn runner_stopped(stub: &Stub) -> Option<RunnerStopped> {
+    while readable(stub, Duration::ZERO).is_ok_and(|readable| readable) {
+        match receive_response(stub.as_fd()) {
+            Ok(Some(Response::RunnerStopped(stopped))) => return Some(stopped),
+            Ok(Some(_)) => {}
+            // That it is gone is noticed when it is given something to do.
+            Ok(None) | Err(_) => return None,
+        }
+    }
+    None
 }
 
 impl WatchedStub {
@@ -39,6 +56,12 @@ impl WatchedStub {
             Err(error) => Some(Err(error.into())),
             Ok(response) => Some(response.ok_or(StubError::Gone)),
         }
+    }
+
+    /// Returns whether the stub of an attempt that is over has said that the runner was stopped. It
+    /// has nothing else to say then.
+    pub(super) fn runner_stopped(&self) -> Option<RunnerStopped> {
+        runner_stopped(&self.stub)
     }
 
     /// Waits for a response.

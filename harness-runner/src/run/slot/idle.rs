@@ -1,0 +1,47 @@
+//! What a slot does between attempts.
+
+use super::{FromSlot, Slot, ToSlot, WatchedStub};
+use crate::{protocol::Request, stub::link};
+use harness_metadata::Survivor;
+use std::thread;
+use tokio::sync::{mpsc, oneshot};
+
+impl Slot {
+    /// Takes an order that is not the start of an attempt.
+    pub(super) fn idle(&mut self, order: ToSlot, tell: &mpsc::UnboundedSender<FromSlot>) {
+        match order {
+            // The stub is to know that this run is about to stop, attempt or not.
+            ToSlot::Signal { signal, passed_on } => {
+                let ticket = self.ticket;
+                self.say(&Request::Signal { ticket, signal }, "send a signal");
+                drop(passed_on);
+            }
+            ToSlot::Look(looked) => {
+                let stub = self.stub.as_ref();
+                if let Some(stopped) = stub.and_then(WatchedStub::runner_stopped) {
+                    let _ = tell.send(FromSlot::Stopped(stopped));
+                }
+                drop(looked);
+            }
+            // These are meant for an attempt that is over.
+            ToSlot::Start(_) | ToSlot::Interrupt(..) | ToSlot::Describe(_) => {}
+        }
+    }
+
+    /// Ends a stub that is of no further use, with all that it has. That may take seconds, for which
+    /// other slots need not wait. Returns what it had that did not end with it.
+    pub(super) async fn end_stub(&mut self) -> Vec<Survivor> {
+        let Some(stub) = self.stub.take() else {
+            return Vec::new();
+        };
+        let (ended, has_ended) = oneshot::channel();
+        let end = move || {
+            // Closing its socket makes it kill what it has, and exit.
+            drop(stub);
+            let _ = ended.send(link::kill_orphans());
+        };
+        // Without a thread to be had the closure is dropped here, and the stub with it.
+        drop(thread::Builder::new().spawn(end));
+        has_ended.await.unwrap_or_default()
+    }
+}
