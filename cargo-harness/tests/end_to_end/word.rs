@@ -136,6 +136,23 @@ fn what_is_left_of_a_binary_that_was_rebuilt_meanwhile_does_not_run() {
 }
 
 #[test]
+fn a_test_may_link_its_own_binary_and_change_its_permissions() {
+    const LINKS: &str = r#"
+use std::{fs, os::unix::fs::PermissionsExt};
+#[test] fn a_links() {
+    let own = std::env::current_exe().unwrap();
+    fs::hard_link(&own, own.with_extension("link")).unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
+}
+#[test] fn b_passes() {}
+"#;
+    let scene = Scene::new();
+    let folder = scene.package("links", LINKS);
+    let run = scene.run(run(&scene, &folder, &["-j", "1"]));
+    run.assert_code(exit_code::OK);
+}
+
+#[test]
 fn a_binary_that_was_replaced_below_a_target_runner_is_no_pass() {
     let scene = Scene::new();
     let folder = scene.package("runner", WAITS);

@@ -155,6 +155,7 @@ impl Image {
 
     /// Returns true if another file is there now, or none.
     pub(super) fn has_changed(&self) -> bool {
-        Identity::of(&self.path) != Some(self.identity)
+        let found = Identity::of(&self.path);
+        !found.is_some_and(|found| found.is_same_content(&self.identity))
     }
 }

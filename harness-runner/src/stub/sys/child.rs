@@ -472,7 +472,7 @@ fn has_changed(image: &Image) -> bool {
         modified: time(found.stx_mtime),
         changed: time(found.stx_ctime),
     };
-    looked.is_ok() && identity != image.identity
+    looked.is_ok() && !identity.is_same_content(&image.identity)
 }
 
 /// Installs a filter, and waits until its listener has been taken if it has one.
