@@ -5,6 +5,7 @@
 
 use harness_metadata::{Exit, Fault, NoResult, NoResultKind, Outcome};
 use memchr::memmem::Finder;
+use serde::Deserialize;
 
 /// How much of the beginning and of the end is looked at where no particular text is expected.
 const EDGE: usize = 4096;
@@ -197,8 +198,25 @@ struct Said {
     whole: bool,
 }
 
+/// A line of `--format json` that speaks of all tests.
+#[derive(Deserialize)]
+struct Suite {
+    #[serde(rename = "type")]
+    kind: String,
+    test_count: Option<u64>,
+    #[serde(flatten)]
+    counts: Option<Counts>,
+}
+
+impl Suite {
+    fn parse(line: &str) -> Option<Self> {
+        let parsed: Self = serde_json::from_str(line).ok()?;
+        (parsed.kind == "suite").then_some(parsed)
+    }
+}
+
 /// The counts of a line `test result: ok. 1 passed; 0 failed; …`.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 struct Counts {
     passed: u64,
     failed: u64,
@@ -219,7 +237,11 @@ impl Said {
     /// Returns the number in the line `running 1 test` if the output begins with it.
     fn running(&self) -> Option<u64> {
         let mut lines = self.head.lines().filter(|line| !line.trim().is_empty());
-        let count = lines.next()?.trim().strip_prefix("running ")?;
+        let first = lines.next()?.trim();
+        if let Some(suite) = Suite::parse(first) {
+            return suite.test_count;
+        }
+        let count = first.strip_prefix("running ")?;
         let (count, rest) = count.split_once(' ')?;
         matches!(rest, "test" | "tests")
             .then(|| count.parse().ok())
@@ -228,6 +250,10 @@ impl Said {
 
     /// Returns the counts of the last result, and whether it is the last line.
     fn result(&self) -> Option<(Counts, bool)> {
+        let line = self.tail.lines().rfind(|line| !line.trim().is_empty());
+        if let Some(counts) = line.and_then(Suite::parse).and_then(|suite| suite.counts) {
+            return Some((counts, true));
+        }
         let (_, last) = self.tail.rsplit_once("test result: ")?;
         let (line, after) = last.split_once('\n').unwrap_or((last, ""));
         let (_, counts) = line.split_once(". ")?;

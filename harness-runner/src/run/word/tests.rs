@@ -113,6 +113,12 @@ fn another_harness_that_ran_nothing_is_no_pass() {
     let help = "USAGE: [OPTIONS] [FILTER]\n\nOptions:\n      --list\n";
     assert_eq!(other(help), nothing);
     assert_eq!(other(&help.replace("USAGE", "About\n\nUsage")), nothing);
+    let json = "{ \"type\": \"suite\", \"event\": \"started\", \"test_count\": 0 }\n";
+    assert_eq!(other(json), nothing);
+    let json = "{ \"type\": \"suite\", \"event\": \"ok\", \"passed\": 0, \"failed\": 0, \"ignored\": 0, \
+                \"measured\": 0, \"filtered_out\": 5, \"exec_time\": 0.001 }\n";
+    assert_eq!(other(json), nothing);
+    assert_eq!(other(&json.replace("\"passed\": 0", "\"passed\": 1")), None);
     let ignored = PASSED.replace("1 passed; 0 failed; 0", "0 passed; 0 failed; 1");
     assert_eq!(other(&ignored), Some(NoResultKind::Ignored));
     assert_eq!(
