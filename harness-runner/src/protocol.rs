@@ -264,6 +264,11 @@ pub enum Response {
     },
     /// The runner has been stopped, and not by Ctrl-Z, of which it says something before.
     RunnerStopped(RunnerStopped),
+    /// A process of the attempt waits for what will not happen, because of the tracer.
+    Stuck {
+        /// Which attempt.
+        ticket: Ticket,
+    },
     /// A descendant is stopped at its execution, and nobody traces it any more.
     Broke {
         /// The attempt.

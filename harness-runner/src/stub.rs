@@ -296,6 +296,10 @@ impl Stub {
         self.more_news = !quiet | attempt.tree.listen(&mut self.nest.outer);
         attempt.tell_broken(self.socket.as_fd())?;
         attempt.tell_events(self.socket.as_fd(), 1)?;
+        if attempt.tree.take_stuck() {
+            let ticket = attempt.ticket;
+            send_response(self.socket.as_fd(), &Response::Stuck { ticket })?;
+        }
         if let (Some(lending), Some(signal)) = (&mut self.lending, attempt.tree.take_stopped()) {
             lending.stopped(attempt.tree.root(), signal);
         }
@@ -480,6 +484,7 @@ impl Attempt {
             if ended
                 || self.tree.has_broken()
                 || self.tree.has_stopped()
+                || self.tree.is_stuck()
                 || self.tree.watch().is_live()
                 || sys::is_interrupted()
             {

@@ -587,3 +587,43 @@ fn a_user_without_privileges_gains_those_of_set_user_id_programs() {
     }
     scene.assert_no_strays();
 }
+
+/// A child that does not look whether it is traced, and stops for a tracer.
+const IGNORES: &str = r#"
+#[test]
+fn ignores_a_refusal() {
+    use std::{ffi::{c_int, c_long, c_void}, ptr::null};
+    unsafe extern "C" {
+        fn fork() -> c_int;
+        fn raise(signal: c_int) -> c_int;
+        fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+        fn ptrace(request: c_int, pid: c_int, address: *const c_void, data: *const c_void) -> c_long;
+        fn _exit(code: c_int) -> !;
+    }
+    let child = unsafe { fork() };
+    if child == 0 {
+        unsafe {
+            ptrace(0, 0, null(), null());
+            raise(19);
+            _exit(3)
+        }
+    }
+    let mut status = 0;
+    assert_eq!(unsafe { waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status & 0xff, 0x7f, "it has stopped");
+    assert_eq!(unsafe { ptrace(7, child, null(), null()) }, 0, "it is traced");
+    assert_eq!(unsafe { waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 3 << 8);
+}
+"#;
+
+#[test]
+fn a_test_that_waits_for_a_stop_which_the_tracer_takes_is_run_again_at_once() {
+    let scene = Scene::new();
+    let folder = scene.package("ignores", IGNORES);
+    // It would hang for ever.
+    let run = run(&scene, &folder, "");
+    run.assert_code(exit_code::OK);
+    let how = how(&scene, &run);
+    assert!(how["ignores_a_refusal"].1, "{how:?}");
+}

@@ -368,6 +368,7 @@ impl Slot {
                 Response::Seen { ticket, .. }
                 | Response::Inspected { ticket, .. }
                 | Response::Broke { ticket, .. }
+                | Response::Stuck { ticket }
                 | Response::StartFailed { ticket, .. }
                 | Response::Exited { ticket, .. }
                 | Response::Gone { ticket, .. },
@@ -384,6 +385,7 @@ impl Slot {
                 let _ = to.send(described.with_tasks(pid, tasks));
                 inputs
             }
+            Ok(Response::Stuck { .. }) => vec![Input::Stuck],
             Ok(Response::Broke { pid, args, .. }) => {
                 told.broken.push(Broken { pid, args });
                 vec![Input::Broke]
@@ -549,7 +551,6 @@ impl Slot {
                 self.stub.insert(WatchedStub::new(stub)?)
             }
         };
-        // Without capture a test can ask its user something.
         let own = io::stdin();
         let asks = work.capture == CaptureMode::Inherit && own.is_terminal();
         let stdin = if asks { own.as_fd() } else { null.as_fd() };

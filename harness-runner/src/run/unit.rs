@@ -37,6 +37,8 @@ pub(super) enum Input {
     Broke,
     /// The attempt has been refused processes by its limit.
     LimitHit,
+    /// The attempt waits for what will not happen, because of the tracer.
+    Stuck,
     /// Both output streams are at their end.
     OutputClosed,
     /// The run wants the attempt to end.
@@ -87,6 +89,7 @@ enum Because {
     TimedOut,
     Interrupted(Interruption),
     Limited,
+    Stuck,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -192,6 +195,7 @@ impl Unit {
                 self.deadline = now.saturating_add(LIMIT_GRACE);
                 Vec::new()
             }
+            (Phase::Running, Input::Stuck) => self.kill(now, Because::Stuck),
             (Phase::Running, Input::Deadline) => self.slow_period_over(now),
             (Phase::Terminating { because }, Input::Deadline) => self.kill(now, because),
             (Phase::Killing { because }, Input::Deadline) => {
@@ -243,11 +247,11 @@ impl Unit {
             }
             (
                 phase @ (Phase::Terminating { .. } | Phase::Killing { .. } | Phase::Reaping { .. }),
-                Input::Interrupt(..) | Input::LimitHit,
+                Input::Interrupt(..) | Input::LimitHit | Input::Stuck,
             )
             | (
                 phase @ Phase::Draining { .. },
-                Input::LimitHit,
+                Input::LimitHit | Input::Stuck,
             )
             // The stub says these only after the root's exit, or once.
             | (phase @ (Phase::Running | Phase::Terminating { .. } | Phase::Killing { .. }), Input::Gone { .. })
@@ -393,6 +397,12 @@ impl Because {
                 Some(exit) => Outcome::Exited(exit),
                 None => Outcome::HarnessFault(Fault {
                     message: "what had too many processes could not be killed".to_owned(),
+                }),
+            },
+            Self::Stuck => match exit {
+                Some(exit) => Outcome::Exited(exit),
+                None => Outcome::HarnessFault(Fault {
+                    message: "what waited for another tracer could not be killed".to_owned(),
                 }),
             },
         }

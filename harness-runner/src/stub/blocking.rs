@@ -121,6 +121,7 @@ impl Stub {
                     | Response::RunnerStopped(_)
                     | Response::Seen { .. }
                     | Response::Broke { .. }
+                    | Response::Stuck { .. }
                     | Response::Inspected { .. } => {}
                 }
             } else if killing {

@@ -229,6 +229,16 @@ impl Tree {
         }
     }
 
+    /// Returns whether a process waits for what will not happen, because of the tracer.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.tasks.as_ref().is_some_and(Tasks::is_stuck)
+    }
+
+    /// As [`Self::is_stuck`], once.
+    pub(super) fn take_stuck(&mut self) -> bool {
+        self.tasks.as_mut().is_some_and(Tasks::take_stuck)
+    }
+
     /// Returns whether a signal has stopped the root.
     pub(super) fn has_stopped(&self) -> bool {
         self.stopped.is_some()

@@ -33,6 +33,7 @@ mod held;
 mod loading;
 mod origin;
 mod refusals;
+mod refused;
 mod untraced;
 
 use breaks::Breaks;
@@ -94,6 +95,10 @@ pub(crate) struct Tasks {
     beginning: Map<Pid, Pid>,
     /// Processes whose first threads have exited and been let go, and whose others have not ended.
     leaderless: Map<Pid, ()>,
+    /// Processes that were refused to be tracers or tracees of others, because they are ours.
+    refused: Map<Pid, ()>,
+    /// Whether a process waits for somebody who cannot come.
+    stuck: bool,
     /// The most memory that a process used that has ended.
     peak_memory: u64,
     /// New tasks that have a copy of their creator's trap.
@@ -164,6 +169,8 @@ impl Tasks {
             loading: Map::default(),
             beginning: Map::default(),
             leaderless: Map::default(),
+            refused: Map::default(),
+            stuck: false,
             peak_memory: 0,
             copies: Map::default(),
             decoded: Vec::new(),
@@ -274,6 +281,7 @@ impl Tasks {
             }
             Stop::Signal(libc::SIGTRAP) if self.at_hook(pid, observer) => self.go(pid, 0),
             Stop::Signal(signal) => {
+                self.heed_stop(pid, signal);
                 self.signalled(pid, signal, observer);
                 self.go(pid, signal);
             }
@@ -512,6 +520,7 @@ impl Tasks {
     ) {
         for kind in events.drain(..) {
             self.context.heed(&kind);
+            self.heed_refusal(process, &kind);
             if let Some(loading) = self.loading.get_mut(&process) {
                 loading.heed(&kind);
             }

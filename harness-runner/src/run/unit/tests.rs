@@ -356,3 +356,9 @@ fn a_refusal_does_not_change_why_a_test_is_being_ended() {
     let ending = ended(unit.handle(secs(62), exited(false)));
     assert_eq!(ending.outcome, Outcome::TimedOut { exit: Some(PASS) });
 }
+
+#[test]
+fn a_test_that_waits_for_another_tracer_is_killed_at_once() {
+    let mut unit = unit(None, 10);
+    assert_eq!(unit.handle(secs(1), Input::Stuck), [Action::Kill]);
+}

@@ -250,6 +250,7 @@ impl Tasks {
     ) {
         let process = self.context.processes.remove(&pid);
         self.remember(pid);
+        self.refused.remove(&pid);
         // wait4(2) counts a process's children in that it has waited for.
         let (children, creator) = process.map_or_else(Default::default, |process| {
             (process.children, process.creator)
