@@ -4,6 +4,7 @@
 //! while cargo still builds, and plans. [`Session::run`] runs the plan and hands its events to the
 //! sinks. What must be wrong before the build is found before the build.
 
+mod audience;
 mod backends;
 mod choices;
 mod explain;
@@ -357,16 +358,16 @@ impl Session {
             });
         }
         let first = numbers.iter().map(|(&id, &number)| (id.clone(), number));
-        let keeping = Keeping::new(kept, first.collect());
+        let keeping = Keeping::new(kept, first.collect(), sinks.files);
         let learnable = self.plan.tests.iter().zip(&choices);
         let learnable = learnable.filter(|(_, choice)| choice.tracing.ladder.is_some());
         let learnable = learnable.map(|(test, _)| test.id.clone()).collect();
-        sinks.push(Box::new(Learning::new(
+        sinks.readers.push(Box::new(Learning::new(
             target,
             self.identities(),
             learnable,
         )));
-        let mut reporting = Reporting::new(sinks, keeping);
+        let mut reporting = Reporting::new(sinks.readers, keeping);
         let made = self.make_cgroups();
         let begin = RunStarted {
             limits_missing: made.not_enforced(),

@@ -158,25 +158,29 @@ impl RunCommand {
         capture: Capture,
     ) -> Result<Sinks<'static>, CommandError> {
         let settings = session.profile.run_settings();
-        let mut sinks: Sinks<'static> = Vec::new();
+        let mut sinks = Sinks::default();
         if let Some(path) = self.junit_path(session, settings, cwd) {
             let mut junit = JunitOptions::new(path);
             junit.name.clone_from(&settings.junit_report_name);
             junit.stream_cap = usize::try_from(settings.junit_output_cap).unwrap_or(usize::MAX);
             junit.properties = true;
             junit.hostname = hostname();
-            sinks.push(Box::new(Junit::new(junit)));
+            sinks.files.push(Box::new(Junit::new(junit)));
         }
         if let Some(path) = &self.reporter.events {
             let embedded = EmbeddedOutput::Failures {
                 cap: EVENT_OUTPUT_CAP,
             };
             let (writer, place) = events_writer(path, cwd)?;
-            sinks.push(Box::new(JsonLines::new(writer, place, embedded)));
+            sinks
+                .readers
+                .push(Box::new(JsonLines::new(writer, place, embedded)));
         }
-        // Last, so that what it shows is in the reports, whatever happens next.
+        // Last, so that what it shows is in the events, whatever happens next.
         let terminal = self.terminal(settings, global, capture);
-        sinks.push(Box::new(Terminal::new(io::stderr(), terminal)));
+        sinks
+            .readers
+            .push(Box::new(Terminal::new(io::stderr(), terminal)));
         Ok(sinks)
     }
 

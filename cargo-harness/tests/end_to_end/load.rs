@@ -133,7 +133,7 @@ fn behind_a_slow_reader(args: &[&str], bytes: &str) {
         &scene,
         &folder,
         "150",
-        &[args, &["--no-fail-fast", "-j2"]].concat(),
+        &[args, &["--no-fail-fast", "-j2", "--junit", "junit.xml"]].concat(),
     );
     // Few descriptors, as some systems have.
     let limited = ["-c", "ulimit -n 64; exec \"$@\"", "sh"];
@@ -151,6 +151,13 @@ fn behind_a_slow_reader(args: &[&str], bytes: &str) {
     });
     ended.expect("the run goes on whatever the reader does");
     assert_eq!(recorded(&folder).0, 150);
+    let report = folder.join("junit.xml");
+    let reported = wait_until(LONGEST_RUN, || {
+        let report = fs::read_to_string(&report).ok()?;
+        let whole = !report.contains("(incomplete)");
+        whole.then(|| report.matches("<testcase").count())
+    });
+    assert_eq!(reported, Some(150), "the report does not wait for a reader");
     let (memory, descriptors) = most;
     assert!(memory < 150 * 1024, "{memory} KiB of memory");
     assert!(descriptors <= 64, "{descriptors} descriptors");

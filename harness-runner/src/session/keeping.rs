@@ -1,13 +1,15 @@
 //! Keeps a run for later: the recording of its events, and what they refer to.
 //!
-//! That happens on a thread of its own, between the run and the sinks: nobody who reads slowly
-//! keeps a result out of the recording, or its output in memory.
+//! That happens on a thread of its own, between the run and the sinks that have readers: a slow reader
+//! keeps no result out of the recording or the reports, and no output in memory.
 
 use super::{
+    audience::Audience,
     outputs::{Place, Room},
     queue::{Entrance, Item, Whole},
 };
 use crate::{
+    report::{Sink, SinkError},
     run::{Output, Told},
     store::{self, Belongings, KeepError, Recorded, Spool, SpoolFile, SpooledOutput},
 };
@@ -36,6 +38,8 @@ const BATCH: Duration = Duration::from_millis(5);
 #[derive(Default)]
 pub(super) struct Keeping {
     run: Option<store::Run>,
+    /// The sinks that write files.
+    pub(super) files: Audience<dyn Sink + Send>,
     /// The number of the first attempt of every test that is traced.
     numbers: HashMap<TestId, u64>,
     /// Where output goes, the first that has room for it. Only the first one is the recording's.
@@ -46,7 +50,11 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    pub(super) fn new(run: Result<store::Run, KeepError>, numbers: HashMap<TestId, u64>) -> Self {
+    pub(super) fn new(
+        run: Result<store::Run, KeepError>,
+        numbers: HashMap<TestId, u64>,
+        files: Vec<Box<dyn Sink + Send>>,
+    ) -> Self {
         let (run, broken) = match run {
             Ok(run) => (Some(run), None),
             Err(error) => (None, Some(error)),
@@ -57,6 +65,7 @@ impl Keeping {
         let spools = own.chain([Spool::default()]).collect();
         Self {
             run,
+            files: Audience::new(files),
             numbers,
             spools,
             room: Room::default(),
@@ -103,7 +112,8 @@ impl Keeping {
             None => None,
         };
         let size = self.record(&event, kept);
-        let place = place.map(|(place, _)| place);
+        let place = place.map(|(place, _)| Arc::new(place));
+        self.files.hear(&event, place.clone());
         let in_recording = place.is_none() || kept.is_some();
         if in_recording
             && passage.is_none()
@@ -155,9 +165,15 @@ impl Keeping {
         Some((place, None))
     }
 
+    /// Keeps an event that comes before the first test.
+    pub(super) fn begin(&mut self, event: &Event) {
+        self.record(event, None);
+        self.files.hear(event, None);
+    }
+
     /// Adds an event, and where the output of the attempt is that it ends. Returns how many bytes that
     /// takes.
-    pub(super) fn record(&mut self, event: &Event, output: Option<SpooledOutput>) -> usize {
+    fn record(&mut self, event: &Event, output: Option<SpooledOutput>) -> usize {
         let Some(run) = &mut self.run else { return 0 };
         let ended = match &event.kind {
             EventKind::AttemptFailed { test, attempt, .. } => Some((test, &**attempt)),
@@ -195,15 +211,17 @@ impl Keeping {
             let flushed = run.flush();
             self.note(flushed);
         }
+        self.files.for_each(|sink| sink.flush());
     }
 
-    /// The run is over, and everybody has been told. Returns why it is not kept whole, if so.
-    pub(super) fn end(mut self) -> Option<KeepError> {
+    /// The run is over, and everybody has been told. Returns what could not be written to files, and
+    /// why the run is not kept whole, if so.
+    pub(super) fn end(mut self) -> (Vec<SinkError>, Option<KeepError>) {
         if let Some(run) = self.run.take() {
             let ended = run.end();
             self.note(ended);
         }
-        self.broken
+        (self.files.errors, self.broken)
     }
 
     fn note(&mut self, done: Result<(), KeepError>) {

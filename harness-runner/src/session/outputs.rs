@@ -92,10 +92,10 @@ impl Drop for InRoom {
 
 /// The captured output that can still be asked for.
 #[derive(Debug, Default)]
-pub(super) struct OutputStore(BTreeMap<AttemptId, Place>);
+pub(super) struct OutputStore(BTreeMap<AttemptId, Arc<Place>>);
 
 impl OutputStore {
-    pub(super) fn add(&mut self, attempt: AttemptId, place: Place) {
+    pub(super) fn add(&mut self, attempt: AttemptId, place: Arc<Place>) {
         self.0.insert(attempt, place);
     }
 

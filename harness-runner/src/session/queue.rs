@@ -31,7 +31,7 @@ pub(super) struct Whole {
     /// Its bytes in the recording.
     pub(super) size: usize,
     /// The output of the attempt that it ends.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<Arc<Place>>,
     /// As in [`crate::run::Told`].
     pub(super) passage: Option<Passage>,
     /// As in [`crate::run::Told`].

@@ -1,8 +1,9 @@
 //! Hands the events of a run to the sinks, on the thread that called the session.
 
 use super::{
+    audience::Audience,
     keeping::Keeping,
-    outputs::{OutputStore, Place},
+    outputs::Place,
     queue::{Exit, Item, Next, Whole, queue},
 };
 use crate::{
@@ -10,11 +11,10 @@ use crate::{
     run::{Control, Running, Told},
     store::{KeepError, SpoolFile},
 };
-use harness_metadata::{AttemptId, Event, EventKind, event::RunFinished};
+use harness_metadata::{Event, EventKind, event::RunFinished};
 use std::{
     fs::File,
     io,
-    panic::{self, AssertUnwindSafe},
     sync::{Arc, mpsc},
     thread::{self, JoinHandle, Thread},
     time::{Duration, Instant},
@@ -27,20 +27,25 @@ const TICK: Duration = Duration::from_millis(100);
 /// for every test would cost more than showing it.
 const BATCH: Duration = Duration::from_millis(5);
 
-/// Who is told.
-pub type Sinks<'a> = Vec<Box<dyn Sink + 'a>>;
+/// The sinks of a run.
+#[derive(Default)]
+pub struct Sinks<'a> {
+    /// Those that write files. Each result is in them as soon as it is recorded, and before the others
+    /// have it.
+    pub files: Vec<Box<dyn Sink + Send>>,
+    /// Those whose readers may be slow, or never read.
+    pub readers: Vec<Box<dyn Sink + 'a>>,
+}
 
-/// The sinks, and the output that they can ask for. What they are told has been recorded before.
+/// The sinks with readers. What they are told has been recorded before.
 pub(super) struct Reporting<'a> {
-    sinks: Sinks<'a>,
+    readers: Audience<dyn Sink + 'a>,
     /// `None` while its thread has it, and if that panicked.
     keeping: Option<Keeping>,
     /// Recorded, and to be shown when the run has begun.
     begun: Vec<Event>,
-    store: OutputStore,
-    errors: Vec<SinkError>,
-    /// Whether a sink has panicked. It is told nothing more; the others are.
-    panicked: bool,
+    /// Whether the thread that keeps the run has panicked.
+    lost_keeper: bool,
     /// Active time of the run and when that was heard, for clocks on display.
     heard: (Duration, Instant),
     paused: bool,
@@ -64,14 +69,12 @@ impl Keeper {
 }
 
 impl<'a> Reporting<'a> {
-    pub(super) fn new(sinks: Sinks<'a>, keeping: Keeping) -> Self {
+    pub(super) fn new(readers: Vec<Box<dyn Sink + 'a>>, keeping: Keeping) -> Self {
         Self {
-            sinks,
+            readers: Audience::new(readers),
             keeping: Some(keeping),
             begun: Vec::new(),
-            store: OutputStore::default(),
-            errors: Vec::new(),
-            panicked: false,
+            lost_keeper: false,
             heard: (Duration::ZERO, Instant::now()),
             paused: false,
             finished: None,
@@ -82,7 +85,7 @@ impl<'a> Reporting<'a> {
     /// reader that does not read does not put off.
     pub(super) fn begin(&mut self, event: Event) {
         if let Some(keeping) = &mut self.keeping {
-            keeping.record(&event, None);
+            keeping.begin(&event);
         }
         self.begun.push(event);
     }
@@ -142,26 +145,28 @@ impl<'a> Reporting<'a> {
             }
             if !self.paused {
                 let at = self.heard.0 + self.heard.1.elapsed();
-                self.for_each_sink(|sink| sink.tick(at));
+                self.readers.for_each(|sink| sink.tick(at));
             }
-            if (!self.errors.is_empty() || self.panicked) && !failure_told {
+            let failed = !self.readers.errors.is_empty() || self.readers.panicked;
+            if failed && !failure_told {
                 failure_told = true;
                 running.control(Control::ReportFailed);
             }
         }
         self.flush();
         self.keeping = keeper.thread.join().ok();
+        self.lost_keeper = self.keeping.is_none();
         self.finished.take()
     }
 
     fn show_begun(&mut self) {
         for event in std::mem::take(&mut self.begun) {
-            self.show(&event);
+            self.readers.hear(&event, None);
         }
     }
 
     fn flush(&mut self) {
-        self.for_each_sink(|sink| sink.flush());
+        self.readers.for_each(|sink| sink.flush());
     }
 
     /// Handles what has come. Returns whether somebody waits until it is shown, and will wait for the
@@ -192,11 +197,11 @@ impl<'a> Reporting<'a> {
                     let Some(line) = line else {
                         let what = "what the recording did not give back".to_owned();
                         let source = io::ErrorKind::InvalidData.into();
-                        self.errors.push(SinkError { what, source });
+                        self.readers.errors.push(SinkError { what, source });
                         continue;
                     };
                     let place = line.kept_output;
-                    let place = place.map(|kept| Place::File(output.clone(), kept));
+                    let place = place.map(|kept| Arc::new(Place::File(output.clone(), kept)));
                     self.hear(&line.event, place);
                 }
             }
@@ -204,7 +209,7 @@ impl<'a> Reporting<'a> {
         false
     }
 
-    fn hear(&mut self, event: &Event, place: Option<Place>) {
+    fn hear(&mut self, event: &Event, place: Option<Arc<Place>>) {
         self.heard = (event.at, Instant::now());
         match &event.kind {
             EventKind::Paused { .. } => self.paused = true,
@@ -212,88 +217,36 @@ impl<'a> Reporting<'a> {
             EventKind::RunFinished(event) => self.finished = Some((**event).clone()),
             _ => {}
         }
-        if let (Some(place), Some(attempt)) = (place, ended(event)) {
-            self.store.add(attempt, place);
-        }
-        self.show(event);
-    }
-
-    /// Tells all sinks of an event.
-    fn show(&mut self, event: &Event) {
-        let store = &self.store;
-        let handle = |sink: &mut dyn Sink| sink.handle(event, store);
-        for_each_sink(
-            &mut self.sinks,
-            &mut self.errors,
-            &mut self.panicked,
-            handle,
-        );
-        if let EventKind::TestFinished(test) = &event.kind {
-            let attempts = test.attempts.last().map_or(0, |attempt| attempt.number);
-            if !self.sinks.iter().any(|sink| sink.keeps_output(test)) {
-                self.store.forget(&test.test, attempts);
-            }
-        }
+        self.readers.hear(event, place);
     }
 
     /// Lets the sinks write what they know of a run that broke off.
     pub(super) fn cut_short(&mut self) {
         self.show_begun();
-        self.for_each_sink(|sink| sink.close());
+        if let Some(keeping) = &mut self.keeping {
+            keeping.files.for_each(|sink| sink.close());
+        }
+        self.readers.for_each(|sink| sink.close());
     }
 
     /// Returns whether a sink has panicked.
     pub(super) fn has_panicked(&self) -> bool {
-        self.panicked
+        let files = self
+            .keeping
+            .as_ref()
+            .is_some_and(|keeping| keeping.files.panicked);
+        self.lost_keeper || files || self.readers.panicked
     }
 
     /// Notes that the run is over. Returns what the sinks could not write, and why the run is not
     /// kept whole, if so.
     pub(super) fn end(self) -> (Vec<SinkError>, Option<KeepError>) {
-        let mut errors = self.errors;
+        let (mut errors, not_kept) = self.keeping.map(Keeping::end).unwrap_or_default();
+        errors.extend(self.readers.errors);
         // A terminal that is gone fails again and again.
         errors.dedup_by(|one, other| one.what == other.what);
-        (errors, self.keeping.and_then(Keeping::end))
+        (errors, not_kept)
     }
-
-    fn for_each_sink(&mut self, each: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>) {
-        for_each_sink(&mut self.sinks, &mut self.errors, &mut self.panicked, each);
-    }
-}
-
-/// Gives each sink its turn, and gathers what goes wrong.
-fn for_each_sink(
-    sinks: &mut Sinks<'_>,
-    errors: &mut Vec<SinkError>,
-    panicked: &mut bool,
-    mut each: impl FnMut(&mut dyn Sink) -> Result<(), SinkError>,
-) {
-    sinks.retain_mut(|sink| {
-        // A sink that panicked is not used again, and what it shares with others is only read.
-        match panic::catch_unwind(AssertUnwindSafe(|| each(&mut **sink))) {
-            Ok(result) => {
-                errors.extend(result.err());
-                true
-            }
-            Err(_) => {
-                *panicked = true;
-                false
-            }
-        }
-    });
-}
-
-/// Returns the attempt that an event ends.
-fn ended(event: &Event) -> Option<AttemptId> {
-    let (test, attempt) = match &event.kind {
-        EventKind::AttemptFailed { test, attempt, .. } => (test, attempt.number),
-        EventKind::TestFinished(finished) => (&finished.test, finished.attempts.last()?.number),
-        _ => return None,
-    };
-    Some(AttemptId {
-        test: test.clone(),
-        attempt,
-    })
 }
 
 #[cfg(test)]
@@ -361,7 +314,7 @@ mod tests {
         );
         for running in 0..2 {
             let (at, kind) = (Duration::ZERO, EventKind::Paused { running });
-            reporting.show(&Event { at, kind });
+            reporting.hear(&Event { at, kind }, None);
         }
         reporting.cut_short();
         assert_eq!((counts.events.get(), counts.closed.get()), (2, 1));
@@ -389,7 +342,7 @@ mod tests {
         ];
         for kind in kinds {
             let at = Duration::ZERO;
-            reporting.show(&Event { at, kind });
+            reporting.hear(&Event { at, kind }, None);
         }
         reporting.cut_short();
         assert_eq!((counts.events.get(), counts.closed.get()), (3, 1));

@@ -1,0 +1,97 @@
+//! Sinks that hear of a run in one thread, and what goes wrong with them.
+
+use super::outputs::{OutputStore, Place};
+use crate::report::{Sink, SinkError};
+use harness_metadata::{AttemptId, Event, EventKind};
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
+
+/// Sinks that hear the same events, one after the other, and the output that they can ask for.
+pub(super) struct Audience<S: Sink + ?Sized> {
+    sinks: Vec<Box<S>>,
+    store: OutputStore,
+    /// What could not be written.
+    pub(super) errors: Vec<SinkError>,
+    /// Whether a sink has panicked. It is told nothing more; the others are.
+    pub(super) panicked: bool,
+}
+
+impl<S: Sink + ?Sized> Audience<S> {
+    pub(super) fn new(sinks: Vec<Box<S>>) -> Self {
+        Self {
+            sinks,
+            store: OutputStore::default(),
+            errors: Vec::new(),
+            panicked: false,
+        }
+    }
+
+    /// Tells all sinks of an event. The output of the attempt that it ends is in `place`.
+    pub(super) fn hear(&mut self, event: &Event, place: Option<Arc<Place>>) {
+        if let (Some(place), Some(attempt)) = (place, ended(event)) {
+            self.store.add(attempt, place);
+        }
+        let store = &self.store;
+        let handle = |sink: &mut S| sink.handle(event, store);
+        each(
+            &mut self.sinks,
+            &mut self.errors,
+            &mut self.panicked,
+            handle,
+        );
+        if let EventKind::TestFinished(test) = &event.kind {
+            let attempts = test.attempts.last().map_or(0, |attempt| attempt.number);
+            if !self.sinks.iter().any(|sink| sink.keeps_output(test)) {
+                self.store.forget(&test.test, attempts);
+            }
+        }
+    }
+
+    /// Gives each sink its turn.
+    pub(super) fn for_each(&mut self, turn: impl FnMut(&mut S) -> Result<(), SinkError>) {
+        each(&mut self.sinks, &mut self.errors, &mut self.panicked, turn);
+    }
+}
+
+impl<S: Sink + ?Sized> Default for Audience<S> {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+/// Gives each sink its turn, and gathers what goes wrong.
+fn each<S: Sink + ?Sized>(
+    sinks: &mut Vec<Box<S>>,
+    errors: &mut Vec<SinkError>,
+    panicked: &mut bool,
+    mut turn: impl FnMut(&mut S) -> Result<(), SinkError>,
+) {
+    sinks.retain_mut(|sink| {
+        // A sink that panicked is not used again, and what it shares with others is only read.
+        match panic::catch_unwind(AssertUnwindSafe(|| turn(&mut **sink))) {
+            Ok(result) => {
+                errors.extend(result.err());
+                true
+            }
+            Err(_) => {
+                *panicked = true;
+                false
+            }
+        }
+    });
+}
+
+/// Returns the attempt that an event ends.
+fn ended(event: &Event) -> Option<AttemptId> {
+    let (test, attempt) = match &event.kind {
+        EventKind::AttemptFailed { test, attempt, .. } => (test, attempt.number),
+        EventKind::TestFinished(finished) => (&finished.test, finished.attempts.last()?.number),
+        _ => return None,
+    };
+    Some(AttemptId {
+        test: test.clone(),
+        attempt,
+    })
+}
