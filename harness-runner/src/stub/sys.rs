@@ -59,6 +59,13 @@ pub(crate) fn wait_for_end_of(pid: Pid) {
     }
 }
 
+/// Gives up the controlling terminal, for this process and what it creates from now on (tty_ioctl(2),
+/// TIOCNOTTY). The session stays.
+pub(crate) fn give_up_terminal(tty: BorrowedFd<'_>) {
+    // SAFETY: plain numbers.
+    unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCNOTTY) };
+}
+
 /// Makes orphaned descendants children of this process (prctl(2), PR_SET_CHILD_SUBREAPER).
 pub(crate) fn become_subreaper() -> Result<(), Errno> {
     // SAFETY: the arguments are plain numbers.

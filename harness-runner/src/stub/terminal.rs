@@ -2,23 +2,27 @@
 //!
 //! A test whose output is captured cannot have the terminal: if it asked for a password, nobody would
 //! see that. As a process in the background it would be stopped by SIGTTIN or SIGTTOU and wait for
-//! ever. So its stub has a session of its own, without a terminal: to open `/dev/tty` fails with
-//! ENXIO at once, as on a machine for continuous integration.
+//! ever. So its stub gives up the terminal, and what it creates has none: to open `/dev/tty` fails
+//! with ENXIO at once, as on a machine for continuous integration. A session of its own would do the
+//! same, and put each stub into a scheduling group of its own (sched(7), autogroup): a busy machine
+//! then took half as long again for a run.
 //!
 //! Without capture one test runs at a time, and its process group is given the terminal while it
 //! does, as by a shell: it can read and change modes, and gets Ctrl-C and Ctrl-Z.
 
 use super::sys::{self, Pid};
 use harness_metadata::Exit;
-use nix::unistd::{getpgid, setpgid, setsid};
+use nix::unistd::{getpgid, setpgid};
 use rustix::{
     process::Pid as Group,
     termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp},
 };
 use std::{
+    ffi::OsString,
     fs::File,
+    io,
     os::{
-        fd::{AsRawFd, RawFd},
+        fd::{AsFd, AsRawFd, RawFd},
         unix::fs::OpenOptionsExt,
     },
     sync::atomic::{AtomicBool, Ordering},
@@ -42,17 +46,24 @@ pub(super) fn argument() -> Option<&'static str> {
 }
 
 /// Leaves the runner's process group: a signal sent to the whole group must leave somebody to clean
-/// up. Leaves its session as well, unless a stub was told otherwise.
-pub(super) fn leave(arguments: impl Iterator<Item = std::ffi::OsString>) -> Option<Terminal> {
-    let mut arguments = arguments;
+/// up. Gives up the terminal as well, unless a stub was told otherwise.
+pub(super) fn leave(mut arguments: impl Iterator<Item = OsString>) -> Option<Terminal> {
+    // This fails only for a session leader, which a stub is not.
+    let _ = setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
+    let tty = open().ok()?;
     if arguments.any(|argument| argument == ARGUMENT) {
-        // This fails only for a session leader, which a stub is not.
-        let _ = setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
-        return Terminal::open();
+        return Terminal::new(tty);
     }
-    // This fails only for the leader of a group, which a stub is not.
-    let _ = setsid();
+    sys::give_up_terminal(tty.as_fd());
     None
+}
+
+/// Opens the terminal of this process, if it has one.
+fn open() -> io::Result<File> {
+    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+    let mut open = File::options();
+    open.read(true).write(true).custom_flags(flags);
+    open.open("/dev/tty")
 }
 
 /// The terminal that tests are lent. All signals are blocked in a stub, SIGTTOU among them, so that
@@ -81,15 +92,12 @@ enum State {
 }
 
 impl Terminal {
-    fn open() -> Option<Self> {
+    fn new(tty: File) -> Option<Self> {
         let runner = nix::unistd::getppid();
         let home = Group::from_raw(getpgid(Some(runner)).ok()?.as_raw())?;
         sys::report_stops();
-        let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
-        let mut open = File::options();
-        open.read(true).write(true).custom_flags(flags);
         Some(Self {
-            tty: open.open("/dev/tty").ok()?,
+            tty,
             runner: runner.as_raw(),
             home,
             found: None,
