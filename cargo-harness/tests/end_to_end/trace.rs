@@ -327,7 +327,9 @@ fn the_log_has_a_line_an_event_and_can_be_filtered() {
     assert_eq!(lines(&["test", "--log", "--path", "*.json"]), 1);
     assert_eq!(lines(&["test", "--log", "--process", "printf"]), 4);
     assert_eq!(lines(&["test", "--log", "--process", "4244"]), 1);
-    assert_eq!(lines(&["test", "--log", "--failed", "--kind", "file"]), 2);
+    let failed = ["test", "--log", "--failed", "--kind", "file"];
+    assert_eq!(lines(&failed), 1, "without what many programs look for");
+    assert_eq!(lines(&[&failed[..], &["--verbose"]].concat()), 2);
     let shown = kept.shown(&["test", "--log", "--path", "*.json"]);
     assert_eq!(
         shown,
