@@ -305,10 +305,8 @@ impl Stub {
         }
         if let Some(ended) = attempt.tree.root_ended().filter(|_| !attempt.exit_told) {
             attempt.exit_told = true;
-            if let Some(lending) = &mut self.lending
-                && let Some(signal) = lending.ended(ended.exit)
-            {
-                let _ = sys::kill(self.runner.as_raw(), signal);
+            if let Some(lending) = &mut self.lending {
+                lending.take_back();
             }
             let outer = &mut self.nest.outer;
             attempt.tree.listen_to_the_end(outer, nobody_left);

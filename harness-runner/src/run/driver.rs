@@ -19,7 +19,7 @@ use crate::{
     stub::{
         cgroup::Cgroups,
         link::{self, Stub},
-        survivors,
+        survivors, terminal,
     },
 };
 use harness_metadata::{AttemptId, Event, EventKind};
@@ -335,6 +335,10 @@ impl Driver {
                 output,
                 refused,
             } => {
+                if let Some(signal) = terminal::key(&attempt.outcome) {
+                    // Before a next test could start, or the run be over.
+                    self.step(Input::Shutdown { signal }, slot_tx);
+                }
                 let id = AttemptId {
                     test: self.dispatcher.test(test).id.clone(),
                     attempt: attempt.number,

@@ -11,7 +11,7 @@
 //! does, as by a shell: it can read and change modes, and gets Ctrl-C and Ctrl-Z.
 
 use super::sys::{self, Pid};
-use harness_metadata::Exit;
+use harness_metadata::{Exit, Outcome};
 use nix::unistd::{getpgid, setpgid};
 use rustix::{
     process::Pid as Group,
@@ -38,6 +38,17 @@ static LENT: AtomicBool = AtomicBool::new(false);
 /// one test runs at a time.
 pub fn lend() {
     LENT.store(true, Ordering::Relaxed);
+}
+
+/// Returns the signal by which a user has ended a test, by a key of the terminal that the test had. It
+/// is meant for the run as well, which is not in the foreground then and does not receive it.
+pub(crate) fn key(outcome: &Outcome) -> Option<i32> {
+    let Outcome::Exited(Exit::Signal { signal, .. }) = outcome else {
+        return None;
+    };
+    let keys = [libc::SIGINT, libc::SIGQUIT];
+    let lent = LENT.load(Ordering::Relaxed) && keys.contains(signal) && open().is_ok();
+    lent.then_some(*signal)
 }
 
 /// Returns what a stub has to be told of it.
@@ -141,19 +152,6 @@ impl Terminal {
         let has = Group::from_raw(lent.root).is_some_and(|root| self.is_with(root));
         if matches!(lent.state, State::Has) && (runs || has) {
             self.give_to(self.home, &found);
-        }
-    }
-
-    /// The root has ended. Returns the signal that a user sent to it by a key, which is meant for the
-    /// run as well.
-    pub(super) fn ended(&mut self, exit: Exit) -> Option<i32> {
-        let lent = self.found.is_some();
-        self.take_back();
-        match exit {
-            Exit::Signal { signal, .. } if lent => [libc::SIGINT, libc::SIGQUIT]
-                .into_iter()
-                .find(|key| *key == signal),
-            Exit::Signal { .. } | Exit::Code(_) => None,
         }
     }
 
