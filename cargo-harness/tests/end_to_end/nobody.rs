@@ -3,7 +3,7 @@
 use crate::{environment::installed, scene::Scene};
 use harness_metadata::exit_code;
 use nix::unistd::geteuid;
-use std::process::Command;
+use std::{env, path::PathBuf, process::Command};
 
 const NOBODY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
 
@@ -56,6 +56,19 @@ impl Nobody {
         wrapped
             .env("HOME", scene.path(""))
             .env("CARGO_HOME", scene.path("cargo-home"));
+        // Without it rustup looks for its toolchains in the new home.
+        if let Some(toolchains) = toolchains() {
+            wrapped.env("RUSTUP_HOME", toolchains);
+        }
         wrapped
     }
+}
+
+/// Returns where rustup has its toolchains, if it has any.
+fn toolchains() -> Option<PathBuf> {
+    let folder = match env::var_os("RUSTUP_HOME") {
+        Some(folder) => folder.into(),
+        None => PathBuf::from(env::var_os("HOME")?).join(".rustup"),
+    };
+    folder.is_dir().then_some(folder)
 }
