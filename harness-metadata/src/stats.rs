@@ -91,7 +91,8 @@ impl RunStats {
                     self.failed_slow += usize::from(last.slow);
                     let passed_at_last = last.verdict == Verdict::Pass;
                     self.failed_flaky += usize::from(passed_at_last);
-                    let leak_failed = exit.success() && !passed_at_last;
+                    let limited = !last.limits.is_empty();
+                    let leak_failed = exit.success() && !passed_at_last && !limited;
                     self.failed_leaky += usize::from(leak_failed);
                 }
                 Outcome::TimedOut { .. } if last.verdict == Verdict::Pass => {
@@ -110,7 +111,7 @@ impl RunStats {
                 }
                 Outcome::NoResult(no) if no.kind == NoResultKind::Ignored => {
                     self.failed += 1;
-                    self.failed_leaky += 1;
+                    self.failed_leaky += usize::from(last.limits.is_empty());
                 }
                 Outcome::NoResult(_) => self.no_result += 1,
             },
