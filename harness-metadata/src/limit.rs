@@ -64,8 +64,8 @@ impl fmt::Display for Cpus {
     }
 }
 
-/// A limit that a test hit. That fails it.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A limit that a test hit, or that did not hold for it. Either fails it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "limit", rename_all = "kebab-case")]
 pub enum LimitHit {
     /// It ran out of memory.
@@ -82,6 +82,42 @@ pub enum LimitHit {
         /// How many further ones the kernel refused.
         refused: u64,
     },
+    /// A process or thread was outside of the test's cgroup, where no limit holds.
+    LeftCgroup {
+        /// The process or thread.
+        pid: i32,
+        /// The cgroup in which it was, as in `/proc/PID/cgroup`.
+        found: String,
+    },
+    /// The trace shows that a process opened a file for writing by which a cgroup is left or a limit
+    /// is changed.
+    CgroupOpened {
+        /// The process.
+        pid: i32,
+        /// The file.
+        file: String,
+    },
+    /// A limit was another one at the end than at the start.
+    LimitChanged {
+        /// Which.
+        kind: LimitKind,
+        /// The file of the cgroup that has it, such as `memory.max`.
+        file: String,
+        /// The limit at the start.
+        wanted: String,
+        /// The limit at the end; `None` if there was no such file any more.
+        found: Option<String>,
+    },
+}
+
+impl LimitHit {
+    /// Returns whether the limits did not hold.
+    pub fn escaped(&self) -> bool {
+        match self {
+            Self::MemoryMax { .. } | Self::PidsMax { .. } => false,
+            Self::LeftCgroup { .. } | Self::CgroupOpened { .. } | Self::LimitChanged { .. } => true,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ pub mod packet;
 pub use identity::Identity;
 
 use harness_metadata::{
-    Exit, RawString, StartFailure, Survivor, TraceEvent, TraceSummary, Usage, event::TraceLevel,
-    outcome::StuckTask, trace::Backend,
+    Exit, LimitHit, RawString, StartFailure, Survivor, TraceEvent, TraceSummary, Usage,
+    event::TraceLevel, outcome::StuckTask, trace::Backend,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -302,6 +302,8 @@ pub enum Response {
         descendants_alive: bool,
         /// What was seen so far. `None` if it was not traced.
         trace: Option<Box<TraceSummary>>,
+        /// By what its limits did not hold so far.
+        escapes: Vec<Escape>,
     },
     /// The last descendant is gone. The attempt is over.
     Gone {
@@ -316,7 +318,37 @@ pub enum Response {
         left: Left,
         /// What was seen. `None` if it was not traced.
         trace: Option<Box<TraceSummary>>,
+        /// By what its limits did not hold.
+        escapes: Vec<Escape>,
     },
+}
+
+/// By what the limits of an attempt did not hold, as a stub sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Escape {
+    /// [`LimitHit::LeftCgroup`].
+    Left {
+        /// The process or thread.
+        pid: i32,
+        /// The cgroup in which it was.
+        found: String,
+    },
+    /// [`LimitHit::CgroupOpened`].
+    Opened {
+        /// The process.
+        pid: i32,
+        /// The file.
+        file: String,
+    },
+}
+
+impl From<Escape> for LimitHit {
+    fn from(escape: Escape) -> Self {
+        match escape {
+            Escape::Left { pid, found } => Self::LeftCgroup { pid, found },
+            Escape::Opened { pid, file } => Self::CgroupOpened { pid, file },
+        }
+    }
 }
 
 /// A stop of the runner. Times are those of CLOCK_MONOTONIC.

@@ -64,6 +64,9 @@ const BATCH: u32 = 256;
 /// How many events of a live trace are told at once.
 const EVENTS: usize = 256;
 
+/// How often is looked whether a test with limits is still in its cgroup.
+const LOOK_INSIDE: Duration = Duration::from_millis(50);
+
 /// How long SIGKILL may take. A process in uninterruptible sleep is reported after this.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
@@ -224,8 +227,12 @@ impl Stub {
             }
             // Who is killed waits for no answer.
             Some(attempt) if !killing && attempt.tree.listener().is_some() => {
+                let limit = match attempt.tree.is_limited() {
+                    true => LOOK_INSIDE,
+                    false => LOOK,
+                };
                 self.signals
-                    .wait(socket, attempt.tree.listener(), Some(LOOK))
+                    .wait(socket, attempt.tree.listener(), Some(limit))
             }
             Some(attempt) if !killing => {
                 attempt.follow();
@@ -294,6 +301,7 @@ impl Stub {
             });
         }
         self.more_news = !quiet | attempt.tree.listen(&mut self.nest.outer);
+        attempt.tree.look_for_escapes(LOOK_INSIDE);
         attempt.tell_broken(self.socket.as_fd())?;
         attempt.tell_events(self.socket.as_fd(), 1)?;
         if attempt.tree.take_stuck() {
@@ -305,6 +313,7 @@ impl Stub {
         }
         if let Some(ended) = attempt.tree.root_ended().filter(|_| !attempt.exit_told) {
             attempt.exit_told = true;
+            attempt.tree.look_for_escapes(Duration::ZERO);
             if let Some(lending) = &mut self.lending {
                 lending.take_back();
             }
@@ -321,6 +330,7 @@ impl Stub {
                     usage: attempt.tree.usage(),
                     descendants_alive: !nobody_left,
                     trace: attempt.tree.watch().summary(),
+                    escapes: attempt.tree.escapes(),
                 },
             };
             attempt.tell_events(self.socket.as_fd(), 1)?;
@@ -369,6 +379,7 @@ impl Stub {
                 .map_or_else(Vec::new, |killing| killing.survivors),
             left,
             trace: attempt.tree.watch().summary(),
+            escapes: attempt.tree.escapes(),
         };
         send_response(self.socket.as_fd(), &response)?;
         attempt.tree.into_watch().finish();
@@ -513,6 +524,7 @@ impl Attempt {
     /// Names what is alive, once, and kills it.
     fn kill(&mut self) {
         if self.killing.is_none() {
+            self.tree.look_for_escapes(Duration::ZERO);
             sys::set_pace(Pace::Insistent);
             let survivors = match self.tree.root_ended() {
                 Some(ended) => self.tree.survivors(ended.at),

@@ -329,3 +329,173 @@ fn what_a_run_that_was_killed_with_its_stubs_left_behind_the_next_run_kills() {
     scene.run(run(&scene, &package, "test(spins)"));
     scene.assert_no_strays();
 }
+
+/// Tests that try to be without their limits.
+const ESCAPES: &str = r#"
+#![cfg(test)]
+
+use std::{fs, path::{Path, PathBuf}, process::{self, Command}, thread, time::Duration};
+
+const LIMITS: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
+
+/// The group that has the limit of memory.
+fn own() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    for mount in mounts.lines().filter(|mount| mount.contains(" - cgroup")) {
+        let fields: Vec<&str> = mount.split(' ').collect();
+        for group in groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
+            let below = group.strip_prefix(fields[3].trim_end_matches('/')).unwrap_or(group);
+            let folder = PathBuf::from(format!("{}{below}", fields[4]));
+            let limited = LIMITS.iter().any(|file| folder.join(file).exists());
+            if limited && below.contains("/slot-") {
+                return folder;
+            }
+        }
+    }
+    panic!("no limits in {groups}")
+}
+
+fn enter(folder: &Path, pid: u32) -> bool {
+    fs::write(folder.join("cgroup.procs"), pid.to_string()).is_ok()
+}
+
+/// The nearest group outside that takes a process.
+fn leave(pid: u32) {
+    let own = own();
+    assert!(own.ancestors().skip(1).any(|folder| enter(folder, pid)));
+}
+
+fn eat() {
+    let eaten = vec![1u8; 128 << 20];
+    assert_eq!(eaten.iter().step_by(4096).map(|byte| *byte as usize).sum::<usize>(), 32768);
+}
+
+#[test]
+fn stays() {
+    fs::create_dir(own().join("below")).unwrap();
+    assert!(Command::new("true").status().unwrap().success());
+}
+
+#[test]
+fn leaves_for_a_group_above() {
+    leave(process::id());
+    eat();
+}
+
+#[test]
+fn leaves_for_a_new_group() {
+    let new = own().with_file_name("new");
+    fs::create_dir(&new).unwrap();
+    assert!(enter(&new, process::id()));
+    eat();
+}
+
+#[test]
+fn raises_its_limit() {
+    let own = own();
+    for (file, none) in [("memory.memsw.limit_in_bytes", "-1"), (LIMITS[0], "max"), (LIMITS[1], "-1")] {
+        if own.join(file).exists() {
+            fs::write(own.join(file), none).unwrap();
+        }
+    }
+    eat();
+}
+
+#[test]
+fn has_a_child_that_leaves() {
+    let script = "read go; head -c 100000000 /dev/zero | tail -c 1";
+    let mut child = Command::new("sh").args(["-c", script]).stdin(process::Stdio::piped())
+        .stdout(process::Stdio::null()).spawn().unwrap();
+    leave(child.id());
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+#[test]
+fn leaves_and_comes_back() {
+    let own = own();
+    leave(process::id());
+    eat();
+    assert!(enter(&own, process::id()));
+}
+
+#[test]
+fn leaves_and_hangs() {
+    leave(process::id());
+    thread::sleep(Duration::from_secs(50));
+}
+"#;
+
+const NO_ESCAPE: &str = "[profile.default]\nfail-fast = false\nmemory-max = '64 MiB'\n\
+    [[profile.default.overrides]]\nfilter = 'test(hangs)'\n\
+    slow-timeout = { period = '2s', terminate-after = 1, grace-period = '0s', on-timeout = 'pass' }\n";
+
+/// Returns the limits that did not hold, by what shows it.
+fn escape(attempt: &Attempt) -> Option<&'static str> {
+    assert!(
+        attempt.limits.is_empty() || attempt.verdict == Verdict::Fail,
+        "{attempt:?}"
+    );
+    attempt.limits.iter().find_map(|limit| match limit {
+        LimitHit::LeftCgroup { .. } => Some("left"),
+        LimitHit::CgroupOpened { .. } => Some("opened"),
+        LimitHit::LimitChanged { .. } => Some("changed"),
+        LimitHit::MemoryMax { .. } | LimitHit::PidsMax { .. } => None,
+    })
+}
+
+#[test]
+fn a_test_that_escapes_its_limits_fails_and_says_how() {
+    const NAME: &str = "a_test_that_escapes_its_limits_fails_and_says_how";
+    let scene = Scene::new();
+    scene.write("escapes/.config/harness.toml", NO_ESCAPE);
+    let package = scene.package("escapes", ESCAPES);
+    for level in ["io", "process", "off"] {
+        // What comes and goes between two looks is not known without a trace.
+        let filter = match level {
+            "io" => "all()",
+            "process" => "not test(back)",
+            _ => "test(stays) + test(raises) + test(hangs)",
+        };
+        let mut command = run(&scene, &package, filter);
+        command.args(["--trace", level]);
+        let run = scene.run(command);
+        let events = events(&scene);
+        if let Some(missing) = missing(&events) {
+            return skip(NAME, &missing);
+        }
+        let probed = attempt(&events, "raises_its_limit");
+        if probed.limits.is_empty() && probed.outcome == Outcome::Exited(Exit::Code(101)) {
+            return skip(NAME, "no test can write to its cgroup here");
+        }
+        run.assert_code(exit_code::TEST_RUN_FAILED);
+        let of = |test: &str| escape(&attempt(&events, test));
+        assert_eq!(attempt(&events, "stays").verdict, Verdict::Pass);
+        assert_eq!(of("raises_its_limit"), Some("changed"), "{level}");
+        assert_eq!(of("leaves_and_hangs"), Some("left"), "{level}");
+        let junit = fs::read_to_string(scene.path("junit")).expect("it was written");
+        for told in [&run.stderr, &junit] {
+            assert!(
+                told.contains("test changed its memory-max: `memory."),
+                "{told}"
+            );
+            assert!(told.contains("test left its cgroup, so its limits did not hold"));
+        }
+        run.assert_says("ESCAPED [");
+        assert!(junit.contains("type=\"test limit\""));
+        if level == "off" {
+            continue;
+        }
+        for test in [
+            "leaves_for_a_group_above",
+            "leaves_for_a_new_group",
+            "has_a_child_that_leaves",
+        ] {
+            assert_eq!(of(test), Some("left"), "{test} at {level}");
+        }
+        if level == "io" {
+            assert!(of("leaves_and_comes_back").is_some());
+        }
+    }
+}

@@ -10,8 +10,8 @@ use super::{
 };
 use expect_test::expect;
 use harness_metadata::{
-    Attempt, Event, EventKind, Exit, FinalStatusLevel, Outcome, StatusLevel, TraceEvent,
-    TraceEventKind, Verdict,
+    Attempt, Event, EventKind, Exit, FinalStatusLevel, LimitHit, LimitKind, Outcome, StatusLevel,
+    TraceEvent, TraceEventKind, Verdict,
     event::{CancelReason, OutputWhen},
     trace::{Doubt, Failure},
 };
@@ -57,6 +57,50 @@ fn junit(events: &[Event], outputs: &Memory, change: impl Fn(&mut JunitOptions))
     change(&mut options);
     feed(&mut Junit::new(options), events, outputs);
     std::fs::read_to_string(path).expect("the report was written")
+}
+
+#[test]
+fn a_test_that_escaped_its_limits_says_how_and_is_no_leak() {
+    let escaped = |limit| Attempt {
+        limits: vec![limit],
+        ..attempt(1, Outcome::Exited(Exit::Code(0)), Verdict::Fail)
+    };
+    let left = LimitHit::LeftCgroup {
+        pid: 7,
+        found: "/elsewhere".to_owned(),
+    };
+    let opened = LimitHit::CgroupOpened {
+        pid: 7,
+        file: "/cg/cgroup.procs".to_owned(),
+    };
+    let changed = LimitHit::LimitChanged {
+        kind: LimitKind::Pids,
+        file: "pids.max".to_owned(),
+        wanted: "20".to_owned(),
+        found: Some("max".to_owned()),
+    };
+    let events = run(vec![
+        (test("leaves"), vec![escaped(left)]),
+        (test("opens"), vec![escaped(opened)]),
+        (test("raises"), vec![escaped(changed)]),
+    ]);
+    let terminal = terminal(TerminalOptions::default(), &events, &Memory::default());
+    let junit = junit(&events, &Memory::default(), |_| {});
+    for told in [&terminal, &junit] {
+        for sentence in [
+            "test left its cgroup, so its limits did not hold: a process was in `/elsewhere`",
+            "test opened `/cg/cgroup.procs` for writing, so its limits may not have held",
+            "test changed its pids-max: `pids.max` was 20 and is now max",
+        ] {
+            assert!(told.contains(sentence), "{told}");
+        }
+    }
+    assert!(terminal.contains("     ESCAPED ["), "{terminal}");
+    assert!(
+        terminal.contains("0 passed, 3 failed, 0 skipped"),
+        "{terminal}"
+    );
+    assert_eq!(junit.matches("type=\"test limit\"").count(), 3);
 }
 
 #[test]

@@ -65,10 +65,13 @@ pub fn signal_name(signal: i32) -> String {
 /// Returns the status of one attempt, at most twelve columns for all but odd signals.
 pub(super) fn attempt_status(attempt: &Attempt) -> String {
     let leaky = attempt.leaked().is_some();
-    if let (Outcome::Exited(_), Some(limit)) = (&attempt.outcome, attempt.limits.first()) {
+    if let Some(limit) = attempt.limits.first().filter(|_| limits_decide(attempt)) {
         return match limit {
             LimitHit::MemoryMax { .. } => "MEMORY-MAX".to_owned(),
             LimitHit::PidsMax { .. } => "PIDS-MAX".to_owned(),
+            LimitHit::LeftCgroup { .. }
+            | LimitHit::CgroupOpened { .. }
+            | LimitHit::LimitChanged { .. } => "ESCAPED".to_owned(),
         };
     }
     match (&attempt.outcome, attempt.verdict) {
@@ -94,6 +97,16 @@ pub(super) fn attempt_status(attempt: &Attempt) -> String {
     }
 }
 
+/// Returns whether the limits of an attempt say why it failed.
+pub(super) fn limits_decide(attempt: &Attempt) -> bool {
+    let ended = match &attempt.outcome {
+        Outcome::Exited(_) => true,
+        Outcome::NoResult(no) => no.kind == NoResultKind::Ignored,
+        _ => false,
+    };
+    ended && !attempt.limits.is_empty()
+}
+
 fn interrupted_status(by: Interruption) -> String {
     match by {
         Interruption::Signal(signal) => signal_name(signal),
@@ -111,6 +124,7 @@ pub(super) fn try_status(attempt: &Attempt) -> String {
         "TIMEOUT-PASS" => "TMPASS",
         "MEMORY-MAX" => "MEMMAX",
         "PIDS-MAX" => "PIDMAX",
+        "ESCAPED" => "ESCAPE",
         "LEAK-FAIL" => "LKFAIL",
         "NO-RESULT" => "NO-RES",
         "FAIL + LEAK" => "FL+LK",
@@ -155,17 +169,39 @@ pub(super) fn closing(attempt: &Attempt) -> Option<String> {
     Some(format!("test {}{ending}", hits.join(" and ")))
 }
 
-/// Returns which limit was hit.
+/// Returns which limit was hit or did not hold.
 fn limit_hit(limit: &LimitHit) -> String {
-    match *limit {
+    match limit {
         LimitHit::MemoryMax { bytes, killed } => {
-            let killed = plural(killed as usize, "process", "processes");
-            let bytes = size(bytes).replace(".0 ", " ");
+            let killed = plural(*killed as usize, "process", "processes");
+            let bytes = size(*bytes).replace(".0 ", " ");
             format!("hit its memory-max of {bytes}, which killed {killed}")
         }
         LimitHit::PidsMax { pids, refused } => {
-            let refused = plural(refused as usize, "fork", "forks");
+            let refused = plural(*refused as usize, "fork", "forks");
             format!("hit its pids-max of {pids}, which refused {refused}")
+        }
+        LimitHit::LeftCgroup { found, .. } => {
+            format!("left its cgroup, so its limits did not hold: a process was in `{found}`")
+        }
+        LimitHit::CgroupOpened { file, .. } => {
+            format!("opened `{file}` for writing, so its limits may not have held")
+        }
+        LimitHit::LimitChanged {
+            kind,
+            file,
+            wanted,
+            found,
+        } => {
+            let key = kind.key();
+            match found {
+                Some(found) => {
+                    format!("changed its {key}: `{file}` was {wanted} and is now {found}")
+                }
+                None => {
+                    format!("removed its {key}: `{file}` was {wanted} and is not there any more")
+                }
+            }
         }
     }
 }

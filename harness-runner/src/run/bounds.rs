@@ -1,7 +1,7 @@
 //! The cgroups of a slot: the one that its next attempt runs in, and what came of its limits.
 
 use crate::{
-    protocol,
+    protocol::{self, Escape},
     stub::cgroup::{CgroupError, Cgroups, Group},
 };
 use harness_metadata::{LimitHit, Limits, Usage};
@@ -79,8 +79,14 @@ impl Bounds {
     }
 
     /// Ends with an attempt that is over. Adds to what is known of its use, and returns which limits
-    /// it hit.
-    pub(super) fn end(&mut self, usage: &mut Usage) -> Vec<LimitHit> {
+    /// it hit, and by what they did not hold, `escapes` included. A stub that was `lost` may have removed
+    /// the group.
+    pub(super) fn end(
+        &mut self,
+        usage: &mut Usage,
+        escapes: Vec<Escape>,
+        lost: bool,
+    ) -> Vec<LimitHit> {
         self.look = None;
         if let Some(group) = self.limited.as_ref().or(self.shared.as_ref()) {
             group.add_usage(usage);
@@ -88,8 +94,21 @@ impl Bounds {
         if std::mem::take(&mut self.spoiled) {
             self.shared = None;
         }
-        let limited = self.limited.take();
-        limited.as_ref().map_or_else(Vec::new, Group::hits)
+        let Some(limited) = self.limited.take() else {
+            return Vec::new();
+        };
+        let mut limits = limited.hits();
+        if !lost {
+            limits.extend(limited.changed());
+        }
+        for escape in escapes {
+            // What a file may have been opened for is of no interest if that is known.
+            let vague = matches!(escape, Escape::Opened { .. });
+            if !vague || !limits.iter().any(LimitHit::escaped) {
+                limits.push(escape.into());
+            }
+        }
+        limits
     }
 
     /// To be called when the stub is asked to kill all that is in it: there are kernels (seen with 6.18)

@@ -220,7 +220,8 @@ impl Slot {
             }
             self.bounds.kill();
         }
-        let limits = self.bounds.end(&mut told.usage);
+        let escapes = std::mem::take(&mut told.escapes);
+        let limits = self.bounds.end(&mut told.usage, escapes, !ending.stub_free);
         streams.read_rest(&mut self.buffer);
         let in_time = told.written_at_exit.unwrap_or(u64::MAX);
         let late_output = streams.written().saturating_sub(in_time);
@@ -407,8 +408,10 @@ impl Slot {
                 usage,
                 descendants_alive,
                 trace,
+                escapes,
                 ..
             }) => {
+                told.escapes = escapes;
                 told.pid = Some(pid);
                 told.elapsed = Some(elapsed);
                 told.usage = usage;
@@ -429,8 +432,10 @@ impl Slot {
                 survivors,
                 left,
                 trace,
+                escapes,
                 ..
             }) => {
+                told.escapes = escapes;
                 told.usage = usage;
                 // What was seen up to the root's end is more than nothing.
                 told.trace = trace.or(told.trace.take());

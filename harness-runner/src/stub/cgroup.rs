@@ -11,6 +11,7 @@
 mod den;
 mod files;
 mod group;
+mod inside;
 mod mounts;
 mod stale;
 

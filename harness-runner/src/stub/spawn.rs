@@ -260,6 +260,8 @@ impl Spawner {
         let by_us = traced && !notify && !by_outer;
         let options = Options {
             filtered: way.filtered() || breakpoint.is_some(),
+            // There it is seen whether it is still in its cgroup.
+            exits: den.as_ref().is_some_and(|den| den.is_limited()),
             ..Options::default()
         };
         let seized = by_us && sys::seize(root, options).is_ok();

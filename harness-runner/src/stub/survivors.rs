@@ -328,12 +328,10 @@ pub(super) fn is_alive(pid: Pid) -> bool {
 /// Returns whether a process has been killed already, by whatever killed its parent.
 pub(super) fn is_dying(pid: Pid) -> bool {
     const KILL: u64 = 1 << (libc::SIGKILL - 1);
-    /// PF_EXITING of the kernel, in field 9 of proc_pid_stat(5).
-    const EXITING: u64 = 4;
     let Ok(status) = fs::read_to_string(procfs::path(pid, "status")) else {
         return true;
     };
-    let exiting = stat(pid).is_none_or(|stat| stat.flags & EXITING != 0);
+    let exiting = stat(pid).is_none_or(|stat| stat.exits());
     let pending = status.lines().any(|line| {
         let mask = line
             .strip_prefix("SigPnd:")
@@ -486,6 +484,17 @@ impl Stat {
     /// (`Z`), too, but its other threads live and keep all that it has open.
     pub(super) fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X') && self.threads <= 1
+    }
+
+    /// Returns whether it exits or has done so: PF_EXITING of the kernel.
+    pub(super) fn exits(&self) -> bool {
+        self.flags & 0x4 != 0
+    }
+
+    /// Returns whether it has not executed a program since it was created: PF_FORKNOEXEC of the
+    /// kernel.
+    pub(super) fn has_not_executed(&self) -> bool {
+        self.flags & 0x40 != 0
     }
 }
 

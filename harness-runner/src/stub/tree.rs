@@ -9,6 +9,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    protocol::Escape,
     stub::survivors::{self, Chase, NAMING, Survived},
     tracer::{
         notified::Notified,
@@ -68,6 +69,10 @@ pub(super) struct Tree {
     notified: Option<Notified>,
     /// `None` if it has no cgroup.
     den: Option<Rc<Den>>,
+    /// The process that was seen outside of a cgroup with limits.
+    left: Option<Escape>,
+    /// When it was last looked at which cgroups processes are in.
+    looked: Instant,
     /// What of survivors is of interest.
     interest: Interest,
     watch: Watch,
@@ -101,6 +106,8 @@ impl Tree {
             followed: None,
             notified: None,
             den: None,
+            left: None,
+            looked: started,
             interest: Interest::default(),
             watch,
         }
@@ -108,7 +115,48 @@ impl Tree {
 
     /// The root was born into this cgroup.
     pub(super) fn born_into(self, den: Option<Rc<Den>>) -> Self {
-        Self { den, ..self }
+        let limited = den.clone().filter(|den| den.is_limited());
+        Self {
+            den,
+            watch: self.watch.within(limited),
+            ..self
+        }
+    }
+
+    /// Returns whether it has limits.
+    pub(super) fn is_limited(&self) -> bool {
+        self.den.as_ref().is_some_and(|den| den.is_limited())
+    }
+
+    /// Looks whether a process has left a cgroup that has limits, unless that has been done lately.
+    pub(super) fn look_for_escapes(&mut self, every: Duration) {
+        if !self.is_limited() || self.left.is_some() || self.looked.elapsed() < every {
+            return;
+        }
+        let alive = self.alive();
+        let den = self.den.as_ref();
+        let left = |pid: &Pid| den?.left_by_any_of(*pid, self.root);
+        self.left = alive.iter().find_map(left);
+        self.looked = Instant::now();
+    }
+
+    /// Looks whether a task that is stopped has left a cgroup that has limits. At its exit this is
+    /// the last moment at which its cgroup is known.
+    fn look_at(&mut self, pid: Pid, stop: Stop) {
+        let Some(den) = self.den.as_ref().filter(|_| self.left.is_none()) else {
+            return;
+        };
+        self.left = match stop {
+            Stop::Exit => den.left_by_any_of(pid, self.root),
+            Stop::Exec | Stop::Created(_) => den.left_by(pid, self.root),
+            _ => None,
+        };
+    }
+
+    /// Returns by what limits did not hold so far.
+    pub(super) fn escapes(&self) -> Vec<Escape> {
+        let opened = self.watch.opened();
+        self.left.iter().chain(opened).cloned().collect()
     }
 
     /// This is of interest of survivors.
@@ -214,6 +262,9 @@ impl Tree {
                 });
             }
         }
+        if let Waited::Stopped(stop) = waited {
+            self.look_at(pid, stop);
+        }
         self.stopped = match waited {
             Waited::Stopped(Stop::Group(signal)) if pid == self.root => Some(signal),
             Waited::Stopped(Stop::Signal(signal)) if pid == self.root && self.tasks.is_none() => {
@@ -266,6 +317,7 @@ impl Tree {
         if let Some(tasks) = &mut self.tasks {
             tasks.release_overdue(&mut self.watch);
         }
+        self.look_for_escapes(Duration::ZERO);
     }
 
     /// Sends a signal to the process group of the root, or to the root alone if it has not made

@@ -2,10 +2,11 @@
 
 use super::{
     broker::{Broker, Traced},
+    cgroup::Den,
     sys::Pid,
 };
 use crate::{
-    protocol::{Available, Trace},
+    protocol::{Available, Escape, Trace},
     tracer::{
         Observer, notified,
         record::{Loaded, Recorder},
@@ -29,6 +30,10 @@ pub(super) struct Watch {
     unsaid: Option<Vec<TraceEvent>>,
     /// Tells runs within the test.
     broker: Option<Rc<RefCell<Broker>>>,
+    /// A cgroup with limits.
+    limited: Option<Rc<Den>>,
+    /// The first event that shows by what its limits may not have held.
+    opened: Option<Escape>,
 }
 
 /// How an attempt is traced.
@@ -128,7 +133,19 @@ impl Watch {
             recorder: Some(recorder),
             unsaid: asked.live.then(Vec::new),
             broker: None,
+            limited: None,
+            opened: None,
         }
+    }
+
+    /// The tree has to be in a cgroup with limits, if so.
+    pub(super) fn within(self, limited: Option<Rc<Den>>) -> Self {
+        Self { limited, ..self }
+    }
+
+    /// Returns by what the limits of the tree may not have held.
+    pub(super) fn opened(&self) -> Option<&Escape> {
+        self.opened.as_ref()
     }
 
     /// Has runs within the test told too.
@@ -200,6 +217,9 @@ impl Watch {
 
 impl Observer for Watch {
     fn event(&mut self, event: &TraceEvent) {
+        if let Some(den) = self.limited.as_ref().filter(|_| self.opened.is_none()) {
+            self.opened = den.opened_by(event);
+        }
         if let Some(recorder) = &mut self.recorder {
             recorder.event(event);
         }

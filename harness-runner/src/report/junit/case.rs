@@ -283,9 +283,9 @@ impl Cases {
             },
             Outcome::BinaryChanged(_) => (NonSuccessKind::Error, "binary changed".to_owned()),
         };
-        let (kind, ty) = match (attempt.limits.is_empty(), &attempt.outcome) {
-            (false, Outcome::Exited(_)) => (NonSuccessKind::Failure, "test limit".to_owned()),
-            _ => (kind, ty),
+        let (kind, ty) = match wording::limits_decide(attempt) {
+            true => (NonSuccessKind::Failure, "test limit".to_owned()),
+            false => (kind, ty),
         };
         let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
         let mut body = message.clone();

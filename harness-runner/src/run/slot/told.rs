@@ -1,7 +1,7 @@
 //! What the stub has told of the running attempt.
 
 use super::{Broken, Described, FromSlot, Start};
-use crate::protocol::RunnerStopped;
+use crate::protocol::{Escape, RunnerStopped};
 use crate::run::live::{self, Live};
 use harness_metadata::{TraceSummary, Usage, outcome::StuckTask};
 use std::{collections::VecDeque, time::Duration};
@@ -16,6 +16,8 @@ pub(super) struct Told {
     pub(super) written_at_exit: Option<u64>,
     pub(super) usage: Usage,
     pub(super) trace: Option<Box<TraceSummary>>,
+    /// By what its limits did not hold.
+    pub(super) escapes: Vec<Escape>,
     /// What it was waiting for when its time was up.
     pub(super) stuck: Vec<StuckTask>,
     /// If it is traced live.

@@ -1,7 +1,11 @@
 //! A cgroup as the stub sees whose attempt is born into it.
 
-use super::files;
-use crate::{protocol, stub::sys::Pid};
+use super::{files, inside::Inside};
+use crate::{
+    protocol::{self, Escape},
+    stub::sys::Pid,
+};
+use harness_metadata::TraceEvent;
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
@@ -22,6 +26,8 @@ pub(crate) const SEPARATE: usize = 3;
 pub(crate) struct Den {
     unified: Option<(PathBuf, File)>,
     tasks: Vec<(PathBuf, File)>,
+    /// If it has limits.
+    inside: Option<Inside>,
     /// As it was asked for.
     asked: (Vec<u8>, Vec<u8>),
 }
@@ -38,12 +44,38 @@ impl Den {
             Ok((path.to_owned(), file))
         });
         let tasks = tasks.collect::<io::Result<Vec<_>>>()?;
-        let somewhere = unified.is_some() || !tasks.is_empty();
-        Ok(somewhere.then(|| Self {
+        if unified.is_none() && tasks.is_empty() {
+            return Ok(None);
+        }
+        let mut den = Self {
             unified,
             tasks,
+            inside: None,
             asked: (asked.unified.to_vec(), asked.tasks.to_vec()),
-        }))
+        };
+        den.inside =
+            (asked.limited).then(|| Inside::new(den.folders().map(Path::to_owned).collect()));
+        Ok(Some(den))
+    }
+
+    /// Returns whether it has limits.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.inside.is_some()
+    }
+
+    /// Returns where a process or thread of this root is, if it has left a group that has limits.
+    pub(crate) fn left_by(&self, pid: Pid, root: Pid) -> Option<Escape> {
+        self.inside.as_ref()?.left_by(pid, root)
+    }
+
+    /// As [`Self::left_by`], of any thread of a process.
+    pub(crate) fn left_by_any_of(&self, process: Pid, root: Pid) -> Option<Escape> {
+        self.inside.as_ref()?.left_by_any_of(process, root)
+    }
+
+    /// Returns whether an event shows by what a group that has limits can be left or changed.
+    pub(crate) fn opened_by(&self, event: &TraceEvent) -> Option<Escape> {
+        self.inside.as_ref()?.opened_by(event)
     }
 
     /// Whether this is the one that is asked for.

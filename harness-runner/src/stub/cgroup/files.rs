@@ -111,8 +111,42 @@ pub(super) fn write(group: &Path, file: &str, text: &str) -> io::Result<()> {
     fs::write(group.join(file), text)
 }
 
+/// The files by which a process or thread is moved into a group.
+pub(super) const MEMBERS: [&str; 3] = ["cgroup.procs", "cgroup.threads", "tasks"];
+
+/// The files of a group that have its limits, in both versions.
+pub(super) const LIMITS: [&str; 8] = [
+    "memory.max",
+    "memory.swap.max",
+    "memory.limit_in_bytes",
+    "memory.memsw.limit_in_bytes",
+    "pids.max",
+    "cpu.max",
+    "cpu.cfs_period_us",
+    "cpu.cfs_quota_us",
+];
+
+/// A file of a group with a limit, and what is in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    pub(super) file: &'static str,
+    pub(super) value: String,
+}
+
+/// Writes a limit. Returns what the kernel made of it, which rounds.
+fn set(group: &Path, file: &'static str, text: &str) -> io::Result<Setting> {
+    write(group, file, text)?;
+    let value = value(group, file)?;
+    Ok(Setting { file, value })
+}
+
+/// Returns what is in a file of a group with a limit.
+pub(super) fn value(group: &Path, file: &str) -> io::Result<String> {
+    Ok(fs::read_to_string(group.join(file))?.trim().to_owned())
+}
+
 /// Limits memory; there is no swap beside it, or the limit would be no limit.
-pub(super) fn limit_memory(version: Version, group: &Path, bytes: u64) -> io::Result<()> {
+pub(super) fn limit_memory(version: Version, group: &Path, bytes: u64) -> io::Result<Vec<Setting>> {
     let (memory, swap, of_swap) = match version {
         Version::Two => ("memory.max", "memory.swap.max", 0),
         // Of both together.
@@ -122,29 +156,37 @@ pub(super) fn limit_memory(version: Version, group: &Path, bytes: u64) -> io::Re
             bytes,
         ),
     };
-    write(group, memory, &bytes.to_string())?;
-    match write(group, swap, &of_swap.to_string()) {
+    let mut settings = vec![set(group, memory, &bytes.to_string())?];
+    match set(group, swap, &of_swap.to_string()) {
+        Ok(setting) => settings.push(setting),
         // A kernel that does not count swap.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        limited => limited,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ) => {}
+        Err(error) => return Err(error),
     }
+    Ok(settings)
 }
 
 /// Limits the number of tasks.
-pub(super) fn limit_pids(group: &Path, pids: u32) -> io::Result<()> {
-    write(group, "pids.max", &pids.to_string())
+pub(super) fn limit_pids(group: &Path, pids: u32) -> io::Result<Vec<Setting>> {
+    Ok(vec![set(group, "pids.max", &pids.to_string())?])
 }
 
 /// Limits CPU time.
-pub(super) fn limit_cpu(version: Version, group: &Path, cpus: Cpus) -> io::Result<()> {
+pub(super) fn limit_cpu(version: Version, group: &Path, cpus: Cpus) -> io::Result<Vec<Setting>> {
     let quota = u64::from(cpus.thousandths) * CPU_PERIOD / 1000;
     match version {
-        Version::Two => write(group, "cpu.max", &format!("{quota} {CPU_PERIOD}")),
-        Version::One => {
-            write(group, "cpu.cfs_period_us", &CPU_PERIOD.to_string())?;
-            write(group, "cpu.cfs_quota_us", &quota.to_string())
+        Version::Two => {
+            let text = format!("{quota} {CPU_PERIOD}");
+            Ok(vec![set(group, "cpu.max", &text)?])
         }
+        Version::One => Ok(vec![
+            set(group, "cpu.cfs_period_us", &CPU_PERIOD.to_string())?,
+            set(group, "cpu.cfs_quota_us", &quota.to_string())?,
+        ]),
     }
 }
 

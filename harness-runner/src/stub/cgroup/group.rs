@@ -2,7 +2,7 @@
 
 use super::{
     Cgroups,
-    files::{self, Version},
+    files::{self, Setting, Version},
     remove_all,
 };
 use harness_metadata::{LimitHit, LimitKind, Limits, Usage};
@@ -34,6 +34,8 @@ pub struct Group {
     /// For each limit that it has: where its files are.
     limited: Vec<(LimitKind, Version, PathBuf)>,
     limits: Limits,
+    /// The limits as the kernel has them, each with its folder.
+    set: Vec<(LimitKind, PathBuf, Setting)>,
     peak: Option<Peak>,
     /// Whether there was an attempt in it.
     used: bool,
@@ -65,6 +67,7 @@ impl Group {
             unified: None,
             limited: Vec::new(),
             limits,
+            set: Vec::new(),
             peak: None,
             used: false,
             before: Default::default(),
@@ -78,7 +81,11 @@ impl Group {
         for (kind, version, own) in limits.kinds().filter_map(place) {
             let limited = make(&own).and_then(|()| group.limit(kind, version, &own));
             group.limited.push((kind, version, own.clone()));
-            limited.map_err(|source| group.error(kind.key(), &own, source))?;
+            let settings = limited.map_err(|source| group.error(kind.key(), &own, source))?;
+            let settings = settings.into_iter();
+            group
+                .set
+                .extend(settings.map(|setting| (kind, own.clone(), setting)));
         }
         let memory = place(LimitKind::Memory).filter(|(_, _, own)| own.exists());
         if let Some((_, version, own)) = memory {
@@ -91,7 +98,7 @@ impl Group {
         Ok(somewhere.then_some(group))
     }
 
-    fn limit(&self, kind: LimitKind, version: Version, own: &Path) -> io::Result<()> {
+    fn limit(&self, kind: LimitKind, version: Version, own: &Path) -> io::Result<Vec<Setting>> {
         match (kind, self.limits) {
             (
                 LimitKind::Memory,
@@ -114,7 +121,7 @@ impl Group {
                     ..
                 },
             ) => files::limit_cpu(version, own, cpus),
-            _ => Ok(()),
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -200,6 +207,23 @@ impl Group {
             LimitKind::Cpu => None,
         };
         self.limited.iter().filter_map(hit).collect()
+    }
+
+    /// Returns which limits are not any more what they were set to. Only of a group that is of one
+    /// attempt.
+    pub fn changed(&self) -> Vec<LimitHit> {
+        let changed = |(kind, own, setting): &(LimitKind, PathBuf, Setting)| {
+            // A file that cannot be read is as good as none.
+            let found = files::value(own, setting.file).ok();
+            let changed = found.as_ref() != Some(&setting.value);
+            changed.then(|| LimitHit::LimitChanged {
+                kind: *kind,
+                file: setting.file.to_owned(),
+                wanted: setting.value.clone(),
+                found,
+            })
+        };
+        self.set.iter().filter_map(changed).collect()
     }
 
     /// Returns whether processes have been refused.

@@ -1,6 +1,9 @@
 //! Where the cgroups of this process are.
 
-use super::files;
+use super::{
+    files,
+    inside::{Home, is_of},
+};
 use harness_metadata::LimitKind;
 use std::{
     fs,
@@ -17,6 +20,8 @@ struct Mount {
     controllers: Option<Vec<String>>,
     /// Where it is mounted.
     top: PathBuf,
+    /// The group that is mounted there, as in /proc/PID/cgroup.
+    root: PathBuf,
     /// Where this process is.
     own: PathBuf,
 }
@@ -37,21 +42,17 @@ impl Mounts {
             let mut after = after.split(' ');
             let (kind, options) = (after.next()?, after.nth(1)?);
             let options: Vec<String> = options.split(',').map(str::to_owned).collect();
-            let is_own = |line: &&str| {
-                let names = line.split(':').nth(1).unwrap_or_default();
-                match kind {
-                    "cgroup2" => line.starts_with("0::"),
-                    "cgroup" => names
-                        .split(',')
-                        .any(|name| options.iter().any(|option| option == name)),
-                    _ => false,
-                }
+            let is_own = |line: &&str| match kind {
+                "cgroup2" => is_of(line, None),
+                "cgroup" => is_of(line, Some(&options)),
+                _ => false,
             };
             let own = groups.lines().find(is_own)?.splitn(3, ':').nth(2)?;
             let own = Path::new(own).strip_prefix(&root).ok()?;
             Some(Mount {
                 controllers: (kind == "cgroup").then_some(options),
                 own: top.join(own),
+                root: PathBuf::from(root),
                 top,
             })
         };
@@ -80,6 +81,22 @@ impl Mounts {
                 .any(|name| name == files::controller(kind))
         };
         self.0.iter().find(has).map(|mount| mount.own.clone())
+    }
+
+    /// Returns which group has this folder.
+    pub(super) fn home(&self, folder: &Path) -> Option<Home> {
+        let mounts = self.0.iter().filter(|mount| folder.starts_with(&mount.top));
+        let mount = mounts.max_by_key(|mount| mount.top.components().count())?;
+        let below = folder.strip_prefix(&mount.top).ok()?;
+        Some(Home {
+            controllers: mount.controllers.clone(),
+            group: mount.root.join(below).to_string_lossy().into_owned(),
+        })
+    }
+
+    /// Where hierarchies are mounted.
+    pub(super) fn tops(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(|mount| mount.top.as_path())
     }
 }
 
@@ -131,6 +148,25 @@ mod tests {
             Some(Path::new("/sys/fs/cgroup/cpu,cpuacct/"))
         );
         assert_eq!(separate(LimitKind::Pids), None);
+    }
+
+    #[test]
+    fn the_name_of_a_group_is_that_of_its_folder_below_what_is_mounted() {
+        let mounts = Mounts::parse(HYBRID, OWN);
+        let name = |folder: &str| Some(mounts.home(Path::new(folder))?.group);
+        let found = [
+            "/sys/fs/cgroup/memory/of/mine/run/slot-0.1",
+            "/sys/fs/cgroup/a b/user/mine:1/run/slot-0.1",
+            "/sys/fs/cgroup/cpu,cpuacct/run",
+            "/sys/fs/cgroup/elsewhere",
+        ];
+        let names = [
+            Some("/box/of/mine/run/slot-0.1".to_owned()),
+            Some("/user/mine:1/run/slot-0.1".to_owned()),
+            Some("/run".to_owned()),
+            None,
+        ];
+        assert_eq!(found.map(name), names);
     }
 
     #[test]
