@@ -278,7 +278,7 @@ impl Stub {
         let mut quiet = false;
         let mut ended = 0;
         for _ in 0..BATCH {
-            match sys::wait_any() {
+            match attempt.tree.news() {
                 WaitAny::News { pid, waited, usage } => {
                     ended += u32::from(matches!(waited, Waited::Ended(_)));
                     attempt.tree.handle(pid, waited, usage);
@@ -482,7 +482,7 @@ impl Attempt {
     /// see to. What this saves over a look for more news after each is a system call per stop.
     fn follow(&mut self) {
         for _ in 0..BATCH {
-            match sys::wait_for_news() {
+            match self.tree.wait_for_news() {
                 WaitAny::News { pid, waited, usage } => self.tree.handle(pid, waited, usage),
                 WaitAny::Quiet | WaitAny::Nobody => {
                     self.tree.tick();

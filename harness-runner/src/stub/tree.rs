@@ -13,6 +13,7 @@ use crate::{
     stub::survivors::{self, Chase, NAMING, Survived},
     tracer::{
         notified::Notified,
+        sys::child_with_news,
         tasks::{Broke, Tasks},
     },
 };
@@ -151,6 +152,30 @@ impl Tree {
             Stop::Exec | Stop::Created(_) => den.left_by(pid, self.root),
             _ => None,
         };
+    }
+
+    /// Takes news of a task, without waiting.
+    pub(super) fn news(&mut self) -> WaitAny {
+        self.look_at_the_dead(false);
+        sys::wait_any()
+    }
+
+    /// Waits for news of a task.
+    pub(super) fn wait_for_news(&mut self) -> WaitAny {
+        self.look_at_the_dead(true);
+        sys::wait_for_news()
+    }
+
+    /// Looks whether a child that has ended, and is reaped next, had left a cgroup that has limits.
+    /// Its group is still known in version 2. With a tracer that is known before.
+    fn look_at_the_dead(&mut self, block: bool) {
+        let traced = self.tasks.is_some() || self.notified.is_some();
+        let den = self.den.as_ref().filter(|den| den.is_limited());
+        if let Some(den) = den.filter(|_| self.left.is_none() && !traced)
+            && let Some(pid) = child_with_news(block)
+        {
+            self.left = den.left_by(pid, self.root);
+        }
     }
 
     /// Returns by what limits did not hold so far.
@@ -416,7 +441,7 @@ impl Tree {
     fn reap(&mut self) -> Reaped {
         let mut reaped = Reaped::Nothing;
         for _ in 0..MOST_REAPED {
-            match sys::wait_any() {
+            match self.news() {
                 WaitAny::News { pid, waited, usage } => self.handle(pid, waited, usage),
                 WaitAny::Quiet => return reaped,
                 WaitAny::Nobody => return Reaped::Last,

@@ -116,6 +116,21 @@ pub(crate) fn has_news(task: Pid) -> bool {
     result == 0 && unsafe { info.si_pid() } != 0
 }
 
+/// Returns a child of which there is news. It stays there. Waits for it if it may `block`, until a
+/// signal comes.
+pub(crate) fn child_with_news(block: bool) -> Option<Pid> {
+    let kinds = libc::WEXITED | libc::WSTOPPED;
+    let blocking = if block { 0 } else { libc::WNOHANG };
+    let flags = kinds | blocking | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: siginfo_t is plain data, for which zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live local.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) };
+    // SAFETY: the kernel has set it, or it is still zero.
+    let pid = unsafe { info.si_pid() };
+    (result == 0 && pid != 0).then_some(pid)
+}
+
 /// Waits for news of any child or tracee. `Quiet` if a signal came instead: see [`interrupted`].
 ///
 /// The kernel wakes who waits here on the CPU of the task that has the news, which is about to
