@@ -353,7 +353,7 @@ fn a_leak_counts_as_the_profile_says_and_is_killed_and_recorded_in_any_case() {
         assert_eq!(last.leak.as_ref().map(|leak| leak.survivors.len()), Some(2));
         let junit = fs::read_to_string(scene.path("junit")).expect("it was written");
         for told in [&run.stderr, &junit] {
-            let named = told.matches("left behind: pid ").count();
+            let named = told.matches("left behind: ").count();
             assert_eq!(named > 0, last.leaked().is_some(), "{told}");
         }
         scene.assert_no_strays();
