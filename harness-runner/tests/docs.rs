@@ -200,6 +200,33 @@ fn every_test_that_the_pages_of_faults_name_is_there() {
     );
 }
 
+#[test]
+fn every_file_that_the_page_for_contributors_names_is_there() {
+    let page = read(".github/CONTRIBUTING.md");
+    let named: BTreeSet<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.ends_with(".rs") || name.ends_with(".md"))
+        .collect();
+    assert!(named.len() > 30, "too few files were found: {named:?}");
+    let is_there = |name: &str| {
+        let folders = [
+            "",
+            "harness-runner",
+            "harness-runner/src",
+            "harness-metadata/src",
+        ];
+        let below = |folder: &str| workspace().join(folder).join(name).is_file();
+        folders.into_iter().any(below)
+    };
+    let missing: Vec<_> = named.iter().filter(|name| !is_there(name)).collect();
+    assert!(
+        missing.is_empty(),
+        "CONTRIBUTING.md names files that are not there: {missing:?}"
+    );
+}
+
 /// Appends all sources below a folder.
 fn gather(folder: &Path, sources: &mut String) {
     for entry in fs::read_dir(folder).expect("sources can be read") {
