@@ -46,6 +46,8 @@ struct Elsewhere {
 pub(super) struct Inside {
     homes: Vec<Home>,
     folders: Vec<PathBuf>,
+    /// Where the hierarchies are mounted: in others, such as that of a limit which only a run within
+    /// the test has, nothing is left.
     mounts: Vec<PathBuf>,
 }
 
@@ -53,9 +55,10 @@ impl Inside {
     /// The group has these folders, one in each hierarchy.
     pub(super) fn new(folders: Vec<PathBuf>) -> Self {
         let mounts = Mounts::read();
+        let homes: Vec<Home> = folders.iter().filter_map(|own| mounts.home(own)).collect();
         Self {
-            homes: folders.iter().filter_map(|own| mounts.home(own)).collect(),
-            mounts: mounts.tops().map(Path::to_owned).collect(),
+            mounts: mounts.tops(&homes),
+            homes,
             folders,
         }
     }

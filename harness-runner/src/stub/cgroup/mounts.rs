@@ -94,9 +94,14 @@ impl Mounts {
         })
     }
 
-    /// Where hierarchies are mounted.
-    pub(super) fn tops(&self) -> impl Iterator<Item = &Path> {
-        self.0.iter().map(|mount| mount.top.as_path())
+    /// Where the hierarchies of these groups are mounted.
+    pub(super) fn tops(&self, homes: &[Home]) -> Vec<PathBuf> {
+        let joined = |mount: &&Mount| {
+            let mut homes = homes.iter();
+            homes.any(|home| home.controllers == mount.controllers)
+        };
+        let joined = self.0.iter().filter(joined);
+        joined.map(|mount| mount.top.clone()).collect()
     }
 }
 
@@ -167,6 +172,14 @@ mod tests {
             None,
         ];
         assert_eq!(found.map(name), names);
+    }
+
+    #[test]
+    fn a_hierarchy_that_a_group_is_not_in_is_none_that_it_can_be_left_in() {
+        let mounts = Mounts::parse(HYBRID, OWN);
+        let home = mounts.home(Path::new("/sys/fs/cgroup/memory/of/mine/run"));
+        let homes: Vec<Home> = home.into_iter().collect();
+        assert_eq!(mounts.tops(&homes), [Path::new("/sys/fs/cgroup/memory")]);
     }
 
     #[test]
