@@ -48,7 +48,11 @@ struct State {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    /// The queue is no longer empty, or it is closed.
+    filled: Condvar,
+    /// The queue is closed. Apart, so that a reader that waits for the end of a batch is not woken for
+    /// every event of it.
+    closed: Condvar,
 }
 
 impl Shared {
@@ -91,6 +95,7 @@ impl Entrance {
 
     pub(super) fn push(&self, item: Item) {
         let mut state = self.0.state();
+        let was_empty = state.items.is_empty();
         match item {
             Item::Recorded(new) => match state.items.back_mut() {
                 Some(Item::Recorded(last)) if last.end == new.start => last.end = new.end,
@@ -101,14 +106,18 @@ impl Entrance {
                 state.items.push_back(Item::Event(whole));
             }
         }
-        self.0.changed.notify_one();
+        drop(state);
+        if was_empty {
+            self.0.filled.notify_one();
+        }
     }
 }
 
 impl Drop for Entrance {
     fn drop(&mut self) {
         self.0.state().closed = true;
-        self.0.changed.notify_one();
+        self.0.filled.notify_one();
+        self.0.closed.notify_one();
     }
 }
 
@@ -128,7 +137,7 @@ impl Exit {
             if left.is_zero() {
                 return Next::Late;
             }
-            let waited = self.0.changed.wait_timeout(state, left);
+            let waited = self.0.filled.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -147,7 +156,7 @@ impl Exit {
             if left.is_zero() {
                 return;
             }
-            let waited = self.0.changed.wait_timeout(state, left);
+            let waited = self.0.closed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
