@@ -1,5 +1,5 @@
-//! What cargo-nextest and cargo have on their command lines and this program has not: named by its
-//! name, instead of the nearest guess.
+//! Flags and subcommands of cargo-nextest and cargo that this program lacks. A message names them,
+//! instead of the nearest guess.
 
 use std::ffi::{OsStr, OsString};
 
@@ -42,7 +42,7 @@ const SUBCOMMANDS: &[(&str, &str)] = &[
     ("store", "`cargo harness runs` lists what is kept"),
 ];
 
-/// What an argument list means that clap would not understand.
+/// The meaning of an argument list that clap would reject.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Foreign {
     /// Run this instead. The sentence, if there is one, says so.
