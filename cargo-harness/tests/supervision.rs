@@ -294,7 +294,8 @@ fn what_multiplies_as_fast_as_it_can_is_killed_and_the_dead_do_not_pile_up() {
             ("off", false),
             ("off", true),
         ] {
-            if trace == "off" && !nix::unistd::geteuid().is_root() {
+            let too_fast = test.starts_with("ever_another_") && trace == "off";
+            if too_fast && !nix::unistd::geteuid().is_root() {
                 let what = format!("{test} at off");
                 scene::skip(
                     &what,
