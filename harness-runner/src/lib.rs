@@ -1,7 +1,7 @@
 //! Builds, lists, plans, runs and reports the tests of a Cargo workspace, one process per test,
 //! every process under a tracer.
 //!
-//! Modules import one way, in this order: `own_files`; then `filter`, `report`, `protocol`,
+//! Modules import one way, in this order: `sys`; then `proc`, `own_files`; then `filter`, `report`, `protocol`,
 //! `tracer`, `keys`; then `stub`, `config`, `build`, `store`; then `list`, `plan`, `run`, and
 //! `session` last, the only one that knows everybody.
 //!
@@ -14,10 +14,12 @@ pub mod keys;
 pub mod list;
 pub mod own_files;
 pub mod plan;
+mod proc;
 pub mod protocol;
 pub mod report;
 pub mod run;
 pub mod session;
 pub mod store;
 pub mod stub;
+mod sys;
 pub mod tracer;

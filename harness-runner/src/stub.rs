@@ -29,11 +29,12 @@ mod watch;
 
 use crate::{
     keys::Guard,
+    proc,
     protocol::{
         Available, Left, Request, Response, RunnerStopped, Spawn, Ticket,
         packet::{self, Packet, send_response},
     },
-    tracer::{procfs, tasks::Broke},
+    tracer::tasks::Broke,
 };
 use guard::{Guard as RunnerGuard, LOOK};
 use harness_metadata::{Survivor, exit_code};
@@ -78,7 +79,7 @@ pub fn restore_signals() {
 
 /// Returns why there is no /proc by which a stub finds and names what is not traced, if so.
 pub fn no_proc() -> Option<&'static str> {
-    procfs::mounted().lacks()
+    proc::mounted().lacks()
 }
 
 /// Serves requests on standard input until the runner is gone. Returns the exit code.

@@ -5,7 +5,6 @@
 //! stops a task where there is something to decode. [`record`] turns events into a bounded
 //! summary and a file.
 
-pub(crate) mod arch;
 pub mod breakpoint;
 pub mod decode;
 pub(crate) mod disturbed;
@@ -18,10 +17,8 @@ pub(crate) mod loads;
 mod maps;
 pub(crate) mod notified;
 pub mod notify;
-pub(crate) mod procfs;
 pub mod record;
 mod served;
-pub(crate) mod sys;
 pub(crate) mod tasks;
 
 use harness_metadata::TraceEvent;

@@ -19,7 +19,7 @@ pub(crate) use den::{Den, SEPARATE};
 pub use group::{CgroupError, Group};
 
 use super::sys;
-use crate::tracer::procfs;
+use crate::proc;
 use files::Version;
 use harness_metadata::{LimitKind, Limits};
 use mounts::Mounts;
@@ -70,7 +70,7 @@ impl Cgroups {
     /// that of processes (RLIMIT_NPROC) counts those of the user, and there is none of CPUs.
     pub fn make(wanted: &BTreeSet<LimitKind>) -> Made {
         let Some(name) = stale::own_name() else {
-            let why = procfs::mounted().lacks();
+            let why = proc::mounted().lacks();
             return Made::nothing(wanted, why.unwrap_or("/proc does not show this process"));
         };
         let mounts = Mounts::read();

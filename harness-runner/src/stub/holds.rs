@@ -6,7 +6,7 @@ use super::{
     survivors::{self, Stat},
     sys::Pid,
 };
-use crate::tracer::procfs;
+use crate::proc;
 use harness_metadata::{
     TraceSummary,
     outcome::{Ancestor, Held},
@@ -65,14 +65,14 @@ impl Interest {
     /// Returns what of that a process has open.
     pub(super) fn held(&self, pid: Pid) -> Vec<Held> {
         let mut held = BTreeSet::new();
-        let entries = fs::read_dir(procfs::path(pid, "fd"));
+        let entries = fs::read_dir(proc::path(pid, "fd"));
         let entries = entries.into_iter().flatten().flatten();
         for entry in entries.take(MOST_DESCRIPTORS) {
             if held.len() == MOST_HELD {
                 break;
             }
             let name = entry.file_name();
-            if let Some(link) = procfs::link(pid, format_args!("fd/{}", name.display())) {
+            if let Some(link) = proc::link(pid, format_args!("fd/{}", name.display())) {
                 let link = OsString::from_vec(link);
                 held.extend(self.interesting(pid, Path::new(&link)));
             }

@@ -2,14 +2,12 @@
 
 use super::{sys, sys::Pid, watch::Watch};
 use crate::{
+    proc::{self, Mounted},
     protocol::{
         broker::{Ask, Tell, VARIABLE, VERSION},
         packet::{self, Packet},
     },
-    tracer::{
-        Observer,
-        procfs::{self, Mounted},
-    },
+    tracer::Observer,
 };
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
@@ -140,9 +138,9 @@ impl Outer {
                 peer.uid()
             ));
         }
-        let status = procfs::read("/proc/self/status").unwrap_or_default();
-        let tracer = procfs::field(&status, "TracerPid:").and_then(|pid| pid.parse().ok());
-        match tracer.filter(|_| procfs::mounted() == Mounted::Own) {
+        let status = proc::read("/proc/self/status").unwrap_or_default();
+        let tracer = proc::field(&status, "TracerPid:").and_then(|pid| pid.parse().ok());
+        match tracer.filter(|_| proc::mounted() == Mounted::Own) {
             // Not traced, or not from within this PID namespace: it will say so.
             None | Some(0) => Ok(()),
             Some(tracer) if tracer == peer.pid() => Ok(()),

@@ -6,12 +6,12 @@ use super::{
     sys::{self, Filter, HandOver, Options, Stop, SyscallInfo, WaitAny, Waited},
 };
 use crate::{
+    proc,
     protocol::Available,
     tracer::{
         decode::Syscall,
         filter::{self, Action},
         notify::Received,
-        procfs,
     },
 };
 use harness_metadata::{Exit, event::TraceLevel};
@@ -90,7 +90,7 @@ pub(super) fn available() -> Result<(Available, Option<Outer>), Errno> {
 /// Returns why the paths that tests ask for cannot be looked up, if so: a path is relative to what
 /// /proc says.
 pub(super) fn no_paths() -> Option<String> {
-    procfs::mounted().lacks().map(str::to_owned)
+    proc::mounted().lacks().map(str::to_owned)
 }
 
 /// Returns what works in a run that is traced at this level itself.

@@ -5,7 +5,7 @@
 //! together then is left out.
 
 use super::{survivors, sys::Pid};
-use crate::tracer::procfs;
+use crate::proc;
 use harness_metadata::outcome::{Doing, StuckTask, WaitsOn};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -72,7 +72,7 @@ pub(super) fn describe(pids: &BTreeSet<Pid>) -> Vec<StuckTask> {
     };
     let mut tasks = Vec::new();
     for &pid in pids {
-        let Ok(threads) = fs::read_dir(procfs::path(pid, "task")) else {
+        let Ok(threads) = fs::read_dir(proc::path(pid, "task")) else {
             continue;
         };
         let mut tids: Vec<Pid> = threads
@@ -118,7 +118,7 @@ impl Look<'_> {
     }
 
     fn doing(&mut self, pid: Pid, tid: Pid) -> Doing {
-        let text = fs::read_to_string(procfs::path(tid, "syscall")).unwrap_or_default();
+        let text = fs::read_to_string(proc::path(tid, "syscall")).unwrap_or_default();
         match Call::parse(&text) {
             Some(Call { number, args }) => {
                 let name = usize::try_from(number)
@@ -133,7 +133,7 @@ impl Look<'_> {
             }
             None if text.starts_with("running") => Doing::Running,
             None => {
-                let wchan = fs::read_to_string(procfs::path(tid, "wchan"));
+                let wchan = fs::read_to_string(proc::path(tid, "wchan"));
                 let wchan = wchan.ok().filter(|name| !name.is_empty() && name != "0");
                 Doing::Unknown { wchan }
             }
@@ -171,7 +171,7 @@ impl Look<'_> {
     }
 
     fn descriptor(&mut self, pid: Pid, tid: Pid, fd: i32) -> Option<WaitsOn> {
-        let link = procfs::link(tid, format_args!("fd/{fd}"))?;
+        let link = proc::link(tid, format_args!("fd/{fd}"))?;
         let link = String::from_utf8_lossy(&link).into_owned();
         let shared = link.starts_with("pipe:[") || link.starts_with("socket:[");
         let others = match shared {
@@ -190,7 +190,7 @@ impl Look<'_> {
         let open = self.open.get_or_insert_with(|| {
             let mut open: BTreeMap<String, BTreeSet<Pid>> = BTreeMap::new();
             for &pid in pids {
-                let Ok(fds) = fs::read_dir(procfs::path(pid, "fd")) else {
+                let Ok(fds) = fs::read_dir(proc::path(pid, "fd")) else {
                     continue;
                 };
                 for fd in fds.flatten() {
@@ -240,7 +240,7 @@ fn polled(tid: Pid, address: u64, count: u64) -> Vec<i32> {
     let count = usize::try_from(count).map_or(MOST_DESCRIPTORS, |n| n.min(MOST_DESCRIPTORS));
     let mut entries = [0; 8 * MOST_DESCRIPTORS];
     let entries = &mut entries[..8 * count];
-    let read = File::open(procfs::path(tid, "mem"))
+    let read = File::open(proc::path(tid, "mem"))
         .and_then(|memory| memory.read_exact_at(entries, address));
     if read.is_err() {
         return Vec::new();
@@ -274,7 +274,7 @@ fn pid_of_pidfd(tid: Pid, fd: i32) -> Option<Pid> {
 }
 
 fn info_of(tid: Pid, fd: i32) -> String {
-    capped(&procfs::path(tid, format_args!("fdinfo/{fd}")))
+    capped(&proc::path(tid, format_args!("fdinfo/{fd}")))
 }
 
 fn capped(path: &str) -> String {
@@ -293,7 +293,7 @@ pub(super) fn inode_of(link: &str, prefix: &str) -> Option<u64> {
 /// Says what a socket is connected to or listens on.
 pub(super) fn socket(tid: Pid, inode: u64) -> Option<String> {
     for protocol in ["tcp", "tcp6", "udp", "udp6"] {
-        let table = capped(&procfs::path(tid, format_args!("net/{protocol}")));
+        let table = capped(&proc::path(tid, format_args!("net/{protocol}")));
         if let Some(found) = table
             .lines()
             .find_map(|line| internet(protocol, line, inode))
@@ -301,7 +301,7 @@ pub(super) fn socket(tid: Pid, inode: u64) -> Option<String> {
             return Some(found);
         }
     }
-    let table = capped(&procfs::path(tid, "net/unix"));
+    let table = capped(&proc::path(tid, "net/unix"));
     table.lines().find_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         if fields.get(6)?.parse() != Ok(inode) {

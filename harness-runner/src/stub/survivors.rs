@@ -5,7 +5,7 @@ use super::{
     holds::{self, Interest},
     sys::{self, Pid},
 };
-use crate::tracer::procfs::{self, Mounted};
+use crate::proc::{self, Mounted};
 use harness_metadata::{Survivor, TraceSummary};
 use nix::time::{ClockId, clock_gettime};
 use std::{
@@ -36,7 +36,7 @@ pub(super) fn adopted_children(variable: &str) -> Vec<Pid> {
     }
     let own_group = nix::unistd::getpgrp().as_raw();
     let is_marked = |pid: Pid| {
-        let environment = fs::read(procfs::path(pid, "environ")).unwrap_or_default();
+        let environment = fs::read(proc::path(pid, "environ")).unwrap_or_default();
         let mut variables = environment.split(|byte| *byte == 0);
         !variable.is_empty() && variables.any(|one| one == variable.as_bytes())
     };
@@ -85,7 +85,7 @@ impl Chase {
     pub(super) fn new(root: Pid) -> Self {
         let told = matches!(Children::now(), Children::Told);
         let name = format_args!("task/{}/children", own_pid()).to_string();
-        let list = told.then(|| File::open(procfs::path(own_pid(), name)).ok());
+        let list = told.then(|| File::open(proc::path(own_pid(), name)).ok());
         Self {
             list: list.flatten(),
             groups: Groups::new(Some(root)),
@@ -273,7 +273,7 @@ pub(super) struct Survived<'a> {
 pub(super) fn name(pids: &BTreeSet<Pid>, survived: &Survived<'_>) -> Vec<Survivor> {
     let outlived = survived.at.elapsed();
     let budget = Budget::of_this_thread();
-    let nameless = procfs::mounted().lacks();
+    let nameless = proc::mounted().lacks();
     let mut survivors = Vec::new();
     for &pid in pids {
         if survivors.len() >= MOST_DESCRIBED && budget.has_used(NAMING)
@@ -328,7 +328,7 @@ pub(super) fn is_alive(pid: Pid) -> bool {
 /// Returns whether a process has been killed already, by whatever killed its parent.
 pub(super) fn is_dying(pid: Pid) -> bool {
     const KILL: u64 = 1 << (libc::SIGKILL - 1);
-    let Ok(status) = fs::read_to_string(procfs::path(pid, "status")) else {
+    let Ok(status) = fs::read_to_string(proc::path(pid, "status")) else {
         return true;
     };
     let exiting = stat(pid).is_none_or(|stat| stat.exits());
@@ -344,7 +344,7 @@ pub(super) fn is_dying(pid: Pid) -> bool {
 
 /// Returns whether /proc is there, and our own.
 pub(super) fn has_proc() -> bool {
-    procfs::mounted() == Mounted::Own
+    proc::mounted() == Mounted::Own
 }
 
 fn own_pid() -> Pid {
@@ -435,7 +435,7 @@ fn waitable_children() -> Vec<Pid> {
 
 /// Children of all threads of a process (proc_pid_task_children(5)).
 fn told_children(parent: Pid) -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir(procfs::path(parent, "task")) else {
+    let Ok(threads) = fs::read_dir(proc::path(parent, "task")) else {
         return Vec::new();
     };
     let lists = threads
@@ -499,7 +499,7 @@ impl Stat {
 }
 
 pub(super) fn stat(pid: Pid) -> Option<Stat> {
-    let bytes = procfs::read(&procfs::path(pid, "stat")).ok()?;
+    let bytes = proc::read(&proc::path(pid, "stat")).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     // The name is in parentheses and may itself hold some.
     let (before, after) = text.rsplit_once(')')?;
@@ -528,12 +528,12 @@ pub(super) fn stat(pid: Pid) -> Option<Stat> {
 }
 
 pub(super) fn command_line(pid: Pid) -> Option<String> {
-    let of_first = fs::read(procfs::path(pid, "cmdline")).ok()?;
+    let of_first = fs::read(proc::path(pid, "cmdline")).ok()?;
     let bytes = Some(of_first)
         .filter(|bytes| !bytes.is_empty())
         // A first thread that has ended has no memory to read it from, but the others have.
         .or_else(|| {
-            let threads = fs::read_dir(procfs::path(pid, "task")).ok()?.flatten();
+            let threads = fs::read_dir(proc::path(pid, "task")).ok()?.flatten();
             let mut lines = threads.flat_map(|thread| fs::read(thread.path().join("cmdline")));
             lines.find(|line| !line.is_empty())
         })?;

@@ -1,10 +1,10 @@
-//! The system calls of a stub behind safe functions. Those of a tracer are in `tracer::sys`.
+//! The system calls of a stub behind safe functions. Those that a tracer makes too are in `crate::sys`.
 
 #![allow(unsafe_code)]
 
 mod child;
 
-pub(crate) use crate::tracer::sys::{
+pub(crate) use crate::sys::{
     Options, Pid, RawUsage, Stop, SyscallInfo, WaitAny, Waited, has_own_children, kill,
     read_memory, report_stops, resume, seize, syscall_info, usage_of_reaped, wait_any,
     wait_for_news, wait_for_own,

@@ -11,9 +11,9 @@ use super::{
 use crate::{
     protocol::Escape,
     stub::survivors::{self, Chase, NAMING, Survived},
+    sys::child_with_news,
     tracer::{
         notified::Notified,
-        sys::child_with_news,
         tasks::{Broke, Tasks},
     },
 };

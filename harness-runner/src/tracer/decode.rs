@@ -32,6 +32,7 @@ pub use sockets::Bound;
 pub use vectors::Vectors;
 
 pub use super::disturbed::Question;
+pub use crate::sys::{Syscall, arch::NATIVE_ARCHITECTURE};
 pub(super) use calls::watched;
 pub(super) use exec::interpreters_of_executed;
 pub(super) use names::QUESTION;
@@ -48,13 +49,6 @@ use memory::Memory;
 use std::{cell::RefCell, rc::Rc};
 use syscalls::Sysno;
 
-/// AUDIT_ARCH_* of the calls that are decoded (linux/audit.h): the machine's own.
-#[cfg(target_arch = "x86_64")]
-pub const NATIVE_ARCHITECTURE: u32 = 0xc000_003e;
-/// AUDIT_ARCH_* of the calls that are decoded (linux/audit.h): the machine's own.
-#[cfg(target_arch = "aarch64")]
-pub const NATIVE_ARCHITECTURE: u32 = 0xc000_00b7;
-
 /// The bit that marks a call of the x32 architecture, whose AUDIT_ARCH_* is the native one; `None`
 /// where there is no such thing.
 pub(super) const X32_BIT: Option<u32> = if cfg!(target_arch = "x86_64") {
@@ -62,17 +56,6 @@ pub(super) const X32_BIT: Option<u32> = if cfg!(target_arch = "x86_64") {
 } else {
     None
 };
-
-/// A system call as a stop shows it (ptrace(2), PTRACE_GET_SYSCALL_INFO; seccomp_unotify(2)).
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Syscall {
-    /// AUDIT_ARCH_* of the call.
-    pub arch: u32,
-    /// Its number in that architecture.
-    pub number: u64,
-    /// Its arguments.
-    pub args: [u64; 6],
-}
 
 /// Why memory of a task could not be read.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Facts in, answer out: what is refused to everybody, and what the test itself has brought about, is
 //! none of the tracer's doing.
 
-use super::{procfs, sys::Pid};
+use crate::{proc, sys::Pid};
 use harness_metadata::trace::Disturbance;
 use std::{fs, sync::OnceLock};
 
@@ -57,14 +57,14 @@ pub(crate) struct Standing {
 
 impl Standing {
     pub(crate) fn of(task: Pid) -> Option<Self> {
-        Self::parse(&procfs::read(&procfs::path(task, "status")).ok()?)
+        Self::parse(&proc::read(&proc::path(task, "status")).ok()?)
     }
 
     /// Returns that of this process, which does not change.
     pub(crate) fn own() -> &'static Self {
         static OWN: OnceLock<Standing> = OnceLock::new();
         OWN.get_or_init(|| {
-            let status = procfs::read("/proc/self/status").ok();
+            let status = proc::read("/proc/self/status").ok();
             status
                 .and_then(|status| Self::parse(&status))
                 .unwrap_or_default()
@@ -72,7 +72,7 @@ impl Standing {
     }
 
     fn parse(status: &[u8]) -> Option<Self> {
-        let field = |name| procfs::field(status, name);
+        let field = |name| proc::field(status, name);
         let ids = |name| -> Option<[u32; 3]> {
             let mut ids = field(name)?.split_ascii_whitespace().map(str::parse::<u32>);
             Some([ids.next()?.ok()?, ids.next()?.ok()?, ids.next()?.ok()?])

@@ -10,7 +10,7 @@
 //! What a task is made to do there leaves nothing behind: its registers and the loader's code are as
 //! they were. Written to is only what is below the stack's red zone, which no program counts on.
 
-use super::sys::Pid;
+use crate::sys::Pid;
 use libc::{c_long, sock_filter, user_regs_struct};
 use nix::{
     Result,
@@ -106,7 +106,7 @@ impl Hook {
     /// Sets a trap in a task that has just executed a program and stands at the loader's entry.
     pub(crate) fn set(&self, pid: Pid) -> Option<Trap> {
         let loaded_at = registers(pid).ok()?.rip.checked_sub(self.entry)?;
-        if !loaded_at.is_multiple_of(super::arch::PAGE) {
+        if !loaded_at.is_multiple_of(crate::sys::arch::PAGE) {
             return None;
         }
         let function = loaded_at.checked_add(self.function)?;

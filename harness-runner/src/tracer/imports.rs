@@ -4,8 +4,8 @@
 //! Where there is no filter, a program that does is stopped at each of its calls. One that calls by
 //! number, or that gets the name from elsewhere, is not noticed.
 
-use super::{
-    procfs,
+use crate::{
+    proc,
     sys::{self, Pid, Version},
 };
 use harness_metadata::trace::FileId;
@@ -36,7 +36,7 @@ thread_local! {
 
 /// Returns whether the program that a process has executed may meet its tracer.
 pub(super) fn may_meet_tracer(process: Pid) -> bool {
-    let Ok(name) = CString::new(procfs::path(process, "exe")) else {
+    let Ok(name) = CString::new(proc::path(process, "exe")) else {
         return false;
     };
     let Ok((looked, version)) = sys::look_closely(&name) else {
@@ -51,7 +51,7 @@ pub(super) fn may_meet_tracer(process: Pid) -> bool {
         if known.len() >= PROGRAMS {
             known.clear();
         }
-        let file = File::open(procfs::path(process, "exe")).ok();
+        let file = File::open(proc::path(process, "exe")).ok();
         let may = file.is_some_and(|file| meets_tracer(&file).unwrap_or(false));
         known.insert(looked.file, (version, may));
         may

@@ -7,7 +7,10 @@ use super::{
     Map,
     decode::{Bound, Environment, Question, ReadError, Task},
     disturbed::Means,
-    procfs, served,
+    served,
+};
+use crate::{
+    proc,
     sys::{self, Looked, Pid, RawUsage},
 };
 use harness_metadata::{
@@ -175,7 +178,7 @@ impl Task for Live<'_> {
             Err(errno) => errno,
         };
         // The call may be forbidden or missing in a sandbox where the file is not.
-        let read = File::open(procfs::path(self.tid, "mem"))
+        let read = File::open(proc::path(self.tid, "mem"))
             .and_then(|memory| memory.read_at(buffer, address));
         match read {
             Ok(0) => Err(ReadError::Gone),
@@ -201,7 +204,7 @@ impl Task for Live<'_> {
     }
 
     fn descriptors(&self) -> Vec<(i32, Vec<u8>)> {
-        let Ok(entries) = fs::read_dir(procfs::path(self.tid, "fd")) else {
+        let Ok(entries) = fs::read_dir(proc::path(self.tid, "fd")) else {
             return Vec::new();
         };
         let described = |entry: fs::DirEntry| {
@@ -271,7 +274,7 @@ impl Task for Live<'_> {
     }
 
     fn executed(&self) {
-        let Ok(program) = CString::new(procfs::path(self.tid, "exe")) else {
+        let Ok(program) = CString::new(proc::path(self.tid, "exe")) else {
             return;
         };
         if sys::look(libc::AT_FDCWD, &program, true).is_ok_and(|program| program.gives_rights()) {
@@ -401,9 +404,9 @@ impl<'a> Live<'a> {
         let tid = self.tid;
         // Writing to a vector cannot fail.
         let _ = if directory == libc::AT_FDCWD {
-            name.write_all(procfs::path(tid, "cwd").as_bytes())
+            name.write_all(proc::path(tid, "cwd").as_bytes())
         } else {
-            name.write_all(procfs::path(tid, format_args!("fd/{directory}")).as_bytes())
+            name.write_all(proc::path(tid, format_args!("fd/{directory}")).as_bytes())
         };
     }
 
@@ -411,7 +414,7 @@ impl<'a> Live<'a> {
     /// root, and without asking a file system that may not answer. EAGAIN if it would have to be
     /// asked.
     fn open_elsewhere(&self, directory: i32, path: &[u8], follow: bool) -> Result<OwnedFd, Errno> {
-        let root = open_path(procfs::path(self.tid, "root")).map_err(errno_of)?;
+        let root = open_path(proc::path(self.tid, "root")).map_err(errno_of)?;
         let mut inside = Vec::new();
         if path.first() != Some(&b'/') {
             let base = match directory {
@@ -458,7 +461,7 @@ impl<'a> Live<'a> {
     pub(crate) fn lasting_descriptors(&self) -> Vec<(i32, Vec<u8>)> {
         let lasts = |fd: i32| {
             let info =
-                fs::read_to_string(procfs::path(self.tid, format_args!("fdinfo/{fd}"))).ok()?;
+                fs::read_to_string(proc::path(self.tid, format_args!("fdinfo/{fd}"))).ok()?;
             let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
             let flags = i32::from_str_radix(flags.trim(), 8).ok()?;
             Some(flags & libc::O_CLOEXEC == 0)
@@ -475,14 +478,14 @@ impl<'a> Live<'a> {
 
     /// Returns what a link of this task's in /proc says.
     pub(crate) fn link(&self, name: &str) -> Option<Vec<u8>> {
-        procfs::link(self.tid, name)
+        proc::link(self.tid, name)
     }
 }
 
 /// Returns the mount of a task's root directory, or of this process's own.
 fn root_mount(task: Option<Pid>) -> Option<u64> {
     let root = match task {
-        Some(task) => CString::new(procfs::path(task, "root")).ok()?,
+        Some(task) => CString::new(proc::path(task, "root")).ok()?,
         None => CStr::to_owned(c"/"),
     };
     sys::look(libc::AT_FDCWD, &root, true)
@@ -509,8 +512,8 @@ pub(crate) struct Kin {
 
 /// Returns whom a task belongs to (proc_pid_status(5)).
 pub(crate) fn kin(task: Pid) -> Option<Kin> {
-    let status = procfs::read(&procfs::path(task, "status")).ok()?;
-    let field = |name| procfs::field(&status, name)?.parse().ok();
+    let status = proc::read(&proc::path(task, "status")).ok()?;
+    let field = |name| proc::field(&status, name)?.parse().ok();
     Some(Kin {
         process: field("Tgid:")?,
         parent: field("PPid:")?,

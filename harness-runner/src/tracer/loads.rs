@@ -16,10 +16,9 @@ use super::{
     decode::Environment,
     hook::Hook,
     maps::{MappedFile, mapped},
-    procfs,
     record::Loaded,
-    sys::Pid,
 };
+use crate::{proc, sys::Pid};
 use facts::{Answer, Fact, Facts, look};
 use harness_metadata::{RawString, TraceEventKind, event::TraceLevel, trace::Exec};
 use std::{
@@ -287,7 +286,7 @@ impl Load {
         let mut facts = Facts::default();
         let (program, _) = facts.of(&key.program)?.ok()?;
         // Who gains privileges by an exec is not what it was when that is remembered.
-        let (executed, _) = look(&CString::new(procfs::path(process, "exe")).ok()?).ok()?;
+        let (executed, _) = look(&CString::new(proc::path(process, "exe")).ok()?).ok()?;
         if program.mode & (libc::S_ISUID | libc::S_ISGID) != 0 || executed.file != program.file {
             return None;
         }
@@ -336,9 +335,9 @@ fn read(path: &[u8]) -> Option<Vec<u8>> {
 /// Returns whether a process has set no_new_privs. `None` if it could not install a filter.
 fn gave_up_privileges(process: Pid) -> Option<bool> {
     const ADMINISTRATOR: u64 = 1 << 21;
-    let status = procfs::read(&procfs::path(process, "status")).ok()?;
-    let capabilities = u64::from_str_radix(procfs::field(&status, "CapEff:")?, 16).ok()?;
-    let gave_up = procfs::field(&status, "NoNewPrivs:")? == "1";
+    let status = proc::read(&proc::path(process, "status")).ok()?;
+    let capabilities = u64::from_str_radix(proc::field(&status, "CapEff:")?, 16).ok()?;
+    let gave_up = proc::field(&status, "NoNewPrivs:")? == "1";
     (gave_up || capabilities & ADMINISTRATOR != 0).then_some(gave_up)
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{procfs, sys::Pid};
+use crate::{proc, sys::Pid};
 use nix::errno::Errno;
 use std::{collections::BTreeSet, fs::File, os::fd::AsRawFd};
 
@@ -49,7 +49,7 @@ const FILE_BACKED: u64 = 0x20;
 
 /// Returns the files that a process has mapped.
 pub(crate) fn mapped(process: Pid) -> Option<BTreeSet<MappedFile>> {
-    let maps = File::open(procfs::path(process, "maps")).ok()?;
+    let maps = File::open(proc::path(process, "maps")).ok()?;
     // Whatever the reason that it cannot be queried: what can be read is good as well.
     queried(&maps).ok().or_else(|| listed(maps))
 }
@@ -87,7 +87,7 @@ fn queried(maps: &File) -> Result<BTreeSet<MappedFile>, Errno> {
 
 /// Reads all that proc_pid_maps(5) tells. `None` if it makes no sense.
 fn listed(maps: File) -> Option<BTreeSet<MappedFile>> {
-    let text = procfs::read_all(maps).ok()?;
+    let text = proc::read_all(maps).ok()?;
     let mut files = BTreeSet::new();
     // A path at the end of a line need not be UTF-8.
     for line in text.split(|byte| *byte == b'\n') {
@@ -118,7 +118,7 @@ mod tests {
     };
 
     fn maps(process: Pid) -> File {
-        File::open(procfs::path(process, "maps")).expect("it is our own or a child")
+        File::open(proc::path(process, "maps")).expect("it is our own or a child")
     }
 
     /// Returns what is found either way. `None` if the kernel has but one.

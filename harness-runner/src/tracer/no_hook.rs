@@ -1,6 +1,6 @@
 //! Where it is not known how a task is made to install a filter: no loader has a hook.
 
-use super::sys::Pid;
+use crate::sys::Pid;
 use libc::sock_filter;
 use nix::Result;
 

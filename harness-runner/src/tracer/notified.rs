@@ -10,9 +10,9 @@ use super::{
     disturbed::Means,
     live::{self, Context, Live, Process},
     notify::{Listener, Notification, Received},
-    sys::{self, Pid, RawUsage},
     tasks::Root,
 };
+use crate::sys::{self, Pid, RawUsage};
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
     trace::{CallResult, Created, Creation, Disturbance, Doubt, EnvironmentChange, Exited},

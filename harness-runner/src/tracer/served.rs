@@ -3,7 +3,7 @@
 //! A page that is registered and not there is made by whoever handles its faults. To read it from
 //! outside waits for that, which may be a task that is stopped for us, or may never come.
 
-use super::{procfs, sys::Pid};
+use crate::{proc, sys::Pid};
 use std::{fs::File, os::unix::fs::FileExt};
 
 /// The smallest page.
@@ -16,7 +16,7 @@ const SWAPPED: u64 = 1 << 62;
 /// Returns whether to read memory of a process could wait for a handler of its faults. What cannot be
 /// found out could.
 pub(super) fn may_wait(process: Pid, address: u64, length: usize) -> bool {
-    let Ok(smaps) = procfs::read(&procfs::path(process, "smaps")) else {
+    let Ok(smaps) = proc::read(&proc::path(process, "smaps")) else {
         return true;
     };
     let end = address.saturating_add(length as u64);
@@ -50,7 +50,7 @@ fn range(line: &[u8]) -> Option<(u64, u64)> {
 
 /// Returns whether all pages of a range are there.
 fn is_present(process: Pid, address: u64, end: u64) -> Option<bool> {
-    let pagemap = File::open(procfs::path(process, "pagemap")).ok()?;
+    let pagemap = File::open(proc::path(process, "pagemap")).ok()?;
     let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
     let page_size = u64::try_from(page_size).ok()?.max(PAGE);
     for page in address / page_size..end.div_ceil(page_size) {

@@ -11,8 +11,8 @@ use super::{
     hook::Trap,
     live::{Context, Live, Process},
     loads::Loads,
-    sys::{self, CreatedBy, Options, Pid, RawUsage, Stop, SyscallInfo, Waited},
 };
+use crate::sys::{self, CreatedBy, Options, Pid, RawUsage, Stop, SyscallInfo, Waited};
 use crate::tracer::Map;
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,

@@ -6,9 +6,9 @@
 
 use super::{files, mounts::Mounts};
 use crate::{
+    proc,
     protocol::Escape,
     stub::{survivors, sys::Pid},
-    tracer::procfs,
 };
 use harness_metadata::{
     TraceEvent, TraceEventKind,
@@ -65,7 +65,7 @@ impl Inside {
 
     /// Returns where a process or thread of this root is, if it is not where it should be.
     pub(super) fn left_by(&self, pid: Pid, root: Pid) -> Option<Escape> {
-        let groups = fs::read(procfs::path(pid, "cgroup")).ok()?;
+        let groups = fs::read(proc::path(pid, "cgroup")).ok()?;
         let elsewhere = elsewhere(&String::from_utf8_lossy(&groups), &self.homes)?;
         let stat = survivors::stat(pid);
         let counts = match &stat {
@@ -82,7 +82,7 @@ impl Inside {
 
     /// As [`Self::left_by`], of any thread of a process.
     pub(super) fn left_by_any_of(&self, process: Pid, root: Pid) -> Option<Escape> {
-        let threads = fs::read_dir(procfs::path(process, "task")).ok()?;
+        let threads = fs::read_dir(proc::path(process, "task")).ok()?;
         let threads = threads.flatten();
         let mut threads = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
         threads.find_map(|thread| self.left_by(thread, root))

@@ -7,7 +7,8 @@ mod execs;
 use super::*;
 use crate::{
     stub::sys::{Blocked, WaitAny, Waited},
-    tracer::{Observer, sys::kill},
+    sys::kill,
+    tracer::Observer,
 };
 use harness_metadata::{
     TraceEvent, TraceEventKind,

@@ -5,7 +5,9 @@ use super::{Context, Kin, Live, kin};
 use crate::tracer::{
     decode::Question,
     disturbed::{self, Gift, Scope, Standing},
-    procfs,
+};
+use crate::{
+    proc,
     sys::{self, Pid},
 };
 use harness_metadata::trace::Disturbance;
@@ -121,7 +123,7 @@ impl Live<'_> {
             Some(looked.file)
         };
         let own = file("/proc/self/exe".to_owned());
-        own.is_some() && own == file(procfs::path(self.tid, "exe"))
+        own.is_some() && own == file(proc::path(self.tid, "exe"))
     }
 
     /// Returns whether the program that this task has just executed did not give it the privileges that
@@ -131,7 +133,7 @@ impl Live<'_> {
         if Standing::own().withholds_nothing() {
             return false;
         }
-        let name = procfs::path(self.tid, "exe");
+        let name = proc::path(self.tid, "exe");
         let gift = self.gift(name.as_bytes());
         !gift.is_empty()
             && Standing::of(self.tid).is_some_and(|after| gift.is_withheld_from(&after))

@@ -1,6 +1,6 @@
 //! What a task may, as far as files are concerned.
 
-use crate::tracer::{procfs, sys::Pid};
+use crate::{proc, sys::Pid};
 use std::ffi::OsString;
 
 /// Who a task is and what it may, as far as files are concerned.
@@ -16,10 +16,10 @@ pub(super) struct Rights {
 pub(super) fn rights(task: Option<Pid>) -> Option<Rights> {
     const LINES: [&[u8]; 5] = [b"Uid:", b"Gid:", b"Groups:", b"CapPrm:", b"CapEff:"];
     let path = |name: &str| match task {
-        Some(task) => procfs::path(task, name),
+        Some(task) => proc::path(task, name),
         None => format!("/proc/self/{name}"),
     };
-    let status = procfs::read(&path("status")).ok()?;
+    let status = proc::read(&path("status")).ok()?;
     let lines = status.split(|byte| *byte == b'\n');
     let wanted = lines.filter(|line| LINES.iter().any(|name| line.starts_with(name)));
     Some(Rights {

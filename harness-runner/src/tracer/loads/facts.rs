@@ -7,7 +7,7 @@
 //! Most of what a loader asks for is not there, and all of that in a few directories. As long as such a
 //! directory has not been changed, it has no other names than when they were asked for last.
 
-use crate::tracer::sys::{self, Looked, Version};
+use crate::sys::{self, Looked, Version};
 use harness_metadata::trace::{CallResult, FileCall};
 use nix::{errno::Errno, sys::statfs::statfs};
 use std::{

@@ -7,11 +7,13 @@
 
 use super::Tasks;
 use crate::tracer::{
-    Observer, arch,
+    Observer,
     breakpoint::Moment,
     decode::{self, Entry, NATIVE_ARCHITECTURE},
-    procfs,
-    sys::{self, Pid, Stop, SyscallInfo},
+};
+use crate::{
+    proc,
+    sys::{self, Pid, Stop, SyscallInfo, arch},
 };
 use harness_metadata::{
     RawString, TraceEventKind,
@@ -130,20 +132,20 @@ impl Tasks {
     /// Returns the arguments of what a process has just executed, if it is to be stopped.
     fn wanted(&self, pid: Pid) -> Option<Vec<RawString>> {
         let asked = executed_name(pid);
-        let absolute = asked.as_ref().map(|asked| match procfs::link(pid, "cwd") {
+        let absolute = asked.as_ref().map(|asked| match proc::link(pid, "cwd") {
             Some(cwd) => path(&cwd)
                 .join(path(asked))
                 .into_os_string()
                 .into_encoded_bytes(),
             None => asked.clone(),
         });
-        let linked = procfs::link(pid, "exe");
+        let linked = proc::link(pid, "exe");
         let paths: Vec<&[u8]> = [&absolute, &linked]
             .into_iter()
             .flatten()
             .map(Vec::as_slice)
             .collect();
-        let block = fs::read(procfs::path(pid, "cmdline")).unwrap_or_default();
+        let block = fs::read(proc::path(pid, "cmdline")).unwrap_or_default();
         let block = block.strip_suffix(b"\0").unwrap_or(&block);
         let args: Vec<&[u8]> = block.split(|byte| *byte == 0).collect();
         let breakpoint = self.root.breakpoint.as_ref()?;
@@ -177,7 +179,7 @@ impl Tasks {
             _ => None,
         })?;
         // A search in PATH asks for what is not there, too.
-        let there = PathBuf::from(procfs::path(process, "root"));
+        let there = PathBuf::from(proc::path(process, "root"));
         let file = path(exec.program.path().as_bytes());
         let file = there.join(file.strip_prefix("/").unwrap_or(file));
         if !file.exists() {
@@ -273,7 +275,7 @@ fn path(bytes: &[u8]) -> &Path {
 /// Returns the path that a process was executed by, as the caller wrote it.
 fn executed_name(pid: Pid) -> Option<Vec<u8>> {
     const WORD: usize = size_of::<usize>();
-    let file = fs::File::open(procfs::path(pid, "auxv")).ok()?;
+    let file = fs::File::open(proc::path(pid, "auxv")).ok()?;
     let mut auxiliary = vec![0; 4096];
     let read = file.read_at(&mut auxiliary, 0).ok()?;
     let mut words = auxiliary[..read].chunks_exact(WORD).map(|word| {

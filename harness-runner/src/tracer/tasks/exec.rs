@@ -6,7 +6,9 @@ use crate::tracer::{
     decode::{self, Pending, Task, Vectors, environment_change},
     live::Live,
     loads::Key,
-    procfs,
+};
+use crate::{
+    proc,
     sys::{self, Pid},
 };
 use harness_metadata::{
@@ -121,7 +123,7 @@ fn started_with(pid: Pid, stack: &mut Vec<u8>) -> Vectors {
     };
     on_stack().unwrap_or_else(|| {
         let read = |name: &str| {
-            let file = File::open(procfs::path(pid, name)).ok()?;
+            let file = File::open(proc::path(pid, name)).ok()?;
             let mut block = Vec::new();
             let read = file.take(Vectors::STACK as u64).read_to_end(&mut block);
             read.ok().map(|_| block)

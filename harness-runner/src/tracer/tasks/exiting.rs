@@ -12,8 +12,9 @@
 //! process has it as well. A task that creates no process never stops at its exit.
 
 use super::{REMEMBERED, Tasks};
-use crate::tracer::{
-    Observer, procfs,
+use crate::tracer::Observer;
+use crate::{
+    proc,
     sys::{self, Options, Pid, RawUsage, Stop, Waited},
 };
 use harness_metadata::{
@@ -168,9 +169,9 @@ impl Tasks {
             }
             return;
         }
-        let status = procfs::read(&procfs::path(pid, "status")).unwrap_or_default();
+        let status = proc::read(&proc::path(pid, "status")).unwrap_or_default();
         let number = |name| {
-            let field = procfs::field(&status, name)?;
+            let field = proc::field(&status, name)?;
             field.split_ascii_whitespace().next()?.parse::<u64>().ok()
         };
         if number("PPid:") == Some(u64::from(std::process::id())) {

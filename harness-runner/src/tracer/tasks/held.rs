@@ -1,10 +1,10 @@
 //! New tasks, which are not resumed before it is known who created them.
 
 use super::{Held, Task, Tasks};
+use crate::sys::{self, Pid};
 use crate::tracer::{
     Observer,
     live::{self, Process},
-    sys::{self, Pid},
 };
 use harness_metadata::event::TraceLevel;
 use std::{

@@ -12,9 +12,8 @@ use crate::tracer::{
     decode::Task,
     hook::{Installing, Reached, Trap},
     loads::{Key, Known, Load, Loads, Seen},
-    procfs,
-    sys::Pid,
 };
+use crate::{proc, sys::Pid};
 use harness_metadata::{Exit, RawString, TraceEventKind, trace::Doubt};
 use std::{cell::RefCell, rc::Rc};
 
@@ -385,16 +384,16 @@ impl Condition {
     /// Asks proc_pid_status(5). `None` before Linux 5.9, which does not count filters.
     fn of(process: Option<Pid>) -> Option<Self> {
         let status = match process {
-            Some(process) => procfs::read(&procfs::path(process, "status")),
-            None => procfs::read("/proc/self/status"),
+            Some(process) => proc::read(&proc::path(process, "status")),
+            None => proc::read("/proc/self/status"),
         };
         let status = status.ok()?;
         let has_trap = |name| {
-            let signals = u64::from_str_radix(procfs::field(&status, name)?, 16).ok()?;
+            let signals = u64::from_str_radix(proc::field(&status, name)?, 16).ok()?;
             Some(signals & 1 << (libc::SIGTRAP - 1) != 0)
         };
         Some(Self {
-            filters: procfs::field(&status, "Seccomp_filters:")?.parse().ok()?,
+            filters: proc::field(&status, "Seccomp_filters:")?.parse().ok()?,
             is_trapped: !has_trap("SigBlk:")? && !has_trap("SigIgn:")?,
         })
     }

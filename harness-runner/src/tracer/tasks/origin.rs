@@ -1,7 +1,7 @@
 //! Who sent a signal.
 
 use super::{Pid, Tasks};
-use crate::tracer::{Observer, sys};
+use crate::{sys, tracer::Observer};
 use harness_metadata::{
     TraceEventKind,
     event::TraceLevel,

@@ -1,11 +1,11 @@
 //! What shows that the tracer is in the way, beside calls that a filter stops.
 
 use super::{Call, Tasks};
+use crate::sys::Pid;
 use crate::tracer::{
     Observer,
     decode::{self, Entry, Syscall},
     imports,
-    sys::Pid,
 };
 use harness_metadata::{
     TraceEventKind,

@@ -5,7 +5,7 @@
 //! parent waits for a stop of which the kernel tells a tracer only: both would wait for ever.
 
 use super::Tasks;
-use crate::tracer::sys::{self, Pid};
+use crate::sys::{self, Pid};
 use harness_metadata::{
     TraceEventKind,
     trace::{Disturbance, Doubt},

@@ -3,11 +3,8 @@
 //! They would have our filter but not its tracer, and every call that it stops would fail with
 //! ENOSYS. So the flag is taken away. Where that does not work, the flag is told of as a doubt.
 
-use crate::tracer::{
-    arch,
-    decode::{NATIVE_ARCHITECTURE, Syscall},
-    sys::{self, Pid},
-};
+use crate::sys::{self, Pid, arch};
+use crate::tracer::decode::{NATIVE_ARCHITECTURE, Syscall};
 use nix::{
     Result,
     sys::{

@@ -1,7 +1,7 @@
 //! The same of programs that a test starts. They have inherited its filter.
 
 use super::*;
-use crate::tracer::sys::{Options, set_options};
+use crate::sys::{Options, set_options};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 /// Starts each of its arguments, one after the other, and ends as the last one has ended. What is to

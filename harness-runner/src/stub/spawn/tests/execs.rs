@@ -2,9 +2,9 @@
 //! the environment.
 
 use super::*;
-use crate::tracer::{
-    decode::Vectors,
+use crate::{
     sys::{read_memory, stack_pointer},
+    tracer::decode::Vectors,
 };
 use harness_metadata::RawString;
 use std::os::unix::fs::symlink;

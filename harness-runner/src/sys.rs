@@ -1,17 +1,15 @@
-//! The system calls of a tracer behind safe functions.
+//! The system calls that we make, behind safe functions with typed arguments.
 
 #![allow(unsafe_code)]
 
+pub(crate) mod arch;
 mod clocks;
 mod files;
 
 pub(crate) use clocks::cpu_time;
 pub(crate) use files::{Looked, Version, look, look_closely, open_in_root};
 
-use super::{
-    arch::PAGE,
-    decode::{NATIVE_ARCHITECTURE, Syscall},
-};
+use arch::{NATIVE_ARCHITECTURE, PAGE};
 use harness_metadata::Exit;
 use nix::errno::Errno;
 use std::{
@@ -382,6 +380,17 @@ pub(crate) fn kill(pid: Pid, signal: c_int) -> Result<(), Errno> {
     }
     // SAFETY: the arguments are plain numbers.
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// A system call as a stop shows it (ptrace(2), PTRACE_GET_SYSCALL_INFO; seccomp_unotify(2)).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Syscall {
+    /// AUDIT_ARCH_* of the call.
+    pub arch: u32,
+    /// Its number in that architecture.
+    pub number: u64,
+    /// Its arguments.
+    pub args: [u64; 6],
 }
 
 /// Where a tracee is in a system call.

@@ -1,7 +1,14 @@
-//! What differs between architectures, beside what [`decode`](super::decode) says. Numbers of system
+//! What differs between architectures, beside what the tables of system calls say. Numbers of system
 //! calls are nowhere: `syscalls::Sysno` knows them by name.
 
 use libc::user_regs_struct;
+
+/// AUDIT_ARCH_* of the calls that are decoded (linux/audit.h): the machine's own.
+#[cfg(target_arch = "x86_64")]
+pub const NATIVE_ARCHITECTURE: u32 = 0xc000_003e;
+/// AUDIT_ARCH_* of the calls that are decoded (linux/audit.h): the machine's own.
+#[cfg(target_arch = "aarch64")]
+pub const NATIVE_ARCHITECTURE: u32 = 0xc000_00b7;
 
 /// Changes the first argument of the call that a task is about to make.
 #[cfg(target_arch = "x86_64")]
