@@ -2,6 +2,7 @@
 
 mod filter_options;
 mod list;
+mod migrate;
 mod peer;
 mod prepared;
 mod run;
@@ -11,15 +12,17 @@ mod show_config;
 mod surroundings;
 mod trace;
 mod useless;
+mod variables;
 
 use crate::command_error::CommandError;
 use camino::Utf8PathBuf;
 use clap::{
-    Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
     builder::styling::{AnsiColor, Styles},
 };
+use harness_runner::config::{Sources, ToolFile};
 use owo_colors::Stream;
-pub(crate) use peer::Foreign;
+pub(crate) use peer::{Called, Foreign};
 use std::ffi::OsString;
 
 const STYLES: Styles = Styles::styled()
@@ -62,6 +65,21 @@ pub(crate) struct GlobalOptions {
         help_heading = "Config options"
     )]
     config_file: Option<Utf8PathBuf>,
+    /// Read settings of this tool from this file too; those of the workspace win, then those of
+    /// earlier files.
+    #[arg(
+        long,
+        value_name = "TOOL:ABS_PATH",
+        global = true,
+        help_heading = "Config options"
+    )]
+    tool_config_file: Vec<ToolFile>,
+    /// Accepted for cargo-nextest's sake: there is no pager.
+    #[arg(long, global = true, hide = true)]
+    no_pager: bool,
+    /// Go on if the workspace requires a newer version.
+    #[arg(long, global = true, help_heading = "Config options")]
+    override_version_check: bool,
     /// The profile to use.
     #[arg(
         long,
@@ -106,6 +124,14 @@ impl From<Color> for harness_runner::build::Color {
 }
 
 impl GlobalOptions {
+    fn sources(&self) -> Sources {
+        Sources {
+            config_file: self.config_file.clone(),
+            tool_files: self.tool_config_file.clone(),
+            override_version_check: self.override_version_check,
+        }
+    }
+
     fn stderr_colors(&self) -> bool {
         self.color.on(Stream::Stderr)
     }
@@ -128,20 +154,39 @@ enum Command {
     Runs(runs::RunsCommand),
     /// Show which settings are in force, and why.
     ShowConfig(show_config::ShowConfigCommand),
+    /// Write `.config/harness.toml` from cargo-nextest's file, and find where cargo-nextest is
+    /// called.
+    Migrate(migrate::MigrateCommand),
 }
 
 /// Looks for what another program has on its command line and this one has not.
 pub(crate) fn peer(args: &[OsString]) -> Option<Foreign> {
     let app = App::command();
-    let known = |name: &str| match name.strip_prefix("--") {
+    let known = |subcommand: Option<&str>, name: &str| match name.strip_prefix("--") {
         None => app.find_subcommand(name).is_some(),
-        Some(flag) => app
-            .get_subcommands()
-            .flat_map(clap::Command::get_arguments)
-            .chain(app.get_arguments())
-            .any(|arg| arg.get_long() == Some(flag)),
+        Some(flag) => {
+            let chosen = subcommand.and_then(|name| app.find_subcommand(name));
+            let flags = chosen.into_iter().flat_map(clap::Command::get_arguments);
+            let mut flags = flags.chain(app.get_arguments());
+            flags.any(|arg| arg.get_long() == Some(flag))
+        }
     };
     peer::foreign(args, &known)
+}
+
+/// Parses the command line. Exits with a message if it makes no sense.
+pub(crate) fn parse(args: Vec<OsString>, called: Called) -> App {
+    let command = variables::shared(App::command());
+    let command = match called {
+        Called::Harness => command,
+        Called::Peer => command
+            .name("cargo-nextest")
+            .bin_name("cargo nextest")
+            .version(peer::VERSION)
+            .long_version(peer::LONG_VERSION),
+    };
+    let matches = command.get_matches_from(args);
+    App::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 impl App {
@@ -158,6 +203,7 @@ impl App {
             Command::Trace(command) => command.run(&self.global),
             Command::Runs(command) => command.run(&self.global),
             Command::ShowConfig(command) => command.run(&self.global),
+            Command::Migrate(command) => command.run(&self.global),
         }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Usage,
     /// The configuration, a profile or an argument.
     Setup,
+    /// This program is older than the workspace requires.
+    Version,
     /// A filterset of the command line.
     Filterset,
     /// No test was selected.
@@ -77,6 +79,7 @@ impl CommandError {
             Kind::Internal => exit_code::INTERNAL,
             Kind::Usage => exit_code::USAGE,
             Kind::Setup => exit_code::SETUP,
+            Kind::Version => exit_code::REQUIRED_VERSION,
             Kind::Filterset => exit_code::INVALID_FILTERSET,
             Kind::NoTests => exit_code::NO_TESTS,
             Kind::Build => exit_code::BUILD_FAILED,
@@ -86,6 +89,15 @@ impl CommandError {
             Kind::OutOfTime => exit_code::GLOBAL_TIMEOUT,
             Kind::EndedBy(signal) => exit_code::ended_by(signal),
             Kind::Write => exit_code::WRITE_FAILED,
+        }
+    }
+
+    /// Returns the code with which cargo-nextest ends: it has none of its own for a run that did not
+    /// come to its end.
+    pub(crate) fn exit_code_of_peer(&self) -> i32 {
+        match self.kind {
+            Kind::OutOfTime | Kind::EndedBy(_) => exit_code::TEST_RUN_FAILED,
+            _ => self.exit_code(),
         }
     }
 
@@ -141,6 +153,17 @@ mod tests {
         "#]]
         .assert_eq(&String::from_utf8(text).unwrap());
         assert_eq!(error.exit_code(), exit_code::SETUP);
+        assert_eq!(error.exit_code_of_peer(), exit_code::SETUP);
+    }
+
+    #[test]
+    fn a_run_that_was_ended_has_a_code_of_its_own_unless_called_as_cargo_nextest() {
+        let codes = |kind| {
+            let error = CommandError::new(kind, "ended");
+            (error.exit_code(), error.exit_code_of_peer())
+        };
+        assert_eq!(codes(Kind::EndedBy(2)), (130, 100));
+        assert_eq!(codes(Kind::OutOfTime), (124, 100));
     }
 
     #[test]

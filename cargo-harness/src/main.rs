@@ -5,8 +5,7 @@ mod cli;
 mod command_error;
 mod panics;
 
-use clap::Parser;
-use cli::Foreign;
+use cli::{Called, Foreign};
 use command_error::{CommandError, Kind};
 use harness_runner::stub;
 use std::{
@@ -29,28 +28,31 @@ fn main() -> ExitCode {
         args.remove(1);
     }
     exit_code(panics::guarded(|| match cli::peer(&args) {
-        Some(Foreign::Means(args, said)) => {
+        Some(Foreign::Means { args, called, said }) => {
             if let Some(said) = said {
                 let _ = writeln!(io::stderr().lock(), "info: {said}");
             }
-            run(args)
+            run(args, called)
         }
         Some(Foreign::Lacks(sentence)) => {
             let error = CommandError::new(Kind::Usage, sentence);
             let _ = error.write(&mut io::stderr().lock(), false);
             error.exit_code()
         }
-        None => run(args),
+        None => run(args, Called::Harness),
     }))
 }
 
-fn run(args: Vec<OsString>) -> i32 {
-    let app = cli::App::parse_from(args);
+fn run(args: Vec<OsString>, called: Called) -> i32 {
+    let app = cli::parse(args, called);
     let colors = app.colors();
     app.run().unwrap_or_else(|error| {
         // If standard error is gone there is nobody to tell.
         let _ = error.write(&mut std::io::stderr().lock(), colors);
-        error.exit_code()
+        match called {
+            Called::Harness => error.exit_code(),
+            Called::Peer => error.exit_code_of_peer(),
+        }
     })
 }
 

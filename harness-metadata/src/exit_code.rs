@@ -11,6 +11,10 @@ pub const USAGE: i32 = 2;
 pub const NO_TESTS: i32 = 4;
 /// The double-spawn stub could not start; seen by the runner only.
 pub const DOUBLE_SPAWN: i32 = 70;
+/// A newer version is recommended; of `show-config version` only.
+pub const RECOMMENDED_VERSION: i32 = 10;
+/// The workspace requires a newer version.
+pub const REQUIRED_VERSION: i32 = 92;
 /// A filterset is invalid.
 pub const INVALID_FILTERSET: i32 = 94;
 /// The configuration, a profile or an argument is wrong.

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod kind;
 mod layer;
+mod migrate;
 mod overrides;
 mod parse;
 mod profile;
@@ -21,7 +22,9 @@ mod schema;
 pub mod settings;
 mod show;
 mod size;
+mod sources;
 mod value;
+mod version;
 
 #[cfg(test)]
 mod tests;
@@ -33,20 +36,28 @@ pub use declared::{
 };
 pub use error::{ConfigError, ConfigWarning, Place};
 pub use layer::{Declared, Explained, Origin, OverrideOrigin, Scope};
+pub use migrate::{Migrated, migrate};
 pub use profile::{Platforms, Profile};
 pub use schema::schema;
+pub use sources::{InvalidToolFile, Sources, ToolFile};
+pub use version::{PEER_VERSION, Program, Requirement, Standing};
 
-use crate::filter;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use error::nearest;
-use file::ProfileTable;
+use file::{FileTables, ProfileTable};
 use nextest_filtering::KnownGroups;
-use parse::Document;
 use settings::TestThreads;
-use std::{cell::RefCell, collections::BTreeMap, fs, io, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Where the configuration is, relative to the workspace root.
 pub const DEFAULT_PATH: &str = ".config/harness.toml";
+
+/// Where the configuration of cargo-nextest is, relative to the workspace root. It is read if there is
+/// none at [`DEFAULT_PATH`].
+pub const PEER_PATH: &str = ".config/nextest.toml";
+
+/// Where cargo-nextest puts its reports, relative to the workspace root.
+pub const PEER_STORE: &str = "target/nextest";
 
 /// The profile that is used unless another is asked for, and from which all others inherit.
 pub const DEFAULT_PROFILE: &str = "default";
@@ -54,47 +65,41 @@ pub const DEFAULT_PROFILE: &str = "default";
 /// The profile that is used under Miri unless another is asked for.
 pub const MIRI_PROFILE: &str = "default-miri";
 
-/// A configuration file, read and checked.
+/// Whose defaults hold for what no file says.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Our own.
+    #[default]
+    Harness,
+    /// Those of cargo-nextest, whose file is read.
+    Peer,
+}
+
+/// The configuration of a workspace, read and checked.
 #[derive(Debug)]
 pub struct Config {
-    profiles: BTreeMap<Arc<str>, Arc<ProfileTable>>,
+    /// The tables of each profile: the repository's, then those of tools.
+    profiles: BTreeMap<Arc<str>, Vec<Arc<ProfileTable>>>,
     test_groups: Arc<BTreeMap<String, TestThreads>>,
     asks_for_dependencies: bool,
+    dialect: Dialect,
+    store_dir: Option<Utf8PathBuf>,
+    requirements: Vec<Requirement>,
 }
 
 impl Config {
-    /// Reads `config_file`, or else [`DEFAULT_PATH`] below the workspace root if it is there.
+    /// Reads what `sources` name, or else [`DEFAULT_PATH`] below the workspace root, or else
+    /// [`PEER_PATH`].
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or what it says makes no sense, in whichever profile. What
+    /// When a file cannot be read or what it says makes no sense, in whichever profile. What
     /// merely has no effect is a warning.
     pub fn load(
         workspace_root: &Utf8Path,
-        config_file: Option<&Utf8Path>,
+        sources: &Sources,
     ) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
-        let default_path = workspace_root.join(DEFAULT_PATH);
-        let path = config_file.unwrap_or(&default_path);
-        let file = path.strip_prefix(workspace_root).unwrap_or(path);
-        match fs::read(path) {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Self::parse(file, text),
-                Err(error) => Err(ConfigError::Read {
-                    file: file.to_owned(),
-                    source: io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()),
-                }),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match config_file {
-                None => Self::parse(file, String::new()),
-                Some(_) => Err(ConfigError::Missing {
-                    file: file.to_owned(),
-                }),
-            },
-            Err(source) => Err(ConfigError::Read {
-                file: file.to_owned(),
-                source,
-            }),
-        }
+        sources::load(workspace_root, sources)
     }
 
     /// Reads a configuration from its text. `file` is what messages call it.
@@ -103,31 +108,42 @@ impl Config {
     ///
     /// As for [`Config::load`].
     pub fn parse(file: &Utf8Path, text: String) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
-        let document = Document {
-            file: Arc::from(file),
-            text,
+        sources::parse(file, text)
+    }
+
+    /// Puts the tables of several files together, the one of highest precedence first.
+    fn from_files(files: Vec<FileTables>, dialect: Dialect) -> Result<Self, ConfigError> {
+        let mut config = Self {
+            profiles: BTreeMap::new(),
+            test_groups: Arc::default(),
+            asks_for_dependencies: false,
+            dialect,
+            store_dir: None,
+            requirements: Vec::new(),
         };
-        let root = document.parse()?;
-        let asks_for_dependencies = filter::asks_for_dependencies(&document.text);
-        let warnings = RefCell::new(Vec::new());
-        let test_groups = RefCell::new(Vec::new());
-        let context = parse::Context {
-            document: &document,
-            warnings: &warnings,
-            test_groups: &test_groups,
-        };
-        let (profiles, test_groups) = file::read(parse::Table::root(context, &root))?;
-        drop(root);
-        let mut warnings = warnings.into_inner();
-        warnings.sort_by_key(|warning| (warning.place().line, warning.place().column));
-        Ok((
-            Self {
-                profiles,
-                test_groups: Arc::new(test_groups),
-                asks_for_dependencies,
-            },
-            warnings,
-        ))
+        for name in [DEFAULT_PROFILE, MIRI_PROFILE] {
+            config.profiles.insert(Arc::from(name), Vec::new());
+        }
+        let mut test_groups = BTreeMap::new();
+        for file in files {
+            for profile in file.profiles {
+                let name = Arc::clone(&profile.name);
+                let tables = config.profiles.entry(name).or_default();
+                tables.push(Arc::new(profile));
+            }
+            test_groups.extend(file.test_groups);
+            config.asks_for_dependencies |= file.asks_for_dependencies;
+            config.store_dir = config.store_dir.or(file.store_dir);
+            config.requirements.extend(file.requirements);
+        }
+        for (name, tables) in &mut config.profiles {
+            if tables.is_empty() {
+                tables.push(Arc::new(ProfileTable::empty(name)));
+            }
+        }
+        config.test_groups = Arc::new(test_groups);
+        file::check_inheritance(&config.profiles)?;
+        Ok(config)
     }
 
     /// Returns a profile with all that it inherits.
@@ -146,18 +162,30 @@ impl Config {
                 known,
             });
         }
-        while let Some(table) = next {
-            chain.push(Arc::clone(table));
-            next = match &table.inherits {
+        while let Some(tables) = next {
+            chain.extend(tables.iter().map(Arc::clone));
+            next = match file::parent(tables) {
                 Some((parent, _)) => self.profiles.get(parent.as_str()),
-                None if &*table.name == DEFAULT_PROFILE => None,
+                None if &*tables[0].name == DEFAULT_PROFILE => None,
                 None => self.profiles.get(DEFAULT_PROFILE),
             };
         }
         Ok(Profile {
             chain,
+            defaults: self.defaults(),
             test_groups: Arc::clone(&self.test_groups),
         })
+    }
+
+    /// Returns what differs from the built-in defaults for a file of cargo-nextest.
+    fn defaults(&self) -> RunLayer {
+        match self.dialect {
+            Dialect::Harness => RunLayer::default(),
+            Dialect::Peer => RunLayer {
+                junit_report_name: Some("nextest-run".to_owned()),
+                ..RunLayer::default()
+            },
+        }
     }
 
     /// Returns the names of all profiles, in byte order.
@@ -170,9 +198,65 @@ impl Config {
         &self.test_groups
     }
 
-    /// Returns whether a filterset in the file may ask for dependencies.
+    /// Returns whether a filterset in the files may ask for dependencies.
     pub fn asks_for_dependencies(&self) -> bool {
         self.asks_for_dependencies
+    }
+
+    /// Returns whose defaults hold.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Returns where the reports of profiles go, each in a folder of its own below, if that is not
+    /// `harness` below the target directory.
+    pub fn reports(&self, workspace_root: &Utf8Path) -> Option<Utf8PathBuf> {
+        match (&self.store_dir, self.dialect) {
+            (Some(folder), _) => Some(workspace_root.join(folder)),
+            (None, Dialect::Peer) => Some(workspace_root.join(PEER_STORE)),
+            (None, Dialect::Harness) => None,
+        }
+    }
+
+    /// Returns which versions the workspace requires and recommends.
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
+    /// Returns whether another configuration comes to the same, wherever its parts are written.
+    fn says_the_same(&self, other: &Self) -> bool {
+        let cli = CliOverrides::default();
+        let run = |config: &Self, name: &str| -> Option<Vec<(&'static str, String)>> {
+            let settings = config.profile(name).ok()?.explain_run(&cli);
+            let values = settings.into_iter();
+            Some(values.map(|setting| (setting.key, setting.value)).collect())
+        };
+        let asked = |config: &Self| -> Vec<_> {
+            let asked = config.requirements.iter();
+            asked
+                .map(|asked| (asked.program, asked.standing, asked.version.clone()))
+                .collect()
+        };
+        let root = Utf8Path::new("/");
+        let names: Vec<&str> = self.profile_names().collect();
+        let with_report = |name: &str| {
+            let profile = self.profile(name);
+            profile.is_ok_and(|profile| profile.run_settings(&cli).0.junit_path.is_some())
+        };
+        names == other.profile_names().collect::<Vec<_>>()
+            && names.iter().all(|name| {
+                let (mut ours, mut theirs) = (run(self, name), run(other, name));
+                if !with_report(name) {
+                    for settings in [&mut ours, &mut theirs].into_iter().flatten() {
+                        settings.retain(|(key, _)| *key != "junit.report-name");
+                    }
+                }
+                ours == theirs && file::same(&self.profiles[*name], &other.profiles[*name])
+            })
+            && self.test_groups == other.test_groups
+            && asked(self) == asked(other)
+            && (self.reports(root) == other.reports(root)
+                || !names.iter().any(|name| with_report(name)))
     }
 
     /// Returns the groups that a `group()` predicate can name.

@@ -26,7 +26,7 @@ use crate::{
         locate_workspace,
     },
     config::{
-        CliOverrides, CompiledProfile, Config, ConfigError, ConfigWarning, DEFAULT_PROFILE,
+        self, CliOverrides, CompiledProfile, Config, ConfigError, ConfigWarning, DEFAULT_PROFILE,
         MIRI_PROFILE, Platforms, RunSettings,
     },
     filter::{FilterOptions, FiltersetsError, TestFilter},
@@ -72,8 +72,8 @@ pub struct Options {
     pub cargo: CargoOptions,
     /// Where the command was given.
     pub cwd: Utf8PathBuf,
-    /// A configuration file instead of the workspace's own.
-    pub config_file: Option<Utf8PathBuf>,
+    /// Where the configuration is read from.
+    pub sources: config::Sources,
     /// The profile; `None` for the default.
     pub profile: Option<String>,
     /// Which tests to select.
@@ -132,6 +132,8 @@ pub enum SessionError {
 /// Something to tell the user before the run begins.
 #[derive(Debug)]
 pub enum Notice {
+    /// The configuration is that of cargo-nextest, because there is none of our own.
+    PeerConfig,
     /// The configuration says something that has no effect.
     Config(ConfigWarning),
     /// A target runner's setting makes no sense.
@@ -156,6 +158,8 @@ pub struct Session {
     pub profile: Arc<CompiledProfile>,
     run_id: RunId,
     stubs: Stubs,
+    /// Where the reports of the profile go, if the configuration says so.
+    reports: Option<Utf8PathBuf>,
     /// Whether the command line chose a part of the workspace's tests.
     partial: bool,
 }
@@ -177,11 +181,12 @@ impl Start {
     /// When there is no workspace, or what the configuration says makes no sense.
     pub fn new(options: &Options, notify: &mut dyn FnMut(Notice)) -> Result<Self, SessionError> {
         let root = locate_workspace(options.cargo.manifest_path.as_deref(), &options.cwd)?;
-        let config_file = options
-            .config_file
-            .as_ref()
-            .map(|file| options.cwd.join(file));
-        let (config, warnings) = Config::load(&root, config_file.as_deref())?;
+        let mut sources = options.sources.clone();
+        sources.config_file = sources.config_file.map(|file| options.cwd.join(file));
+        let (config, warnings) = Config::load(&root, &sources)?;
+        if sources.config_file.is_none() && config.dialect() == config::Dialect::Peer {
+            notify(Notice::PeerConfig);
+        }
         warnings.into_iter().map(Notice::Config).for_each(notify);
         let miri = env::var_os("MIRI_SYSROOT").is_some();
         let default = if miri { MIRI_PROFILE } else { DEFAULT_PROFILE };
@@ -193,6 +198,19 @@ impl Start {
             profile,
             settings,
         })
+    }
+
+    /// Reads which versions the workspace asks for, whether or not they are met.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Start::new`].
+    pub fn requirements(options: &Options) -> Result<Vec<config::Requirement>, SessionError> {
+        let mut options = options.clone();
+        options.sources.override_version_check = true;
+        options.profile = None;
+        let start = Self::new(&options, &mut |_| ())?;
+        Ok(start.config.requirements().to_vec())
     }
 
     /// The root of the workspace.
@@ -261,6 +279,7 @@ impl Start {
             profile,
             run_id,
             stubs,
+            reports: self.config.reports(&self.root),
             partial: options.cargo.selects() || options.filter.is_set(),
         })
     }
@@ -302,6 +321,13 @@ impl Session {
     /// The run's id.
     pub fn run_id(&self) -> RunId {
         self.run_id
+    }
+
+    /// Returns the folder below which relative paths of the profile's reports are.
+    pub fn reports(&self) -> Utf8PathBuf {
+        let folder = self.reports.clone();
+        let folder = folder.unwrap_or_else(|| self.workspace.target_directory().join("harness"));
+        folder.join(self.profile.name())
     }
 
     /// Returns for every listed test whether it is selected.

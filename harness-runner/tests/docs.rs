@@ -126,6 +126,7 @@ fn every_flag_is_in_the_page_of_the_command_line_and_its_variable_in_that_of_the
         "cli.rs",
         "cli/filter_options.rs",
         "cli/list.rs",
+        "cli/migrate.rs",
         "cli/runner_options.rs",
         "cli/trace.rs",
         "cli/trace/filter.rs",
@@ -165,6 +166,7 @@ fn every_flag_is_in_the_page_of_the_command_line_and_its_variable_in_that_of_the
 #[test]
 fn every_test_that_the_pages_of_faults_name_is_there() {
     let pages = [
+        "site/docs/coming-over.md",
         "site/docs/faults.md",
         "site/docs/never-wrong.md",
         "site/docs/what-cargo-says.md",

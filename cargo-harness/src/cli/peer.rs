@@ -14,18 +14,17 @@ const FLAGS: &[(&str, &str)] = &[
     ("--extract-to", "build and run on the same machine"),
     ("--interceptor", "use `--break-exec`"),
     ("--libtest-json", "use `--events`"),
+    ("--message-format", "use `--events`"),
     ("--message-format-version", "use `--events`"),
-    ("--no-pager", "there is no pager, so it can be left out"),
-    ("--override-version-check", "it can be left out"),
     (
         "--persist-extract-tempdir",
         "build and run on the same machine",
     ),
+    ("--platform-filter", "use `-E 'platform(host)'`"),
     ("--rerun", "every run runs what it is told to"),
     ("--stress-count", "repeat the command"),
     ("--stress-duration", "repeat the command"),
     ("--target-dir-remap", "build and run on the same machine"),
-    ("--tool-config-file", "write it into `.config/harness.toml`"),
     ("--tracer", "use `--trace`"),
     ("--user-config-file", "write it into `.config/harness.toml`"),
     ("--workspace-remap", "build and run on the same machine"),
@@ -42,35 +41,73 @@ const SUBCOMMANDS: &[(&str, &str)] = &[
     ("store", "`cargo harness runs` lists what is kept"),
 ];
 
+/// What `cargo nextest --version` says: the version that this program stands for, then its own.
+pub(super) const VERSION: &str = concat!("0.9.143 (cargo-harness ", env!("CARGO_PKG_VERSION"), ")");
+
+/// The same in lines that programs read.
+pub(super) const LONG_VERSION: &str = concat!(
+    "0.9.143 (cargo-harness ",
+    env!("CARGO_PKG_VERSION"),
+    ")\nrelease: 0.9.143"
+);
+
+/// By which name the program is called.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Called {
+    /// Its own.
+    Harness,
+    /// That of cargo-nextest.
+    Peer,
+}
+
 /// The meaning of an argument list that clap would reject.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Foreign {
-    /// Run this instead. The sentence, if there is one, says so.
-    Means(Vec<OsString>, Option<String>),
+    /// Run this instead.
+    Means {
+        /// The arguments.
+        args: Vec<OsString>,
+        /// The name by which the program is called.
+        called: Called,
+        /// A sentence about it.
+        said: Option<String>,
+    },
     /// There is no such thing, as this sentence says.
     Lacks(String),
 }
 
+/// Returns whether the first subcommand has a flag (`--name`), or whether there is a subcommand.
+type Known<'a> = dyn Fn(Option<&str>, &str) -> bool + 'a;
+
 /// Looks at the arguments: the program's name, and what follows. `None` if nothing in them is
 /// another program's.
-pub(crate) fn foreign(args: &[OsString], known: &dyn Fn(&str) -> bool) -> Option<Foreign> {
+pub(crate) fn foreign(args: &[OsString], known: &Known<'_>) -> Option<Foreign> {
     let mut args = args.to_vec();
     let program = args.first().map(OsString::as_os_str).unwrap_or_default();
-    let called = std::path::Path::new(program).file_name();
+    let program = std::path::Path::new(program).file_name();
+    let mut called = Called::Harness;
     // `cargo nextest run` with a link of that name runs `cargo-nextest nextest run`.
-    let mut means = called == Some(OsStr::new("cargo-nextest"));
+    if program == Some(OsStr::new("cargo-nextest")) {
+        called = Called::Peer;
+    }
     if args.get(1).is_some_and(|first| first == "nextest") {
         args.remove(1);
-        means = true;
+        called = Called::Peer;
     }
     let mut said = None;
-    match args.get(1).and_then(|first| first.to_str()) {
-        Some("test" | "t") if !known("test") => {
+    // Options that take no value of their own may stand before the subcommand.
+    let own = || args.iter().skip(1).take_while(|arg| *arg != "--");
+    let first = args.get(1).and_then(|first| first.to_str());
+    let subcommand = own()
+        .filter_map(|arg| arg.to_str())
+        .find(|arg| known(None, arg))
+        .map(str::to_owned);
+    match first {
+        Some("test" | "t") if !known(None, "test") => {
             args[1] = "run".into();
-            means = true;
             said = Some("`cargo harness run` is meant; arguments of the tests' own go after `--`");
         }
-        Some(first) if !known(first) => {
+        Some(first) if !known(None, first) => {
             if let Some((name, instead)) = SUBCOMMANDS.iter().find(|(name, _)| *name == first) {
                 return Some(Foreign::Lacks(lacks(name, instead)));
             }
@@ -81,11 +118,17 @@ pub(crate) fn foreign(args: &[OsString], known: &dyn Fn(&str) -> bool) -> Option
     for arg in own.filter_map(|arg| arg.to_str()) {
         let name = arg.split_once('=').map_or(arg, |(name, _)| name);
         let flag = FLAGS.iter().find(|(flag, _)| *flag == name);
-        if let Some((name, instead)) = flag.filter(|(flag, _)| !known(flag)) {
+        let subcommand = subcommand.as_deref();
+        if let Some((name, instead)) = flag.filter(|(flag, _)| !known(subcommand, flag)) {
             return Some(Foreign::Lacks(lacks(name, instead)));
         }
     }
-    means.then(|| Foreign::Means(args, said.map(str::to_owned)))
+    let means = called == Called::Peer || said.is_some();
+    means.then(|| Foreign::Means {
+        args,
+        called,
+        said: said.map(str::to_owned),
+    })
 }
 
 fn lacks(name: &str, instead: &str) -> String {
@@ -98,13 +141,21 @@ mod tests {
 
     fn look(line: &str) -> Option<Foreign> {
         let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        foreign(&args, &|name| ["run", "list", "--trace"].contains(&name))
+        let known = |subcommand: Option<&str>, name: &str| match name {
+            "run" | "list" | "--trace" => true,
+            "--message-format" => subcommand == Some("list"),
+            _ => false,
+        };
+        foreign(&args, &known)
     }
 
-    fn means(line: &str, said: bool) -> Option<Foreign> {
-        let args = line.split(' ').map(OsString::from).collect();
+    fn means(line: &str, called: Called, said: bool) -> Option<Foreign> {
         let sentence = "`cargo harness run` is meant; arguments of the tests' own go after `--`";
-        Some(Foreign::Means(args, said.then(|| sentence.to_owned())))
+        Some(Foreign::Means {
+            args: line.split(' ').map(OsString::from).collect(),
+            called,
+            said: said.then(|| sentence.to_owned()),
+        })
     }
 
     #[test]
@@ -118,16 +169,19 @@ mod tests {
         }
         assert_eq!(
             look("cargo-harness nextest run a"),
-            means("cargo-harness run a", false)
+            means("cargo-harness run a", Called::Peer, false)
         );
         assert_eq!(
             look("/bin/cargo-nextest nextest run"),
-            means("/bin/cargo-nextest run", false)
+            means("/bin/cargo-nextest run", Called::Peer, false)
         );
-        assert_eq!(look("cargo-nextest run"), means("cargo-nextest run", false));
+        assert_eq!(
+            look("cargo-nextest run"),
+            means("cargo-nextest run", Called::Peer, false)
+        );
         assert_eq!(
             look("cargo-harness test -p a"),
-            means("cargo-harness run -p a", true)
+            means("cargo-harness run -p a", Called::Harness, true)
         );
     }
 
@@ -138,6 +192,10 @@ mod tests {
             ("cargo-harness run --archive-file=x", "--archive-file"),
             ("cargo-harness nextest run --debugger gdb", "--debugger"),
             ("cargo-harness archive", "archive"),
+            (
+                "cargo-nextest nextest run --message-format libtest-json",
+                "--message-format",
+            ),
         ] {
             let Some(Foreign::Lacks(sentence)) = look(line) else {
                 panic!("{line}")
@@ -146,5 +204,6 @@ mod tests {
         }
         assert_eq!(look("cargo-harness run -- --debugger"), None);
         assert_eq!(look("cargo-harness run archive"), None);
+        assert_eq!(look("cargo-harness list --message-format json"), None);
     }
 }

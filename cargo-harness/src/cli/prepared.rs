@@ -7,7 +7,7 @@ use crate::{
 };
 use camino::Utf8PathBuf;
 use harness_runner::{
-    config::CliOverrides,
+    config::{CliOverrides, ConfigError, DEFAULT_PATH, PEER_PATH},
     filter::FilterOptions,
     report::style::escaped_lines,
     session::{Notice, Options, SessionError},
@@ -38,7 +38,7 @@ pub(super) fn options(
     Ok(Options {
         cargo,
         cwd,
-        config_file: global.config_file.clone(),
+        sources: global.sources(),
         profile: global.profile.clone(),
         filter,
         overrides,
@@ -48,6 +48,13 @@ pub(super) fn options(
 /// Says something that is no error on standard error.
 pub(super) fn tell(notice: &Notice, colors: bool) {
     match notice {
+        Notice::PeerConfig => note(
+            &format!(
+                "settings are those of `{PEER_PATH}`; `cargo harness migrate` writes `{DEFAULT_PATH}` \
+                 from it"
+            ),
+            colors,
+        ),
         Notice::Config(warning) => warn(&warning.to_string(), colors),
         Notice::Runner(warning) => warn(warning, colors),
         Notice::Killed(killed) => warn(&killed.to_string(), colors),
@@ -86,10 +93,19 @@ pub(super) fn session_error(colors: bool) -> impl Fn(SessionError) -> CommandErr
                 Some(detail) => {
                     CommandError::new(Kind::Setup, error.to_string()).with_detail(detail)
                 }
-                None => CommandError::new(Kind::Setup, error),
+                None => config_error(error),
             }
         }
         error => CommandError::new(kind(&error), error),
+    }
+}
+
+/// Returns a configuration's error with its exit code and its hint.
+pub(super) fn config_error(error: ConfigError) -> CommandError {
+    match error {
+        ConfigError::RequiredVersion(_) => CommandError::new(Kind::Version, error)
+            .with_hint("`--override-version-check` goes on all the same"),
+        error => CommandError::new(Kind::Setup, error),
     }
 }
 

@@ -231,8 +231,8 @@ impl RunCommand {
         }
     }
 
-    /// The command line's path is relative to where it was given, the profile's to a folder of
-    /// the profile below the target directory.
+    /// The command line's path is relative to where it was given, the profile's to the folder of its
+    /// reports.
     fn junit_path(
         &self,
         session: &Session,
@@ -242,12 +242,7 @@ impl RunCommand {
         if let Some(path) = &self.reporter.junit {
             return Some(cwd.join(path));
         }
-        let folder = session.workspace.target_directory().join("harness");
-        Some(
-            folder
-                .join(session.profile.name())
-                .join(settings.junit_path.as_ref()?),
-        )
+        Some(session.reports().join(settings.junit_path.as_ref()?))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use harness_metadata::exit_code;
 use harness_runner::{
-    config::{CliOverrides, Explained, settings::TestThreads},
+    config::{CliOverrides, Explained, Program, Requirement, Standing, settings::TestThreads},
     filter::FilterOptions,
     report::style::escaped,
     session::{ExplainedProfile, ExplainedTest, Options, Session, Start},
@@ -40,6 +40,8 @@ enum What {
     /// The test groups, their limits, and the selected tests in them.
     #[command(visible_alias = "test-groups")]
     Groups(Box<Selected>),
+    /// This program's version, and the versions that the workspace requires and recommends.
+    Version(Box<CargoArgs>),
     /// The profiles, and those that each inherits from.
     Profiles(Box<CargoArgs>),
 }
@@ -55,7 +57,20 @@ struct Selected {
 
 impl ShowConfigCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
+        let mut verdict = None;
         let text = match self.what {
+            What::Version(cargo) => {
+                let cargo = prepared::options(
+                    global,
+                    *cargo,
+                    FilterOptions::default(),
+                    CliOverrides::default(),
+                )?;
+                let asked =
+                    Start::requirements(&cargo).map_err(session_error(global.stderr_colors()))?;
+                let found = verdict.insert(Verdict::of(&asked));
+                versions(&asked, *found)
+            }
             What::Test(selected) => tests(&selected.prepare(global)?.explain_tests())?,
             What::Groups(selected) => {
                 let session = selected.prepare(global)?;
@@ -70,17 +85,81 @@ impl ShowConfigCommand {
                 profiles(&start.explain_profiles())
             }
         };
+        let code = match &verdict {
+            Some(verdict) => verdict.exit_code(),
+            None => exit_code::OK,
+        };
         let mut out = BufWriter::new(io::stdout().lock());
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Ok(()) => Ok(exit_code::OK),
+            Ok(()) => Ok(code),
             // `show-config | head` has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(exit_code::OK),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(code),
             Err(error) => {
                 let message = format!("failed to write the settings to standard output: {error}");
                 Err(CommandError::new(Kind::Write, message))
             }
         }
     }
+}
+
+/// Whether this program is new enough for a workspace.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    Met,
+    OlderThanRecommended,
+    OlderThanRequired,
+}
+
+impl Verdict {
+    fn of(asked: &[Requirement]) -> Self {
+        let lacks = |standing| {
+            let mut asked = asked.iter();
+            asked.any(|asked| asked.standing == standing && !asked.holds())
+        };
+        if lacks(Standing::Required) {
+            Self::OlderThanRequired
+        } else if lacks(Standing::Recommended) {
+            Self::OlderThanRecommended
+        } else {
+            Self::Met
+        }
+    }
+
+    fn exit_code(self) -> i32 {
+        match self {
+            Self::Met => exit_code::OK,
+            Self::OlderThanRecommended => exit_code::RECOMMENDED_VERSION,
+            Self::OlderThanRequired => exit_code::REQUIRED_VERSION,
+        }
+    }
+}
+
+/// Writes this program's versions, one line for each version asked for, and the verdict.
+fn versions(asked: &[Requirement], verdict: Verdict) -> String {
+    let mut text = format!(
+        "cargo harness {}, in place of cargo-nextest {}\n",
+        Program::Harness.version(),
+        Program::Peer.version()
+    );
+    for asked in asked {
+        let standing = match asked.standing {
+            Standing::Required => "required",
+            Standing::Recommended => "recommended",
+        };
+        let (key, version, place) = (asked.program.key(), &asked.version, &asked.place);
+        let met = if asked.holds() { "met" } else { "not met" };
+        text.push_str(&escaped(&format!(
+            "{key}: {version} {standing}, {met}  # {place}"
+        )));
+        text.push('\n');
+    }
+    text.push_str(match verdict {
+        Verdict::Met if asked.is_empty() => "no version is asked for\n",
+        Verdict::Met => "every version asked for is met\n",
+        Verdict::OlderThanRecommended => "older than recommended\n",
+        Verdict::OlderThanRequired => "older than required\n",
+    });
+    text
 }
 
 impl Selected {

@@ -7,6 +7,7 @@ mod bad_input;
 mod bad_surroundings;
 mod breaks;
 mod cargo_facts;
+mod coming_over;
 mod config_input;
 mod environment;
 mod first_run;

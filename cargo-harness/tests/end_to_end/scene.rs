@@ -251,6 +251,16 @@ impl Running {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Waits until its standard output has this.
+    pub(crate) fn wait_for_output(&self, text: &str) {
+        let has_it = || {
+            let bytes = fs::read(&self.stdout).expect("it was created before");
+            String::from_utf8_lossy(&bytes).contains(text).then_some(())
+        };
+        let seen = wait_until(LONGEST_RUN, has_it);
+        assert!(seen.is_some(), "{} did not print {text:?}", self.command);
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, number: Signal) {
         match signal::kill(self.pid(), number) {

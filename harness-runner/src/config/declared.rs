@@ -239,7 +239,7 @@ layer! {
     junit_path: Option<Utf8PathBuf> {
         JunitPath, "junit.path", Profile, kind::PATH, default None,
         flag "--junit",
-        "where the report goes, below `target/harness/PROFILE` unless absolute"
+        "where the report goes, below [the store](#store) unless absolute"
     }
     /// The name of the JUnit report.
     junit_report_name: String {

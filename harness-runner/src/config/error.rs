@@ -1,5 +1,6 @@
 //! What can be wrong with a configuration, and where.
 
+use super::Requirement;
 use crate::filter::FiltersetError;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{fmt, io, sync::Arc};
@@ -93,6 +94,9 @@ pub enum ConfigError {
         /// Why.
         problem: String,
     },
+    /// The workspace requires a newer version.
+    #[error("{0}")]
+    RequiredVersion(Requirement),
     /// The profile asked for does not exist.
     #[error("profile `{name}` does not exist{}; known profiles: {}", did_you_mean(.nearest), quoted(.known))]
     UnknownProfile {
@@ -128,14 +132,15 @@ pub enum ConfigWarning {
         /// The key that was probably meant.
         nearest: Option<String>,
     },
-    /// A key that means something to cargo-nextest only.
-    #[error("{place}: `{key}` is a key of cargo-nextest that cargo harness does not support yet")]
-    UnsupportedKey {
-        /// Where it stands.
-        place: Place,
-        /// The dotted key.
-        key: String,
-    },
+    /// Keys that mean something to cargo-nextest only: where each stands, and its dotted key.
+    #[error("keys of cargo-nextest that have no effect here yet: {}", with_places(.0))]
+    UnsupportedKeys(Vec<(Place, String)>),
+    /// The workspace recommends a newer version.
+    #[error("{0}")]
+    RecommendedVersion(Requirement),
+    /// The workspace requires a newer version, and the check was switched off.
+    #[error("{0}; `--override-version-check` ignores that")]
+    IgnoredVersion(Requirement),
     /// A profile whose name is reserved.
     #[error(
         "{place}: profile `{profile}` is ignored, because names that begin with `default-` are \
@@ -164,9 +169,12 @@ impl ConfigWarning {
     pub fn place(&self) -> &Place {
         match self {
             Self::UnknownKey { place, .. }
-            | Self::UnsupportedKey { place, .. }
             | Self::ReservedProfile { place, .. }
             | Self::UnknownTarget { place, .. } => place,
+            Self::UnsupportedKeys(keys) => &keys[0].0,
+            Self::RecommendedVersion(requirement) | Self::IgnoredVersion(requirement) => {
+                &requirement.place
+            }
         }
     }
 }
@@ -182,6 +190,12 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .filter(|&(distance, _)| distance <= limit)
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// Returns keys with their places, with commas between them.
+fn with_places(keys: &[(Place, String)]) -> String {
+    let named = keys.iter().map(|(place, key)| format!("`{key}` ({place})"));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// Returns names in backticks with commas between them.

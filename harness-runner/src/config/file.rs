@@ -2,7 +2,7 @@
 //! without a package graph.
 
 use super::{
-    DEFAULT_PROFILE, MIRI_PROFILE,
+    DEFAULT_PROFILE, MIRI_PROFILE, Requirement,
     declared::{RunLayer, TestLayer},
     error::{ConfigError, ConfigWarning, Place, nearest, quoted},
     layer::Scope,
@@ -11,7 +11,8 @@ use super::{
     settings::TestThreads,
     value,
 };
-use crate::filter::check_syntax;
+use crate::filter::{asks_for_dependencies, check_syntax};
+use camino::Utf8PathBuf;
 use nextest_filtering::FiltersetKind;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,7 +28,7 @@ pub(super) struct ProfileTable {
 }
 
 impl ProfileTable {
-    fn empty(name: &str) -> Self {
+    pub(super) fn empty(name: &str) -> Self {
         Self {
             name: Arc::from(name),
             inherits: None,
@@ -48,26 +49,43 @@ pub(super) struct FilterText {
     pub(super) place: Place,
 }
 
-type Profiles = BTreeMap<Arc<str>, Arc<ProfileTable>>;
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct FileTables {
+    pub(super) profiles: Vec<ProfileTable>,
+    pub(super) test_groups: TestGroups,
+    pub(super) store_dir: Option<Utf8PathBuf>,
+    pub(super) requirements: Vec<Requirement>,
+    pub(super) asks_for_dependencies: bool,
+}
+
+type Profiles = BTreeMap<Arc<str>, Vec<Arc<ProfileTable>>>;
 type TestGroups = BTreeMap<String, TestThreads>;
 
-/// Reads a document.
-pub(super) fn read(mut root: Table<'_>) -> Result<(Profiles, TestGroups), ConfigError> {
-    root.unsupported(&[
-        "nextest-version",
-        "experimental",
-        "store",
-        "scripts",
-        "script",
-    ]);
-    let groups = root.read("test-groups", |value| test_groups(&value.table()?))?;
-    let groups = groups.unwrap_or_default();
-    root.declare_test_groups(groups.keys().cloned());
+/// Features of cargo-nextest that are switched on by name there. Nothing has to be switched on here.
+const EXPERIMENTAL: &[&str] = &["setup-scripts", "wrapper-scripts", "benchmarks"];
 
-    let mut profiles = Profiles::new();
-    for name in [DEFAULT_PROFILE, MIRI_PROFILE] {
-        profiles.insert(Arc::from(name), Arc::new(ProfileTable::empty(name)));
+/// Reads a document. `requirements` are those that were read from it before, `tool` is the name of
+/// the tool whose file it is.
+pub(super) fn read(
+    mut root: Table<'_>,
+    requirements: Vec<Requirement>,
+    tool: Option<&str>,
+) -> Result<FileTables, ConfigError> {
+    let mut file = FileTables {
+        requirements,
+        ..FileTables::default()
+    };
+    file.asks_for_dependencies = asks_for_dependencies(root.text());
+    for key in ["nextest-version", "harness-version"] {
+        root.get(key);
     }
+    root.read("experimental", |value| experimental(&value, tool))?;
+    root.unsupported_below(&["scripts", "script"], 2);
+    let groups = root.read("test-groups", |value| test_groups(&value.table()?, tool))?;
+    file.test_groups = groups.unwrap_or_default();
+    root.declare_test_groups(file.test_groups.keys().cloned());
+
     if let Some(tables) = root.read("profile", |value| value.table())? {
         for (place, name, value) in tables.named() {
             if name.starts_with("default-") && name != MIRI_PROFILE {
@@ -79,13 +97,48 @@ pub(super) fn read(mut root: Table<'_>) -> Result<(Profiles, TestGroups), Config
                 continue;
             }
             check_profile_name(name, &value)?;
-            let profile = profile(name, value.table()?)?;
-            profiles.insert(Arc::clone(&profile.name), Arc::new(profile));
+            file.profiles.push(profile(name, value.table()?)?);
         }
     }
-    root.warn_of_unknown();
-    check_inheritance(&profiles)?;
-    Ok((profiles, groups))
+    let mut sections = Sections::of(root);
+    file.store_dir = match sections.get("store.dir")? {
+        Some(value) => value::path(value)?,
+        None => None,
+    };
+    sections.close().warn_of_unknown();
+    Ok(file)
+}
+
+/// Reads the names of unfinished features: an array of names, or a table of booleans.
+fn experimental(value: &Value<'_>, tool: Option<&str>) -> Result<(), ConfigError> {
+    if tool.is_some() {
+        return Err(value.invalid("must not stand in a file of `--tool-config-file`"));
+    }
+    let known = |name: &str, value: &Value<'_>| match EXPERIMENTAL.contains(&name) {
+        true => Ok(()),
+        false => {
+            let hint = nearest(name, EXPERIMENTAL.iter().copied())
+                .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
+            Err(value.invalid(format!(
+                "names the feature `{name}`, which does not exist{hint}; known features: {}",
+                quoted(EXPERIMENTAL)
+            )))
+        }
+    };
+    if let Some(table) = value.as_table() {
+        for (_, name, value) in table.named() {
+            known(name, &value)?;
+            value.boolean()?;
+        }
+        return Ok(());
+    }
+    let Some(names) = value.as_array() else {
+        return Err(value.wrong_type("an array of names or a table of booleans", None));
+    };
+    for name in names {
+        known(name.string()?, &name)?;
+    }
+    Ok(())
 }
 
 /// A profile's name is also the name of a directory.
@@ -100,10 +153,17 @@ fn check_profile_name(name: &str, value: &Value<'_>) -> Result<(), ConfigError> 
     Ok(())
 }
 
-fn test_groups(table: &Table<'_>) -> Result<TestGroups, ConfigError> {
+fn test_groups(table: &Table<'_>, tool: Option<&str>) -> Result<TestGroups, ConfigError> {
     let mut groups = TestGroups::new();
     for (_, name, value) in table.named() {
-        if !is_identifier(name) {
+        if let Some(tool) = tool {
+            let prefix = format!("@tool:{tool}:");
+            if !name.strip_prefix(&prefix).is_some_and(is_identifier) {
+                return Err(value.invalid(format!(
+                    "is not a name for a test group of a tool: it must be `{prefix}` and a name"
+                )));
+            }
+        } else if !is_identifier(name) {
             return Err(value.invalid(
                 "is not a name for a test group: it must begin with a letter and go on with \
                  letters, digits, `_` and `-`",
@@ -119,7 +179,7 @@ fn test_groups(table: &Table<'_>) -> Result<TestGroups, ConfigError> {
     Ok(groups)
 }
 
-fn is_identifier(name: &str) -> bool {
+pub(super) fn is_identifier(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(char::is_alphabetic)
         && chars.all(|c| c.is_alphanumeric() || c == '_' || c == '-')
@@ -146,7 +206,8 @@ fn profile(name: &str, mut table: Table<'_>) -> Result<ProfileTable, ConfigError
                 .push(overrides::read(&profile.name, index, &element)?);
         }
     }
-    table.unsupported(&["archive", "bench", "scripts"]);
+    table.unsupported_below(&["archive", "bench"], 1);
+    table.unsupported(&["scripts"]);
     table.warn_of_unknown();
     Ok(profile)
 }
@@ -164,20 +225,48 @@ fn inherits(profile: &str, value: &Value<'_>) -> Result<(String, Place), ConfigE
     Ok((parent.to_owned(), value.place()))
 }
 
+/// Returns the profile that a profile inherits from: the first of its tables that says so counts.
+pub(super) fn parent(tables: &[Arc<ProfileTable>]) -> Option<&(String, Place)> {
+    tables.iter().find_map(|table| table.inherits.as_ref())
+}
+
+/// Returns whether the tables of a profile set the same for its tests, wherever they are written.
+pub(super) fn same(tables: &[Arc<ProfileTable>], others: &[Arc<ProfileTable>]) -> bool {
+    let filter = |filter: &Option<FilterText>| filter.as_ref().map(|filter| filter.text.clone());
+    let overrides = |table: &ProfileTable| -> Vec<_> {
+        let overrides = table.overrides.iter().map(|entry| {
+            let (filter_text, default) = (filter(&entry.filter), filter(&entry.default_filter));
+            let platform = entry.origin.platform.clone();
+            (filter_text, default, platform, entry.test.unplaced())
+        });
+        overrides.collect()
+    };
+    let same = |table: &ProfileTable, other: &ProfileTable| {
+        let inherits = |table: &ProfileTable| table.inherits.clone().map(|(parent, _)| parent);
+        table.name == other.name
+            && inherits(table) == inherits(other)
+            && filter(&table.default_filter) == filter(&other.default_filter)
+            && table.test.unplaced() == other.test.unplaced()
+            && overrides(table) == overrides(other)
+    };
+    let pairs = tables.iter().zip(others);
+    tables.len() == others.len() && pairs.into_iter().all(|(table, other)| same(table, other))
+}
+
 /// Fails if a profile inherits from one that does not exist, or in the end from itself.
-fn check_inheritance(profiles: &Profiles) -> Result<(), ConfigError> {
-    for start in profiles.values() {
-        let mut chain = vec![&*start.name];
-        let mut current = start;
-        while let Some((parent, place)) = &current.inherits {
+pub(super) fn check_inheritance(profiles: &Profiles) -> Result<(), ConfigError> {
+    for (start, tables) in profiles {
+        let mut chain = vec![&**start];
+        let (mut name, mut current) = (start, tables);
+        while let Some((parent, place)) = parent(current) {
             let invalid = |problem| ConfigError::Invalid {
                 place: place.clone(),
-                key: format!("profile.{}.inherits", current.name),
+                key: format!("profile.{name}.inherits"),
                 problem,
             };
-            let Some(next) = profiles.get(parent.as_str()) else {
+            let Some((next, tables)) = profiles.get_key_value(parent.as_str()) else {
                 let names = profiles.keys().map(|name| &**name);
-                let known: Vec<&str> = names.filter(|&name| name != &*current.name).collect();
+                let known: Vec<&str> = names.filter(|&known| known != &**name).collect();
                 let hint = nearest(parent, known.iter().copied())
                     .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
                 return Err(invalid(format!(
@@ -185,14 +274,14 @@ fn check_inheritance(profiles: &Profiles) -> Result<(), ConfigError> {
                     quoted(&known)
                 )));
             };
-            if let Some(position) = chain.iter().position(|&name| name == &*next.name) {
+            if let Some(position) = chain.iter().position(|&name| name == &**next) {
                 let mut cycle: Vec<&str> = chain[position..].to_vec();
-                cycle.push(&next.name);
+                cycle.push(next);
                 let cycle: Vec<String> = cycle.iter().map(|name| format!("`{name}`")).collect();
                 return Err(invalid(format!("goes in a circle: {}", cycle.join(" → "))));
             }
-            chain.push(&next.name);
-            current = next;
+            chain.push(next);
+            (name, current) = (next, tables);
         }
     }
     Ok(())

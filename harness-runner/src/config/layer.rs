@@ -218,6 +218,12 @@ macro_rules! layer {
                 Ok(layer)
             }
 
+            /// Returns what is set, without where.
+            #[allow(dead_code, reason = "one of the two layers has no use for it")]
+            pub(super) fn unplaced(&self) -> Self {
+                Self { places: Vec::new(), ..self.clone() }
+            }
+
             fn place(&self, setting: $Setting) -> Option<Place> {
                 let mut places = self.places.iter();
                 places.find(|(placed, _)| *placed == setting).map(|(_, place)| place.clone())

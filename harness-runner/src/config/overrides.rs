@@ -62,7 +62,7 @@ pub(super) fn read(
     let mut sections = Sections::of(table);
     let test = TestLayer::read(&mut sections, Scope::Override)?;
     let mut table = sections.close();
-    table.unsupported(&["bench"]);
+    table.unsupported_below(&["bench"], 1);
     table.warn_of_unknown();
 
     let origin = OverrideOrigin {

@@ -62,7 +62,7 @@ fn from_one(index: usize) -> u32 {
 pub(super) struct Context<'a> {
     pub(super) document: &'a Document,
     pub(super) warnings: &'a RefCell<Vec<ConfigWarning>>,
-    /// The names of the test groups, once they are read.
+    /// The names of the test groups: those of files read before, and of this one once they are read.
     pub(super) test_groups: &'a RefCell<Vec<String>>,
 }
 
@@ -110,6 +110,21 @@ impl<'a> Value<'a> {
             .warnings
             .borrow_mut()
             .push(warning(self.place(), self.key.clone()));
+    }
+
+    /// Warns about a key of cargo-nextest, which stands at `place`: about the keys of its table if there
+    /// are any and `depth` is not used up.
+    fn unsupported(&self, place: Place, depth: u32) {
+        let entries = match self.as_table() {
+            Some(table) if depth > 0 => table.named(),
+            _ => Vec::new(),
+        };
+        if entries.is_empty() {
+            self.warn(|_, key| ConfigWarning::UnsupportedKeys(vec![(place, key)]));
+        }
+        for (place, _, value) in entries {
+            value.unsupported(place, depth - 1);
+        }
     }
 
     /// Returns the names of the document's test groups.
@@ -241,9 +256,24 @@ impl<'a> Table<'a> {
     pub(super) fn unsupported(&mut self, keys: &[&'static str]) {
         for &key in keys {
             if let Some(value) = self.get(key) {
-                value.warn(|place, key| ConfigWarning::UnsupportedKey { place, key });
+                value.unsupported(value.place(), 0);
             }
         }
+    }
+
+    /// Warns about keys of cargo-nextest as well, but names what stands in their tables, so many tables
+    /// deep.
+    pub(super) fn unsupported_below(&mut self, keys: &[&'static str], depth: u32) {
+        for &key in keys {
+            if let Some(value) = self.get(key) {
+                value.unsupported(value.place(), depth);
+            }
+        }
+    }
+
+    /// Returns the text of the whole document.
+    pub(super) fn text(&self) -> &'a str {
+        &self.context.document.text
     }
 
     /// Returns all entries of a table whose keys are names: their place, their name, their value.

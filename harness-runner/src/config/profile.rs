@@ -3,7 +3,7 @@
 use super::{
     CliOverrides, ConfigError,
     compiled::{CompiledOverride, CompiledProfile, DefaultFilter},
-    declared::{RunOrigins, RunSettings},
+    declared::{RunLayer, RunOrigins, RunSettings},
     file::{FilterText, ProfileTable},
     layer::{Explained, Origin},
     overrides::OverrideTable,
@@ -32,7 +32,10 @@ impl Platforms {
 /// A profile, its parents, and `default` at the end.
 #[derive(Clone, Debug)]
 pub struct Profile {
+    /// Each profile has a table in each file that mentions it.
     pub(super) chain: Vec<Arc<ProfileTable>>,
+    /// What differs from the built-in defaults.
+    pub(super) defaults: RunLayer,
     pub(super) test_groups: Arc<BTreeMap<String, TestThreads>>,
 }
 
@@ -44,7 +47,9 @@ impl Profile {
 
     /// Returns the names of the profiles that it consists of: its own, its parents', `default`.
     pub fn chain(&self) -> impl Iterator<Item = &str> {
-        self.chain.iter().map(|table| &*table.name)
+        let mut names: Vec<&str> = self.chain.iter().map(|table| &*table.name).collect();
+        names.dedup();
+        names.into_iter()
     }
 
     /// Returns the settings of the run as a whole, which need no package graph.
@@ -52,7 +57,8 @@ impl Profile {
         let origins: Vec<Origin> = self.origins().collect();
         let profiles = self.chain.iter().map(|table| &table.run).zip(&origins);
         let cli = std::iter::once((&cli.run, &Origin::CommandLine));
-        RunSettings::merge(cli.chain(profiles))
+        let defaults = std::iter::once((&self.defaults, &Origin::Default));
+        RunSettings::merge(cli.chain(profiles).chain(defaults))
     }
 
     /// Returns every setting of the run as a whole with its value and its origin.

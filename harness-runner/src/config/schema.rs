@@ -28,10 +28,24 @@ pub fn schema() -> Json {
         "type": "object",
         "properties": {
             "profile": { "type": "object", "additionalProperties": object(profile) },
+            "harness-version": versions(),
+            "nextest-version": versions(),
+            "experimental": { "type": ["array", "object"] },
+            "store": object(Map::from_iter([("dir".to_owned(), json!({ "type": "string" }))])),
             "test-groups": { "type": "object", "additionalProperties": group },
         },
         "additionalProperties": false,
     })
+}
+
+fn versions() -> Json {
+    let version = json!({ "type": "string" });
+    let table = json!({
+        "type": "object",
+        "properties": { "required": version, "recommended": version },
+        "additionalProperties": false,
+    });
+    json!({ "anyOf": [version, table] })
 }
 
 fn override_properties() -> Map<String, Json> {

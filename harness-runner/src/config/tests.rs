@@ -1,6 +1,8 @@
 //! What the tests of messages have in common.
 
+mod migrate;
 mod precedence;
+mod sources;
 mod structure;
 mod values;
 

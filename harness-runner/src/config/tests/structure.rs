@@ -2,6 +2,7 @@
 
 use super::*;
 use expect_test::expect;
+use std::fs;
 
 #[test]
 fn the_place_of_a_mistake_names_the_file() {
@@ -76,26 +77,50 @@ fn unknown_keys_are_warned_about_with_the_nearest_known_key() {
 }
 
 #[test]
-fn keys_of_cargo_nextest_that_do_nothing_yet_are_named_as_such() {
+fn keys_of_cargo_nextest_that_do_nothing_yet_are_named_in_one_warning() {
     warnings(
-        "nextest-version = '0.9.50'\n\
-         experimental = ['setup-scripts']\n\
-         store.dir = 'target/x'\n\
-         [scripts.setup.db]\n\
+        "[scripts.setup.db]\n\
+         command = 'x'\n\
+         [script.old]\n\
          command = 'x'\n\
          [profile.ci]\n\
          archive.include = []\n\
          bench.slow-timeout = '1s'\n\
          [[profile.ci.scripts]]\n\
-         filter = 'all()'\n",
-        expect![[r#"
-            1:19: `nextest-version` is a key of cargo-nextest that cargo harness does not support yet
-            2:16: `experimental` is a key of cargo-nextest that cargo harness does not support yet
-            3:1: `store` is a key of cargo-nextest that cargo harness does not support yet
-            4:2: `scripts` is a key of cargo-nextest that cargo harness does not support yet
-            7:1: `profile.ci.archive` is a key of cargo-nextest that cargo harness does not support yet
-            8:1: `profile.ci.bench` is a key of cargo-nextest that cargo harness does not support yet
-            9:1: `profile.ci.scripts` is a key of cargo-nextest that cargo harness does not support yet"#]],
+         filter = 'all()'\n\
+         [[profile.ci.overrides]]\n\
+         filter = 'all()'\n\
+         bench.slow-timeout = '1s'\n",
+        expect![
+            "keys of cargo-nextest that have no effect here yet: `scripts.setup.db` (1:16), `script.old.command` (4:1), `profile.ci.archive.include` (6:9), `profile.ci.bench.slow-timeout` (7:7), `profile.ci.scripts` (8:1), `profile.ci.overrides[0].bench.slow-timeout` (12:7)"
+        ],
+    );
+}
+
+#[test]
+fn names_of_features_are_known_and_switch_nothing() {
+    warnings("experimental = ['setup-scripts']\n", expect![""]);
+    warnings(
+        "experimental = { wrapper-scripts = true, benchmarks = false }\n",
+        expect![""],
+    );
+    error(
+        "experimental = ['setup-script']\n",
+        expect![
+            "1:17: `experimental[0]` names the feature `setup-script`, which does not exist (did you mean `setup-scripts`?); known features: `setup-scripts`, `wrapper-scripts`, `benchmarks`"
+        ],
+    );
+    error(
+        "experimental = { setup-scripts = 'yes' }\n",
+        expect![[
+            r#"1:34: `experimental.setup-scripts` must be `true` or `false`, but is the string "yes""#
+        ]],
+    );
+    error(
+        "experimental = true\n",
+        expect![
+            "1:16: `experimental` must be an array of names or a table of booleans, but is the boolean true"
+        ],
     );
 }
 
@@ -311,17 +336,17 @@ fn an_unknown_profile_is_answered_with_the_known_ones() {
 fn a_config_file_that_is_asked_for_must_exist() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let root = Utf8Path::from_path(directory.path()).expect("the path is UTF-8");
-    assert!(Config::load(root, None).is_ok());
+    assert!(Config::load(root, &Sources::default()).is_ok());
 
     let file = root.join("other.toml");
-    let error = Config::load(root, Some(&file)).expect_err("it is not there");
+    let error = Config::load(root, &from(&file)).expect_err("it is not there");
     assert_eq!(
         error.to_string(),
         "the config file `other.toml` does not exist"
     );
 
     fs::write(&file, "profile.ci.retries = 2").expect("the directory is writable");
-    let (config, warnings) = Config::load(root, Some(&file)).expect("it is right");
+    let (config, warnings) = Config::load(root, &from(&file)).expect("it is right");
     assert!(warnings.is_empty());
     assert_eq!(
         config.profile_names().collect::<Vec<_>>(),
@@ -329,9 +354,16 @@ fn a_config_file_that_is_asked_for_must_exist() {
     );
 
     fs::write(&file, [0xff, 0xfe]).expect("the directory is writable");
-    let error = Config::load(root, Some(&file)).expect_err("it is not UTF-8");
+    let error = Config::load(root, &from(&file)).expect_err("it is not UTF-8");
     assert_eq!(
         error.to_string(),
         "failed to read the config file `other.toml`"
     );
+}
+
+fn from(file: &Utf8Path) -> Sources {
+    Sources {
+        config_file: Some(file.to_owned()),
+        ..Sources::default()
+    }
 }

@@ -1,0 +1,98 @@
+//! Variables of cargo-nextest, which count where ours are not set.
+
+use clap::Command;
+use std::{env, ffi::OsStr};
+
+/// Our variables, and those of cargo-nextest that mean the same.
+const SHARED: &[(&str, &str)] = &[
+    ("HARNESS_FAILURE_OUTPUT", "NEXTEST_FAILURE_OUTPUT"),
+    ("HARNESS_FINAL_STATUS_LEVEL", "NEXTEST_FINAL_STATUS_LEVEL"),
+    ("HARNESS_FLAKY_RESULT", "NEXTEST_FLAKY_RESULT"),
+    ("HARNESS_HIDE_PROGRESS_BAR", "NEXTEST_HIDE_PROGRESS_BAR"),
+    (
+        "HARNESS_MAX_PROGRESS_RUNNING",
+        "NEXTEST_MAX_PROGRESS_RUNNING",
+    ),
+    ("HARNESS_NO_INPUT_HANDLER", "NEXTEST_NO_INPUT_HANDLER"),
+    ("HARNESS_NO_OUTPUT_INDENT", "NEXTEST_NO_OUTPUT_INDENT"),
+    ("HARNESS_NO_TESTS", "NEXTEST_NO_TESTS"),
+    ("HARNESS_PROFILE", "NEXTEST_PROFILE"),
+    ("HARNESS_RETRIES", "NEXTEST_RETRIES"),
+    ("HARNESS_SHOW_PROGRESS", "NEXTEST_SHOW_PROGRESS"),
+    ("HARNESS_STATUS_LEVEL", "NEXTEST_STATUS_LEVEL"),
+    ("HARNESS_SUCCESS_OUTPUT", "NEXTEST_SUCCESS_OUTPUT"),
+    ("HARNESS_TEST_THREADS", "NEXTEST_TEST_THREADS"),
+    ("HARNESS_VERBOSE", "NEXTEST_VERBOSE"),
+];
+
+/// Variables that every test is given: within a test they are about the run that it is in.
+const OF_A_TEST: &[&str] = &["NEXTEST_PROFILE", "NEXTEST_TEST_THREADS"];
+
+/// A variable by which a test knows that it is one.
+const WITHIN_A_TEST: &str = "NEXTEST_ATTEMPT";
+
+/// Lets arguments take their values from variables of cargo-nextest where ours are not set.
+pub(super) fn shared(command: Command) -> Command {
+    let is_set = |name: &str| env::var_os(name).is_some();
+    command
+        .mut_args(
+            |arg| match arg.get_env().and_then(|own| theirs(own, &is_set)) {
+                Some(theirs) => arg.env(theirs),
+                None => arg,
+            },
+        )
+        .mut_subcommands(shared)
+}
+
+/// Returns the variable of cargo-nextest that counts in the place of `own`.
+fn theirs(own: &OsStr, is_set: &dyn Fn(&str) -> bool) -> Option<&'static str> {
+    let &(own, theirs) = SHARED.iter().find(|(name, _)| *name == own)?;
+    let of_a_test = OF_A_TEST.contains(&theirs) && is_set(WITHIN_A_TEST);
+    (!is_set(own) && is_set(theirs) && !of_a_test).then_some(theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(own: &str, set: &[&str]) -> Option<&'static str> {
+        theirs(own.as_ref(), &|name| set.contains(&name))
+    }
+
+    #[test]
+    fn a_variable_of_cargo_nextest_counts_where_ours_is_not_set() {
+        let (ours, theirs) = ("HARNESS_RETRIES", "NEXTEST_RETRIES");
+        assert_eq!(counts(ours, &[theirs]), Some(theirs));
+        assert_eq!(counts(ours, &[ours, theirs]), None);
+        assert_eq!(counts(ours, &[]), None);
+        assert_eq!(counts("HARNESS_TRACE", &["NEXTEST_TRACE"]), None);
+    }
+
+    #[test]
+    fn variables_that_a_test_is_given_are_not_for_a_run_within_the_test() {
+        let (ours, theirs) = ("HARNESS_PROFILE", "NEXTEST_PROFILE");
+        assert_eq!(counts(ours, &[theirs]), Some(theirs));
+        assert_eq!(counts(ours, &[theirs, WITHIN_A_TEST]), None);
+        let chosen = "NEXTEST_RETRIES";
+        let counted = counts("HARNESS_RETRIES", &[chosen, WITHIN_A_TEST]);
+        assert_eq!(counted, Some(chosen));
+    }
+
+    #[test]
+    fn every_shared_variable_is_that_of_an_argument() {
+        fn variables(command: &Command, found: &mut Vec<String>) {
+            let set = command.get_arguments().filter_map(clap::Arg::get_env);
+            found.extend(set.map(|name| name.to_string_lossy().into_owned()));
+            for command in command.get_subcommands() {
+                variables(command, found);
+            }
+        }
+        let mut found = Vec::new();
+        let app = <super::super::App as clap::CommandFactory>::command();
+        variables(&app, &mut found);
+        for (own, theirs) in SHARED {
+            assert!(found.iter().any(|name| name == own), "{own}");
+            assert_eq!(own.strip_prefix("HARNESS"), theirs.strip_prefix("NEXTEST"));
+        }
+    }
+}

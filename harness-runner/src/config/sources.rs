@@ -1,0 +1,214 @@
+//! The files that a configuration is read from, and their precedence.
+
+use super::{
+    Config, ConfigError, ConfigWarning, DEFAULT_PATH, Dialect, PEER_PATH, Standing,
+    file::{self, FileTables},
+    parse::{Context, Document, Table},
+    version,
+};
+use camino::{Utf8Path, Utf8PathBuf};
+use std::{cell::RefCell, fs, io, str::FromStr, sync::Arc};
+use thiserror::Error;
+
+/// Where a configuration is read from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A file instead of the workspace's own.
+    pub config_file: Option<Utf8PathBuf>,
+    /// Files of tools, which the workspace's own beats; an earlier one beats a later one.
+    pub tool_files: Vec<ToolFile>,
+    /// Whether to go on with a version that is older than required.
+    pub override_version_check: bool,
+}
+
+/// A configuration file that a tool brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolFile {
+    /// The tool's name.
+    pub tool: String,
+    /// The file, as an absolute path.
+    pub path: Utf8PathBuf,
+}
+
+/// Why a word names no file of a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{0}` is not of the form `TOOL:/ABSOLUTE/PATH`")]
+pub struct InvalidToolFile(String);
+
+impl FromStr for ToolFile {
+    type Err = InvalidToolFile;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToolFile> {
+        let invalid = || InvalidToolFile(text.to_owned());
+        let (tool, path) = text.split_once(':').ok_or_else(invalid)?;
+        let path = Utf8PathBuf::from(path);
+        if !file::is_identifier(tool) || !path.is_absolute() {
+            return Err(invalid());
+        }
+        Ok(Self {
+            tool: tool.to_owned(),
+            path,
+        })
+    }
+}
+
+/// A file before it is parsed.
+struct Source {
+    document: Document,
+    tool: Option<String>,
+}
+
+/// Reads all files.
+pub(super) fn load(
+    root: &Utf8Path,
+    sources: &Sources,
+) -> Result<(Config, Vec<ConfigWarning>), ConfigError> {
+    let mut dialect = Dialect::Harness;
+    let own = match &sources.config_file {
+        Some(path) => {
+            if path.file_name() == Utf8Path::new(PEER_PATH).file_name() {
+                dialect = Dialect::Peer;
+            }
+            Some(named(root, path)?)
+        }
+        None => match read(root, &root.join(DEFAULT_PATH))? {
+            Some(document) => Some(document),
+            None => {
+                let peer = read(root, &root.join(PEER_PATH))?;
+                if peer.is_some() {
+                    dialect = Dialect::Peer;
+                }
+                peer
+            }
+        },
+    };
+    let mut files = Vec::new();
+    files.extend(own.map(|document| Source {
+        document,
+        tool: None,
+    }));
+    for file in &sources.tool_files {
+        files.push(Source {
+            document: named(root, &file.path)?,
+            tool: Some(file.tool.clone()),
+        });
+    }
+    combine(&files, dialect, sources.override_version_check)
+}
+
+/// Reads one text.
+pub(super) fn parse(
+    file: &Utf8Path,
+    text: String,
+) -> Result<(Config, Vec<ConfigWarning>), ConfigError> {
+    let peer = file.file_name() == Utf8Path::new(PEER_PATH).file_name();
+    let dialect = if peer {
+        Dialect::Peer
+    } else {
+        Dialect::Harness
+    };
+    parse_as(file, text, dialect)
+}
+
+/// Reads one text, with the defaults of `dialect`.
+pub(super) fn parse_as(
+    file: &Utf8Path,
+    text: String,
+    dialect: Dialect,
+) -> Result<(Config, Vec<ConfigWarning>), ConfigError> {
+    let source = Source {
+        document: Document {
+            file: Arc::from(file),
+            text,
+        },
+        tool: None,
+    };
+    combine(&[source], dialect, false)
+}
+
+/// Reads a file that must be there.
+fn named(root: &Utf8Path, path: &Utf8Path) -> Result<Document, ConfigError> {
+    read(root, path)?.ok_or_else(|| ConfigError::Missing {
+        file: path.strip_prefix(root).unwrap_or(path).to_owned(),
+    })
+}
+
+fn read(root: &Utf8Path, path: &Utf8Path) -> Result<Option<Document>, ConfigError> {
+    let file = path.strip_prefix(root).unwrap_or(path);
+    let unreadable = |source| ConfigError::Read {
+        file: file.to_owned(),
+        source,
+    };
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let text = String::from_utf8(bytes).map_err(|error| {
+        unreadable(io::Error::new(
+            io::ErrorKind::InvalidData,
+            error.utf8_error(),
+        ))
+    })?;
+    Ok(Some(Document {
+        file: Arc::from(file),
+        text,
+    }))
+}
+
+/// Parses files, the one of highest precedence first, and puts them together.
+fn combine(
+    sources: &[Source],
+    dialect: Dialect,
+    override_version_check: bool,
+) -> Result<(Config, Vec<ConfigWarning>), ConfigError> {
+    let warnings = RefCell::new(Vec::new());
+    let test_groups = RefCell::new(Vec::new());
+    let mut files = Vec::new();
+    // A file may name the groups of those that it beats.
+    for source in sources.iter().rev() {
+        let document = &source.document;
+        let root = document.parse()?;
+        let context = Context {
+            document,
+            warnings: &warnings,
+            test_groups: &test_groups,
+        };
+        let requirements = version::read(&mut Table::root(context, &root))?;
+        for requirement in requirements.iter().filter(|asked| !asked.holds()) {
+            let requirement = requirement.clone();
+            let warning = match requirement.standing {
+                Standing::Recommended => ConfigWarning::RecommendedVersion(requirement),
+                Standing::Required if override_version_check => {
+                    ConfigWarning::IgnoredVersion(requirement)
+                }
+                Standing::Required => return Err(ConfigError::RequiredVersion(requirement)),
+            };
+            warnings.borrow_mut().push(warning);
+        }
+        let table = Table::root(context, &root);
+        files.push(file::read(table, requirements, source.tool.as_deref())?);
+    }
+    files.reverse();
+    let files: Vec<FileTables> = files;
+    let config = Config::from_files(files, dialect)?;
+    Ok((config, sorted(warnings.into_inner())))
+}
+
+/// Returns warnings in the order of their places, with one for all keys that have no effect.
+fn sorted(warnings: Vec<ConfigWarning>) -> Vec<ConfigWarning> {
+    let mut unsupported = Vec::new();
+    let mut sorted = Vec::new();
+    for warning in warnings {
+        match warning {
+            ConfigWarning::UnsupportedKeys(keys) => unsupported.extend(keys),
+            warning => sorted.push(warning),
+        }
+    }
+    if !unsupported.is_empty() {
+        unsupported.sort_by_key(|(place, _)| (place.line, place.column));
+        sorted.push(ConfigWarning::UnsupportedKeys(unsupported));
+    }
+    sorted.sort_by_key(|warning| (warning.place().line, warning.place().column));
+    sorted
+}
