@@ -20,7 +20,7 @@ use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
     builder::styling::{AnsiColor, Styles},
 };
-use harness_runner::config::{Sources, ToolFile};
+use harness_runner::config::{Sources, ToolFile, UserSettings, UserSource};
 use owo_colors::Stream;
 pub(crate) use peer::{Called, Foreign};
 use std::ffi::OsString;
@@ -74,6 +74,15 @@ pub(crate) struct GlobalOptions {
         help_heading = "Config options"
     )]
     tool_config_file: Vec<ToolFile>,
+    /// Read the settings of a person from this file; `none` for from nowhere.
+    #[arg(
+        long,
+        value_name = "PATH|none",
+        env = "HARNESS_USER_CONFIG_FILE",
+        global = true,
+        help_heading = "Config options"
+    )]
+    user_config_file: Option<Utf8PathBuf>,
     /// Accepted for cargo-nextest's sake: there is no pager.
     #[arg(long, global = true, hide = true)]
     no_pager: bool,
@@ -124,6 +133,22 @@ impl From<Color> for harness_runner::build::Color {
 }
 
 impl GlobalOptions {
+    /// Reads the settings of a person, and tells what of them has no effect.
+    fn user_settings(&self) -> Result<UserSettings, CommandError> {
+        let source = match &self.user_config_file {
+            None => UserSource::Folder,
+            Some(none) if none == "none" => UserSource::Nowhere,
+            Some(file) => UserSource::File(file.clone()),
+        };
+        let variable = |name: &str| std::env::var_os(name);
+        let (settings, warnings) =
+            UserSettings::load(&source, &variable).map_err(prepared::config_error)?;
+        for warning in warnings {
+            prepared::warn(&warning.to_string(), self.stderr_colors());
+        }
+        Ok(settings)
+    }
+
     fn sources(&self) -> Sources {
         Sources {
             config_file: self.config_file.clone(),

@@ -23,6 +23,7 @@ pub mod settings;
 mod show;
 mod size;
 mod sources;
+mod user;
 mod value;
 mod version;
 
@@ -40,6 +41,7 @@ pub use migrate::{Migrated, migrate};
 pub use profile::{Platforms, Profile};
 pub use schema::schema;
 pub use sources::{InvalidToolFile, Sources, ToolFile};
+pub use user::{ShowProgress, UserSettings, UserSource};
 pub use version::{PEER_VERSION, Program, Requirement, Standing};
 
 use camino::{Utf8Path, Utf8PathBuf};

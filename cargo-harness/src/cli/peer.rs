@@ -26,7 +26,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("--stress-duration", "repeat the command"),
     ("--target-dir-remap", "build and run on the same machine"),
     ("--tracer", "use `--trace`"),
-    ("--user-config-file", "write it into `.config/harness.toml`"),
     ("--workspace-remap", "build and run on the same machine"),
 ];
 

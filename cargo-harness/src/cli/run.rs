@@ -4,7 +4,7 @@ use super::{
     GlobalOptions,
     filter_options::FilterArgs,
     prepared::{self, session_error},
-    runner_options::{NoTests, ReporterArgs, RunnerArgs, ShowProgress, overrides},
+    runner_options::{NoTests, ReporterArgs, RunnerArgs, overrides},
     surroundings,
     useless::Given,
 };
@@ -16,7 +16,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use harness_metadata::{StatusLevel, event::CancelReason, exit_code};
 use harness_runner::{
-    config::RunSettings,
+    config::{RunSettings, ShowProgress, UserSettings},
     report::{
         json::{EmbeddedOutput, JsonLines},
         junit::{Junit, JunitOptions},
@@ -37,6 +37,9 @@ use std::{
 
 /// Bytes of each stream of a failed test that the event stream carries.
 const EVENT_OUTPUT_CAP: usize = 64 * 1024;
+
+/// How many running tests the progress bar names, unless said otherwise.
+const MOST_RUNNING: usize = 8;
 
 /// Build and run tests.
 #[derive(Debug, Args)]
@@ -69,6 +72,7 @@ impl RunCommand {
         for warning in Given::of(&self, filters.no_capture, surroundings::surface()).warnings() {
             prepared::warn(&warning, colors);
         }
+        let user = global.user_settings()?;
         let start = Start::new(&options, &mut notify).map_err(session_error(colors))?;
         if self.runner.no_run {
             start.build(&options).map_err(session_error(colors))?;
@@ -78,14 +82,14 @@ impl RunCommand {
             .prepare(&options, &mut notify)
             .map_err(session_error(colors))?;
         let nothing_to_run = session.plan.tests.is_empty();
-        let sinks = self.sinks(&session, &options.cwd, global, capture)?;
+        let sinks = self.sinks(&session, &options.cwd, global, capture, user)?;
         let command_line = env::args_os()
             .map(|arg| arg.to_string_lossy().into_owned())
             .collect();
         let run = RunOptions {
             command_line,
             capture,
-            keys: self.keys(capture),
+            keys: self.keys(capture, user),
             trace_live: self.runner.trace_live,
             break_exec: self.runner.break_exec.clone().map(|breakpoint| BreakExec {
                 breakpoint,
@@ -156,6 +160,7 @@ impl RunCommand {
         cwd: &Utf8Path,
         global: &GlobalOptions,
         capture: Capture,
+        user: UserSettings,
     ) -> Result<Sinks<'static>, CommandError> {
         let settings = session.profile.run_settings();
         let mut sinks = Sinks::default();
@@ -177,7 +182,7 @@ impl RunCommand {
                 .push(Box::new(JsonLines::new(writer, place, embedded)));
         }
         // Last, so that what it shows is in the events, whatever happens next.
-        let terminal = self.terminal(settings, global, capture);
+        let terminal = self.terminal(settings, global, capture, user);
         sinks
             .readers
             .push(Box::new(Terminal::new(io::stderr(), terminal)));
@@ -186,8 +191,9 @@ impl RunCommand {
 
     /// Whether keys are listened to: where somebody sits who sees what comes of it, and where
     /// nobody else wants the keys, as a debugger may.
-    fn keys(&self, capture: Capture) -> bool {
+    fn keys(&self, capture: Capture, user: UserSettings) -> bool {
         !self.reporter.no_input_handler
+            && user.input_handler.unwrap_or(true)
             && capture == Capture::Pipes
             && self.runner.break_exec.is_none()
             && io::stdin().is_terminal()
@@ -199,9 +205,12 @@ impl RunCommand {
         settings: &RunSettings,
         global: &GlobalOptions,
         capture: Capture,
+        user: UserSettings,
     ) -> TerminalOptions {
         let no_capture = capture == Capture::Inherit;
-        let progress = match self.reporter.show_progress {
+        let asked = self.reporter.show_progress.map(ShowProgress::from);
+        let asked = asked.or(user.show_progress).unwrap_or(ShowProgress::Auto);
+        let progress = match asked {
             _ if self.reporter.hide_progress_bar => ProgressMode::Counter,
             _ if no_capture => ProgressMode::Counter,
             ShowProgress::Auto => ProgressMode::Auto,
@@ -222,8 +231,12 @@ impl RunCommand {
             colors: global.stderr_colors(),
             unicode: unicode(),
             progress: progress.resolve(surroundings::surface(), surroundings::unobtrusive()),
-            max_progress_running: self.reporter.max_progress_running,
-            indent_output: !self.reporter.no_output_indent,
+            max_progress_running: self
+                .reporter
+                .max_progress_running
+                .or(user.max_progress_running)
+                .unwrap_or(MOST_RUNNING),
+            indent_output: !self.reporter.no_output_indent && user.output_indent.unwrap_or(true),
             durations: settings.durations,
             size: None,
             verbosity: u8::from(global.verbose),

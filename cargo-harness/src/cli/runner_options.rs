@@ -10,7 +10,7 @@ use harness_metadata::{
 };
 use harness_runner::{
     config::{
-        CliOverrides,
+        CliOverrides, ShowProgress,
         settings::{FlakyResult, MaxFail, RetryPolicy, TestThreads},
     },
     tracer::breakpoint::Breakpoint,
@@ -111,13 +111,8 @@ pub(crate) struct ReporterArgs {
     #[arg(long, value_name = "WHEN", env = "HARNESS_SUCCESS_OUTPUT")]
     pub(super) success_output: Option<OutputArg>,
     /// How to show progress.
-    #[arg(
-        long,
-        value_name = "HOW",
-        default_value = "auto",
-        env = "HARNESS_SHOW_PROGRESS"
-    )]
-    pub(super) show_progress: ShowProgress,
+    #[arg(long, value_name = "HOW", env = "HARNESS_SHOW_PROGRESS")]
+    pub(super) show_progress: Option<ShowProgressArg>,
     /// The same as `--show-progress counter`.
     #[arg(
         long,
@@ -126,14 +121,9 @@ pub(crate) struct ReporterArgs {
         value_parser = clap::builder::FalseyValueParser::new()
     )]
     pub(super) hide_progress_bar: bool,
-    /// How many running tests the progress bar names.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 8,
-        env = "HARNESS_MAX_PROGRESS_RUNNING"
-    )]
-    pub(super) max_progress_running: usize,
+    /// How many running tests the progress bar names, or `infinite`; 8 unless said otherwise.
+    #[arg(long, value_name = "N", env = "HARNESS_MAX_PROGRESS_RUNNING", value_parser = running)]
+    pub(super) max_progress_running: Option<usize>,
     /// Do not listen to keys: Enter for the progress, `t` for what is running.
     #[arg(
         long,
@@ -175,7 +165,7 @@ pub(crate) enum NoTests {
 
 /// How to show progress.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ShowProgress {
+pub(crate) enum ShowProgressArg {
     /// A bar on a terminal, a counter elsewhere.
     Auto,
     /// Nothing.
@@ -187,6 +177,28 @@ pub(crate) enum ShowProgress {
     Counter,
     /// A bar, and no lines for tests that pass.
     Only,
+}
+
+impl From<ShowProgressArg> for ShowProgress {
+    fn from(arg: ShowProgressArg) -> Self {
+        match arg {
+            ShowProgressArg::Auto => Self::Auto,
+            ShowProgressArg::None => Self::None,
+            ShowProgressArg::Bar => Self::Bar,
+            ShowProgressArg::Counter => Self::Counter,
+            ShowProgressArg::Only => Self::Only,
+        }
+    }
+}
+
+/// Parses a number of running tests.
+fn running(text: &str) -> Result<usize, String> {
+    match text {
+        "infinite" => Ok(usize::MAX),
+        _ => text
+            .parse()
+            .map_err(|_| "must be an integer from 0 or `infinite`".to_owned()),
+    }
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,6 @@
 //! Flags that have no effect beside others, as they stand on the command line.
 
-use super::{run::RunCommand, runner_options::ShowProgress};
+use super::{run::RunCommand, runner_options::ShowProgressArg};
 use harness_metadata::event::TraceLevel;
 use harness_runner::report::progress::Surface;
 
@@ -73,7 +73,7 @@ impl Given {
         let (runner, reporter) = (&command.runner, &command.reporter);
         let bar = matches!(
             reporter.show_progress,
-            ShowProgress::Bar | ShowProgress::Only
+            Some(ShowProgressArg::Bar | ShowProgressArg::Only)
         );
         let named = [
             ("--test-threads", runner.test_threads.is_some()),

@@ -412,6 +412,36 @@ fn a_required_version_that_is_too_new_ends_with_its_own_code() {
 }
 
 #[test]
+fn the_settings_of_a_person_count_where_command_line_and_environment_are_silent() {
+    let scene = Scene::new();
+    let package = scene.package("over", "#[test] fn passes() {}\n");
+    scene.write(
+        "config/harness/config.toml",
+        "[ui]\nshow-progress = 'none'\n",
+    );
+    let run = |args: &[&str], variables: &[(&str, &str)]| {
+        let args: Vec<&str> = ["run"].iter().chain(args).copied().collect();
+        let mut command = scene.harness_in(&package, &args);
+        command.env("XDG_CONFIG_HOME", scene.path("config"));
+        command.envs(variables.iter().copied());
+        let run = scene.run(command);
+        run.assert_code(exit_code::OK);
+        run.stderr.contains("(1/1)")
+    };
+    assert!(!run(&[], &[]));
+    assert!(run(&["--user-config-file", "none"], &[]));
+    assert!(run(&[], &[("NEXTEST_USER_CONFIG_FILE", "none")]));
+    assert!(run(&[], &[("NEXTEST_SHOW_PROGRESS", "counter")]));
+    assert!(run(&["--show-progress", "counter"], &[]));
+    let mut command = scene.harness_in(&package, &["run"]);
+    command.env("HARNESS_USER_CONFIG_FILE", scene.path("missing.toml"));
+    scene
+        .run(command)
+        .assert_code(exit_code::SETUP)
+        .assert_says("missing.toml` does not exist");
+}
+
+#[test]
 fn the_file_of_a_tool_is_read_after_that_of_the_workspace() {
     let scene = Scene::new();
     let package = scene.package("over", "#[test] fn passes() {}\n");

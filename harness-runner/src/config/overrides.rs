@@ -116,7 +116,7 @@ fn platform(value: &Value<'_>) -> Result<PlatformTable, ConfigError> {
     })
 }
 
-fn target_spec(value: &Value<'_>) -> Result<TargetSpec, ConfigError> {
+pub(super) fn target_spec(value: &Value<'_>) -> Result<TargetSpec, ConfigError> {
     let text = value.string()?;
     let spec = TargetSpec::new(text.to_owned()).map_err(|error| ConfigError::Platform {
         place: value.place(),

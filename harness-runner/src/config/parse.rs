@@ -428,6 +428,14 @@ impl<'a> Sections<'a> {
         })
     }
 
+    /// Warns about keys of a section that mean something to cargo-nextest only.
+    pub(super) fn unsupported(&mut self, section: &str, keys: &[&'static str]) {
+        let open = self.open.iter_mut().find(|(name, _)| *name == section);
+        if let Some((_, Section::Table(table))) = open {
+            table.unsupported(keys);
+        }
+    }
+
     /// Warns about unknown keys in sections, and returns the table.
     pub(super) fn close(self) -> Table<'a> {
         for (_, section) in &self.open {

@@ -127,13 +127,13 @@ pub(super) fn parse_as(
 }
 
 /// Reads a file that must be there.
-fn named(root: &Utf8Path, path: &Utf8Path) -> Result<Document, ConfigError> {
+pub(super) fn named(root: &Utf8Path, path: &Utf8Path) -> Result<Document, ConfigError> {
     read(root, path)?.ok_or_else(|| ConfigError::Missing {
         file: path.strip_prefix(root).unwrap_or(path).to_owned(),
     })
 }
 
-fn read(root: &Utf8Path, path: &Utf8Path) -> Result<Option<Document>, ConfigError> {
+pub(super) fn read(root: &Utf8Path, path: &Utf8Path) -> Result<Option<Document>, ConfigError> {
     let file = path.strip_prefix(root).unwrap_or(path);
     let unreadable = |source| ConfigError::Read {
         file: file.to_owned(),
@@ -196,7 +196,7 @@ fn combine(
 }
 
 /// Returns warnings in the order of their places, with one for all keys that have no effect.
-fn sorted(warnings: Vec<ConfigWarning>) -> Vec<ConfigWarning> {
+pub(super) fn sorted(warnings: Vec<ConfigWarning>) -> Vec<ConfigWarning> {
     let mut unsupported = Vec::new();
     let mut sorted = Vec::new();
     for warning in warnings {

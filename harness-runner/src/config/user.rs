@@ -1,0 +1,328 @@
+//! Settings of a person rather than of a workspace: how a run looks, never what it comes to.
+
+use super::{
+    ConfigError, ConfigWarning,
+    overrides::target_spec,
+    parse::{Context, Document, Sections, Table, Value},
+    sources, value,
+};
+use camino::{Utf8Path, Utf8PathBuf};
+use harness_metadata::words;
+use std::{cell::RefCell, ffi::OsString};
+use target_spec::Platform;
+
+/// Where the settings of a person are, below the folder for configuration. The first file that is there
+/// counts; the second is that of cargo-nextest.
+const FILES: [&str; 2] = ["harness/config.toml", "nextest/config.toml"];
+
+/// Keys of cargo-nextest that have no effect here.
+const UNSUPPORTED: &[&str] = &["pager", "paginate", "streampager"];
+
+/// Where the settings of a person are read from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum UserSource {
+    /// The folder for configuration; nothing if no file is there.
+    #[default]
+    Folder,
+    /// Nowhere.
+    Nowhere,
+    /// This file, which must be there.
+    File(Utf8PathBuf),
+}
+
+/// How to show progress.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum ShowProgress {
+    /// A bar on a terminal, a counter elsewhere.
+    Auto,
+    /// Nothing.
+    None,
+    /// A bar with the running tests.
+    Bar,
+    /// A counter beside each test.
+    Counter,
+    /// A bar, and no lines for tests that pass.
+    Only,
+}
+
+words!(ShowProgress {
+    Auto = "auto",
+    None = "none",
+    Bar = "bar",
+    Counter = "counter",
+    Only = "only",
+});
+
+/// The settings of a person; `None` for what they leave open.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserSettings {
+    /// How to show progress.
+    pub show_progress: Option<ShowProgress>,
+    /// How many running tests the progress bar names.
+    pub max_progress_running: Option<usize>,
+    /// Whether keys are listened to.
+    pub input_handler: Option<bool>,
+    /// Whether captured output is indented.
+    pub output_indent: Option<bool>,
+}
+
+impl UserSettings {
+    /// Reads the settings of a person. `variable` looks up the environment.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read or what it says makes no sense.
+    pub fn load(
+        source: &UserSource,
+        variable: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
+        let document = match source {
+            UserSource::Nowhere => None,
+            UserSource::File(path) => Some(sources::named(Utf8Path::new(""), path)?),
+            UserSource::Folder => {
+                let mut found = None;
+                for file in folder(variable).iter().flat_map(|folder| {
+                    let paths = FILES.iter().map(|file| folder.join(file));
+                    paths.collect::<Vec<_>>()
+                }) {
+                    found = sources::read(Utf8Path::new(""), &file)?;
+                    if found.is_some() {
+                        break;
+                    }
+                }
+                found
+            }
+        };
+        match document {
+            Some(document) => Self::parse(&document),
+            None => Ok((Self::default(), Vec::new())),
+        }
+    }
+
+    fn parse(document: &Document) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
+        let root = document.parse()?;
+        let warnings = RefCell::new(Vec::new());
+        let test_groups = RefCell::new(Vec::new());
+        let mut root = Table::root(
+            Context {
+                document,
+                warnings: &warnings,
+                test_groups: &test_groups,
+            },
+            &root,
+        );
+        let mut layers = Vec::new();
+        if let Some(list) = root.get("overrides") {
+            let Some(entries) = list.as_array() else {
+                let hint = "write `[[overrides]]`".to_owned();
+                return Err(list.wrong_type("an array of tables", Some(hint)));
+            };
+            for entry in entries {
+                let mut table = entry.table()?;
+                let Some(platform) = table.get("platform") else {
+                    return Err(entry.invalid("needs `platform`, to say where it counts"));
+                };
+                let here = Platform::build_target().is_ok_and(|here| {
+                    let spec = target_spec(&platform);
+                    spec.is_ok_and(|spec| spec.eval(&here).unwrap_or(true))
+                });
+                target_spec(&platform)?;
+                let layer = Self::read(table)?;
+                layers.extend(here.then_some(layer));
+            }
+        }
+        root.unsupported_below(&["experimental"], 1);
+        layers.push(Self::read(root)?);
+        let warnings = sources::sorted(warnings.into_inner());
+        Ok((layers.into_iter().fold(Self::default(), Self::or), warnings))
+    }
+
+    fn read(mut table: Table<'_>) -> Result<Self, ConfigError> {
+        table.unsupported_below(&["record"], 1);
+        let mut ui = Sections::of(table);
+        let settings = Self {
+            show_progress: read(&mut ui, "ui.show-progress", |value| value::word(&value))?,
+            max_progress_running: read(&mut ui, "ui.max-progress-running", |value| {
+                match value.as_str() {
+                    Some("infinite") => Ok(usize::MAX),
+                    Some(_) => Err(value.wrong_type("an integer or `\"infinite\"`", None)),
+                    None => Ok(value::count(&value, 0)?.try_into().unwrap_or(usize::MAX)),
+                }
+            })?,
+            input_handler: read(&mut ui, "ui.input-handler", |value| value.boolean())?,
+            output_indent: read(&mut ui, "ui.output-indent", |value| value.boolean())?,
+        };
+        ui.unsupported("ui", UNSUPPORTED);
+        ui.close().warn_of_unknown();
+        Ok(settings)
+    }
+
+    /// Fills what is open from what comes after.
+    fn or(self, next: Self) -> Self {
+        Self {
+            show_progress: self.show_progress.or(next.show_progress),
+            max_progress_running: self.max_progress_running.or(next.max_progress_running),
+            input_handler: self.input_handler.or(next.input_handler),
+            output_indent: self.output_indent.or(next.output_indent),
+        }
+    }
+}
+
+fn read<'a, T>(
+    sections: &mut Sections<'a>,
+    key: &'static str,
+    read: impl FnOnce(Value<'a>) -> Result<T, ConfigError>,
+) -> Result<Option<T>, ConfigError> {
+    sections.get(key)?.map(read).transpose()
+}
+
+/// Returns the folder for configuration, if there is one (XDG Base Directory Specification).
+fn folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Utf8PathBuf> {
+    let path = |name| {
+        let value = variable(name)?.into_string().ok()?;
+        Some(Utf8PathBuf::from(value)).filter(|path| path.is_absolute())
+    };
+    path("XDG_CONFIG_HOME").or_else(|| Some(path("HOME")?.join(".config")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use std::{collections::BTreeMap, fs, sync::Arc};
+
+    fn parse(text: &str) -> Result<(UserSettings, Vec<ConfigWarning>), ConfigError> {
+        UserSettings::parse(&Document {
+            file: Arc::from(Utf8Path::new("config.toml")),
+            text: text.to_owned(),
+        })
+    }
+
+    #[track_caller]
+    fn error(text: &str, expected: Expect) {
+        let error = parse(text).expect_err("it is wrong");
+        expected.assert_eq(&error.to_string());
+    }
+
+    #[test]
+    fn each_setting_of_a_person_is_that_of_the_first_override_for_this_platform() {
+        let (settings, warnings) = parse(
+            "[ui]\n\
+             show-progress = 'bar'\n\
+             max-progress-running = 'infinite'\n\
+             input-handler = false\n\
+             output-indent = true\n\
+             [[overrides]]\n\
+             platform = 'cfg(windows)'\n\
+             ui.show-progress = 'none'\n\
+             [[overrides]]\n\
+             platform = 'cfg(target_os = \"linux\")'\n\
+             ui.show-progress = 'only'\n\
+             [[overrides]]\n\
+             platform = 'cfg(unix)'\n\
+             ui = { show-progress = 'counter', output-indent = false }\n",
+        )
+        .expect("it is right");
+        assert_eq!(warnings, []);
+        let expected = UserSettings {
+            show_progress: Some(ShowProgress::Only),
+            max_progress_running: Some(usize::MAX),
+            input_handler: Some(false),
+            output_indent: Some(false),
+        };
+        assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn mistakes_of_a_person_have_their_places() {
+        error(
+            "ui.show-progress = 'bars'",
+            expect![
+                "config.toml:1:20: `ui.show-progress` must be one of `auto`, `none`, `bar`, `counter`, `only`, not `bars` (did you mean `bar`?)"
+            ],
+        );
+        error(
+            "ui.max-progress-running = -1",
+            expect!["config.toml:1:27: `ui.max-progress-running` must be at least 0"],
+        );
+        error(
+            "ui.max-progress-running = 'many'",
+            expect![[
+                r#"config.toml:1:27: `ui.max-progress-running` must be an integer or `"infinite"`, but is the string "many""#
+            ]],
+        );
+        error(
+            "ui.output-indent = 'true'",
+            expect![[
+                r#"config.toml:1:20: `ui.output-indent` must be `true` or `false`, but is the string "true"; remove the quotes"#
+            ]],
+        );
+        error(
+            "ui = 1",
+            expect!["config.toml:1:6: `ui` must be a table, but is the integer 1"],
+        );
+        error(
+            "overrides = 1",
+            expect![
+                "config.toml:1:13: `overrides` must be an array of tables, but is the integer 1; write `[[overrides]]`"
+            ],
+        );
+        error(
+            "[[overrides]]\nui.show-progress = 'bar'",
+            expect!["config.toml:1:1: `overrides[0]` needs `platform`, to say where it counts"],
+        );
+        error(
+            "[[overrides]]\nplatform = 'cfg('",
+            expect![
+                "config.toml:2:12: `overrides[0].platform` is neither a target triple nor a `cfg(...)` expression: expected one of `=`, `,`, `)` here"
+            ],
+        );
+        let (_, warnings) = parse(
+            "ui.pager = 'less'\nui.pagr = 1\nrecord.enabled = true\nexperimental.record = true\nx = 1",
+        )
+        .expect("it is usable");
+        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        expect![[r#"
+            keys of cargo-nextest that have no effect here yet: `ui.pager` (config.toml:1:12), `record.enabled` (config.toml:3:8), `experimental.record` (config.toml:4:14)
+            config.toml:2:4: unknown key `ui.pagr`
+            config.toml:5:1: unknown key `x`"#]].assert_eq(&warnings.join("\n"));
+    }
+
+    #[test]
+    fn a_person_s_own_file_counts_before_that_of_cargo_nextest() {
+        let home = tempfile::tempdir().expect("a temporary folder can be made");
+        let home: &Utf8Path = home.path().try_into().expect("the name is UTF-8");
+        let write = |file: &str, count: usize| {
+            let path = home.join(file);
+            fs::create_dir_all(path.parent().expect("it is in a folder")).expect("it can be made");
+            fs::write(path, format!("ui.max-progress-running = {count}")).expect("it is writable");
+        };
+        let read = |source: &UserSource, variables: &[(&str, &Utf8Path)]| {
+            let variables: BTreeMap<&str, OsString> = variables
+                .iter()
+                .map(|(name, value)| (*name, value.as_str().into()))
+                .collect();
+            let loaded = UserSettings::load(source, &|name| variables.get(name).cloned());
+            loaded.map(|(settings, _)| settings.max_progress_running)
+        };
+        let of_home = [("HOME", home)];
+        let folder = UserSource::Folder;
+        assert_eq!(read(&folder, &of_home).expect("nothing is there"), None);
+        write(".config/nextest/config.toml", 1);
+        assert_eq!(read(&folder, &of_home).expect("it is right"), Some(1));
+        write(".config/harness/config.toml", 2);
+        assert_eq!(read(&folder, &of_home).expect("it is right"), Some(2));
+        write("xdg/harness/config.toml", 3);
+        let xdg = home.join("xdg");
+        let both = [("HOME", home), ("XDG_CONFIG_HOME", &*xdg)];
+        assert_eq!(read(&folder, &both).expect("it is right"), Some(3));
+        let relative = [("HOME", home), ("XDG_CONFIG_HOME", Utf8Path::new("xdg"))];
+        assert_eq!(read(&folder, &relative).expect("it is right"), Some(2));
+        assert_eq!(read(&UserSource::Nowhere, &both).expect("no file"), None);
+        let missing = UserSource::File(home.join("missing.toml"));
+        assert!(matches!(
+            read(&missing, &both),
+            Err(ConfigError::Missing { .. })
+        ));
+    }
+}
