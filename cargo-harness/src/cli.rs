@@ -1,10 +1,13 @@
 //! The command line: argv to options.
 
+mod completions;
 mod filter_options;
 mod list;
+mod man;
 mod migrate;
 mod peer;
 mod prepared;
+mod print;
 mod run;
 mod runner_options;
 mod runs;
@@ -182,6 +185,21 @@ enum Command {
     /// Write `.config/harness.toml` from cargo-nextest's file, and find where cargo-nextest is
     /// called.
     Migrate(migrate::MigrateCommand),
+    /// Print a script that completes the command line in a shell.
+    Completions(completions::CompletionsCommand),
+    /// Print a manual page, or write all of them to a folder.
+    Man(man::ManCommand),
+}
+
+/// Returns the command line as completions and manual pages show it, under this name.
+fn documented(name: &'static str) -> clap::Command {
+    fn without_help(command: clap::Command) -> clap::Command {
+        // `help` as a subcommand is answered with the flag (see `peer`).
+        command
+            .disable_help_subcommand(true)
+            .mut_subcommands(without_help)
+    }
+    without_help(App::command().bin_name(name))
 }
 
 /// Looks for what another program has on its command line and this one has not.
@@ -229,6 +247,8 @@ impl App {
             Command::Runs(command) => command.run(&self.global),
             Command::ShowConfig(command) => command.run(&self.global),
             Command::Migrate(command) => command.run(&self.global),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }
@@ -236,6 +256,21 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Returns the program and all its subcommands, each with the name of its manual page.
+    pub(super) fn subcommands() -> Vec<(String, clap::Command)> {
+        fn add(name: &str, command: &clap::Command, to: &mut Vec<(String, clap::Command)>) {
+            to.push((format!("{name}.1"), command.clone()));
+            for below in command.get_subcommands() {
+                add(&format!("{name}-{}", below.get_name()), below, to);
+            }
+        }
+        let mut app = documented("cargo harness");
+        app.build();
+        let mut all = Vec::new();
+        add("cargo-harness", &app, &mut all);
+        all
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

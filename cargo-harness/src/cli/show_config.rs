@@ -4,6 +4,7 @@ use super::{
     GlobalOptions,
     filter_options::FilterArgs,
     prepared::{self, session_error},
+    print::print,
 };
 use crate::{
     cargo_options::CargoArgs,
@@ -18,10 +19,7 @@ use harness_runner::{
     session::{ExplainedProfile, ExplainedTest, Options, Session, Start},
 };
 use nextest_metadata::GLOBAL_TEST_GROUP;
-use std::{
-    collections::BTreeMap,
-    io::{self, BufWriter, Write},
-};
+use std::collections::BTreeMap;
 
 /// Show which settings are in force, and why.
 #[derive(Debug, Args)]
@@ -89,16 +87,7 @@ impl ShowConfigCommand {
             Some(verdict) => verdict.exit_code(),
             None => exit_code::OK,
         };
-        let mut out = BufWriter::new(io::stdout().lock());
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Ok(()) => Ok(code),
-            // `show-config | head` has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(code),
-            Err(error) => {
-                let message = format!("failed to write the settings to standard output: {error}");
-                Err(CommandError::new(Kind::Write, message))
-            }
-        }
+        print(text.as_bytes(), "the settings").map(|()| code)
     }
 }
 
