@@ -15,9 +15,13 @@ const MOST: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut tests: Vec<(Duration, TestId)> = Vec::new();
+    let mut skipped = 0;
     for line in io::stdin().lines() {
-        let event: Event = serde_json::from_str(&line?)?;
-        // Kinds of events that this program does not need may be added at any time.
+        // A newer runner writes kinds of events that this version of the crate does not know.
+        let Ok(event) = serde_json::from_str::<Event>(&line?) else {
+            skipped += 1;
+            continue;
+        };
         if let EventKind::TestFinished(finished) = event.kind {
             let elapsed = finished.attempts.iter().map(|attempt| attempt.elapsed);
             tests.push((elapsed.sum(), finished.test));
@@ -27,6 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout().lock();
     for (elapsed, test) in tests.iter().take(MOST) {
         writeln!(out, "{:>9.3} s  {test}", elapsed.as_secs_f64())?;
+    }
+    if skipped > 0 {
+        writeln!(io::stderr(), "{skipped} lines could not be read")?;
     }
     Ok(())
 }

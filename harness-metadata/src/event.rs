@@ -23,6 +23,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Event {
     /// Active time since the run started: time in which the run was stopped does not count.
     pub at: Duration,
@@ -33,15 +35,19 @@ pub struct Event {
 
 /// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum EventKind {
     /// The first event.
     RunStarted(Box<RunStarted>),
     /// A listed test that will not run. These follow the start of the run.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     TestSkipped {
         /// The test.
         test: TestId,
         /// Why it does not run.
+        #[cfg_attr(test, schemars(with = "String"))]
         reason: MismatchReason,
         /// Whether the profile wants it in reports that may leave skipped tests out, such as
         /// JUnit.
@@ -50,6 +56,7 @@ pub enum EventKind {
     /// An attempt was handed to a slot.
     AttemptStarted(AttemptStarted),
     /// An attempt has run for another slow period.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     AttemptSlow {
         /// The test.
         test: TestId,
@@ -62,6 +69,7 @@ pub enum EventKind {
     },
     /// What a live trace saw, in order. Only in runs that asked for it, and only for people: there
     /// can be any number of these, so they are not written to files.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     AttemptTraced {
         /// The test.
         test: TestId,
@@ -75,6 +83,7 @@ pub enum EventKind {
     },
     /// A process of an attempt is stopped at its execution, for a debugger. The attempt has no
     /// limits from now on, and what the process does is not seen any more.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     AttemptBroke {
         /// The test.
         test: TestId,
@@ -86,6 +95,7 @@ pub enum EventKind {
         args: Vec<RawString>,
     },
     /// An attempt failed and another will follow.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     AttemptFailed {
         /// The test.
         test: TestId,
@@ -101,6 +111,7 @@ pub enum EventKind {
     /// A test has its result.
     TestFinished(Box<TestFinished>),
     /// No further tests are started.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Cancelled {
         /// Why.
         reason: CancelReason,
@@ -110,6 +121,7 @@ pub enum EventKind {
         killing: bool,
     },
     /// From now on fewer tests run at the same time, because the system does not have enough for more.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     FewerSlots {
         /// How many.
         slots: usize,
@@ -117,6 +129,7 @@ pub enum EventKind {
         because: String,
     },
     /// Nothing can be started now, because the system does not have enough. It is tried again.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     AwaitsSystem {
         /// Of what, in a sentence.
         because: String,
@@ -125,6 +138,7 @@ pub enum EventKind {
     },
     /// The runner was stopped (SIGSTOP) by something that had not asked it to, as a test can do it.
     /// Tests went on meanwhile, and so did the clocks.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Stopped {
         /// For how long, at least.
         elapsed: Duration,
@@ -134,16 +148,19 @@ pub enum EventKind {
         running: Vec<TestId>,
     },
     /// The run was stopped (Ctrl-Z); clocks stand still.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Paused {
         /// How many tests were running.
         running: usize,
     },
     /// The run goes on.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Continued {
         /// How many tests are running.
         running: usize,
     },
     /// What is running now, because the user asked.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Status {
         /// The running tests.
         running: Vec<RunningTest>,
@@ -151,6 +168,7 @@ pub enum EventKind {
         stats: RunStats,
     },
     /// How far the run is, because the user asked.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Progress {
         /// How many tests are running.
         running: usize,
@@ -163,6 +181,8 @@ pub enum EventKind {
 
 /// The start of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct RunStarted {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -206,13 +226,17 @@ pub struct RunStarted {
     pub limits_missing: Option<String>,
     /// Binaries with `harness = false` that listed no tests, so that nothing of them runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub silent_binaries: Vec<nextest_metadata::RustBinaryId>,
     /// For each binary that has tests in the run: its source, for reports.
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, Source>"))]
     pub sources: BTreeMap<nextest_metadata::RustBinaryId, Source>,
 }
 
 /// Where a binary comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Source {
     /// The package's name.
     pub package: String,
@@ -222,6 +246,8 @@ pub struct Source {
 
 /// The tracing in force, and what is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct TraceInForce {
     /// The highest level of the run's tests.
     pub level: TraceLevel,
@@ -235,6 +261,8 @@ pub struct TraceInForce {
 #[derive(
     Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum TraceLevel {
     /// Not traced. Descendants are known by the subreaper and the process group only.
@@ -264,6 +292,8 @@ impl TraceLevel {
 
 /// When captured output is shown.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum OutputWhen {
     /// When the test finishes.
@@ -297,6 +327,8 @@ impl OutputWhen {
 
 /// What becomes of a test's output, by the profile and its overrides.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct OutputPolicy {
     /// On the terminal, if the test passes.
     pub success: OutputWhen,
@@ -312,6 +344,8 @@ pub struct OutputPolicy {
 
 /// An attempt that starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct AttemptStarted {
     /// The test.
     pub test: TestId,
@@ -329,6 +363,8 @@ pub struct AttemptStarted {
 
 /// A test with its result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct TestFinished {
     /// The test.
     pub test: TestId,
@@ -362,6 +398,8 @@ impl TestFinished {
 /// Why no further tests are started. Ordered: a later reason replaces an earlier one only if it
 /// is greater.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum CancelReason {
     /// Enough tests failed.
@@ -405,6 +443,8 @@ impl CancelReason {
 
 /// A test that is running.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct RunningTest {
     /// The test.
     pub test: TestId,
@@ -423,6 +463,8 @@ pub struct RunningTest {
 
 /// What is known of an attempt while it runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct RunningDetail {
     /// The process id of the test; `None` if its own process has ended.
     pub pid: Option<i32>,
@@ -440,6 +482,8 @@ pub struct RunningDetail {
 
 /// What a test has written to a stream so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct OutputSoFar {
     /// How many bytes in all.
     pub written: u64,
@@ -449,6 +493,8 @@ pub struct OutputSoFar {
 
 /// What a running test is doing.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunningState {
     /// Running.
@@ -463,6 +509,8 @@ pub enum RunningState {
 
 /// The end of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct RunFinished {
     /// How long it took, in active time.
     pub elapsed: Duration,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 /// One invocation of `cargo harness run`.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct RunId(pub Uuid);
 
@@ -26,10 +27,13 @@ impl fmt::Display for RunId {
 /// A test: the binary that holds it and its name therein. Ordered by binary, then by name, in
 /// byte order. Clones are cheap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TestId {
     /// The binary's id, such as `my-crate::tests`.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub binary: RustBinaryId,
     /// The test's name as its binary lists it, such as `module::test`.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub name: TestCaseName,
 }
 
@@ -41,6 +45,7 @@ impl fmt::Display for TestId {
 
 /// One execution of a test. A retried test has several.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AttemptId {
     /// The test.
     pub test: TestId,

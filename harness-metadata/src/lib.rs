@@ -9,6 +9,8 @@ pub mod machine;
 pub mod noise;
 pub mod outcome;
 pub mod raw;
+#[cfg(test)]
+mod schema;
 pub mod stats;
 pub mod trace;
 pub mod usage;

@@ -5,6 +5,8 @@ use std::fmt;
 
 /// What a test and all its descendants may use together. `None` is without limit.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Limits {
     /// Bytes of memory, swap not included: there is none for a test that has this limit.
     pub memory_max: Option<u64>,
@@ -29,6 +31,8 @@ impl Limits {
 
 /// What can be limited.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum LimitKind {
     /// Memory.
@@ -52,6 +56,7 @@ impl LimitKind {
 
 /// A number of CPUs, in thousandths.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Cpus {
     /// 1000 is one CPU.
@@ -66,9 +71,12 @@ impl fmt::Display for Cpus {
 
 /// A limit that a test hit, or that did not hold for it. Either fails it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(tag = "limit", rename_all = "kebab-case")]
 pub enum LimitHit {
     /// It ran out of memory.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     MemoryMax {
         /// The limit.
         bytes: u64,
@@ -76,6 +84,7 @@ pub enum LimitHit {
         killed: u64,
     },
     /// It had too many processes.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     PidsMax {
         /// The limit.
         pids: u32,
@@ -83,6 +92,7 @@ pub enum LimitHit {
         refused: u64,
     },
     /// A process or thread was outside of the test's cgroup, where no limit holds.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     LeftCgroup {
         /// The process or thread.
         pid: i32,
@@ -91,6 +101,7 @@ pub enum LimitHit {
     },
     /// The trace shows that a process opened a file for writing by which a cgroup is left or a limit
     /// is changed.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     CgroupOpened {
         /// The process.
         pid: i32,
@@ -98,6 +109,7 @@ pub enum LimitHit {
         file: String,
     },
     /// A limit was another one at the end than at the start.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     LimitChanged {
         /// Which.
         kind: LimitKind,

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 /// asking for it by a call that a trace shows. Its environment and its working directory are in
 /// its trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Machine {
     /// The kernel's release (`uname(2)`).
     pub kernel: Option<String>,
@@ -33,6 +35,7 @@ pub struct Machine {
 
 /// A limit of a resource.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Limit {
     /// What is in force; `None` for no limit.
     pub soft: Option<u64>,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 /// How a process ended, exactly as its wait status told.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
     /// It exited with this code.
@@ -33,6 +34,8 @@ impl Exit {
 
 /// Why a test's process could not be started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct StartFailure {
     /// A sentence fragment: what is wrong, with the file concerned, and what to do if known.
     pub message: String,
@@ -42,6 +45,8 @@ pub struct StartFailure {
 
 /// A failure of the harness itself, never the test's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Fault {
     /// What broke.
     pub message: String,
@@ -49,6 +54,8 @@ pub struct Fault {
 
 /// Why a test was ended before its time.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interruption {
     /// The run received this signal.
@@ -63,6 +70,8 @@ pub enum Interruption {
 
 /// What happened to one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The test's process came to its end by itself, or by a limit: see [`Attempt::limits`].
@@ -70,11 +79,13 @@ pub enum Outcome {
     /// The process was never there.
     StartFailed(StartFailure),
     /// The test exceeded its time limit and was terminated.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     TimedOut {
         /// How the process ended then; `None` if it could not be killed.
         exit: Option<Exit>,
     },
     /// The run was cancelled, and the test with it.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Interrupted {
         /// What cancelled it.
         by: Interruption,
@@ -91,6 +102,8 @@ pub enum Outcome {
 
 /// Why exit code 0 is not a pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct NoResult {
     /// The kind of reason.
     pub kind: NoResultKind,
@@ -100,6 +113,8 @@ pub struct NoResult {
 
 /// The kinds of reasons why exit code 0 is not a pass.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoResultKind {
     /// The process ended before its test harness reported a result.
@@ -112,6 +127,8 @@ pub enum NoResultKind {
 
 /// A process that was alive when its test's own process had ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Survivor {
     /// Its process id.
     pub pid: i32,
@@ -138,6 +155,8 @@ pub struct Survivor {
 
 /// A parent of a survivor, or a parent of that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Ancestor {
     /// Its process id.
     pub pid: i32,
@@ -147,6 +166,8 @@ pub struct Ancestor {
 
 /// What a survivor had open.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Held {
     /// The test's standard output.
@@ -154,11 +175,13 @@ pub enum Held {
     /// The test's standard error.
     Stderr,
     /// A socket.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Socket {
         /// What it listens on or is connected to.
         what: String,
     },
     /// A file or folder of the workspace.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     File {
         /// Its path.
         path: String,
@@ -167,6 +190,8 @@ pub enum Held {
 
 /// What a test left behind past the leak window.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Leak {
     /// A captured output stream was still open.
     pub output_open: bool,
@@ -182,6 +207,8 @@ pub struct Leak {
 
 /// A task (a thread, or a process with one thread) of a test when the test's time was up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct StuckTask {
     /// Its process.
     pub pid: i32,
@@ -199,6 +226,8 @@ pub struct StuckTask {
 
 /// What a task was doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Doing {
     /// It was running.
@@ -206,6 +235,7 @@ pub enum Doing {
     /// It was stopped by a signal or a tracer.
     Stopped,
     /// It waited in a system call.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Waits {
         /// The call's name.
         call: String,
@@ -213,6 +243,7 @@ pub enum Doing {
         on: Vec<WaitsOn>,
     },
     /// It waited elsewhere, or may not be looked at.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Unknown {
         /// The kernel's function that it waited in.
         wchan: Option<String>,
@@ -221,9 +252,12 @@ pub enum Doing {
 
 /// What a task waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum WaitsOn {
     /// A descriptor.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Descriptor {
         /// Its number.
         fd: i32,
@@ -233,6 +267,7 @@ pub enum WaitsOn {
         others: Vec<i32>,
     },
     /// The end of a child.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Child {
         /// Which one; `None` for any.
         pid: Option<i32>,
@@ -245,6 +280,7 @@ pub enum WaitsOn {
 
 /// What the profile makes of an outcome.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Counts as a success.
@@ -257,6 +293,8 @@ pub enum Verdict {
 
 /// How much a stream carried.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct StreamSize {
     /// Bytes written by the test.
     pub written: u64,
@@ -269,6 +307,8 @@ pub struct StreamSize {
 
 /// The record of one finished attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Attempt {
     /// The number of the attempt, from 1.
     pub number: u32,

@@ -13,6 +13,23 @@ use std::{fmt, str};
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RawString(Vec<u8>);
 
+#[cfg(test)]
+impl schemars::JsonSchema for RawString {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RawString".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A string of bytes: text if it is UTF-8, else an array of bytes.",
+            "anyOf": [
+                generator.subschema_for::<String>(),
+                generator.subschema_for::<Vec<u8>>(),
+            ],
+        })
+    }
+}
+
 impl RawString {
     /// Returns the bytes.
     pub fn as_bytes(&self) -> &[u8] {

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// Counts over the finished tests of a run. A test counts once, by its last attempt.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct RunStats {
     /// Tests that were to run.
     pub selected: usize,

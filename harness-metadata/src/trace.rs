@@ -23,6 +23,8 @@ pub const TRACE_SCHEMA_VERSION: u32 = 3;
 
 /// Something that a traced process did, or that was done to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct TraceEvent {
     /// Time since the attempt's root was created.
     pub at: Duration,
@@ -36,6 +38,8 @@ pub struct TraceEvent {
 
 /// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum TraceEventKind {
     /// It created a process or a thread.
@@ -60,6 +64,8 @@ pub enum TraceEventKind {
 
 /// A new process or thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Created {
     /// Its id.
     pub child: i32,
@@ -69,6 +75,8 @@ pub struct Created {
 
 /// How a task was created.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Creation {
     /// A process: `fork(2)`, or `clone(2)` with its own memory.
@@ -86,6 +94,8 @@ pub enum Creation {
 
 /// An execution of a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Exec {
     /// The program's path.
     pub program: TracedPath,
@@ -110,6 +120,8 @@ pub struct Exec {
 
 /// A difference of environments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct EnvironmentChange {
     /// Added or changed variables, in order of their names.
     pub set: Vec<(RawString, RawString)>,
@@ -119,6 +131,8 @@ pub struct EnvironmentChange {
 
 /// A descriptor that a program was started with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct InheritedDescriptor {
     /// Its number.
     pub fd: i32,
@@ -128,6 +142,8 @@ pub struct InheritedDescriptor {
 
 /// The end of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Exited {
     /// Its wait status.
     pub exit: Exit,
@@ -141,6 +157,8 @@ pub struct Exited {
 
 /// A signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Signal {
     /// Its number.
     pub signal: i32,
@@ -152,6 +170,8 @@ pub struct Signal {
 
 /// Who sent a signal.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sender {
     /// The kernel: a fault, a timer, a child's end, a closed pipe.
@@ -166,6 +186,8 @@ pub enum Sender {
 
 /// What a call returned.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallResult {
     /// Not known: the caller was killed in the call, or the backend sees entries only.
@@ -192,6 +214,8 @@ impl CallResult {
 
 /// A path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct TracedPath {
     /// As the program gave it.
     pub asked: RawString,
@@ -209,6 +233,8 @@ impl TracedPath {
 
 /// A call that names files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct FileCall {
     /// The system call's name, as in its manual page.
     pub call: String,
@@ -229,6 +255,8 @@ pub struct FileCall {
 
 /// A file's identity while it exists.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct FileId {
     /// The device.
     pub device: u64,
@@ -240,6 +268,8 @@ pub struct FileId {
 
 /// What a file call does.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileOperation {
     /// Opens, and perhaps creates: see [`FileCall::access`].
@@ -282,6 +312,8 @@ pub enum FileOperation {
 
 /// How a file was opened (`open(2)`).
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Access {
     /// It can be read.
     pub read: bool,
@@ -303,6 +335,8 @@ pub struct Access {
 
 /// A call on a socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct NetworkCall {
     /// The system call's name.
     pub call: String,
@@ -320,6 +354,8 @@ pub struct NetworkCall {
 
 /// What a network call does.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkOperation {
     /// Connects.
@@ -336,9 +372,12 @@ pub enum NetworkOperation {
 
 /// An address of a socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Address {
     /// IPv4 or IPv6 (`ip(7)`, `ipv6(7)`).
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Ip {
         /// The address.
         ip: IpAddr,
@@ -354,6 +393,7 @@ pub enum Address {
     /// Netlink (`netlink(7)`).
     Netlink,
     /// A virtual machine's host or guest (`vsock(7)`).
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Vsock {
         /// The context id.
         cid: u32,
@@ -390,6 +430,8 @@ impl fmt::Display for Address {
 #[derive(
     Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reach {
     /// A socket of the same attempt.
@@ -405,6 +447,8 @@ pub enum Reach {
 
 /// A question to a name server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct NameLookup {
     /// The name.
     pub name: RawString,
@@ -414,6 +458,8 @@ pub struct NameLookup {
 
 /// A reason why a trace may lack something.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Doubt {
     /// `io_uring_setup(2)`: its operations are not system calls.

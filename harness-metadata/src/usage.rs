@@ -6,6 +6,8 @@ use std::time::Duration;
 /// Resources used by a test's process and all its descendants, as `wait4(2)` and their cgroup report
 /// them.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Usage {
     /// CPU time in user mode.
     pub user: Duration,

@@ -2,7 +2,7 @@
 
 use crate::scene::{Scene, shared_target};
 use fixture_model::{Runner, check_events, check_junit, check_junit_rules, check_list};
-use fixture_model::{check_terminal, final_lines, parse_events, running_tests};
+use fixture_model::{check_schema, check_terminal, final_lines, parse_events, running_tests};
 use harness_metadata::{EventKind, Outcome, event::TestFinished, exit_code};
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -39,6 +39,7 @@ fn check_everything(scene: &Scene, trace: Option<&str>) {
     let (junit, events) = (read("junit.xml"), read("events.ndjson"));
     let checks = [
         check_events(&events),
+        check_schema(&events),
         check_terminal(&run.stderr, Runner::Harness),
         check_junit(&junit, Runner::Harness),
         check_junit_rules(&junit),

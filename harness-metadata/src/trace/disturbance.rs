@@ -10,6 +10,8 @@ use std::{fmt, time::Duration};
 
 /// Something that a test met which would have been different without the tracer.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Disturbance {
     /// `ptrace(2)` was refused: a process has one tracer, and that was ours.
@@ -102,6 +104,8 @@ impl fmt::Display for Disturbance {
 /// An earlier time that an attempt was made, which does not count, because the tracer was in the way
 /// or may have been.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct EarlierTime {
     /// How closely it was traced.
     pub level: TraceLevel,

@@ -7,6 +7,8 @@ use std::fmt;
 
 /// Why a test is traced less closely than was asked for, and what is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Less {
     /// The reasons, each once.
     pub because: Vec<Reason>,
@@ -18,6 +20,8 @@ pub struct Less {
 
 /// A reason to trace less closely.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// A backend does not work here; a sentence fragment says why.

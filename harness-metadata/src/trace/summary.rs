@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// How tracing is done.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backend {
     /// ptrace(2) with a seccomp filter that stops at the calls of interest.
@@ -37,6 +39,8 @@ impl Backend {
 
 /// What an attempt's trace says, in bounded space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct TraceSummary {
     /// The level.
     pub level: TraceLevel,
@@ -78,6 +82,8 @@ impl TraceSummary {
 
 /// A process of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct ProcessSummary {
     /// Its id.
     pub pid: i32,
@@ -99,6 +105,8 @@ pub struct ProcessSummary {
 
 /// What was done with a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct FileSummary {
     /// Its absolute path where that is known.
     pub path: RawString,
@@ -108,6 +116,8 @@ pub struct FileSummary {
 
 /// One thing that was done with a file.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileUse {
     /// Executed, or opened by the kernel to execute something.
@@ -142,6 +152,8 @@ pub enum FileUse {
 
 /// An address that was used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct PeerSummary {
     /// What was done.
     pub operation: NetworkOperation,
@@ -159,6 +171,8 @@ pub struct PeerSummary {
 
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Failure {
     /// Time since the root was created.
     pub at: Duration,
@@ -174,6 +188,8 @@ pub struct Failure {
 
 /// What a summary or a trace file had no room for.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Dropped {
     /// Events that are not in the trace file.
     pub events: u64,
