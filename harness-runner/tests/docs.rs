@@ -126,8 +126,10 @@ fn every_flag_is_in_the_page_of_the_command_line_and_its_variable_in_that_of_the
         "cli.rs",
         "cli/filter_options.rs",
         "cli/list.rs",
+        "cli/man.rs",
         "cli/migrate.rs",
         "cli/runner_options.rs",
+        "cli/runs.rs",
         "cli/trace.rs",
         "cli/trace/filter.rs",
         "cargo_options.rs",
@@ -227,6 +229,86 @@ fn every_file_that_the_page_for_contributors_names_is_there() {
         missing.is_empty(),
         "CONTRIBUTING.md names files that are not there: {missing:?}"
     );
+}
+
+#[test]
+fn the_page_of_how_it_works_has_every_module_in_its_order() {
+    let root = read("harness-runner/src/lib.rs");
+    let (documentation, code): (Vec<&str>, Vec<&str>) =
+        root.lines().partition(|line| line.starts_with("//!"));
+    let declared: BTreeSet<&str> = code
+        .iter()
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod "))
+        .filter_map(|line| line.strip_suffix(';'))
+        .collect();
+    // `tests/layers.rs` holds the documentation of the crate to the layers.
+    let documentation = documentation.join("\n");
+    let modules: Vec<&str> = in_backticks(&documentation)
+        .filter(|name| declared.contains(name))
+        .collect();
+    let page = read("site/docs/how-it-works.md");
+    let section = page.split("\n## The modules\n").nth(1);
+    let section = section.expect("the page has a section about the modules");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    assert_eq!(rows, modules);
+}
+
+/// The words in backticks that are written as files, types and constants are.
+#[test]
+fn every_file_type_and_constant_that_the_page_of_how_it_works_names_is_there() {
+    let page = read("site/docs/how-it-works.md");
+    let mut sources = String::new();
+    for folder in [
+        "harness-metadata/src",
+        "harness-runner/src",
+        "cargo-harness/src",
+    ] {
+        gather(&workspace().join(folder), &mut sources);
+    }
+    let is_defined = |name: &str| {
+        ["struct", "enum", "trait", "type"].iter().any(|kind| {
+            let definition = format!("{kind} {name}");
+            let definitions = sources.split(&definition).skip(1);
+            let mut ends = definitions.filter_map(|rest| rest.chars().next());
+            ends.any(|next| !next.is_alphanumeric() && next != '_')
+        })
+    };
+    let (mut found, mut missing) = (0, Vec::new());
+    for name in in_backticks(&page) {
+        let is_word = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let is_there = if name.ends_with(".rs") {
+            [
+                "harness-runner",
+                "harness-runner/src",
+                "harness-metadata/src",
+            ]
+            .iter()
+            .any(|folder| workspace().join(folder).join(name).is_file())
+        } else if is_word && name.contains('_') && name.to_uppercase() == name {
+            sources.contains(name)
+        } else if is_word && name.starts_with(|c: char| c.is_uppercase()) {
+            is_defined(name)
+        } else if name.ends_with(".cache") || name.starts_with("__") {
+            sources.contains(&format!("{name}\""))
+        } else {
+            continue;
+        };
+        found += 1;
+        if !is_there {
+            missing.push(name);
+        }
+    }
+    assert!(found > 10, "only {found} names were found");
+    assert!(
+        missing.is_empty(),
+        "how-it-works.md names {missing:?}, which the code lacks"
+    );
+}
+
+/// Returns the texts in single backticks.
+fn in_backticks(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
 }
 
 /// Appends all sources below a folder.
