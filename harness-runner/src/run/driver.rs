@@ -171,7 +171,7 @@ impl Driver {
             skipped: work.skipped,
             started_at: work.started_at,
         };
-        let dispatcher = Dispatcher::new(candidates.collect(), limits, random);
+        let dispatcher = Dispatcher::new(candidates.collect(), limits, fastrand::f64);
         let shared = Shared {
             clock: Clock::start(),
             road: Road::default(),
@@ -540,11 +540,4 @@ impl Driver {
         // A slot lives as long as its sender.
         let _ = slot.send(message);
     }
-}
-
-/// A random number in [0, 1).
-fn random() -> f64 {
-    let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
-    // 53 bits are what a double holds exactly.
-    (high >> 11) as f64 / (1u64 << 53) as f64
 }
