@@ -16,6 +16,8 @@ use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
 /// The period after which a test is slow, unless configured.
 pub(super) const SLOW_PERIOD: Duration = Duration::from_secs(60);
+/// The key of the table that says what is left out.
+const BUILT_IN_SLOW_TIMEOUT: &str = "profile.default.slow-timeout";
 /// How long a test has between SIGTERM and SIGKILL, unless configured.
 pub(super) const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
@@ -124,7 +126,8 @@ pub(super) fn retries(value: Value<'_>) -> Result<RetryPolicy, ConfigError> {
         let Some(count) = count_given else {
             return Err(table.invalid("lacks `count`"));
         };
-        if let (Some(jitter), Some(true), None) = (jitter, jitter_given, delay) {
+        let no_delay = delay.is_none_or(|delay| delay.is_zero());
+        if let (Some(jitter), Some(true), true) = (jitter, jitter_given, no_delay) {
             return Err(
                 jitter.invalid("needs `delay`, because without one there is nothing to vary")
             );
@@ -175,10 +178,12 @@ pub(super) fn slow_timeout(value: Value<'_>) -> Result<SlowTimeout, ConfigError>
         slow.period = nonzero(&value, duration(&value)?)?;
         return Ok(slow);
     };
-    let Some(period) = table.get("period") else {
-        return Err(table.invalid("lacks `period`"));
-    };
-    slow.period = nonzero(&period, duration(&period)?)?;
+    match table.get("period") {
+        Some(period) => slow.period = nonzero(&period, duration(&period)?)?,
+        // As in cargo-nextest, where this one table is laid over the built-in one.
+        None if value.key() == BUILT_IN_SLOW_TIMEOUT => {}
+        None => return Err(table.invalid("lacks `period`")),
+    }
     slow.terminate_after = table.read("terminate-after", |value| {
         let count = count(&value, 1)?;
         Ok(NonZeroU32::new(count).expect("`count` is at least 1"))

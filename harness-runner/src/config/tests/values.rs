@@ -189,9 +189,17 @@ fn values_that_make_no_sense_say_why() {
         "slow-timeout = '0s'",
         expect!["2:16: `profile.default.slow-timeout` must be longer than zero"],
     );
-    line_error(
+    override_error(
         "slow-timeout = { terminate-after = 2 }",
-        expect!["2:16: `profile.default.slow-timeout` lacks `period`"],
+        expect!["3:16: `profile.default.overrides[0].slow-timeout` lacks `period`"],
+    );
+    error(
+        "[profile.ci]\nslow-timeout = { terminate-after = 2 }\n",
+        expect!["2:16: `profile.ci.slow-timeout` lacks `period`"],
+    );
+    warnings(
+        "[profile.default]\nslow-timeout = { terminate-after = 2 }\n",
+        expect![""],
     );
     line_error(
         "slow-timeout = { period = '1s', terminate-after = 0 }",
@@ -351,6 +359,12 @@ fn retries_are_validated_as_a_whole() {
         "retries = { backoff = 'linear', count = 1 }",
         expect![
             "2:23: `profile.default.retries.backoff` must be one of `fixed`, `exponential`, not `linear`"
+        ],
+    );
+    line_error(
+        "retries = { backoff = 'fixed', count = 1, delay = '0s', jitter = true }",
+        expect![
+            "2:66: `profile.default.retries.jitter` needs `delay`, because without one there is nothing to vary"
         ],
     );
     line_error(
