@@ -7,6 +7,7 @@ use super::{
     runner_options::{NoTests, ReporterArgs, RunnerArgs, overrides},
     surroundings,
     useless::Given,
+    variables,
 };
 use crate::{
     cargo_options::CargoArgs,
@@ -70,6 +71,9 @@ impl RunCommand {
         let colors = global.stderr_colors();
         let mut notify = |notice| prepared::tell(&notice, colors);
         for warning in Given::of(&self, filters.no_capture, surroundings::surface()).warnings() {
+            prepared::warn(&warning, colors);
+        }
+        for warning in variables::unheeded(&|name| env::var(name).ok()) {
             prepared::warn(&warning, colors);
         }
         let user = global.user_settings()?;

@@ -32,6 +32,12 @@ const OF_A_TEST: &[&str] = &["NEXTEST_PROFILE", "NEXTEST_TEST_THREADS"];
 /// A variable by which a test knows that it is one.
 const WITHIN_A_TEST: &str = "NEXTEST_ATTEMPT";
 
+/// Variables of cargo-nextest that have no effect, a value that asks for nothing, and what to do instead.
+const UNHEEDED: &[(&str, &str, &str)] = &[
+    ("NEXTEST_EXPERIMENTAL_RECORD", "0", "every run is kept"),
+    ("NEXTEST_MESSAGE_FORMAT", "human", "use `--events`"),
+];
+
 /// Lets arguments take their values from variables of cargo-nextest where ours are not set.
 pub(super) fn shared(command: Command) -> Command {
     let is_set = |name: &str| env::var_os(name).is_some();
@@ -43,6 +49,15 @@ pub(super) fn shared(command: Command) -> Command {
             },
         )
         .mut_subcommands(shared)
+}
+
+/// Returns a sentence for each variable of cargo-nextest that asks for what a run does not do.
+pub(super) fn unheeded(value: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let asked = UNHEEDED.iter().filter_map(|(name, harmless, instead)| {
+        let value = value(name).filter(|value| value != harmless)?;
+        Some(format!("`{name}={value}` has no effect; {instead}"))
+    });
+    asked.collect()
 }
 
 /// Returns the variable of cargo-nextest that counts in the place of `own`.
@@ -77,6 +92,22 @@ mod tests {
         let chosen = "NEXTEST_RETRIES";
         let counted = counts("HARNESS_RETRIES", &[chosen, WITHIN_A_TEST]);
         assert_eq!(counted, Some(chosen));
+    }
+
+    #[test]
+    fn variables_that_ask_for_what_is_missing_are_named() {
+        let named = |set: &str| {
+            unheeded(&|name| {
+                let (set, value) = set.split_once('=')?;
+                (set == name).then(|| value.to_owned())
+            })
+        };
+        assert_eq!(
+            named("NEXTEST_MESSAGE_FORMAT=libtest-json"),
+            ["`NEXTEST_MESSAGE_FORMAT=libtest-json` has no effect; use `--events`"]
+        );
+        assert_eq!(named("NEXTEST_MESSAGE_FORMAT=human"), [""; 0]);
+        assert_eq!(named("NEXTEST_LOG=debug"), [""; 0]);
     }
 
     #[test]

@@ -313,6 +313,82 @@ fn by_the_name_of_cargo_nextest_it_answers_as_that_would() {
         .assert_says("`archive` is cargo-nextest's and not supported yet");
 }
 
+/// A function that one test covers, and one that none does.
+const COVERED: &str = "pub fn is_even(n: u32) -> bool { n % 2 == 0 }\n\
+                       pub fn unused(n: u32) -> u32 { n + 1 }\n\
+                       #[test] fn even() { assert!(crate::is_even(2)); assert!(!is_even(3)); }\n";
+
+/// Returns a subcommand of cargo that calls cargo-nextest, which it finds under that name.
+fn caller(scene: &Scene, package: &Path, args: &[&str]) -> Command {
+    let link = linked(scene);
+    let mut command = scene.command("cargo");
+    let path = command
+        .get_envs()
+        .find_map(|(name, value)| value.filter(|_| name == "PATH"));
+    let folders = std::env::split_paths(path.expect("it is set for every command"));
+    let own = link.parent().expect("it is in the scene").to_owned();
+    let path = std::env::join_paths([own].into_iter().chain(folders)).expect("they were joined");
+    command.args(args).current_dir(package).env("PATH", path);
+    command
+}
+
+#[test]
+fn cargo_mutants_works_with_it() {
+    if !installed("cargo-mutants", &["mutants", "--version"]) {
+        return skip(
+            "cargo_mutants_works_with_it",
+            "cargo-mutants is not installed",
+        );
+    }
+    let scene = Scene::new();
+    let package = scene.package("over", COVERED);
+    let args = ["mutants", "--test-tool=nextest", "--in-place"];
+    let run = scene.run(caller(&scene, &package, &args));
+    // Mutants of the function without a test are missed, which is exit code 2.
+    run.assert_code(2);
+    let read = |name: &str| {
+        fs::read_to_string(package.join("mutants.out").join(name)).expect("it was written")
+    };
+    assert!(
+        read("missed.txt").contains("unused"),
+        "{}",
+        read("missed.txt")
+    );
+    assert!(
+        !read("missed.txt").contains("is_even"),
+        "{}",
+        read("missed.txt")
+    );
+    assert!(
+        read("caught.txt").contains("is_even"),
+        "{}",
+        read("caught.txt")
+    );
+    let baseline = read("log/baseline.log");
+    assert!(baseline.contains("trace io"), "{baseline}");
+}
+
+#[test]
+fn cargo_llvm_cov_works_with_it() {
+    let usable = installed("cargo-llvm-cov", &["llvm-cov", "--version"])
+        && installed("cargo-llvm-cov", &["llvm-cov", "show-env"]);
+    if !usable {
+        return skip(
+            "cargo_llvm_cov_works_with_it",
+            "cargo-llvm-cov or the tools of LLVM are not installed",
+        );
+    }
+    let scene = Scene::new();
+    let package = scene.package("over", COVERED);
+    let args = ["llvm-cov", "nextest", "--json", "--summary-only"];
+    let run = scene.run(caller(&scene, &package, &args));
+    run.assert_code(exit_code::OK).assert_says("trace io");
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("it is JSON");
+    let functions = &report["data"][0]["totals"]["functions"];
+    assert_eq!(functions["count"], 3, "{report}");
+    assert_eq!(functions["covered"], 2, "{report}");
+}
+
 #[test]
 fn a_run_that_is_interrupted_ends_as_under_cargo_nextest_by_its_name() {
     let scene = Scene::new();

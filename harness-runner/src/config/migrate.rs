@@ -5,8 +5,8 @@
 //! compared: it sets what the original sets.
 
 use super::{
-    Config, ConfigError, ConfigWarning, DEFAULT_PATH, DEFAULT_PROFILE, Dialect, PEER_PATH,
-    PEER_STORE, error::Place, parse::Document, sources,
+    Config, ConfigError, ConfigWarning, DEFAULT_PATH, DEFAULT_PROFILE, Dialect, MIRI_PROFILE,
+    PEER_PATH, PEER_STORE, error::Place, parse::Document, sources,
 };
 use camino::Utf8Path;
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
@@ -44,10 +44,16 @@ pub fn migrate(text: &str) -> Result<Migrated, ConfigError> {
         })
         .flatten()
         .collect();
-    let mut document: DocumentMut = text.parse().expect("the text was parsed above");
+    // Lines are cut and joined by their feeds; returns come back at the end.
+    let lines = text.replace("\r\n", "\n");
+    let mut document: DocumentMut = lines.parse().expect("the text was parsed above");
     remove_inline(&mut document);
     let written_down = write_down_defaults(&mut document);
-    let text = switch_off(&document.to_string());
+    let mut migrated = keep_profiles(switch_off(&document.to_string()), &original);
+    if text.contains("\r\n") {
+        migrated = migrated.replace('\n', "\r\n");
+    }
+    let text = migrated;
     let same = parse(DEFAULT_PATH, &text, Dialect::Harness)
         .is_ok_and(|(config, _)| config.says_the_same(&original));
     Ok(Migrated {
@@ -188,6 +194,21 @@ fn switch_off(text: &str) -> String {
     result
 }
 
+/// Opens the profiles again of which nothing is left: they can still be chosen.
+fn keep_profiles(mut text: String, original: &Config) -> String {
+    let document = text.parse::<DocumentMut>();
+    let document = document.expect("lines that are switched off are whole");
+    let profiles = document.get("profile").and_then(Item::as_table_like);
+    for name in original.profile_names() {
+        let built_in = [DEFAULT_PROFILE, MIRI_PROFILE].contains(&name);
+        if !built_in && profiles.is_none_or(|profiles| !profiles.contains_key(name)) {
+            let name = toml_edit::Key::new(name);
+            text.push_str(&format!("\n[profile.{name}]\n"));
+        }
+    }
+    text
+}
+
 /// Returns the lines, from 0, of headers and keys that have no effect.
 fn lines_without_effect(text: &str) -> BTreeSet<usize> {
     let document = Document {
@@ -197,7 +218,11 @@ fn lines_without_effect(text: &str) -> BTreeSet<usize> {
     let root = document
         .parse()
         .expect("the text is what was written above");
-    let mut spans = Spans::default();
+    let mut spans = Spans {
+        text,
+        off: Vec::new(),
+        values: Vec::new(),
+    };
     spans.visit(root.get_ref(), &mut Vec::new(), false);
     let mut lines = BTreeSet::new();
     for span in &spans.off {
@@ -247,26 +272,32 @@ fn header(line: &str) -> Option<Vec<String>> {
 }
 
 /// Where the values of a document stand.
-#[derive(Default)]
-struct Spans {
+struct Spans<'a> {
+    text: &'a str,
     /// Those of keys with values that have no effect.
     off: Vec<Range<usize>>,
     /// Those of all values that are no tables.
     values: Vec<Range<usize>>,
 }
 
-impl Spans {
+impl Spans<'_> {
     fn visit(&mut self, table: &DeTable<'_>, path: &mut Vec<String>, off: bool) {
         for (key, value) in table {
             let name: &str = key.get_ref();
             path.push(name.to_owned());
             let off = off || leads_to_unsupported(path);
-            self.value(
-                value.get_ref(),
-                key.span().start..value.span().end,
-                path,
-                off,
-            );
+            let whole = key.span().start..value.span().end;
+            // A dotted key has no brackets of its own, those of a header stand in a line of theirs.
+            let start = &self.text[..key.span().start];
+            let line = start.rsplit('\n').next().unwrap_or_default();
+            let in_header = line.trim_start().starts_with('[');
+            let bracket = self.text[value.span().start..].starts_with(['{', '[']);
+            if off && bracket && !in_header {
+                self.off.push(whole.clone());
+                self.values.push(whole);
+            } else {
+                self.value(value.get_ref(), whole, path, off);
+            }
             path.pop();
         }
     }

@@ -165,7 +165,7 @@ impl Lines {
                 \s+nextest\b
                 | \bcargo-nextest\s+nextest\b"#,
             ),
-            // `t = "nextest run"` in `[alias]`.
+            // `t = "nextest run"` in `[alias]`, `args = ["nextest", "run"]` of cargo-make.
             alias: regex(r#"^\s*[\w-]+\s*=\s*(?:\[\s*)?"nextest\b"#),
             by_others: regex(
                 r"\b(?:llvm-cov|miri|careful|hack|difftests|semver-checks)\s+(?:\S+\s+)*?nextest\b|--test-tool[=\s]nextest\b",
@@ -179,12 +179,15 @@ impl Lines {
             tools: regex(
                 r#"(?P<before>.*\btools?:\s*["']?)(?P<tools>[\w@.,\s-]*\bnextest\b[\w@.,-]*)(?P<after>.*)"#,
             ),
-            download: regex(r"https://get\.nexte\.st/\S*"),
+            download: regex(
+                r"(?P<before>.*?)\b(?:curl|wget)\b.*https://get\.nexte\.st/\S*(?P<after>.*)",
+            ),
         }
     }
 
     fn of(&self, file: &Utf8Path, text: &str) -> Vec<Found> {
         let config = file.ends_with(".cargo/config.toml");
+        let of_cargo = config || file.ends_with("Makefile.toml");
         let mut found = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let trimmed = line.trim_start();
@@ -192,12 +195,12 @@ impl Lines {
             if comment || !(line.contains("nextest") || line.contains("nexte.st")) {
                 continue;
             }
-            let instead = match config {
-                true => self
-                    .alias
-                    .is_match(line)
-                    .then(|| Instead::Line(line.replacen("nextest", "harness", 1))),
-                false => self.instead(line),
+            let instead = if of_cargo && self.alias.is_match(line) {
+                Some(Instead::Line(line.replacen("nextest", "harness", 1)))
+            } else if config {
+                None
+            } else {
+                self.instead(line)
             };
             if let Some(instead) = instead {
                 found.push(Found {
@@ -220,15 +223,11 @@ impl Lines {
             let before = &action["before"];
             return Some(Instead::Line(format!("{before}run: {INSTALL}")));
         }
-        if self.download.is_match(line) {
-            let indent = &line[..line.len() - line.trim_start().len()];
-            let item = if line.trim_start().starts_with("- ") {
-                "- "
-            } else {
-                ""
-            };
-            let run = if line.contains("run:") { "run: " } else { "" };
-            return Some(Instead::Line(format!("{indent}{item}{run}{INSTALL}")));
+        if line.contains("get.nexte.st") {
+            return Some(match self.download.captures(line) {
+                Some(download) => downloaded(&download["before"], &download["after"]),
+                None => Instead::Nothing(format!("install with `{INSTALL}`")),
+            });
         }
         if self.by_others.is_match(line) {
             return Some(Instead::Same);
@@ -315,6 +314,19 @@ fn installed(before: &str, command: &str, after: &str) -> Instead {
     Instead::Line(format!("{before}{INSTALL}{space}{rest}"))
 }
 
+/// Returns the line that installs cargo harness instead of downloading. What the download is piped into
+/// goes with it; what comes after that stays.
+fn downloaded(before: &str, after: &str) -> Instead {
+    let next = after.find("&&").or_else(|| after.find(';'));
+    let rest = match next {
+        Some(next) if after[next..].starts_with(';') => after[next..].to_owned(),
+        Some(next) => format!(" {}", &after[next..]),
+        None if after.ends_with('\\') => " \\".to_owned(),
+        None => String::new(),
+    };
+    Instead::Line(format!("{before}{INSTALL}{rest}"))
+}
+
 fn is_nextest(word: &str) -> bool {
     let name = word.split('@').next().unwrap_or_default();
     name == "nextest" || name == "cargo-nextest"
@@ -388,6 +400,22 @@ mod tests {
                 "- run: curl -LsSf https://get.nexte.st/latest/linux | tar zxf - -C ~/.cargo/bin",
                 "- run: cargo install --locked cargo-harness",
             ),
+            (
+                "RUN curl -LsSf https://get.nexte.st/latest/linux | tar zxf - -C /usr/bin && \\",
+                "RUN cargo install --locked cargo-harness && \\",
+            ),
+            (
+                "    curl -LsSf \"https://get.nexte.st/$V/$X\" | tar zxf - -C /usr/bin; \\",
+                "    cargo install --locked cargo-harness; \\",
+            ),
+            (
+                "        with: { tool: cargo-nextest }",
+                "(no tool; a step `run: cargo install --locked cargo-harness`)",
+            ),
+            (
+                "          tool: cargo-nextest@${{ steps.setup.outputs.version }}",
+                "(no tool; a step `run: cargo install --locked cargo-harness`)",
+            ),
         ] {
             becomes(line, expected);
         }
@@ -415,6 +443,17 @@ mod tests {
     }
 
     #[test]
+    fn an_address_without_a_download_is_left_to_its_reader() {
+        let line = "  x86_64) URL=https://get.nexte.st/latest/linux ;; \\";
+        assert_eq!(
+            instead(line),
+            Some(Instead::Nothing(
+                "install with `cargo install --locked cargo-harness`".to_owned()
+            ))
+        );
+    }
+
+    #[test]
     fn other_lines_are_none_of_them() {
         for line in [
             "# cargo nextest run",
@@ -439,6 +478,10 @@ mod tests {
             (".cargo/config.toml", "[alias]\nt = \"nextest run\"\n"),
             ("crates/a/Makefile", call),
             ("justfile", call),
+            (
+                "Makefile.toml",
+                "[tasks.t]\ncommand = \"cargo\"\nargs = [\"nextest\", \"run\"]\n",
+            ),
             ("README.md", call),
             ("src/lib.rs", call),
             ("target/debug/build/x/run.sh", call),
@@ -456,6 +499,7 @@ mod tests {
                 ".cargo/config.toml",
                 ".github/workflows/ci.yml",
                 ".gitlab-ci.yml",
+                "Makefile.toml",
                 "crates/a/Makefile",
                 "justfile",
             ]

@@ -121,6 +121,130 @@ fn what_has_no_effect_is_taken_out_of_a_table_in_one_line() {
 }
 
 #[test]
+fn a_value_of_several_lines_becomes_a_comment_as_a_whole() {
+    becomes(
+        "script = {}\n\
+         profile.ci.archive = {}\n\
+         [profile.nightly]\n\
+         scripts = [ # two\n\
+         \x20   # The first.\n\
+         \x20   { filter = 'all()', setup = 'x' },\n\
+         \n\
+         \x20   { filter = 'all()', setup = 'y' },\n\
+         ]\n\
+         retries = 1\n\
+         [profile.last.bench]\n\
+         [profile.\"last\".bench.'slow-timeout'] # quoted\n\
+         period = '1s'\n\
+         [\"scripts\"]\n\
+         [test-groups]\n",
+        expect![[r##"
+            # Of cargo-nextest; cargo harness does not support this yet:
+            # script = {}
+            # profile.ci.archive = {}
+            [profile.nightly]
+            # Of cargo-nextest; cargo harness does not support this yet:
+            # scripts = [ # two
+            #     # The first.
+            #     { filter = 'all()', setup = 'x' },
+            # 
+            #     { filter = 'all()', setup = 'y' },
+            # ]
+            retries = 1
+            # Of cargo-nextest; cargo harness does not support this yet:
+            # [profile.last.bench]
+            # [profile.last.bench.'slow-timeout'] # quoted
+            # period = '1s'
+            # ["scripts"]
+            [test-groups]
+
+            [profile.ci]
+
+            [profile.last]
+        "##]],
+    );
+}
+
+#[test]
+fn lines_may_end_as_they_do_elsewhere() {
+    let text = "[profile.ci]\r\nretries = 2\r\narchive.include = [\r\n]\r\nfail-fast = false\r\n";
+    assert_eq!(
+        migrated(text).text,
+        "[profile.ci]\r\nretries = 2\r\n\
+         # Of cargo-nextest; cargo harness does not support this yet:\r\n\
+         # archive.include = [\r\n# ]\r\nfail-fast = false\r\n"
+    );
+}
+
+/// Keys below a profile, some of which have no effect.
+const KEYS: &[&str] = &[
+    "retries = 2",
+    "retries = { backoff = \"fixed\", count = 1 }",
+    "archive.include = [\n  { path = \"x\" }, # why\n]",
+    "archive = { include = [] }",
+    "bench.slow-timeout = \"1s\"",
+    "scripts = [{ filter = \"all()\", setup = \"s\" }]",
+    "default-filter = \"\"\"\n  test(a)\n  | test(/[x]/)\n\"\"\"",
+    "junit.path = \"j.xml\"",
+    "junit = { path = \"j.xml\", report-name = \"r\" }",
+    "fail-fast = { max-fail = 3 } # comment",
+    "overrides = [{ filter = \"test(b)\", bench.slow-timeout = \"1s\", priority = 1 }]",
+    "overrides = [\n  { platform = \"cfg(unix)\", retries = 1, bench = {} },\n]",
+];
+
+/// Tables and keys of the whole file.
+const TOPS: &[&str] = &[
+    "# A comment.\n",
+    "\n",
+    "[[profile.p.scripts]]\nfilter = \"all()\"\nsetup = \"s\"\n",
+    "[scripts.setup.s]\ncommand = \"\"\"\nx\n[y]\n\"\"\"\n",
+    "[script.t]\n",
+    "[[profile.p.overrides]]\nfilter = 'test(c)'\nretries = 3\n[profile.p.overrides.bench]\n",
+    "[profile.p.bench.slow-timeout]\nperiod = \"1s\"\n",
+    "[test-groups.g]\nmax-threads = 1\n",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_is_written_how_the_new_file_says_the_same(
+        dotted in proptest::sample::subsequence(KEYS, 0..=KEYS.len()),
+        below in proptest::sample::subsequence(KEYS, 0..=KEYS.len()),
+        tops in proptest::sample::subsequence(TOPS, 0..=TOPS.len()),
+        windows in proptest::bool::ANY,
+    ) {
+        let unique = |keys: &[&'static str]| -> Vec<&'static str> {
+            let first = |key: &str| key.split(['.', ' ']).next().unwrap_or_default().to_owned();
+            let mut seen = std::collections::BTreeSet::new();
+            keys.iter().copied().filter(|key| seen.insert(first(key))).collect()
+        };
+        let mut text = String::new();
+        for key in unique(&dotted) {
+            text.push_str(&format!("profile.d.{key}\n"));
+        }
+        // What a header opens, no dotted key above may have opened.
+        if dotted.is_empty() {
+            text.push_str("[profile.h] # why\n");
+            for key in unique(&below) {
+                text.push_str(&format!("{key}\n"));
+            }
+            text.extend(tops.iter().copied());
+        }
+        if windows {
+            text = text.replace('\n', "\r\n");
+        }
+        let migrated = migrate(&text);
+        proptest::prop_assert!(migrated.is_ok(), "{text}\n{migrated:?}");
+        let migrated = migrated.expect("it was looked at above");
+        proptest::prop_assert!(migrated.same, "{text}\n{}", migrated.text);
+        let again = migrate(&migrated.text).expect("the new file is right");
+        proptest::prop_assert_eq!(again.left_out, []);
+        proptest::prop_assert_eq!(again.text, migrated.text);
+    }
+}
+
+#[test]
 fn reports_stay_where_they_are() {
     becomes(
         "[profile.ci]\nretries = 2\n\n[profile.ci.junit]\npath = \"junit.xml\"\n",
