@@ -75,7 +75,8 @@ pub(crate) fn mounted() -> Mounted {
 
 /// Returns the path of a file below the folder of a process or thread. There is nothing at that path
 /// if /proc is not our own: no process has the id 0.
-pub(crate) fn path(task: Pid, name: impl Display) -> String {
+pub(crate) fn path(task: impl Into<Pid>, name: impl Display) -> String {
+    let task = task.into();
     let task = if mounted() == Mounted::Own { task } else { 0 };
     format!("/proc/{task}/{name}")
 }
@@ -105,7 +106,7 @@ pub(crate) fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
 
 /// Returns what a link below the folder of a process or thread leads to, by its name: without the
 /// remark that the file has been removed.
-pub(crate) fn link(task: Pid, name: impl Display) -> Option<Vec<u8>> {
+pub(crate) fn link(task: impl Into<Pid>, name: impl Display) -> Option<Vec<u8>> {
     let link = path(task, name);
     let target = nix::fcntl::readlink(link.as_str())
         .ok()

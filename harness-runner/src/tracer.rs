@@ -17,8 +17,10 @@ pub(crate) mod loads;
 mod maps;
 pub(crate) mod notified;
 pub mod notify;
+mod outbox;
 pub mod record;
 mod served;
+mod stop;
 pub(crate) mod tasks;
 
 use harness_metadata::TraceEvent;

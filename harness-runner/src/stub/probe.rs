@@ -8,6 +8,7 @@ use super::{
 use crate::{
     proc,
     protocol::Available,
+    sys::{End, RawSignal, Tid},
     tracer::{
         decode::Syscall,
         filter::{self, Action},
@@ -218,7 +219,7 @@ fn listen(child: sys::Pid, mut go: File, mut ready: File) -> Result<bool, Errno>
     let Some(Received::Call(call)) = called.then(|| listener.receive()).transpose()? else {
         return Ok(false);
     };
-    let heard = names_path(call.tid, &call.call) && listener.is_waiting(&call);
+    let heard = names_path(Tid::new(call.tid), &call.call) && listener.is_waiting(&call);
     listener.go_on(&call);
     Ok(heard)
 }
@@ -234,7 +235,7 @@ fn trace(
         filtered,
         ..Options::default()
     };
-    let seized = sys::seize(child, options);
+    let seized = sys::seize(Tid::new(child), options);
     let _ = File::from(writer).write_all(&[1]);
     Ok((seized, watch(child)))
 }
@@ -271,18 +272,19 @@ fn watch(child: sys::Pid) -> Option<Seen> {
             } => {}
             WaitAny::News {
                 pid,
-                waited: Waited::Stopped(stop),
+                waited: Waited::Stopped(stopped),
                 ..
             } => {
+                let (tid, stop) = (stopped.tid(), stopped.at());
                 seen.forked |= matches!(stop, Stop::Created(_));
-                seen.path |= stop == Stop::Filtered && opens_path(pid);
+                seen.path |= stop == Stop::Filtered && opens_path(tid);
                 seen.grandchild |= stop == Stop::Trap && pid != child;
-                let signal = if let Stop::Signal(signal) = stop {
-                    signal
-                } else {
-                    0
+                let signal = match stop {
+                    Stop::Signal(signal) => Some(RawSignal::new(signal)),
+                    _ => None,
                 };
-                sys::resume(pid, signal);
+                // If it was killed, its end comes.
+                let _ = stopped.end(End::Resume(signal));
             }
             WaitAny::Nobody => return Some(seen),
             WaitAny::Quiet if Instant::now() < deadline => {}
@@ -295,14 +297,14 @@ fn watch(child: sys::Pid) -> Option<Seen> {
 }
 
 /// Returns whether a stopped task is about to open [`PATH`].
-fn opens_path(task: sys::Pid) -> bool {
+fn opens_path(task: Tid) -> bool {
     match sys::syscall_info(task) {
         Some(SyscallInfo::Entry(call)) => names_path(task, &call),
         _ => false,
     }
 }
 
-fn names_path(task: sys::Pid, call: &Syscall) -> bool {
+fn names_path(task: Tid, call: &Syscall) -> bool {
     let expected = PATH.to_bytes_with_nul();
     let mut path = vec![0; expected.len()];
     // openat(2) has the path second.

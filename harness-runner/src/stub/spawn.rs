@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     protocol::{self, Spawn, Trace},
+    sys::{Tgid, Tid},
     tracer::{
         breakpoint::Breakpoint,
         filter::{self, Action},
@@ -264,7 +265,7 @@ impl Spawner {
             exits: den.as_ref().is_some_and(|den| den.is_limited()),
             ..Options::default()
         };
-        let seized = by_us && sys::seize(root, options).is_ok();
+        let seized = by_us && sys::seize(Tid::new(root), options).is_ok();
         if by_us && !seized && manner.seized_or_killed {
             let _ = sys::kill(root, libc::SIGKILL);
         }
@@ -281,7 +282,7 @@ impl Spawner {
             self.go = Pipe::new(OFlag::O_CLOEXEC).map_err(SpawnError::Stub)?;
         }
         let described = |breakpoint, loader, loads| Root {
-            pid: root,
+            pid: Tgid::new(root),
             started,
             level: way.level,
             program: program.as_bytes().to_vec(),

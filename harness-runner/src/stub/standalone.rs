@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     protocol::{Available, Cgroup, Command, Environment, Spawn, Trace},
+    sys::Tid,
     tracer::Observer,
 };
 use harness_metadata::{Exit, StartFailure, event::TraceLevel, trace::Backend};
@@ -176,13 +177,16 @@ pub fn trace(
                 waited,
                 usage,
             } => {
-                if let Waited::Ended(exit) = waited
+                if let Waited::Ended(exit) = &waited
                     && task == pid
                 {
-                    root = Some((exit, Instant::now()));
+                    root = Some((*exit, Instant::now()));
                 }
-                if let Some(tasks) = &mut tasks {
-                    tasks.handle(task, waited, usage, observer);
+                match (&mut tasks, waited) {
+                    (Some(tasks), waited) => tasks.handle(Tid::new(task), waited, usage, observer),
+                    // It is not traced.
+                    (None, Waited::Stopped(stopped)) => stopped.over(),
+                    (None, Waited::Ended(_)) => {}
                 }
             }
             WaitAny::Quiet => {

@@ -6,8 +6,8 @@ mod child;
 
 pub(crate) use crate::sys::{
     Options, Pid, RawUsage, Stop, SyscallInfo, WaitAny, Waited, has_own_children, kill,
-    read_memory, report_stops, resume, seize, syscall_info, usage_of_reaped, wait_any,
-    wait_for_news, wait_for_own,
+    read_memory, report_stops, seize, syscall_info, usage_of_reaped, wait_any, wait_for_news,
+    wait_for_own,
 };
 pub(crate) use child::{
     Block, Child, ChildStack, Filter, HandOver, Image, READY_LEN, REPORT_LEN, Stage,

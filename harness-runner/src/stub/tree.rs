@@ -11,7 +11,7 @@ use super::{
 use crate::{
     protocol::Escape,
     stub::survivors::{self, Chase, NAMING, Survived},
-    sys::child_with_news,
+    sys::{Tgid, Tid, child_with_news},
     tracer::{
         notified::Notified,
         tasks::{Broke, Tasks},
@@ -276,7 +276,8 @@ impl Tree {
 
     /// Handles what wait4(2) told of a task, and resumes it if it is stopped.
     pub(super) fn handle(&mut self, pid: Pid, waited: Waited, usage: RawUsage) {
-        if let Waited::Ended(exit) = waited {
+        if let Waited::Ended(exit) = &waited {
+            let exit = *exit;
             self.max_rss_bytes = self.max_rss_bytes.max(usage.max_rss_bytes);
             if pid == self.root && self.ended.is_none() {
                 let at = Instant::now();
@@ -287,21 +288,24 @@ impl Tree {
                 });
             }
         }
-        if let Waited::Stopped(stop) = waited {
-            self.look_at(pid, stop);
+        if let Waited::Stopped(stopped) = &waited {
+            self.look_at(pid, stopped.at());
+            self.stopped = match stopped.at() {
+                Stop::Group(signal) if pid == self.root => Some(signal),
+                Stop::Signal(signal) if pid == self.root && self.tasks.is_none() => Some(signal),
+                _ => self.stopped,
+            };
         }
-        self.stopped = match waited {
-            Waited::Stopped(Stop::Group(signal)) if pid == self.root => Some(signal),
-            Waited::Stopped(Stop::Signal(signal)) if pid == self.root && self.tasks.is_none() => {
-                Some(signal)
+        match (&mut self.tasks, &mut self.notified, waited) {
+            (Some(tasks), _, waited) => {
+                tasks.handle(Tid::new(pid), waited, usage, &mut self.watch);
             }
-            _ => self.stopped,
-        };
-        if let Some(tasks) = &mut self.tasks {
-            tasks.handle(pid, waited, usage, &mut self.watch);
-        }
-        if let (Some(notified), Waited::Ended(exit)) = (&mut self.notified, waited) {
-            notified.ended(pid, exit, usage, &mut self.watch);
+            (None, Some(notified), Waited::Ended(exit)) => {
+                notified.ended(Tgid::new(pid), exit, usage, &mut self.watch);
+            }
+            (None, None, Waited::Ended(_)) => {}
+            // It is not traced: SIGCONT ends its stop, and no request.
+            (None, _, Waited::Stopped(stopped)) => stopped.over(),
         }
     }
 
@@ -486,11 +490,11 @@ impl Traced for Tasks {
     }
 
     fn has(&self, process: Pid) -> bool {
-        Self::has(self, process)
+        Self::has(self, Tgid::new(process))
     }
 
     fn created(&self, child: Pid, creator: Pid) -> bool {
-        self.created_by(child, creator)
+        self.created_by(Tgid::new(child), Tgid::new(creator))
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    pub(crate) fn of(task: Pid) -> Option<Self> {
+    pub(crate) fn of(task: impl Into<Pid>) -> Option<Self> {
         Self::parse(&proc::read(&proc::path(task, "status")).ok()?)
     }
 

@@ -10,17 +10,9 @@
 //! What a task is made to do there leaves nothing behind: its registers and the loader's code are as
 //! they were. Written to is only what is below the stack's red zone, which no program counts on.
 
-use crate::sys::Pid;
+use crate::sys::{self, Tid};
 use libc::{c_long, sock_filter, user_regs_struct};
-use nix::{
-    Result,
-    errno::Errno,
-    sys::{
-        ptrace,
-        uio::{RemoteIoVec, process_vm_writev},
-    },
-};
-use std::io::IoSlice;
+use nix::{Result, errno::Errno, sys::ptrace};
 use syscalls::Sysno;
 
 /// Where the hook is in a loader, and what else is needed of that. Addresses are the file's.
@@ -104,14 +96,14 @@ impl Hook {
     }
 
     /// Sets a trap in a task that has just executed a program and stands at the loader's entry.
-    pub(crate) fn set(&self, pid: Pid) -> Option<Trap> {
-        let loaded_at = registers(pid).ok()?.rip.checked_sub(self.entry)?;
+    pub(crate) fn set(&self, tid: Tid) -> Option<Trap> {
+        let loaded_at = registers(tid).ok()?.rip.checked_sub(self.entry)?;
         if !loaded_at.is_multiple_of(crate::sys::arch::PAGE) {
             return None;
         }
         let function = loaded_at.checked_add(self.function)?;
         let state = loaded_at.checked_add(self.state)?;
-        let code = peek(pid, function).ok()?;
+        let code = peek(tid, function).ok()?;
         let mut empty = [EMPTY, EMPTY_TARGET].into_iter();
         let empty = empty.find(|empty| code.starts_with(empty))?;
         let padded = is_padding(&code[empty.len()..CONDITIONAL]) && !tests_plain();
@@ -128,7 +120,7 @@ impl Hook {
             code,
             after: function + length as u64,
         };
-        poke(pid, function, &trapped).ok()?;
+        poke(tid, function, &trapped).ok()?;
         Some(trap)
     }
 }
@@ -187,15 +179,15 @@ fn is_padding(mut code: &[u8]) -> bool {
 
 impl Trap {
     /// Returns what a task that SIGTRAP has stopped is doing at the hook; `None` if it is elsewhere.
-    pub(crate) fn reached(&self, pid: Pid) -> Option<Reached> {
-        let mut registers = registers(pid).ok()?;
+    pub(crate) fn reached(&self, tid: Tid) -> Option<Reached> {
+        let mut registers = registers(tid).ok()?;
         if registers.rip != self.after {
             return None;
         }
         // An int in the lower half of the word.
-        let state = peek_word(pid, self.state).ok()? as i32;
+        let state = peek_word(tid, self.state).ok()? as i32;
         // As the function would have done: it returns.
-        registers.rip = peek_word(pid, registers.rsp).ok()?.cast_unsigned();
+        registers.rip = peek_word(tid, registers.rsp).ok()?.cast_unsigned();
         registers.rsp += WORD as u64;
         Some(Reached {
             registers,
@@ -204,14 +196,14 @@ impl Trap {
     }
 
     /// Takes the trap away.
-    pub(crate) fn remove(&self, pid: Pid) -> Result<()> {
-        poke(pid, self.function, &self.code)
+    pub(crate) fn remove(&self, tid: Tid) -> Result<()> {
+        poke(tid, self.function, &self.code)
     }
 
     /// Makes a task at the hook install a filter, and then run into a trap again.
     pub(crate) fn install(
         &self,
-        pid: Pid,
+        tid: Tid,
         reached: &Reached,
         program: &[sock_filter],
     ) -> Result<Installing> {
@@ -226,24 +218,20 @@ impl Trap {
             bytes.extend_from_slice(&[instruction.jt, instruction.jf]);
             bytes.extend_from_slice(&instruction.k.to_ne_bytes());
         }
-        let there = RemoteIoVec {
-            base: address as usize,
-            len: bytes.len(),
-        };
-        let written = process_vm_writev(tracee(pid), &[IoSlice::new(&bytes)], &[there])?;
+        let written = sys::write_memory(tid, address, &bytes)?;
         if written != bytes.len() {
             return Err(Errno::EFAULT);
         }
         let mut code = self.code;
         code[..CALL.len()].copy_from_slice(&CALL);
-        poke_word(pid, self.function, &code)?;
+        poke_word(tid, self.function, &code)?;
         let mut registers = reached.registers;
         registers.rip = self.function;
         registers.rax = Sysno::seccomp as u64;
         registers.rdi = libc::SECCOMP_SET_MODE_FILTER.into();
         registers.rsi = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
         registers.rdx = address;
-        ptrace::setregs(tracee(pid), registers)?;
+        ptrace::setregs(tracee(tid), registers)?;
         Ok(Installing {
             registers: reached.registers,
         })
@@ -251,8 +239,8 @@ impl Trap {
 
     /// Returns what came of it once the task has run into the trap again; `None` if SIGTRAP has stopped
     /// it elsewhere.
-    pub(crate) fn installed(&self, pid: Pid) -> Option<Result<()>> {
-        let registers = registers(pid).ok()?;
+    pub(crate) fn installed(&self, tid: Tid) -> Option<Result<()>> {
+        let registers = registers(tid).ok()?;
         let after = self.function + CALL.len() as u64;
         (registers.rip == after).then(|| match registers.rax.cast_signed() {
             0 => Ok(()),
@@ -263,49 +251,49 @@ impl Trap {
 
 impl Reached {
     /// Puts a task behind the call of the hook's function.
-    pub(crate) fn pass(&self, pid: Pid) -> Result<()> {
-        ptrace::setregs(tracee(pid), self.registers)
+    pub(crate) fn pass(&self, tid: Tid) -> Result<()> {
+        ptrace::setregs(tracee(tid), self.registers)
     }
 }
 
 impl Installing {
     /// Puts a task behind the call of the hook's function.
-    pub(crate) fn pass(&self, pid: Pid) -> Result<()> {
-        ptrace::setregs(tracee(pid), self.registers)
+    pub(crate) fn pass(&self, tid: Tid) -> Result<()> {
+        ptrace::setregs(tracee(tid), self.registers)
     }
 }
 
-fn tracee(pid: Pid) -> nix::unistd::Pid {
-    nix::unistd::Pid::from_raw(pid)
+fn tracee(tid: Tid) -> nix::unistd::Pid {
+    nix::unistd::Pid::from_raw(tid.raw())
 }
 
-fn registers(pid: Pid) -> Result<user_regs_struct> {
-    ptrace::getregs(tracee(pid))
+fn registers(tid: Tid) -> Result<user_regs_struct> {
+    ptrace::getregs(tracee(tid))
 }
 
-fn peek(pid: Pid, address: u64) -> Result<[u8; ROOM]> {
+fn peek(tid: Tid, address: u64) -> Result<[u8; ROOM]> {
     let mut bytes = [0; ROOM];
     for (word, address) in bytes.chunks_exact_mut(WORD).zip((address..).step_by(WORD)) {
-        word.copy_from_slice(&peek_word(pid, address)?.to_ne_bytes());
+        word.copy_from_slice(&peek_word(tid, address)?.to_ne_bytes());
     }
     Ok(bytes)
 }
 
-fn peek_word(pid: Pid, address: u64) -> Result<c_long> {
-    ptrace::read(tracee(pid), address as ptrace::AddressType)
+fn peek_word(tid: Tid, address: u64) -> Result<c_long> {
+    ptrace::read(tracee(tid), address as ptrace::AddressType)
 }
 
-fn poke(pid: Pid, address: u64, code: &[u8; ROOM]) -> Result<()> {
+fn poke(tid: Tid, address: u64, code: &[u8; ROOM]) -> Result<()> {
     let mut words = code.chunks_exact(WORD).zip((address..).step_by(WORD));
-    words.try_for_each(|(word, address)| poke_word(pid, address, word))
+    words.try_for_each(|(word, address)| poke_word(tid, address, word))
 }
 
 /// Writes the first word of some code.
-fn poke_word(pid: Pid, address: u64, code: &[u8]) -> Result<()> {
+fn poke_word(tid: Tid, address: u64, code: &[u8]) -> Result<()> {
     let mut word = [0; WORD];
     word.copy_from_slice(&code[..WORD]);
     let word = c_long::from_ne_bytes(word);
-    ptrace::write(tracee(pid), address as ptrace::AddressType, word)
+    ptrace::write(tracee(tid), address as ptrace::AddressType, word)
 }
 
 /// As much of ELF files (elf(5)) as is needed to find a symbol that a library exports.

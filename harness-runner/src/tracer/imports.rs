@@ -6,7 +6,7 @@
 
 use crate::{
     proc,
-    sys::{self, Pid, Version},
+    sys::{self, Tgid, Version},
 };
 use harness_metadata::trace::FileId;
 use std::{cell::RefCell, collections::HashMap, ffi::CString, fs::File, os::unix::fs::FileExt};
@@ -35,7 +35,7 @@ thread_local! {
 }
 
 /// Returns whether the program that a process has executed may meet its tracer.
-pub(super) fn may_meet_tracer(process: Pid) -> bool {
+pub(super) fn may_meet_tracer(process: Tgid) -> bool {
     let Ok(name) = CString::new(proc::path(process, "exe")) else {
         return false;
     };
@@ -146,7 +146,7 @@ mod tests {
         // This test's own program has a tracer in it.
         let own = File::open("/proc/self/exe").unwrap();
         assert_eq!(meets_tracer(&own), Some(true));
-        assert!(may_meet_tracer(std::process::id().cast_signed()));
+        assert!(may_meet_tracer(Tgid::new(std::process::id().cast_signed())));
         for harmless in ["/bin/sh", "/bin/true"] {
             if let Ok(file) = File::open(harmless) {
                 assert_ne!(meets_tracer(&file), Some(true), "{harmless}");

@@ -8,10 +8,11 @@ use super::{
     decode::{Bound, Environment, Question, ReadError, Task},
     disturbed::Means,
     served,
+    stop::Tracee,
 };
 use crate::{
     proc,
-    sys::{self, Looked, Pid, RawUsage},
+    sys::{self, Looked, Pid, RawUsage, Tgid, Tid},
 };
 use harness_metadata::{
     TraceEventKind,
@@ -19,14 +20,13 @@ use harness_metadata::{
 };
 use nix::{
     errno::Errno,
-    sys::socket::{self, AddressFamily, SockaddrLike, SockaddrStorage, sockopt},
+    sys::socket::{self, SockaddrStorage, sockopt},
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
     ffi::{CStr, CString, OsStr},
     fs::{self, File},
     io::{self, Write},
-    net::IpAddr,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::{
@@ -38,16 +38,18 @@ use std::{
     rc::Rc,
 };
 
+mod addresses;
 mod meeting;
 mod rights;
 
+use addresses::{address, own_addresses};
 use rights::{Rights, rights};
 
 /// What the tasks of an attempt have in common.
 #[derive(Default)]
 pub(crate) struct Context {
     /// The live processes.
-    pub(crate) processes: Map<Pid, Process>,
+    pub(crate) processes: Map<Tgid, Process>,
     /// Whether a path may mean something else to a task than to this process, because a root
     /// directory or mounts have changed. A file system may then also be served by a task of the
     /// tree, which cannot answer while it is stopped (FUSE).
@@ -57,9 +59,9 @@ pub(crate) struct Context {
     /// What is done to the tasks.
     means: Means,
     /// Processes that have set no_new_privs themselves.
-    promised: RefCell<Vec<Pid>>,
+    promised: RefCell<Vec<Tgid>>,
     /// Processes that a signal has stopped.
-    stopped: RefCell<Vec<Pid>>,
+    stopped: RefCell<Vec<Tgid>>,
     /// Whether memory may be served by a task (userfaultfd(2)).
     serves_memory: Cell<bool>,
     /// Whether a task may be refused what its rights allow.
@@ -75,7 +77,7 @@ pub(crate) struct Context {
 /// A live process.
 pub(crate) struct Process {
     /// What created it; `None` if that is not known.
-    pub(crate) creator: Option<Pid>,
+    pub(crate) creator: Option<Tgid>,
     /// Whether it has ever had more than one thread.
     pub(crate) threads: bool,
     /// What its ended children have used.
@@ -88,7 +90,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(creator: Option<Pid>, environment: Rc<Environment>) -> Self {
+    pub(crate) fn new(creator: Option<Tgid>, environment: Rc<Environment>) -> Self {
         Self {
             creator,
             threads: false,
@@ -109,7 +111,7 @@ impl Context {
     }
 
     /// Looks whether a new process was created with another root or with mounts of its own.
-    pub(crate) fn check_root_of(&mut self, process: Pid) {
+    pub(crate) fn check_root_of(&mut self, process: Tgid) {
         if !self.elsewhere {
             let own = *self.own_root.get_or_init(|| root_mount(None));
             self.elsewhere = root_mount(Some(process)).is_some_and(|mount| Some(mount) != own);
@@ -128,8 +130,15 @@ impl Context {
         };
     }
 
+    /// A process has more than one thread.
+    pub(crate) fn has_thread(&mut self, process: Tgid) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.threads = true;
+        }
+    }
+
     /// A process has executed a program with this environment.
-    pub(crate) fn set_environment(&mut self, process: Pid, environment: Rc<Environment>) {
+    pub(crate) fn set_environment(&mut self, process: Tgid, environment: Rc<Environment>) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.environment = environment;
         }
@@ -138,8 +147,8 @@ impl Context {
 
 /// A stopped task.
 pub(crate) struct Live<'a> {
-    tid: Pid,
-    process: Pid,
+    tid: Tid,
+    process: Tgid,
     context: &'a Context,
 }
 
@@ -158,11 +167,11 @@ const OWN_PATHS: &[(&[u8], &str)] = &[
 
 impl Task for Live<'_> {
     fn pid(&self) -> i32 {
-        self.process
+        self.process.raw()
     }
 
     fn tid(&self) -> i32 {
-        self.tid
+        self.tid.raw()
     }
 
     fn read(&self, address: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
@@ -262,7 +271,7 @@ impl Task for Live<'_> {
     fn peer_is_own(&self, fd: i32) -> Option<bool> {
         let socket = self.descriptor_of_its_own(fd)?;
         let peer = socket::getsockopt(&socket, sockopt::PeerCredentials).ok()?;
-        Some(self.context.processes.contains_key(&peer.pid()))
+        Some(self.context.processes.contains_key(&Tgid::new(peer.pid())))
     }
 
     fn changes_rights(&self) {
@@ -321,7 +330,8 @@ impl Task for Live<'_> {
 }
 
 impl<'a> Live<'a> {
-    pub(crate) fn new(tid: Pid, process: Pid, context: &'a Context) -> Self {
+    pub(crate) fn new(tracee: Tracee, context: &'a Context) -> Self {
+        let Tracee { tid, process } = tracee;
         Self {
             tid,
             process,
@@ -483,9 +493,9 @@ impl<'a> Live<'a> {
 }
 
 /// Returns the mount of a task's root directory, or of this process's own.
-fn root_mount(task: Option<Pid>) -> Option<u64> {
-    let root = match task {
-        Some(task) => CString::new(proc::path(task, "root")).ok()?,
+fn root_mount(process: Option<Tgid>) -> Option<u64> {
+    let root = match process {
+        Some(process) => CString::new(proc::path(process, "root")).ok()?,
         None => CStr::to_owned(c"/"),
     };
     sys::look(libc::AT_FDCWD, &root, true)
@@ -495,9 +505,9 @@ fn root_mount(task: Option<Pid>) -> Option<u64> {
 
 /// Returns the process that seems to have created a new task: its own process if it is a thread,
 /// and else its parent. It is another one after CLONE_PARENT.
-pub(crate) fn likely_creator(task: Pid) -> Option<Pid> {
+pub(crate) fn likely_creator(task: Tid) -> Option<Tgid> {
     match kin(task)? {
-        Kin { process, parent } if process == task => Some(parent),
+        Kin { process, parent } if process == task.led() => Some(parent),
         Kin { process, .. } => Some(process),
     }
 }
@@ -505,63 +515,19 @@ pub(crate) fn likely_creator(task: Pid) -> Option<Pid> {
 /// Whom a task belongs to.
 pub(crate) struct Kin {
     /// Its process.
-    pub(crate) process: Pid,
+    pub(crate) process: Tgid,
     /// The parent of that; 0 if it is not in our pid namespace.
-    pub(crate) parent: Pid,
+    pub(crate) parent: Tgid,
 }
 
 /// Returns whom a task belongs to (proc_pid_status(5)).
-pub(crate) fn kin(task: Pid) -> Option<Kin> {
+pub(crate) fn kin(task: impl Into<Pid>) -> Option<Kin> {
     let status = proc::read(&proc::path(task, "status")).ok()?;
-    let field = |name| proc::field(&status, name)?.parse().ok();
+    let field = |name| proc::field(&status, name)?.parse().ok().map(Tgid::new);
     Some(Kin {
         process: field("Tgid:")?,
         parent: field("PPid:")?,
     })
-}
-
-fn address(name: &SockaddrStorage) -> Address {
-    if let Some(ip) = name.as_sockaddr_in() {
-        let (ip, port) = (IpAddr::V4(ip.ip()), ip.port());
-        return Address::Ip { ip, port };
-    }
-    if let Some(ip) = name.as_sockaddr_in6() {
-        let (ip, port) = (IpAddr::V6(ip.ip()), ip.port());
-        return Address::Ip { ip, port };
-    }
-    if let Some(unix) = name.as_unix_addr() {
-        return match (unix.path(), unix.as_abstract()) {
-            (Some(path), _) => Address::Unix(path.as_os_str().as_bytes().into()),
-            (None, Some(name)) => Address::UnixAbstract(name.into()),
-            (None, None) => Address::UnixUnnamed,
-        };
-    }
-    match name.family() {
-        Some(AddressFamily::Netlink) => Address::Netlink,
-        Some(AddressFamily::Vsock) => {
-            name.as_vsock_addr()
-                .map_or(Address::Other(libc::AF_VSOCK as u16), |vsock| {
-                    Address::Vsock {
-                        cid: vsock.cid(),
-                        port: vsock.port(),
-                    }
-                })
-        }
-        family => Address::Other(family.map_or(0, |family| family as u16)),
-    }
-}
-
-/// Returns the addresses of this machine, as far as they can be found out.
-fn own_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
-        return Vec::new();
-    };
-    let addresses = interfaces.filter_map(|interface| interface.address);
-    let ip = |name: SockaddrStorage| match address(&name) {
-        Address::Ip { ip, .. } => Some(ip),
-        _ => None,
-    };
-    addresses.filter_map(ip).collect()
 }
 
 fn open_path(path: impl AsRef<Path>) -> io::Result<File> {

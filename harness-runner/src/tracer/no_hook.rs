@@ -1,6 +1,6 @@
 //! Where it is not known how a task is made to install a filter: no loader has a hook.
 
-use crate::sys::Pid;
+use crate::sys::Tid;
 use libc::sock_filter;
 use nix::Result;
 
@@ -27,37 +27,37 @@ impl Hook {
         None
     }
 
-    pub(crate) fn set(&self, _: Pid) -> Option<Trap> {
+    pub(crate) fn set(&self, _: Tid) -> Option<Trap> {
         match *self {}
     }
 }
 
 impl Trap {
-    pub(crate) fn reached(&self, _: Pid) -> Option<Reached> {
+    pub(crate) fn reached(&self, _: Tid) -> Option<Reached> {
         match *self {}
     }
 
-    pub(crate) fn remove(&self, _: Pid) -> Result<()> {
+    pub(crate) fn remove(&self, _: Tid) -> Result<()> {
         match *self {}
     }
 
-    pub(crate) fn install(&self, _: Pid, _: &Reached, _: &[sock_filter]) -> Result<Installing> {
+    pub(crate) fn install(&self, _: Tid, _: &Reached, _: &[sock_filter]) -> Result<Installing> {
         match *self {}
     }
 
-    pub(crate) fn installed(&self, _: Pid) -> Option<Result<()>> {
+    pub(crate) fn installed(&self, _: Tid) -> Option<Result<()>> {
         match *self {}
     }
 }
 
 impl Reached {
-    pub(crate) fn pass(&self, _: Pid) -> Result<()> {
+    pub(crate) fn pass(&self, _: Tid) -> Result<()> {
         match self.never {}
     }
 }
 
 impl Installing {
-    pub(crate) fn pass(&self, _: Pid) -> Result<()> {
+    pub(crate) fn pass(&self, _: Tid) -> Result<()> {
         match *self {}
     }
 }

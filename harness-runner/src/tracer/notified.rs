@@ -10,11 +10,13 @@ use super::{
     disturbed::Means,
     live::{self, Context, Live, Process},
     notify::{Listener, Notification, Received},
+    outbox::Outbox,
+    stop::Tracee,
     tasks::Root,
 };
-use crate::sys::{self, Pid, RawUsage};
+use crate::sys::{self, RawUsage, Tgid, Tid};
 use harness_metadata::{
-    Exit, TraceEvent, TraceEventKind,
+    Exit, TraceEventKind,
     trace::{CallResult, Created, Creation, Disturbance, Doubt, EnvironmentChange, Exited},
 };
 use std::{
@@ -41,9 +43,10 @@ pub(crate) struct Notified {
     executed: bool,
     context: Context,
     /// Each known thread's process.
-    threads: HashMap<Pid, Pid>,
+    threads: HashMap<Tid, Tgid>,
     /// How many threads there may be before those that are gone are looked for.
     room: usize,
+    outbox: Outbox,
     /// Reused, so that nothing is allocated per call.
     decoded: Vec<TraceEventKind>,
 }
@@ -63,8 +66,9 @@ impl Notified {
             listener: Some(listener),
             executed: false,
             context,
-            threads: HashMap::from([(root.pid, root.pid)]),
+            threads: HashMap::from([(root.pid.leader(), root.pid)]),
             room: THREADS,
+            outbox: Outbox::new(root.started),
             decoded: Vec::new(),
             root,
         }
@@ -93,7 +97,8 @@ impl Notified {
         };
         match listener.receive() {
             Ok(Received::Call(call)) => {
-                self.call(&listener, &call, observer);
+                self.call(&listener, &call);
+                self.outbox.deliver(observer);
                 listener.go_on(&call);
             }
             Ok(Received::Nothing) => {}
@@ -102,20 +107,23 @@ impl Notified {
         self.listener = Some(listener);
     }
 
-    fn call(&mut self, listener: &Listener, call: &Notification, observer: &mut dyn Observer) {
-        let (tid, root) = (call.tid, self.root.pid);
+    fn call(&mut self, listener: &Listener, call: &Notification) {
+        let root = Tracee::leader_of(self.root.pid);
         if !self.executed {
             // The filter is the last thing before it. What it becomes is known; if it does not,
             // the attempt has not started.
             self.executed = true;
-            let exec = self.root.exec(&Live::new(root, root, &self.context), None);
-            return self.tell_one(root, root, TraceEventKind::Exec(Box::new(exec)), observer);
+            let exec = self.root.exec(&Live::new(root, &self.context), None);
+            let exec = TraceEventKind::Exec(Box::new(exec));
+            return self.outbox.event(root, exec);
         }
-        let Some(process) = self.process_of(listener, call, observer) else {
+        let Some(process) = self.process_of(listener, call) else {
             return;
         };
         let mut events = std::mem::take(&mut self.decoded);
-        let live = Live::new(tid, process, &self.context);
+        let tid = Tid::new(call.tid);
+        let tracee = Tracee { tid, process };
+        let live = Live::new(tracee, &self.context);
         let mut environment = None;
         match decode::entry(&call.call, self.root.level, &live, &mut events) {
             Entry::Done => {}
@@ -128,7 +136,7 @@ impl Notified {
         }
         for kind in events.drain(..) {
             self.context.heed(&kind);
-            self.tell_one(tid, process, kind, observer);
+            self.outbox.event(tracee, kind);
         }
         self.decoded = events;
         if let Some(environment) = environment {
@@ -138,40 +146,35 @@ impl Notified {
 
     /// Returns the process of the task that waits, and tells of its creation if that is news.
     /// `None` if it is gone, or cannot be seen from here.
-    fn process_of(
-        &mut self,
-        listener: &Listener,
-        call: &Notification,
-        observer: &mut dyn Observer,
-    ) -> Option<Pid> {
-        let tid = call.tid;
+    fn process_of(&mut self, listener: &Listener, call: &Notification) -> Option<Tgid> {
+        let tid = Tid::new(call.tid);
         let known = self.threads.get(&tid).copied();
-        if let Some(process) = known.filter(|process| sys::is_thread_of(*process, tid)) {
+        if let Some(process) = known.filter(|process| sys::is_thread_of(process.raw(), tid.raw())) {
             return Some(process);
         }
-        let found = (tid > 0).then(|| live::kin(tid)).flatten();
+        let found = (tid.raw() > 0).then(|| live::kin(tid)).flatten();
         if !listener.is_waiting(call) {
             return None;
         }
         let Some(kin) = found else {
             // In another pid namespace that is not below ours, or there is no /proc.
-            let root = self.root.pid;
+            let root = Tracee::leader_of(self.root.pid);
             let doubt = TraceEventKind::Doubt(Doubt::UntracedTask);
-            self.tell_one(root, root, doubt, observer);
+            self.outbox.event(root, doubt);
             return None;
         };
         self.forget_the_gone();
-        self.meet(kin.process, kin.parent, observer);
-        if tid != kin.process {
+        self.meet(kin.process, kin.parent);
+        if tid != kin.process.leader() {
             self.threads.insert(tid, kin.process);
-            self.tell_created(kin.process, tid, Creation::Thread, observer);
+            self.created(kin.process, tid, Creation::Thread);
         }
         Some(kin.process)
     }
 
     /// Takes in a process with those of its ancestors that are not known yet, the oldest first.
-    fn meet(&mut self, process: Pid, parent: Pid, observer: &mut dyn Observer) {
-        let own = nix::unistd::getpid().as_raw();
+    fn meet(&mut self, process: Tgid, parent: Tgid) {
+        let own = Tgid::new(nix::unistd::getpid().as_raw());
         let mut unknown = Vec::new();
         let mut next = Some((process, parent));
         let mut creator = self.root.pid;
@@ -182,7 +185,7 @@ impl Notified {
             }
             // Whose parent we are has lost the one that it had. The root will do: it is an
             // ancestor of all.
-            if process <= 1 || process == own || unknown.len() == ANCESTORS {
+            if process.raw() <= 1 || process == own || unknown.len() == ANCESTORS {
                 break;
             }
             unknown.push(process);
@@ -194,8 +197,8 @@ impl Notified {
             let process = Process::new(Some(creator), environment.unwrap_or_default());
             self.context.processes.insert(child, process);
             self.context.check_root_of(child);
-            self.threads.insert(child, child);
-            self.tell_created(creator, child, Creation::Unknown, observer);
+            self.threads.insert(child.leader(), child);
+            self.created(creator, child.leader(), Creation::Unknown);
             creator = child;
         }
     }
@@ -206,9 +209,10 @@ impl Notified {
             return;
         }
         self.threads
-            .retain(|tid, process| sys::is_thread_of(*process, *tid));
+            .retain(|tid, process| sys::is_thread_of(process.raw(), tid.raw()));
         let root = self.root.pid;
-        let is_there = |process: Pid| process == root || sys::is_thread_of(process, process);
+        let is_there =
+            |process: Tgid| process == root || sys::is_thread_of(process.raw(), process.raw());
         self.context
             .processes
             .retain(|process, _| is_there(*process));
@@ -218,13 +222,13 @@ impl Notified {
     /// A child of ours has ended: the root, or one that it has left behind.
     pub(crate) fn ended(
         &mut self,
-        pid: Pid,
+        process: Tgid,
         exit: Exit,
         usage: RawUsage,
         observer: &mut dyn Observer,
     ) {
-        self.threads.remove(&pid);
-        if self.context.processes.remove(&pid).is_none() {
+        self.threads.remove(&process.leader());
+        if self.context.processes.remove(&process).is_none() {
             return;
         }
         let kind = TraceEventKind::Exited(Exited {
@@ -233,21 +237,14 @@ impl Notified {
             system: usage.system,
             peak_memory: usage.max_rss_bytes,
         });
-        self.tell_one(pid, pid, kind, observer);
+        self.outbox.event(Tracee::leader_of(process), kind);
+        self.outbox.deliver(observer);
     }
 
-    fn tell_created(&self, by: Pid, child: Pid, how: Creation, observer: &mut dyn Observer) {
+    fn created(&mut self, by: Tgid, child: Tid, how: Creation) {
+        let child = child.raw();
         let kind = TraceEventKind::Created(Created { child, how });
-        self.tell_one(by, by, kind, observer);
-    }
-
-    fn tell_one(&self, tid: Pid, process: Pid, kind: TraceEventKind, observer: &mut dyn Observer) {
-        observer.event(&TraceEvent {
-            at: self.root.started.elapsed(),
-            pid: process,
-            tid,
-            kind,
-        });
+        self.outbox.event(Tracee::leader_of(by), kind);
     }
 }
 

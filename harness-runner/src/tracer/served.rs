@@ -3,7 +3,7 @@
 //! A page that is registered and not there is made by whoever handles its faults. To read it from
 //! outside waits for that, which may be a task that is stopped for us, or may never come.
 
-use crate::{proc, sys::Pid};
+use crate::{proc, sys::Tgid};
 use std::{fs::File, os::unix::fs::FileExt};
 
 /// The smallest page.
@@ -15,7 +15,7 @@ const SWAPPED: u64 = 1 << 62;
 
 /// Returns whether to read memory of a process could wait for a handler of its faults. What cannot be
 /// found out could.
-pub(super) fn may_wait(process: Pid, address: u64, length: usize) -> bool {
+pub(super) fn may_wait(process: Tgid, address: u64, length: usize) -> bool {
     let Ok(smaps) = proc::read(&proc::path(process, "smaps")) else {
         return true;
     };
@@ -49,7 +49,7 @@ fn range(line: &[u8]) -> Option<(u64, u64)> {
 }
 
 /// Returns whether all pages of a range are there.
-fn is_present(process: Pid, address: u64, end: u64) -> Option<bool> {
+fn is_present(process: Tgid, address: u64, end: u64) -> Option<bool> {
     let pagemap = File::open(proc::path(process, "pagemap")).ok()?;
     let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
     let page_size = u64::try_from(page_size).ok()?.max(PAGE);
@@ -93,7 +93,7 @@ VmFlags: rd wr ui \n";
 
     #[test]
     fn memory_that_is_there_is_read_at_once() {
-        let own = std::process::id().cast_signed();
+        let own = Tgid::new(std::process::id().cast_signed());
         let there = [7_u8; 16];
         let address = std::ptr::from_ref(&there) as u64;
         assert!(!may_wait(own, address, there.len()));

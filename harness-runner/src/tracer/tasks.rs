@@ -1,32 +1,35 @@
-//! The tracees of an attempt: which there are, what each is doing, and what is to be told of it.
+//! The tracees of an attempt: which exist, what each is doing, and what is reported of it.
 //!
-//! What wait4(2) told of a task goes to [`Tasks::handle`], which tells an [`Observer`] what happened
-//! and resumes the task. Nothing is kept of what has ended, but for a handful of ids.
+//! [`Tasks::handle`] takes the news that wait4(2) had of a task. A handler finds its events and
+//! answers how its stop ends; then the observer has the events, and only then the stop ends: see
+//! [`stop`](super::stop). Nothing is kept of a task that ended, but for a handful of ids.
 
 use super::{
     Observer,
     breakpoint::Breakpoint,
-    decode::{self, Entry, Environment, Pending, Syscall},
+    decode::{self, Entry, Environment},
     disturbed::Means,
-    hook::Trap,
-    live::{Context, Live, Process},
+    live::{Context, Process},
     loads::Loads,
+    outbox::Outbox,
+    stop::{Aside, Kernel, Linux, Next, Tracee},
 };
-use crate::sys::{self, CreatedBy, Options, Pid, RawUsage, Stop, SyscallInfo, Waited};
-use crate::tracer::Map;
+use crate::sys::{
+    CreatedBy, End, Options, RawSignal, RawUsage, Stop, Stopped, SyscallInfo, Tgid, Tid, Waited,
+};
 use harness_metadata::{
-    Exit, TraceEvent, TraceEventKind,
+    Exit, TraceEventKind,
     event::TraceLevel,
     trace::{Created, Creation, Doubt},
 };
 use std::{
     cell::RefCell,
-    collections::VecDeque,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 mod breaks;
+mod calls;
 mod exec;
 mod exiting;
 mod held;
@@ -34,13 +37,17 @@ mod loading;
 mod origin;
 mod refusals;
 mod refused;
+mod tree;
 mod untraced;
 
 use breaks::Breaks;
 pub(crate) use breaks::Broke;
+use calls::{Call, Calls, is_interruption};
 pub(crate) use loading::Loader;
-use loading::Loading;
+use loading::Loaders;
 use origin::Harness;
+use refused::Refusals;
+use tree::{Early, Tree};
 
 /// How many ids of ended processes are remembered: a signal can come from one of them, and one can
 /// be reported once more when it is adopted as a zombie.
@@ -48,7 +55,7 @@ const REMEMBERED: usize = 256;
 
 /// What the root of an attempt is.
 pub(crate) struct Root {
-    pub(crate) pid: Pid,
+    pub(crate) pid: Tgid,
     /// When it was created.
     pub(crate) started: Instant,
     /// How closely it is watched. Above `process`, it installs a filter before it executes.
@@ -69,126 +76,78 @@ pub(crate) struct Root {
 }
 
 /// The tracees of an attempt.
-pub(crate) struct Tasks {
+pub(crate) struct Tasks<K: Kernel = Linux> {
+    kernel: K,
     root: Root,
     /// Whether the root has become what it was created for.
     executed: bool,
     /// Whether the root has been stopped by its filter.
     filtered: bool,
     killing: bool,
-    /// How many processes there have been.
-    processes: u32,
-    tasks: Map<Pid, Task>,
+    tree: Tree,
     context: Context,
-    /// Tasks that have ended before the event of their creation has been seen, and whether their
-    /// creation has been told all the same.
-    ended_early: Map<Pid, bool>,
-    /// New tasks that have not been resumed, since that event has not been seen.
-    held: u32,
-    /// Processes that have ended, the last ones.
-    ended: VecDeque<Pid>,
-    harness: Harness,
+    calls: Calls,
+    loaders: Loaders,
     breaks: Breaks,
-    /// Processes whose loaders are at work.
-    loading: Map<Pid, Loading>,
-    /// Creators that wait for the first stop of what they have created, by the latter.
-    beginning: Map<Pid, Pid>,
-    /// Processes whose first threads have exited and been let go, and whose others have not ended.
-    leaderless: Map<Pid, ()>,
-    /// Processes that were refused to be tracers or tracees of others, because they are ours.
-    refused: Map<Pid, ()>,
-    /// Whether a process waits for somebody who cannot come.
-    stuck: bool,
+    refusals: Refusals,
     /// The most memory that a process used that has ended.
     peak_memory: u64,
-    /// New tasks that have a copy of their creator's trap.
-    copies: Map<Pid, Trap>,
+    harness: Harness,
+    aside: Aside,
+    /// Stops that were put aside and can end.
+    freed: Vec<Stopped>,
+    outbox: Outbox,
     /// Reused, so that nothing is allocated per stop.
     decoded: Vec<TraceEventKind>,
     /// Reused, for the stacks of new programs.
     stack: Vec<u8>,
 }
 
-/// A live tracee.
-#[derive(Default)]
-struct Task {
-    /// Its process; `None` for a thread until the event of its creation has been seen.
-    process: Option<Pid>,
-    /// Whether that event is still to come.
-    due: bool,
-    /// Whether its creation has been told.
-    told: bool,
-    held: Option<Held>,
-    call: Call,
-    /// Whether its first stop has been seen.
-    begun: bool,
-    /// As far as they are known. What is not known stops it more often than needed.
-    options: Options,
-}
-
-/// Why a new task has not been resumed: the event of its creation is still to come.
-#[derive(Copy, Clone)]
-struct Held {
-    since: Instant,
-    /// Which process seems to have created it.
-    creator: Pid,
-}
-
-/// What is awaited of a task.
-#[derive(Default)]
-enum Call {
-    #[default]
-    None,
-    /// The exit of a call.
-    Awaited(Syscall, Pending),
-    /// A call that was interrupted is going to be made again, or to fail with EINTR: that depends on
-    /// the signal's handler (signal(7)).
-    Interrupted(Syscall, Pending),
+/// News of a task, as wait4(2) has it.
+struct News {
+    tid: Tid,
+    waited: Waited,
+    usage: RawUsage,
 }
 
 impl Tasks {
     /// The tracees are a root that has been seized.
-    pub(crate) fn new(mut root: Root) -> Self {
+    pub(crate) fn new(root: Root) -> Self {
+        Self::with(root, Linux)
+    }
+}
+
+impl<K: Kernel> Tasks<K> {
+    /// The tracees are a root that has been seized by way of this kernel.
+    fn with(mut root: Root, kernel: K) -> Self {
         let environment = std::mem::take(&mut root.environment);
-        let mut tasks = Self {
+        let mut context = Context::of(Means {
+            traces: true,
+            filters: root.level >= TraceLevel::Io,
+            listens: false,
+        });
+        let process = Process::new(None, Rc::new(Environment::from_block(environment)));
+        context.processes.insert(root.pid, process);
+        Self {
+            kernel,
             executed: false,
             filtered: false,
             killing: false,
-            processes: 1,
-            tasks: Map::default(),
-            context: Context::of(Means {
-                traces: true,
-                filters: root.level >= TraceLevel::Io,
-                listens: false,
-            }),
-            ended_early: Map::default(),
-            held: 0,
-            ended: VecDeque::new(),
-            harness: Harness::default(),
+            tree: Tree::new(root.pid, root.options),
+            context,
+            calls: Calls::default(),
+            loaders: Loaders::default(),
             breaks: Breaks::default(),
-            loading: Map::default(),
-            beginning: Map::default(),
-            leaderless: Map::default(),
-            refused: Map::default(),
-            stuck: false,
+            refusals: Refusals::default(),
             peak_memory: 0,
-            copies: Map::default(),
+            harness: Harness::default(),
+            aside: Aside::default(),
+            freed: Vec::new(),
+            outbox: Outbox::new(root.started),
             decoded: Vec::new(),
             stack: Vec::new(),
             root,
-        };
-        let pid = tasks.root.pid;
-        let task = Task {
-            process: Some(pid),
-            told: true,
-            begun: true,
-            options: tasks.root.options,
-            ..Task::default()
-        };
-        tasks.tasks.insert(pid, task);
-        let process = Process::new(None, Rc::new(Environment::from_block(environment)));
-        tasks.context.processes.insert(pid, process);
-        tasks
+        }
     }
 
     /// Returns whether the root has become what it was created for.
@@ -198,17 +157,17 @@ impl Tasks {
 
     /// Returns whether [`Self::release_overdue`] may have to let a task go soon.
     pub(crate) fn holds(&self) -> bool {
-        self.held > 0
+        self.tree.holds()
     }
 
     /// Returns how many processes there have been.
     pub(crate) fn count(&self) -> u32 {
-        self.processes
+        self.tree.processes()
     }
 
     /// Returns the live processes, as far as it is known which they are.
-    pub(crate) fn alive(&self) -> impl Iterator<Item = Pid> {
-        self.tasks.values().filter_map(|task| task.process)
+    pub(crate) fn alive(&self) -> impl Iterator<Item = i32> {
+        self.tree.alive().map(Tgid::raw)
     }
 
     /// Returns the level.
@@ -218,16 +177,16 @@ impl Tasks {
 
     /// Returns the time since the root was created.
     pub(crate) fn elapsed(&self) -> Duration {
-        self.root.started.elapsed()
+        self.outbox.elapsed()
     }
 
     /// Returns whether this is a live process.
-    pub(crate) fn has(&self, process: Pid) -> bool {
+    pub(crate) fn has(&self, process: Tgid) -> bool {
         self.context.processes.contains_key(&process)
     }
 
     /// Returns whether a live process was created by another one.
-    pub(crate) fn created_by(&self, child: Pid, creator: Pid) -> bool {
+    pub(crate) fn created_by(&self, child: Tgid, creator: Tgid) -> bool {
         let child = self.context.processes.get(&child);
         child.is_some_and(|child| child.creator == Some(creator))
     }
@@ -235,334 +194,320 @@ impl Tasks {
     /// Sends SIGKILL to every live process. What is created from now on never gets to run.
     pub(crate) fn kill(&mut self) {
         self.killing = true;
-        for process in self.alive() {
-            // A tracee's id is not reused before we have waited for it.
-            let _ = sys::kill(process, libc::SIGKILL);
-        }
+        // A tracee's id is not reused before we have waited for it.
+        self.tree
+            .alive()
+            .for_each(|process| self.kernel.kill(process));
     }
 
-    /// Handles what wait4(2) told of a task, and resumes it if it is stopped.
+    /// Handles the news of a task: the observer has its events, and its stop is ended.
     pub(crate) fn handle(
         &mut self,
-        pid: Pid,
+        tid: Tid,
         waited: Waited,
         usage: RawUsage,
         observer: &mut dyn Observer,
     ) {
-        match waited {
-            Waited::Ended(exit) => self.ended(pid, exit, usage, observer),
-            Waited::Stopped(stop) if self.killing => self.stopped_to_be_killed(pid, stop),
-            Waited::Stopped(stop) => self.stopped(pid, stop, observer),
+        let mut news = Some(News { tid, waited, usage });
+        while let Some(News { tid, waited, usage }) = news.take() {
+            self.aside.overtaken(tid);
+            match waited {
+                Waited::Ended(exit) => news = self.ended(tid, exit, usage),
+                Waited::Stopped(stopped) => {
+                    let next = match self.killing {
+                        true => self.stopped_to_be_killed(&stopped),
+                        false => self.stopped(&stopped),
+                    };
+                    self.outbox.deliver(observer);
+                    self.act(stopped, next);
+                }
+            }
+            self.deliver(observer);
         }
         self.release_overdue(observer);
     }
 
-    fn stopped(&mut self, pid: Pid, stop: Stop, observer: &mut dyn Observer) {
-        if self.stopped_for_break(pid, stop, observer) {
-            return;
-        }
-        match stop {
-            Stop::Filtered => self.at_filter(pid, observer),
-            Stop::Syscall => self.at_syscall(pid, observer),
-            Stop::Trap => self.at_trap(pid),
-            Stop::Created(by) => {
-                if let Some(child) = sys::event_message(pid) {
-                    self.created_in_loading(self.process_of(pid), child, observer);
-                    self.created(pid, child, Some(by), observer);
-                    if self.waits_for_first_stop(pid, child) {
-                        return;
-                    }
-                }
-                self.resume(pid);
-            }
-            Stop::Exec => {
-                self.at_exec(pid, observer);
-                self.go(pid, 0);
-            }
-            Stop::Signal(libc::SIGTRAP) if self.at_hook(pid, observer) => self.go(pid, 0),
-            Stop::Signal(signal) => {
-                self.heed_stop(pid, signal);
-                self.signalled(pid, signal, observer);
-                self.go(pid, signal);
-            }
-            Stop::Exit => self.at_exit(pid, observer),
-            Stop::Group(_) => {
-                self.context.stopped(self.process_of(pid));
-                sys::listen(pid);
-            }
-            Stop::Other => self.resume(pid),
+    /// Hands the observer its events, and ends the stops that waited for them.
+    fn deliver(&mut self, observer: &mut dyn Observer) {
+        self.outbox.deliver(observer);
+        while let Some(stopped) = self.freed.pop() {
+            let next = self.onward(stopped.tid());
+            self.act(stopped, next);
         }
     }
 
-    /// Resumes a task, until the exit of its call if that is awaited.
-    fn resume(&self, pid: Pid) {
-        match self.tasks.get(&pid).map(|task| &task.call) {
-            Some(Call::Awaited(..)) => self.go_to_exit(pid),
-            _ => self.go(pid, 0),
+    /// Ends a stop. Nothing else does.
+    fn act(&mut self, stopped: Stopped, next: Next) {
+        let tid = stopped.tid();
+        let how = match next {
+            Next::Go(_) | Next::ToExit if self.exits_meanwhile(tid) => return stopped.over(),
+            Next::Go(signal) if self.stops_before() || self.is_watched(tid) => End::ToCall(signal),
+            Next::Go(signal) => End::Resume(signal),
+            Next::ToExit => End::ToCall(None),
+            Next::Listen => End::Listen,
+            Next::Exit => End::Resume(None),
+            Next::Debugged(signal) => End::Detach(signal),
+            Next::Leave(_) => End::Detach(None),
+            Next::Aside => return self.aside.put(stopped),
+            Next::Killed => return stopped.over(),
+        };
+        // If it was killed in this stop it is still ours, and its end will be reported.
+        let ended = self.kernel.end(stopped, how);
+        match next {
+            Next::Debugged(_) => self.detached(tid),
+            Next::Leave(leaving) if ended.is_ok() => self.left(tid.led(), leaving),
+            _ => {}
+        }
+    }
+
+    /// Returns how a task goes on that has nothing to wait for: to the exit of its call if that is
+    /// awaited.
+    fn onward(&self, tid: Tid) -> Next {
+        match self.calls.awaits(tid) {
+            true => Next::ToExit,
+            false => Next::Go(None),
+        }
+    }
+
+    fn stopped(&mut self, stopped: &Stopped) -> Next {
+        let tracee = self.tree.tracee(stopped.tid());
+        if let Some(next) = self.stopped_for_break(tracee, stopped.at()) {
+            return next;
+        }
+        match stopped.at() {
+            Stop::Filtered => self.at_filter(tracee),
+            Stop::Syscall => self.at_syscall(tracee),
+            Stop::Trap => self.at_trap(tracee.tid),
+            Stop::Created(by) => self.at_creation(tracee, by),
+            Stop::Exec => match self.at_exec(tracee.tid.led()) {
+                true => Next::Go(None),
+                false => Next::Killed,
+            },
+            Stop::Signal(libc::SIGTRAP) if self.at_hook(tracee.tid) => Next::Go(None),
+            Stop::Signal(signal) => {
+                self.heed_stop(tracee, signal);
+                self.signalled(tracee, signal);
+                Next::Go(Some(RawSignal::new(signal)))
+            }
+            Stop::Exit => self.at_exit(tracee.tid),
+            Stop::Group(_) => {
+                self.context.stopped(tracee.process);
+                Next::Listen
+            }
+            Stop::Other => self.onward(tracee.tid),
         }
     }
 
     /// A filter has stopped a task in front of a call.
-    fn at_filter(&mut self, pid: Pid, observer: &mut dyn Observer) {
-        if pid == self.root.pid && !self.executed {
-            // What it becomes is known, and that it did will be told.
+    fn at_filter(&mut self, tracee: Tracee) -> Next {
+        let Tracee { tid, process } = tracee;
+        if tid == self.root.pid.leader() && !self.executed {
+            // The program that it is going to execute is known, and its execution will be reported.
             self.filtered = true;
-            return self.go(pid, 0);
+            return Next::Go(None);
         }
-        if self.is_trusted(pid) {
-            return self.go(pid, 0);
+        if self.loaders.is_trusted(tid.led()) {
+            return Next::Go(None);
         }
-        let Some(SyscallInfo::Entry(call)) = sys::syscall_info(pid) else {
-            return self.resume(pid);
+        let Some(SyscallInfo::Entry(call)) = self.kernel.syscall_info(tid) else {
+            return self.onward(tid);
         };
-        let call = untraced::without_flag(pid, call);
-        let process = self.process_of(pid);
-        match self.take_call(pid) {
-            Call::Interrupted(before, pending) if before == call => {
-                self.set_call(pid, Call::Awaited(call, pending));
-                return self.go_to_exit(pid);
+        let call = untraced::without_flag(tid, call);
+        match self.calls.take(tid) {
+            Some(Call::Interrupted(before, pending)) if before == call => {
+                self.calls.set(tid, Call::Awaited(call, pending));
+                return Next::ToExit;
             }
             // Another call: that of a handler, or what comes after EINTR.
-            Call::Interrupted(_, pending) => {
-                self.complete(pid, process, pending, observer, |pending, live, events| {
-                    decode::exit(pending, -i64::from(libc::EINTR), live, events);
+            Some(Call::Interrupted(_, pending)) => {
+                self.complete(tracee, pending, |pending, task, events| {
+                    decode::exit(pending, -i64::from(libc::EINTR), task, events);
                 });
             }
-            Call::Awaited(_, pending) => {
-                self.complete(pid, process, pending, observer, |pending, live, events| {
-                    decode::unfinished(pending, live, events);
-                });
-            }
-            Call::None => {}
+            Some(Call::Awaited(_, pending)) => self.complete(tracee, pending, decode::unfinished),
+            None => {}
         }
         let mut events = std::mem::take(&mut self.decoded);
-        let live = self.live(pid, process);
+        let live = self.live(Tracee { tid, process });
         let entry = decode::entry(&call, self.root.level, &live, &mut events);
-        self.tell(pid, process, &mut events, observer);
+        self.report(tracee, &mut events);
         self.decoded = events;
         match entry {
-            Entry::Done => self.go(pid, 0),
+            Entry::Done => Next::Go(None),
             Entry::Await(pending) => {
-                self.set_call(pid, Call::Awaited(call, pending));
-                self.go_to_exit(pid);
+                self.calls.set(tid, Call::Awaited(call, pending));
+                Next::ToExit
             }
         }
     }
 
     /// A task is at the exit of its call. Which side of a call it is on the kernel says; counting
     /// stops would go wrong with the first one that does not come.
-    fn at_syscall(&mut self, pid: Pid, observer: &mut dyn Observer) {
-        let result = match sys::syscall_info(pid) {
+    fn at_syscall(&mut self, tracee: Tracee) -> Next {
+        let tid = tracee.tid;
+        let result = match self.kernel.syscall_info(tid) {
             Some(SyscallInfo::Exit(result)) => result,
-            Some(SyscallInfo::Entry(call)) if self.is_watched(pid) => {
-                return self.at_any_call(pid, call, observer);
+            Some(SyscallInfo::Entry(call)) if self.is_watched(tid) => {
+                return self.at_any_call(tracee, call);
             }
-            _ => return self.resume(pid),
+            _ => return self.onward(tid),
         };
-        if let Call::Awaited(call, pending) = self.take_call(pid) {
-            if is_interruption(result) {
-                self.set_call(pid, Call::Interrupted(call, pending));
-            } else {
-                let process = self.process_of(pid);
-                self.complete(pid, process, pending, observer, |pending, live, events| {
-                    decode::exit(pending, result, live, events);
+        match self.calls.take(tid) {
+            Some(Call::Awaited(call, pending)) if is_interruption(result) => {
+                self.calls.set(tid, Call::Interrupted(call, pending));
+            }
+            Some(Call::Awaited(_, pending)) => {
+                self.complete(tracee, pending, |pending, task, events| {
+                    decode::exit(pending, result, task, events);
                 });
             }
+            Some(Call::Interrupted(..)) | None => {}
         }
-        self.go(pid, 0);
+        Next::Go(None)
     }
 
     /// The first stop of a new task, or the end of a group-stop.
     ///
     /// A new task can report before the event of its creation. It is held until that event, so that
-    /// what it does is told after its creation, unless its creator is not to be found.
-    fn at_trap(&mut self, pid: Pid) {
-        if self.tasks.contains_key(&pid) {
-            self.first_stop(pid);
-            self.remove_copy(pid);
-            if !self.is_held(pid) {
-                self.resume(pid);
+    /// its own events come after its creation, unless its creator is not to be found.
+    fn at_trap(&mut self, tid: Tid) -> Next {
+        if !self.tree.has(tid) {
+            self.unannounced(tid);
+        }
+        self.first_stop(tid);
+        self.remove_copy(tid);
+        match self.tree.held_for(tid) {
+            Some(_) => Next::Aside,
+            None => self.onward(tid),
+        }
+    }
+
+    /// A task stands at the event of a creation.
+    fn at_creation(&mut self, tracee: Tracee, by: CreatedBy) -> Next {
+        if let Some(child) = self.kernel.event_message(tracee.tid) {
+            self.created_in_loading(tracee.process, child);
+            self.created(tracee.tid, child, Some(by));
+            if self.waits_for_first_stop(tracee.tid, child) {
+                return Next::Aside;
             }
-            return;
         }
-        self.unannounced(pid);
-        self.first_stop(pid);
-        self.remove_copy(pid);
-        if !self.is_held(pid) {
-            self.go(pid, 0);
-        }
+        self.onward(tracee.tid)
     }
 
     /// A task has been created, by what if that is known.
-    fn created(
-        &mut self,
-        tid: Pid,
-        child: Pid,
-        by: Option<CreatedBy>,
-        observer: &mut dyn Observer,
-    ) {
-        let creator = self.process_of(tid);
-        let exits = self.tasks.get(&tid).is_some_and(|task| task.options.exits);
-        let (leads, told) = match self.tasks.get_mut(&child) {
-            Some(task) => {
-                task.due = false;
-                task.process = task.process.or(Some(creator));
-                let leads = task.process == Some(child);
-                if let Some(process) = self.context.processes.get_mut(&child) {
-                    process.creator = Some(creator);
-                }
-                let told = std::mem::replace(&mut task.told, true);
-                if !leads {
-                    self.has_thread(Some(creator));
-                }
-                (leads, told)
-            }
-            None => match self.ended_early.remove(&child) {
-                // Nothing more will be heard of it, and its id may come to belong to a stranger.
-                Some(told) => (by != Some(CreatedBy::Clone), told),
-                None => {
-                    let leads = self.appeared(child, Some(creator));
-                    if let Some(task) = self.tasks.get_mut(&child) {
-                        task.told = true;
-                        task.options.exits = exits;
-                    }
-                    (leads, false)
-                }
-            },
+    fn created(&mut self, tid: Tid, child: Tid, by: Option<CreatedBy>) {
+        let creator = self.tree.tracee(tid);
+        let mut ended = None;
+        let (leads, told) = if let Some(known) = self.announced(creator, child) {
+            known
+        } else if let Some(early) = self.tree.take_ended_early(child) {
+            // No more news of it comes, and its id may come to belong to a stranger.
+            ended = early.ended;
+            (by != Some(CreatedBy::Clone), early.told)
+        } else {
+            let exits = self.tree.get(tid).is_some_and(|task| task.options.exits);
+            let leads = self.appeared(child, Some(creator.process));
+            let task = self.tree.entry(child);
+            task.told = true;
+            task.options.exits = exits;
+            (leads, false)
         };
-        if told {
-            return self.release(child);
+        if !told {
+            let how = match by {
+                _ if !leads => Creation::Thread,
+                Some(CreatedBy::Fork) => Creation::Fork,
+                Some(CreatedBy::Vfork) => Creation::Vfork,
+                Some(CreatedBy::Clone) => Creation::Clone,
+                None => Creation::Unknown,
+            };
+            let kind = TraceEventKind::Created(Created {
+                child: child.raw(),
+                how,
+            });
+            self.outbox.event(creator, kind);
         }
-        let how = match by {
-            _ if !leads => Creation::Thread,
-            Some(CreatedBy::Fork) => Creation::Fork,
-            Some(CreatedBy::Vfork) => Creation::Vfork,
-            Some(CreatedBy::Clone) => Creation::Clone,
-            None => Creation::Unknown,
-        };
-        let kind = TraceEventKind::Created(Created { child, how });
-        self.tell_one(tid, creator, kind, observer);
+        if let Some((exit, usage)) = ended.filter(|_| leads) {
+            self.process_ended(child.led(), exit, usage);
+        }
         self.release(child);
     }
 
-    fn ended(&mut self, pid: Pid, exit: Exit, usage: RawUsage, observer: &mut dyn Observer) {
-        let of_leader = self.news_of_leader(pid);
+    /// The event of the creation of a task came after its first stop. Returns whether it leads a
+    /// process, and whether its creation has been reported; `None` if it is not known.
+    fn announced(&mut self, creator: Tracee, child: Tid) -> Option<(bool, bool)> {
+        let task = self.tree.get_mut(child)?;
+        task.due = false;
+        let process = *task.process.get_or_insert(creator.process);
+        let told = std::mem::replace(&mut task.told, true);
+        if let Some(process) = self.context.processes.get_mut(&child.led()) {
+            process.creator = Some(creator.process);
+        }
+        let leads = process == child.led();
+        if !leads {
+            self.context.has_thread(creator.process);
+        }
+        Some((leads, told))
+    }
+
+    /// A task ended. Returns the news of the first thread of its process, if it ended without a stop.
+    fn ended(&mut self, tid: Tid, exit: Exit, usage: RawUsage) -> Option<News> {
+        let of_leader = self.news_of_leader(tid);
         self.peak_memory = self.peak_memory.max(usage.max_rss_bytes);
-        self.abandon_call(pid, observer);
-        if !self.leaderless.contains_key(&pid) {
-            self.ended_loading(pid, exit, observer);
+        self.abandon_call(tid);
+        if !self.tree.is_leaderless(tid.led()) {
+            self.ended_loading(tid.led(), exit);
         }
-        self.copies.remove(&pid);
-        self.begins(pid);
+        self.loaders.forget_copy(tid);
+        self.begins(tid);
         // Killed while it was held. Its creator may have been as well, and then no event comes.
-        if let Some(Held { creator, .. }) = self.tasks.get(&pid).and_then(|task| task.held) {
-            self.suppose_created(creator, pid, observer);
+        if let Some(creator) = self.tree.held_for(tid) {
+            self.suppose_created(creator, tid);
         }
-        let Some(task) = self.tasks.remove(&pid) else {
-            // An orphan. If it was a tracee, it has been told of before, or was killed before its
-            // first stop and has done nothing.
-            let killed = matches!(exit, Exit::Signal { signal, .. } if signal == libc::SIGKILL);
-            if !killed && !self.ended.contains(&pid) && pid != self.root.pid {
-                let root = self.root.pid;
-                let doubt = TraceEventKind::Doubt(Doubt::UntracedTask);
-                self.tell_one(root, root, doubt, observer);
+        let Some(task) = self.tree.remove(tid) else {
+            if self.tree.has_leader(tid.led()) {
+                // A thread took the id over, and was killed before that could be reported.
+                self.ended_loading(tid.led(), exit);
+                self.process_ended(tid.led(), exit, usage);
+            } else {
+                self.ended_unknown(tid, exit, usage);
             }
-            return;
+            return None;
         };
         if task.due {
-            self.ended_early.insert(pid, task.told);
+            let (told, ended) = (task.told, None);
+            self.tree.ended_early(tid, Early { told, ended });
         }
-        self.held -= u32::from(task.held.is_some());
-        match task.process {
-            Some(process) if self.leaderless.contains_key(&process) && process == pid => {}
-            Some(process) if process == pid => self.process_ended(pid, exit, usage, observer),
-            Some(process) => {
-                self.tell_one(pid, process, TraceEventKind::ThreadEnded, observer);
-                self.thread_ended(process, exit, usage, observer);
-                if let Some((waited, usage)) = of_leader {
-                    self.handle(process, waited, usage, observer);
-                }
+        let process = task.process?;
+        if process == tid.led() {
+            if !self.tree.is_leaderless(process) {
+                self.process_ended(process, exit, usage);
             }
-            None => {}
+            return None;
+        }
+        let tracee = Tracee { tid, process };
+        self.outbox.event(tracee, TraceEventKind::ThreadEnded);
+        self.thread_ended(process, exit, usage);
+        of_leader
+    }
+
+    /// A task ended that is not known: an orphan whose end has been reported, or that was never a
+    /// tracee; or a task that was killed before its first stop, whose creation is reported next.
+    fn ended_unknown(&mut self, tid: Tid, exit: Exit, usage: RawUsage) {
+        let process = tid.led();
+        if process == self.root.pid || self.tree.remembers(process) {
+            return;
+        }
+        if matches!(exit, Exit::Signal { signal, .. } if signal == libc::SIGKILL) {
+            let early = Early {
+                told: false,
+                ended: Some((exit, usage)),
+            };
+            self.tree.ended_early(tid, early);
+        } else {
+            let doubt = TraceEventKind::Doubt(Doubt::UntracedTask);
+            self.outbox.event(Tracee::leader_of(self.root.pid), doubt);
         }
     }
-
-    /// Tells of a call whose end will not be seen.
-    fn abandon_call(&mut self, pid: Pid, observer: &mut dyn Observer) {
-        if let Call::Awaited(_, pending) | Call::Interrupted(_, pending) = self.take_call(pid) {
-            let process = self.process_of(pid);
-            self.complete(pid, process, pending, observer, |pending, live, events| {
-                decode::unfinished(pending, live, events);
-            });
-        }
-    }
-
-    fn complete(
-        &mut self,
-        tid: Pid,
-        process: Pid,
-        pending: Pending,
-        observer: &mut dyn Observer,
-        how: impl FnOnce(Pending, &Live<'_>, &mut Vec<TraceEventKind>),
-    ) {
-        let mut events = std::mem::take(&mut self.decoded);
-        how(pending, &self.live(tid, process), &mut events);
-        self.tell(tid, process, &mut events, observer);
-        self.decoded = events;
-    }
-
-    fn tell(
-        &mut self,
-        tid: Pid,
-        process: Pid,
-        events: &mut Vec<TraceEventKind>,
-        observer: &mut dyn Observer,
-    ) {
-        for kind in events.drain(..) {
-            self.context.heed(&kind);
-            self.heed_refusal(process, &kind);
-            if let Some(loading) = self.loading.get_mut(&process) {
-                loading.heed(&kind);
-            }
-            self.tell_one(tid, process, kind, observer);
-        }
-    }
-
-    fn tell_one(&self, tid: Pid, process: Pid, kind: TraceEventKind, observer: &mut dyn Observer) {
-        observer.event(&TraceEvent {
-            at: self.root.started.elapsed(),
-            pid: process,
-            tid,
-            kind,
-        });
-    }
-
-    fn live(&self, tid: Pid, process: Pid) -> Live<'_> {
-        Live::new(tid, process, &self.context)
-    }
-
-    fn process_of(&self, tid: Pid) -> Pid {
-        self.tasks
-            .get(&tid)
-            .and_then(|task| task.process)
-            .unwrap_or(tid)
-    }
-
-    fn take_call(&mut self, tid: Pid) -> Call {
-        self.tasks
-            .get_mut(&tid)
-            .map_or(Call::None, |task| std::mem::take(&mut task.call))
-    }
-
-    fn set_call(&mut self, tid: Pid, call: Call) {
-        self.tasks.entry(tid).or_default().call = call;
-    }
-}
-
-/// Returns whether a call's result asks the kernel to make it again or to fail with EINTR
-/// (ERESTARTSYS and its like, which no program sees).
-fn is_interruption(result: i64) -> bool {
-    matches!(result, -516 | -514..=-512)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod execs;
 use super::*;
 use crate::{
     stub::sys::{Blocked, WaitAny, Waited},
-    sys::kill,
+    sys::{Tid, kill},
     tracer::Observer,
 };
 use harness_metadata::{
@@ -192,10 +192,15 @@ impl Slot {
             usage,
         } = sys::wait_for_own(true)
         {
-            if let (Waited::Ended(exit), true) = (waited, task == pid) {
-                ended = Some(exit);
+            if let (Waited::Ended(exit), true) = (&waited, task == pid) {
+                ended = Some(*exit);
             }
-            tasks.handle(task, waited, usage, &mut observer as &mut dyn Observer);
+            tasks.handle(
+                Tid::new(task),
+                waited,
+                usage,
+                &mut observer as &mut dyn Observer,
+            );
         }
         Seen {
             known: matches!(known, Some(Known::Yes(_))),

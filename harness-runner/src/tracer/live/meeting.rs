@@ -8,7 +8,7 @@ use crate::tracer::{
 };
 use crate::{
     proc,
-    sys::{self, Pid},
+    sys::{self, Pid, Tgid},
 };
 use harness_metadata::trace::Disturbance;
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -20,7 +20,7 @@ use std::{
 
 impl Context {
     /// A signal has stopped a process.
-    pub(crate) fn stopped(&self, process: Pid) {
+    pub(crate) fn stopped(&self, process: Tgid) {
         let mut stopped = self.stopped.borrow_mut();
         if !stopped.contains(&process) {
             stopped.push(process);
@@ -28,7 +28,7 @@ impl Context {
     }
 
     /// Returns whether a process or one that it descends from has set no_new_privs itself.
-    fn has_promised(&self, process: Pid) -> bool {
+    fn has_promised(&self, process: Tgid) -> bool {
         let promised = self.promised.borrow();
         !promised.is_empty()
             && self
@@ -37,10 +37,10 @@ impl Context {
     }
 
     /// Returns a process and those that it descends from, as far as they live.
-    fn lineage(&self, process: Pid) -> impl Iterator<Item = Pid> {
+    fn lineage(&self, process: Tgid) -> impl Iterator<Item = Tgid> {
         // An id that was used again could make a circle.
         const GENERATIONS: usize = 1000;
-        let creator = |process: &Pid| self.processes.get(process)?.creator;
+        let creator = |process: &Tgid| self.processes.get(process)?.creator;
         std::iter::successors(Some(process), creator).take(GENERATIONS)
     }
 }
@@ -87,11 +87,12 @@ impl Live<'_> {
     }
 
     /// Returns the process of a task of the attempt. A listener may not have heard of it yet.
-    fn own_process(&self, task: Pid) -> Option<Pid> {
+    fn own_process(&self, task: Pid) -> Option<Tgid> {
         const GENERATIONS: usize = 64;
-        let known = |process: &Pid| self.context.processes.contains_key(process);
-        if known(&task) {
-            return Some(task);
+        let known = |process: &Tgid| self.context.processes.contains_key(process);
+        let process = Tgid::new(task);
+        if known(&process) {
+            return Some(process);
         }
         let Kin { process, parent } = kin(task)?;
         let ancestors = std::iter::successors(Some(parent), |pid| kin(*pid).map(|kin| kin.parent));

@@ -1,6 +1,6 @@
 //! What a task may, as far as files are concerned.
 
-use crate::{proc, sys::Pid};
+use crate::{proc, sys::Tid};
 use std::ffi::OsString;
 
 /// Who a task is and what it may, as far as files are concerned.
@@ -13,7 +13,7 @@ pub(super) struct Rights {
 }
 
 /// Returns the rights of a task, or of this process.
-pub(super) fn rights(task: Option<Pid>) -> Option<Rights> {
+pub(super) fn rights(task: Option<Tid>) -> Option<Rights> {
     const LINES: [&[u8]; 5] = [b"Uid:", b"Gid:", b"Groups:", b"CapPrm:", b"CapEff:"];
     let path = |name: &str| match task {
         Some(task) => proc::path(task, name),

@@ -6,14 +6,14 @@
 //! front of an execution, every system call is stopped at instead (PTRACE_SYSCALL).
 
 use super::Tasks;
-use crate::tracer::{
-    Observer,
-    breakpoint::Moment,
-    decode::{self, Entry, NATIVE_ARCHITECTURE},
-};
 use crate::{
     proc,
-    sys::{self, Pid, Stop, SyscallInfo, arch},
+    sys::{self, Pid, RawSignal, Stop, SyscallInfo, Tgid, Tid, arch},
+    tracer::{
+        breakpoint::Moment,
+        decode::{self, Entry, NATIVE_ARCHITECTURE},
+        stop::{Kernel, Next, Tracee},
+    },
 };
 use harness_metadata::{
     RawString, TraceEventKind,
@@ -33,9 +33,9 @@ use syscalls::Sysno;
 #[derive(Default)]
 pub(super) struct Breaks {
     /// Processes that are stopped, some of whose threads are still traced.
-    letting_go: BTreeSet<Pid>,
+    letting_go: BTreeSet<Tgid>,
     /// Threads that are to make their call again, with their registers at its entry.
-    rewinding: Vec<(Pid, libc::user_regs_struct, Vec<RawString>)>,
+    rewinding: Vec<(Tid, libc::user_regs_struct, Vec<RawString>)>,
     broke: Vec<Broke>,
 }
 
@@ -53,7 +53,7 @@ const EXECUTED_NAME: u64 = 31;
 /// As much as is read of what a process says of itself.
 const ROOM: usize = 64 * 1024;
 
-impl Tasks {
+impl<K: Kernel> Tasks<K> {
     /// Returns the processes that have been let go since this was asked last.
     pub(crate) fn take_broken(&mut self) -> Vec<Broke> {
         std::mem::take(&mut self.breaks.broke)
@@ -64,88 +64,64 @@ impl Tasks {
         !self.breaks.broke.is_empty()
     }
 
-    fn stops_before(&self) -> bool {
+    /// Returns whether every call is stopped at.
+    pub(super) fn stops_before(&self) -> bool {
         let breakpoint = self.root.breakpoint.as_ref();
         breakpoint.is_some_and(|breakpoint| breakpoint.moment == Moment::Before)
     }
 
-    /// Resumes a tracee, delivering a signal unless it is 0.
-    pub(super) fn go(&self, pid: Pid, signal: i32) {
-        if self.exits_meanwhile(pid) {
-            // Another stop than the one that is to be ended.
-        } else if self.stops_before() || self.is_watched(pid) {
-            sys::resume_to_call(pid, signal);
-        } else {
-            sys::resume(pid, signal);
-        }
-    }
-
-    /// Resumes a tracee until the exit of the call that it is in.
-    pub(super) fn go_to_exit(&self, pid: Pid) {
-        if !self.exits_meanwhile(pid) {
-            sys::resume_to_exit(pid);
-        }
-    }
-
-    /// Sees to a stop that has to do with a breakpoint. Returns whether there is nothing left to do.
-    pub(super) fn stopped_for_break(
-        &mut self,
-        pid: Pid,
-        stop: Stop,
-        observer: &mut dyn Observer,
-    ) -> bool {
-        if self.root.breakpoint.is_none() {
-            return false;
-        }
-        let process = self.process_of(pid);
+    /// Sees to a stop that has to do with a breakpoint.
+    pub(super) fn stopped_for_break(&mut self, tracee: Tracee, stop: Stop) -> Option<Next> {
+        self.root.breakpoint.as_ref()?;
+        let Tracee { tid, process } = tracee;
         if self.breaks.letting_go.contains(&process) {
             let signal = match stop {
-                Stop::Signal(signal) => signal,
-                _ => 0,
+                Stop::Signal(signal) => Some(RawSignal::new(signal)),
+                _ => None,
             };
-            self.detach(pid, signal);
-            return true;
+            return Some(Next::Debugged(signal));
         }
         match stop {
             Stop::Exec if self.executed && !self.stops_before() => {
-                self.at_exec(pid, observer);
-                match self.wanted(pid) {
-                    Some(args) => self.let_go(pid, pid, args, observer),
-                    None => self.go(pid, 0),
+                let process = tid.led();
+                if !self.at_exec(process) {
+                    return Some(Next::Killed);
                 }
-                true
+                Some(match self.wanted(process) {
+                    Some(args) => self.let_go(Tracee::leader_of(process), args),
+                    None => Next::Go(None),
+                })
             }
             Stop::Syscall if self.stops_before() => {
-                let entered = match sys::syscall_info(pid) {
-                    Some(SyscallInfo::Entry(call)) => call,
-                    _ => return self.rewind(pid, process, observer),
+                let Some(SyscallInfo::Entry(entered)) = self.kernel.syscall_info(tid) else {
+                    return self.rewind(tracee);
                 };
-                let Some(args) = self.about_to_execute(pid, process, &entered) else {
-                    return false;
-                };
-                self.defer(pid, entered.number, args)
+                let args = self.about_to_execute(tracee, &entered)?;
+                self.defer(tid, entered.number, args)
             }
-            _ => false,
+            _ => None,
         }
     }
 
     /// Returns the arguments of what a process has just executed, if it is to be stopped.
-    fn wanted(&self, pid: Pid) -> Option<Vec<RawString>> {
-        let asked = executed_name(pid);
-        let absolute = asked.as_ref().map(|asked| match proc::link(pid, "cwd") {
-            Some(cwd) => path(&cwd)
-                .join(path(asked))
-                .into_os_string()
-                .into_encoded_bytes(),
-            None => asked.clone(),
-        });
-        let linked = proc::link(pid, "exe");
+    fn wanted(&self, process: Tgid) -> Option<Vec<RawString>> {
+        let asked = executed_name(process);
+        let absolute = asked
+            .as_ref()
+            .map(|asked| match proc::link(process, "cwd") {
+                Some(cwd) => path(&cwd)
+                    .join(path(asked))
+                    .into_os_string()
+                    .into_encoded_bytes(),
+                None => asked.clone(),
+            });
+        let linked = proc::link(process, "exe");
         let paths: Vec<&[u8]> = [&absolute, &linked]
             .into_iter()
             .flatten()
             .map(Vec::as_slice)
             .collect();
-        let block = fs::read(proc::path(pid, "cmdline")).unwrap_or_default();
+        let block = fs::read(proc::path(process, "cmdline")).unwrap_or_default();
         let block = block.strip_suffix(b"\0").unwrap_or(&block);
         let args: Vec<&[u8]> = block.split(|byte| *byte == 0).collect();
         let breakpoint = self.root.breakpoint.as_ref()?;
@@ -155,19 +131,14 @@ impl Tasks {
     }
 
     /// Returns the arguments of what a task is about to execute, if it is to be stopped.
-    fn about_to_execute(
-        &self,
-        tid: Pid,
-        process: Pid,
-        call: &decode::Syscall,
-    ) -> Option<Vec<RawString>> {
+    fn about_to_execute(&self, tracee: Tracee, call: &decode::Syscall) -> Option<Vec<RawString>> {
         let number = usize::try_from(call.number).ok().and_then(Sysno::new)?;
         let executes = matches!(number, Sysno::execve | Sysno::execveat);
         if !executes || call.arch != NATIVE_ARCHITECTURE || !self.executed {
             return None;
         }
         let mut events = Vec::new();
-        let live = self.live(tid, process);
+        let live = self.live(tracee);
         let Entry::Await(mut pending) = decode::entry(call, TraceLevel::Io, &live, &mut events)
         else {
             return None;
@@ -179,7 +150,7 @@ impl Tasks {
             _ => None,
         })?;
         // A search in PATH asks for what is not there, too.
-        let there = PathBuf::from(proc::path(process, "root"));
+        let there = PathBuf::from(proc::path(tracee.process, "root"));
         let file = path(exec.program.path().as_bytes());
         let file = there.join(file.strip_prefix("/").unwrap_or(file));
         if !file.exists() {
@@ -195,74 +166,55 @@ impl Tasks {
 
     /// Has a call fail that a task is at the entry of, so that it can be made again later. Its path is
     /// taken away (EFAULT).
-    fn defer(&mut self, pid: Pid, number: u64, args: Vec<RawString>) -> bool {
-        let tracee = nix::unistd::Pid::from_raw(pid);
-        let Ok(before) = ptrace::getregs(tracee) else {
-            return false;
-        };
+    fn defer(&mut self, tid: Tid, number: u64, args: Vec<RawString>) -> Option<Next> {
+        let tracee = nix::unistd::Pid::from_raw(tid.raw());
+        let before = ptrace::getregs(tracee).ok()?;
         let mut registers = before;
         if number == Sysno::execve as u64 {
             arch::set_first_argument(&mut registers, 0);
         } else {
             arch::set_second_argument(&mut registers, 0);
         }
-        if ptrace::setregs(tracee, registers).is_err() {
-            return false;
-        }
-        self.breaks.rewinding.push((pid, before, args));
-        sys::resume_to_exit(pid);
-        true
+        ptrace::setregs(tracee, registers).ok()?;
+        self.breaks.rewinding.push((tid, before, args));
+        Some(Next::ToExit)
     }
 
     /// Puts a task whose call has been made to fail back in front of it, and lets its process go.
-    fn rewind(&mut self, pid: Pid, process: Pid, observer: &mut dyn Observer) -> bool {
+    fn rewind(&mut self, tracee: Tracee) -> Option<Next> {
+        let tid = tracee.tid;
         let rewinding = &mut self.breaks.rewinding;
-        let Some(at) = rewinding.iter().position(|(tid, ..)| *tid == pid) else {
-            return false;
-        };
+        let at = rewinding.iter().position(|(it, ..)| *it == tid)?;
         let (_, mut registers, args) = rewinding.swap_remove(at);
         arch::rewind(&mut registers);
         // If it is gone there is nothing to be put anywhere.
-        let _ = ptrace::setregs(nix::unistd::Pid::from_raw(pid), registers);
-        self.let_go(pid, process, args, observer);
-        true
+        let _ = ptrace::setregs(nix::unistd::Pid::from_raw(tid.raw()), registers);
+        Some(self.let_go(tracee, args))
     }
 
     /// Stops a process, one of whose threads stands in a stop of ours, and lets go of that. Other
     /// threads stop by the same signal, and are let go then.
-    fn let_go(
-        &mut self,
-        tid: Pid,
-        process: Pid,
-        args: Vec<RawString>,
-        observer: &mut dyn Observer,
-    ) {
-        let _ = sys::kill(process, libc::SIGSTOP);
-        self.breaks.letting_go.insert(process);
-        self.breaks.broke.push(Broke { pid: process, args });
+    fn let_go(&mut self, tracee: Tracee, args: Vec<RawString>) -> Next {
+        let pid = tracee.process.raw();
+        let _ = sys::kill(pid, libc::SIGSTOP);
+        self.breaks.letting_go.insert(tracee.process);
+        self.breaks.broke.push(Broke { pid, args });
         let doubt = TraceEventKind::Doubt(Doubt::UntracedTask);
-        self.tell_one(tid, process, doubt, observer);
-        self.detach(tid, 0);
+        self.outbox.event(tracee, doubt);
+        Next::Debugged(None)
     }
 
-    fn detach(&mut self, tid: Pid, signal: i32) {
-        let _ = sys::detach(tid, signal);
-        let Some(task) = self.tasks.remove(&tid) else {
+    /// A task of a process that is let go was detached.
+    pub(super) fn detached(&mut self, tid: Tid) {
+        self.calls.take(tid);
+        let Some(process) = self.tree.remove(tid).and_then(|task| task.process) else {
             return;
         };
-        self.held -= u32::from(task.held.is_some());
-        let Some(process) = task.process else {
-            return;
-        };
-        if self
-            .tasks
-            .values()
-            .all(|task| task.process != Some(process))
-        {
+        if !self.tree.alive().any(|alive| alive == process) {
             self.breaks.letting_go.remove(&process);
             self.context.processes.remove(&process);
             // If it becomes an orphan its end will be reported once more.
-            self.remember(process);
+            self.tree.remember(process);
         }
     }
 }
@@ -273,9 +225,9 @@ fn path(bytes: &[u8]) -> &Path {
 }
 
 /// Returns the path that a process was executed by, as the caller wrote it.
-fn executed_name(pid: Pid) -> Option<Vec<u8>> {
+fn executed_name(process: Tgid) -> Option<Vec<u8>> {
     const WORD: usize = size_of::<usize>();
-    let file = fs::File::open(proc::path(pid, "auxv")).ok()?;
+    let file = fs::File::open(proc::path(process, "auxv")).ok()?;
     let mut auxiliary = vec![0; 4096];
     let read = file.read_at(&mut auxiliary, 0).ok()?;
     let mut words = auxiliary[..read].chunks_exact(WORD).map(|word| {
@@ -289,7 +241,7 @@ fn executed_name(pid: Pid) -> Option<Vec<u8>> {
         }
     };
     let mut name = vec![0; ROOM.min(libc::PATH_MAX as usize)];
-    let read = sys::read_memory(pid, address, &mut name).ok()?;
+    let read = sys::read_memory(process, address, &mut name).ok()?;
     name.truncate(read);
     let end = name.iter().position(|byte| *byte == 0)?;
     name.truncate(end);

@@ -1,15 +1,15 @@
 //! Programs that tracees have executed.
 
-use super::{Call, Root, Tasks};
-use crate::tracer::{
-    Observer,
-    decode::{self, Pending, Task, Vectors, environment_change},
-    live::Live,
-    loads::Key,
-};
+use super::{Call, Early, Root, Tasks};
 use crate::{
     proc,
-    sys::{self, Pid},
+    sys::{self, Tgid, Tid},
+    tracer::{
+        decode::{self, Pending, Task, Vectors, environment_change},
+        live::Live,
+        loads::Key,
+        stop::{Kernel, Tracee},
+    },
 };
 use harness_metadata::{
     RawString, TraceEventKind,
@@ -18,61 +18,87 @@ use harness_metadata::{
 };
 use std::{fs::File, io::Read};
 
-impl Tasks {
-    pub(super) fn at_exec(&mut self, pid: Pid, observer: &mut dyn Observer) {
+impl<K: Kernel> Tasks<K> {
+    /// A process has executed a program. Returns whether it still stands at that event.
+    pub(super) fn at_exec(&mut self, process: Tgid) -> bool {
+        let leader = process.leader();
         // A thread that executes takes its leader's id over; its own is no more, and no exit of
         // it will be reported. Nor will one of its leader.
-        let former = sys::event_message(pid).filter(|former| *former != pid);
-        let call = if let Some(former) = former {
-            let task = self.tasks.remove(&former).unwrap_or_default();
-            if task.due {
-                self.ended_early.insert(former, task.told);
-            }
-            self.leads_now(pid, task.options);
-            self.abandon_call(pid, observer);
-            task.call
-        } else {
-            self.take_call(pid)
+        let Some(former) = self.kernel.event_message(leader) else {
+            return false;
         };
-        let task = self.tasks.entry(pid).or_default();
-        task.process = Some(pid);
-        if pid == self.root.pid && !self.executed {
-            self.executed = true;
-            if self.root.level >= TraceLevel::Io && !self.filtered && !self.filters_later() {
-                self.tell_unfiltered(observer);
-            }
-            let exec = self
-                .root
-                .exec(&self.live(pid, pid), self.known_interpreters());
-            let interpreters = exec.interpreters.clone();
-            let exec = TraceEventKind::Exec(Box::new(exec));
-            self.tell_one(pid, pid, exec, observer);
-            self.look_at_program(pid, observer);
-            return self.begin_loading(interpreters, observer);
+        let call = match former == leader {
+            true => self.calls.take(leader),
+            false => self.takes_over(former, process),
+        };
+        self.tree.entry(leader).process = Some(process);
+        if process == self.root.pid && !self.executed {
+            self.at_exec_of_root();
+            return true;
         }
-        self.abandon_loading(pid, observer);
+        self.abandon_loading(process);
+        let tracee = Tracee::leader_of(process);
         match call {
-            Call::Awaited(_, mut pending) | Call::Interrupted(_, mut pending) => {
-                let mut stack = std::mem::take(&mut self.stack);
-                pending.started(|| started_with(pid, &mut stack), &self.live(pid, pid));
-                self.stack = stack;
-                let loading = self.loader_of(&pending);
-                if let Some(environment) = pending.environment() {
-                    self.context.set_environment(pid, environment);
-                }
-                self.complete(pid, pid, pending, observer, |pending, live, events| {
-                    decode::exit(pending, 0, live, events);
-                });
-                if let Some((key, interpreters)) = loading {
-                    self.begin_inherited_loading(pid, key, interpreters);
-                }
+            Some(Call::Awaited(_, pending) | Call::Interrupted(_, pending)) => {
+                self.at_awaited_exec(tracee, pending);
             }
-            Call::None => {
-                let exec = self.exec_by_proc(pid);
-                self.tell_one(pid, pid, TraceEventKind::Exec(Box::new(exec)), observer);
+            None => {
+                let exec = self.exec_by_proc(tracee);
+                self.outbox
+                    .event(tracee, TraceEventKind::Exec(Box::new(exec)));
             }
         }
-        self.look_at_program(pid, observer);
+        self.look_at_program(process);
+        true
+    }
+
+    /// A thread leads its process from now on. Returns the call that it was in.
+    fn takes_over(&mut self, former: Tid, process: Tgid) -> Option<Call> {
+        let call = self.calls.take(former);
+        let task = self.tree.remove(former).unwrap_or_default();
+        if task.due {
+            let (told, ended) = (task.told, None);
+            self.tree.ended_early(former, Early { told, ended });
+        }
+        self.leads_now(process, task.options);
+        self.abandon_call(process.leader());
+        call
+    }
+
+    /// The root has become what it was created for.
+    fn at_exec_of_root(&mut self) {
+        let root = self.root.pid;
+        let tracee = Tracee::leader_of(root);
+        self.executed = true;
+        if self.root.level >= TraceLevel::Io && !self.filtered && !self.filters_later() {
+            self.report_unfiltered();
+        }
+        let exec = self
+            .root
+            .exec(&self.live(tracee), self.known_interpreters());
+        let interpreters = exec.interpreters.clone();
+        let exec = TraceEventKind::Exec(Box::new(exec));
+        self.outbox.event(tracee, exec);
+        self.look_at_program(root);
+        self.begin_loading(interpreters);
+    }
+
+    /// A process has executed a program by a call that was awaited.
+    fn at_awaited_exec(&mut self, tracee: Tracee, mut pending: Pending) {
+        let process = tracee.process;
+        let mut stack = std::mem::take(&mut self.stack);
+        pending.started(|| started_with(process, &mut stack), &self.live(tracee));
+        self.stack = stack;
+        let loading = self.loader_of(&pending);
+        if let Some(environment) = pending.environment() {
+            self.context.set_environment(process, environment);
+        }
+        self.complete(tracee, pending, |pending, task, events| {
+            decode::exit(pending, 0, task, events);
+        });
+        if let Some((key, interpreters)) = loading {
+            self.begin_inherited_loading(process, key, interpreters);
+        }
     }
 
     /// Returns what the loader of a program depends on that is being executed, and what interprets it.
@@ -84,9 +110,9 @@ impl Tasks {
     }
 
     /// What a process has executed, when its call has not been seen, or when it was expected to fail.
-    fn exec_by_proc(&mut self, pid: Pid) -> Exec {
-        let vectors = started_with(pid, &mut self.stack);
-        let live = self.live(pid, pid);
+    fn exec_by_proc(&mut self, tracee: Tracee) -> Exec {
+        let vectors = started_with(tracee.process, &mut self.stack);
+        let live = self.live(tracee);
         let before = live.environment();
         let environment = vectors.environment.shared(before.as_ref());
         let (mut inherited, mut interpreters) = (Vec::new(), Vec::new());
@@ -108,22 +134,22 @@ impl Tasks {
             result: CallResult::Ok(0),
             truncated: vectors.truncated,
         };
-        self.context.set_environment(pid, environment);
+        self.context.set_environment(tracee.process, environment);
         exec
     }
 }
 
 /// Returns what a program was started with that has not run yet: as its stack says, or else /proc.
-fn started_with(pid: Pid, stack: &mut Vec<u8>) -> Vectors {
+fn started_with(process: Tgid, stack: &mut Vec<u8>) -> Vectors {
     stack.resize(Vectors::STACK, 0);
     let mut on_stack = || {
-        let address = sys::stack_pointer(pid)?;
-        let read = sys::read_memory(pid, address, stack).ok()?;
+        let address = sys::stack_pointer(process.leader())?;
+        let read = sys::read_memory(process, address, stack).ok()?;
         Vectors::on_stack(address, &stack[..read])
     };
     on_stack().unwrap_or_else(|| {
         let read = |name: &str| {
-            let file = File::open(proc::path(pid, name)).ok()?;
+            let file = File::open(proc::path(process, name)).ok()?;
             let mut block = Vec::new();
             let read = file.take(Vectors::STACK as u64).read_to_end(&mut block);
             read.ok().map(|_| block)

@@ -11,11 +11,11 @@
 //! first stop. So a thread that creates a process is given the option then, and is held until that
 //! process has it as well. A task that creates no process never stops at its exit.
 
-use super::{REMEMBERED, Tasks};
-use crate::tracer::Observer;
+use super::{News, Tasks};
 use crate::{
     proc,
-    sys::{self, Options, Pid, RawUsage, Stop, Waited},
+    sys::{self, Options, RawUsage, Stop, Stopped, Tgid, Tid},
+    tracer::stop::{Kernel, Leaving, Next, Tracee},
 };
 use harness_metadata::{
     Exit, TraceEventKind,
@@ -23,63 +23,63 @@ use harness_metadata::{
 };
 use std::time::Duration;
 
-impl Tasks {
+impl<K: Kernel> Tasks<K> {
     /// Returns the largest resident set of the processes that have ended, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.peak_memory
     }
 
     /// A task has stopped for the first time, or has only now become known.
-    pub(super) fn first_stop(&mut self, pid: Pid) {
-        let Some(task) = self.tasks.get_mut(&pid) else {
+    pub(super) fn first_stop(&mut self, tid: Tid) {
+        let Some(task) = self.tree.get_mut(tid) else {
             return;
         };
         if std::mem::replace(&mut task.begun, true) {
             return;
         }
-        let leads = task.process == Some(pid);
+        let leads = task.process == Some(tid.led());
         if task.options.exits != leads {
             task.options.exits = leads;
-            // Who is gone needs none.
-            let _ = sys::set_options(pid, task.options);
+            // A task that is gone needs none.
+            let _ = self.kernel.set_options(tid, task.options);
         }
-        self.begins(pid);
+        self.begins(tid);
     }
 
     /// Lets a creator go on that waits for this task.
-    pub(super) fn begins(&mut self, pid: Pid) {
-        if let Some(creator) = self.beginning.remove(&pid) {
-            self.resume(creator);
+    pub(super) fn begins(&mut self, tid: Tid) {
+        if let Some(creator) = self.tree.begun(tid) {
+            self.free(creator);
         }
     }
 
     /// A task stands at the event of a creation. Returns whether it is to stay there until what it
-    /// has created has stopped for the first time: so nobody can kill that before it is going to stop
+    /// has created has stopped for the first time: so nothing can kill that before it is going to stop
     /// at its exit.
-    pub(super) fn waits_for_first_stop(&mut self, tid: Pid, child: Pid) -> bool {
-        let Some(created) = self.tasks.get(&child) else {
+    pub(super) fn waits_for_first_stop(&mut self, tid: Tid, child: Tid) -> bool {
+        let Some(created) = self.tree.get(child) else {
             return false;
         };
-        let (leads, begun) = (created.process == Some(child), created.begun);
-        let Some(creator) = self.tasks.get_mut(&tid).filter(|_| leads) else {
+        let (leads, begun) = (created.process == Some(child.led()), created.begun);
+        let Some(creator) = self.tree.get_mut(tid).filter(|_| leads) else {
             return false;
         };
         if std::mem::replace(&mut creator.options.exits, true) {
             return false;
         }
-        let _ = sys::set_options(tid, creator.options);
+        let _ = self.kernel.set_options(tid, creator.options);
         if !begun {
-            self.beginning.insert(child, tid);
+            self.tree.awaits(tid, child);
         }
         !begun
     }
 
     /// A thread has executed a program and leads its process from now on.
-    pub(super) fn leads_now(&mut self, pid: Pid, had: Options) {
-        self.leaderless.remove(&pid);
-        let exits = had.exits || pid != self.root.pid;
+    pub(super) fn leads_now(&mut self, process: Tgid, had: Options) {
+        self.tree.has_leader(process);
+        let exits = had.exits || process != self.root.pid;
         let filtered = self.root.options.filtered;
-        let task = self.tasks.entry(pid).or_default();
+        let task = self.tree.entry(process.leader());
         (task.told, task.begun) = (true, true);
         task.options = Options {
             exits,
@@ -87,44 +87,36 @@ impl Tasks {
             ..had
         };
         if exits != had.exits {
-            let _ = sys::set_options(pid, task.options);
+            let _ = self.kernel.set_options(process.leader(), task.options);
         }
     }
 
     /// Has a task go on without its filters, or with them again. That it is not allowed leaves it as
     /// it is.
-    pub(super) fn suspend_filters(&mut self, pid: Pid, suspended: bool) {
+    pub(super) fn suspend_filters(&mut self, tid: Tid, suspended: bool) {
         let filtered = self.root.options.filtered;
-        let Some(task) = self.tasks.get_mut(&pid) else {
+        let Some(task) = self.tree.get_mut(tid) else {
             let options = Options {
                 filtered,
                 suspended,
                 ..Options::default()
             };
-            let _ = sys::set_options(pid, options);
+            let _ = self.kernel.set_options(tid, options);
             return;
         };
         let options = Options {
             suspended,
             ..task.options
         };
-        if sys::set_options(pid, options).is_ok() {
+        if self.kernel.set_options(tid, options).is_ok() {
             task.options = options;
         }
     }
 
-    /// A process has more than one thread.
-    pub(super) fn has_thread(&mut self, process: Option<Pid>) {
-        let process = process.and_then(|process| self.context.processes.get_mut(&process));
-        if let Some(process) = process {
-            process.threads = true;
-        }
-    }
-
     /// A task is stopped, and is to be killed.
-    pub(super) fn stopped_to_be_killed(&mut self, pid: Pid, stop: Stop) {
-        if stop == Stop::Exit {
-            return sys::resume(pid, 0);
+    pub(super) fn stopped_to_be_killed(&mut self, stopped: &Stopped) -> Next {
+        if stopped.at() == Stop::Exit {
+            return Next::Exit;
         }
         // Its end is enough: where processes fork without end, each stop counts.
         let options = Options {
@@ -132,66 +124,85 @@ impl Tasks {
             filtered: self.root.options.filtered,
             suspended: false,
         };
-        let _ = sys::set_options(pid, options);
-        let _ = sys::kill(pid, libc::SIGKILL);
+        let _ = self.kernel.set_options(stopped.tid(), options);
+        self.kernel.kill(self.tree.tracee(stopped.tid()).process);
+        Next::Killed
     }
 
-    /// Returns whether a task that is to be resumed is about to exit. If it was killed while it
-    /// was looked at, it stands in that stop now, and would be resumed from there.
-    pub(super) fn exits_meanwhile(&self, pid: Pid) -> bool {
-        let exits = pid != self.root.pid
-            && (self.tasks.get(&pid))
-                .is_some_and(|task| task.options.exits && task.process == Some(pid));
-        exits && sys::has_news(pid)
+    /// Returns whether a task that is to go on is about to exit. If it was killed while it was looked
+    /// at, it stands in that stop now, and would go on from there.
+    pub(super) fn exits_meanwhile(&self, tid: Tid) -> bool {
+        let exits = tid != self.root.pid.leader()
+            && (self.tree.get(tid))
+                .is_some_and(|task| task.options.exits && task.process == Some(tid.led()));
+        exits && self.kernel.has_news(tid)
     }
 
-    /// A task exits. It has not closed anything yet, and nobody has been told.
-    pub(super) fn at_exit(&mut self, pid: Pid, observer: &mut dyn Observer) {
-        if pid == self.root.pid {
-            return sys::resume(pid, 0);
+    /// A task exits. It has not closed anything yet, and no process has been told.
+    pub(super) fn at_exit(&mut self, tid: Tid) -> Next {
+        if tid == self.root.pid.leader() {
+            return Next::Exit;
         }
-        if !self.tasks.contains_key(&pid) {
+        if self.tree.is_leaderless(tid.led()) {
+            // A thread took the id over, and was killed before that could be reported.
+            self.forget_threads(tid.led());
+            self.tree.entry(tid).process = Some(tid.led());
+            self.leads_now(tid.led(), Options::default());
+        }
+        if !self.tree.has(tid) {
             // Killed before its first stop, and before its creator could tell of it.
-            self.unannounced(pid);
+            self.unannounced(tid);
         }
-        if self.tasks.get(&pid).and_then(|task| task.process) != Some(pid) {
-            return sys::resume(pid, 0);
+        let process = tid.led();
+        if self.tree.get(tid).and_then(|task| task.process) != Some(process) {
+            return Next::Exit;
         }
-        let exit = sys::exit_to_be(pid);
-        let threaded = (self.context.processes.get(&pid)).is_some_and(|process| process.threads);
-        if threaded && self.has_other_thread(pid) {
-            // At once: if one of them ends the whole process meanwhile, this stop is over. What the
-            // process has used is known at its end.
-            let let_go = sys::detach(pid, 0).is_ok();
-            if let Some(exit) = exit.filter(|_| let_go) {
-                self.leaderless.insert(pid, ());
-                self.ended(pid, exit, RawUsage::default(), observer);
-            }
-            return;
+        let exit = self.kernel.exit_to_be(tid);
+        let threaded = (self.context.processes.get(&process)).is_some_and(|it| it.threads);
+        if threaded && self.tree.has_other_thread(process) {
+            // Without a look at more: if one of them ends the whole process meanwhile, this stop is
+            // over. What the process has used is known at its end.
+            let (usage, has_threads) = (RawUsage::default(), true);
+            return Next::Leave(Leaving {
+                exit,
+                usage,
+                has_threads,
+            });
         }
-        let status = proc::read(&proc::path(pid, "status")).unwrap_or_default();
+        let status = proc::read(&proc::path(process, "status")).unwrap_or_default();
         let number = |name| {
             let field = proc::field(&status, name)?;
             field.split_ascii_whitespace().next()?.parse::<u64>().ok()
         };
         if number("PPid:") == Some(u64::from(std::process::id())) {
             // An orphan. We are its parent, and its end tells all.
-            return sys::resume(pid, 0);
+            return Next::Exit;
         }
         // The unit is 1024 bytes, whatever it says.
         let peak_memory = number("VmHWM:").map_or(0, |kilobytes| kilobytes * 1024);
-        let usage = self.usage_until_now(pid, peak_memory);
-        let let_go = sys::detach(pid, 0).is_ok();
-        if let Some(exit) = exit.filter(|_| let_go) {
-            self.ended(pid, exit, usage, observer);
+        Next::Leave(Leaving {
+            exit,
+            usage: self.usage_until_now(process, peak_memory),
+            has_threads: false,
+        })
+    }
+
+    /// A process was let go of at its exit.
+    pub(super) fn left(&mut self, process: Tgid, leaving: Leaving) {
+        let Some(exit) = leaving.exit else {
+            return;
+        };
+        if leaving.has_threads {
+            self.tree.lost_leader(process);
         }
-        // Else it was killed in this stop, is still ours, and its end will be reported.
+        let of_leader = self.ended(process.leader(), exit, leaving.usage);
+        debug_assert!(of_leader.is_none(), "it is the leader itself");
     }
 
     /// Returns what wait4(2) would tell now: what a process has used, and the children that it has
     /// waited for.
-    fn usage_until_now(&self, process: Pid, max_rss_bytes: u64) -> RawUsage {
-        let (user, system) = sys::cpu_time(process).unwrap_or_default();
+    fn usage_until_now(&self, process: Tgid, max_rss_bytes: u64) -> RawUsage {
+        let (user, system) = sys::cpu_time(process.raw()).unwrap_or_default();
         let children = self.context.processes.get(&process);
         let children = children.map_or_else(RawUsage::default, |process| process.children);
         RawUsage {
@@ -205,55 +216,49 @@ impl Tasks {
     /// A thread has ended. Returns the news of the first thread of its process, which may have ended
     /// without a stop: the kernel does not wait for us if another thread ends the whole process
     /// meanwhile. Its parent may know since a moment, when the last other thread was waited for.
-    pub(super) fn news_of_leader(&self, tid: Pid) -> Option<(Waited, RawUsage)> {
-        let process = self.tasks.get(&tid)?.process?;
-        let others = process != tid && process != self.root.pid && !self.killing;
-        if others && self.tasks.contains_key(&process) {
-            sys::news_of(process)
-        } else {
-            None
+    pub(super) fn news_of_leader(&self, tid: Tid) -> Option<News> {
+        let process = self.tree.get(tid)?.process?;
+        let others = process != tid.led() && process != self.root.pid && !self.killing;
+        if !others || !self.tree.has(process.leader()) {
+            return None;
         }
-    }
-
-    fn has_other_thread(&self, process: Pid) -> bool {
-        let mut tasks = self.tasks.iter();
-        tasks.any(|(tid, task)| *tid != process && task.process == Some(process))
+        let (waited, usage) = self.kernel.news_of(process)?;
+        Some(News {
+            tid: process.leader(),
+            waited,
+            usage,
+        })
     }
 
     /// A thread that was not the first of its process has ended.
-    pub(super) fn thread_ended(
-        &mut self,
-        process: Pid,
-        exit: Exit,
-        usage: RawUsage,
-        observer: &mut dyn Observer,
-    ) {
-        if self.leaderless.contains_key(&process) && !self.has_other_thread(process) {
-            self.leaderless.remove(&process);
-            self.ended_loading(process, exit, observer);
-            self.process_ended(process, exit, usage, observer);
+    pub(super) fn thread_ended(&mut self, process: Tgid, exit: Exit, usage: RawUsage) {
+        if self.tree.is_leaderless(process) && !self.tree.has_other_thread(process) {
+            self.tree.has_leader(process);
+            self.ended_loading(process, exit);
+            self.process_ended(process, exit, usage);
         }
     }
 
-    pub(super) fn remember(&mut self, pid: Pid) {
-        if self.ended.len() == REMEMBERED {
-            self.ended.pop_front();
+    /// A process ended, and no thread of it is left. One may still be known: the kernel does not say
+    /// which thread executed a program if the process is killed at that moment.
+    fn forget_threads(&mut self, process: Tgid) {
+        for tid in self.tree.threads(process) {
+            self.tree.remove(tid);
+            self.calls.take(tid);
+            self.aside.overtaken(tid);
+            self.begins(tid);
         }
-        self.ended.push_back(pid);
     }
 
-    pub(super) fn process_ended(
-        &mut self,
-        pid: Pid,
-        exit: Exit,
-        usage: RawUsage,
-        observer: &mut dyn Observer,
-    ) {
-        let process = self.context.processes.remove(&pid);
-        self.remember(pid);
-        self.refused.remove(&pid);
+    pub(super) fn process_ended(&mut self, process: Tgid, exit: Exit, usage: RawUsage) {
+        let ended = self.context.processes.remove(&process);
+        self.tree.remember(process);
+        self.refusals.forget(process);
+        if ended.as_ref().is_some_and(|process| process.threads) {
+            self.forget_threads(process);
+        }
         // wait4(2) counts a process's children in that it has waited for.
-        let (children, creator) = process.map_or_else(Default::default, |process| {
+        let (children, creator) = ended.map_or_else(Default::default, |process| {
             (process.children, process.creator)
         });
         let creator = creator.and_then(|creator| self.context.processes.get_mut(&creator));
@@ -261,13 +266,14 @@ impl Tasks {
             creator.children.user += usage.user;
             creator.children.system += usage.system;
         }
+        let tracee = Tracee::leader_of(process);
         if self.killing && matches!(exit, Exit::Signal { signal, .. } if signal == libc::SIGKILL) {
             let signal = TraceEventKind::Signal(Signal {
                 signal: libc::SIGKILL,
                 code: libc::SI_USER,
                 sender: Sender::Harness,
             });
-            self.tell_one(pid, pid, signal, observer);
+            self.outbox.event(tracee, signal);
         }
         let kind = TraceEventKind::Exited(Exited {
             exit,
@@ -275,7 +281,7 @@ impl Tasks {
             system: own_time(usage.system, children.system),
             peak_memory: usage.max_rss_bytes,
         });
-        self.tell_one(pid, pid, kind, observer);
+        self.outbox.event(tracee, kind);
     }
 }
 

@@ -7,13 +7,17 @@
 //! it is watched again.
 
 use super::Tasks;
-use crate::tracer::{
-    Observer,
-    decode::Task,
-    hook::{Installing, Reached, Trap},
-    loads::{Key, Known, Load, Loads, Seen},
+use crate::{
+    proc,
+    sys::{Tgid, Tid},
+    tracer::{
+        Map,
+        decode::Task,
+        hook::{Installing, Reached, Trap},
+        loads::{Key, Known, Load, Loads, Seen},
+        stop::{Kernel, Tracee},
+    },
 };
-use crate::{proc, sys::Pid};
 use harness_metadata::{Exit, RawString, TraceEventKind, trace::Doubt};
 use std::{cell::RefCell, rc::Rc};
 
@@ -56,16 +60,47 @@ enum Phase {
     Done { trap: Trap, installing: Installing },
 }
 
+/// Loaders at work, and copies of their traps.
+#[derive(Default)]
+pub(super) struct Loaders {
+    at_work: Map<Tgid, Loading>,
+    /// New tasks that have a copy of their creator's trap.
+    copies: Map<Tid, Trap>,
+}
+
+impl Loaders {
+    /// Takes notice of what a process does.
+    pub(super) fn heed(&mut self, process: Tgid, kind: &TraceEventKind) {
+        if let Some(loading) = self.at_work.get_mut(&process) {
+            loading.heed(kind);
+        }
+    }
+
+    /// Returns whether a filter stops a process for nothing, because it is known what it does.
+    pub(super) fn is_trusted(&self, process: Tgid) -> bool {
+        !self.at_work.is_empty()
+            && matches!(
+                self.at_work.get(&process).map(|loading| &loading.phase),
+                Some(Phase::Trusted { .. })
+            )
+    }
+
+    /// A task that may have a copy of a trap ended.
+    pub(super) fn forget_copy(&mut self, tid: Tid) {
+        self.copies.remove(&tid);
+    }
+}
+
 impl Loading {
     /// Takes notice of what the loader does.
-    pub(super) fn heed(&mut self, kind: &TraceEventKind) {
+    fn heed(&mut self, kind: &TraceEventKind) {
         if let Phase::Watched { seen, .. } = &mut self.phase {
             seen.events.push(kind.clone());
         }
     }
 }
 
-impl Tasks {
+impl<K: Kernel> Tasks<K> {
     /// Returns whether the root installs its filter after its execution.
     pub(super) fn filters_later(&self) -> bool {
         self.known_load().is_some()
@@ -84,26 +119,22 @@ impl Tasks {
     }
 
     /// The root has executed its program, and its loader is about to begin.
-    pub(super) fn begin_loading(
-        &mut self,
-        interpreters: Vec<RawString>,
-        observer: &mut dyn Observer,
-    ) {
+    pub(super) fn begin_loading(&mut self, interpreters: Vec<RawString>) {
         let (Some(loads), Some(loader)) = (self.root.loads.clone(), self.root.loader.take()) else {
             return;
         };
         let root = self.root.pid;
         let Loader { key, known, filter } = loader;
         match known {
-            Known::Yes(load) => match load.hook.set(root) {
+            Known::Yes(load) => match load.hook.set(root.leader()) {
                 Some(trap) => {
                     let filter = Some(filter);
                     let phase = Phase::Trusted { trap, load, filter };
-                    self.loading.insert(root, Loading { key, phase });
+                    self.loaders.at_work.insert(root, Loading { key, phase });
                 }
                 None => {
-                    self.doubt_loader(root, &key, "it could not be stopped", observer);
-                    self.tell_unfiltered(observer);
+                    self.doubt_loader(root, &key, "it could not be stopped");
+                    self.report_unfiltered();
                 }
             },
             Known::No if self.filtered => self.watch_loading(root, key, interpreters, &loads),
@@ -114,17 +145,17 @@ impl Tasks {
     /// A process other than the root has executed a program, with the filter that it has inherited.
     pub(super) fn begin_inherited_loading(
         &mut self,
-        pid: Pid,
+        process: Tgid,
         key: Key,
         interpreters: Vec<RawString>,
     ) {
         let Some(loads) = self.root.loads.clone() else {
             return;
         };
-        if self.context.elsewhere || !self.live(pid, pid).has_our_rights() {
+        if self.context.elsewhere || !self.live(Tracee::leader_of(process)).has_our_rights() {
             return;
         }
-        if !is_as_we_left_it(pid, &loads) {
+        if !is_as_we_left_it(process, &loads) {
             return;
         }
         let Some(known) = loads.borrow_mut().of(&key) else {
@@ -132,22 +163,22 @@ impl Tasks {
         };
         match known {
             Known::Yes(load) => {
-                if let Some(trap) = load.hook.set(pid) {
+                if let Some(trap) = load.hook.set(process.leader()) {
                     // Without it, there are stops that nobody needs to look at.
-                    self.suspend_filters(pid, true);
+                    self.suspend_filters(process.leader(), true);
                     let filter = None;
                     let phase = Phase::Trusted { trap, load, filter };
-                    self.loading.insert(pid, Loading { key, phase });
+                    self.loaders.at_work.insert(process, Loading { key, phase });
                 }
             }
-            Known::No => self.watch_loading(pid, key, interpreters, &loads),
+            Known::No => self.watch_loading(process, key, interpreters, &loads),
         }
     }
 
     /// Watches a loader, to remember what it does.
     fn watch_loading(
         &mut self,
-        pid: Pid,
+        process: Tgid,
         key: Key,
         interpreters: Vec<RawString>,
         loads: &RefCell<Loads>,
@@ -158,7 +189,7 @@ impl Tasks {
             return loads.give_up(key);
         };
         // If it cannot be set, the process may have been killed.
-        if let Some(trap) = hook.set(pid) {
+        if let Some(trap) = hook.set(process.leader()) {
             let events = Vec::new();
             let seen = Seen {
                 events,
@@ -166,111 +197,111 @@ impl Tasks {
                 hook,
             };
             let phase = Phase::Watched { trap, seen };
-            self.loading.insert(pid, Loading { key, phase });
+            self.loaders.at_work.insert(process, Loading { key, phase });
         }
-    }
-
-    /// Returns whether a filter stops a process for nothing, because it is known what it does.
-    pub(super) fn is_trusted(&self, pid: Pid) -> bool {
-        !self.loading.is_empty()
-            && matches!(
-                self.loading.get(&pid).map(|loading| &loading.phase),
-                Some(Phase::Trusted { .. })
-            )
     }
 
     /// SIGTRAP has stopped a task. Returns whether it was at the hook, from where it goes on.
-    pub(super) fn at_hook(&mut self, pid: Pid, observer: &mut dyn Observer) -> bool {
-        let Some(Loading { key, phase }) = self.loading.remove(&pid) else {
+    pub(super) fn at_hook(&mut self, tid: Tid) -> bool {
+        let process = tid.led();
+        let Some(Loading { key, phase }) = self.loaders.at_work.remove(&process) else {
             return false;
         };
         let reached = match &phase {
-            Phase::Watched { trap, .. } | Phase::Trusted { trap, .. } => trap.reached(pid),
+            Phase::Watched { trap, .. } | Phase::Trusted { trap, .. } => trap.reached(tid),
             Phase::Done { trap, installing } => {
-                let Some(installed) = trap.installed(pid) else {
-                    self.loading.insert(pid, Loading { key, phase });
-                    return false;
-                };
-                // Whether it is there to be put anywhere, its end will tell.
-                let _ = trap.remove(pid).and_then(|()| installing.pass(pid));
-                match installed {
-                    Ok(()) => self.filtered = true,
-                    Err(_) => {
-                        self.at_loads(Loads::refuse);
-                        self.tell_unfiltered(observer);
-                    }
+                let installed = self.at_installed(tid, trap, installing);
+                if !installed {
+                    self.loaders.at_work.insert(process, Loading { key, phase });
                 }
-                return true;
+                return installed;
             }
         };
         let Some(reached) = reached else {
-            self.loading.insert(pid, Loading { key, phase });
+            self.loaders.at_work.insert(process, Loading { key, phase });
             return false;
         };
-        if !reached.done {
-            let _ = reached.pass(pid);
-            self.loading.insert(pid, Loading { key, phase });
-            return true;
+        if reached.done {
+            self.at_done(tid, key, phase, &reached);
+        } else {
+            let _ = reached.pass(tid);
+            self.loaders.at_work.insert(process, Loading { key, phase });
         }
+        true
+    }
+
+    /// A task may have installed its filter. Returns whether it has tried.
+    fn at_installed(&mut self, tid: Tid, trap: &Trap, installing: &Installing) -> bool {
+        let Some(installed) = trap.installed(tid) else {
+            return false;
+        };
+        // If it is gone, its end will be reported.
+        let _ = trap.remove(tid).and_then(|()| installing.pass(tid));
+        match installed {
+            Ok(()) => self.filtered = true,
+            Err(_) => {
+                self.at_loads(Loads::refuse);
+                self.report_unfiltered();
+            }
+        }
+        true
+    }
+
+    /// A loader is done.
+    fn at_done(&mut self, tid: Tid, key: Key, phase: Phase, reached: &Reached) {
         match phase {
             Phase::Watched { trap, seen } => {
-                let _ = trap.remove(pid).and_then(|()| reached.pass(pid));
+                let _ = trap.remove(tid).and_then(|()| reached.pass(tid));
                 if !self.context.elsewhere {
-                    self.at_loads(|loads| loads.learn(key, pid, seen));
+                    self.at_loads(|loads| loads.learn(key, tid.raw(), seen));
                 }
             }
             Phase::Trusted { trap, load, filter } => {
-                self.loaded(pid, &key, &load, observer);
+                self.loaded(tid.led(), &key, &load);
                 match filter {
-                    Some(filter) => self.install(key, &trap, &reached, &filter, observer),
+                    Some(filter) => self.install(key, &trap, reached, &filter),
                     None => {
-                        let _ = trap.remove(pid).and_then(|()| reached.pass(pid));
-                        self.suspend_filters(pid, false);
+                        let _ = trap.remove(tid).and_then(|()| reached.pass(tid));
+                        self.suspend_filters(tid, false);
                     }
                 }
             }
             Phase::Done { .. } => {}
         }
-        true
     }
 
     /// A loader is done of which it was known what it does.
-    fn loaded(&mut self, pid: Pid, key: &Key, load: &Load, observer: &mut dyn Observer) {
-        if load.is_mapped_by(pid) {
-            observer.loaded(self.root.started.elapsed(), pid, &load.told);
+    fn loaded(&mut self, process: Tgid, key: &Key, load: &Load) {
+        if load.is_mapped_by(process.raw()) {
+            self.outbox.loaded(process, &load.told);
         } else {
-            self.doubt_loader(pid, key, "it loaded something else than before", observer);
+            self.doubt_loader(process, key, "it loaded something else than before");
         }
     }
 
     /// Has the root, which stands at the hook, install its filter.
-    fn install(
-        &mut self,
-        key: Key,
-        trap: &Trap,
-        reached: &Reached,
-        filter: &[libc::sock_filter],
-        observer: &mut dyn Observer,
-    ) {
+    fn install(&mut self, key: Key, trap: &Trap, reached: &Reached, filter: &[libc::sock_filter]) {
         let root = self.root.pid;
-        match trap.install(root, reached, filter) {
+        match trap.install(root.leader(), reached, filter) {
             Ok(installing) => {
                 let trap = trap.clone();
                 let phase = Phase::Done { trap, installing };
-                self.loading.insert(root, Loading { key, phase });
+                self.loaders.at_work.insert(root, Loading { key, phase });
             }
             Err(_) => {
-                let _ = trap.remove(root).and_then(|()| reached.pass(root));
+                let _ = trap
+                    .remove(root.leader())
+                    .and_then(|()| reached.pass(root.leader()));
                 self.at_loads(Loads::refuse);
-                self.tell_unfiltered(observer);
+                self.report_unfiltered();
             }
         }
     }
 
     /// A process has ended, perhaps while its loader was at work. Of one that was killed, what its
     /// loader would have done is told: it has asked for some of that, and changed nothing.
-    pub(super) fn ended_loading(&mut self, pid: Pid, exit: Exit, observer: &mut dyn Observer) {
-        let Some(Loading { key, phase }) = self.loading.remove(&pid) else {
+    pub(super) fn ended_loading(&mut self, process: Tgid, exit: Exit) {
+        let Some(Loading { key, phase }) = self.loaders.at_work.remove(&process) else {
             return;
         };
         let Phase::Trusted { load, .. } = phase else {
@@ -278,82 +309,77 @@ impl Tasks {
         };
         let killed = matches!(exit, Exit::Signal { signal, .. } if !FAULTS.contains(&signal));
         if killed && load.holds() {
-            observer.loaded(self.root.started.elapsed(), pid, &load.told);
+            self.outbox.loaded(process, &load.told);
         } else {
-            self.doubt_loader(pid, &key, "its process ended before it was done", observer);
+            self.doubt_loader(process, &key, "its process ended before it was done");
         }
     }
 
     /// A process executes another program while its loader is at work.
-    pub(super) fn abandon_loading(&mut self, pid: Pid, observer: &mut dyn Observer) {
-        if let Some(Loading { key, phase }) = self.loading.remove(&pid)
+    pub(super) fn abandon_loading(&mut self, process: Tgid) {
+        if let Some(Loading { key, phase }) = self.loaders.at_work.remove(&process)
             && matches!(phase, Phase::Trusted { .. })
         {
-            self.doubt_loader(pid, &key, "it executed another program", observer);
-            self.filter_again(pid, observer);
+            self.doubt_loader(process, &key, "it executed another program");
+            self.filter_again(process);
         }
     }
 
     /// A task is created, perhaps by a loader at work, which runs code of libraries that picks an
     /// implementation (IFUNC). The child has a copy of the trap, and its filter is suspended as well.
-    pub(super) fn created_in_loading(
-        &mut self,
-        creator: Pid,
-        child: Pid,
-        observer: &mut dyn Observer,
-    ) {
-        let Some(Loading { key, phase }) = self.loading.remove(&creator) else {
+    pub(super) fn created_in_loading(&mut self, creator: Tgid, child: Tid) {
+        let Some(Loading { key, phase }) = self.loaders.at_work.remove(&creator) else {
             return;
         };
         let trap = match phase {
             Phase::Watched { trap, .. } => trap,
             Phase::Trusted { trap, .. } => {
-                self.doubt_loader(creator, &key, "it created a process", observer);
-                self.filter_again(creator, observer);
+                self.doubt_loader(creator, &key, "it created a process");
+                self.filter_again(creator);
                 trap
             }
             Phase::Done { .. } => {
-                self.loading.insert(creator, Loading { key, phase });
+                self.loaders.at_work.insert(creator, Loading { key, phase });
                 return;
             }
         };
         self.at_loads(|loads| loads.give_up(key));
-        let _ = trap.remove(creator);
-        self.copies.insert(child, trap);
+        let _ = trap.remove(creator.leader());
+        self.loaders.copies.insert(child, trap);
         self.remove_copy(child);
     }
 
     /// Removes a copy of a trap from a new task, once it can be done: when it is stopped.
-    pub(super) fn remove_copy(&mut self, pid: Pid) {
-        if (self.copies.get(&pid)).is_some_and(|trap| trap.remove(pid).is_ok()) {
-            self.suspend_filters(pid, false);
-            self.copies.remove(&pid);
+    pub(super) fn remove_copy(&mut self, tid: Tid) {
+        if (self.loaders.copies.get(&tid)).is_some_and(|trap| trap.remove(tid).is_ok()) {
+            self.suspend_filters(tid, false);
+            self.loaders.copies.remove(&tid);
         }
     }
 
     /// Has a process's filter stop it again, if it has one.
-    fn filter_again(&mut self, pid: Pid, observer: &mut dyn Observer) {
-        self.suspend_filters(pid, false);
-        if pid == self.root.pid && !self.filtered {
-            self.tell_unfiltered(observer);
+    fn filter_again(&mut self, process: Tgid) {
+        self.suspend_filters(process.leader(), false);
+        if process == self.root.pid && !self.filtered {
+            self.report_unfiltered();
         }
     }
 
-    fn doubt_loader(&self, pid: Pid, key: &Key, why: &str, observer: &mut dyn Observer) {
+    fn doubt_loader(&mut self, process: Tgid, key: &Key, why: &str) {
         self.at_loads(|loads| loads.forget(key));
         let missing = format!("what the dynamic loader did, because {why}");
-        self.tell_missing(pid, missing, observer);
+        self.report_missing(process, missing);
     }
 
     /// Tells that there is no filter where there should be one.
-    pub(super) fn tell_unfiltered(&self, observer: &mut dyn Observer) {
+    pub(super) fn report_unfiltered(&mut self) {
         let missing = "what processes do, because the filter could not be installed";
-        self.tell_missing(self.root.pid, missing.to_owned(), observer);
+        self.report_missing(self.root.pid, missing.to_owned());
     }
 
-    fn tell_missing(&self, pid: Pid, missing: String, observer: &mut dyn Observer) {
+    fn report_missing(&mut self, process: Tgid, missing: String) {
         let doubt = TraceEventKind::Doubt(Doubt::Backend(missing));
-        self.tell_one(pid, pid, doubt, observer);
+        self.outbox.event(Tracee::leader_of(process), doubt);
     }
 
     fn at_loads(&self, what: impl FnOnce(&mut Loads)) {
@@ -365,10 +391,10 @@ impl Tasks {
 
 /// Returns whether a process has no other filters than its creators were given, and neither blocks nor
 /// ignores a trap: it would no longer do so once it has run into one.
-fn is_as_we_left_it(pid: Pid, loads: &RefCell<Loads>) -> bool {
+fn is_as_we_left_it(process: Tgid, loads: &RefCell<Loads>) -> bool {
     let own = || Condition::of(None).map(|own| own.filters);
     let own = loads.borrow_mut().own_filters(own);
-    let its = Condition::of(Some(pid));
+    let its = Condition::of(Some(process));
     its.is_some_and(|its| its.is_trapped && own.is_some_and(|own| its.filters == own + 1))
 }
 
@@ -382,7 +408,7 @@ struct Condition {
 
 impl Condition {
     /// Asks proc_pid_status(5). `None` before Linux 5.9, which does not count filters.
-    fn of(process: Option<Pid>) -> Option<Self> {
+    fn of(process: Option<Tgid>) -> Option<Self> {
         let status = match process {
             Some(process) => proc::read(&proc::path(process, "status")),
             None => proc::read("/proc/self/status"),

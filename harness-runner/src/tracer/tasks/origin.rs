@@ -1,7 +1,10 @@
 //! Who sent a signal.
 
-use super::{Pid, Tasks};
-use crate::{sys, tracer::Observer};
+use super::Tasks;
+use crate::{
+    sys::{Pid, Tgid},
+    tracer::stop::{Kernel, Tracee},
+};
 use harness_metadata::{
     TraceEventKind,
     event::TraceLevel,
@@ -43,26 +46,29 @@ impl Harness {
     }
 }
 
-impl Tasks {
-    pub(super) fn signalled(&mut self, tid: Pid, signal: i32, observer: &mut dyn Observer) {
+impl<K: Kernel> Tasks<K> {
+    /// A task is about to receive a signal.
+    pub(super) fn signalled(&mut self, tracee: Tracee, signal: i32) {
         if self.root.level < TraceLevel::Io {
             return;
         }
-        let Some((code, sender)) = sys::signal_origin(tid) else {
+        let Some((code, sender)) = self.kernel.signal_origin(tracee.tid) else {
             return;
         };
-        let is_own = |pid| self.context.processes.contains_key(&pid) || self.ended.contains(&pid);
+        let is_own = |pid| {
+            let process = Tgid::new(pid);
+            self.context.processes.contains_key(&process) || self.tree.remembers(process)
+        };
         let sender = self.harness.sender(code, sender, is_own);
-        let process = self.process_of(tid);
         let kind = TraceEventKind::Signal(Signal {
             signal,
             code,
             sender,
         });
-        self.tell_one(tid, process, kind, observer);
+        self.outbox.event(tracee, kind);
         if let Sender::Outside(_) = sender {
             let doubt = TraceEventKind::Doubt(Doubt::ForeignSignal);
-            self.tell_one(tid, process, doubt, observer);
+            self.outbox.event(tracee, doubt);
         }
     }
 }

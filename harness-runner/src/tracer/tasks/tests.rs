@@ -1,13 +1,15 @@
 //! What comes in another order than it should.
 
 use super::*;
+use harness_metadata::TraceEvent;
 use std::process::{Command, Stdio};
 
-#[test]
-fn what_is_told_before_its_event_comes_does_not_pretend_to_know_how_it_was_created() {
-    let own = std::process::id().cast_signed();
-    let mut tasks = Tasks::new(Root {
-        pid: own,
+mod kernel;
+
+/// A root that nothing is known of but its id.
+fn root(pid: i32) -> Root {
+    Root {
+        pid: Tgid::new(pid),
         started: Instant::now(),
         level: TraceLevel::Process,
         program: Vec::new(),
@@ -18,7 +20,13 @@ fn what_is_told_before_its_event_comes_does_not_pretend_to_know_how_it_was_creat
         loader: None,
         loads: None,
         options: Options::default(),
-    });
+    }
+}
+
+#[test]
+fn what_is_told_before_its_event_comes_does_not_pretend_to_know_how_it_was_created() {
+    let own = Tgid::new(std::process::id().cast_signed());
+    let mut tasks = Tasks::new(root(own.raw()));
     // It waits until its input ends.
     let mut child = Command::new("/bin/cat")
         .stdin(Stdio::piped())
@@ -27,11 +35,13 @@ fn what_is_told_before_its_event_comes_does_not_pretend_to_know_how_it_was_creat
     let pid = child.id().cast_signed();
     let mut told = Vec::new();
     let mut observer = |event: &TraceEvent| told.push((event.pid, event.kind.clone()));
-    tasks.suppose_created(own, pid, &mut observer);
-    tasks.created(own, pid, Some(CreatedBy::Vfork), &mut observer);
+    let tid = Tid::new(pid);
+    tasks.suppose_created(own, tid);
+    tasks.created(own.leader(), tid, Some(CreatedBy::Vfork));
+    tasks.outbox.deliver(&mut observer);
     drop(child.stdin.take());
     child.wait().expect("it ends");
     let how = Creation::Unknown;
     let created = TraceEventKind::Created(Created { child: pid, how });
-    assert_eq!(told, [(own, created)], "once, and without a guess");
+    assert_eq!(told, [(own.raw(), created)], "once, and without a guess");
 }

@@ -84,7 +84,7 @@ fn it_is_the_same_for_who_may_not_suspend_filters() {
             suspended: true,
             ..Options::default()
         };
-        suspended.push(set_options(pid, options));
+        suspended.push(set_options(Tid::new(pid), options));
     });
     assert_eq!(suspended, [Err(Errno::EPERM); 3]);
     let seen = assert_the_same_whenever_started(&mut slot, &starter, KNOWN);

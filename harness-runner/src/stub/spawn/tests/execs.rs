@@ -125,7 +125,7 @@ fn what_a_new_stack_says_is_what_proc_says() {
     );
     let (exit, _) = slot.execs_of_and(&body, |pid| {
         let mut stack = vec![0; Vectors::STACK];
-        let address = stack_pointer(pid).expect("it is stopped");
+        let address = stack_pointer(Tid::new(pid)).expect("it is stopped");
         let read = read_memory(pid, address, &mut stack).expect("it is there");
         let proc = |name| fs::read(format!("/proc/{pid}/{name}")).expect("it can be read");
         assert_eq!(
