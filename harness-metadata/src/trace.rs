@@ -10,10 +10,12 @@ use std::{fmt, time::Duration};
 
 mod disturbance;
 mod less;
+mod operation;
 mod summary;
 
 pub use disturbance::{Disturbance, EarlierTime};
 pub use less::{Less, Reason};
+pub use operation::{FileOperation, NetworkOperation, Operation};
 pub use summary::{
     Backend, Dropped, Failure, FileSummary, FileUse, PeerSummary, ProcessSummary, TraceSummary,
 };
@@ -266,50 +268,6 @@ pub struct FileId {
     pub directory: bool,
 }
 
-/// What a file call does.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
-#[serde(rename_all = "kebab-case")]
-pub enum FileOperation {
-    /// Opens, and perhaps creates: see [`FileCall::access`].
-    Open,
-    /// Asks for metadata.
-    Stat,
-    /// Asks whether it may be used.
-    Access,
-    /// Reads a symbolic link.
-    ReadLink,
-    /// Lists a directory.
-    List,
-    /// Creates a directory.
-    MakeDirectory,
-    /// Creates a device, a named pipe or a socket.
-    MakeNode,
-    /// Gives a file another name.
-    Rename,
-    /// Gives a file a further name.
-    Link,
-    /// Creates a symbolic link.
-    SymbolicLink,
-    /// Removes a name.
-    Remove,
-    /// Removes a directory.
-    RemoveDirectory,
-    /// Changes its length.
-    Truncate,
-    /// Changes mode, owner, times or attributes.
-    ChangeMetadata,
-    /// Makes it the working directory.
-    ChangeDirectory,
-    /// Makes it the root directory.
-    ChangeRoot,
-    /// Mounts, unmounts, or moves a mount.
-    Mount,
-    /// Watches it for changes.
-    Watch,
-}
-
 /// How a file was opened (`open(2)`).
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -350,24 +308,6 @@ pub struct NetworkCall {
     pub reach: Reach,
     /// What it returned.
     pub result: CallResult,
-}
-
-/// What a network call does.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
-#[serde(rename_all = "kebab-case")]
-pub enum NetworkOperation {
-    /// Connects.
-    Connect,
-    /// Takes an address.
-    Bind,
-    /// Waits for connections.
-    Listen,
-    /// Takes a connection.
-    Accept,
-    /// Sends to an address without a connection.
-    Send,
 }
 
 /// An address of a socket.

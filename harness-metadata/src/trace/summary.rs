@@ -1,6 +1,6 @@
 //! What an attempt's trace says, in bounded space.
 
-use super::{Address, Disturbance, Doubt, NetworkOperation, Reach, Sender};
+use super::{Address, Disturbance, Doubt, NetworkOperation, Operation, Reach, Sender};
 use crate::{event::TraceLevel, outcome::Exit, raw::RawString};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
@@ -180,6 +180,9 @@ pub struct Failure {
     pub pid: i32,
     /// The call's name.
     pub call: String,
+    /// What it does; `None` in recordings of earlier versions.
+    #[serde(default)]
+    pub operation: Option<Operation>,
     /// The path or the address.
     pub target: RawString,
     /// The error.

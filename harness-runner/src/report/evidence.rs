@@ -12,7 +12,7 @@ use super::{
 use harness_metadata::{
     Attempt, Exit, Outcome, TestId, TraceSummary, Verdict,
     noise::is_noise,
-    trace::{Failure, FileUse, ProcessSummary, Sender},
+    trace::{Failure, FileUse, Operation, ProcessSummary, Sender},
 };
 use std::collections::HashSet;
 
@@ -202,27 +202,25 @@ impl<'a> Calls<'a> {
     }
 
     fn network(&self) -> Vec<String> {
-        self.told(|failure| is_network(&failure.call) && !by_library(failure))
+        self.told(|failure| is_network(failure) && !by_library(failure))
     }
 
     fn refused(&self) -> Vec<String> {
-        self.told(|failure| {
-            !is_network(&failure.call) && !is_missing(failure) && !by_library(failure)
-        })
+        self.told(|failure| !is_network(failure) && !is_missing(failure) && !by_library(failure))
     }
 
     /// What was not there: opened or executed if there is any such, else only asked for.
     fn missing(&self) -> Vec<String> {
         let found = self.found();
         let missing = |failure: &Failure| {
-            !is_network(&failure.call)
+            !is_network(failure)
                 && is_missing(failure)
                 && !by_library(failure)
                 && !found.contains(failure.target.as_bytes())
                 && !self.found_elsewhere(failure)
                 && !self.succeeded(failure)
         };
-        let needed = self.told(|failure| missing(failure) && !only_asks(&failure.call));
+        let needed = self.told(|failure| missing(failure) && !only_asks(failure));
         if needed.is_empty() {
             self.told(missing)
         } else {
@@ -250,7 +248,7 @@ impl<'a> Calls<'a> {
     /// Returns whether a program was looked for in one directory and executed from another.
     fn found_elsewhere(&self, failure: &Failure) -> bool {
         let name = |path: &'a [u8]| path.rsplit(|&byte| byte == b'/').next();
-        if !failure.call.starts_with("execve") && !only_asks(&failure.call) {
+        if failure.operation != Some(Operation::Execute) && !only_asks(failure) {
             return false;
         }
         let wanted = failure
@@ -281,7 +279,7 @@ impl<'a> Calls<'a> {
         let call = escaped(&failure.call);
         let target = quoted(&failure.target);
         // An address needs no quotes.
-        let target = match is_network(&failure.call) && !failure.target.as_bytes().contains(&b'/') {
+        let target = match is_network(failure) && !failure.target.as_bytes().contains(&b'/') {
             true => &target[1..target.len() - 1],
             false => &target,
         };
@@ -297,11 +295,8 @@ impl<'a> Calls<'a> {
     }
 }
 
-fn is_network(call: &str) -> bool {
-    matches!(
-        call,
-        "connect" | "bind" | "listen" | "accept" | "accept4" | "sendto" | "sendmsg" | "sendmmsg"
-    )
+fn is_network(failure: &Failure) -> bool {
+    matches!(failure.operation, Some(Operation::Network(_)))
 }
 
 fn is_missing(failure: &Failure) -> bool {
@@ -309,8 +304,8 @@ fn is_missing(failure: &Failure) -> bool {
 }
 
 /// Returns whether a call only asks about a file.
-fn only_asks(call: &str) -> bool {
-    call.contains("stat") || call.contains("access") || call.contains("readlink")
+fn only_asks(failure: &Failure) -> bool {
+    failure.operation.is_some_and(Operation::only_asks)
 }
 
 /// Returns whether a library asks for this by itself, whatever the program does.
@@ -323,7 +318,7 @@ fn by_library(failure: &Failure) -> bool {
 mod tests {
     use super::*;
     use crate::report::sample::{code, test, trace};
-    use harness_metadata::trace::FileSummary;
+    use harness_metadata::trace::{FileOperation, FileSummary, NetworkOperation};
     use std::time::Duration;
 
     fn process(pid: i32, args: &[&str], exit: Exit) -> ProcessSummary {
@@ -344,6 +339,17 @@ mod tests {
             at: Duration::ZERO,
             pid: 1,
             call: call.to_owned(),
+            operation: Some(match call {
+                "execve" => Operation::Execute,
+                "connect" => Operation::Network(NetworkOperation::Connect),
+                "bind" => Operation::Network(NetworkOperation::Bind),
+                "stat" | "newfstatat" | "statx" => Operation::File(FileOperation::Stat),
+                "access" | "faccessat" | "faccessat2" => Operation::File(FileOperation::Access),
+                "readlink" | "readlinkat" => Operation::File(FileOperation::ReadLink),
+                "mkdir" => Operation::File(FileOperation::MakeDirectory),
+                "openat" => Operation::File(FileOperation::Open),
+                call => panic!("{call}"),
+            }),
             target: target.into(),
             errno,
         }

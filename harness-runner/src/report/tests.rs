@@ -13,7 +13,7 @@ use harness_metadata::{
     Attempt, Event, EventKind, Exit, FinalStatusLevel, LimitHit, LimitKind, Outcome, StatusLevel,
     TraceEvent, TraceEventKind, Verdict,
     event::{CancelReason, OutputWhen},
-    trace::{Doubt, Failure},
+    trace::{Doubt, Failure, NetworkOperation, Operation},
 };
 use nextest_metadata::MismatchReason;
 use proptest::prelude::*;
@@ -156,6 +156,7 @@ fn with_trace() -> Vec<Event> {
         at: Duration::ZERO,
         pid: 42,
         call: "bind".to_owned(),
+        operation: Some(Operation::Network(NetworkOperation::Bind)),
         target: "127.0.0.1:80".into(),
         errno: libc::EADDRINUSE,
     });

@@ -12,7 +12,7 @@ use crate::{
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
     event::TraceLevel,
-    trace::{Creation, Doubt, EnvironmentChange, FileOperation, Sender, Signal},
+    trace::{Creation, Doubt, EnvironmentChange, Sender, Signal},
 };
 use nix::{
     errno::Errno,
@@ -360,17 +360,11 @@ fn belongs(kind: &TraceEventKind, level: TraceLevel) -> bool {
         | TraceEventKind::Exec(_)
         | TraceEventKind::Exited(_)
         | TraceEventKind::ThreadEnded => true,
-        TraceEventKind::File(call) => match call.operation {
-            FileOperation::Stat
-            | FileOperation::Access
-            | FileOperation::ReadLink
-            | FileOperation::List => level >= TraceLevel::Full,
-            _ => level >= TraceLevel::Io,
-        },
-        TraceEventKind::Signal(_)
-        | TraceEventKind::Network(_)
-        | TraceEventKind::Lookup(_)
-        | TraceEventKind::Doubt(_) => level >= TraceLevel::Io,
+        TraceEventKind::File(call) => level >= call.operation.level(),
+        TraceEventKind::Network(call) => level >= call.operation.level(),
+        TraceEventKind::Signal(_) | TraceEventKind::Lookup(_) | TraceEventKind::Doubt(_) => {
+            level >= TraceLevel::Io
+        }
     }
 }
 
@@ -380,6 +374,7 @@ mod tests {
     use crate::protocol::Trace;
     use crate::stub::watch::Way;
     use harness_metadata::trace::{CallResult, Created, Exec, Exited};
+    use harness_metadata::trace::{FileCall, FileOperation, TracedPath};
 
     const ROOT: Pid = 4242;
     const STUB: Pid = 4241;
@@ -437,6 +432,28 @@ mod tests {
             peak_memory: 0,
         };
         event(pid, millis, TraceEventKind::Exited(exited))
+    }
+
+    #[test]
+    fn an_event_belongs_to_the_levels_at_which_we_would_have_seen_it() {
+        let belongs = |operation, level| {
+            let call = FileCall {
+                call: String::new(),
+                operation,
+                path: TracedPath::default(),
+                to: None,
+                access: None,
+                result: CallResult::Found,
+                file: None,
+            };
+            belongs(&TraceEventKind::File(Box::new(call)), level)
+        };
+        use FileOperation::{Mount, Open, Stat, Watch};
+        for (operation, at_io) in [(Open, true), (Mount, true), (Stat, false), (Watch, false)] {
+            assert_eq!(belongs(operation, TraceLevel::Io), at_io, "{operation:?}");
+            assert!(belongs(operation, TraceLevel::Full), "{operation:?}");
+            assert!(!belongs(operation, TraceLevel::Process), "{operation:?}");
+        }
     }
 
     #[test]

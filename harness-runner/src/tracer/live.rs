@@ -16,7 +16,7 @@ use crate::{
 };
 use harness_metadata::{
     TraceEventKind,
-    trace::{Address, CallResult, Disturbance, Doubt, FileId, FileOperation},
+    trace::{Address, CallResult, Disturbance, Doubt, FileId},
 };
 use nix::{
     errno::Errno,
@@ -122,10 +122,7 @@ impl Context {
     pub(crate) fn heed(&mut self, kind: &TraceEventKind) {
         self.elsewhere |= match kind {
             TraceEventKind::Doubt(doubt) => *doubt == Doubt::ChangedNamespace,
-            TraceEventKind::File(call) => matches!(
-                call.operation,
-                FileOperation::ChangeRoot | FileOperation::Mount
-            ),
+            TraceEventKind::File(call) => call.operation.moves_paths(),
             _ => false,
         };
     }

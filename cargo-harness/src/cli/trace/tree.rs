@@ -7,9 +7,7 @@ use super::{
 use harness_metadata::{
     Exit, Outcome, RawString, TraceSummary, Verdict,
     noise::{is_library, is_noise},
-    trace::{
-        Address, FileSummary, FileUse, NetworkOperation, PeerSummary, ProcessSummary, Reach, Sender,
-    },
+    trace::{Address, FileSummary, FileUse, PeerSummary, ProcessSummary, Reach, Sender},
 };
 use harness_runner::{
     report::{
@@ -345,13 +343,7 @@ impl Tree<'_> {
     }
 
     fn peer(&self, peer: &PeerSummary) -> String {
-        let verb = match peer.operation {
-            NetworkOperation::Connect => "connected to",
-            NetworkOperation::Bind => "bound to",
-            NetworkOperation::Listen => "listened at",
-            NetworkOperation::Accept => "accepted from",
-            NetworkOperation::Send => "sent to",
-        };
+        let verb = peer.operation.verb();
         let address = match &peer.address {
             Address::Unix(path) => self.path(path),
             address => escaped(&address.to_string()).into_owned(),

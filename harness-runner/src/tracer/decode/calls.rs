@@ -155,6 +155,17 @@ pub(super) enum Shape {
     Nothing,
 }
 
+impl Shape {
+    /// Returns the level from which on such calls are watched.
+    fn level(&self) -> TraceLevel {
+        match self {
+            Self::Ask(ask) => ask.operation.level(),
+            Self::List => FileOperation::List.level(),
+            _ => TraceLevel::Io,
+        }
+    }
+}
+
 /// What is removed.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum RemoveWhat {
@@ -215,16 +226,10 @@ pub(in crate::tracer) fn watched(number: Sysno, level: TraceLevel) -> Option<Cal
 
 /// The table.
 fn call(number: Sysno) -> Option<Call> {
-    let at = |level, shape| Call { level, shape };
-    looks(number)
-        .or_else(|| old_looks(number))
-        .map(|shape| at(TraceLevel::Full, shape))
-        .or_else(|| {
-            changes(number)
-                .or_else(|| old_changes(number))
-                .or_else(|| others(number))
-                .map(|shape| at(TraceLevel::Io, shape))
-        })
+    let tables = [looks, old_looks, changes, old_changes, others];
+    let shape = tables.iter().find_map(|table| table(number))?;
+    let level = shape.level();
+    Some(Call { level, shape })
 }
 
 /// What only asks, where there are calls from before directories had descriptors.

@@ -3,7 +3,7 @@
 use super::search::Searches;
 use harness_metadata::{
     noise::{file_name, is_library, is_noise},
-    trace::{Failure, FileCall, FileOperation},
+    trace::{Failure, FileCall, FileOperation, Operation},
 };
 use std::{collections::VecDeque, time::Duration};
 use xxhash_rust::xxh64::xxh64;
@@ -58,6 +58,7 @@ impl Failures {
             at,
             pid,
             call: call.call.clone(),
+            operation: Some(Operation::File(call.operation)),
             target: call.path.path().clone(),
             errno,
         };
@@ -109,7 +110,7 @@ pub(super) fn is_interruption(errno: i32) -> bool {
 /// what is not there, to create a directory that is.
 fn is_minor(operation: FileOperation, errno: i32) -> bool {
     match operation {
-        FileOperation::Stat | FileOperation::Access | FileOperation::ReadLink => true,
+        operation if operation.only_asks() => true,
         FileOperation::Remove | FileOperation::RemoveDirectory => is_absence(errno),
         FileOperation::MakeDirectory => errno == libc::EEXIST,
         _ => false,

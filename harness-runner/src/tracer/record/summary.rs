@@ -11,7 +11,7 @@ use harness_metadata::{
     noise::{file_name, is_noise},
     trace::{
         Address, Backend, CallResult, Created, Creation, Dropped, Exec, Failure, FileCall,
-        FileOperation, FileSummary, FileUse, NameLookup, NetworkCall, NetworkOperation,
+        FileOperation, FileSummary, FileUse, NameLookup, NetworkCall, NetworkOperation, Operation,
         PeerSummary, ProcessSummary, Sender,
     },
 };
@@ -262,7 +262,7 @@ impl Digest {
         let about = about(event.pid, "exec", file_name(path.as_bytes()));
         if let Some(errno) = exec.result.error() {
             self.use_file(path, use_of_error(errno));
-            let failure = failure(event, "execve", path.clone(), errno);
+            let failure = failure(event, "execve", Operation::Execute, (path.clone(), errno));
             self.failures.fail(failure, about, false);
             return;
         }
@@ -358,7 +358,12 @@ impl Digest {
                     Address::Unix(path) => path.clone(),
                     _ => shown.as_str().into(),
                 };
-                let failure = failure(event, &call.call, target, errno);
+                let failure = failure(
+                    event,
+                    &call.call,
+                    Operation::Network(call.operation),
+                    (target, errno),
+                );
                 self.failures.fail(failure, about, false);
             }
             None if matches!(call.result, CallResult::Unknown) => {}
@@ -466,21 +471,15 @@ pub(super) fn uses_by(call: &FileCall, mut used: impl FnMut(&RawString, u16)) {
         }
         return;
     }
-    match call.operation {
-        FileOperation::Open => used(path, uses_by_opening(call)),
-        FileOperation::Rename => {
-            used(path, bit(FileUse::RenamedFrom));
-            if let Some(to) = &call.to {
-                used(to.path(), bit(FileUse::RenamedTo));
-            }
-        }
-        FileOperation::Link => {
-            used(path, bit(FileUse::Linked));
-            if let Some(to) = &call.to {
-                used(to.path(), bit(FileUse::Created));
-            }
-        }
-        operation => used(path, bit(use_of(operation))),
+    used(
+        path,
+        match call.operation {
+            FileOperation::Open => uses_by_opening(call),
+            operation => bit(operation.file_use()),
+        },
+    );
+    if let (Some(second), Some(to)) = (call.operation.second_use(), &call.to) {
+        used(to.path(), bit(second));
     }
 }
 
@@ -506,28 +505,6 @@ fn uses_by_opening(call: &FileCall) -> u16 {
     uses
 }
 
-/// Returns what a call that succeeded has done with its path.
-fn use_of(operation: FileOperation) -> FileUse {
-    match operation {
-        FileOperation::Open => FileUse::Read,
-        FileOperation::Stat
-        | FileOperation::Access
-        | FileOperation::ReadLink
-        | FileOperation::ChangeDirectory
-        | FileOperation::ChangeRoot
-        | FileOperation::Watch => FileUse::Queried,
-        FileOperation::List => FileUse::Listed,
-        FileOperation::MakeDirectory | FileOperation::MakeNode | FileOperation::SymbolicLink => {
-            FileUse::Created
-        }
-        FileOperation::Rename => FileUse::RenamedFrom,
-        FileOperation::Link => FileUse::Linked,
-        FileOperation::Remove | FileOperation::RemoveDirectory => FileUse::Removed,
-        FileOperation::Truncate => FileUse::Truncated,
-        FileOperation::ChangeMetadata | FileOperation::Mount => FileUse::MetadataChanged,
-    }
-}
-
 fn use_of_error(errno: i32) -> FileUse {
     match is_absence(errno) {
         true => FileUse::Missing,
@@ -535,11 +512,17 @@ fn use_of_error(errno: i32) -> FileUse {
     }
 }
 
-fn failure(event: &TraceEvent, call: &str, target: RawString, errno: i32) -> Failure {
+fn failure(
+    event: &TraceEvent,
+    call: &str,
+    operation: Operation,
+    (target, errno): (RawString, i32),
+) -> Failure {
     Failure {
         at: event.at,
         pid: event.pid,
         call: call.to_owned(),
+        operation: Some(operation),
         target,
         errno,
     }
