@@ -81,7 +81,9 @@ impl Aside {
     pub(super) fn put(&mut self, stopped: Stopped) {
         let before = self.0.insert(stopped.tid(), stopped);
         debug_assert!(before.is_none(), "the task had not gone on");
-        before.map(Stopped::over);
+        if let Some(before) = before {
+            before.over();
+        }
     }
 
     /// Takes up the stop of a task, if it is still there.
