@@ -253,17 +253,48 @@ fn a_tree_that_forks_without_end_dies_with_the_run() {
     }
 }
 
-/// As many as there are children of the run's stubs now, the dead included.
-fn children_of_stubs(scene: &Scene) -> usize {
+/// As many as there are children of the run's stubs and of the runner now, the dead included.
+fn children_of_run(scene: &Scene) -> usize {
     let stubs = processes(scene, "__double-spawn").into_iter();
-    let children = stubs.map(|stub| {
-        let list = fs::read_to_string(format!("/proc/{stub}/task/{stub}/children"));
+    let own = stubs.chain(processes(scene, "--events"));
+    let children = own.map(|pid| {
+        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         list.unwrap_or_default().split_whitespace().count()
     });
     children.sum()
 }
 
-/// Returns a command without cgroups, whose kill hits everything at once, where they can be hidden.
+/// Runs a test of processes that multiply, and counts the children of the run while it lasts.
+fn run_and_count(scene: &Scene, test: &str, trace: &str, cgroups: Cgroups) -> (Finished, usize) {
+    let visit = Visit {
+        binary: "bombs",
+        tests: test,
+        config: "",
+    };
+    let mut command = visit.by_harness(scene);
+    command.args(["-j", "1", "--trace", trace]);
+    let mut run = scene.start(match cgroups {
+        Cgroups::Writable => command,
+        Cgroups::Hidden => without_cgroups(scene, &command),
+    });
+    let mut most = 0;
+    while !run.has_ended() {
+        most = most.max(children_of_run(scene));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let run = run.finish();
+    scene.assert_no_strays();
+    (run, most)
+}
+
+/// Whether a run can use cgroups, whose kill hits everything at once.
+#[derive(Copy, Clone)]
+enum Cgroups {
+    Writable,
+    Hidden,
+}
+
+/// Returns a command without cgroups, where they can be hidden.
 fn without_cgroups(scene: &Scene, command: &Command) -> Command {
     let script = "umount -l /sys/fs/cgroup && exec \"$@\"";
     let args = [
@@ -283,52 +314,47 @@ fn without_cgroups(scene: &Scene, command: &Command) -> Command {
     }
 }
 
+/// How many of the dead may wait at a time: enough for a busy machine, on which they wait longer. The
+/// machine has room for 32,000.
+const MOST_DEAD: usize = 8_000;
+
+/// The end of the names of tests that kill their stub.
+const WITHOUT_A_STUB: &str = "_without_a_stub";
+
 #[test]
 fn what_multiplies_as_fast_as_it_can_is_killed_and_the_dead_do_not_pile_up() {
-    // Enough for a busy machine, on which the dead wait longer; the machine has room for 32,000.
-    const MOST: usize = 8_000;
-    for test in package::bombs() {
+    let bombs = package::bombs().into_iter();
+    for test in bombs.filter(|test| !test.ends_with(WITHOUT_A_STUB)) {
         for (trace, cgroups) in [
-            ("io", false),
-            ("process", false),
-            ("off", false),
-            ("off", true),
+            ("io", Cgroups::Hidden),
+            ("process", Cgroups::Hidden),
+            ("off", Cgroups::Hidden),
+            ("off", Cgroups::Writable),
         ] {
-            let too_fast = test.starts_with("ever_another_") && trace == "off";
-            if too_fast && !nix::unistd::geteuid().is_root() {
-                let what = format!("{test} at off");
-                scene::skip(
-                    &what,
-                    "a stub may raise its priority only as root: see faults.md",
-                );
-                continue;
-            }
             let scene = Scene::new();
-            let visit = Visit {
-                binary: "bombs",
-                tests: test,
-                config: "",
-            };
-            let mut command = visit.by_harness(&scene);
-            command.args(["-j", "1", "--trace", trace]);
-            let mut run = scene.start(match cgroups {
-                true => command,
-                false => without_cgroups(&scene, &command),
-            });
-            let mut most = 0;
-            while !run.has_ended() {
-                most = most.max(children_of_stubs(&scene));
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            let run = run.finish();
-            scene.assert_no_strays();
+            let (run, most) = run_and_count(&scene, test, trace, cgroups);
             run.assert_code(exit_code::OK);
-            assert!(most < MOST, "{test} at {trace}: {most} children of a stub");
+            assert!(most < MOST_DEAD, "{test} at {trace}: {most} children");
             // What lives by itself ends after 25 seconds.
             let last = last_attempt(&scene);
             let leak = last.leak.filter(|leak| !leak.survivors.is_empty());
             assert_eq!(leak.is_some(), test != "passes", "{test} at {trace}");
         }
+    }
+}
+
+#[test]
+fn what_multiplies_is_killed_and_reaped_by_the_runner_if_its_stub_was_killed() {
+    let bombs = package::bombs().into_iter();
+    for test in bombs.filter(|test| test.ends_with(WITHOUT_A_STUB)) {
+        let scene = Scene::new();
+        let (run, most) = run_and_count(&scene, test, "off", Cgroups::Hidden);
+        run.assert_code(exit_code::TEST_RUN_FAILED);
+        assert!(most < MOST_DEAD, "{test}: {most} children");
+        let last = last_attempt(&scene);
+        assert!(matches!(last.outcome, Outcome::HarnessFault(_)), "{last:?}");
+        let named = last.leak.is_some_and(|leak| !leak.survivors.is_empty());
+        assert!(named, "{test}");
     }
 }
 

@@ -301,6 +301,7 @@ impl Stub {
                 false => Pace::Prompt,
             });
         }
+        attempt.tree.leave_reaping_to_kernel();
         self.more_news = !quiet | attempt.tree.listen(&mut self.nest.outer);
         attempt.tree.look_for_escapes(LOOK_INSIDE);
         attempt.tell_broken(self.socket.as_fd())?;

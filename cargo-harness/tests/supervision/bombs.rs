@@ -12,7 +12,7 @@ use std::{
 };
 use sys::*;
 
-const TESTS: [(&str, fn()); 9] = [
+const TESTS: [(&str, fn()); 11] = [
     ("bomb_of_500", bomb_of_500),
     ("born_again_when_a_parent_dies", born_again_when_a_parent_dies),
     ("dead_below_a_subreaper", dead_below_a_subreaper),
@@ -21,6 +21,8 @@ const TESTS: [(&str, fn()); 9] = [
     ("ever_another_sibling", ever_another_sibling),
     ("passes", || {}),
     ("siblings_from_threads", siblings_from_threads),
+    ("siblings_from_threads_without_a_stub", || without_a_stub(siblings_from_threads)),
+    ("siblings_without_a_stub", || without_a_stub(ever_another_sibling)),
     ("sleepers_in_vfork", sleepers_in_vfork),
 ];
 
@@ -95,6 +97,13 @@ fn ever_another_sibling() {
         started(|end| walk(end, CLONE_PARENT, || {}));
         started(|end| walk(end, CLONE_PARENT, own_session));
     }
+}
+
+/// What is left comes to the runner.
+fn without_a_stub(bomb: fn()) {
+    bomb();
+    // SAFETY: no memory is involved.
+    unsafe { kill(getppid(), SIGKILL) };
 }
 
 fn ever_another_session() {

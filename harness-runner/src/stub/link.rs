@@ -1,6 +1,10 @@
 //! The near side's handle on a stub.
 
-use super::{holds::Interest, survivors, survivors::Survived, sys};
+use super::{
+    holds::Interest,
+    survivors::{self, Chase, ChildList, Survived},
+    sys::{self, Pace},
+};
 use crate::protocol::{
     Available, Request, Response,
     packet::{self, receive_response, send_request},
@@ -37,6 +41,9 @@ const REAP_LIMIT: Duration = Duration::from_millis(500);
 
 /// How often a stub is asked whether it has ended where there are no pidfds.
 const POLL: Duration = Duration::from_millis(5);
+
+/// How long orphans are chased at a time.
+const CHASE_LIMIT: Duration = Duration::from_secs(2);
 
 /// A running stub. When it is dropped, the stub kills whatever it runs, exits, and is reaped.
 #[derive(Debug)]
@@ -98,6 +105,8 @@ pub fn adopt_orphans(variable: String) {
 /// Kills what has come to this process from stubs that were killed, until nothing is left. What a
 /// stub traced has died with it; this is for what it did not trace. Returns what did not die by
 /// itself.
+///
+/// To be called on a thread of its own, which is given priority if there is something to kill.
 pub fn kill_orphans() -> Vec<Survivor> {
     let since = Instant::now();
     let mut killed = BTreeMap::new();
@@ -106,23 +115,23 @@ pub fn kill_orphans() -> Vec<Survivor> {
     while Instant::now() < deadline {
         // Held so that no stub is started that is not in the set yet.
         let stubs = stubs();
-        // What this process itself has started stays in its group; every test leads its own, and
-        // what it starts can go to ours but hardly without its environment.
-        let mark = MARK.get().map_or("", String::as_str);
-        let orphans: Vec<_> = survivors::adopted_children(mark)
-            .into_iter()
-            .filter(|pid| !stubs.contains(pid) && !is_stranger(*pid))
-            .collect();
-        if orphans.is_empty() {
+        let orphans = Orphans {
+            stubs: &stubs,
+            mark: MARK.get().map_or("", String::as_str),
+        };
+        if orphans.all().is_empty() {
             break;
         }
         // What died with its stub needs a moment for it, and is not to be named.
         if !std::mem::replace(&mut looked, true) {
+            sys::set_pace(Pace::Insistent);
             drop(stubs);
             thread::sleep(POLL);
             continue;
         }
-        let alive = orphans.iter().copied();
+        // They may multiply, and must not do that while they are named.
+        orphans.chase(libc::SIGSTOP);
+        let alive = orphans.all().into_iter();
         let alive = alive.filter(|pid| !killed.contains_key(pid) && !survivors::is_dying(*pid));
         let survived = Survived {
             // It went with its stub, and what is known of it.
@@ -134,16 +143,58 @@ pub fn kill_orphans() -> Vec<Survivor> {
         for survivor in survivors::name(&alive.collect(), &survived) {
             killed.insert(survivor.pid, survivor);
         }
-        survivors::kill_groups_of(&orphans);
-        for orphan in orphans {
-            // A child's id is its own until it has been waited for.
-            let _ = sys::kill(orphan, libc::SIGKILL);
-            sys::reap(orphan);
-        }
+        orphans.chase(libc::SIGKILL);
         drop(stubs);
         thread::sleep(POLL);
     }
     killed.into_values().collect()
+}
+
+/// What has come to this process and is neither a stub nor a child that it has started itself. What
+/// that has started stays in its group; every test leads its own, and what a test starts can go to
+/// ours but hardly without its environment.
+struct Orphans<'a> {
+    stubs: &'a BTreeSet<sys::Pid>,
+    mark: &'a str,
+}
+
+impl Orphans<'_> {
+    fn all(&self) -> Vec<sys::Pid> {
+        let mut all = survivors::adopted_children(self.mark);
+        all.retain(|pid| self.is_one(*pid));
+        all
+    }
+
+    /// Returns whether an adopted child is one.
+    fn is_one(&self, pid: sys::Pid) -> bool {
+        !self.stubs.contains(&pid) && !is_stranger(pid)
+    }
+
+    /// Sends a signal to all of them and to those that come meanwhile, and reaps them. The stub would
+    /// have done the same: see `Tree::kill_all`.
+    fn chase(&self, signal: i32) {
+        let mut list = ChildList::open();
+        let mut chase = Chase::new(None, signal);
+        let deadline = Instant::now() + CHASE_LIMIT;
+        while Instant::now() < deadline {
+            let orphans = match list.as_mut().map(ChildList::read) {
+                Some(Ok(mut children)) => {
+                    let adopted = |pid| survivors::is_adopted(pid, self.mark);
+                    children.retain(|pid| self.is_one(*pid) && adopted(*pid));
+                    children
+                }
+                _ => self.all(),
+            };
+            let go_on = chase.look(&orphans);
+            let most = survivors::most_reaped(orphans.len());
+            let dead = orphans.into_iter().filter(|orphan| sys::reap(*orphan));
+            let dead: Vec<_> = dead.take(most).collect();
+            dead.iter().for_each(|orphan| chase.reaped(*orphan));
+            if !go_on && dead.is_empty() {
+                break;
+            }
+        }
+    }
 }
 
 /// Why a stub could not be used.

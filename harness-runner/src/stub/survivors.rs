@@ -6,12 +6,13 @@ use super::{
     sys::{self, Pid},
 };
 use crate::proc::{self, Mounted};
+use foldhash::fast::RandomState;
 use harness_metadata::{Survivor, TraceSummary};
 use nix::time::{ClockId, clock_gettime};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs::{self, File},
-    io::{Read, Seek},
+    io::{self, Read, Seek},
     os::fd::AsFd,
     path::Path,
     sync::LazyLock,
@@ -27,24 +28,29 @@ pub(super) fn descendants(deadline: Instant) -> BTreeSet<Pid> {
     Children::now().descendants(deadline)
 }
 
-/// Returns the children of this process that it has not started itself, zombies included: those in
-/// other process groups, and those that have gone to its own but have this variable, as `NAME=value`,
-/// in their environment. Empty where /proc does not know them.
+/// Returns the children of this process that it has not started itself, zombies included. Empty where
+/// /proc does not know them.
 pub(super) fn adopted_children(variable: &str) -> Vec<Pid> {
     if !has_proc() {
         return Vec::new();
     }
-    let own_group = nix::unistd::getpgrp().as_raw();
-    let is_marked = |pid: Pid| {
-        let environment = fs::read(proc::path(pid, "environ")).unwrap_or_default();
+    let mut children = Children::now().of(own_pid());
+    children.retain(|child| is_adopted(*child, variable));
+    children
+}
+
+/// Returns whether a child of this process is not one that it has started itself: it is in another
+/// process group, or has gone to this one but has this variable, as `NAME=value`, in its environment.
+pub(super) fn is_adopted(child: Pid, variable: &str) -> bool {
+    let pid = nix::unistd::Pid::from_raw(child);
+    let is_marked = || {
+        let environment = fs::read(proc::path(child, "environ")).unwrap_or_default();
         let mut variables = environment.split(|byte| *byte == 0);
         !variable.is_empty() && variables.any(|one| one == variable.as_bytes())
     };
-    let mut children = Children::now().of(own_pid());
-    children.retain(|child| {
-        stat(*child).is_some_and(|stat| stat.group != own_group) || is_marked(*child)
-    });
-    children
+    // Thousands of dead may be among them, of each of which this is asked.
+    nix::unistd::getpgid(Some(pid)).is_ok_and(|group| group != nix::unistd::getpgrp())
+        || is_marked()
 }
 
 /// Returns whether the process group of this process is orphaned (POSIX, 3.264): no member has a
@@ -67,56 +73,86 @@ const LOOKS: u32 = 1024;
 /// After so many looks without a new child there is none.
 const QUIET_LOOKS: u32 = 8;
 
-/// Kills the children of this process, and at once those that come meanwhile. A process that only
-/// forks and ends changes its pid faster than anything else can be read, so the list is kept open
-/// and read in a tight loop. It has the dead, too: who does not reap them between two looks is soon
-/// too slow.
+/// The list of the children of this process's first thread, which gets orphans. It is kept open: a
+/// process that only forks and ends changes its pid faster than anything else can be read.
+pub(super) struct ChildList {
+    file: File,
+    text: String,
+}
+
+impl ChildList {
+    /// Opens the list. `None` where the kernel has none.
+    pub(super) fn open() -> Option<Self> {
+        if !matches!(Children::now(), Children::Told) {
+            return None;
+        }
+        let name = format_args!("task/{}/children", own_pid()).to_string();
+        let file = File::open(proc::path(own_pid(), name)).ok()?;
+        let text = String::new();
+        Some(Self { file, text })
+    }
+
+    /// Reads it. The kernel lists children in the order in which they came, the dead included.
+    pub(super) fn read(&mut self) -> io::Result<Vec<Pid>> {
+        self.text.clear();
+        self.file.rewind()?;
+        self.file.read_to_string(&mut self.text)?;
+        let pids = self.text.split_ascii_whitespace();
+        Ok(pids.filter_map(|pid| pid.parse().ok()).collect())
+    }
+}
+
+/// Sends a signal to children of this process, and at once to those that come meanwhile, if it is
+/// given them in a tight loop. Who does not reap the dead between two looks is soon too slow.
+///
+/// A child gets the signal once, the last one first: the others may be no more than steps on the way to
+/// it, and dead.
 pub(super) struct Chase {
-    /// The children of this process's only thread. `None` where the kernel does not list them.
-    list: Option<File>,
+    signal: i32,
     groups: Groups,
-    /// The children of the last look.
-    before: BTreeSet<Pid>,
+    /// The children that have had it.
+    before: HashSet<Pid, RandomState>,
     quiet: u32,
 }
 
 impl Chase {
-    /// The root's group is that of `root`.
-    pub(super) fn new(root: Pid) -> Self {
-        let told = matches!(Children::now(), Children::Told);
-        let name = format_args!("task/{}/children", own_pid()).to_string();
-        let list = told.then(|| File::open(proc::path(own_pid(), name)).ok());
+    /// The root's group is that of `root`, if there is one.
+    pub(super) fn new(root: Option<Pid>, signal: i32) -> Self {
         Self {
-            list: list.flatten(),
-            groups: Groups::new(Some(root)),
-            before: BTreeSet::new(),
+            signal,
+            groups: Groups::new(root),
+            before: HashSet::default(),
             quiet: 0,
         }
     }
 
-    /// Sends SIGKILL to the children that there are. Returns whether another look is worth it.
-    pub(super) fn look(&mut self) -> bool {
-        let Some(list) = &mut self.list else {
-            return false;
-        };
-        let mut text = String::new();
-        if list.rewind().is_err() || list.read_to_string(&mut text).is_err() {
-            return false;
+    /// Sends the signal to those of these children that have not had it. Returns whether another look
+    /// is worth it.
+    pub(super) fn look(&mut self, children: &[Pid]) -> bool {
+        let mut has_new = false;
+        for child in children.iter().rev() {
+            if self.before.insert(*child) {
+                // A child's id is its own until it has been waited for.
+                let _ = sys::kill(*child, self.signal);
+                self.groups.signal_that_of(*child, self.signal);
+                has_new = true;
+            }
         }
-        let children = text.split_whitespace().filter_map(|pid| pid.parse().ok());
-        let children: BTreeSet<Pid> = children.collect();
-        for &child in &children {
-            // A child's id is its own until it has been waited for.
-            let _ = sys::kill(child, libc::SIGKILL);
-            self.groups.kill_that_of(child);
-        }
-        self.quiet = match children.is_subset(&self.before) {
-            true => self.quiet + 1,
-            false => 0,
-        };
-        self.before = children;
+        self.quiet = if has_new { 0 } else { self.quiet + 1 };
         self.quiet <= QUIET_LOOKS
     }
+
+    /// A child has been waited for. Where the table of processes is full, the next one gets its id.
+    pub(super) fn reaped(&mut self, child: Pid) {
+        self.before.remove(&child);
+    }
+}
+
+/// Returns how many of so many children are reaped at most between two looks. Each takes some
+/// microseconds, in which those that multiply are not hit; and so does a look for each child, so that
+/// many looks at many of the dead would take longer than new ones take to die.
+pub(super) fn most_reaped(children: usize) -> usize {
+    (children / 2).max(256)
 }
 
 /// The process groups that only descendants can be in: those of other sessions than ours, and that
@@ -132,9 +168,9 @@ impl Groups {
         Self { session, root }
     }
 
-    /// Sends SIGKILL to the group of a child, dead or alive. No fork escapes a signal to its group,
+    /// Sends a signal to the group of a child, dead or alive. No fork escapes a signal to its group,
     /// however fast it is.
-    fn kill_that_of(&self, child: Pid) {
+    fn signal_that_of(&self, child: Pid, signal: i32) {
         let child = nix::unistd::Pid::from_raw(child);
         let Ok(group) = nix::unistd::getpgid(Some(child)) else {
             return;
@@ -143,17 +179,8 @@ impl Groups {
         let elsewhere = self.session.is_some() && session.is_some() && session != self.session;
         // Zero is a group of another namespace.
         if group.as_raw() > 1 && (elsewhere || self.root == Some(group.as_raw())) {
-            let _ = sys::kill(-group.as_raw(), libc::SIGKILL);
+            let _ = sys::kill(-group.as_raw(), signal);
         }
-    }
-}
-
-/// Sends SIGKILL to the process groups of these children, dead ones included, as far as they are in
-/// other sessions than ours.
-pub(super) fn kill_groups_of<'a>(children: impl IntoIterator<Item = &'a Pid>) {
-    let groups = Groups::new(None);
-    for child in children {
-        groups.kill_that_of(*child);
     }
 }
 

@@ -26,10 +26,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Waits for a child if it has ended.
-pub(crate) fn reap(pid: Pid) {
+/// Waits for a child if it has ended. Returns whether it has.
+pub(crate) fn reap(pid: Pid) -> bool {
     // SAFETY: the status is not asked for; the rest are plain numbers.
-    unsafe { libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) };
+    unsafe { libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG | libc::__WALL) == pid }
 }
 
 /// Returns whether this is a live child of this process. Only a child can be waited for, so an id
@@ -295,7 +295,6 @@ pub(crate) fn block_signals() -> Signals {
         restore_default_action(signal);
     }
 
-    extern "C" fn ended(_: c_int) {}
     extern "C" fn interrupt(_: c_int) {
         INTERRUPTED.store(true, Ordering::Relaxed);
     }
@@ -314,16 +313,42 @@ pub(crate) fn block_signals() -> Signals {
         (libc::SIGCONT, ended, libc::SA_RESTART),
     ];
     for (signal, handler, flags) in actions {
-        // SAFETY: sigaction is plain data, for which zero is valid.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = handler as usize;
-        action.sa_flags = flags;
-        // SAFETY: the handlers do nothing that is not async-signal-safe.
-        unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+        handle(signal, handler, flags);
     }
     Signals {
         inherited: SignalMask(inherited),
         waiting,
+    }
+}
+
+/// The handler of a signal that has nothing to do but to interrupt.
+extern "C" fn ended(_: c_int) {}
+
+fn handle(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) {
+    // SAFETY: sigaction is plain data, for which zero is valid.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as usize;
+    action.sa_flags = flags;
+    // SAFETY: the handlers do nothing that is not async-signal-safe.
+    unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+}
+
+/// While this lives, children of this process that are not traced end without a zombie: the kernel
+/// reaps them (sigaction(2), SA_NOCLDWAIT). How they ended and what they used is lost.
+#[derive(Debug)]
+pub(crate) struct KernelReaps(());
+
+impl KernelReaps {
+    pub(crate) fn begin() -> Self {
+        let flags = libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT;
+        handle(libc::SIGCHLD, ended, flags);
+        Self(())
+    }
+}
+
+impl Drop for KernelReaps {
+    fn drop(&mut self) {
+        handle(libc::SIGCHLD, ended, libc::SA_NOCLDSTOP);
     }
 }
 

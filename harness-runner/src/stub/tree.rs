@@ -5,12 +5,12 @@ use super::{
     cgroup::Den,
     holds::Interest,
     outer::{Outer, Subtree},
-    sys::{self, Pid, RawUsage, Stop, WaitAny, Waited},
+    sys::{self, KernelReaps, Pid, RawUsage, Stop, WaitAny, Waited},
     watch::Watch,
 };
 use crate::{
     protocol::Escape,
-    stub::survivors::{self, Chase, NAMING, Survived},
+    stub::survivors::{self, Chase, ChildList, NAMING, Survived, most_reaped},
     sys::{Tgid, Tid, child_with_news},
     tracer::{
         notified::Notified,
@@ -29,11 +29,14 @@ use std::{
 /// Each takes a fraction of a millisecond.
 const NAMING_TRIES: u32 = 3;
 
-/// How much news is taken between two looks for new children.
-const MOST_REAPED: u32 = 4096;
+/// How long a kill looks for new children before others get their turn.
+const CHASE_LIMIT: Duration = Duration::from_millis(500);
 
-/// How often in a row a kill looks for new children.
-const MOST_LOOKS: u32 = 256;
+/// If more processes than this have ended since the root did, they multiply.
+const MANY_ENDED: u32 = 64;
+
+/// How long those that multiply are chased before they are named all the same.
+const FREEZE_LIMIT: Duration = Duration::from_secs(1);
 
 /// What came of reaping.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -60,6 +63,10 @@ pub(super) struct Tree {
     baseline: RawUsage,
     max_rss_bytes: u64,
     ended: Option<Ended>,
+    /// How many others have ended since.
+    ended_since: u32,
+    /// While the kernel reaps them.
+    kernel_reaps: Option<KernelReaps>,
     /// The signal that has stopped the root, until that is taken.
     stopped: Option<i32>,
     /// `None` if not traced by us with ptrace.
@@ -102,6 +109,8 @@ impl Tree {
             baseline,
             max_rss_bytes: 0,
             ended: None,
+            ended_since: 0,
+            kernel_reaps: None,
             stopped: None,
             tasks,
             followed: None,
@@ -278,6 +287,8 @@ impl Tree {
     pub(super) fn handle(&mut self, pid: Pid, waited: Waited, usage: RawUsage) {
         if let Waited::Ended(exit) = &waited {
             let exit = *exit;
+            let others = u32::from(self.ended.is_some());
+            self.ended_since = self.ended_since.saturating_add(others);
             self.max_rss_bytes = self.max_rss_bytes.max(usage.max_rss_bytes);
             if pid == self.root && self.ended.is_none() {
                 let at = Instant::now();
@@ -374,10 +385,13 @@ impl Tree {
     /// Describes the live processes that outlived a root that ended at `since`.
     pub(super) fn survivors(&mut self, since: Instant) -> Vec<Survivor> {
         let mut named = Vec::new();
-        let deadline = Instant::now() + NAMING;
-        for _ in 0..NAMING_TRIES {
+        for attempt in 0..NAMING_TRIES {
             // The dead need no look.
-            while Instant::now() < deadline && self.reap() == Reaped::Some {}
+            self.reap_for(NAMING);
+            self.leave_reaping_to_kernel();
+            if attempt > 0 || self.multiplies() {
+                self.freeze();
+            }
             let alive = self.alive();
             if alive.is_empty() {
                 break;
@@ -401,6 +415,59 @@ impl Tree {
         named
     }
 
+    /// Returns whether the processes that have outlived the root multiply, as far as one can tell.
+    fn multiplies(&self) -> bool {
+        self.ended_since > MANY_ENDED
+    }
+
+    /// Has the kernel reap what outlived the root, if that multiplies: without a privilege, this process
+    /// gets as little of the CPU as each of those that die, and cannot reap all of them itself. The
+    /// root's own end must have been seen, and nothing else may depend on the end of a process.
+    pub(super) fn leave_reaping_to_kernel(&mut self) {
+        let depends = self.tasks.is_some() || self.followed.is_some() || self.is_limited();
+        if self.multiplies() && !depends && self.kernel_reaps.is_none() {
+            self.kernel_reaps = Some(KernelReaps::begin());
+        }
+    }
+
+    /// Stops what multiplies, and reaps its dead, until nothing new comes: it would fill the machine's
+    /// table of processes while it is named. With a tracer each new process waits for that, so it
+    /// needs no stop.
+    fn freeze(&mut self) {
+        if self.tasks.is_some() || self.followed.is_some() {
+            return;
+        }
+        let mut chase = Chase::new(Some(self.root), libc::SIGSTOP);
+        let deadline = Instant::now() + FREEZE_LIMIT;
+        let _ = self.chase(&mut chase, deadline);
+        self.reap_for(NAMING);
+    }
+
+    /// Reaps until nothing is left to reap, or the limit has passed.
+    fn reap_for(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while self.reap(most_reaped(0), None) == Reaped::Some && Instant::now() < deadline {}
+    }
+
+    /// Looks for new children and reaps, in turn, until there is nothing new or the time is up. Returns
+    /// whether it took news of tasks.
+    fn chase(&mut self, chase: &mut Chase, deadline: Instant) -> bool {
+        let mut list = ChildList::open();
+        let mut news = false;
+        loop {
+            let children = list.as_mut().and_then(|list| list.read().ok());
+            // In this order: where the table of processes is full, those that are to be killed
+            // cannot fork before something is reaped.
+            let go_on = (children.as_ref()).is_some_and(|children| chase.look(children));
+            let most = most_reaped(children.map_or(0, |children| children.len()));
+            let reaped = self.reap(most, Some(chase));
+            news |= reaped != Reaped::Nothing;
+            if reaped == Reaped::Last || !go_on || Instant::now() >= deadline {
+                return news;
+            }
+        }
+    }
+
     /// Sends SIGKILL to the group and to every live process, and reaps what is dead: processes that
     /// fork as fast as they can would else fill the machine's table of processes.
     pub(super) fn kill_all(&mut self) -> Swept {
@@ -414,6 +481,7 @@ impl Tree {
         if let Some(subtree) = &mut self.followed {
             subtree.killing = true;
         }
+        self.leave_reaping_to_kernel();
         let mut left = Vec::new();
         if let Some(den) = &self.den {
             den.kill();
@@ -423,30 +491,25 @@ impl Tree {
                     .filter(|pid| survivors::is_alive(*pid)),
             );
         }
-        let mut chase = Chase::new(self.root);
-        let mut news = false;
-        for _ in 0..MOST_LOOKS {
-            // In this order: where the table of processes is full, those that are to be killed
-            // cannot fork before something is reaped.
-            let go_on = chase.look();
-            let reaped = self.reap();
-            news |= reaped != Reaped::Nothing;
-            if reaped == Reaped::Last || !go_on {
-                break;
-            }
-        }
+        let mut chase = Chase::new(Some(self.root), libc::SIGKILL);
+        let news = self.chase(&mut chase, Instant::now() + CHASE_LIMIT);
         left.extend(survivors::kill_descendants());
         left.sort_unstable();
         left.dedup();
         Swept { alive: left, news }
     }
 
-    /// Takes all news of tasks that there is, as far as that has an end.
-    fn reap(&mut self) -> Reaped {
+    /// Takes news of tasks, as much as there is, or at most so much.
+    fn reap(&mut self, most: usize, mut chase: Option<&mut Chase>) -> Reaped {
         let mut reaped = Reaped::Nothing;
-        for _ in 0..MOST_REAPED {
+        for _ in 0..most {
             match self.news() {
-                WaitAny::News { pid, waited, usage } => self.handle(pid, waited, usage),
+                WaitAny::News { pid, waited, usage } => {
+                    if let (Some(chase), Waited::Ended(_)) = (&mut chase, &waited) {
+                        chase.reaped(pid);
+                    }
+                    self.handle(pid, waited, usage);
+                }
                 WaitAny::Quiet => return reaped,
                 WaitAny::Nobody => return Reaped::Last,
             }
