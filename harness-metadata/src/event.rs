@@ -128,6 +128,11 @@ pub enum EventKind {
         /// Of what, in a sentence.
         because: String,
     },
+    /// As many tests run at the same time again as before the system had too little.
+    MoreSlots {
+        /// How many.
+        slots: usize,
+    },
     /// Nothing can be started now, because the system does not have enough. It is tried again.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     AwaitsSystem {

@@ -261,7 +261,7 @@ pub struct ListOptions<'a> {
 /// Without any worker.
 pub fn list(
     binaries: Receiver<Arc<TestBinary>>,
-    workers: Vec<Box<dyn Execute>>,
+    workers: Vec<Box<dyn Execute + '_>>,
     select: &dyn Fn(&TestBinary) -> Selection,
     options: &ListOptions<'_>,
 ) -> Result<TestList, ListError> {
@@ -276,12 +276,22 @@ pub fn list(
     let (answers, answered) = mpsc::channel::<Answer>();
     let queue = Mutex::new(queue);
     let failed = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for mut worker in workers {
-            let (queue, failed, answers) = (&queue, &failed, answers.clone());
-            scope.spawn(move || work(&mut *worker, queue, &answers, failed, options));
+    let count = workers.len();
+    let workers = Mutex::new(workers);
+    let next = || workers.lock().expect("no worker panics there").pop();
+    let work = |answers: Sender<Answer>| {
+        if let Some(mut worker) = next() {
+            work(&mut *worker, &queue, &answers, &failed, options);
         }
-        drop(answers);
+    };
+    thread::scope(|scope| {
+        let work = &work;
+        let threads = (0..count).filter(|_| {
+            let answers = answers.clone();
+            let thread = thread::Builder::new();
+            thread.spawn_scoped(scope, move || work(answers)).is_ok()
+        });
+        let is_alone = threads.count() == 0;
         for binary in binaries {
             if failed.load(Ordering::Relaxed) {
                 break;
@@ -329,6 +339,12 @@ pub fn list(
             );
         }
         drop(jobs);
+        if is_alone {
+            // There was no thread to be had.
+            work(answers);
+        } else {
+            drop(answers);
+        }
         let mut error = None;
         for answer in answered {
             match answer.output {

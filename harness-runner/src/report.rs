@@ -22,7 +22,7 @@ mod tests;
 pub mod trace_line;
 mod wording;
 
-pub use wording::{plural, signal_name, silent_binary, size};
+pub use wording::{awaits_system, plural, signal_name, silent_binary, size};
 
 use harness_metadata::{AttemptId, Event, event::TestFinished};
 use std::{

@@ -27,6 +27,7 @@ mod work;
 
 pub use capture::Output;
 pub use debugger::BreakExec;
+pub(crate) use dispatch::Shortage;
 pub use work::{Binary, Capture, Image, Test, Tracing, Work};
 
 use crate::{

@@ -51,7 +51,7 @@ use harness_metadata::{
     },
 };
 use keeping::Keeping;
-use lister::Stubs;
+use lister::{Shortages, Stubs};
 use nextest_filtering::ParseContext;
 use nextest_metadata::FilterMatch;
 use reporting::Reporting;
@@ -142,6 +142,13 @@ pub enum Notice {
     UsesRunner(String),
     /// The runner of an earlier run was killed.
     Killed(store::Killed),
+    /// Binaries cannot be listed now, because the system does not have enough. It is tried again.
+    AwaitsSystem {
+        /// Of what.
+        because: String,
+        /// For how long it is tried.
+        limit: Duration,
+    },
 }
 
 /// A workspace that is built, listed and planned.
@@ -244,7 +251,7 @@ impl Start {
     pub fn prepare(
         self,
         options: &Options,
-        notify: &mut dyn FnMut(Notice),
+        notify: &mut (dyn FnMut(Notice) + Send),
     ) -> Result<Session, SessionError> {
         let workspace = Workspace::load(
             &options.cargo,
@@ -268,8 +275,10 @@ impl Start {
         )?;
         let run_id = RunId::random();
         let stubs = Stubs::default();
+        let shortages = Shortages::new(notify);
+        let workers = stubs.workers(cpus(), &shortages);
         let (built, tests) =
-            prepare::build_and_list(&workspace, options, &filter, &profile, run_id, &stubs)?;
+            prepare::build_and_list(&workspace, options, &filter, &profile, run_id, workers)?;
         let plan = prepare::plan(&tests, &filter, &profile);
         Ok(Session {
             workspace,
@@ -364,14 +373,19 @@ impl Session {
         let slots = asked.min(room);
         let mut stubs = self.stubs.take();
         stubs.truncate(slots);
-        let choices = self.choose_tracing(options, &mut stubs)?;
+        let (choices, awaited) = self.choose_tracing(options, &mut stubs)?;
         let mut trace = tracing::in_force(&choices, stub::no_proc());
         if options.break_exec.is_some() && trace.level > TraceLevel::Off {
             trace.degraded.get_or_insert_with(tracing::cost_of_breaks);
         }
         let wanted = slots.min(self.plan.tests.len());
         while stubs.len() < wanted.min(cpus()) {
-            stubs.push(Stub::launch()?);
+            match Stub::launch() {
+                Ok(stub) => stubs.push(stub),
+                // Each slot starts its own, and waits if need be.
+                Err(error) if error.is_scarcity() => break,
+                Err(error) => return Err(error.into()),
+            }
         }
         let started_at = chrono::Local::now().fixed_offset();
         let numbers = self.trace_numbers(&choices);
@@ -402,6 +416,9 @@ impl Session {
         // Removed here, when the run is over.
         let cgroups = made.cgroups.map(Arc::new);
         reporting.begin(at_start(EventKind::RunStarted(Box::new(begin))));
+        if let Some((because, limit)) = awaited {
+            reporting.begin(at_start(EventKind::AwaitsSystem { because, limit }));
+        }
         if slots < asked.min(self.plan.tests.len()) {
             let because = format!(
                 "{asked} were asked for, and a process may have no more than {open_files} open \

@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use harness_runner::{
     config::{CliOverrides, ConfigError, DEFAULT_PATH, PEER_PATH},
     filter::FilterOptions,
-    report::style::escaped_lines,
+    report::{awaits_system, style::escaped_lines},
     session::{Notice, Options, SessionError},
 };
 use owo_colors::{OwoColorize, Style};
@@ -59,6 +59,10 @@ pub(super) fn tell(notice: &Notice, colors: bool) {
         Notice::Runner(warning) => warn(warning, colors),
         Notice::Killed(killed) => warn(&killed.to_string(), colors),
         Notice::UsesRunner(info) => note(info, colors),
+        Notice::AwaitsSystem { because, limit } => {
+            let awaited = awaits_system(because, *limit);
+            warn(&format!("waiting {awaited}"), colors);
+        }
     }
 }
 

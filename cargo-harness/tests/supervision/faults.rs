@@ -4,7 +4,7 @@ use super::{SOON, await_processes, last_attempt, last_attempts, processes, send,
 use crate::{
     environment::installed,
     processes::{await_left, parent},
-    scene::{Finished, Scene, skip, wait_until},
+    scene::{Finished, LONGEST_RUN, Scene, skip, wait_until},
 };
 use harness_metadata::{Outcome, Verdict, exit_code};
 use nix::{
@@ -104,46 +104,101 @@ fn somebody() -> Vec<String> {
     args.split(' ').map(str::to_owned).collect()
 }
 
-#[test]
-fn a_limit_of_processes_makes_fewer_slots_and_loses_nothing() {
-    let name = "a_limit_of_processes_makes_fewer_slots_and_loses_nothing";
-    if !geteuid().is_root() || !installed("setpriv", &["prlimit", "true"]) {
-        return skip(
-            name,
-            "only root can become a user who has no processes yet, by setpriv and prlimit",
-        );
-    }
-    let scene = Scene::new();
+/// Returns the same command as that user's, with a limit of processes and what is built into the scene.
+fn as_somebody(scene: &Scene, run: &Command, most: usize) -> Command {
     let somebody = somebody();
     let somebody: Vec<&str> = somebody.iter().map(String::as_str).collect();
-    let as_somebody = |run: &Command, most: usize| {
-        let limited = scene.wrapped(run, "prlimit", &[&format!("--nproc={most}")]);
-        let mut run = scene.wrapped(&limited, "setpriv", &somebody);
-        run.env("HOME", scene.path(""))
-            .env("CARGO_HOME", scene.path("cargo-home"))
-            .env("CARGO_TARGET_DIR", scene.path("target"));
-        run
-    };
-    let mut build = zoo_run(&scene, "", "passes");
+    let limited = scene.wrapped(run, "prlimit", &[&format!("--nproc={most}")]);
+    let mut run = scene.wrapped(&limited, "setpriv", &somebody);
+    run.env("HOME", scene.path(""))
+        .env("CARGO_HOME", scene.path("cargo-home"))
+        .env("CARGO_TARGET_DIR", scene.path("target"));
+    run
+}
+
+/// Builds the zoo into a scene that is open to all. Returns whether that user can use it.
+fn open_to_somebody(scene: &Scene, test: &str) -> bool {
+    if !geteuid().is_root() || !installed("setpriv", &["prlimit", "true"]) {
+        let why = "only root can become a user who has no processes yet, by setpriv and prlimit";
+        skip(test, why);
+        return false;
+    }
+    let mut build = zoo_run(scene, "", "passes");
     build.env("CARGO_TARGET_DIR", scene.path("target"));
     scene.run(build).assert_code(exit_code::OK);
     let mut open = scene.command("chmod");
     open.args(["-R", "a+rwX"]).arg(scene.path(""));
     scene.run(open).assert_code(0);
-    let usable = scene.run(as_somebody(&zoo_run(&scene, "", "passes"), 1000));
+    let usable = scene.run(as_somebody(scene, &zoo_run(scene, "", "passes"), 1000));
     if !usable.status.success() {
-        return skip(
-            name,
-            "another user can use neither cargo nor the folder of this test",
-        );
+        let why = "another user can use neither cargo nor the folder of this test";
+        skip(test, why);
+        return false;
+    }
+    true
+}
+
+#[test]
+fn a_limit_of_processes_makes_fewer_slots_and_loses_nothing() {
+    let scene = Scene::new();
+    if !open_to_somebody(&scene, "a limit of processes") {
+        return;
     }
     for (trace, most) in [("io", 16), ("io", 25), ("off", 16), ("off", 25)] {
         let mut run = naps(&scene);
         run.args(["--trace", trace]);
-        let run = scene.run(as_somebody(&run, most));
+        let run = scene.run(as_somebody(&scene, &run, most));
         assert_all_pass(&scene, &run);
         run.assert_says("at a time: ");
     }
+}
+
+/// Sets the limit of processes of all that run in a scene.
+fn limit_processes(scene: &Scene, most: usize) {
+    for (pid, _) in scene.strays() {
+        let mut limit = scene.command("prlimit");
+        limit.args(["--pid", &pid.to_string(), &format!("--nproc={most}:")]);
+        // It may have ended.
+        let _ = limit.output();
+    }
+}
+
+#[test]
+fn a_shortage_while_binaries_are_listed_is_waited_for() {
+    let scene = Scene::new();
+    let allowed = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let allowed = allowed
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let cpu = allowed.and_then(|list| list.trim().split([',', '-']).next());
+    let cpu = cpu.unwrap_or("0");
+    if !installed("taskset", &["-c", cpu, "true"]) {
+        return skip(
+            "a shortage while binaries are listed",
+            "there is no taskset",
+        );
+    }
+    if !open_to_somebody(&scene, "a shortage while binaries are listed") {
+        return;
+    }
+    // One CPU, so that one stub asks the binary for both of its lists, one after the other.
+    let run = scene.wrapped(&zoo_run(&scene, "", "passes"), "taskset", &["-c", cpu]);
+    let mut run = as_somebody(&scene, &run, 1000);
+    run.env("ZOO_LISTS_AFTER", scene.path("listed"));
+    let run = scene.start(run);
+    let begun = || scene.path("listed.begun").exists().then_some(());
+    assert!(wait_until(LONGEST_RUN, begun).is_some(), "it is listed");
+    limit_processes(&scene, 1);
+    fs::write(scene.path("listed"), "").expect("it can be written");
+    let waits = || {
+        let said = run.stderr_so_far();
+        said.contains("waiting for the system, for 30s at most: ")
+            .then_some(())
+    };
+    assert!(wait_until(SOON, waits).is_some(), "{}", run.stderr_so_far());
+    limit_processes(&scene, 1000);
+    run.finish().assert_code(exit_code::OK);
+    assert_eq!(last_attempt(&scene).verdict, Verdict::Pass);
 }
 
 #[test]

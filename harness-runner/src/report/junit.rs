@@ -481,6 +481,7 @@ impl Sink for Junit {
             | EventKind::AttemptTraced { .. }
             | EventKind::AttemptBroke { .. }
             | EventKind::FewerSlots { .. }
+            | EventKind::MoreSlots { .. }
             | EventKind::AwaitsSystem { .. }
             | EventKind::Stopped { .. }
             | EventKind::Paused { .. }

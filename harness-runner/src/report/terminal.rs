@@ -483,9 +483,16 @@ impl<W: Write> Sink for Terminal<W> {
                 );
             }
             EventKind::FewerSlots { slots, because } => self.fewer_slots(*slots, because),
+            EventKind::MoreSlots { slots } => {
+                let tests = wording::plural(*slots, "test", "tests");
+                self.note(
+                    "Slots",
+                    self.styles.pass,
+                    &format!("{tests} at a time again"),
+                );
+            }
             EventKind::AwaitsSystem { because, limit } => {
-                let limit = humantime::format_duration(*limit);
-                let text = format!("for the system, for {limit} at most: {because}");
+                let text = wording::awaits_system(because, *limit);
                 self.note("Waiting", self.styles.warn, &text);
             }
             EventKind::Stopped {

@@ -368,6 +368,12 @@ pub fn silent_binary(binary: &RustBinaryId) -> String {
     )
 }
 
+/// Returns for how long the system is waited for, and why, after the word `Waiting`.
+pub fn awaits_system(because: &str, limit: Duration) -> String {
+    let limit = humantime::format_duration(limit);
+    format!("for the system, for {limit} at most: {because}")
+}
+
 /// Returns `1 test`, `2 tests`.
 pub fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })

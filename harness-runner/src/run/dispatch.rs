@@ -20,6 +20,7 @@ use harness_metadata::{
     outcome::StreamSize,
 };
 use scarce::Scarcity;
+pub(crate) use scarce::Shortage;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A test as the run sees it.
@@ -197,7 +198,9 @@ impl Dispatcher {
             .global_timeout
             // A lesser reason lets tests run on, and those are still bounded by it.
             .filter(|_| self.cancelled < Some(CancelReason::GlobalTimeout));
-        retries.chain(global).min()
+        let waits = self.cancelled.is_none() && self.has_waiting();
+        let reopens = self.scarcity.reopens_at().filter(|_| waits);
+        retries.chain(global).chain(reopens).min()
     }
 
     /// Returns whether the next [`Input::Deadline`] ends the run for being out of time.
@@ -220,7 +223,7 @@ impl Dispatcher {
                 attempt,
                 refused: true,
             } if self.cancelled.is_none() && self.others_run(slot) => {
-                self.close_slot(slot, &attempt.outcome, &mut actions);
+                self.close_slot(now, slot, &attempt.outcome, &mut actions);
             }
             Input::AttemptOver {
                 slot,

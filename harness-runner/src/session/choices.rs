@@ -1,7 +1,7 @@
 //! How each test of a plan is traced: what [`tracing`](super::tracing) decides with what is known of it.
 
 use super::{
-    RunOptions, Session, SessionError,
+    Notice, RunOptions, Session, SessionError,
     backends::{Binaries, Known},
     lister,
     tracing::{self, Choice, Circumstances, Means},
@@ -14,22 +14,32 @@ use crate::{
     stub::{self, link::Stub},
 };
 use nextest_metadata::BuildPlatform;
+use std::time::Duration;
+
+/// Of what the system did not have enough, and for how long it was to be tried again.
+pub(super) type Awaited = (String, Duration);
 
 impl Session {
-    /// Decides for every test of the plan how it is traced.
+    /// Decides for every test of the plan how it is traced. Returns also what was waited for, if a stub
+    /// was not to be had at once.
     pub(super) fn choose_tracing(
         &self,
         options: &RunOptions,
         stubs: &mut Vec<Stub>,
-    ) -> Result<Vec<Choice>, SessionError> {
+    ) -> Result<(Vec<Choice>, Option<Awaited>), SessionError> {
         let tests = &self.plan.tests;
         let known = Known::load(self.workspace.target_directory(), self.identities());
         let mut available = Available::default();
+        let mut awaited = None;
         if tests
             .iter()
             .any(|test| tracing::wanted(&test.settings.trace))
         {
-            available = lister::ask(stubs)?;
+            available = lister::ask(stubs, |notice| {
+                if let Notice::AwaitsSystem { because, limit } = notice {
+                    awaited = Some((because, limit));
+                }
+            })?;
         }
         let means = Means {
             available,
@@ -59,7 +69,8 @@ impl Session {
                 choice => Ok(choice),
             }
         };
-        tests.iter().map(choose).collect()
+        let choices: Result<_, SessionError> = tests.iter().map(choose).collect();
+        Ok((choices?, awaited))
     }
 
     /// Returns the state of each binary's file.

@@ -1,11 +1,11 @@
 //! Builds, lists while cargo still builds, and plans.
 
-use super::{Options, SessionError, cpus, lister::Stubs};
+use super::{Options, SessionError};
 use crate::{
     build::{Build, Built, Graph, TestBinary, Workspace},
     config::{CompiledProfile, Config},
     filter::{self, BinaryMatch, BinaryMismatch, TestFilter},
-    list::{self, ListError, ListOptions, Selection, Status, TestList},
+    list::{self, Execute, ListError, ListOptions, Selection, Status, TestList},
     plan::{ListedBinary, ListedTest, Plan},
     protocol::Environment,
     run,
@@ -14,7 +14,12 @@ use guppy::PackageId;
 use harness_metadata::RunId;
 use nextest_filtering::BinaryQuery;
 use nextest_metadata::{BuildPlatform, RustTestKind};
-use std::{ffi::OsString, io, sync::mpsc, thread};
+use std::{
+    ffi::OsString,
+    io,
+    sync::{Mutex, PoisonError, mpsc},
+    thread,
+};
 
 /// Returns how much of the package graph the filtersets can ask for.
 pub(super) fn graph(config: &Config, options: &Options) -> Graph {
@@ -33,7 +38,7 @@ pub(super) fn build_and_list(
     filter: &TestFilter,
     profile: &CompiledProfile,
     run_id: RunId,
-    stubs: &Stubs,
+    workers: Vec<Box<dyn Execute + '_>>,
 ) -> Result<(Built, TestList), SessionError> {
     let runners = &workspace.runners;
     for runner in [&runners.host, &runners.target].into_iter().flatten() {
@@ -69,10 +74,21 @@ pub(super) fn build_and_list(
             BinaryMatch::Never(BinaryMismatch::DefaultFilter) => Selection::SkipByDefault,
         }
     };
+    let ready = Mutex::new(Some(ready));
+    let run_build = || {
+        let ready = ready.lock().unwrap_or_else(PoisonError::into_inner).take();
+        build.run(ready.expect("it is built once"), &mut io::stdout())
+    };
     thread::scope(|scope| {
-        let building = scope.spawn(|| build.run(ready, &mut io::stdout()));
-        let tests = list::list(binaries, stubs.workers(cpus()), &select, &list_options);
-        let built = building.join().expect("the build does not panic")?;
+        let building = thread::Builder::new().spawn_scoped(scope, run_build);
+        // Without a thread to be had, one comes after the other.
+        let built = building.as_ref().err().map(|_| run_build());
+        let tests = list::list(binaries, workers, &select, &list_options);
+        let built = match (building, built) {
+            (Ok(building), _) => building.join().expect("the build does not panic"),
+            (Err(_), Some(built)) => built,
+            (Err(error), None) => unreachable!("built above: {error}"),
+        }?;
         Ok((built, tests?))
     })
 }

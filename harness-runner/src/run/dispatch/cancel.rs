@@ -22,6 +22,7 @@ impl Dispatcher {
         for slot in due {
             self.start(now, slot, actions);
         }
+        self.reopen(now, actions);
         if self.limits.global_timeout.is_some_and(|limit| limit <= now) {
             self.cancel(CancelReason::GlobalTimeout, actions);
         }

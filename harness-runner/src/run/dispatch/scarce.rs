@@ -1,5 +1,6 @@
 //! Goes on with fewer slots where the system does not have enough for all: open files, processes,
-//! memory. Where it does not even have enough for one test, waits for a while.
+//! memory. After a while, tries whether it has enough for one more. Where it does not even have enough
+//! for one test, waits for a while.
 
 use super::{Action, Dispatcher, Occupancy, Occupant, group::smallest_free};
 use crate::config::settings::TestGroup;
@@ -9,12 +10,52 @@ use std::{
     time::Duration,
 };
 
-/// How long the system may have nothing for a run. Others of the machine may be done by then.
-pub(super) const LIMIT: Duration = Duration::from_secs(30);
+/// A time in which the system has nothing for a run, and is asked again and again.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Shortage {
+    since: Duration,
+    delay: Duration,
+}
 
-/// How long until the system is asked again: at first, and at most.
-const FIRST_DELAY: Duration = Duration::from_millis(50);
-const LONGEST_DELAY: Duration = Duration::from_secs(2);
+impl Shortage {
+    /// How long it may last. Others of the machine may be done by then.
+    pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+    /// How long until the system is asked again: at first, and at most.
+    const FIRST_DELAY: Duration = Duration::from_millis(50);
+    const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+    /// The system has refused something, maybe not for the first time. `None` if that has been so for
+    /// too long.
+    pub(crate) fn go_on(before: Option<Self>, now: Duration) -> Option<Self> {
+        let next = match before {
+            Some(Self { since, delay }) => Self {
+                since,
+                delay: (2 * delay).min(Self::LONGEST_DELAY),
+            },
+            None => Self {
+                since: now,
+                delay: Self::FIRST_DELAY,
+            },
+        };
+        (now + next.delay <= next.since + Self::LIMIT).then_some(next)
+    }
+
+    /// How long to wait before the system is asked again.
+    pub(crate) fn delay(self) -> Duration {
+        self.delay
+    }
+
+    /// Returns what the system has refused, if it has done so to the end.
+    pub(crate) fn lasted(refusal: &str) -> String {
+        let limit = humantime::format_duration(Self::LIMIT);
+        format!("{refusal}; it was tried for {limit}")
+    }
+}
+
+/// How long until a closed slot is opened again: at first, and at most after it was refused again.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(16);
 
 /// What a run could not have.
 #[derive(Debug, Default)]
@@ -26,8 +67,25 @@ pub(super) struct Scarcity {
     closed: BTreeSet<usize>,
     /// Why there are fewer slots, until that is told: others may be refused at the same moment.
     because: Option<String>,
-    /// While there is nothing to be had: since when, and how long it was waited last.
-    nothing: Option<(Duration, Duration)>,
+    /// How many slots it has last been told that there are.
+    told: Option<usize>,
+    /// While slots are closed, or have just been opened again.
+    reopening: Option<Reopening>,
+    /// While there is nothing to be had.
+    nothing: Option<Shortage>,
+}
+
+/// How closed slots come to be opened again, one at a time.
+#[derive(Copy, Clone, Debug)]
+struct Reopening {
+    /// How many slots there were.
+    all: usize,
+    /// When the next one is opened.
+    at: Duration,
+    /// How long that took the last time.
+    rest: Duration,
+    /// Whether the last one that was opened has not been refused anything so far.
+    tried: bool,
 }
 
 impl Scarcity {
@@ -38,6 +96,13 @@ impl Scarcity {
 
     pub(super) fn has_waiting(&self) -> bool {
         !self.refused.is_empty()
+    }
+
+    /// Returns when a closed slot may be opened again. While there is nothing at all to be had, one
+    /// test asks for all.
+    pub(super) fn reopens_at(&self) -> Option<Duration> {
+        let reopening = self.reopening.filter(|_| self.nothing.is_none());
+        reopening.map(|reopening| reopening.at)
     }
 
     /// Returns the slots that are closed.
@@ -75,13 +140,34 @@ impl Dispatcher {
 
     /// Closes the slot of a test that could not be started, and has the test wait for another one.
     /// The attempt does not count.
-    pub(super) fn close_slot(&mut self, slot: usize, outcome: &Outcome, actions: &mut Vec<Action>) {
+    pub(super) fn close_slot(
+        &mut self,
+        now: Duration,
+        slot: usize,
+        outcome: &Outcome,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(occupant) = self.vacate(slot) else {
             return;
         };
         if occupant.attempts.is_empty() {
             self.started[occupant.test] = false;
         }
+        let before = self.scarcity.reopening;
+        let rest = match before {
+            // What was tried was too early.
+            Some(Reopening {
+                rest, tried: true, ..
+            }) => (2 * rest).min(LONGEST_REST),
+            Some(Reopening { rest, .. }) => rest,
+            None => FIRST_REST,
+        };
+        self.scarcity.reopening = Some(Reopening {
+            all: before.map_or(self.limits.slots, |before| before.all),
+            at: now + rest,
+            rest,
+            tried: false,
+        });
         self.limits.slots = self.used.max(1);
         self.scarcity.refused.push_back((slot, occupant));
         self.scarcity.closed.insert(slot);
@@ -99,14 +185,8 @@ impl Dispatcher {
         mut attempt: Attempt,
         actions: &mut Vec<Action>,
     ) {
-        let (since, delay) = match self.scarcity.nothing {
-            Some((since, last)) => (since, (2 * last).min(LONGEST_DELAY)),
-            None => (now, FIRST_DELAY),
-        };
-        let until = now + delay;
-        if until > since + LIMIT {
-            let limit = humantime::format_duration(LIMIT);
-            let message = format!("{}; it was tried for {limit}", refusal(&attempt.outcome));
+        let Some(shortage) = Shortage::go_on(self.scarcity.nothing, now) else {
+            let message = Shortage::lasted(refusal(&attempt.outcome));
             match &mut attempt.outcome {
                 Outcome::HarnessFault(fault) => fault.message = message,
                 Outcome::StartFailed(failure) => failure.message = message,
@@ -117,23 +197,53 @@ impl Dispatcher {
                 | Outcome::BinaryChanged(_) => {}
             }
             return self.attempt_over(now, slot, attempt, actions);
-        }
+        };
         let Some(occupant) = self.slots.get_mut(&slot) else {
             return;
         };
-        occupant.state = Occupancy::Waiting { until };
-        if self.scarcity.nothing.replace((since, delay)).is_none() {
+        occupant.state = Occupancy::Waiting {
+            until: now + shortage.delay(),
+        };
+        if self.scarcity.nothing.replace(shortage).is_none() {
             actions.push(Action::Emit(EventKind::AwaitsSystem {
                 because: refusal(&attempt.outcome).to_owned(),
-                limit: LIMIT,
+                limit: Shortage::LIMIT,
             }));
         }
     }
 
+    /// Opens a closed slot if it is time: the shortage may have passed. The next one is opened if this
+    /// one has been refused nothing by then.
+    pub(super) fn reopen(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let due = self.scarcity.reopens_at().is_some_and(|at| at <= now);
+        let Some(reopening) = self.scarcity.reopening.as_mut().filter(|_| due) else {
+            return;
+        };
+        if self.scarcity.closed.pop_first().is_none() {
+            let slots = reopening.all;
+            self.scarcity.reopening = None;
+            if self.scarcity.told.take().is_some() {
+                actions.push(Action::Emit(EventKind::MoreSlots { slots }));
+            }
+            return;
+        }
+        if reopening.tried {
+            reopening.rest = FIRST_REST;
+        }
+        reopening.at = now + FIRST_REST;
+        reopening.tried = true;
+        self.limits.slots = match self.scarcity.closed.is_empty() {
+            true => reopening.all,
+            false => (self.limits.slots + 1).min(reopening.all),
+        };
+    }
+
     /// Says once that there are fewer slots, when the system has refused what it had to.
     pub(super) fn tell_of_scarcity(&mut self, actions: &mut Vec<Action>) {
-        if let Some(because) = self.scarcity.because.take() {
-            let slots = self.limits.slots;
+        let slots = self.limits.slots;
+        let news = self.scarcity.told != Some(slots);
+        if let Some(because) = self.scarcity.because.take().filter(|_| news) {
+            self.scarcity.told = Some(slots);
             actions.push(Action::Emit(EventKind::FewerSlots { slots, because }));
         }
     }

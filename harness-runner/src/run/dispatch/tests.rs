@@ -607,6 +607,62 @@ fn tests_that_are_refused_a_process_wait_for_the_slots_that_there_are() {
     assert_eq!(run.stats().passed, 6);
 }
 
+fn more(actions: &[Action]) -> Vec<usize> {
+    let more = |action: &Action| match action {
+        Action::Emit(EventKind::MoreSlots { slots }) => Some(*slots),
+        _ => None,
+    };
+    actions.iter().filter_map(more).collect()
+}
+
+#[test]
+fn slots_that_a_shortage_has_closed_open_again_when_it_has_passed() {
+    let mut run = dispatcher(candidates(20), limits(4));
+    run.handle(secs(0), Input::Begin);
+    for slot in [1, 2, 3] {
+        assert_eq!(closes(&run.handle(secs(1), refused(slot, 1))), [slot]);
+    }
+    assert_eq!(
+        fewer(&run.handle(secs(1), over(0, 1, Verdict::Pass))),
+        [1],
+        "what runs goes on"
+    );
+    // Tried too early: what was refused waits again, and longer.
+    assert_eq!(run.deadline(), Some(secs(2)));
+    assert_eq!(starts(&run.handle(secs(2), Input::Deadline)).len(), 1);
+    assert_eq!(closes(&run.handle(secs(2), refused(1, 1))), [1]);
+    assert_eq!(run.deadline(), Some(secs(4)));
+    for (now, slot) in [(4, 1), (5, 2), (6, 3)] {
+        assert_eq!(run.deadline(), Some(secs(now)));
+        let actions = run.handle(secs(now), Input::Deadline);
+        assert_eq!(starts(&actions).len(), 1, "slot {slot}");
+        assert!(more(&actions).is_empty() && fewer(&actions).is_empty());
+    }
+    assert_eq!(more(&run.handle(secs(7), Input::Deadline)), [4]);
+    assert_eq!(run.running(), 4);
+    assert_eq!(run.deadline(), None);
+}
+
+#[test]
+fn a_shortage_that_stays_is_looked_at_more_and_more_seldom_and_told_once() {
+    let mut run = dispatcher(candidates(4), limits(2));
+    run.handle(secs(0), Input::Begin);
+    run.handle(secs(0), refused(1, 1));
+    let (mut told, mut now, mut rests) = (0, secs(0), Vec::new());
+    for _ in 0..7 {
+        let next = run.deadline().expect("it is tried again");
+        rests.push((next - now).as_secs());
+        now = next;
+        told += fewer(&run.handle(now, Input::Deadline)).len();
+        told += fewer(&run.handle(now, refused(1, 1))).len();
+        told += fewer(&run.handle(now, over(0, 1, Verdict::Fail))).len();
+        if run.stats().failed == 3 {
+            break;
+        }
+    }
+    assert_eq!((rests, told), (vec![1, 2, 4], 1));
+}
+
 /// How often it is said that the run waits for the system.
 fn awaits(actions: &[Action]) -> usize {
     let awaits = |action: &&Action| matches!(action, Action::Emit(EventKind::AwaitsSystem { because, .. }) if because == "no process");
@@ -648,7 +704,8 @@ fn a_shortage_that_lasts_fails_a_test_when_the_limit_is_over() {
         now = run.deadline().expect("it is tried again");
         run.handle(now, Input::Deadline);
     };
-    assert!(now <= secs(1) + scarce::LIMIT && now >= secs(1) + scarce::LIMIT - secs(2));
+    let limit = scarce::Shortage::LIMIT;
+    assert!(now <= secs(1) + limit && now >= secs(1) + limit - secs(2));
     let failed = &finished_tests(&actions)[0].attempts[0].outcome;
     let Outcome::HarnessFault(fault) = failed else {
         panic!("{failed:?}");
