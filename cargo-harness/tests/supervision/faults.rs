@@ -153,13 +153,15 @@ fn a_limit_of_processes_makes_fewer_slots_and_loses_nothing() {
     }
 }
 
-/// Sets the limit of processes of all that run in a scene.
+/// Sets the limit of processes of all that run in a scene, as the user who they belong to.
 fn limit_processes(scene: &Scene, most: usize) {
+    let somebody = somebody();
+    let somebody: Vec<&str> = somebody.iter().map(String::as_str).collect();
     for (pid, _) in scene.strays() {
         let mut limit = scene.command("prlimit");
         limit.args(["--pid", &pid.to_string(), &format!("--nproc={most}:")]);
         // It may have ended.
-        let _ = limit.output();
+        let _ = scene.wrapped(&limit, "setpriv", &somebody).output();
     }
 }
 

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
             send(unsafe { getppid() }, SIGKILL);
         }
         // With this, the answer is not given before there is such a file.
-        if let Some(after) = env::var_os("ZOO_LISTS_AFTER").map(PathBuf::from) {
+        if let Some(after) = env::var_os("ZOO_LISTS_AFTER").map(std::path::PathBuf::from) {
             fs::write(after.with_extension("begun"), "").expect("it is a folder for all");
             while !after.exists() {
                 thread::sleep(Duration::from_millis(10));
