@@ -11,6 +11,7 @@ mod explain;
 mod keeping;
 mod lister;
 mod machine;
+mod notice;
 mod outputs;
 mod prepare;
 mod queue;
@@ -18,6 +19,7 @@ mod reporting;
 mod tracing;
 
 pub use explain::{ExplainedProfile, ExplainedTest};
+pub use notice::Notice;
 pub use reporting::Sinks;
 
 use crate::{
@@ -26,8 +28,8 @@ use crate::{
         locate_workspace,
     },
     config::{
-        self, CliOverrides, CompiledProfile, Config, ConfigError, ConfigWarning, DEFAULT_PROFILE,
-        MIRI_PROFILE, Platforms, RunSettings,
+        self, CliOverrides, CompiledProfile, Config, ConfigError, DEFAULT_PROFILE, MIRI_PROFILE,
+        Platforms, RunSettings,
     },
     filter::{FilterOptions, FiltersetsError, TestFilter},
     keys::Keys,
@@ -54,6 +56,7 @@ use keeping::Keeping;
 use lister::{Shortages, Stubs};
 use nextest_filtering::ParseContext;
 use nextest_metadata::FilterMatch;
+use notice::notify_of_runners;
 use reporting::Reporting;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -127,28 +130,6 @@ pub enum SessionError {
     /// The run could not be driven.
     #[error("the run could not be driven to its end")]
     Run { source: io::Error },
-}
-
-/// Something to tell the user before the run begins.
-#[derive(Debug)]
-pub enum Notice {
-    /// The configuration is that of cargo-nextest, because there is none of our own.
-    PeerConfig,
-    /// The configuration says something that has no effect.
-    Config(ConfigWarning),
-    /// A target runner's setting makes no sense.
-    Runner(String),
-    /// A target runner is used.
-    UsesRunner(String),
-    /// The runner of an earlier run was killed.
-    Killed(store::Killed),
-    /// Binaries cannot be listed now, because the system does not have enough. It is tried again.
-    AwaitsSystem {
-        /// Of what.
-        because: String,
-        /// For how long it is tried.
-        limit: Duration,
-    },
 }
 
 /// A workspace that is built, listed and planned.
@@ -291,20 +272,6 @@ impl Start {
             reports: self.config.reports(&self.root),
             partial: options.cargo.selects() || options.filter.is_set(),
         })
-    }
-}
-
-fn notify_of_runners(workspace: &Workspace, notify: &mut dyn FnMut(Notice)) {
-    let runners = &workspace.runners;
-    for warning in &runners.warnings {
-        notify(Notice::Runner(warning.clone()));
-    }
-    if let Some(runner) = &runners.target {
-        let program = runner.program.display();
-        notify(Notice::UsesRunner(format!(
-            "tests are run by `{program}` ({})",
-            runner.origin
-        )));
     }
 }
 
