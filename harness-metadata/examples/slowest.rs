@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// How many tests are named.
+/// The number of tests to name.
 const MOST: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,10 +1,9 @@
-//! How much a run tells: about tests as they finish, at its end, and in reports.
+//! Levels of detail: for tests as they finish, at the end of a run, and in reports.
 
 use crate::words;
 use serde::{Deserialize, Serialize};
 
-/// Which tests get a line as they finish. Each level shows what the ones before it show, and
-/// more.
+/// The tests that get a line as they finish. Each level shows more than the ones before it.
 #[derive(
     Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -27,12 +26,11 @@ pub enum StatusLevel {
     Pass,
     /// Also skipped ones.
     Skip,
-    /// Everything there is.
+    /// Everything.
     All,
 }
 
-/// Which tests get a line at the end of the run. Each level shows what the ones before it show,
-/// and more.
+/// The tests that get a line at the end of the run. Each level shows more than the ones before it.
 #[derive(
     Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -56,11 +54,11 @@ pub enum FinalStatusLevel {
     Leak,
     /// Also passed ones.
     Pass,
-    /// Everything there is.
+    /// Everything.
     All,
 }
 
-/// Which of the tests that did not run a JUnit report mentions.
+/// The tests that did not run but appear in a JUnit report.
 #[derive(
     Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

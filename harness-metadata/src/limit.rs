@@ -1,9 +1,9 @@
-//! What a test may use, and which of its limits it hit.
+//! The limits of a test, and those that it hit.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What a test and all its descendants may use together. `None` is without limit.
+/// The limits of a test and all its descendants together. `None` is no limit.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -17,7 +17,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns what is limited.
+    /// Returns the kinds that have a limit.
     pub fn kinds(&self) -> impl Iterator<Item = LimitKind> + use<> {
         let limited = [
             (LimitKind::Memory, self.memory_max.is_some()),
@@ -29,7 +29,7 @@ impl Limits {
     }
 }
 
-/// What can be limited.
+/// The kinds of limits.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -80,7 +80,7 @@ pub enum LimitHit {
     MemoryMax {
         /// The limit.
         bytes: u64,
-        /// How many of its processes the kernel killed for it.
+        /// The number of its processes that the kernel killed for it.
         killed: u64,
     },
     /// It had too many processes.
@@ -88,7 +88,7 @@ pub enum LimitHit {
     PidsMax {
         /// The limit.
         pids: u32,
-        /// How many further ones the kernel refused.
+        /// The number of further ones that the kernel refused.
         refused: u64,
     },
     /// A process or thread was outside of the test's cgroup, where no limit holds.
@@ -108,10 +108,10 @@ pub enum LimitHit {
         /// The file.
         file: String,
     },
-    /// A limit was another one at the end than at the start.
+    /// A limit had changed between start and end.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     LimitChanged {
-        /// Which.
+        /// The kind of limit.
         kind: LimitKind,
         /// The file of the cgroup that has it, such as `memory.max`.
         file: String,

@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What every test is given by the machine and by who started the run, and may depend on without
-/// asking for it by a call that a trace shows. Its environment and its working directory are in
-/// its trace.
+/// Properties of the machine and of the user that a test may depend on without a call that a trace
+/// shows. Environment and working directory are in the trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -37,8 +36,8 @@ pub struct Machine {
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Limit {
-    /// What is in force; `None` for no limit.
+    /// The limit in force; `None` for no limit.
     pub soft: Option<u64>,
-    /// What it can be raised to; `None` for no limit.
+    /// The most that it can be raised to; `None` for no limit.
     pub hard: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! What every process asks for in vain, whoever wrote it: the search of the dynamic loader, of the
+//! Look-ups that fail in every process: the search of the dynamic loader, of the
 //! C library for locales, time zones and name services, of the standard library for limits, of its
 //! panics for debug information, and of the test harness for the terminal's description.
 
@@ -96,7 +96,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// Returns what a path is called in its directory.
+/// Returns the last name of a path.
 pub fn file_name(path: &[u8]) -> &[u8] {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => &path[slash + 1..],

@@ -1,4 +1,4 @@
-//! What happened to a test, and what the profile makes of it.
+//! The outcome of a test, and the profile's verdict.
 
 use crate::{
     limit::LimitHit,
@@ -9,7 +9,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How a process ended, exactly as its wait status told.
+/// The end of a process, exactly as in its wait status.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -20,7 +20,7 @@ pub enum Exit {
     Signal {
         /// The signal's number, real-time signals included.
         signal: i32,
-        /// Whether the kernel wrote a core dump.
+        /// True if the kernel wrote a core dump.
         core_dumped: bool,
     },
 }
@@ -32,12 +32,12 @@ impl Exit {
     }
 }
 
-/// Why a test's process could not be started.
+/// A failure to start a test's process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct StartFailure {
-    /// A sentence fragment: what is wrong, with the file concerned, and what to do if known.
+    /// A sentence fragment: the mistake, the file concerned, and the remedy if known.
     pub message: String,
     /// The `errno(3)` of the call that failed.
     pub errno: i32,
@@ -48,11 +48,11 @@ pub struct StartFailure {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Fault {
-    /// What broke.
+    /// A sentence about it.
     pub message: String,
 }
 
-/// Why a test was ended before its time.
+/// The reason why a test was ended early.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -68,7 +68,7 @@ pub enum Interruption {
     ReportFailed,
 }
 
-/// What happened to one attempt.
+/// The outcome of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -76,23 +76,23 @@ pub enum Interruption {
 pub enum Outcome {
     /// The test's process came to its end by itself, or by a limit: see [`Attempt::limits`].
     Exited(Exit),
-    /// The process was never there.
+    /// The process could not be started.
     StartFailed(StartFailure),
     /// The test exceeded its time limit and was terminated.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     TimedOut {
-        /// How the process ended then; `None` if it could not be killed.
+        /// The wait status after that; `None` if the process could not be killed.
         exit: Option<Exit>,
     },
     /// The run was cancelled, and the test with it.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Interrupted {
-        /// What cancelled it.
+        /// The reason for the cancellation.
         by: Interruption,
-        /// How the process ended then; `None` if it could not be killed.
+        /// The wait status after that; `None` if the process could not be killed.
         exit: Option<Exit>,
     },
-    /// The harness failed; nothing is known of the test.
+    /// The harness failed; the test has no result.
     HarnessFault(Fault),
     /// It exited with code 0, but its test harness did not say that the test passed.
     NoResult(NoResult),
@@ -100,7 +100,7 @@ pub enum Outcome {
     BinaryChanged(Fault),
 }
 
-/// Why exit code 0 is not a pass.
+/// The reason why exit code 0 is not a pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -137,18 +137,18 @@ pub struct Survivor {
     /// Its command line, arguments separated by spaces and quoted as a shell would need it. Bytes
     /// that are not UTF-8 are shown as U+FFFD.
     pub command: String,
-    /// How long it outlived the test's own process.
+    /// The time between the end of the test's own process and its own.
     pub outlived: Duration,
-    /// Whether it was killed, rather than gone by itself within the leak window.
+    /// True if it was killed, false if it ended by itself within the leak window.
     pub killed: bool,
-    /// How old it was then; `None` if that cannot be told.
+    /// Its age at that time; `None` if unknown.
     #[serde(default)]
     pub age: Option<Duration>,
     /// Its parents, the nearest first, up to the test's own process as far as they are known: those
     /// that are gone only if the test was traced.
     #[serde(default)]
     pub ancestry: Vec<Ancestor>,
-    /// What it had open that others may miss.
+    /// Open files and sockets that others may need.
     #[serde(default)]
     pub holds: Vec<Held>,
 }
@@ -164,7 +164,7 @@ pub struct Ancestor {
     pub command: String,
 }
 
-/// What a survivor had open.
+/// An open file or socket of a survivor.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -177,7 +177,7 @@ pub enum Held {
     /// A socket.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Socket {
-        /// What it listens on or is connected to.
+        /// The address on which it listens or to which it is connected.
         what: String,
     },
     /// A file or folder of the workspace.
@@ -188,7 +188,7 @@ pub enum Held {
     },
 }
 
-/// What a test left behind past the leak window.
+/// Processes and output that remained past the leak window.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -197,10 +197,10 @@ pub struct Leak {
     pub output_open: bool,
     /// Descendants that were still alive.
     pub survivors: Vec<Survivor>,
-    /// How many bytes of output came when the test's own process had ended, from what it left behind.
+    /// The number of bytes that its leftovers wrote after the end of the test's own process.
     #[serde(default)]
     pub late_output: u64,
-    /// Whether the profile allows the test to leave something behind (`leak = "allow"`).
+    /// True if the profile allows the test to leak (`leak = "allow"`).
     #[serde(default)]
     pub allowed: bool,
 }
@@ -220,11 +220,11 @@ pub struct StuckTask {
     pub command: String,
     /// Its name.
     pub thread: String,
-    /// What it was doing.
+    /// Its state.
     pub doing: Doing,
 }
 
-/// What a task was doing.
+/// The state of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -239,10 +239,10 @@ pub enum Doing {
     Waits {
         /// The call's name.
         call: String,
-        /// For what; empty if that cannot be told.
+        /// The things that it waited for; empty if unknown.
         on: Vec<WaitsOn>,
     },
-    /// It waited elsewhere, or may not be looked at.
+    /// It waited elsewhere, or the kernel refused to show it.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Unknown {
         /// The kernel's function that it waited in.
@@ -250,7 +250,7 @@ pub enum Doing {
     },
 }
 
-/// What a task waits for.
+/// A thing that a task waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -269,7 +269,7 @@ pub enum WaitsOn {
     /// The end of a child.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Child {
-        /// Which one; `None` for any.
+        /// Its process id; `None` for any child.
         pid: Option<i32>,
     },
     /// Another thread, or a process with shared memory.
@@ -278,7 +278,7 @@ pub enum WaitsOn {
     Time,
 }
 
-/// What the profile makes of an outcome.
+/// The profile's verdict on an outcome.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -287,11 +287,11 @@ pub enum Verdict {
     Pass,
     /// Counts as a failure.
     Fail,
-    /// Neither: the run was cancelled before the test could tell.
+    /// Neither: the run was cancelled before the test had a result.
     Interrupted,
 }
 
-/// How much a stream carried.
+/// The size of an output stream.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -300,7 +300,7 @@ pub struct StreamSize {
     pub written: u64,
     /// Bytes not kept, between the kept head and the kept tail.
     pub dropped: u64,
-    /// Whether that is because they could not be written to the temporary folder.
+    /// True if they are not kept because the temporary folder was full or not writable.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_room: bool,
 }
@@ -312,23 +312,23 @@ pub struct StreamSize {
 pub struct Attempt {
     /// The number of the attempt, from 1.
     pub number: u32,
-    /// What happened.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What was left behind, if anything was.
+    /// The leak, if there was one.
     pub leak: Option<Leak>,
     /// The limits that it hit; each fails it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitHit>,
-    /// What the profile makes of it.
+    /// The profile's verdict.
     pub verdict: Verdict,
-    /// Whether it ran longer than the slow period.
+    /// True if it ran for longer than the slow period.
     pub slow: bool,
-    /// When it started.
+    /// The start time.
     pub started_at: DateTime<FixedOffset>,
-    /// How long the test's own process ran. Time in which the run was stopped (Ctrl-Z) does not
-    /// count.
+    /// The running time of the test's own process. Time in which the run was stopped (Ctrl-Z) does
+    /// not count.
     pub elapsed: Duration,
-    /// What it used. All zero when the process was never there.
+    /// Its resource usage. All zero if the process could not be started.
     pub usage: Usage,
     /// Size of the standard output.
     pub stdout: StreamSize,
@@ -336,24 +336,23 @@ pub struct Attempt {
     pub stderr: StreamSize,
     /// The process id; `None` if there was none.
     pub pid: Option<i32>,
-    /// What its tasks were waiting for when its time was up; empty if it was not.
+    /// The states of its tasks when it exceeded its time limit; empty if it did not.
     #[serde(default)]
     pub stuck: Vec<StuckTask>,
-    /// What the trace says; `None` if it was not traced.
+    /// The summary of its trace; `None` if it was not traced.
     pub trace: Option<Box<TraceSummary>>,
-    /// The times before this one that the tracer was in the way of, in order. They are not held
-    /// against the test.
+    /// Earlier times that the tracer disturbed, in order. They do not count against the test.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<EarlierTime>,
 }
 
 impl Attempt {
-    /// Returns what was left behind and should not have been.
+    /// Returns the leak, if the profile does not allow it.
     pub fn leaked(&self) -> Option<&Leak> {
         self.leak.as_ref().filter(|leak| !leak.allowed)
     }
 
-    /// Returns how the tracer was in the way of it all the same, or may have been.
+    /// Returns the ways in which the tracer disturbed it, or may have.
     pub fn disturbances(&self) -> Vec<Disturbance> {
         self.trace
             .as_ref()

@@ -1,4 +1,4 @@
-//! Bytes as the kernel gave them: paths, arguments and names need not be UTF-8.
+//! Bytes from the kernel: paths, arguments and names need not be UTF-8.
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -65,7 +65,7 @@ impl From<&str> for RawString {
     }
 }
 
-/// Shows what is not UTF-8 as U+FFFD.
+/// Shows bytes that are not UTF-8 as U+FFFD.
 impl fmt::Display for RawString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         String::from_utf8_lossy(&self.0).fmt(f)

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 use serde_json::Value;
 
-/// A line of the event stream: an event, and for an attempt that failed what it printed.
+/// A line of the event stream: an event, and the output of an attempt that failed.
 #[derive(Serialize, JsonSchema)]
 #[schemars(title = "An event of `cargo harness run --events`")]
 struct Line {

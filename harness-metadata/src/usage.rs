@@ -1,4 +1,4 @@
-//! What a test's processes used.
+//! Resources that a test's processes used.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -17,16 +17,16 @@ pub struct Usage {
     /// before its first exec, which is the spawning stub's own few MiB: read values below 8 MiB
     /// as "small".
     pub peak_memory: u64,
-    /// The most memory that all processes had together, in bytes, as their cgroup counted it: with
-    /// what the kernel holds for them and what it has cached of their files. `None` without a cgroup
-    /// that counts it.
+    /// The peak of the memory of all processes together, in bytes, as their cgroup counted it: with
+    /// kernel memory and the page cache of their files. `None` without a cgroup that counts it.
     #[serde(default)]
     pub peak_tree_memory: Option<u64>,
-    /// For how long `cpu-max` kept the test's processes from running; `None` without that limit.
+    /// The time in which `cpu-max` kept the test's processes from running; `None` without that
+    /// limit.
     #[serde(default)]
     pub throttled: Option<Duration>,
-    /// Processes that existed, the test's own included, threads not counted. `None` where only a
-    /// tracer can tell and there was none.
+    /// The number of processes, the test's own included, threads not counted. `None` if it takes a
+    /// tracer to count them and there was none.
     pub processes: Option<u32>,
     /// Voluntary context switches.
     pub voluntary_switches: u64,

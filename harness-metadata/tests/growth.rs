@@ -13,7 +13,7 @@ const COMPLETE: &[&str] = &[
     "TestId",
     "Verdict",
 ];
-/// How a type is marked. The crates of the repository build all of every type.
+/// The mark of a type. The crates of the repository build all of every type.
 const MARK: &str = "#[cfg_attr(not(feature = \"exhaustive\"), non_exhaustive)]";
 
 #[test]

@@ -1,4 +1,4 @@
-//! How a tracer can be in the way of the test that it traces.
+//! Ways in which a tracer can disturb the test that it traces.
 
 use super::Backend;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
-/// Something that a test met which would have been different without the tracer.
+/// A difference that the tracer made to a test.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -43,7 +43,7 @@ pub enum Disturbance {
 }
 
 impl Disturbance {
-    /// Returns whether a test meets this if it is traced by a backend.
+    /// Returns true if this backend can cause it.
     pub fn is_caused_by(self, backend: Backend) -> bool {
         use Backend::{Lifecycle, None, Notify, Outer, Ptrace};
         match self {
@@ -61,7 +61,7 @@ impl Disturbance {
     }
 }
 
-/// Says it in words.
+/// Shows it as a sentence fragment.
 impl fmt::Display for Disturbance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -101,24 +101,23 @@ impl fmt::Display for Disturbance {
     }
 }
 
-/// An earlier time that an attempt was made, which does not count, because the tracer was in the way
-/// or may have been.
+/// An earlier time of an attempt that does not count, because the tracer disturbed it or may have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct EarlierTime {
-    /// How closely it was traced.
+    /// The level of tracing.
     pub level: TraceLevel,
-    /// By what.
+    /// The backend.
     pub backend: Backend,
-    /// What happened.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What the profile makes of it.
+    /// The profile's verdict.
     pub verdict: Verdict,
-    /// How long the test's own process ran.
+    /// The running time of the test's own process.
     pub elapsed: Duration,
-    /// How the tracer was in the way. Empty for one that failed where another backend than the usual
-    /// one is used for the sake of the time before.
+    /// The disturbances. Empty for a failure under another backend, chosen because of an earlier
+    /// disturbance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disturbances: Vec<Disturbance>,
 }

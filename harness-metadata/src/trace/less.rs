@@ -1,24 +1,24 @@
-//! Why a test is traced less closely than was asked for.
+//! Reasons to trace a test at a lower level than requested.
 
 use super::Backend;
 use crate::event::TraceLevel;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Why a test is traced less closely than was asked for, and what is left.
+/// A lower level of tracing than requested: the reasons and the remaining backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Less {
     /// The reasons, each once.
     pub because: Vec<Reason>,
-    /// What is used instead.
+    /// The remaining backend.
     pub left: Backend,
-    /// Whether there is a /proc.
+    /// True if /proc is available.
     pub has_proc: bool,
 }
 
-/// A reason to trace less closely.
+/// A reason to trace at a lower level.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -55,7 +55,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Says it in words.
+/// Shows it as a sentence fragment.
 impl fmt::Display for Less {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts: Vec<String> = self.because.iter().map(ToString::to_string).collect();
@@ -64,8 +64,8 @@ impl fmt::Display for Less {
             (Backend::Outer, _) => None,
             (Backend::Ptrace, _) => Some("nothing is lost"),
             (Backend::Notify, _) => Some(
-                "seccomp notification is used instead, which sees what is asked of the kernel but \
-                 not what comes of it",
+                "seccomp notification is used instead, which sees the questions to the kernel but \
+                 not the answers",
             ),
             (Backend::Lifecycle, true) => {
                 Some("processes are followed, but files and the network are not seen")

@@ -1,11 +1,11 @@
-//! What an attempt's trace says, in bounded space.
+//! The summary of an attempt's trace, in bounded space.
 
 use super::{Address, Disturbance, Doubt, NetworkOperation, Operation, Reach, Sender};
 use crate::{event::TraceLevel, outcome::Exit, raw::RawString};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
-/// How tracing is done.
+/// The mechanism that traces.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -19,13 +19,13 @@ pub enum Backend {
     Lifecycle,
     /// Nothing: the subreaper and the process group.
     None,
-    /// The run is part of a test of another run, whose tracer tells what it sees: a process has one
+    /// The tracer of an outer run, which reports the events of this run's tests: a process has one
     /// tracer (ptrace(2)).
     Outer,
 }
 
 impl Backend {
-    /// Returns the word for it, as in the configuration where it can be asked for.
+    /// Returns its word, as in the configuration if it can be requested there.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ptrace => "ptrace",
@@ -37,17 +37,16 @@ impl Backend {
     }
 }
 
-/// What an attempt's trace says, in bounded space.
+/// The summary of an attempt's trace, in bounded space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct TraceSummary {
     /// The level.
     pub level: TraceLevel,
-    /// How it was done.
+    /// The backend.
     pub backend: Backend,
-    /// Why the trace may lack something; empty if it is complete. Nothing may rest on a trace that
-    /// is not.
+    /// Reasons why the trace may be incomplete. Draw no conclusion from a trace that has one.
     pub doubts: Vec<Doubt>,
     /// The processes, in order of their creation; the first is the test's own.
     pub processes: Vec<ProcessSummary>,
@@ -57,9 +56,9 @@ pub struct TraceSummary {
     pub peers: Vec<PeerSummary>,
     /// The last calls that failed, in order, the dynamic loader's search left out.
     pub failures: Vec<Failure>,
-    /// How many events there were, by the kind's name.
+    /// The number of events by the name of their kind.
     pub counts: BTreeMap<String, u64>,
-    /// What did not fit.
+    /// The counts of entries that did not fit.
     pub dropped: Dropped,
 }
 
@@ -69,7 +68,7 @@ impl TraceSummary {
         self.doubts.is_empty()
     }
 
-    /// Returns how the tracer was in the way of the test, or may have been.
+    /// Returns the ways in which the tracer disturbed the test, or may have.
     pub fn disturbances(&self) -> Vec<Disturbance> {
         let doubts = self.doubts.iter();
         let disturbances = doubts.filter_map(|doubt| match doubt {
@@ -87,34 +86,34 @@ impl TraceSummary {
 pub struct ProcessSummary {
     /// Its id.
     pub pid: i32,
-    /// Who created it; `None` for the root.
+    /// The process that created it; `None` for the root.
     pub creator: Option<i32>,
-    /// When it was created, since the root was.
+    /// The time of its creation, since that of the root.
     pub started: Duration,
-    /// When it ended; `None` if it was alive at the end of the attempt.
+    /// The time of its end; `None` if it was alive at the end of the attempt.
     pub ended: Option<Duration>,
-    /// How it ended.
+    /// Its wait status.
     pub exit: Option<Exit>,
-    /// The signal that killed it was sent by this one.
+    /// The sender of the signal that killed it.
     pub killed_by: Option<Sender>,
-    /// The arguments of what it executed last; its creator's if nothing.
+    /// The arguments of its last execution; those of its creator if it executed nothing.
     pub args: Vec<RawString>,
-    /// How often it executed a program.
+    /// The number of its executions.
     pub execs: u32,
 }
 
-/// What was done with a file.
+/// The uses of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct FileSummary {
     /// Its absolute path where that is known.
     pub path: RawString,
-    /// What was done, without duplicates, in order of [`FileUse`].
+    /// Its uses, without duplicates, in order of [`FileUse`].
     pub uses: Vec<FileUse>,
 }
 
-/// One thing that was done with a file.
+/// A use of a file.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -155,15 +154,15 @@ pub enum FileUse {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct PeerSummary {
-    /// What was done.
+    /// The operation.
     pub operation: NetworkOperation,
     /// The address.
     pub address: Address,
-    /// Where it is.
+    /// Its reach.
     pub reach: Reach,
     /// The names that it was asked for: it is a name server.
     pub names: Vec<RawString>,
-    /// How often.
+    /// The number of uses.
     pub count: u64,
     /// The last error, if it failed.
     pub error: Option<i32>,
@@ -189,7 +188,7 @@ pub struct Failure {
     pub errno: i32,
 }
 
-/// What a summary or a trace file had no room for.
+/// Counts of entries that did not fit into a summary or a trace file.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
