@@ -11,7 +11,7 @@ const COMPILATION: &str = "Compilation options";
 const MANIFEST: &str = "Manifest options";
 const OTHER: &str = "Other Cargo options";
 
-/// What to build, and how.
+/// Options of the build.
 #[derive(Clone, Debug, Default, Args)]
 #[group(skip)]
 pub(crate) struct CargoArgs {
@@ -21,8 +21,8 @@ pub(crate) struct CargoArgs {
     always: AlwaysArgs,
 }
 
-/// What matters only when something is built. Clap leaves the group of a struct empty that
-/// flattens another, so this one flattens none.
+/// Options that matter only for a build. Clap leaves the group of a struct empty that flattens
+/// another, so this one flattens none.
 #[derive(Clone, Debug, Default, Args)]
 #[group(id = "cargo-opts", multiple = true)]
 struct BuildArgs {
@@ -92,13 +92,13 @@ struct BuildArgs {
     /// Build for this target triple.
     #[arg(long, value_name = "TRIPLE", help_heading = COMPILATION)]
     target: Vec<String>,
-    /// Directory for all that is built.
+    /// Directory for all products of the build.
     #[arg(long, value_name = "DIR", help_heading = COMPILATION)]
     target_dir: Option<Utf8PathBuf>,
     /// Print the build graph as JSON (unstable).
     #[arg(long, help_heading = COMPILATION)]
     unit_graph: bool,
-    /// Report how long the build took, in these formats.
+    /// Report the timings of the build, in these formats.
     #[arg(long, value_name = "FMTS", num_args = 0..=1, require_equals = true,
         help_heading = COMPILATION)]
     timings: Option<Option<String>>,
@@ -113,7 +113,7 @@ struct BuildArgs {
     #[arg(long, help_heading = MANIFEST)]
     offline: bool,
 
-    /// How Cargo reports: human, short, json, json-diagnostic-short,
+    /// The form of Cargo's messages: human, short, json, json-diagnostic-short,
     /// json-diagnostic-rendered-ansi, json-render-diagnostics. JSON goes to standard output.
     #[arg(long, value_name = "FMT", help_heading = OTHER)]
     cargo_message_format: Vec<String>,
@@ -134,7 +134,7 @@ struct BuildArgs {
     unstable: Vec<String>,
 }
 
-/// What also matters when nothing is built, and so goes with flags that reuse a build.
+/// Options that matter without a build too, and so may stand beside flags that reuse one.
 #[derive(Clone, Debug, Default, Args)]
 #[group(id = "cargo-always", multiple = true)]
 struct AlwaysArgs {

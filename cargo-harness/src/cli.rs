@@ -47,7 +47,7 @@ pub(crate) struct App {
 /// Options of every subcommand.
 #[derive(Debug, Args)]
 pub(crate) struct GlobalOptions {
-    /// When to use colors.
+    /// Control colors in the output.
     #[arg(
         long,
         value_enum,
@@ -57,7 +57,7 @@ pub(crate) struct GlobalOptions {
         global = true
     )]
     color: Color,
-    /// Say more: what is skipped, the command of each test.
+    /// Print more: skipped tests, the command of each test.
     #[arg(long, short, env = "HARNESS_VERBOSE", value_parser = clap::builder::FalseyValueParser::new(), global = true)]
     verbose: bool,
     /// Read this file instead of `.config/harness.toml`.
@@ -104,7 +104,7 @@ pub(crate) struct GlobalOptions {
     profile: Option<String>,
 }
 
-/// When to use colors.
+/// The choice of colors.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 enum Color {
     /// On a terminal, unless `NO_COLOR` is set.
@@ -176,11 +176,11 @@ enum Command {
     Run(Box<run::RunCommand>),
     /// Build and list tests.
     List(Box<list::ListCommand>),
-    /// Show what a test did: its processes, files and connections.
+    /// Show the processes, files and connections of a test.
     Trace(Box<trace::TraceCommand>),
-    /// List the runs that are kept, for `trace --run`.
+    /// List the recorded runs, for `trace --run`.
     Runs(runs::RunsCommand),
-    /// Show which settings are in force, and why.
+    /// Show the settings in force, with the origin of each.
     ShowConfig(show_config::ShowConfigCommand),
     /// Write `.config/harness.toml` from cargo-nextest's file, and find where cargo-nextest is
     /// called.

@@ -11,7 +11,7 @@ use std::{
     io::{self, Write},
 };
 
-/// What kind of thing went wrong.
+/// The kind of an error.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Something unexpected.
@@ -46,11 +46,11 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct CommandError {
     kind: Kind,
-    /// What went wrong; its sources follow.
+    /// The error; its sources follow.
     source: Box<dyn Error + Send + Sync>,
     /// Printed as it is below the message, such as a caret diagram.
     detail: Option<String>,
-    /// What to do.
+    /// The hint.
     hint: Option<String>,
 }
 

@@ -47,7 +47,7 @@ fn run(args: Vec<OsString>, called: Called) -> i32 {
     let app = cli::parse(args, called);
     let colors = app.colors();
     app.run().unwrap_or_else(|error| {
-        // If standard error is gone there is nobody to tell.
+        // Nothing can be reported once standard error is gone.
         let _ = error.write(&mut std::io::stderr().lock(), colors);
         match called {
             Called::Harness => error.exit_code(),

@@ -1,5 +1,5 @@
-//! What becomes of a panic: a fault of this program, told in a sentence, after the terminal has been
-//! put back. What runs is killed by the stubs, when this process is gone or drops them.
+//! The handling of panics: the terminal is put back, and a sentence reports a fault of this
+//! program. The stubs kill running tests when this process ends or drops them.
 
 use harness_metadata::exit_code;
 use harness_runner::{keys, report::style::escaped_lines};
@@ -14,7 +14,7 @@ use std::{
 pub(crate) fn install() {
     panic::set_hook(Box::new(|info| {
         keys::give_back();
-        // If standard error is gone there is nobody to tell.
+        // Nothing can be reported once standard error is gone.
         let _ = tell(&mut io::stderr().lock(), info, &Backtrace::capture());
     }));
 }
@@ -56,14 +56,14 @@ mod tests {
         let to = Arc::clone(&told);
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let mut to = to.lock().expect("nobody panics with it");
+            let mut to = to.lock().expect("no thread panics with it");
             tell(&mut *to, info, &Backtrace::disabled()).expect("memory takes everything");
         }));
         let code = guarded(|| panic!("{} is wrong", "everything"));
         panic::set_hook(before);
         assert_eq!(code, exit_code::INTERNAL);
         assert_eq!(guarded(|| 7), 7);
-        let told = told.lock().expect("nobody panics with it").clone();
+        let told = told.lock().expect("no thread panics with it").clone();
         let told = String::from_utf8(told).expect("it is text");
         assert!(
             told.starts_with("\nerror: something went wrong inside of cargo harness that should not: everything is wrong\n"),

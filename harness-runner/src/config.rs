@@ -51,14 +51,14 @@ use nextest_filtering::KnownGroups;
 use settings::TestThreads;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Where the configuration is, relative to the workspace root.
+/// The path of the configuration, relative to the workspace root.
 pub const DEFAULT_PATH: &str = ".config/harness.toml";
 
-/// Where the configuration of cargo-nextest is, relative to the workspace root. It is read if there is
+/// The path of cargo-nextest's configuration, relative to the workspace root. It is read if there is
 /// none at [`DEFAULT_PATH`].
 pub const PEER_PATH: &str = ".config/nextest.toml";
 
-/// Where cargo-nextest puts its reports, relative to the workspace root.
+/// The folder of cargo-nextest's reports, relative to the workspace root.
 pub const PEER_STORE: &str = "target/nextest";
 
 /// The profile that is used unless another is asked for, and from which all others inherit.
@@ -67,7 +67,7 @@ pub const DEFAULT_PROFILE: &str = "default";
 /// The profile that is used under Miri unless another is asked for.
 pub const MIRI_PROFILE: &str = "default-miri";
 
-/// Whose defaults hold for what no file says.
+/// The program whose defaults hold.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// Our own.

@@ -1,4 +1,4 @@
-//! Which tests.
+//! The selection of tests.
 
 use super::runner_options::one_of;
 use crate::command_error::{CommandError, Kind};
@@ -26,7 +26,7 @@ pub(crate) struct FilterArgs {
     /// Do not bound the selection by the profile's `default-filter`.
     #[arg(long)]
     ignore_default_filter: bool,
-    /// What to do with tests marked `#[ignore]`.
+    /// Choose among tests marked `#[ignore]`.
     #[arg(
         long,
         value_name = "WHICH",
@@ -36,7 +36,7 @@ pub(crate) struct FilterArgs {
     /// Run one part of several: `slice:1/3`, `hash:1/3`, `count:1/3`.
     #[arg(long, value_name = "PARTITION")]
     partition: Option<Partition>,
-    /// Further names, and flags as the standard test harness has them: `--ignored`,
+    /// Further names, and flags of the standard test harness: `--ignored`,
     /// `--include-ignored`, `--skip NAME`, `--exact`, `--nocapture`.
     #[arg(
         last = true,
@@ -46,7 +46,7 @@ pub(crate) struct FilterArgs {
     after_dashes: Vec<String>,
 }
 
-/// What the options say.
+/// The interpreted options.
 pub(super) struct Filters {
     pub(super) options: FilterOptions,
     /// Whether output is to be captured.

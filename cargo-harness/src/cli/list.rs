@@ -37,7 +37,7 @@ pub(super) struct ListCommand {
         help_heading = "Output options"
     )]
     message_format: MessageFormat,
-    /// What to list.
+    /// List tests or binaries.
     #[arg(
         long,
         value_enum,
@@ -59,11 +59,11 @@ enum MessageFormat {
     Oneline,
     /// JSON in one line.
     Json,
-    /// JSON for people.
+    /// Pretty-printed JSON.
     JsonPretty,
 }
 
-/// What to list.
+/// The contents of the list.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 enum ListType {
     /// Tests.

@@ -21,7 +21,7 @@ const FLAGS: &[(&str, &str)] = &[
         "build and run on the same machine",
     ),
     ("--platform-filter", "use `-E 'platform(host)'`"),
-    ("--rerun", "every run runs what it is told to"),
+    ("--rerun", "select the tests with a filterset"),
     ("--stress-count", "repeat the command"),
     ("--stress-duration", "repeat the command"),
     ("--target-dir-remap", "build and run on the same machine"),
@@ -40,7 +40,7 @@ const SUBCOMMANDS: &[(&str, &str)] = &[
     ("store", "`cargo harness runs` lists what is kept"),
 ];
 
-/// What `cargo nextest --version` says: the version that this program stands for, then its own.
+/// The output of `cargo nextest --version`: the version that this program stands for, then its own.
 pub(super) const VERSION: &str = concat!("0.9.143 (cargo-harness ", env!("CARGO_PKG_VERSION"), ")");
 
 /// The same in lines that programs read.
@@ -55,7 +55,7 @@ pub(super) const LONG_VERSION: &str = concat!(
 pub(crate) enum Called {
     /// Its own.
     Harness,
-    /// That of cargo-nextest.
+    /// The version of cargo-nextest.
     Peer,
 }
 

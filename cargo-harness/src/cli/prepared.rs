@@ -1,4 +1,4 @@
-//! What `run` and `list` share: options to a session, and its errors to exit codes.
+//! Shared parts of `run` and `list`: options to a session, and its errors to exit codes.
 
 use super::{GlobalOptions, filter_options::filtersets_error};
 use crate::{
@@ -77,7 +77,7 @@ pub(super) fn warn(text: &str, colors: bool) {
 
 fn say(word: &str, style: Style, text: &str, colors: bool) {
     let style = if colors { style } else { Style::new() };
-    // If standard error is gone there is nobody to tell.
+    // Nothing can be reported once standard error is gone.
     let _ = writeln!(
         io::stderr().lock(),
         "{}: {}",

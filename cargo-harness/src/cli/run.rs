@@ -39,7 +39,7 @@ use std::{
 /// Bytes of each stream of a failed test that the event stream carries.
 const EVENT_OUTPUT_CAP: usize = 64 * 1024;
 
-/// How many running tests the progress bar names, unless said otherwise.
+/// The default number of running tests that the progress bar names.
 const MOST_RUNNING: usize = 8;
 
 /// Build and run tests.
@@ -137,7 +137,7 @@ impl RunCommand {
             Some(_) => None,
         };
         for error in unwritten {
-            // If standard error is gone there is nobody to tell.
+            // Nothing can be reported once standard error is gone.
             let error = CommandError::new(Kind::Write, error);
             let _ = error.write(&mut io::stderr().lock(), colors);
         }
@@ -193,8 +193,8 @@ impl RunCommand {
         Ok(sinks)
     }
 
-    /// Whether keys are listened to: where somebody sits who sees what comes of it, and where
-    /// nobody else wants the keys, as a debugger may.
+    /// True if keys are read: if a person sits at the terminal and no other program, such as a
+    /// debugger, reads the keys.
     fn keys(&self, capture: Capture, user: UserSettings) -> bool {
         !self.reporter.no_input_handler
             && user.input_handler.unwrap_or(true)

@@ -1,4 +1,4 @@
-//! How tests run, and how that is told.
+//! Options of `run`: execution and reports.
 
 use clap::{
     Args, ValueEnum,
@@ -25,14 +25,14 @@ where
     words.into().try_map(|word| word.parse())
 }
 
-/// Options that say how tests run.
+/// Options for running tests.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Runner options")]
 pub(crate) struct RunnerArgs {
-    /// Build, and run nothing.
+    /// Only build.
     #[arg(long)]
     pub(super) no_run: bool,
-    /// How many tests run at the same time: a number, a negative number to leave CPUs free, or
+    /// Run this many tests at the same time: a number, a negative number to leave CPUs free, or
     /// `num-cpus`.
     #[arg(
         long,
@@ -43,17 +43,17 @@ pub(crate) struct RunnerArgs {
         allow_negative_numbers = true
     )]
     pub(super) test_threads: Option<TestThreads>,
-    /// How many further attempts a failed test gets.
+    /// Try a failed test again this many times.
     #[arg(long, value_name = "N", env = "HARNESS_RETRIES")]
     pub(super) retries: Option<u32>,
-    /// What a test counts as that passes after a failure.
+    /// Treat flaky tests as passing or failing.
     #[arg(long, value_name = "RESULT", env = "HARNESS_FLAKY_RESULT",
         value_parser = one_of::<FlakyResult>(["pass", "fail"]))]
     pub(super) flaky_result: Option<FlakyResult>,
     /// Start no further tests after the first failure.
     #[arg(long, visible_alias = "ff", overrides_with = "no_fail_fast")]
     pub(super) fail_fast: bool,
-    /// Run all tests whatever fails.
+    /// Run all tests, also after failures.
     #[arg(long, visible_alias = "nff", overrides_with = "fail_fast")]
     pub(super) no_fail_fast: bool,
     /// Start no further tests after this many failures: `N`, `N:wait`, `N:immediate`, `all`.
@@ -63,23 +63,23 @@ pub(crate) struct RunnerArgs {
         conflicts_with_all = ["fail_fast", "no_fail_fast", "no_run"]
     )]
     max_fail: Option<MaxFail>,
-    /// How closely tests are watched.
+    /// Trace tests at this level.
     #[arg(long, value_name = "LEVEL", env = "HARNESS_TRACE")]
     pub(super) trace: Option<TraceArg>,
-    /// Fail if tests cannot be watched as closely as they are to be.
+    /// Fail if the requested trace level is unavailable.
     #[arg(long)]
     pub(super) trace_required: bool,
-    /// Show what tests do as they do it, one line an event.
+    /// Show the events of tests live, one line each.
     #[arg(long)]
     pub(super) trace_live: bool,
-    /// Stop processes that a test starts where they execute what matches, for a debugger:
+    /// Stop the descendants of tests at matching executions, for a debugger:
     /// `argv~REGEX`, `path=/FILE`, `name=FILE` or `FILE`, with `before:` or `after:` in front.
     #[arg(long, value_name = "PATTERN")]
     pub(super) break_exec: Option<Breakpoint>,
     /// Run this by `sh -c` for each process that is stopped; `{pid}` stands for it.
     #[arg(long, value_name = "COMMAND", requires = "break_exec")]
     pub(super) break_command: Option<String>,
-    /// What to do if no test is selected.
+    /// Set the behavior if no test is selected.
     #[arg(
         long,
         value_name = "ACTION",
@@ -92,25 +92,25 @@ pub(crate) struct RunnerArgs {
     pub(super) no_capture: bool,
 }
 
-/// Options that say what is shown.
+/// Options for output.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reporter options")]
 pub(crate) struct ReporterArgs {
-    /// Which tests get a line when they finish.
+    /// Print a line for these tests when they finish.
     #[arg(long, value_name = "LEVEL", env = "HARNESS_STATUS_LEVEL",
         value_parser = one_of::<StatusLevel>(["none", "fail", "retry", "slow", "leak", "pass", "skip", "all"]))]
     pub(super) status_level: Option<StatusLevel>,
-    /// Which tests get a line at the end.
+    /// Print a line for these tests at the end.
     #[arg(long, value_name = "LEVEL", env = "HARNESS_FINAL_STATUS_LEVEL",
         value_parser = one_of::<FinalStatusLevel>(["none", "fail", "flaky", "retry", "slow", "skip", "leak", "pass", "all"]))]
     pub(super) final_status_level: Option<FinalStatusLevel>,
-    /// When to show the output of tests that fail.
+    /// Set the time to show the output of failed tests.
     #[arg(long, value_name = "WHEN", env = "HARNESS_FAILURE_OUTPUT")]
     pub(super) failure_output: Option<OutputArg>,
-    /// When to show the output of tests that pass.
+    /// Set the time to show the output of passed tests.
     #[arg(long, value_name = "WHEN", env = "HARNESS_SUCCESS_OUTPUT")]
     pub(super) success_output: Option<OutputArg>,
-    /// How to show progress.
+    /// Show progress in this form.
     #[arg(long, value_name = "HOW", env = "HARNESS_SHOW_PROGRESS")]
     pub(super) show_progress: Option<ShowProgressArg>,
     /// The same as `--show-progress counter`.
@@ -121,7 +121,7 @@ pub(crate) struct ReporterArgs {
         value_parser = clap::builder::FalseyValueParser::new()
     )]
     pub(super) hide_progress_bar: bool,
-    /// How many running tests the progress bar names, or `infinite`; 8 unless said otherwise.
+    /// Name at most this many running tests in the progress bar, or `infinite`; 8 by default.
     #[arg(long, value_name = "N", env = "HARNESS_MAX_PROGRESS_RUNNING", value_parser = running)]
     pub(super) max_progress_running: Option<usize>,
     /// Do not listen to keys: Enter for the progress, `t` for what is running.
@@ -149,7 +149,7 @@ pub(crate) struct ReporterArgs {
     pub(super) events: Option<camino::Utf8PathBuf>,
 }
 
-/// What to do if no test is selected.
+/// The behavior if no test is selected.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NoTests {
     /// Fail.
@@ -163,7 +163,7 @@ pub(crate) enum NoTests {
     Fail,
 }
 
-/// How to show progress.
+/// The form of progress.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ShowProgressArg {
     /// A bar on a terminal, a counter elsewhere.
@@ -232,7 +232,7 @@ pub(super) enum TraceArg {
     Process,
     /// Also the files that are opened or changed, and the network.
     Io,
-    /// Also every look-up: all that an answer can depend on.
+    /// Also every look-up: everything that a result can depend on.
     Full,
 }
 

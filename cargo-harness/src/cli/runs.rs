@@ -19,7 +19,7 @@ use harness_runner::{
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 
-/// List the runs that are kept.
+/// List the recorded runs.
 #[derive(Debug, Args)]
 pub(super) struct RunsCommand {
     /// The form of the list.

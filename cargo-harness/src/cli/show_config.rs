@@ -21,19 +21,19 @@ use harness_runner::{
 use nextest_metadata::GLOBAL_TEST_GROUP;
 use std::collections::BTreeMap;
 
-/// Show which settings are in force, and why.
+/// Show the settings in force, with the origin of each.
 #[derive(Debug, Args)]
 pub(super) struct ShowConfigCommand {
     #[command(subcommand)]
     what: What,
 }
 
-/// What to show.
+/// The kinds of settings to show.
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Every setting of the selected tests, with file, line and reason.
+    /// Every setting of the selected tests, with its origin.
     Test(Box<Selected>),
-    /// Every setting of the run as a whole, with file, line and reason.
+    /// Every setting of the run as a whole, with its origin.
     Run(Box<CargoArgs>),
     /// The test groups, their limits, and the selected tests in them.
     #[command(visible_alias = "test-groups")]

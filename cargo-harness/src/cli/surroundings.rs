@@ -1,4 +1,4 @@
-//! What the environment says about the terminal: whether it has colors, and a cursor to move.
+//! Properties of the terminal from the environment: colors, and a movable cursor.
 
 use harness_runner::report::progress::Surface;
 use owo_colors::{OwoColorize, Stream};
@@ -8,7 +8,7 @@ use std::{
     io::{self, IsTerminal},
 };
 
-/// What was asked for.
+/// The request.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 struct Wishes {
     /// `TERM` names a terminal with control sequences.

@@ -28,7 +28,7 @@ use std::{
     io::{self, BufWriter, Write},
 };
 
-/// Show what a test did: its processes, files and connections.
+/// Show the processes, files and connections of a test.
 #[derive(Debug, Args)]
 pub(super) struct TraceCommand {
     /// The test: its name, a part of it, or its binary's id and its name.
@@ -40,16 +40,16 @@ pub(super) struct TraceCommand {
     /// The attempt's number. Default: the last one.
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
-    /// Only attempts that failed; without TEST the last one of all.
+    /// Only failed attempts; without TEST the last one of all.
     #[arg(long)]
     last_failed: bool,
-    /// Every event in order, a line each, as strace has them.
+    /// Print every event in order, a line each, in the form of strace.
     #[arg(long, group = "view", help_heading = "Output options")]
     log: bool,
-    /// The executions as shell commands.
+    /// Print the executions as shell commands.
     #[arg(long, group = "view", help_heading = "Output options")]
     exec: bool,
-    /// The events as JSON, a line each, after a line about the trace.
+    /// Print the events as JSON, a line each, after a line about the trace.
     #[arg(long, group = "view", help_heading = "Output options")]
     json: bool,
     #[command(flatten)]
@@ -76,12 +76,12 @@ struct JsonHeader<'a> {
     root: i32,
     level: harness_metadata::event::TraceLevel,
     backend: harness_metadata::trace::Backend,
-    /// Whether nothing can be missing; `null` if that is not known.
+    /// True if nothing can be missing; `null` if that is unknown.
     complete: Option<bool>,
     doubts: &'a [harness_metadata::trace::Doubt],
 }
 
-/// Why a view ended early.
+/// The reason for the early end of a view.
 enum Broken {
     Write(io::Error),
 }
@@ -142,7 +142,7 @@ impl TraceCommand {
             Ok(()) => Ok(exit_code::OK),
             // `trace … | head` has seen enough.
             Err(Broken::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                // What is still in the buffer has nobody to go to.
+                // The rest of the buffer has no reader.
                 let _ = out.into_parts();
                 Ok(exit_code::OK)
             }
@@ -242,7 +242,7 @@ impl TraceCommand {
     }
 }
 
-/// How moments are shown.
+/// The form of times.
 const DATE: &str = "%Y-%m-%d %H:%M:%S";
 
 /// Returns as much of a run's id as is needed to speak of it.

@@ -4,7 +4,7 @@ use super::{run::RunCommand, runner_options::ShowProgressArg};
 use harness_metadata::event::TraceLevel;
 use harness_runner::report::progress::Surface;
 
-/// What of a command line bears on others.
+/// Flags that have an effect on others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Given {
     pub(super) no_run: bool,

@@ -28,7 +28,7 @@ pub struct Resolved {
     pub settings: Arc<TestSettings>,
     /// Whether a JUnit report mentions the test if it does not run.
     pub report_skipped: ReportSkipped,
-    /// Where each setting comes from.
+    /// The origin of each setting.
     pub origins: TestOrigins,
     values: TestValues,
 }
@@ -47,7 +47,7 @@ pub struct DefaultFilter {
     pub text: String,
     /// Ready to use.
     pub compiled: CompiledExpr,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: Origin,
 }
 
@@ -87,7 +87,7 @@ impl CompiledOverride {
     }
 }
 
-/// What a [`CompiledProfile`] is made of.
+/// The parts of a [`CompiledProfile`].
 pub(super) struct Parts {
     pub(super) name: String,
     pub(super) cli: TestLayer,
@@ -294,7 +294,7 @@ enum Applies {
 pub struct BinarySettings<'a> {
     profile: &'a CompiledProfile,
     candidates: Vec<(u32, Applies)>,
-    /// What all tests have in common, if no override asks for their names.
+    /// The settings that all tests share, if no override selects by name.
     shared: Option<Arc<Resolved>>,
 }
 

@@ -20,26 +20,26 @@ use harness_metadata::{
 use std::time::Duration;
 
 layer! {
-    /// What one place sets for a test.
+    /// The settings of a test from one place.
     layer TestLayer;
-    /// What all places together set for a test.
+    /// The settings of a test from all places together.
     values TestValues;
     /// A setting that overrides can change for a test.
     setting TestSetting;
-    /// Where each setting of a test comes from.
+    /// The origin of each setting of a test.
     origins TestOrigins;
 
-    /// How often and when a failed test is tried again.
+    /// The retries of a failed test, and the delays between them.
     retries: RetryPolicy {
         Retries, "retries", Both, kind::RETRIES, default RetryPolicy::NONE,
         flag "--retries",
         "[further attempts](limits-of-a-test.md#retries) of a failed test"
     }
-    /// What a test that passes after a failure counts as.
+    /// The result of a flaky test.
     flaky_result: FlakyResult {
         FlakyResult, "flaky-result", Both, words(), default FlakyResult::Pass,
         flag "--flaky-result",
-        "what a test counts as that passes after a failure"
+        "the result of a flaky test"
     }
     /// When a test is slow, and when it is ended.
     slow_timeout: SlowTimeout {
@@ -50,47 +50,47 @@ layer! {
             grace_period: GRACE_PERIOD,
             on_timeout: TimeoutResult::Fail,
         },
-        "[when a test is slow](limits-of-a-test.md#slow-tests), and when it is ended"
+        "[the time after which a test is slow](limits-of-a-test.md#slow-tests), and after which it is ended"
     }
-    /// How long descendants and open output may outlive the test.
+    /// The time that descendants and open output may outlive the test.
     leak_timeout: LeakTimeout {
         LeakTimeout, "leak-timeout", Both, kind::LEAK_TIMEOUT,
         default LeakTimeout {
             period: Duration::from_millis(200),
             result: None,
         },
-        "[how long](limits-of-a-test.md#leaks) descendants and open output may outlive the test"
+        "[the time](limits-of-a-test.md#leaks) that descendants and open output may outlive the test"
     }
-    /// What a test counts as that leaves something behind.
+    /// The result of a leaky test.
     leak: LeakPolicy {
         Leak, "leak", Both, words(), default LeakPolicy::Warn,
-        "[what a test counts as](limits-of-a-test.md#leaks) that leaves something behind"
+        "[the result of a leaky test](limits-of-a-test.md#leaks)"
     }
-    /// How much memory the test may use; `None` for any.
+    /// The memory limit; `None` for no limit.
     memory_max: Option<u64> {
         MemoryMax, "memory-max", Both, kind::MEMORY_MAX, default None,
-        "[how much memory](limits-of-a-test.md#memory-processes-cpu-time) the test and all that it starts may use"
+        "[the memory](limits-of-a-test.md#memory-processes-cpu-time) that the test and its descendants may use together"
     }
-    /// How many processes and threads the test may have at the same time; `None` for any number.
+    /// The limit on simultaneous processes and threads; `None` for no limit.
     pids_max: Option<u32> {
         PidsMax, "pids-max", Both, kind::PIDS_MAX, default None,
-        "how many processes and threads it may have at the same time"
+        "the number of simultaneous processes and threads"
     }
-    /// How many CPUs the test may use; `None` for all.
+    /// The limit on CPUs; `None` for no limit.
     cpu_max: Option<Cpus> {
         CpuMax, "cpu-max", Both, kind::CPU_MAX, default None,
-        "how much CPU time it may use"
+        "the CPUs that it may use"
     }
-    /// How many of the run's slots the test takes.
+    /// The number of slots that the test takes.
     threads_required: ThreadsRequired {
         ThreadsRequired, "threads-required", Both, kind::THREADS_REQUIRED,
         default ThreadsRequired::Count(1),
-        "how many slots the test takes"
+        "the number of slots that the test takes"
     }
     /// The group that limits how many tests like it run at once.
     test_group: TestGroup {
         TestGroup, "test-group", Override, kind::TEST_GROUP, default TestGroup::Global,
-        "which group the test is in"
+        "the group of the test"
     }
     /// Tests with a higher priority start earlier.
     priority: i8 {
@@ -105,13 +105,13 @@ layer! {
     /// Whether exit code 0 is a pass only if the test harness reported one.
     require_result: bool {
         RequireResult, "require-result", Both, kind::BOOLEAN, default true,
-        "whether exit code 0 passes [only if the test harness said so](faults.md#what-a-pass-needs)"
+        "whether exit code 0 passes [only with a report of the test harness](faults.md#the-proof-of-a-pass)"
     }
-    /// How closely the test is watched.
+    /// The level of tracing.
     trace_level: TraceLevel {
         TraceLevel, "trace.level", Both, words(), default TraceSetting::default().level,
         flag "--trace",
-        "[how closely](tracing.md) the test is watched; `trace = \"off\"` is short for `trace = { level = \"off\" }`"
+        "[the level of tracing](tracing.md); `trace = \"off\"` is short for `trace = { level = \"off\" }`"
     }
     /// Whether the run fails rather than watch less closely.
     trace_required: bool {
@@ -120,10 +120,10 @@ layer! {
         flag "--trace-required",
         "whether the run fails if that level is unavailable"
     }
-    /// What the test may be traced by.
+    /// The backends that may trace the test.
     trace_backend: TraceBackend {
         TraceBackend, "trace.backend", Both, words(), default TraceSetting::default().backend,
-        "[by which means](tracing.md#backends)"
+        "[the backend](tracing.md#backends)"
     }
     /// Whether no_new_privs may be set for the test.
     trace_no_new_privs: bool {
@@ -135,38 +135,38 @@ layer! {
     success_output: OutputWhen {
         SuccessOutput, "success-output", Both, words(), default OutputWhen::Never,
         flag "--success-output",
-        "when the output of a test that passes is shown"
+        "the time to show the output of passed tests"
     }
     /// When the output of a test that fails is shown.
     failure_output: OutputWhen {
         FailureOutput, "failure-output", Both, words(), default OutputWhen::Immediate,
         flag "--failure-output",
-        "when the output of a test that fails is shown"
+        "the time to show the output of failed tests"
     }
     /// Whether JUnit reports have the output of a test that passes.
     junit_success: bool {
         JunitSuccess, "junit.store-success-output", Both, kind::BOOLEAN, default false,
-        "whether the report has the output of a test that passes"
+        "whether the report has the output of passed tests"
     }
     /// Whether JUnit reports have the output of a test that fails.
     junit_failure: bool {
         JunitFailure, "junit.store-failure-output", Both, kind::BOOLEAN, default true,
-        "whether the report has the output of a test that fails"
+        "whether the report has the output of failed tests"
     }
-    /// Which tests that did not run JUnit reports mention.
+    /// The tests that did not run but appear in JUnit reports.
     report_skipped: ReportSkipped {
         ReportSkipped, "junit.report-skipped", Both, words(), default ReportSkipped::None,
-        "which tests that did not run the report mentions"
+        "the tests that did not run but appear in the report"
     }
-    /// What a test that passes in the end but fails as flaky is in JUnit reports.
+    /// The form in JUnit reports of a test that passes in the end but fails as flaky.
     flaky_fail_status: FlakyFailStatus {
         FlakyFailStatus, "junit.flaky-fail-status", Both, words(),
         default FlakyFailStatus::Failure,
-        "what a flaky test that counts as failed is in the report"
+        "the form in the report of a flaky test that counts as failed"
     }
 }
 
-/// What a test that passes in the end but fails as flaky is in JUnit reports.
+/// The form in JUnit reports of a test that passes in the end but fails as flaky.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum FlakyFailStatus {
     /// A failure.
@@ -181,79 +181,79 @@ words!(FlakyFailStatus {
 });
 
 layer! {
-    /// What one place sets for the run as a whole.
+    /// The settings of a run from one place.
     layer RunLayer;
     /// The settings of the run as a whole.
     values RunSettings;
     /// A setting of the run as a whole.
     setting RunSetting;
-    /// Where each setting of the run comes from.
+    /// The origin of each setting of the run.
     origins RunOrigins;
 
-    /// How many tests run at once.
+    /// The number of tests that run at the same time.
     test_threads: TestThreads {
         TestThreads, "test-threads", Profile, kind::TEST_THREADS, default TestThreads::NumCpus,
         flag "--test-threads",
-        "how many tests run at once; negative: so many fewer than CPUs, at least 1"
+        "the number of tests that run at the same time; negative: so many fewer than CPUs, at least 1"
     }
     /// When the run gives up.
     max_fail: MaxFail {
         MaxFail, "fail-fast", Profile, kind::FAIL_FAST, default MaxFail::from_fail_fast(true),
         flag "--max-fail",
-        "when to give up"
+        "the number of failures after which the run gives up"
     }
-    /// How long the run may take; `None` for ever.
+    /// The time limit of the run; `None` for no limit.
     global_timeout: Option<Duration> {
         GlobalTimeout, "global-timeout", Profile, kind::TIME_LIMIT, default None,
-        "how long the run may take"
+        "the time limit of the run"
     }
-    /// How long listing the tests of a binary may take.
+    /// The time limit for listing a binary.
     list_timeout: Duration {
         ListTimeout, "list-timeout", Profile, kind::DURATION, default Duration::from_secs(60),
-        "how long a binary may take to list its tests"
+        "the time limit for a binary to list its tests"
     }
-    /// Which tests get a line as they finish.
+    /// The tests that get a line as they finish.
     status_level: StatusLevel {
         StatusLevel, "status-level", Profile, words(), default StatusLevel::Pass,
         flag "--status-level",
-        "which tests get a [line](output.md#levels) as they finish"
+        "the tests that get a [line](output.md#levels) as they finish"
     }
-    /// Which tests get a line at the end.
+    /// The tests that get a line at the end.
     final_status_level: FinalStatusLevel {
         FinalStatusLevel, "final-status-level", Profile, words(), default FinalStatusLevel::Flaky,
         flag "--final-status-level",
-        "which tests get a [line](output.md#levels) at the end"
+        "the tests that get a [line](output.md#levels) at the end"
     }
-    /// How many of the slowest tests are named at the end.
+    /// The number of slowest tests to name at the end.
     durations: usize {
         Durations, "durations", Profile, kind::COUNT, default 0,
         flag "--durations",
-        "how many of the slowest tests are named at the end"
+        "the number of slowest tests to name at the end"
     }
-    /// How many bytes of each output stream are kept.
+    /// The number of bytes to keep of each output stream.
     output_cap: u64 {
         OutputCap, "output-cap", Profile, kind::SIZE, default 64 << 20,
-        "how much of each output stream of a test is kept"
+        "the kept size of each output stream of a test"
     }
-    /// Where the JUnit report goes, as it is written; `None` for no report.
+    /// The path of the JUnit report, as written; `None` for no report.
     junit_path: Option<Utf8PathBuf> {
         JunitPath, "junit.path", Profile, kind::PATH, default None,
         flag "--junit",
-        "where the report goes, below [the store](#store) unless absolute"
+        "the path of the report, below [the store](#store) unless absolute"
     }
     /// The name of the JUnit report.
     junit_report_name: String {
         JunitReportName, "junit.report-name", Profile, kind::TEXT, default "harness-run".to_owned(),
         "the report's name"
     }
-    /// How many bytes of each output stream go into the JUnit report.
+    /// The number of bytes of each output stream in the JUnit report.
     junit_output_cap: u64 {
         JunitOutputCap, "junit.output-cap", Profile, kind::SIZE, default 1 << 20,
-        "how much of each stream goes into the report"
+        "the size of each stream in the report"
     }
 }
 
-/// What the command line sets; it beats every profile and override.
+/// The settings of the command line, which beat every profile and override.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CliOverrides {
     /// For every test.

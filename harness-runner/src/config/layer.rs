@@ -1,4 +1,4 @@
-//! What one place of a configuration sets, and how several places add up.
+//! The settings of one place of a configuration, and the rules that merge several places.
 //!
 //! A layer holds what the command line, an override or a profile sets. Layers are laid over each
 //! other in order of precedence; for each setting the first layer that has it wins, and its
@@ -8,10 +8,10 @@ use super::error::Place;
 use serde_json::Value as Json;
 use std::{fmt, sync::Arc};
 
-/// Where a setting comes from.
+/// The origin of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The built-in default.
     Default,
     /// A profile, by name.
     Profile(Arc<str>),
@@ -32,7 +32,7 @@ pub struct OverrideOrigin {
     pub filter: Option<String>,
     /// Its platforms, as they are written.
     pub platform: Option<String>,
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
 }
 
@@ -74,13 +74,13 @@ pub struct Explained {
     pub key: &'static str,
     /// The value, as it would be written in the configuration.
     pub value: String,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: Origin,
-    /// Where it is written, if a file sets it.
+    /// Its place, if a file sets it.
     pub place: Option<Place>,
 }
 
-/// Where a setting may stand.
+/// The scope of a setting.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// In a profile.
@@ -104,13 +104,13 @@ impl Scope {
 pub struct Declared {
     /// The key in the configuration.
     pub key: &'static str,
-    /// Where the key may stand.
+    /// The scope of the key.
     pub scope: Scope,
-    /// What may be written, in Markdown.
+    /// The possible values, in Markdown.
     pub kind: String,
     /// The default, as it would be written in the configuration.
     pub default: String,
-    /// What the setting says, in Markdown.
+    /// The meaning of the setting, in Markdown.
     pub says: &'static str,
     /// The flag of the command line that sets it, if there is one.
     pub flag: Option<&'static str>,
@@ -141,7 +141,7 @@ macro_rules! layer {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct $Layer {
             $($(#[$doc])* pub $field: Option<$type>,)+
-            /// Where a file sets these.
+            /// The places of these settings in a file.
             pub(super) places: Vec<($Setting, Place)>,
         }
 

@@ -11,7 +11,7 @@ use nextest_filtering::FiltersetKind;
 use std::sync::Arc;
 use target_spec::TargetSpec;
 
-/// What one entry of a profile's `overrides` says.
+/// One entry of a profile's `overrides`.
 #[derive(Debug)]
 pub(super) struct OverrideTable {
     pub(super) origin: Arc<OverrideOrigin>,

@@ -1,6 +1,6 @@
 //! Walks a TOML document, and knows for every value its place and its dotted key.
 //!
-//! A [`Table`] remembers which keys it was asked for; those that nobody asked for are unknown.
+//! A [`Table`] remembers which keys were read; the others are unknown.
 
 use super::error::{ConfigError, ConfigWarning, Place, nearest};
 use camino::Utf8Path;
@@ -15,7 +15,7 @@ use toml::{
 pub(super) struct Document {
     /// Its path as messages name it.
     pub(super) file: Arc<Utf8Path>,
-    /// What it says.
+    /// Its text.
     pub(super) text: String,
 }
 
@@ -57,7 +57,7 @@ fn from_one(index: usize) -> u32 {
     u32::try_from(index).map_or(u32::MAX, |index| index.saturating_add(1))
 }
 
-/// What all values of a document share.
+/// The state that all values of a document share.
 #[derive(Copy, Clone)]
 pub(super) struct Context<'a> {
     pub(super) document: &'a Document,
@@ -306,7 +306,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Warns about keys that nobody asked for.
+    /// Warns about keys that were not read.
     pub(super) fn warn_of_unknown(&self) {
         for (place, key, nearest) in self.unknown() {
             self.context
@@ -320,7 +320,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Fails if there is a key that nobody asked for.
+    /// Fails if there is a key that was not read.
     pub(super) fn forbid_unknown(&self) -> Result<(), ConfigError> {
         match self.unknown().into_iter().next() {
             None => Ok(()),

@@ -11,19 +11,19 @@ use thiserror::Error;
 /// Everything that a test's attempts run under.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TestSettings {
-    /// How often and when a failed test is tried again.
+    /// The retries of a failed test, and the delays between them.
     pub retries: RetryPolicy,
-    /// What a test that passes after a failure counts as.
+    /// The result of a flaky test.
     pub flaky_result: FlakyResult,
     /// When a test is slow, and when it is ended.
     pub slow_timeout: SlowTimeout,
-    /// How long descendants and open output may outlive the test.
+    /// The time that descendants and open output may outlive the test.
     pub leak_timeout: LeakTimeout,
-    /// What a test counts as that leaves something behind.
+    /// The result of a leaky test.
     pub leak: LeakPolicy,
-    /// What it may use.
+    /// Its limits.
     pub limits: Limits,
-    /// How many of the run's slots the test takes.
+    /// The number of slots that the test takes.
     pub threads_required: ThreadsRequired,
     /// The group that limits how many tests like it run at once.
     pub test_group: TestGroup,
@@ -35,11 +35,11 @@ pub struct TestSettings {
     pub require_result: bool,
     /// When and where its output is shown.
     pub output: OutputPolicy,
-    /// How closely it is watched.
+    /// The level of tracing.
     pub trace: TraceSetting,
 }
 
-/// How often a failed test is tried again, and how long to wait in between.
+/// The number of retries of a failed test, and the delays between them.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub enum RetryPolicy {
     /// The same delay each time.
@@ -107,7 +107,7 @@ impl RetryPolicy {
     }
 }
 
-/// What a test counts as that passes after a failed attempt.
+/// The result of a test that passes after a failed attempt.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum FlakyResult {
     /// A success.
@@ -124,13 +124,13 @@ pub struct SlowTimeout {
     pub period: Duration,
     /// After so many periods it is terminated; `None` for never.
     pub terminate_after: Option<NonZeroU32>,
-    /// How long it has between SIGTERM and SIGKILL. Zero means SIGKILL at once.
+    /// The time between SIGTERM and SIGKILL. Zero means SIGKILL at once.
     pub grace_period: Duration,
-    /// What a timed-out test counts as.
+    /// The result of a timed-out test.
     pub on_timeout: TimeoutResult,
 }
 
-/// What a timed-out test counts as.
+/// The result of a timed-out test.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum TimeoutResult {
     /// A success.
@@ -140,16 +140,16 @@ pub enum TimeoutResult {
     Fail,
 }
 
-/// How long descendants and open output may outlive the test.
+/// The time that descendants and open output may outlive the test.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct LeakTimeout {
     /// The leak window.
     pub period: Duration,
-    /// What a leaky test counts as, if that is said here.
+    /// The result of a leaky test, if set here.
     pub result: Option<LeakResult>,
 }
 
-/// What a leaky test counts as.
+/// The result of a leaky test.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum LeakResult {
     /// A success, marked.
@@ -159,7 +159,7 @@ pub enum LeakResult {
     Fail,
 }
 
-/// What a test counts as that leaves something behind. Whatever it is, that is killed and recorded.
+/// The result of a leaky test. Its leftovers are killed and recorded in any case.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum LeakPolicy {
     /// A success like any other.
@@ -180,7 +180,7 @@ impl From<LeakResult> for LeakPolicy {
     }
 }
 
-/// How many of the run's slots a test takes.
+/// The number of slots that a test takes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum ThreadsRequired {
     /// This many; at least 1.
@@ -244,13 +244,13 @@ impl TestThreads {
     }
 }
 
-/// What a command line's word for a setting should have been.
+/// An invalid word for a setting on the command line.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{given}` is not {expected}")]
 pub struct InvalidSetting {
-    /// What was given.
+    /// The given word.
     pub given: String,
-    /// What is wanted.
+    /// The expected form.
     pub expected: &'static str,
 }
 
@@ -271,14 +271,14 @@ impl FromStr for TestThreads {
     }
 }
 
-/// How closely a test is watched, and whether less will do.
+/// The level of tracing, and whether a lower one is accepted.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct TraceSetting {
     /// The level.
     pub level: TraceLevel,
     /// Whether the run fails rather than degrade.
     pub required: bool,
-    /// What may be used.
+    /// The backends that may be used.
     pub backend: TraceBackend,
     /// Whether no_new_privs may be set for the test, if a filter can not be had without: its
     /// processes then get no privileges by set-user-id programs.
@@ -297,7 +297,7 @@ impl Default for TraceSetting {
     }
 }
 
-/// What a test may be traced by.
+/// The backends that may trace a test.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum TraceBackend {
     /// The best that works.
@@ -318,7 +318,7 @@ pub enum MaxFail {
     Count {
         /// The number; at least 1.
         max_fail: usize,
-        /// What becomes of running tests then.
+        /// The treatment of running tests at that time.
         terminate: TerminateMode,
     },
     /// Never.
@@ -366,7 +366,7 @@ impl FromStr for MaxFail {
     }
 }
 
-/// What becomes of running tests when a run gives up.
+/// The treatment of running tests when a run gives up.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum TerminateMode {
     /// They finish.

@@ -34,7 +34,7 @@ impl Show for Duration {
     }
 }
 
-/// What can be lifted again, by the word `"none"`.
+/// A limit, which the word `"none"` lifts again.
 macro_rules! show_limits {
     ($($type:ty),+) => {
         $(impl Show for Option<$type> {
@@ -47,7 +47,7 @@ macro_rules! show_limits {
 
 show_limits!(u64, u32, Cpus);
 
-/// What cannot be written if there is none.
+/// A setting that has no value to write if it is absent.
 macro_rules! show_optional {
     ($($type:ty),+) => {
         $(impl Show for Option<$type> {

@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::{cell::RefCell, fs, io, str::FromStr, sync::Arc};
 use thiserror::Error;
 
-/// Where a configuration is read from.
+/// The source of a configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// A file instead of the workspace's own.
@@ -30,7 +30,7 @@ pub struct ToolFile {
     pub path: Utf8PathBuf,
 }
 
-/// Why a word names no file of a tool.
+/// An error in the name of a tool's file.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{0}` is not of the form `TOOL:/ABSOLUTE/PATH`")]
 pub struct InvalidToolFile(String);

@@ -1,4 +1,4 @@
-//! What the tests of messages have in common.
+//! Helpers for the tests of messages.
 
 mod migrate;
 mod precedence;

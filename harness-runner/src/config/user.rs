@@ -11,14 +11,14 @@ use harness_metadata::words;
 use std::{cell::RefCell, ffi::OsString};
 use target_spec::Platform;
 
-/// Where the settings of a person are, below the folder for configuration. The first file that is there
+/// The paths of the settings of a person, below the folder for configuration. The first file that is there
 /// counts; the second is that of cargo-nextest.
 const FILES: [&str; 2] = ["harness/config.toml", "nextest/config.toml"];
 
 /// Keys of cargo-nextest that have no effect here.
 const UNSUPPORTED: &[&str] = &["pager", "paginate", "streampager"];
 
-/// Where the settings of a person are read from.
+/// The source of the settings of a person.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum UserSource {
     /// The folder for configuration; nothing if no file is there.
@@ -30,7 +30,7 @@ pub enum UserSource {
     File(Utf8PathBuf),
 }
 
-/// How to show progress.
+/// Show progress in this form.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum ShowProgress {
     /// A bar on a terminal, a counter elsewhere.
@@ -56,9 +56,9 @@ words!(ShowProgress {
 /// The settings of a person; `None` for what they leave open.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserSettings {
-    /// How to show progress.
+    /// Show progress in this form.
     pub show_progress: Option<ShowProgress>,
-    /// How many running tests the progress bar names.
+    /// Name at most this many running tests in the progress bar.
     pub max_progress_running: Option<usize>,
     /// Whether keys are listened to.
     pub input_handler: Option<bool>,

@@ -12,13 +12,13 @@ pub(super) struct Found {
     pub(super) file: Utf8PathBuf,
     /// The line, from 1.
     pub(super) line: usize,
-    /// What it says.
+    /// Its text.
     pub(super) text: String,
-    /// What to write instead.
+    /// The replacement.
     pub(super) instead: Instead,
 }
 
-/// What to write instead of a line.
+/// The replacement of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Instead {
     /// This line.
@@ -29,7 +29,7 @@ pub(super) enum Instead {
     Nothing(String),
 }
 
-/// How deep below the workspace root files are looked for.
+/// The depth of the search for files below the workspace root.
 const DEPTH: usize = 5;
 
 /// A longer file is no script.
@@ -79,7 +79,7 @@ const NAMES: &[&str] = &[
     "package.json",
 ];
 
-/// How the names of further files begin or end.
+/// The beginnings and endings of the names of further files.
 const BEGINNINGS: &[&str] = &[
     "Dockerfile",
     "Containerfile",
@@ -142,7 +142,7 @@ fn counts(path: &Utf8Path) -> bool {
         || path.ends_with(".cargo/config.toml")
 }
 
-/// What lines look like.
+/// The form of lines.
 struct Lines {
     call: Regex,
     alias: Regex,
@@ -281,7 +281,7 @@ impl Lines {
     }
 }
 
-/// How cargo harness is installed.
+/// The ways to install cargo harness.
 const INSTALL: &str = "cargo install --locked cargo-harness";
 
 /// Returns the line that installs cargo harness instead.

@@ -1,4 +1,4 @@
-//! Which events are shown.
+//! The selection of events.
 
 use crate::command_error::{CommandError, Kind};
 use camino::Utf8Path;
@@ -43,7 +43,7 @@ pub(super) enum EventKind {
     Process,
     /// Signals.
     Signal,
-    /// What hides something from the tracer.
+    /// Events that hide something from the tracer.
     Doubt,
 }
 
@@ -99,7 +99,7 @@ pub(super) struct Filter {
     paths: Vec<String>,
     processes: Vec<String>,
     failed: bool,
-    /// What each process executes.
+    /// Executions.
     programs: HashMap<i32, Vec<u8>>,
     /// Knows which failures many programs have; `None` if they are shown.
     searches: Option<Searches>,

@@ -1,4 +1,4 @@
-//! What an attempt did, for people: its processes as a tree, and all that they did together.
+//! An attempt, for people: its processes as a tree, and everything that they did together.
 
 use super::{
     filter::{EventKind, Filter},
@@ -29,7 +29,7 @@ const LINES: usize = 20;
 /// Characters of a command line, unless everything is asked for.
 const COMMAND: usize = 160;
 
-/// What is shown.
+/// The shown part.
 pub(super) struct Tree<'a> {
     pub(super) found: &'a Found,
     pub(super) summary: &'a TraceSummary,

@@ -1,4 +1,4 @@
-//! What becomes of a file of cargo-nextest.
+//! The migration of a file of cargo-nextest.
 
 use crate::config::{Migrated, migrate};
 use expect_test::{Expect, expect};

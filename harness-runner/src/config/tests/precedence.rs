@@ -1,4 +1,4 @@
-//! Which of several settings wins.
+//! The precedence of settings.
 
 use crate::config::{settings::*, *};
 use crate::filter::fixture::{self, Binary};

@@ -1,4 +1,4 @@
-//! What is said about each mistake that a configuration can have beyond single values.
+//! The message for each mistake that a configuration can have beyond single values.
 
 use super::*;
 use expect_test::expect;

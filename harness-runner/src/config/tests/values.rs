@@ -1,4 +1,4 @@
-//! What is said about each mistake that a single value can have.
+//! The message for each mistake that a single value can have.
 
 use super::*;
 use expect_test::expect;
