@@ -25,20 +25,20 @@ use nextest_metadata::{FilterMatch, MismatchReason, RustTestKind};
 use std::{str::FromStr, sync::Arc};
 use thiserror::Error;
 
-/// What the command line says about which tests to run.
+/// The selection of tests by the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterOptions {
     /// Names of tests, from before and after `--`.
     pub names: NameFilter,
     /// Filtersets (`-E`). A test needs to be in one of them; none at all select every test.
     pub filtersets: Vec<String>,
-    /// What to do with ignored tests.
+    /// The treatment of ignored tests.
     pub run_ignored: RunIgnored,
     /// Whether the profile's default filter bounds the selection.
     pub default_filter: DefaultFilterUse,
     /// Tests, or benchmarks only.
     pub mode: Mode,
-    /// Which part of the selection to run.
+    /// The part of the selection to run.
     pub partition: Option<Partition>,
 }
 
@@ -52,7 +52,7 @@ impl FilterOptions {
     }
 }
 
-/// What to do with tests that are marked `#[ignore]`.
+/// The treatment of tests that are marked `#[ignore]`.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum RunIgnored {
     /// Leave them out.
@@ -102,7 +102,7 @@ pub enum DefaultFilterUse {
     Ignore,
 }
 
-/// What kind of thing is run.
+/// The kind of item that runs.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Tests, and benchmarks as if they were tests.
@@ -148,7 +148,7 @@ impl BinaryMatch {
     }
 }
 
-/// Why none of a binary's tests can be selected.
+/// A reason why none of a binary's tests can be selected.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum BinaryMismatch {
     /// The filtersets exclude it.

@@ -1,11 +1,10 @@
 //! The keys of an interactive terminal: the mode in which they come one by one and are not echoed,
 //! and the way back to the mode that was found.
 //!
-//! There is one terminal and so one state, which whoever ends the run can reach: the run, a panic
-//! hook, or, when the runner has been killed, a stub by its [`Guard`]. Only what this module has
-//! changed is put back, and nobody touches a terminal that belongs to somebody else: the mode is
-//! changed in the foreground only, and put back in the foreground, or where it is still exactly
-//! the one that was set.
+//! There is one terminal and so one state. The run, a panic hook, or, after a killed runner, a stub
+//! by its [`Guard`] can put it back. Only changes by this module are put back, and a terminal of
+//! another job is not touched: the mode is changed in the foreground only, and put back in the
+//! foreground, or if it is still exactly the one that was set.
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -31,13 +30,13 @@ use std::{
     time::Duration,
 };
 
-/// How often it is looked whether the run has come to the foreground: no signal tells.
+/// The interval for checking whether the run is in the foreground: there is no signal for it.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Room for a [`Change`] in a note.
 const NOTE: usize = 64;
 
-/// What a key asks for.
+/// The command of a key.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Key {
     /// `t`: what is running.
@@ -56,7 +55,7 @@ impl Key {
     }
 }
 
-/// What has been changed of a terminal: all that has to be put back, and how it looks meanwhile.
+/// The changes to a terminal: the mode to put back, and the mode meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Change {
     /// Local modes, VMIN and VTIME, as they were found.
@@ -114,7 +113,7 @@ fn apply(tty: &File, (local, min, time): (u32, u8, u8), mut mode: Termios) -> io
     Ok(applied?)
 }
 
-/// Returns whether this process is in the terminal's foreground. Nobody is if it is not the
+/// Returns true if this process is in the terminal's foreground. No process is if it is not the
 /// controlling terminal.
 fn in_foreground(tty: &File) -> bool {
     tcgetpgrp(tty).is_ok_and(|group| group.as_raw_pid() == nix::unistd::getpgrp().as_raw())
@@ -142,7 +141,7 @@ impl Terminal {
     /// changed if another one is that has a mode of its own.
     fn look(&mut self) -> io::Result<()> {
         if in_foreground(&self.tty) {
-            // A mode that somebody has changed since is not fought for.
+            // A mode that another program has changed since stays.
             if self.change.is_none() && !self.given_back {
                 self.take()?;
             }
@@ -218,7 +217,7 @@ impl Keys {
         if !isatty(&stdin) || tcgetpgrp(&stdin).is_err() {
             return Ok(None);
         }
-        // Opened anew: not to block when it is read from is nobody else's business.
+        // Opened anew: the non-blocking flag must not affect other programs.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let mut open = File::options();
         open.read(true).write(true).custom_flags(flags);
@@ -278,7 +277,7 @@ impl Drop for Keys {
     }
 }
 
-/// Waits for some keys. `None` when nobody listens any more, or the terminal is gone.
+/// Waits for some keys. `None` when the listener is gone, or the terminal.
 fn wait_for_keys(mut reader: &File) -> Option<Vec<Key>> {
     let taken = {
         let mut terminal = terminal();
@@ -297,7 +296,7 @@ fn wait_for_keys(mut reader: &File) -> Option<Vec<Key>> {
         return Some(keys);
     }
     let mut bytes = [0; 64];
-    // Somebody else may have come to the foreground meanwhile, whose keys these are.
+    // These keys may belong to another job, which came to the foreground meanwhile.
     match in_foreground(reader).then(|| reader.read(&mut bytes)) {
         Some(Ok(0)) => None,
         Some(Ok(count)) => {
@@ -315,7 +314,7 @@ fn wait_for_keys(mut reader: &File) -> Option<Vec<Key>> {
 
 /// Puts the terminal back for now: before this process stops, or ends without more ado.
 pub fn give_back() {
-    // Whoever panics or ends the process may do so while the state is held.
+    // A thread may panic or end the process while the state is held.
     let mut terminal = match TERMINAL.try_lock() {
         Ok(terminal) => terminal,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),

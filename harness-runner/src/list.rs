@@ -1,6 +1,6 @@
 //! Asks test binaries for their tests, while others are still being built.
 //!
-//! Processes are started by whoever implements [`Execute`]; which binaries are asked at all is
+//! An implementation of [`Execute`] starts processes; the choice of binaries is
 //! told by a callback. Which of the tests run is decided in `plan`.
 
 mod cache;
@@ -45,20 +45,20 @@ pub trait Execute: Send {
     fn execute(&mut self, command: &Command, limit: Duration) -> io::Result<Executed>;
 }
 
-/// What became of a process.
+/// The end of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Executed {
-    /// How it ended; `None` if it exceeded the limit and was killed, or was never there.
+    /// Its wait status; `None` if it exceeded the limit and was killed, or could not be started.
     pub exit: Option<Exit>,
     /// All of its standard output.
     pub stdout: Vec<u8>,
     /// All of its standard error.
     pub stderr: Vec<u8>,
-    /// Why it could not be started, if it could not.
+    /// The error that kept it from starting.
     pub start_failure: Option<StartFailure>,
 }
 
-/// What a test is.
+/// A test and its properties.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TestKind {
     /// A test.
@@ -83,7 +83,7 @@ pub struct ListedTest {
     pub name: TestCaseName,
     /// Whether it is marked as ignored.
     pub ignored: bool,
-    /// What it is.
+    /// The kind of value found.
     pub kind: TestKind,
 }
 
@@ -118,7 +118,7 @@ impl TestList {
 pub struct ListedBinary {
     /// The binary.
     pub binary: Arc<TestBinary>,
-    /// What is known of its tests.
+    /// Its tests, or the reason why they are unknown.
     pub status: Status,
     /// Whether the standard test harness was found in it; false if it was not asked.
     pub libtest: bool,
@@ -135,7 +135,7 @@ impl ListedBinary {
     }
 }
 
-/// What is known of a binary's tests.
+/// The tests of a binary, or the reason why they are unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
     /// All of them, ordered by name.
@@ -146,10 +146,10 @@ pub enum Status {
     SkippedDefaultFilter,
 }
 
-/// Why a binary could not be listed.
+/// An error that kept a binary from being listed.
 #[derive(Debug, Error)]
 pub enum ListError {
-    /// What is to run the binaries is missing.
+    /// The program that runs the binaries is missing.
     #[error(transparent)]
     Runner(MissingRunner),
     /// The executor failed.
@@ -157,7 +157,7 @@ pub enum ListError {
     Execute {
         /// The command line.
         command: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The binary could not be started.
@@ -165,7 +165,7 @@ pub enum ListError {
     Start {
         /// The command line.
         command: String,
-        /// Why.
+        /// The reason.
         failure: StartFailure,
     },
     /// The binary did not answer in time.
@@ -183,7 +183,7 @@ pub enum ListError {
     Failed {
         /// The command line.
         command: String,
-        /// How it ended.
+        /// Its wait status.
         exit: Exit,
         /// Its standard output.
         stdout: String,
@@ -197,7 +197,7 @@ pub enum ListError {
         command: String,
         /// Its standard output.
         stdout: String,
-        /// What is wrong with it.
+        /// The mistake.
         source: ParseError,
     },
     /// A binary with a harness of its own does not know what to do.
@@ -210,7 +210,7 @@ pub enum ListError {
         binary: RustBinaryId,
         /// Whether the manifest says so.
         declared: bool,
-        /// What it did instead.
+        /// Its behavior.
         source: Box<ListError>,
     },
 }
@@ -237,14 +237,14 @@ fn dump(stdout: &str, stderr: &str) -> String {
     part("standard output", stdout) + &part("standard error", stderr)
 }
 
-/// How to list.
+/// The options of listing.
 #[derive(Debug)]
 pub struct ListOptions<'a> {
-    /// What runs the binaries.
+    /// The program that runs the binaries.
     pub runners: &'a Runners,
-    /// How long a binary has for each of its two answers.
+    /// The time limit of a binary for each of its two answers.
     pub limit: Duration,
-    /// Where the cache lies; `None` for no cache.
+    /// The path of the cache; `None` for no cache.
     pub target_directory: Option<&'a Utf8Path>,
     /// Variables that depend on the run, such as `NEXTEST_RUN_ID`.
     pub environment: &'a [(OsString, OsString)],

@@ -23,13 +23,13 @@ use tempfile::{NamedTempFile, TempPath};
 /// The mode of new files, before the umask is taken off.
 pub(crate) const MODE: u32 = 0o666;
 
-/// What keeps an open from waiting, from following a link, and from getting a terminal.
+/// The flags that keep an open from waiting, from following a link, and from getting a terminal.
 const FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_NOCTTY;
 
-/// How often a new file is made again because a sweep was faster than its lock.
+/// The number of tries to make a file again if a sweep was faster than its lock.
 const TRIES: usize = 64;
 
-/// How the name of a new file ends that replaces another at once.
+/// The ending of the name of a file that atomically replaces another.
 const NEW: &str = ".new";
 
 /// Opens a regular file for reading, without blocking. No link is followed.
@@ -174,7 +174,7 @@ pub fn sweep(path: &Utf8Path, suffix: &str) {
         if !name.starts_with(&prefix) || !name.ends_with(suffix) {
             continue;
         }
-        // Whoever makes one looks, once it has the lock, whether the name is still that of its file.
+        // After it has the lock, the maker of a file checks whether the name still belongs to it.
         if let Ok(file) = open(entry.path())
             && file.try_lock().is_ok()
             && is_at(&file, entry.path())

@@ -44,7 +44,7 @@ pub struct PlannedTest {
     pub ignored: bool,
     /// Whether it is a benchmark.
     pub bench: bool,
-    /// What it runs under.
+    /// Its settings.
     pub settings: Arc<TestSettings>,
 }
 
@@ -55,11 +55,11 @@ pub struct SkippedTest {
     pub id: TestId,
     /// The index of its binary among those that the plan was made from.
     pub binary: usize,
-    /// Why it does not run.
+    /// The reason.
     pub reason: MismatchReason,
     /// Whether it is marked `#[ignore]`.
     pub ignored: bool,
-    /// Which skipped tests JUnit reports mention, as far as this one is concerned.
+    /// The setting for skipped tests in JUnit reports, for this test.
     pub report_skipped: ReportSkipped,
 }
 
@@ -74,7 +74,7 @@ impl SkippedTest {
     }
 }
 
-/// What is going to happen.
+/// The tests that will run and those that will not.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// The tests that will run, in the order in which they start.
@@ -85,7 +85,7 @@ pub struct Plan {
     pub counts: PlanCounts,
 }
 
-/// How much is going to happen.
+/// The counts of a plan.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlanCounts {
     /// Binaries that have at least one test in the plan.
@@ -197,7 +197,7 @@ impl Plan {
     }
 }
 
-/// Where a test belongs.
+/// The place of a test.
 struct Place<'a> {
     index: usize,
     binary: &'a ListedBinary<'a>,

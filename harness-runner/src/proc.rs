@@ -16,10 +16,10 @@ use std::{
     sync::LazyLock,
 };
 
-/// What the kernel adds to the name of a file that has been removed.
+/// The suffix that the kernel adds to the name of a removed file.
 const REMOVED: &[u8] = b" (deleted)";
 
-/// What is mounted at /proc.
+/// The kind of file system at /proc.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mounted {
     /// It knows processes by the ids that this process knows them by.

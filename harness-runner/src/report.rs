@@ -71,7 +71,7 @@ pub enum Stream {
     Stderr,
 }
 
-/// Where sinks read captured output.
+/// The source of captured output for sinks.
 pub trait Outputs {
     /// Opens what was kept of a stream; `None` if nothing was captured for this attempt.
     ///
@@ -81,11 +81,11 @@ pub trait Outputs {
     fn open(&self, attempt: &AttemptId, stream: Stream) -> io::Result<Option<Kept<'_>>>;
 }
 
-/// What was kept of a stream: its head and, if bytes were dropped in between, its tail.
+/// The kept part of a stream: its head and, if bytes were dropped in between, its tail.
 pub struct Kept<'a> {
     /// The first bytes, exactly as written.
     pub head: Box<dyn Read + 'a>,
-    /// How many bytes were dropped after the head.
+    /// The number of bytes dropped after the head.
     pub dropped: u64,
     /// The last bytes. Empty if nothing was dropped.
     pub tail: Box<dyn Read + 'a>,
@@ -194,7 +194,7 @@ impl io::Write for Ring {
     }
 }
 
-/// Reads an excerpt of a stream. What cannot be read back is told in its place.
+/// Reads an excerpt of a stream. A message stands in for a part that cannot be read back.
 fn excerpt(outputs: &dyn Outputs, id: &AttemptId, stream: Stream, cap: usize) -> Option<Excerpt> {
     let read = outputs
         .open(id, stream)
@@ -212,8 +212,8 @@ fn excerpt(outputs: &dyn Outputs, id: &AttemptId, stream: Stream, cap: usize) ->
 #[derive(Debug, Error)]
 #[error("failed to write {what}")]
 pub struct SinkError {
-    /// What was being written, such as "to standard error" or "the JUnit report to `path`".
+    /// The output concerned, such as "to standard error" or "the JUnit report to `path`".
     pub what: String,
-    /// Why it failed.
+    /// The cause.
     pub source: io::Error,
 }

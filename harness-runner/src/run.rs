@@ -49,7 +49,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How long the sinks may take to show the end of the run before an impatient Ctrl-C ends the
+/// The time that the sinks have to show the end of the run before an impatient Ctrl-C ends the
 /// process without them.
 const SINKS_LIMIT: Duration = Duration::from_secs(2);
 
@@ -66,7 +66,7 @@ pub struct Told {
     pub shown: Option<std_mpsc::SyncSender<()>>,
 }
 
-/// What others ask of a run.
+/// Requests to a run.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Control {
     /// Results cannot be reported any more.
@@ -123,7 +123,7 @@ impl Running {
 
     /// Returns what passes on what keys ask for, until the run is over.
     pub fn keys(&self) -> impl FnMut(Key) + Send + 'static {
-        // Not one that lasts: the run waits until nobody is left who asks something of it.
+        // Not a lasting one: the run waits until the last requester is gone.
         let control = self.control.downgrade();
         move |key| {
             let asked = match key {
@@ -230,7 +230,7 @@ mod tests {
         };
         let started = Running::start(work, thread::current());
         let (running, events) = started.expect("there is a thread");
-        assert!(events.recv().is_err(), "nothing is told");
+        assert!(events.recv().is_err(), "no event is sent");
         let error = running.join().expect_err("it panicked");
         assert_eq!(error.to_string(), "the thread that drives the run panicked");
     }

@@ -1,4 +1,4 @@
-//! What is kept of runs, in the target folder: what happened, captured output, traces.
+//! Records of runs, in the target folder: events, captured output, traces.
 //!
 //! Every run has a folder `<target>/harness/runs/<run id>`:
 //!
@@ -6,8 +6,8 @@
 //!   is killed loses nothing that it has shown;
 //! - `output`, what failed tests have printed, as lines of the recording refer to it;
 //! - `<number>.trace`, the traces of attempts;
-//! - `lock`, as long as the run has not come to its end. Who writes the run holds a lock on it, so
-//!   that nobody deletes the run. A `lock` that nobody holds belongs to a runner that was killed.
+//! - `lock`, until the run has finished. Its writer holds a lock on it, so that the run is not
+//!   deleted. A `lock` without a holder belongs to a runner that was killed.
 //!
 //! Nothing here is needed to run tests: where it cannot be written, the run goes on without.
 
@@ -51,11 +51,11 @@ const RECORDING: &str = "events.ndjson";
 const OUTPUT: &str = "output";
 const LOCK: &str = "lock";
 
-/// What was written longer ago than this survives a power cut.
+/// Data older than this survives a power cut.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a run that begins waits for others who delete runs. Runs without a beginning are not
-/// deleted for a minute anyway.
+/// The time that a starting run waits for other processes that delete runs. A run without a first
+/// event is not deleted for a minute anyway.
 const GATE_LIMIT: Duration = Duration::from_secs(5);
 
 /// No more captured output than this is kept of a run.
@@ -66,17 +66,17 @@ pub fn folder(target: &Utf8Path) -> Utf8PathBuf {
     target.join("harness").join("runs")
 }
 
-/// Why a run is not kept, or not whole.
+/// An error that keeps a run from being recorded, or recorded in whole.
 #[derive(Debug, Error)]
 #[error("failed to write `{path}`")]
 pub struct KeepError {
     /// The file or folder.
     pub path: Utf8PathBuf,
-    /// Why.
+    /// The reason.
     pub source: io::Error,
 }
 
-/// What is known of a run from its beginning.
+/// The facts about a run that its first event has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunHeader {
     /// The run.
@@ -85,11 +85,11 @@ pub struct RunHeader {
     pub started_at: DateTime<FixedOffset>,
     /// The root of the workspace.
     pub workspace_root: Utf8PathBuf,
-    /// How many tests were to run.
+    /// The number of tests that were to run.
     pub tests: usize,
 }
 
-/// Where the traces of a run are written.
+/// The folder of a run's traces.
 #[derive(Clone, Debug)]
 pub struct TraceFiles {
     folder: Utf8PathBuf,
@@ -102,20 +102,20 @@ impl TraceFiles {
     }
 }
 
-/// What the lock of a run says to those who find it without its owner.
+/// The text in a run's lock, for a reader who finds it without its holder.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Claim {
-    /// Where the JUnit report of the run is written.
+    /// The path of the run's JUnit report.
     #[serde(default)]
     junit: Option<Utf8PathBuf>,
 }
 
-/// What belongs to an event that ends an attempt.
+/// Additions to an event that ends an attempt.
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Belongings {
     /// The number of its trace, as in [`TraceFiles::path`]; `None` if no trace was asked for.
     pub trace: Option<u64>,
-    /// Where its output is.
+    /// The position of its output.
     pub output: Option<SpooledOutput>,
 }
 
@@ -129,7 +129,7 @@ pub struct Run {
     last: usize,
     /// Whether the last line in the file may be a part of one.
     torn: bool,
-    /// Whom to ask to write the file to the disk itself, and when that was last asked.
+    /// The channel to the thread that syncs the file, and the time of the last request.
     sync: Option<mpsc::SyncSender<()>>,
     synced: Instant,
     unsynced: bool,
@@ -172,7 +172,7 @@ impl Run {
         let recording = create(&path).map_err(keep_error(&path))?;
         drop(gate);
         let target = target.to_owned();
-        // Nobody waits for it: what it has not done when this program ends the next run does.
+        // It is not awaited: the next run does the rest.
         let pruning = thread::Builder::new().name("retention".to_owned());
         let _ = pruning.spawn(move || prune(&target, Retention::default()));
         Ok(Self {
@@ -304,7 +304,7 @@ impl Run {
         // That needs no room on a disk that is full.
         fs::remove_file(&lock).map_err(keep_error(&lock))?;
         if self.empty {
-            // Nobody finds half of it.
+            // The rename makes it visible as a whole.
             let deleted = self.folder.with_extension(retention::DELETED);
             fs::rename(&self.folder, &deleted).map_err(keep_error(&self.folder))?;
             fs::remove_dir_all(&deleted).map_err(keep_error(&deleted))?;
@@ -341,7 +341,7 @@ fn keep_error(path: &Utf8Path) -> impl Fn(io::Error) -> KeepError {
 /// A run that was kept, or is being kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastRun {
-    /// What is known of it.
+    /// The facts about it.
     pub header: RunHeader,
     /// Its folder.
     pub folder: Utf8PathBuf,
@@ -445,7 +445,7 @@ impl PastRun {
     }
 }
 
-/// Returns whether somebody writes the run in this folder, or that cannot be known.
+/// Returns true if the run in this folder is being written, or if that is unknown.
 fn in_progress(folder: &Utf8Path) -> bool {
     match own_files::open(folder.join(LOCK)) {
         Ok(lock) => matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)),
@@ -457,9 +457,9 @@ fn in_progress(folder: &Utf8Path) -> bool {
     }
 }
 
-/// Keeps others from deleting runs as long as the file is open: one that is being made looks like
-/// one that nobody wants. Waits for those who are deleting, which rename only as long as they keep
-/// others waiting.
+/// Keeps other processes from deleting runs as long as the file is open: a run that is being made
+/// looks like an abandoned one. Waits for a process that deletes; it holds the lock only while it
+/// renames.
 fn gate(runs: &Utf8Path) -> Option<File> {
     let gate = File::open(runs).ok()?;
     let limit = Instant::now() + GATE_LIMIT;

@@ -30,14 +30,14 @@ use std::{rc::Rc, time::Duration};
 /// A map that is asked at every stop.
 type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
-/// Somebody who is told what a tracer sees.
+/// The receiver of a tracer's events.
 pub trait Observer {
     /// Something happened. Events come in the order in which the kernel reported them. The tracee
     /// stands still meanwhile, so this should be quick.
     fn event(&mut self, event: &TraceEvent);
 
-    /// The dynamic loader of a process has done what it is known to do. Who does not care for what that
-    /// comes to is told one event after the other.
+    /// The loader of `pid` did exactly what was remembered. The default implementation replays its
+    /// events one by one; override it to take them as a whole.
     fn loaded(&mut self, at: Duration, pid: i32, loaded: &Rc<Loaded>) {
         for event in loaded.events(at, pid) {
             self.event(&event);

@@ -1,4 +1,4 @@
-//! What cargo's messages amount to.
+//! The result of cargo's messages.
 
 use super::{
     BuildError, CargoOptions, Harness, TestBinary, Workspace,
@@ -26,7 +26,7 @@ use std::{
 use target_spec::summaries::PlatformSummary;
 use toml::{Table, Value};
 
-/// What a build made.
+/// The products of a build.
 #[derive(Clone, Debug)]
 pub struct Built {
     /// The test binaries, ordered by id.
@@ -37,7 +37,7 @@ pub struct Built {
     pub meta: RustBuildMetaSummary,
 }
 
-/// What is known of a package so far.
+/// The facts about a package so far.
 #[derive(Debug, Default)]
 pub(super) struct PackageFacts {
     /// Executables by name.

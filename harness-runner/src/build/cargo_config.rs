@@ -16,7 +16,7 @@ use thiserror::Error;
 use toml::Value;
 use tree::Entry;
 
-/// Why cargo's configuration could not be read.
+/// An error in cargo's configuration.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// A file could not be read.
@@ -24,7 +24,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// A file, or an argument of `--config`, is not TOML.
@@ -32,7 +32,7 @@ pub enum ConfigError {
     Parse {
         /// The file or argument.
         origin: String,
-        /// Why.
+        /// The reason.
         source: toml::de::Error,
     },
     /// A file includes itself.
@@ -44,7 +44,7 @@ pub enum ConfigError {
     /// An `include` is not a list of files.
     #[error("`include` in {origin} is not a list of `.toml` files")]
     Include {
-        /// Where it is set.
+        /// The place that sets it.
         origin: Origin,
     },
     /// Two places set a key to values that cannot be merged.
@@ -52,13 +52,13 @@ pub enum ConfigError {
     Kinds {
         /// The key.
         key: String,
-        /// What it is in one place.
+        /// Its kind in one place.
         first: &'static str,
         /// The place.
         first_origin: Origin,
-        /// What it is in another.
+        /// Its kind in another place.
         second: &'static str,
-        /// That place.
+        /// The other place.
         second_origin: Origin,
     },
     /// A value is of the wrong kind.
@@ -66,9 +66,9 @@ pub enum ConfigError {
     Value {
         /// The key.
         key: String,
-        /// Where it is set.
+        /// The place that sets it.
         origin: Origin,
-        /// What cargo expects.
+        /// The kind that cargo expects.
         expected: &'static str,
     },
 }

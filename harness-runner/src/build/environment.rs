@@ -1,4 +1,4 @@
-//! What a test binary sees in its environment.
+//! The environment of a test binary.
 
 use super::{
     Workspace,
@@ -21,14 +21,14 @@ use std::{
 /// The version of cargo-nextest whose variables these are; tests may ask for a minimum.
 const PEER_VERSION: &str = "0.9.143";
 
-/// Where the dynamic linker looks for libraries.
+/// The search path of the dynamic linker.
 const LIBRARY_PATH: &str = if cfg!(target_os = "macos") {
     "DYLD_FALLBACK_LIBRARY_PATH"
 } else {
     "LD_LIBRARY_PATH"
 };
 
-/// What all binaries of a build share.
+/// Facts that all binaries of a build share.
 pub(super) struct Shared<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) inherited: &'a Environment,
@@ -48,7 +48,7 @@ pub(super) struct Subject<'a> {
     pub(super) executables: Option<&'a BTreeMap<String, Utf8PathBuf>>,
     pub(super) script: Option<&'a Script>,
     pub(super) folders: Option<&'a Folders>,
-    /// What cargo itself says, if it was asked.
+    /// Cargo's own answer, if it was asked.
     pub(super) probed: Option<&'a Environment>,
 }
 

@@ -1,4 +1,4 @@
-//! Where cargo puts what belongs to one platform and profile.
+//! The folder in which cargo puts the products of one platform and profile.
 
 use super::Workspace;
 use camino::{Utf8Path, Utf8PathBuf};

@@ -5,13 +5,13 @@ use std::{env, fs, io};
 use thiserror::Error;
 use toml::{Table, Value};
 
-/// Why no workspace was found.
+/// An error of the search for a workspace.
 #[derive(Debug, Error)]
 pub enum LocateError {
     /// No directory upward holds a manifest.
     #[error("no `Cargo.toml` in `{directory}` or any directory above it")]
     NotInWorkspace {
-        /// Where the search began.
+        /// The folder where the search began.
         directory: Utf8PathBuf,
     },
     /// A manifest could not be read.
@@ -19,7 +19,7 @@ pub enum LocateError {
     Read {
         /// The manifest.
         path: Utf8PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// A manifest is not TOML.
@@ -27,7 +27,7 @@ pub enum LocateError {
     Parse {
         /// The manifest.
         path: Utf8PathBuf,
-        /// Why.
+        /// The reason.
         source: toml::de::Error,
     },
 }
@@ -77,7 +77,7 @@ pub fn locate_workspace(
                 }
             }
         }
-        // Packages in cargo's own directory belong to nobody's workspace.
+        // Packages in cargo's own directory belong to no workspace.
         if cargo_home.as_deref() == Some(ancestor.as_str()) {
             break;
         }

@@ -1,4 +1,4 @@
-//! What the user told cargo, and the command lines made of it.
+//! The user's options for cargo, and the command lines made of them.
 
 use camino::Utf8PathBuf;
 use std::{ffi::OsString, process::Command};
@@ -39,9 +39,9 @@ pub struct CargoOptions {
     pub frozen: bool,
     pub locked: bool,
     pub offline: bool,
-    /// How often `--cargo-quiet` was given; twice silences cargo altogether.
+    /// The number of `--cargo-quiet` flags; two silence cargo altogether.
     pub cargo_quiet: u8,
-    /// How often `--cargo-verbose` was given.
+    /// The number of `--cargo-verbose` flags.
     pub cargo_verbose: u8,
     pub ignore_rust_version: bool,
     pub future_incompat_report: bool,
@@ -64,7 +64,7 @@ pub enum Color {
     Never,
 }
 
-/// What `cargo metadata` is asked for.
+/// The scope of a call of `cargo metadata`.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum MetadataOf<'a> {
     /// The packages of the workspace.
@@ -73,7 +73,7 @@ pub(super) enum MetadataOf<'a> {
     Dependencies(&'a str),
 }
 
-/// How cargo reports diagnostics, and whether its JSON goes to standard output.
+/// The form of cargo's diagnostics, and whether its JSON goes to standard output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CargoMessageFormat {
     /// For people, on standard error.
@@ -83,7 +83,7 @@ pub enum CargoMessageFormat {
     Json(Vec<String>),
 }
 
-/// Why a combination of `--cargo-message-format` values makes no sense.
+/// An invalid combination of `--cargo-message-format` values.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum MessageFormatError {
     /// There is no such format.

@@ -28,7 +28,7 @@ const RUNNER: &str = r#"file=$HARNESS_PROBE_FOLDER/$$
 { printf '%s\0' "$0"; env -0; } >"$file.shell"
 { printf '%s\0' "$0"; cat "/proc/$$/environ"; } >"$file.proc" 2>/dev/null"#;
 
-/// What cargo said, by test binary.
+/// Cargo's messages, by test binary.
 #[derive(Debug, Default)]
 pub(super) struct Probe {
     environments: BTreeMap<Utf8PathBuf, Environment>,

@@ -18,7 +18,7 @@ pub struct Runner {
     pub program: PathBuf,
     /// Arguments before the test binary's path.
     pub args: Vec<OsString>,
-    /// Where it was set, for messages.
+    /// The place that set it, for messages.
     pub origin: String,
 }
 
@@ -32,7 +32,7 @@ pub struct Runner {
 pub struct MissingRunner {
     /// The program.
     pub program: PathBuf,
-    /// Where it was set.
+    /// The place that set it.
     pub origin: String,
 }
 
@@ -115,7 +115,7 @@ struct Finder<'a> {
     config: &'a CargoConfig,
     compiler: &'a Compiler,
     platform: &'a Platform,
-    /// What rustc calls the platform; `None` for the host.
+    /// The platform's name for rustc; `None` for the host.
     name: Option<&'a str>,
 }
 

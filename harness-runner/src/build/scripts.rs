@@ -1,4 +1,4 @@
-//! What build scripts said, and which of them speaks for a test binary.
+//! The output of build scripts, and the script that belongs to a test binary.
 //!
 //! Cargo runs a package's build script once for each way in which the package is built: for the
 //! host and for the target, with other features, with another profile. Its messages name the
@@ -9,7 +9,7 @@ use crate::protocol::Environment;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What one execution of a build script said.
+/// The output of one execution of a build script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Script {
     /// `None` if cargo does not set it.
@@ -33,7 +33,7 @@ impl Script {
     }
 }
 
-/// Which execution a test binary belongs to.
+/// The execution that a test binary belongs to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Which<'a> {
     /// The package has no build script, or it has not been executed yet.

@@ -19,7 +19,7 @@ use std::{
 use target_spec::Platform;
 use thiserror::Error;
 
-/// How much of the package graph is needed.
+/// The needed part of the package graph.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Graph {
     /// The packages of the workspace. Cargo resolves nothing for that, so it takes 4 ms more than
@@ -38,9 +38,9 @@ pub struct Workspace {
     pub platforms: Platforms,
     /// Cargo's configuration.
     pub config: CargoConfig,
-    /// What runs its test binaries.
+    /// The program that runs its test binaries.
     pub runners: Runners,
-    /// Where cargo runs.
+    /// The working directory of cargo.
     pub cwd: Utf8PathBuf,
     /// Packages with artifact dependencies.
     users_of_artifacts: BTreeSet<String>,
@@ -48,7 +48,7 @@ pub struct Workspace {
     rust_versions: BTreeMap<String, String>,
 }
 
-/// Why a workspace could not be loaded.
+/// An error in loading a workspace.
 #[derive(Debug, Error)]
 pub enum MetadataError {
     /// There is none.
@@ -65,7 +65,7 @@ pub enum MetadataError {
     Start {
         /// The command line.
         command: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// Cargo failed; it has said why on standard error.
@@ -73,7 +73,7 @@ pub enum MetadataError {
     Failed {
         /// The command line.
         command: String,
-        /// How it ended.
+        /// Its wait status.
         status: std::process::ExitStatus,
     },
     /// Cargo's answer does not describe a workspace.
@@ -81,7 +81,7 @@ pub enum MetadataError {
     Malformed {
         /// The command line.
         command: String,
-        /// Why.
+        /// The reason.
         source: Box<guppy::Error>,
     },
     /// Cargo's answer is not JSON.
@@ -89,7 +89,7 @@ pub enum MetadataError {
     NotJson {
         /// The command line.
         command: String,
-        /// Why.
+        /// The reason.
         source: serde_json::Error,
     },
 }
@@ -214,14 +214,14 @@ fn has_all(graph: &PackageGraph, packages: &[String]) -> bool {
         .all(|name| workspace.contains_name(name.as_str()))
 }
 
-/// Where a workspace is, and where it is built.
+/// The folder of a workspace, and its target folder.
 #[derive(Debug)]
 pub struct Located {
     /// The root of the workspace.
     pub root: Utf8PathBuf,
     /// The target directory.
     pub target: Utf8PathBuf,
-    /// Why cargo did not say so, if it did not: then its configuration says so.
+    /// The reason why cargo did not answer, if it did not: then its configuration decides.
     pub without_cargo: Option<MetadataError>,
 }
 
@@ -278,7 +278,7 @@ fn with_dependencies(
     understand(command, metadata)
 }
 
-/// What metadata says.
+/// The metadata.
 struct Known {
     graph: PackageGraph,
     users_of_artifacts: BTreeSet<String>,

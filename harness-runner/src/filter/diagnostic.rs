@@ -11,7 +11,7 @@ use std::fmt;
 pub struct FiltersetError {
     /// The filterset as it was given.
     pub input: String,
-    /// What is wrong with it; at least one thing.
+    /// Its mistakes, at least one.
     pub errors: Vec<ParseSingleError>,
 }
 

@@ -3,19 +3,19 @@
 use super::{NameFilter, RunIgnored};
 use thiserror::Error;
 
-/// What the arguments after `--` ask for.
+/// The selection by the arguments after `--`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Emulated {
     names: Vec<String>,
     skip: Vec<String>,
     exact: bool,
-    /// What `--ignored` or `--include-ignored` say about ignored tests.
+    /// The choice of ignored tests by `--ignored` or `--include-ignored`.
     pub run_ignored: Option<RunIgnored>,
     /// Whether `--nocapture` is there.
     pub no_capture: bool,
 }
 
-/// Why the arguments after `--` cannot be used.
+/// An error in the arguments after `--`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EmulatedError {
     /// Arguments of test binaries that mean nothing here.

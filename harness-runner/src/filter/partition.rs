@@ -24,7 +24,7 @@ enum Scheme {
     Hash,
 }
 
-/// Why a partition cannot be parsed.
+/// An error in the syntax of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PartitionError {
     /// It has another form.

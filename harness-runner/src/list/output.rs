@@ -18,7 +18,7 @@ use std::{
     io::{self, Write},
 };
 
-/// How to print.
+/// The form of the list.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Binaries as headings over their tests.
@@ -36,7 +36,7 @@ pub enum Format {
     },
     /// JSON in one line.
     Json,
-    /// JSON for people.
+    /// Pretty-printed JSON.
     JsonPretty,
 }
 
@@ -66,13 +66,13 @@ impl Styles {
 /// A test, with what a filter needs to know of it.
 #[derive(Copy, Clone, Debug)]
 pub struct ListingTest<'a> {
-    /// What filtersets ask about.
+    /// The properties that filtersets use.
     pub query: TestQuery<'a>,
-    /// What its binary says of it.
+    /// The statement of its binary.
     pub listed: &'a ListedTest,
 }
 
-/// What to print.
+/// The contents of the list.
 pub struct Listing<'a> {
     /// The tests.
     pub tests: &'a TestList,

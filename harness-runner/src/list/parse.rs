@@ -5,7 +5,7 @@ use nextest_metadata::TestCaseName;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-/// Why a list is not one.
+/// An error in the output of a list.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum ParseError {
     /// It is not UTF-8.
@@ -32,7 +32,7 @@ pub enum ParseError {
         line: usize,
         /// The name.
         name: String,
-        /// What is wrong with it.
+        /// The mistake.
         why: &'static str,
     },
 }

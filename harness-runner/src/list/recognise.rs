@@ -18,7 +18,7 @@ const MESSAGES: [&[u8]; 2] = [
     b"argument for --test-threads must not be 0",
 ];
 
-/// How much is read at once.
+/// The number of bytes to read at once.
 const CHUNK: usize = 256 * 1024;
 
 /// Returns true if a binary has the standard test harness. If it cannot be read it has not.

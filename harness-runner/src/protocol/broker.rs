@@ -1,4 +1,4 @@
-//! What the stub of a run within a test says to the stub that traces that test.
+//! The messages between the stub of a run within a test and the stub that traces that test.
 //!
 //! A task has one tracer (ptrace(2)). So a run that is itself traced asks the outer tracer to tell
 //! it what its own tests do. The outer stub listens at an abstract unix socket whose name is in the
@@ -15,7 +15,7 @@ pub const VARIABLE: &str = "HARNESS_TRACE_BROKER";
 /// The version of these messages and of the events in them.
 pub const VERSION: u32 = 1;
 
-/// What an inner stub says.
+/// A message from an inner stub.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// Am I traced by you? The first message.
@@ -31,7 +31,7 @@ pub enum Ask {
     },
 }
 
-/// What the outer stub says.
+/// A message from the outer stub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tell {
     /// The process is followed, or for [`Ask::Hello`] the inner stub is.
@@ -43,7 +43,7 @@ pub enum Tell {
     },
     /// It is not.
     Refused(String),
-    /// What was seen, in order. Times are those of the outer attempt.
+    /// Events, in order. Times are those of the outer attempt.
     Seen(Vec<TraceEvent>),
     /// The last of the subtree is gone.
     Gone {

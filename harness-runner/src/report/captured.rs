@@ -5,8 +5,8 @@
 //! left, a control character or a sequence without an end, is shown as a Rust escape: a sequence
 //! that never ends must not hide the text behind it.
 //!
-//! What is written is made anew from numbers and characters, so it does not depend on how a
-//! terminal would have understood the original.
+//! The output is made anew from numbers and characters, so it does not depend on a terminal's
+//! reading of the original.
 
 use super::style::is_hidden;
 use std::{fmt::Write, str};
@@ -20,7 +20,7 @@ const REPEATED: usize = 256;
 /// The most parameters of one SGR sequence that are read.
 const PARAMETERS: usize = 32;
 
-/// What to show.
+/// The things to show.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// Whether colors stay.

@@ -1,4 +1,4 @@
-//! What of a trace may explain why a test failed.
+//! The parts of a trace that may explain a failure.
 //!
 //! A trace has thousands of facts; a failure is explained by a few: a child that crashed or gave
 //! up, an address that was taken or refused, a file that was not there or not to be touched.
@@ -37,7 +37,7 @@ const ANSWERS: &[i32] = &[
     libc::ENOSYS,
 ];
 
-/// What a process asks of itself.
+/// Questions of a process about itself.
 const OF_ITSELF: &[u8] = b"/proc/self/";
 
 /// Returns what the processes of a failed attempt waited for if its time was up, what they did that
@@ -209,7 +209,7 @@ impl<'a> Calls<'a> {
         self.told(|failure| !is_network(failure) && !is_missing(failure) && !by_library(failure))
     }
 
-    /// What was not there: opened or executed if there is any such, else only asked for.
+    /// Missing files: those that were opened or executed, else those that were only looked up.
     fn missing(&self) -> Vec<String> {
         let found = self.found();
         let missing = |failure: &Failure| {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// How much of the end of a stream is searched.
+/// The number of bytes at the end of a stream that are searched.
 pub const SEARCHED: usize = 256 * 1024;
 
 /// Finds the failure text in the standard error of a test that runs under libtest's `--nocapture`:

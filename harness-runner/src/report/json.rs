@@ -10,13 +10,13 @@ use harness_metadata::{AttemptId, Event, EventKind, Verdict};
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// Which captured output is embedded in the lines.
+/// The captured output that is embedded in the lines.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum EmbeddedOutput {
     /// None.
     #[default]
     None,
-    /// That of attempts that did not pass, at most so many bytes a stream.
+    /// The output of attempts that did not pass, at most so many bytes a stream.
     Failures {
         /// The most bytes of one stream.
         cap: usize,
@@ -30,8 +30,8 @@ pub struct JsonLines<W: Write> {
     place: String,
     pending: Vec<u8>,
     embedded: EmbeddedOutput,
-    /// The first error, after which nothing is written any more. It is told at the end: the run is
-    /// about the tests.
+    /// The first error. Nothing is written after it. It is reported at the end: the run is about
+    /// the tests.
     broken: Option<io::Error>,
     told: bool,
 }

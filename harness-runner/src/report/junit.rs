@@ -38,7 +38,7 @@ use std::{
     time::Duration,
 };
 
-/// What the report holds, and where it is written.
+/// The contents of the report, and its place.
 #[derive(Clone, Debug)]
 pub struct JunitOptions {
     /// The file.
@@ -81,19 +81,19 @@ pub struct Junit {
     run: Option<RunId>,
     started_at: Option<DateTime<FixedOffset>>,
     at: Duration,
-    /// Why the run is not going to come to its end, if so.
+    /// The reason why the run will not finish, if there is one.
     cancelled: Option<CancelReason>,
     suites: Vec<Suite>,
     by_name: HashMap<String, usize>,
-    /// What is on disk; `None` if there could not be anything.
+    /// The file on disk; `None` if it could not be written.
     interim: Option<Interim>,
     open: Open,
     /// The end of a report whose run has not come to its end, with the suite that says so.
     mark: String,
-    /// How many tests are not in the report, because they could not be written.
+    /// The number of tests that could not be written to the report.
     lost: usize,
-    /// The first error. It is told at the end, so that a report that cannot be written does not
-    /// end the run that it is about.
+    /// The first error. It is reported at the end, so that a report that cannot be written does not
+    /// end its run.
     broken: Option<io::Error>,
 }
 
@@ -111,7 +111,7 @@ type Span = (DateTime<FixedOffset>, DateTime<FixedOffset>);
 /// The end of the report on disk, where the next test case goes.
 #[derive(Debug, Default)]
 struct Open {
-    /// Where what closes the report begins.
+    /// The offset of the closing part.
     end: u64,
     /// The suite that is still open there: which one, where its header is, and what it has.
     suite: Option<(usize, u64, TestSuite)>,
@@ -192,8 +192,8 @@ impl Junit {
         Ok(())
     }
 
-    /// Returns whether the report is a file of its own, or will be one. What stands below /dev is
-    /// somebody's descriptor, even if that is of a file.
+    /// Returns whether the report is a file of its own, or will be one. A path below /dev is a
+    /// descriptor of another program, even if it leads to a file.
     fn is_file(&self) -> bool {
         let path = &self.options.path;
         !path.starts_with("/dev")
@@ -511,7 +511,7 @@ impl Sink for Junit {
         }
     }
 
-    /// What is known is in the report already, whose name says that it is incomplete.
+    /// The known results are in the report already, whose name says that it is incomplete.
     fn close(&mut self) -> Result<(), SinkError> {
         let written = match &self.interim {
             Some(interim) if !interim.is_seen() => self.write(true),

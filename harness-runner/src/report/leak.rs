@@ -1,4 +1,4 @@
-//! What a test left behind, in words.
+//! The wording of leaks.
 
 use super::{
     stuck::Pids,
@@ -37,7 +37,7 @@ pub(super) fn lines(attempt: &Attempt, pids: Pids) -> Vec<String> {
     lines
 }
 
-/// Returns for each survivor that should not have been what it was, what it held, and what became of
+/// Returns for each unwanted survivor its name, the things that it held, and the end of
 /// it.
 pub(super) fn survivors(attempt: &Attempt, pids: Pids) -> impl Iterator<Item = String> {
     let survivors = attempt

@@ -1,4 +1,4 @@
-//! Where a report goes that may be no file: something that others read, and may never do.
+//! The target of a report that may be a pipe, whose reader may never come.
 
 use nix::{
     errno::Errno,
@@ -16,17 +16,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long somebody may take to open a pipe for reading.
+/// The time limit for a reader to open a pipe.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long somebody may take to read what a full pipe holds.
+/// The time limit for a reader to empty a full pipe.
 const TAKE_WITHIN: Duration = Duration::from_secs(30);
 
 /// A pipe that can be written to at all takes as much at once (pipe(7)).
 const PIECE: usize = 4096;
 
-/// A file, or something that takes bytes as fast as others read them. Nobody waits for those
-/// without a limit: a write that takes too long is an error.
+/// A file, or a pipe that takes bytes as fast as its reader reads. A write that takes too long is
+/// an error.
 #[derive(Debug)]
 pub struct Outlet {
     file: File,
@@ -39,7 +39,7 @@ impl Outlet {
     ///
     /// # Errors
     ///
-    /// When that fails, or is a pipe that nobody opens for reading for some seconds.
+    /// When that fails, or a pipe has no reader after some seconds.
     pub fn create(path: &Path) -> io::Result<Self> {
         let is_file = path.metadata().map_or(true, |there| there.is_file());
         if is_file {
@@ -111,7 +111,7 @@ impl Write for Outlet {
         loop {
             self.wait()?;
             match self.file.write(&bytes[..bytes.len().min(PIECE)]) {
-                // Somebody else who writes to it was faster.
+                // Another writer was faster.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return written,
             }
@@ -124,7 +124,7 @@ impl Write for Outlet {
 }
 
 fn too_late(what: &str, limit: Duration) -> io::Error {
-    let message = format!("nobody has {what} within {} seconds", limit.as_secs());
+    let message = format!("no reader has {what} within {} seconds", limit.as_secs());
     io::Error::new(io::ErrorKind::TimedOut, message)
 }
 
@@ -142,10 +142,10 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(
             error.to_string(),
-            "nobody has read from it within 0 seconds"
+            "no reader has read from it within 0 seconds"
         );
         drop(reader);
-        let error = outlet.write_all(b"x").expect_err("nobody is there");
+        let error = outlet.write_all(b"x").expect_err("there is no reader");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 

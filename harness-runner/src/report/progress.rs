@@ -21,7 +21,7 @@ use std::{
 };
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// How progress is shown.
+/// The form of progress.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum ProgressMode {
     /// A bar on a terminal outside of CI, a counter otherwise.
@@ -51,7 +51,7 @@ impl ProgressMode {
     }
 }
 
-/// What progress is shown on.
+/// The place where progress is shown.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Surface {
     /// A file or a pipe.

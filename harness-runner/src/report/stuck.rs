@@ -1,4 +1,4 @@
-//! What a test whose time was up was waiting for, in a few lines.
+//! The tasks of a timed-out test and the things that they waited for, in a few lines.
 
 use super::style::escaped;
 use harness_metadata::outcome::{Doing, StuckTask, WaitsOn};
@@ -46,7 +46,7 @@ fn waits_for_thread(task: &StuckTask) -> bool {
     matches!(&task.doing, Doing::Waits { on, .. } if on == &[WaitsOn::Thread])
 }
 
-/// What processes are called.
+/// The names of processes.
 struct Names<'a> {
     test: Option<i32>,
     tasks: &'a [StuckTask],

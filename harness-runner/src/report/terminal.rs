@@ -32,12 +32,12 @@ use std::{
 };
 use traces::{Kept, last_evidence, without_traces};
 
-/// What the terminal shows, and how.
+/// The options of the terminal's output.
 #[derive(Clone, Debug)]
 pub struct TerminalOptions {
-    /// Which tests get a line as they finish.
+    /// The tests that get a line as they finish.
     pub status_level: StatusLevel,
-    /// Which tests get a line at the end of the run.
+    /// The tests that get a line at the end of the run.
     pub final_status_level: FinalStatusLevel,
     /// Whether tests are also listed as skipped that were not asked for: by name, filterset or
     /// partition.
@@ -46,17 +46,17 @@ pub struct TerminalOptions {
     pub colors: bool,
     /// Whether characters beyond ASCII may be used.
     pub unicode: bool,
-    /// How progress is shown. Resolved: see [`ProgressMode::resolve`].
+    /// The form of progress. Resolved: see [`ProgressMode::resolve`].
     pub progress: ProgressMode,
     /// The most running tests that the bar lists.
     pub max_progress_running: usize,
     /// Whether captured output is indented.
     pub indent_output: bool,
-    /// How many of the slowest tests to list at the end.
+    /// The number of slowest tests to list at the end.
     pub durations: usize,
     /// Columns and rows. `None` asks the terminal at standard error, again at each tick.
     pub size: Option<(u16, u16)>,
-    /// How often `-v` was given.
+    /// The number of `-v` flags.
     pub verbosity: u8,
     /// Whether tests write to the terminal themselves.
     pub no_capture: bool,
@@ -95,11 +95,11 @@ pub struct Terminal<W: Write> {
     skipped: Vec<TestId>,
     kept: Vec<Kept>,
     slowest: Vec<TestFinished>,
-    /// How many tests were run again, by what the tracer was in the way of.
+    /// The number of tests that were run again, by kind of disturbance.
     run_again: BTreeMap<Disturbance, usize>,
     /// As before, of those that were not.
     disturbed: BTreeMap<Disturbance, usize>,
-    /// Binaries whose tests nobody counted, since `default-filter` leaves all of them out.
+    /// Binaries whose tests were not counted, since `default-filter` leaves all of them out.
     binaries_skipped_by_default: usize,
     ended: bool,
 }

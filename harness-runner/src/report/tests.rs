@@ -1,4 +1,4 @@
-//! What the sinks make of hand-made runs.
+//! The output of the sinks for hand-made runs.
 
 use super::{
     Kept, Sink,

@@ -1,7 +1,7 @@
 //! One event of a trace in one line, as readers of strace(1) know it.
 //!
-//! What a program chose (paths, arguments, names) is quoted and escaped, so that no line can move
-//! the cursor, break, or pass for another.
+//! Text that a program chose (paths, arguments, names) is quoted and escaped, so that no line can
+//! move the cursor, break, or pass for another.
 
 use super::wording::signal_name;
 use harness_metadata::{

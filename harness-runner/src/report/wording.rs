@@ -8,7 +8,7 @@ use harness_metadata::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// How good or bad a finished test is, worst first.
+/// The severity of a finished test, worst first.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
     Failed,
@@ -243,8 +243,8 @@ fn ending(attempt: &Attempt) -> Option<String> {
     Some(text)
 }
 
-/// Returns what there is to say, in a line, of how the tracer was in the way of an attempt: what came
-/// first, and why it was run again, or that it was not. `None` for nearly all.
+/// Returns a line about the tracer's disturbance of an attempt: the first one, and whether and why
+/// the attempt was run again. `None` for nearly all attempts.
 pub(super) fn disturbed(attempt: &Attempt) -> Option<String> {
     let reasons = |disturbances: &mut dyn Iterator<Item = Disturbance>| {
         let mut all: Vec<String> = Vec::new();

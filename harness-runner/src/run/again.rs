@@ -1,8 +1,9 @@
 //! Runs a test again that the tracer was in the way of, or may have been.
 //!
-//! A process has one tracer and one listener at most, and a test can see both. One that wants to be a
-//! tracer fails because of us, and one that looks whether it is traced may skip what it tests. The same
-//! attempt is made once more with what leaves it alone. What came of the time before is told.
+//! A process has one tracer and one listener at most, and a test can see both. A test that wants to
+//! be a tracer fails because of ours, and a test that checks for a tracer may skip its work. The
+//! same attempt is made once more with a backend that does not disturb it. The first outcome is
+//! reported too.
 
 use super::{
     Tracing,
@@ -11,8 +12,8 @@ use super::{
 use harness_metadata::{Attempt, Outcome, Verdict, trace::EarlierTime};
 use std::time::Duration;
 
-/// A test that passed after more than this is not run again: that it was disturbed is told, and the next
-/// run begins with what leaves it alone.
+/// A test that passed after more than this is not run again: the disturbance is reported, and the
+/// next run begins with a backend that does not disturb it.
 const LONG: Duration = Duration::from_secs(10);
 
 /// Returns how a test is to be run again after an attempt, if so.
@@ -44,7 +45,7 @@ pub(super) fn again(tracing: Tracing, attempt: &Attempt) -> Option<Tracing> {
     })
 }
 
-/// Returns what is told of an attempt that does not count.
+/// Returns the record of an attempt that does not count.
 pub(super) fn earlier(tracing: Tracing, attempt: Attempt) -> EarlierTime {
     EarlierTime {
         level: tracing.level,

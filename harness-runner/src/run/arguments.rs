@@ -1,4 +1,4 @@
-//! What the process of a test is given to know which test it is.
+//! The arguments by which the process of a test knows its test.
 
 use super::{
     Binary, Test,

@@ -1,4 +1,4 @@
-//! The cgroups of a slot: the one that its next attempt runs in, and what came of its limits.
+//! The cgroups of a slot: the one that its next attempt runs in, and the limits that were hit.
 
 use crate::{
     protocol::{self, Escape},
@@ -8,8 +8,8 @@ use harness_metadata::{LimitHit, Limits, Usage};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// How often is looked whether an attempt with `pids-max` has been refused processes: in version 1,
-/// nobody is told.
+/// The interval for checking whether an attempt with `pids-max` was refused processes: cgroups of
+/// version 1 send no notification.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The cgroups of a slot.
@@ -22,7 +22,7 @@ pub(super) struct Bounds {
     limited: Option<Group>,
     unified: Vec<u8>,
     tasks: Vec<u8>,
-    /// Whether all in it has been killed, so that nobody can be born into it any more.
+    /// True if everything in it has been killed, so that no process can start in it any more.
     spoiled: bool,
     /// When to look next whether the attempt has been refused processes; `None` for never.
     look: Option<Instant>,
@@ -55,7 +55,7 @@ impl Bounds {
         Ok(())
     }
 
-    /// What a stub is told of it.
+    /// The part of it that a stub gets.
     pub(super) fn cgroup(&self) -> protocol::Cgroup<'_> {
         protocol::Cgroup {
             unified: &self.unified,

@@ -17,17 +17,17 @@ use std::{
 };
 use tokio::net::unix::pipe::Receiver;
 
-/// How much of a stream stays in memory.
+/// The number of bytes of a stream that stay in memory.
 const IN_MEMORY: usize = 1024 * 1024;
 
-/// How much is read at once. A pipe holds 64 KiB unless somebody enlarged it (pipe(7)).
+/// The number of bytes to read at once. A pipe holds 64 KiB unless it was enlarged (pipe(7)).
 const CHUNK: usize = 64 * 1024;
 
-/// How many lines, and at most how many bytes, are told of a stream that is still being read.
+/// The number of lines, and the most bytes, to report of a stream that is still being read.
 const LAST_LINES: usize = 5;
 const LAST: usize = 1024;
 
-/// How many chunks are read before others get their turn.
+/// The number of chunks to read before other tasks get their turn.
 const CHUNKS_A_TURN: usize = 32;
 
 /// A pipe that is being read, and what has been kept of it.
@@ -145,8 +145,8 @@ impl Capture {
         Progress::More
     }
 
-    /// Reads all that has been written until now, through `buffer`: after that, either the stream is
-    /// at its end or somebody holds it open.
+    /// Reads everything that has been written until now, through `buffer`: after that, the stream
+    /// is at its end or another process holds it open.
     pub(super) fn drain(&mut self, buffer: &mut Vec<u8>) {
         let limit = self.written().saturating_add(self.capacity());
         // What is more than a pipe holds has been written meanwhile.
@@ -186,7 +186,7 @@ impl Capture {
     }
 }
 
-/// What has been kept of a stream.
+/// The kept part of a stream.
 #[derive(Debug)]
 pub(super) struct Captured {
     cap: u64,
@@ -264,7 +264,7 @@ impl Captured {
             let len = usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len()));
             let (now, rest) = bytes.split_at(len);
             if file.write_all_at(now, offset).is_err() {
-                // The disk is full. What is in memory is what there is.
+                // The disk is full. Only the part in memory is kept.
                 spill.file = None;
                 return;
             }

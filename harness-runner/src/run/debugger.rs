@@ -1,12 +1,12 @@
-//! What becomes of processes that are stopped so that a user can look into them.
+//! Processes that are stopped for a debugger.
 
 use crate::tracer::breakpoint::Breakpoint;
 use std::{io, os::fd::AsFd, process::Command, thread};
 
-/// What is to be done with processes that a user wants to look into.
+/// The treatment of processes that a user wants to debug.
 #[derive(Clone, Debug)]
 pub struct BreakExec {
-    /// Which they are.
+    /// The pattern that selects them.
     pub breakpoint: Breakpoint,
     /// A command for `sh -c` to run for each; `{pid}` stands for the process. `None` if the user is
     /// to be told how to attach to it.
@@ -19,7 +19,7 @@ impl BreakExec {
         of.map_or_else(String::new, |of| of.breakpoint.to_string())
     }
 
-    /// Runs the command for a process. Nobody waits for it.
+    /// Runs the command for a process, without waiting for it.
     pub(super) fn run(&self, pid: i32) {
         let Some(command) = &self.command else {
             return;
@@ -32,7 +32,7 @@ impl BreakExec {
         if let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() {
             shell.stdout(stderr);
         }
-        // The thread reaps it. Without a thread to be had, the user still is told of the process.
+        // The thread reaps it. If no thread can be started, the event still names the process.
         drop(thread::Builder::new().spawn(move || shell.status()));
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Candidate {
     pub(super) command: Vec<String>,
 }
 
-/// What bounds the run.
+/// The limits of the run.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     /// Tests that can run at the same time.
@@ -43,11 +43,11 @@ pub(super) struct Limits {
     pub(super) global_timeout: Option<Duration>,
     /// Listed tests that do not run, for the counts.
     pub(super) skipped: usize,
-    /// When the run started, for attempts of which nobody tells when they did.
+    /// The start of the run, for attempts whose own start was not reported.
     pub(super) started_at: DateTime<FixedOffset>,
 }
 
-/// What happened.
+/// The event.
 #[derive(Debug)]
 pub(super) enum Input {
     /// The run begins.
@@ -59,17 +59,17 @@ pub(super) enum Input {
         /// Whether it never began, because the system did not have enough for it.
         refused: bool,
     },
-    /// A slot is gone, and nobody tells of its attempt.
+    /// A slot is gone, without a report of its attempt.
     SlotLost { slot: usize, message: String },
     /// The time of [`Dispatcher::deadline`] has come.
     Deadline,
     /// A signal asks the run to end.
     Shutdown { signal: i32 },
-    /// Nobody can be told of results any more.
+    /// Results can no longer be reported.
     ReportFailed,
 }
 
-/// What is to be done.
+/// The action to take.
 #[derive(Debug)]
 pub(super) enum Action {
     /// Start an attempt in a slot.
@@ -92,8 +92,7 @@ pub(super) enum Action {
     Emit(EventKind),
     /// The run is over.
     Finish {
-        /// The signal by which somebody has lost patience: attempts that are still running are not
-        /// waited for.
+        /// The signal of an impatient user: running attempts are not awaited.
         impatient: Option<i32>,
     },
 }
@@ -475,7 +474,7 @@ impl Dispatcher {
         }
     }
 
-    /// Returns what is known of the attempt in a slot that nobody tells of; `None` if there is none.
+    /// Returns the facts about the attempt in a slot that sent no report; `None` if it had none.
     fn lost_attempt(
         &self,
         now: Duration,

@@ -1,4 +1,4 @@
-//! What a test sees in its environment beyond what its binary's tests share.
+//! Variables of a test beyond those that the tests of its binary share.
 
 use super::{Test, Work};
 use crate::{
@@ -32,7 +32,7 @@ pub(super) struct Blocks {
     run_id: String,
 }
 
-/// What of an attempt is in its environment.
+/// The properties of an attempt that are in its environment.
 pub(super) struct OfAttempt<'a> {
     pub(super) test: &'a Test,
     pub(super) attempt: u32,
@@ -95,7 +95,7 @@ impl Blocks {
     }
 }
 
-/// Returns a variable, as `NAME=value`, that all tests of a run have and nobody else.
+/// Returns a variable, as `NAME=value`, that all tests of a run have and no other process.
 pub(super) fn mark(run_id: RunId) -> String {
     format!("{}RUN_ID={run_id}", PREFIXES[0])
 }

@@ -65,7 +65,7 @@ fn bit(disturbance: Disturbance) -> u16 {
 /// One way to trace.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// How closely.
+    /// The level.
     pub level: TraceLevel,
     /// By what.
     pub backend: Backend,
@@ -90,7 +90,7 @@ pub struct Ladder {
     pub notify: bool,
     /// Whether [`Backend::Lifecycle`] can be.
     pub lifecycle: bool,
-    /// What the test has met so far, in this run or in an earlier one.
+    /// The disturbances of the test so far, in this run or in an earlier one.
     pub met: Disturbances,
 }
 

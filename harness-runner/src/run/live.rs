@@ -1,7 +1,7 @@
 //! Passes on what a live trace sees, as much as the sinks can keep up with.
 //!
-//! A traced test can do more than a terminal can show. Nobody waits for the terminal: what is on
-//! the way to it is bounded, and what does not fit is counted and told as a gap.
+//! A traced test can do more than a terminal can show. The tracer does not wait for the terminal:
+//! the queue is bounded, and events that do not fit are counted and shown as a gap.
 
 use harness_metadata::TraceEvent;
 use std::sync::{
@@ -12,7 +12,7 @@ use std::sync::{
 /// The most events on the way to the sinks, of all tests together.
 const ON_THE_WAY: usize = 20_000;
 
-/// How many events are on the way to the sinks.
+/// The number of events that are on the way to the sinks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Road(Arc<AtomicUsize>);
 
@@ -33,7 +33,7 @@ impl Drop for Passage {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) events: Vec<TraceEvent>,
-    /// How many events before these did not fit.
+    /// The number of events before these that did not fit.
     pub(super) dropped: u64,
     pub(super) passage: Passage,
 }

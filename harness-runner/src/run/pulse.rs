@@ -4,24 +4,24 @@
 //! pay nothing. One that does not answer may have been stopped, which the test can do to its
 //! parent; it is continued. One that has not answered for long is lost.
 //!
-//! What counts is how often it was asked in vain, not how late it is: a machine that was
-//! suspended, or a run that was, asks once when it goes on.
+//! The number of unanswered questions counts, not the time: after a suspend of the machine or the
+//! run, there is one question.
 
 use std::time::Duration;
 
 /// When it is asked first.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// How long it has for an answer until it is continued, and then again.
+/// The time for an answer, after which it is continued.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// How often it may be continued in vain.
+/// The greatest number of continuations without an answer.
 const MOST: u32 = 15;
 
-/// How long it can be silent before it is lost.
+/// The time without an answer after which it is lost.
 pub(super) const LIMIT: Duration = EVERY.saturating_mul(MOST);
 
-/// What is to be done.
+/// The action to take.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Beat {
     /// Ask the stub whether it is there.
@@ -32,11 +32,11 @@ pub(super) enum Beat {
     Lost,
 }
 
-/// What is known of a stub's life.
+/// The liveness of a stub.
 #[derive(Debug)]
 pub(super) struct Pulse {
     due: Duration,
-    /// How many times nothing was heard since the last answer.
+    /// The number of unanswered questions since the last answer.
     in_vain: u32,
 }
 

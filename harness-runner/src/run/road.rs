@@ -8,13 +8,13 @@ use super::Output;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How much is on the way at most, by weight.
+/// The greatest weight of the files that are on the way.
 const WIDTH: u32 = 32 * 1024;
 
 /// Bytes that weigh 1.
 const UNIT: u64 = 1024;
 
-/// What a file weighs: no more than a handful are on the way.
+/// The weight of a file: only a handful are on the way.
 pub(super) const FILE: u64 = 8 * 1024 * 1024;
 
 /// The way to where output is kept.

@@ -20,7 +20,7 @@ pub(super) struct Signals {
 pub(super) enum Heard {
     Shutdown(i32),
     Stop,
-    /// The process goes on after a stop, whoever stopped it.
+    /// The process goes on after a stop of any origin.
     Continue,
     Status,
 }

@@ -6,7 +6,7 @@ use harness_metadata::event::RunningTest;
 use std::time::{Duration, Instant};
 use tokio::{sync::mpsc, time::timeout_at};
 
-/// How long the answers are waited for. A stub takes up to 200 ms to look into a large tree.
+/// The time limit for the answers. A stub takes up to 200 ms to inspect a large tree.
 const LIMIT: Duration = Duration::from_millis(500);
 
 /// An answer that is being gathered.

@@ -85,11 +85,11 @@ impl Streams {
         }
     }
 
-    /// Reads what is left when nobody writes any more, without waiting.
+    /// Reads the rest after the last writer is gone, without waiting.
     pub(super) fn read_rest(&mut self, buffer: &mut Vec<u8>) {
         for capture in self.captures() {
-            // More than a pipe holds by default. Nobody of the test is left to fill it, but a
-            // stranger that got hold of it may be, and would keep all slots waiting.
+            // More than a pipe holds by default. No process of the test is left to fill it, but
+            // another process that got hold of it could, and would keep all slots waiting.
             for _ in 0..4 {
                 if capture.read_available(buffer) != Progress::More {
                     break;

@@ -11,18 +11,18 @@ use harness_metadata::{
 };
 use std::time::Duration;
 
-/// How long the stub may take to kill a tree before the attempt ends without it. Longer than the
+/// The time that the stub has to kill a tree before the attempt ends without it. Longer than the
 /// stub's own limit, so that the stub is heard first.
 const KILL_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long a test that has been refused processes may go on. It fails in any case, but may say what
-/// it could not do; one that forks without end would not end.
+/// The time that a test may go on after it was refused processes. It fails in any case, but may
+/// report its error; an endless forker would not end.
 const LIMIT_GRACE: Duration = Duration::from_secs(1);
 
 /// SIGTERM, as every Linux architecture numbers it.
 const SIGTERM: i32 = 15;
 
-/// What happened to the attempt.
+/// The input to the attempt's state machine.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Input {
     /// The time of [`Unit::deadline`] has come.
@@ -33,7 +33,7 @@ pub(super) enum Input {
     Exited { exit: Exit, descendants_alive: bool },
     /// The last descendant is gone.
     Gone { survivors: Vec<Survivor> },
-    /// A process of the attempt has been stopped for a debugger: nobody knows how long that takes.
+    /// A process of the attempt has been stopped for a debugger, for an unknown time.
     Broke,
     /// The attempt has been refused processes by its limit.
     LimitHit,
@@ -47,7 +47,7 @@ pub(super) enum Input {
     StubLost(String),
 }
 
-/// How an attempt is interrupted.
+/// The force of an interruption.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Force {
     /// By this signal, with a grace period.
@@ -56,7 +56,7 @@ pub(super) enum Force {
     Kill,
 }
 
-/// What is to be done.
+/// The action to take.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
     /// Say that the attempt is slow, or that its time is up.
@@ -73,7 +73,7 @@ pub(super) enum Action {
     Finish(Ending),
 }
 
-/// How an attempt ended.
+/// The end of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ending {
     pub(super) outcome: Outcome,
@@ -83,7 +83,7 @@ pub(super) struct Ending {
     pub(super) stub_free: bool,
 }
 
-/// Why an attempt does not come to its end by itself.
+/// The reason why an attempt is ended.
 #[derive(Copy, Clone, Debug, PartialEq)]
 enum Because {
     TimedOut,
@@ -327,9 +327,9 @@ impl Unit {
         }
     }
 
-    /// The run wants the attempt to end, of which only descendants or open output are left. They are
-    /// asked to go; the window stays open for as long as tests have to end, so that what a test
-    /// leaves behind for a moment is not held against it because somebody is in a hurry.
+    /// The run wants the attempt to end, of which only descendants or open output are left. They
+    /// are asked to end; the window stays open for as long as tests have to end, so that
+    /// short-lived leftovers do not become a leak because of the interruption.
     fn hurry(
         &mut self,
         now: Duration,
@@ -339,7 +339,7 @@ impl Unit {
     ) -> Vec<Action> {
         let grace = self.slow_timeout.grace_period;
         match force {
-            // Whoever looked into a process has had their time.
+            // The debugger has had its time.
             Force::Signal(signal) if self.limited && !grace.is_zero() => {
                 self.phase = Phase::Draining {
                     outcome,

@@ -1,4 +1,4 @@
-//! What a run is given.
+//! The inputs of a run.
 
 use super::{BreakExec, ladder::Ladder};
 use crate::{
@@ -36,30 +36,31 @@ pub struct Work {
     pub max_fail: MaxFail,
     /// When the run as a whole is out of time.
     pub global_timeout: Option<Duration>,
-    /// How many listed tests do not run, for the counts.
+    /// The number of listed tests that do not run, for the counts.
     pub skipped: usize,
-    /// How many bytes of a stream are kept.
+    /// The number of bytes of a stream to keep.
     pub output_cap: u64,
     /// Whether output is captured or goes where the run's own goes.
     pub capture: Capture,
-    /// Whether every event of a trace is told at once: [`harness_metadata::EventKind::AttemptTraced`].
+    /// True if every event of a trace is sent at once:
+    /// [`harness_metadata::EventKind::AttemptTraced`].
     pub trace_live: bool,
-    /// Which processes to stop for a debugger, and what to do then.
+    /// The processes to stop for a debugger, and the command for each.
     pub break_exec: Option<BreakExec>,
-    /// Where traces are written; `None` to write none.
+    /// The folder for traces; `None` to write none.
     pub trace_files: Option<TraceFiles>,
-    /// Where attempts are born; `None` if cgroups cannot be had.
+    /// The cgroup of attempts; `None` if cgroups are unavailable.
     pub cgroups: Option<Arc<Cgroups>>,
     /// Stubs that have been started already.
     pub stubs: Vec<Stub>,
 }
 
-/// Where the tests' output goes.
+/// The target of the tests' output.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Capture {
     /// Into pipes that the run reads.
     Pipes,
-    /// Where the run's own goes.
+    /// The target of the run's own output.
     Inherit,
 }
 
@@ -68,29 +69,29 @@ pub enum Capture {
 pub struct Test {
     /// Its id.
     pub id: TestId,
-    /// What it runs under.
+    /// Its settings.
     pub settings: Arc<TestSettings>,
     /// Index of its binary.
     pub binary: usize,
     /// Whether it is marked as ignored.
     pub ignored: bool,
-    /// How it is traced.
+    /// Its tracing.
     pub tracing: Tracing,
     /// The number of the trace of its first attempt, if it is traced; that of the next one is the
     /// next.
     pub trace_number: Option<u64>,
 }
 
-/// How a test is traced, by what it asks for and what works here.
+/// The tracing of a test, from its settings and the working backends.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Tracing {
-    /// How closely.
+    /// The level.
     pub level: TraceLevel,
     /// By what.
     pub backend: Backend,
     /// Whether no_new_privs may be set for it.
     pub no_new_privs: bool,
-    /// How it is run again if the tracer was in its way; `None` for never.
+    /// The tracing of a second time, after a disturbance; `None` for no second time.
     pub ladder: Option<Ladder>,
 }
 
@@ -99,9 +100,9 @@ pub struct Tracing {
 pub struct Binary {
     /// The program and its first arguments: a target runner, if there is one, then the binary.
     pub program: Vec<OsString>,
-    /// Where its tests run.
+    /// The working directory of its tests.
     pub cwd: PathBuf,
-    /// What its tests see, but for what depends on the run and the test.
+    /// The environment of its tests, without the variables of the run and the test.
     pub environment: Environment,
     /// Whether the standard test harness was found in it.
     pub libtest: bool,

@@ -12,9 +12,9 @@ use std::{
 pub(super) struct Audience<S: Sink + ?Sized> {
     sinks: Vec<Box<S>>,
     store: OutputStore,
-    /// What could not be written.
+    /// The output that could not be written.
     pub(super) errors: Vec<SinkError>,
-    /// Whether a sink has panicked. It is told nothing more; the others are.
+    /// True if a sink has panicked. It gets no more events; the others do.
     pub(super) panicked: bool,
 }
 

@@ -1,9 +1,9 @@
 //! Remembers from run to run which tests the usual tracer is in the way of, in
 //! `<target>/harness/backends.json`. The file may be removed at any time.
 //!
-//! What was learned of a test holds as long as its binary is the same, for [`LIFETIME`], and for this
-//! version of the program. It is corrected by what happens: a test that fails with what is remembered is
-//! run again, and that is learned.
+//! A remembered backend holds as long as the test's binary is the same, for [`LIFETIME`], and for
+//! this version of the program. A test that fails with a remembered backend is run again, and the
+//! new result is remembered.
 
 use crate::{
     build::Identity,
@@ -28,13 +28,13 @@ const TESTS: usize = 10_000;
 /// A file that is longer is not ours.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
-/// How long something is remembered.
+/// The time for which a fact is remembered.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What was learned of a test.
+/// The remembered facts about a test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lesson {
-    /// What it met.
+    /// Its disturbances.
     met: Vec<Disturbance>,
     /// Whether only without a trace it was left alone.
     pub(super) untraced: bool,
@@ -91,7 +91,7 @@ impl Entry {
 /// The binaries of a run.
 pub(super) type Binaries = HashMap<RustBinaryId, Identity>;
 
-/// What is known of tests, by their ids.
+/// The facts about tests, by their ids.
 #[derive(Default)]
 pub(super) struct Known {
     entries: BTreeMap<String, Entry>,
@@ -166,7 +166,7 @@ impl Learning {
         }
     }
 
-    /// Adds to what is there by now. Whoever writes at the same moment may have to learn again.
+    /// Adds to what is there by now. A writer at the same moment may lose its facts.
     fn write(&self) -> io::Result<()> {
         let now = now();
         let mut all = read(&self.target);

@@ -1,4 +1,5 @@
-//! How each test of a plan is traced: what [`tracing`](super::tracing) decides with what is known of it.
+//! The tracing of each test of a plan, as [`tracing`](super::tracing) decides it from the known
+//! facts.
 
 use super::{
     Notice, RunOptions, Session, SessionError,

@@ -1,7 +1,7 @@
 //! Keeps a run for later: the recording of its events, and what they refer to.
 //!
-//! That happens on a thread of its own, between the run and the sinks that have readers: a slow reader
-//! keeps no result out of the recording or the reports, and no output in memory.
+//! It has a thread of its own, between the run and the sinks with readers: a slow reader keeps no
+//! result out of the recording or the reports, and no output in memory.
 
 use super::{
     audience::Audience,
@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often what waits is written out when nothing happens.
+/// The interval for flushing when no event arrives.
 const TICK: Duration = Duration::from_millis(100);
 
 /// While events come one after the other, they are handled in batches this far apart: being woken
@@ -42,7 +42,8 @@ pub(super) struct Keeping {
     pub(super) files: Audience<dyn Sink + Send>,
     /// The number of the first attempt of every test that is traced.
     numbers: HashMap<TestId, u64>,
-    /// Where output goes, the first that has room for it. Only the first one is the recording's.
+    /// The places for output; the first with room is used. Only the first one belongs to the
+    /// recording.
     spools: Vec<Spool>,
     /// For output that none of them has room for.
     room: Room,
@@ -214,7 +215,7 @@ impl Keeping {
         self.files.for_each(|sink| sink.flush());
     }
 
-    /// The run is over, and everybody has been told. Returns what could not be written to files, and
+    /// The run is over, and every sink has all events. Returns what could not be written to files, and
     /// why the run is not kept whole, if so.
     pub(super) fn end(mut self) -> (Vec<SinkError>, Option<KeepError>) {
         if let Some(run) = self.run.take() {

@@ -1,5 +1,5 @@
-//! Where captured output is, for the sinks that read it: in a file as a rule, in bounded memory if
-//! no file can take it.
+//! Captured output for the sinks that read it: in a file as a rule, in bounded memory if no file
+//! can take it.
 
 use crate::{
     report::{Kept, Outputs, Stream},
@@ -23,7 +23,7 @@ const IN_MEMORY: u64 = 32 * 1024 * 1024;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Room(Arc<AtomicU64>);
 
-/// Where the output of an attempt is.
+/// The position of an attempt's output.
 #[derive(Debug)]
 pub(super) enum Place {
     /// In a file.

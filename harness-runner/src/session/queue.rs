@@ -1,7 +1,7 @@
 //! The events on their way to the sinks, in bounded memory: a reader may be slow, or never read.
 //!
-//! What is more than a few megabytes stays where it is anyway, in the recording; the queue has the
-//! place, and places that follow each other are one.
+//! Anything larger than a few megabytes stays in the recording; the queue has its position, and
+//! adjacent positions become one.
 
 use super::outputs::Place;
 use crate::{run::live::Passage, store::Recorded};
@@ -69,7 +69,7 @@ pub(super) struct Entrance(Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Exit(Arc<Shared>);
 
-/// What waiting for an item came to.
+/// The result of waiting for an item.
 #[derive(Debug)]
 pub(super) enum Next {
     Item(Item),

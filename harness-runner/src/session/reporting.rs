@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often clocks on display advance.
+/// The interval at which displayed clocks advance.
 const TICK: Duration = Duration::from_millis(100);
 
 /// While events come one after the other, they are handled in batches this far apart: being woken
@@ -37,7 +37,7 @@ pub struct Sinks<'a> {
     pub readers: Vec<Box<dyn Sink + 'a>>,
 }
 
-/// The sinks with readers. What they are told has been recorded before.
+/// The sinks with readers. Their events have been recorded before.
 pub(super) struct Reporting<'a> {
     readers: Audience<dyn Sink + 'a>,
     /// `None` while its thread has it, and if that panicked.
@@ -57,7 +57,7 @@ pub(super) struct Keeper {
     thread: JoinHandle<Keeping>,
     hand_over: mpsc::Sender<mpsc::Receiver<Told>>,
     exit: Exit,
-    /// Where what is not in the queue is read from.
+    /// The source of the items that are not in the queue.
     recording: Option<(Arc<File>, SpoolFile)>,
 }
 
@@ -169,8 +169,8 @@ impl<'a> Reporting<'a> {
         self.readers.for_each(|sink| sink.flush());
     }
 
-    /// Handles what has come. Returns whether somebody waits until it is shown, and will wait for the
-    /// next.
+    /// Handles the arrived items. Returns true if the run waits until they are shown, and will wait
+    /// for the next ones.
     fn take(&mut self, item: Item, keeper: &Keeper) -> bool {
         match item {
             Item::Event(whole) => {
@@ -301,7 +301,7 @@ mod tests {
         }
 
         fn close(&mut self) -> Result<(), SinkError> {
-            panic!("it has been told nothing more");
+            panic!("it gets no more events");
         }
     }
 

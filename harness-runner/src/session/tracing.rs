@@ -20,18 +20,18 @@ use std::{env, fs, os::unix::fs::MetadataExt, path::Path};
 const SYS_ADMIN: u64 = 1 << 21;
 const SYS_PTRACE: u64 = 1 << 19;
 
-/// What there is to trace with.
+/// The backends that can be used.
 #[derive(Clone, Debug)]
 pub(super) struct Means {
-    /// What the stubs have found to work.
+    /// The backends that work, as the stubs have found.
     pub(super) available: Available,
-    /// What this process may.
+    /// The privileges of this process.
     pub(super) privileges: Privileges,
-    /// Why there is no /proc, if so.
+    /// The reason why /proc is missing, if it is.
     pub(super) no_proc: Option<&'static str>,
 }
 
-/// What matters of this process's capabilities.
+/// The capabilities of this process that matter.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Privileges {
     /// CAP_SYS_ADMIN: a filter can be installed without no_new_privs (seccomp(2)).
@@ -40,10 +40,10 @@ pub(super) struct Privileges {
     pub(super) traces: bool,
 }
 
-/// What is known of a test, beside its settings.
+/// Facts about a test, beside its settings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Circumstances {
-    /// What earlier runs have found out.
+    /// The facts that earlier runs have found.
     pub(super) known: Option<Lesson>,
     /// The program that runs it, if that gets privileges from its file.
     pub(super) privileged_runner: Option<String>,
@@ -51,11 +51,11 @@ pub(super) struct Circumstances {
     pub(super) breaks: bool,
 }
 
-/// How a test is traced.
+/// The tracing of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) tracing: Tracing,
-    /// What is missing, if it is less than what was asked for, and what that costs.
+    /// The reasons for less than requested, and the cost.
     pub(super) lost: Option<Less>,
 }
 

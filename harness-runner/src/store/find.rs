@@ -1,4 +1,4 @@
-//! Finds the attempt that somebody speaks of.
+//! Finds the attempt that a user names.
 
 use super::{PastRun, Record, recording::Head, runs};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -9,7 +9,7 @@ use thiserror::Error;
 /// Names that an error lists.
 const LISTED: usize = 10;
 
-/// Which attempt.
+/// The number of the attempt.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     /// The test's name or a part of it, `binary-id name`, or a part of that; `None` for any.
@@ -25,7 +25,7 @@ pub struct Query {
     pub workspace: Option<Utf8PathBuf>,
 }
 
-/// Which run.
+/// The run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WhichRun {
     /// The latest that has a trace of such a test, or else the latest that has such a test.
@@ -43,7 +43,7 @@ impl WhichRun {
     }
 }
 
-/// What was found.
+/// The found attempt.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The run.
@@ -63,7 +63,7 @@ impl Found {
     }
 }
 
-/// Why there is nothing to show.
+/// The reason why there is nothing to show.
 #[derive(Debug, Error)]
 pub enum FindError {
     /// The store cannot be read.
@@ -71,13 +71,13 @@ pub enum FindError {
     Read {
         /// The folder.
         path: Utf8PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// No run is kept.
     #[error("no run is kept in `{folder}`")]
     NoRuns {
-        /// Where they would be.
+        /// Their folder.
         folder: Utf8PathBuf,
     },
     /// Only runs of other workspaces are kept.
@@ -88,7 +88,7 @@ pub enum FindError {
     OtherWorkspaces {
         /// The root of the workspace.
         workspace: Utf8PathBuf,
-        /// Where runs are kept.
+        /// The folder of runs.
         folder: Utf8PathBuf,
         /// The roots of the others.
         others: BTreeSet<Utf8PathBuf>,
@@ -96,7 +96,7 @@ pub enum FindError {
     /// No run has this id.
     #[error("no run whose id begins with `{id}` is kept")]
     NoSuchRun {
-        /// What was asked for.
+        /// The request.
         id: String,
         /// The ids of those that are kept, the latest first.
         kept: Vec<String>,
@@ -104,7 +104,7 @@ pub enum FindError {
     /// Several runs have ids that begin so.
     #[error("several runs have an id that begins with `{id}`")]
     ManyRuns {
-        /// What was asked for.
+        /// The request.
         id: String,
         /// Their ids.
         runs: Vec<String>,
@@ -112,7 +112,7 @@ pub enum FindError {
     /// No attempt matches.
     #[error("no {}attempt of a test `{test}` is kept", if *.failed { "failed " } else { "" })]
     NotFound {
-        /// What was asked for.
+        /// The request.
         test: String,
         /// Whether only failed ones were asked for.
         failed: bool,
@@ -125,9 +125,9 @@ pub enum FindError {
     /// Several tests match.
     #[error("`{test}` may be any of {count} tests")]
     Ambiguous {
-        /// What was asked for.
+        /// The request.
         test: String,
-        /// How many there are.
+        /// Their number.
         count: usize,
         /// The first of them.
         candidates: Vec<String>,
@@ -137,7 +137,7 @@ pub enum FindError {
     NoAttempt {
         /// The test.
         test: TestId,
-        /// What was asked for.
+        /// The request.
         attempt: u32,
         /// Whether only failed ones were asked for.
         failed: bool,
@@ -308,7 +308,7 @@ fn matching<'a>(heads: &'a [(usize, Head)], test: &str) -> Result<Option<&'a Tes
     }
 }
 
-/// Returns the names that somebody may have meant.
+/// Returns the names that the user may have meant.
 fn nearest(names: BTreeSet<TestId>, test: &str) -> Vec<String> {
     let mut scored: Vec<_> = names
         .iter()

@@ -19,9 +19,9 @@ const NAMED: usize = 3;
 pub struct Killed {
     /// The run.
     pub run: PastRun,
-    /// How far its recording goes.
+    /// The extent of its recording.
     pub extent: Extent,
-    /// Where its JUnit report is; `None` if there is none by now.
+    /// The path of its JUnit report; `None` if it has none by now.
     pub junit: Option<Utf8PathBuf>,
 }
 
@@ -65,7 +65,7 @@ fn is_of(path: &Utf8Path, run_id: &str) -> bool {
     read.is_ok() && String::from_utf8_lossy(&beginning).contains(run_id)
 }
 
-/// What is to be said of it, in a sentence.
+/// A sentence about it.
 impl fmt::Display for Killed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { run, extent, junit } = self;

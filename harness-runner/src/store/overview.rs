@@ -1,4 +1,4 @@
-//! What is kept of runs, for a list of them.
+//! An overview of the kept runs.
 
 use super::{Ending, Extent, PastRun, recording, retention};
 use harness_metadata::event::TraceLevel;
@@ -12,15 +12,15 @@ pub struct Overview {
     pub profile: String,
     /// The command line.
     pub command_line: Vec<String>,
-    /// How closely its tests were traced.
+    /// The level at which its tests were traced.
     pub trace: TraceLevel,
-    /// How far it came.
+    /// Its state.
     pub state: State,
     /// The bytes of its files.
     pub bytes: u64,
 }
 
-/// How far a run came.
+/// The state of a run.
 #[derive(Clone, Debug)]
 pub enum State {
     /// It is being written.

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-/// How much is read at once.
+/// The number of bytes to read at once.
 const CHUNK: usize = 256 * 1024;
 
 /// As much of a recording is read. It is a file that anybody can write.
@@ -32,14 +32,14 @@ const LONGEST_LINE: u64 = 64 * 1024 * 1024;
 /// A line of a recording.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Line {
-    /// What happened.
+    /// The outcome.
     #[serde(flatten)]
     pub event: Event,
     /// The name of the trace of the attempt that the event ends, in the run's folder; `None` if
     /// there is none.
     #[serde(default)]
     pub trace_file: Option<String>,
-    /// Where its output is; `None` if it was not kept.
+    /// The position of its output; `None` if it was not kept.
     #[serde(default)]
     pub kept_output: Option<SpooledOutput>,
 }
@@ -62,19 +62,19 @@ pub struct Record {
     pub test: TestId,
     /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// What the profile made of it.
+    /// The profile's verdict.
     pub verdict: Verdict,
-    /// What happened.
+    /// The outcome.
     pub outcome: Outcome,
     /// When it started.
     pub started_at: chrono::DateTime<chrono::FixedOffset>,
-    /// How long it ran.
+    /// Its running time.
     pub elapsed: Duration,
     /// The name of its trace file in the run's folder; `None` if there is none.
     pub file: Option<String>,
-    /// Where its output is; `None` if it was not kept.
+    /// The position of its output; `None` if it was not kept.
     pub output: Option<SpooledOutput>,
-    /// What the trace says; `None` if it was not traced.
+    /// The summary of its trace; `None` if it was not traced.
     pub trace: Option<Box<TraceSummary>>,
 }
 
@@ -106,7 +106,7 @@ impl Record {
     }
 }
 
-/// Which attempt a line is about: reading all of it costs more.
+/// The attempt of a line: reading all of the line costs more.
 pub(super) struct Head {
     pub(super) test: TestId,
     pub(super) attempt: u32,
@@ -173,9 +173,9 @@ pub(super) fn lines(path: &Path) -> io::Result<impl Iterator<Item = Vec<u8>> + u
 /// A part of a recording that is being written: whole lines.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// Where it begins.
+    /// The offset of its start.
     pub start: u64,
-    /// Where it ends.
+    /// The offset of its end.
     pub end: u64,
 }
 
@@ -242,10 +242,10 @@ pub(super) fn first(path: &Path) -> Option<RunStarted> {
     }
 }
 
-/// How far a recording goes.
+/// The extent of a recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// How many tests have their result in it.
+    /// The number of tests whose result is in it.
     pub known: usize,
     /// The tests that were running at its end.
     pub running: Vec<TestId>,

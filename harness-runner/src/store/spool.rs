@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// Where the output of an attempt is in the file.
+/// The position of an attempt's output in the file.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpooledOutput {
     /// Standard output.
@@ -22,10 +22,10 @@ pub struct SpooledOutput {
     pub stderr: SpooledStream,
 }
 
-/// Where a stream is in the file: its head, and right after it its tail.
+/// The position of a stream in the file: its head, and right after it its tail.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpooledStream {
-    /// Where its head begins.
+    /// The offset of its head.
     pub offset: u64,
     /// Bytes of the head.
     pub head: u64,
@@ -80,7 +80,7 @@ impl SpoolFile {
     }
 }
 
-/// Where the file of a spool is made.
+/// The folder of a spool's file.
 #[derive(Debug, Default)]
 enum Home {
     /// At this path.

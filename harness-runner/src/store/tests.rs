@@ -576,7 +576,7 @@ fn a_run_that_is_being_made_is_not_deleted() {
     prune(&target, Retention::default()).unwrap();
     assert!(path.exists());
     drop(making);
-    // Nobody makes it any more.
+    // No run makes it any more.
     prune_until(&target, Retention::default(), || !path.exists());
 }
 

@@ -21,26 +21,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a killed tree may take to be gone. Longer than the stub's own limit.
+/// The time limit for a killed tree to end. Longer than the stub's own limit.
 const KILL_LIMIT: Duration = Duration::from_secs(15);
 
-/// How much of each output stream is kept; what follows is read and dropped.
+/// The number of bytes to keep of each output stream; the rest is read and dropped.
 const OUTPUT_CAP: usize = 64 * 1024 * 1024;
 
-/// What became of a command.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Completed {
-    /// How it ended.
+    /// Its wait status.
     pub end: End,
     /// Its standard output.
     pub stdout: Vec<u8>,
     /// Its standard error.
     pub stderr: Vec<u8>,
-    /// What it left behind, which was killed.
+    /// Its leftovers, which were killed.
     pub survivors: Vec<Survivor>,
 }
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// By itself.

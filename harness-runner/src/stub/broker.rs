@@ -29,7 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Events that wait for an inner stub to take them. It may be stopped, or busy; nobody waits for it.
+/// Events that wait for an inner stub to take them. It may be stopped, or busy; it is not awaited.
 const MOST_WAITING: usize = 16 * 1024;
 
 /// Events that are sent without waiting for a quiet moment.
@@ -44,22 +44,22 @@ const BACKLOG: i32 = 128;
 /// The most connections that are served, each for a stub of a run within the test.
 const MOST_CLIENTS: usize = 1024;
 
-/// How many connections are taken before something else gets its turn.
+/// The number of connections to accept before other work gets its turn.
 const MOST_ACCEPTED: u32 = 64;
 
-/// How long a connection may be without a question.
+/// The time limit for the first question of a connection.
 const UNASKED: Duration = Duration::from_secs(10);
 
 /// Events that wait for all inner stubs together.
 const MOST_WAITING_IN_ALL: usize = 4 * MOST_WAITING;
 
-/// How many questions of one connection are answered before something else gets its turn.
+/// The number of questions of one connection to answer before other work gets its turn.
 const MOST_ASKED: u32 = 8;
 
 /// The bytes of the longest question, and more.
 const LONGEST_ASK: usize = 64;
 
-/// What is known of the attempt that runs.
+/// The facts about the running attempt.
 pub(super) trait Traced {
     /// Its level.
     fn level(&self) -> TraceLevel;
@@ -80,8 +80,8 @@ pub(super) struct Broker {
     watch: Watch,
     listener: OwnedFd,
     clients: Vec<Client>,
-    /// What is left of the tests of inner stubs that have died. A tracer that dies takes its tracees
-    /// with it (ptrace(2), PTRACE_O_EXITKILL); these are ours, so we do that.
+    /// Processes of the tests of inner stubs that have died. A dying tracer kills its tracees
+    /// (ptrace(2), PTRACE_O_EXITKILL); these are ours, so we kill them.
     doomed: HashSet<Pid>,
 }
 
@@ -228,7 +228,7 @@ impl Broker {
         self.keep(Client::flush);
     }
 
-    /// Forgets whoever asked during an attempt that is over.
+    /// Forgets the peers of an attempt that is over.
     pub(super) fn attempt_over(&mut self) {
         self.flush();
         self.clients.clear();
@@ -243,7 +243,7 @@ fn doom(doomed: &mut HashSet<Pid>, process: Pid) {
 }
 
 impl Client {
-    /// Answers what has been asked. Returns false if nobody is there any more.
+    /// Answers the questions that have arrived. Returns false if the peer is gone.
     fn serve(&mut self, traced: &dyn Traced) -> bool {
         for _ in 0..MOST_ASKED {
             let mut room = [0; LONGEST_ASK];
@@ -321,7 +321,7 @@ impl Client {
         }
     }
 
-    /// Returns false if nobody listens any more.
+    /// Returns false if the peer is gone.
     fn flush(&mut self) -> bool {
         while !self.waiting.is_empty() {
             let count = self.waiting.len().min(BATCH);
@@ -359,7 +359,7 @@ mod tests {
     use harness_metadata::{Exit, trace::Created};
     use std::time::Duration;
 
-    /// Greater than any id that the kernel gives (PID_MAX_LIMIT): nobody's.
+    /// Greater than any id that the kernel gives (PID_MAX_LIMIT): the id of no process.
     const ROOT: Pid = 5_000_000;
 
     fn event(pid: Pid, kind: TraceEventKind) -> TraceEvent {

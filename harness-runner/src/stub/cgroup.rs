@@ -32,10 +32,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the processes of a group that is removed may take to go.
+/// The time limit for the processes of a removed group to end.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How often that is looked at.
+/// The interval for checking that.
 const POLL: Duration = Duration::from_millis(1);
 
 /// Below which the runner itself goes, if the group that it is in has to be without processes.
@@ -44,30 +44,30 @@ const RUNNER: &str = "runner";
 /// The cgroups of a run. Removed, with all that is in them, when this is dropped.
 #[derive(Debug)]
 pub struct Cgroups {
-    /// That of the run in the hierarchy of version 2.
+    /// The run's cgroup in the hierarchy of version 2.
     unified: Option<PathBuf>,
-    /// Which controllers are there.
+    /// The available controllers.
     unified_limits: BTreeSet<LimitKind>,
     /// Those of the run in hierarchies of version 1.
     separate: BTreeMap<LimitKind, PathBuf>,
-    /// Where this process was, if it had to move.
+    /// The former cgroup of this process, if it had to move.
     moved_from: Option<PathBuf>,
 }
 
-/// What came of trying to make the cgroups of a run.
+/// The result of making the cgroups of a run.
 #[derive(Debug, Default)]
 pub struct Made {
     /// They; `None` if there can be none.
     pub cgroups: Option<Cgroups>,
-    /// Which limits cannot be had, and why.
+    /// The limits that are unavailable, with the reasons.
     pub missing: BTreeMap<LimitKind, String>,
 }
 
 impl Cgroups {
     /// Makes the cgroups of this run, in which these limits are to be had.
     ///
-    /// What cannot be had has no substitute: a limit of address space (RLIMIT_AS) is none of memory,
-    /// that of processes (RLIMIT_NPROC) counts those of the user, and there is none of CPUs.
+    /// An unavailable limit has no substitute: a limit of address space (RLIMIT_AS) is none of
+    /// memory, RLIMIT_NPROC counts all processes of the user, and there is none of CPUs.
     pub fn make(wanted: &BTreeSet<LimitKind>) -> Made {
         let Some(name) = stale::own_name() else {
             let why = proc::mounted().lacks();
@@ -124,7 +124,7 @@ impl Cgroups {
     ///
     /// # Errors
     ///
-    /// Why there can be none.
+    /// The reason why there can be none.
     fn unify(
         &mut self,
         base: &Path,
@@ -165,7 +165,7 @@ impl Cgroups {
     ///
     /// # Errors
     ///
-    /// Why not all that are wanted are there.
+    /// The reason why some of the wanted ones are missing.
     fn enable(
         &mut self,
         base: &Path,
@@ -222,7 +222,7 @@ impl Cgroups {
         self.unified_limits.contains(&kind) || self.separate.contains_key(&kind)
     }
 
-    /// Where the files of a limit are.
+    /// The folder of a limit's files.
     fn place(&self, kind: LimitKind) -> Option<(Version, &Path)> {
         match (&self.unified, self.separate.get(&kind)) {
             (Some(own), _) if self.unified_limits.contains(&kind) => Some((Version::Two, own)),

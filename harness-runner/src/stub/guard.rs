@@ -13,13 +13,13 @@ use super::{
 };
 use std::time::Duration;
 
-/// How often the runner is looked at.
+/// The interval for checking the runner.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
-/// How long it may be stopped before it is continued.
+/// The time that it may be stopped before it is continued.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a look at the runner shows.
+/// The result of a look at the runner.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Seen {
     /// It runs, or a debugger holds it.
@@ -27,12 +27,12 @@ enum Seen {
     Stopped(Whose),
 }
 
-/// Who can let a stopped runner go on.
+/// The process that can continue a stopped runner.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Whose {
     /// A shell that has it as a job.
     Shell,
-    /// Nobody that is known.
+    /// No known process.
     Nobody,
 }
 
@@ -42,11 +42,11 @@ pub(super) struct Stopped {
     /// By CLOCK_MONOTONIC.
     pub(super) since: Duration,
     pub(super) until: Duration,
-    /// Whether it has to be continued. Else somebody has done it.
+    /// True if it has to be continued. Else another process has continued it.
     pub(super) to_be_continued: bool,
 }
 
-/// What is known of the runner.
+/// The facts about the runner.
 #[derive(Debug)]
 pub(super) struct Guard {
     runner: Pid,
@@ -128,7 +128,7 @@ impl State {
         match seen {
             Seen::Runs => {
                 let since = self.stopped_since.take()?;
-                // Else it has been told already.
+                // Else it was reported already.
                 (!std::mem::take(&mut self.continued)).then_some(Stopped {
                     since,
                     until: now,
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(state.handle(at(11), seen), None);
         assert_eq!(state.handle(at(12), seen), None);
         assert_eq!(state.handle(at(14), seen), stopped(11, 14, true));
-        assert_eq!(state.handle(at(15), Seen::Runs), None, "it has been told");
+        assert_eq!(state.handle(at(15), Seen::Runs), None, "it was reported");
         assert_eq!(state.handle(at(16), seen), None, "stopped again");
         assert_eq!(state.handle(at(19), seen), stopped(16, 19, true));
     }

@@ -36,7 +36,7 @@ const MOST_DESCRIPTORS: usize = 1024;
 /// The most ancestors that are named of one process.
 const MOST_ANCESTORS: usize = 16;
 
-/// What of a process is of interest.
+/// The wanted facts about a process.
 #[derive(Debug, Default)]
 pub(super) struct Interest {
     /// The test's output, as links of descriptors name it, if it is captured.

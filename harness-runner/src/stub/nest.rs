@@ -69,7 +69,7 @@ impl Nest {
     ) -> Cow<'a, [u8]> {
         match broker {
             Some(broker) => named(block, Some(broker.borrow().name())),
-            // Whoever traces us traces the test too, and a run in it can ask for itself.
+            // Our tracer traces the test too, and a run in it can ask for itself.
             None if self.outer.is_some() => Cow::Borrowed(block),
             None => named(block, None),
         }

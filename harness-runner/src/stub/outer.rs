@@ -32,16 +32,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an answer may take. The outer stub is at most busy.
+/// The time limit for an answer. The outer stub is at most busy.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// How long the outer stub may be silent before what it owes is given up.
+/// The time without a message from the outer stub after which its missing events are given up.
 const SILENCE: Duration = Duration::from_millis(500);
 
-/// How long what it owes may take in all.
+/// The time limit for all missing events.
 const REST: Duration = Duration::from_secs(10);
 
-/// How many messages are taken before something else gets its turn.
+/// The number of messages to read before other work gets its turn.
 const BATCH: u32 = 64;
 
 /// A connection to the stub that traces us.
@@ -50,7 +50,7 @@ pub(super) struct Outer {
     packet: Packet,
 }
 
-/// What is told of the attempt that runs.
+/// The events of the running attempt.
 pub(super) struct Subtree {
     root: Pid,
     /// This stub.
@@ -60,12 +60,12 @@ pub(super) struct Subtree {
     began: Duration,
     /// Set once the root has become the test.
     executed: bool,
-    /// Set once everything up to the root's end has been told.
+    /// Set once every event up to the root's end has arrived.
     root_ended: bool,
-    /// Set once all has been told, or nothing more will be.
+    /// Set once all events have arrived, or no more will.
     over: bool,
     processes: u32,
-    /// The live ones, as far as that has been told.
+    /// The live ones, by the events so far.
     alive: BTreeSet<Pid>,
     /// Whether the stub kills what is left.
     pub(super) killing: bool,
@@ -126,7 +126,7 @@ impl Outer {
         })
     }
 
-    /// Checks that the tracer listens and no one else: whoever it was that had this name before, the
+    /// Checks that the tracer listens and no other process: another one may have had this name before, the
     /// name of an abstract socket that is closed can be taken by every user.
     fn check_peer(&self) -> Result<(), String> {
         let peer = getsockopt(&self.socket, PeerCredentials);
@@ -220,7 +220,7 @@ impl Outer {
         })
     }
 
-    /// Takes what there is to be told of an attempt. Returns whether there may be more.
+    /// Takes the next events of an attempt. Returns true if there may be more.
     pub(super) fn drain(&mut self, subtree: &mut Subtree, watch: &mut Watch) -> bool {
         for _ in 0..BATCH {
             if subtree.over {
@@ -235,7 +235,7 @@ impl Outer {
         true
     }
 
-    /// Waits until all has been told of an attempt, or all up to the end of its root.
+    /// Waits until all events of an attempt have arrived, or all up to the end of its root.
     pub(super) fn complete(&mut self, subtree: &mut Subtree, all: bool, watch: &mut Watch) {
         let deadline = Instant::now() + REST;
         loop {
@@ -266,12 +266,12 @@ impl Subtree {
         self.level
     }
 
-    /// How many processes there have been.
+    /// The number of processes so far.
     pub(super) fn processes(&self) -> u32 {
         self.processes
     }
 
-    /// Returns the live processes, as far as that has been told.
+    /// Returns the live processes, by the events so far.
     pub(super) fn alive(&self) -> impl Iterator<Item = Pid> {
         self.alive.iter().copied()
     }

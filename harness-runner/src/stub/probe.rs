@@ -25,13 +25,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the probe may take. It takes well below a millisecond.
+/// The time limit of the probe. It takes well below a millisecond.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What the probe's child looks for. It need not exist.
+/// The path that the probe's child looks up. It need not exist.
 const PATH: &CStr = c"/cargo-harness looks whether a filter works";
 
-/// Why something does not work.
+/// The reason why a backend does not work.
 enum Why {
     /// There was no process or no pipe to try it with, so nothing is known.
     Scarce(Errno),
@@ -240,7 +240,7 @@ fn trace(
     Ok((seized, watch(child)))
 }
 
-/// What the probe saw.
+/// The probe's observations.
 struct Seen {
     forked: bool,
     grandchild: bool,

@@ -45,14 +45,14 @@ use std::{
 };
 use thiserror::Error;
 
-/// How often it is looked whether a task that is held back can be let go.
+/// The interval for checking whether a held task can be released.
 const TICK: Duration = Duration::from_millis(5);
 
-/// How a command is traced.
+/// The tracing of a command.
 #[derive(Debug)]
 pub struct Options {
-    /// How closely. At [`TraceLevel::Process`] there is no filter; at [`TraceLevel::Off`] nothing
-    /// is seen.
+    /// The level. At [`TraceLevel::Process`] there is no filter; at [`TraceLevel::Off`] nothing is
+    /// traced.
     pub level: TraceLevel,
     /// Whether no_new_privs may be set, without which only root can install the filter of the levels
     /// above [`TraceLevel::Process`], and with which set-user-id programs do not work.
@@ -72,22 +72,22 @@ impl Default for Options {
     }
 }
 
-/// How a traced command ended.
+/// The end of a traced command.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Traced {
     /// The process of the command.
     pub pid: i32,
-    /// How it ended.
+    /// Its wait status.
     pub exit: Exit,
-    /// How long it existed.
+    /// Its lifetime.
     pub elapsed: Duration,
     /// By what it was traced.
     pub backend: Backend,
-    /// How many processes there were, itself included. `None` if it was not traced.
+    /// The number of processes, itself included. `None` if it was not traced.
     pub processes: Option<u32>,
 }
 
-/// Why a command was not traced to its end.
+/// An error that kept a command from being traced to its end.
 #[derive(Debug, Error)]
 pub enum TraceError {
     /// It could not be started.
@@ -107,7 +107,7 @@ pub enum TraceError {
     /// The system does not give what tracing needs: descriptors or memory.
     #[error("the tracer cannot work")]
     System {
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }
@@ -137,7 +137,7 @@ pub fn command<A: Into<OsString>>(
 /// group of this process, so that what is typed at a terminal reaches it. If this process is killed,
 /// so is all that it traces.
 ///
-/// What the tracer could not see it says itself, by events of the kind
+/// The tracer reports its own blind spots, by events of the kind
 /// [`Doubt`](harness_metadata::TraceEventKind::Doubt).
 ///
 /// # Errors
@@ -199,7 +199,7 @@ pub fn trace(
         }
     }
     let Some((exit, ended)) = root else {
-        let source = io::Error::other("somebody else has waited for the command");
+        let source = io::Error::other("another thread has waited for the command");
         return Err(TraceError::System { source });
     };
     let executed = tasks.as_ref().map(|tasks| tasks.root_executed());

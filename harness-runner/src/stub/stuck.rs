@@ -20,7 +20,7 @@ use syscalls::Sysno;
 /// The most tasks that are looked at.
 const MOST_TASKS: usize = 64;
 
-/// How long it may take. The test is about to be ended and waits for nothing else.
+/// The time limit. The test is about to be ended and waits for nothing else.
 const LIMIT: Duration = Duration::from_millis(200);
 
 /// The most descriptors that are named of one call.
@@ -93,7 +93,7 @@ pub(super) fn describe(pids: &BTreeSet<Pid>) -> Vec<StuckTask> {
 struct Look<'a> {
     pids: &'a BTreeSet<Pid>,
     deadline: Instant,
-    /// Which of the processes have a pipe or socket open; made when it is first needed.
+    /// The processes that have a pipe or socket open; built on first use.
     open: Option<BTreeMap<String, BTreeSet<Pid>>>,
 }
 
@@ -216,7 +216,7 @@ impl Look<'_> {
     }
 }
 
-/// What /proc/TID/syscall says (proc_pid_syscall(5)).
+/// The contents of /proc/TID/syscall (proc_pid_syscall(5)).
 struct Call {
     number: u64,
     args: [u64; 6],

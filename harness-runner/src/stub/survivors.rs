@@ -55,9 +55,9 @@ pub(super) fn is_adopted(child: Pid, variable: &str) -> bool {
         || is_marked()
 }
 
-/// Returns whether the process group of this process is orphaned (POSIX, 3.264): no member has a
-/// parent in another group of its session, so nobody is there to continue it once it is stopped.
-/// Looks at this process and at the group's leader.
+/// Returns true if the process group of this process is orphaned (POSIX, 3.264): no member has a
+/// parent in another group of its session, so no shell continues it once it is stopped. Looks at
+/// this process and at the group's leader.
 pub(crate) fn own_group_is_orphaned() -> bool {
     let Some(own) = stat(own_pid()) else {
         return false;
@@ -69,7 +69,7 @@ pub(crate) fn own_group_is_orphaned() -> bool {
     !outside(own.parent) && !leader.is_some_and(|leader| outside(leader.parent))
 }
 
-/// How often in a row the last child is looked for; a look takes microseconds.
+/// The number of times in a row that the last child is looked for; a look takes microseconds.
 const LOOKS: u32 = 1024;
 
 /// Describes a child that ends and leaves another one faster than its state can be looked at.
@@ -131,12 +131,13 @@ pub(super) fn has_descendant_in_group(group: Pid) -> bool {
 /// The most processes that are described in full.
 const MOST_DESCRIBED: usize = 64;
 
-/// How long a look at what processes hold may take, and one at which there are: they are about to be
-/// killed, and may fork as fast as they can. What they are called is read within as much of the CPU.
+/// The time limit for a look at the open files of processes, and for a list of them: they are about
+/// to be killed, and may fork as fast as they can. Their names are read within the same amount of
+/// CPU time.
 pub(super) const NAMING: Duration = Duration::from_millis(200);
 
-/// How long a look at the whole tree may take while it is killed: whoever is missed comes to this
-/// process when its parent is dead.
+/// The time limit for a look at the whole tree while it is killed: a missed process becomes a child
+/// of this one when its parent is dead.
 const WALK: Duration = Duration::from_millis(50);
 
 /// Time of the CPU, which is the same however busy the machine is.
@@ -146,7 +147,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// How much longer than its share of the CPU something may take.
+    /// The factor by which wall time may exceed CPU time.
     const MOST_STRETCHED: u32 = 10;
 
     fn of_this_thread() -> Self {
@@ -172,15 +173,15 @@ fn cpu_time() -> Option<Duration> {
     Some(time.into())
 }
 
-/// What survivors survived.
+/// The end that survivors outlived.
 pub(super) struct Survived<'a> {
     /// The test's own process.
     pub(super) root: Pid,
     /// When it ended.
     pub(super) at: Instant,
-    /// What of survivors is of interest.
+    /// The wanted facts about survivors.
     pub(super) interest: &'a Interest,
-    /// What was seen of them, if they were traced.
+    /// Their trace, if they were traced.
     pub(super) trace: Option<&'a TraceSummary>,
 }
 
@@ -266,7 +267,7 @@ fn own_pid() -> Pid {
     nix::unistd::getpid().as_raw()
 }
 
-/// How the children of a process are found.
+/// The way to find the children of a process.
 enum Children {
     /// The kernel tells them.
     Told,

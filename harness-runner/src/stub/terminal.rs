@@ -1,11 +1,11 @@
 //! The terminal of the runner, and which of its tests have it.
 //!
-//! A test whose output is captured cannot have the terminal: if it asked for a password, nobody would
-//! see that. As a process in the background it would be stopped by SIGTTIN or SIGTTOU and wait for
-//! ever. So its stub gives up the terminal, and what it creates has none: to open `/dev/tty` fails
-//! with ENXIO at once, as on a machine for continuous integration. A session of its own would do the
-//! same, and put each stub into a scheduling group of its own (sched(7), autogroup): a busy machine
-//! then took half as long again for a run.
+//! A test whose output is captured cannot have the terminal: a question for a password would not be
+//! seen. As a process in the background it would be stopped by SIGTTIN or SIGTTOU and wait for
+//! ever. So its stub gives up the terminal, and its children have none: to open `/dev/tty` fails
+//! with ENXIO at once, as on a machine for continuous integration. A session of its own would do
+//! the same, and put each stub into a scheduling group of its own (sched(7), autogroup): on a busy
+//! machine a run then took half as long again.
 //!
 //! Without capture one test runs at a time, and its process group is given the terminal while it
 //! does, as by a shell: it can read and change modes, and gets Ctrl-C and Ctrl-Z.
@@ -28,7 +28,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// What a stub is told if its tests are to have the terminal.
+/// The argument of a stub whose tests have the terminal.
 const ARGUMENT: &str = "terminal";
 
 /// Whether tests are to have the terminal.
@@ -56,8 +56,8 @@ pub(super) fn argument() -> Option<&'static str> {
     LENT.load(Ordering::Relaxed).then_some(ARGUMENT)
 }
 
-/// Leaves the runner's process group: a signal sent to the whole group must leave somebody to clean
-/// up. Gives up the terminal as well, unless a stub was told otherwise.
+/// Leaves the runner's process group: a signal to the whole group must leave a process to clean up.
+/// Gives up the terminal as well, unless the stub's arguments say otherwise.
 pub(super) fn leave(mut arguments: impl Iterator<Item = OsString>) -> Option<Terminal> {
     // This fails only for a session leader, which a stub is not.
     let _ = setpgid(nix::unistd::Pid::this(), nix::unistd::Pid::from_raw(0));
@@ -89,7 +89,7 @@ pub(super) struct Terminal {
     lent: Option<Lent>,
 }
 
-/// Who has the terminal.
+/// The owner of the terminal.
 struct Lent {
     /// The root of the attempt, which leads a group.
     root: Pid,

@@ -1,4 +1,4 @@
-//! What is kept and told of what the tracer sees.
+//! The records and reports of the tracer's events.
 
 use super::{
     broker::{Broker, Traced},
@@ -21,12 +21,12 @@ use std::{
     cell::RefCell, ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, rc::Rc, time::Duration,
 };
 
-/// Who is told of what happens in a tree.
+/// The receivers of a tree's events.
 #[derive(Default)]
 pub(super) struct Watch {
     /// `None` if it is not traced.
     recorder: Option<Recorder>,
-    /// Events that the runner has not been told yet; `None` if it does not want to be told.
+    /// Events that were not sent to the runner yet; `None` if it does not want them.
     unsaid: Option<Vec<TraceEvent>>,
     /// Tells runs within the test.
     broker: Option<Rc<RefCell<Broker>>>,
@@ -36,12 +36,12 @@ pub(super) struct Watch {
     opened: Option<Escape>,
 }
 
-/// How an attempt is traced.
+/// The tracing of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) level: TraceLevel,
     pub(super) backend: Backend,
-    /// What had been asked for and is not there.
+    /// The requested part that is missing.
     missing: Option<String>,
 }
 
@@ -103,7 +103,7 @@ impl Way {
             && matches!(self.backend, Backend::Ptrace | Backend::Notify)
     }
 
-    /// What the tracer around us does at this level, or why it does nothing.
+    /// The work of the outer tracer at this level, or the reason why it does none.
     pub(super) fn by_outer(level: Result<TraceLevel, String>) -> Self {
         let (level, missing) = match level {
             Ok(level) => (level, None),
@@ -198,7 +198,7 @@ impl Watch {
 }
 
 impl Watch {
-    /// Returns whether somebody wants to be told of events one by one.
+    /// Returns true if a receiver wants single events.
     fn tells_events(&self) -> bool {
         let asked = |broker: &Rc<RefCell<Broker>>| broker.borrow().is_asked();
         self.unsaid.is_some() || self.broker.as_ref().is_some_and(asked)

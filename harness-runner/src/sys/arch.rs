@@ -1,5 +1,5 @@
-//! What differs between architectures, beside what the tables of system calls say. Numbers of system
-//! calls are nowhere: `syscalls::Sysno` knows them by name.
+//! The differences between architectures, beside the tables of system calls. No file has numbers of
+//! system calls: `syscalls::Sysno` knows them by name.
 
 use libc::user_regs_struct;
 

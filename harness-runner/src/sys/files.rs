@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-/// What statx(2) says of a file.
+/// The result of statx(2) for a file.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Looked {
     pub(crate) file: FileId,
@@ -47,7 +47,7 @@ impl Looked {
         has(may << 6 | may << 3 | may) || has(may << 6) && by_owner(user())
     }
 
-    /// Returns whether who executes the file may become somebody else by that.
+    /// Returns true if the file may give another identity to a process that executes it.
     pub(crate) fn gives_rights(&self) -> bool {
         self.mode & (libc::S_ISUID | libc::S_ISGID) != 0
     }
@@ -61,7 +61,8 @@ impl Looked {
         )
     }
 
-    /// Returns whether anybody may execute the file: what nobody may, root may not either.
+    /// Returns true if at least one execute bit is set: without one, root may not execute it
+    /// either.
     pub(crate) fn is_executable(&self) -> bool {
         const ANY: u32 = libc::S_IXUSR | libc::S_IXGRP | libc::S_IXOTH;
         self.regular && self.mode & ANY != 0
@@ -163,14 +164,14 @@ mod tests {
         assert!(readable(0o444, 1));
         assert!(readable(0o600, 1000));
         assert!(!readable(0o600, 1));
-        assert!(!readable(0o640, 0), "root's task may be somebody else");
+        assert!(!readable(0o640, 0), "root's task may have another identity");
         assert!(!readable(0o200, 1000));
         assert!(!readable(0o004, 1000), "the owner is none of the others");
         assert!(readable_if(true, 0o755, 1));
         assert!(readable_if(true, 0o700, 1000));
         assert!(
             !readable_if(true, 0o700, 0),
-            "root's task may be somebody else"
+            "root's task may have another identity"
         );
         assert!(
             !readable_if(true, 0o754, 1),

@@ -1,4 +1,4 @@
-//! Where to stop: which executions of programs a user wants to look into.
+//! Breakpoints: the executions of programs that a user wants to debug.
 
 use regex::bytes::Regex;
 use std::{
@@ -10,8 +10,8 @@ use std::{
 };
 use thiserror::Error;
 
-/// Which executions to stop at, as users write it: `argv~REGEX`, `name=FILE`, `path=/FILE` or `FILE`,
-/// each with `before:` or `after:` in front of it if wanted.
+/// A pattern of executions to stop at, as users write it: `argv~REGEX`, `name=FILE`, `path=/FILE`
+/// or `FILE`, each with `before:` or `after:` in front of it if wanted.
 ///
 /// ```
 /// use harness_runner::tracer::breakpoint::Breakpoint;
@@ -46,7 +46,7 @@ enum Subject {
     Path(PathBuf),
 }
 
-/// Why a text does not say where to stop.
+/// An error in the syntax of a breakpoint.
 #[derive(Debug, Error)]
 pub enum BreakpointError {
     /// It is not a regular expression.

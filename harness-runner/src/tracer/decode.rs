@@ -6,10 +6,10 @@
 //!
 //! A call that only asks is answered at its entry: the tracer asks the kernel the same question
 //! ([`Task::look`]). So is an exec of what is not there, and a chdir. A call that changes something else,
-//! or whose result nobody else can know, is awaited, and so is one that asks with other rights than the tracer has. What
+//! or whose result only the caller learns, is awaited, and so is one that asks with other rights than the tracer has. What
 //! cannot be seen at all from a call's arguments: names in an io_uring, and what a call's memory said a
 //! moment later, when another thread of the program had rewritten it. What a program was started with is
-//! read from its own memory ([`Vectors::on_stack`]), which nobody has rewritten.
+//! read from its own memory ([`Vectors::on_stack`]), which is still unchanged.
 
 mod calls;
 mod environment;
@@ -57,7 +57,7 @@ pub(super) const X32_BIT: Option<u32> = if cfg!(target_arch = "x86_64") {
     None
 };
 
-/// Why memory of a task could not be read.
+/// An error that kept memory of a task from being read.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum ReadError {
     /// There is nothing at this address. The call will fail as well.
@@ -94,7 +94,7 @@ pub trait Task {
     /// until a call returned that is a [`Pending::moves_root`].
     fn root(&self) -> Option<Vec<u8>>;
 
-    /// What a descriptor is, as /proc/TID/fd/N tells.
+    /// The target of a descriptor, by /proc/TID/fd/N.
     fn descriptor(&self, fd: i32) -> Option<Vec<u8>>;
 
     /// All open descriptors but the standard streams, and what they are. Asked once per program that
@@ -148,7 +148,7 @@ pub trait Task {
     /// as well (the set-user-id bit).
     fn executed(&self);
 
-    /// Returns whether it is because of the tracer what the task is told, or that it is refused.
+    /// Returns true if the tracer is the reason for the answer or the refusal.
     fn meets_tracer(&self, question: Question) -> bool;
 
     /// Returns what the file at an absolute path shows the task of the tracer, if it does.
@@ -176,30 +176,30 @@ pub trait Task {
     fn sockets(&self) -> &RefCell<Bound>;
 }
 
-/// What is to be done about a call at its entry.
+/// The action at a call's entry.
 #[derive(Debug)]
 pub enum Entry {
-    /// Nothing more: what there was to tell has been told.
+    /// Nothing more: all events were reported.
     Done,
     /// Its result is needed: stop at its exit and call [`exit`]. For an exec that succeeds this is
     /// PTRACE_EVENT_EXEC, and the result is 0.
     Await(Pending),
 }
 
-/// What is known of a call that has not returned.
+/// The state of a call that has not returned.
 #[derive(Debug)]
 pub struct Pending {
-    /// What is told once the result is known.
+    /// The event to report once the result is known.
     events: Vec<TraceEventKind>,
-    /// What is in doubt if it succeeds.
+    /// The doubt that a success raises.
     doubt: Option<Doubt>,
-    /// Why it fails with EPERM, perhaps.
+    /// The possible reason of an EPERM.
     asks: Option<Question>,
-    /// What its result allows to find out.
+    /// The facts that its result allows to find out.
     then: Then,
 }
 
-/// What is found out when a call has succeeded.
+/// A fact to find out when a call has succeeded.
 #[derive(Debug)]
 enum Then {
     /// Nothing.
@@ -208,13 +208,13 @@ enum Then {
     Returned,
     /// The file that is there now.
     Made { directory: i32, path: Vec<u8> },
-    /// What a program was started with, and which descriptors stayed open.
+    /// The arguments and environment of a program, and the descriptors that stayed open.
     Executed(Executing),
-    /// What that means for the addresses of sockets.
+    /// The effect on the addresses of sockets.
     Socket(NetworkOperation),
     /// Another root directory.
     Root,
-    /// Which descriptors have arrived with these messages (`struct msghdr`).
+    /// The descriptors that have arrived with these messages (`struct msghdr`).
     Received { fd: i32, headers: Vec<u64> },
 }
 
@@ -228,7 +228,7 @@ impl Pending {
         }
     }
 
-    /// A call of which only a doubt is told, if it succeeds.
+    /// A call that is reported only as a doubt, if it succeeds.
     fn doubt(doubt: Doubt) -> Self {
         Self {
             events: Vec::new(),
@@ -238,7 +238,7 @@ impl Pending {
         }
     }
 
-    /// A call of which only is told if it is refused because of the tracer.
+    /// A call that is reported only if it is refused because of the tracer.
     fn asks(question: Question) -> Self {
         Self {
             events: Vec::new(),
@@ -262,7 +262,7 @@ impl Pending {
         }
     }
 
-    /// Returns what is told of an exec once it has succeeded.
+    /// Returns the event of an exec once it has succeeded.
     pub(super) fn exec(&self) -> Option<&Exec> {
         match self.events.first() {
             Some(TraceEventKind::Exec(exec)) => Some(exec),
@@ -325,7 +325,7 @@ pub fn entry(
             stop.tell(TraceEventKind::Doubt(Doubt::Unreadable));
             Entry::Done
         }
-        // The call fails with EFAULT, or nobody waits for it.
+        // The call fails with EFAULT, or no task waits for it.
         Err(ReadError::Fault | ReadError::Gone) => Entry::Done,
     }
 }
@@ -363,8 +363,8 @@ pub fn exit(pending: Pending, result: i64, task: &dyn Task, events: &mut Vec<Tra
     complete(pending, result, task, events);
 }
 
-/// Completes a call whose result nobody will know: its caller was killed, or the backend sees
-/// entries only.
+/// Completes a call whose result stays unknown: its caller was killed, or the backend sees entries
+/// only.
 pub fn unfinished(pending: Pending, task: &dyn Task, events: &mut Vec<TraceEventKind>) {
     complete(pending, CallResult::Unknown, task, events);
 }
@@ -423,7 +423,7 @@ struct Stop<'a> {
     events: &'a mut Vec<TraceEventKind>,
 }
 
-/// How decoding goes: what reads memory may fail.
+/// The result of decoding: reading memory may fail.
 type Decoded = Result<Entry, ReadError>;
 
 impl Stop<'_> {

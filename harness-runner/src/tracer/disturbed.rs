@@ -1,4 +1,4 @@
-//! Decides whether the tracer is the reason for what a task is told or refused.
+//! Decides whether the tracer is the reason for an answer or a refusal of the kernel.
 //!
 //! Facts in, answer out: what is refused to everybody, and what the test itself has brought about, is
 //! none of the tracer's doing.
@@ -11,7 +11,7 @@ use std::{fs, sync::OnceLock};
 const SYS_PTRACE: u64 = 1 << 19;
 const SYS_ADMIN: u64 = 1 << 21;
 
-/// What the tracer does to the processes of an attempt.
+/// The tracer's influence on the processes of an attempt.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Means {
     /// It traces them (ptrace(2)).
@@ -22,7 +22,7 @@ pub(crate) struct Means {
     pub(crate) listens: bool,
 }
 
-/// What a task asks for.
+/// The request of a task.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// To be traced by its parent.
@@ -31,7 +31,7 @@ pub enum Question {
     Attach(i32),
     /// To listen to a filter.
     Listen,
-    /// Which seccomp mode it is in, or a mode that excludes the one of our filter.
+    /// Its seccomp mode, or a mode that excludes the one of our filter.
     SeccompMode,
     /// Whether no_new_privs is set.
     NoNewPrivs,
@@ -39,7 +39,7 @@ pub enum Question {
     Confine,
 }
 
-/// What proc_pid_status(5) says of a task, as far as it matters here.
+/// The fields of proc_pid_status(5) that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// Real, effective and saved.
@@ -50,7 +50,7 @@ pub(crate) struct Standing {
     bounding: u64,
     no_new_privs: bool,
     seccomp: u32,
-    /// How many filters there are; `None` before Linux 5.9.
+    /// The number of filters; `None` before Linux 5.9.
     filters: Option<u32>,
     ended: bool,
 }
@@ -119,7 +119,7 @@ impl Standing {
     }
 }
 
-/// What decides who may trace whom, beside their standing.
+/// The settings that decide which task may trace which other, beside their standing.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
     /// `ptrace_scope` of the Yama module; 0 if there is none.
@@ -164,7 +164,7 @@ pub(crate) fn may_attach(caller: &Standing, target: &Standing, scope: Scope) -> 
     !target.ended && in_scope && (privileged || same_user)
 }
 
-/// What a program's file gives to who executes it.
+/// The privileges that a program's file gives.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Gift {
     /// The user whose rights it gives (set-user-id).
@@ -205,7 +205,7 @@ pub(crate) fn file_capabilities(value: &[u8]) -> u64 {
 pub(crate) struct Shown {
     /// `None` for who asks.
     pub(crate) task: Option<Pid>,
-    /// What it shows.
+    /// The evidence.
     pub(crate) disturbance: Disturbance,
 }
 
@@ -357,7 +357,10 @@ mod tests {
             bounding: 0,
             ..USER
         };
-        assert!(!capable.is_withheld_from(&bounded), "nobody could have it");
+        assert!(
+            !capable.is_withheld_from(&bounded),
+            "no process could have it"
+        );
         assert_eq!(file_capabilities(b"short"), 0);
         assert!(Gift::default().is_empty());
     }

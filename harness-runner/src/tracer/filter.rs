@@ -1,9 +1,9 @@
 //! Builds the seccomp filter that stops a task at the calls of interest.
 //!
-//! Which these are says the table that they are decoded by. Some of them are of interest with some
-//! arguments only; what can be told from numbers is told here, where it costs nanoseconds and not a
-//! stop. The kernel caches which numbers are always allowed (5.11), so what counts is how few
-//! instructions are on the way to the calls that stop.
+//! The table of decoding names these calls. Some of them are of interest with some arguments only;
+//! the filter decides by numbers, which costs nanoseconds and not a stop. The kernel caches the
+//! numbers that are always allowed (5.11), so only the number of instructions on the way to a
+//! stopping call counts.
 
 use super::decode::{self, NATIVE_ARCHITECTURE, X32_BIT};
 use harness_metadata::event::TraceLevel;
@@ -11,7 +11,7 @@ use libc::sock_filter;
 use std::mem::offset_of;
 use syscalls::Sysno;
 
-/// How a task is stopped (seccomp(2)).
+/// The way in which a task is stopped (seccomp(2)).
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// For a tracer: SECCOMP_RET_TRACE.
@@ -97,7 +97,7 @@ fn high(argument: u8, is: Is) -> Test {
 
 /// Calls that say in a number that there is nothing to tell.
 fn rule(number: Sysno) -> Rule {
-    /// fstat(2) as libc makes it. Whoever passes this flag and a path is missed.
+    /// fstat(2) as libc makes it. A call with this flag and a path is missed.
     const EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
     const SHORTEST: u32 = *decode::QUESTION.start() as u32;
     const LONGEST: u32 = *decode::QUESTION.end() as u32;
@@ -152,7 +152,7 @@ fn rule(number: Sysno) -> Rule {
 #[derive(Clone, Debug)]
 struct Segment {
     from: u32,
-    /// Where the next segment begins.
+    /// The offset of the next segment.
     end: u32,
     rule: Rule,
 }
@@ -323,7 +323,7 @@ impl Code {
     }
 }
 
-/// Where half of an argument is.
+/// The offset of one half of an argument.
 fn argument(test: &Test) -> usize {
     let upper_is_second = cfg!(target_endian = "little");
     let half = if test.upper == upper_is_second { 4 } else { 0 };

@@ -7,22 +7,22 @@
 //! implementation of a function (IFUNC). In that function is the [`Hook`]: a trap, and in front of it a
 //! look at which of the two it is, if there is room for that.
 //!
-//! What a task is made to do there leaves nothing behind: its registers and the loader's code are as
-//! they were. Written to is only what is below the stack's red zone, which no program counts on.
+//! The injected calls leave nothing behind: the task's registers and the loader's code are
+//! restored. Only memory below the stack's red zone is written to, which no program relies on.
 
 use crate::sys::{self, Tid};
 use libc::{c_long, sock_filter, user_regs_struct};
 use nix::{Result, errno::Errno, sys::ptrace};
 use syscalls::Sysno;
 
-/// Where the hook is in a loader, and what else is needed of that. Addresses are the file's.
+/// The hook of a loader, and the other needed addresses. Addresses are the file's.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hook {
-    /// Where the loader begins.
+    /// The start of the loader.
     entry: u64,
     /// The empty function.
     function: u64,
-    /// What the loader is doing: `r_state` of `_r_debug`.
+    /// The state of the loader: `r_state` of `_r_debug`.
     state: u64,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Trap {
     state: u64,
     /// The loader's code there.
     code: [u8; ROOM],
-    /// Where a task is that has run into it.
+    /// The address at which a task stops that has run into it.
     after: u64,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Reached {
 /// A task that is installing a filter.
 #[derive(Debug)]
 pub(crate) struct Installing {
-    /// What its registers have to be afterwards.
+    /// The registers to restore afterwards.
     registers: user_regs_struct,
 }
 
@@ -69,13 +69,13 @@ const TRAP: u8 = 0xcc;
 /// Up to where the linker pads a function: two words.
 const ROOM: usize = 16;
 
-/// How many of these bytes [`trap_when_done`] takes.
+/// The number of these bytes that [`trap_when_done`] takes.
 const CONDITIONAL: usize = 11;
 
 /// The instructions `syscall` and `int3`.
 const CALL: [u8; 3] = [0x0f, 0x05, TRAP];
 
-/// What is below the stack pointer and still in use.
+/// The bytes below the stack pointer that are still in use.
 const RED_ZONE: u64 = 128;
 
 /// The size of `struct sock_fprog`.
@@ -237,7 +237,7 @@ impl Trap {
         })
     }
 
-    /// Returns what came of it once the task has run into the trap again; `None` if SIGTRAP has stopped
+    /// Returns the result once the task has run into the trap again; `None` if SIGTRAP has stopped
     /// it elsewhere.
     pub(crate) fn installed(&self, tid: Tid) -> Option<Result<()>> {
         let registers = registers(tid).ok()?;

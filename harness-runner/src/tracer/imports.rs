@@ -1,7 +1,7 @@
 //! Finds out whether a program may meet the tracer: whether it needs the symbol `ptrace`, or has the name
 //! of the line of proc_pid_status(5) that says who traces it.
 //!
-//! Where there is no filter, a program that does is stopped at each of its calls. One that calls by
+//! Without a filter, a program that does is stopped at each of its calls. A program that calls by
 //! number, or that gets the name from elsewhere, is not noticed.
 
 use crate::{
@@ -14,13 +14,13 @@ use std::{cell::RefCell, collections::HashMap, ffi::CString, fs::File, os::unix:
 /// The symbol, as it stands in a table of strings.
 const SYMBOL: &[u8] = b"\0ptrace\0";
 
-/// How many programs are remembered.
+/// The number of remembered programs.
 const PROGRAMS: usize = 256;
 
 /// Most bytes of a table.
 const TABLE: u64 = 16 * 1024 * 1024;
 
-/// What who looks for its tracer looks for.
+/// The texts that a program looks for to find its tracer.
 const LINE: &[u8] = b"TracerPid";
 
 /// Kinds and flags of sections (elf(5)).

@@ -1,4 +1,5 @@
-//! What dynamic loaders do before a program runs: remembered, so that it need not be watched again.
+//! The remembered work of dynamic loaders before a program runs, so that it need not be traced
+//! again.
 //!
 //! Of an empty test, most stops are its loader's, which looks for each library in folder after folder.
 //! What a loader does is a function of the program, of a few environment variables, of the working
@@ -30,37 +31,38 @@ use std::{
     rc::Rc,
 };
 
-/// How many programs are remembered.
+/// The number of remembered programs.
 const PROGRAMS: usize = 256;
 
 /// The list of libraries that a loader loads into every program. Whether it is there is not asked by a
 /// call that is seen at each level.
 const PRELOADED: &[u8] = b"/etc/ld.so.preload";
 
-/// What loaders have done.
+/// The remembered loads.
 #[derive(Debug, Default)]
 pub(crate) struct Loads {
     known: Map<Key, Memory>,
     hooks: Map<Vec<u8>, (Answer, Option<Hook>)>,
     refused: bool,
-    /// How many filters this process has, once that has been asked; `None` if the kernel does not say.
+    /// The number of filters of this process, once it was asked for; `None` if the kernel does not
+    /// show it.
     own_filters: Option<Option<u32>>,
 }
 
-/// What is remembered of a program.
+/// The remembered facts about a program.
 #[derive(Debug)]
 enum Memory {
-    /// What its loader did.
+    /// The work of its loader.
     Load(Rc<Load>),
-    /// That it cannot be told from facts what its loader does.
+    /// The work of its loader does not follow from facts.
     Unclear,
 }
 
-/// What a load depends on, beside facts.
+/// The conditions of a load, beside facts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     program: Vec<u8>,
-    /// If a path that the loader is told of is relative to it.
+    /// The working directory, if a path that the loader gets is relative to it.
     cwd: Option<Vec<u8>>,
     /// LD_LIBRARY_PATH.
     folders: Option<Vec<u8>>,
@@ -68,7 +70,7 @@ pub(crate) struct Key {
     executed_by: By,
 }
 
-/// Who executed a program.
+/// The process that executed a program.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 enum By {
     /// We, without a filter if it is known what will be done, and perhaps without new privileges.
@@ -77,13 +79,13 @@ enum By {
     Tracee,
 }
 
-/// What a loader did.
+/// The work of a loader.
 #[derive(Debug)]
 pub(crate) struct Load {
     facts: Vec<Fact>,
-    /// What it did.
+    /// Its calls.
     pub(crate) told: Rc<Loaded>,
-    /// What interprets the program: the loader.
+    /// The program's interpreter: the loader.
     pub(crate) interpreters: Vec<RawString>,
     pub(crate) hook: Hook,
     /// The files that were mapped.
@@ -92,7 +94,7 @@ pub(crate) struct Load {
     pub(crate) no_new_privs: bool,
 }
 
-/// What is to be done about a program's loader.
+/// The action for a program's loader.
 #[derive(Debug)]
 pub(crate) enum Known {
     /// It is to be watched, and what it does remembered.
@@ -268,7 +270,7 @@ impl Loads {
     }
 }
 
-/// What was seen of a loader.
+/// The observed work of a loader.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) events: Vec<TraceEventKind>,

@@ -1,4 +1,4 @@
-//! Which files a process has mapped.
+//! The files that a process has mapped.
 
 #![allow(unsafe_code)]
 

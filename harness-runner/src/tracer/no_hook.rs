@@ -1,4 +1,4 @@
-//! Where it is not known how a task is made to install a filter: no loader has a hook.
+//! For architectures on which a task cannot be made to install a filter: no loader has a hook.
 
 use crate::sys::Tid;
 use libc::sock_filter;

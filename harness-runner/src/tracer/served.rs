@@ -1,6 +1,6 @@
 //! Finds out whether memory of a process would have to be served by a process (userfaultfd(2)).
 //!
-//! A page that is registered and not there is made by whoever handles its faults. To read it from
+//! A page that is registered and not there is made by the handler of its faults. To read it from
 //! outside waits for that, which may be a task that is stopped for us, or may never come.
 
 use crate::{proc, sys::Tgid};

@@ -1,4 +1,4 @@
-//! Which files and arguments make up the configuration, and what they include.
+//! The files and arguments that make up the configuration, and the files that they include.
 
 use super::{
     ConfigError, Variables,

@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::{collections::BTreeMap, fmt};
 use toml::Value;
 
-/// Where a value was set.
+/// The place that set a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// In a file that cargo finds, or one that such a file includes.

@@ -141,7 +141,7 @@ fn reports_have_text_without_sequences() {
     }
 }
 
-/// What a terminal's own parser makes of what is shown.
+/// Checks the shown text with a terminal's own parser.
 #[derive(Default)]
 struct Screen {
     wrong: Vec<String>,

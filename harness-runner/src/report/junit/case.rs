@@ -13,7 +13,7 @@ use harness_metadata::{
 use quick_junit::{FlakyOrRerun, NonSuccessKind, TestCase, TestCaseStatus, TestRerun};
 use std::collections::{BTreeMap, HashMap};
 
-/// What is left of a stream once the report is as large as it may be.
+/// The size of a stream's rest once the report has reached its limit.
 const TAIL: usize = 4 * 1024;
 
 /// Makes test cases.
@@ -28,7 +28,7 @@ pub(super) struct Cases {
     failed: HashMap<TestId, Vec<Told>>,
 }
 
-/// What a report says of one attempt.
+/// The elements of one attempt.
 #[derive(Clone, Debug)]
 struct Told {
     kind: NonSuccessKind,

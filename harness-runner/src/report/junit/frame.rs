@@ -2,10 +2,10 @@
 
 /// The name of a test case that stands for those that a suite will have.
 pub(super) const MARK: &str = "@cases";
-/// What ends a suite.
+/// The end of a suite.
 pub(super) const CLOSE_SUITE: &str = "    </testsuite>\n";
 
-/// What a report has around its suites.
+/// The frame of a report around its suites.
 pub(super) struct Frame {
     pub(super) header: String,
     pub(super) end: String,

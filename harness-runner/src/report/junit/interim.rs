@@ -2,7 +2,7 @@
 //!
 //! There are two files that are equal but for the last change. One of them is the report; the
 //! other, beside it, gets what it lacks and the new, and then the two swap names, which is atomic
-//! (renameat2(2)): whoever is killed at whatever moment, and however full the disk is, leaves a
+//! (renameat2(2)): a kill at any moment and a full disk leave a
 //! report that is whole. A write to the report itself would not do, as the kernel ends one at the
 //! next page when its process is killed.
 
@@ -36,7 +36,7 @@ pub(super) struct Part {
 pub(super) struct Interim {
     /// The file that has all changes.
     current: File,
-    /// How the next change becomes visible; `None` if it does not.
+    /// The way in which the next change becomes visible; `None` if it does not.
     swap: Option<Swap>,
 }
 
@@ -46,7 +46,7 @@ struct Swap {
     /// The other file, and its name.
     next: File,
     name: TempPath,
-    /// What it lacks.
+    /// The missing part.
     behind: Vec<Change>,
     /// Whether it may have bytes past its end.
     damaged: bool,
@@ -107,7 +107,7 @@ impl Interim {
         swap.damaged = written.is_err();
         written?;
         mem::swap(&mut self.current, &mut swap.next);
-        // If somebody else has put a file there (another run, or a test), it is theirs now.
+        // A file that another run or a test has put there stays.
         let ours = is_at(&swap.next, &swap.report);
         let swapped = ours && exchange(&swap.name, &swap.report).is_ok();
         if swapped && !is_at(&swap.next, &swap.name) {
@@ -145,7 +145,7 @@ impl Interim {
     }
 }
 
-/// How the names of the files beside reports end.
+/// The ending of the names of files beside reports.
 pub(super) const SUFFIX: &str = ".interim";
 
 impl Change {

@@ -12,7 +12,7 @@ use harness_metadata::{
 };
 use std::{io::Write, mem, time::Duration};
 
-/// How many tests are named that may have stopped the run.
+/// The number of tests to name that may have stopped the run.
 const MOST_SUSPECTS: usize = 8;
 
 impl<W: Write> Terminal<W> {

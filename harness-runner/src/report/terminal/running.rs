@@ -1,4 +1,4 @@
-//! How far a run is and what is running, when the user asks.
+//! The progress of a run and its running tests, at the user's request.
 
 use super::Terminal;
 use crate::report::{

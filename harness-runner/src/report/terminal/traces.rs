@@ -1,4 +1,4 @@
-//! What the terminal shows of traces: lines as things happen, and what explains a failure.
+//! Traces on the terminal: live lines, and the evidence for a failure.
 
 use super::Terminal;
 use crate::report::{evidence, trace_line};
@@ -9,7 +9,7 @@ use std::io::Write;
 pub(super) struct Kept {
     /// Without the traces of its attempts: they live no longer than their event.
     pub(super) finished: TestFinished,
-    /// What is shown of the last one's.
+    /// The part of the last one's that is shown.
     pub(super) evidence: Vec<String>,
 }
 

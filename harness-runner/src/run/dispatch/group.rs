@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-/// What a group has room for, and who waits for room.
+/// The free places of a group, and the tests that wait for one.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     limit: usize,

@@ -1,4 +1,4 @@
-//! What a slot does between attempts.
+//! The work of a slot between attempts.
 
 use super::{FromSlot, Slot, ToSlot, WatchedStub};
 use crate::{protocol::Request, stub::link};

@@ -1,4 +1,4 @@
-//! What becomes of a slot whose task panics: a fault of one attempt, not a run that waits for ever.
+//! The handling of a slot whose task panics: a fault of one attempt, not a run that waits for ever.
 
 use super::FromSlot;
 use std::any::Any;
@@ -15,7 +15,7 @@ pub(in crate::run) async fn watch_over(
         return;
     };
     let message = format!("its slot panicked: {}", message_of(&*panic));
-    // Nobody listens any more if the run has been abandoned.
+    // The receiver is gone if the run has been abandoned.
     let _ = tell.send(FromSlot::Lost { slot, message });
 }
 
@@ -45,7 +45,7 @@ mod tests {
             watch_over(7, panics, tell).await;
         });
         let Ok(FromSlot::Lost { slot: 7, message }) = told.try_recv() else {
-            panic!("nobody tells of slot 7 first");
+            panic!("slot 7 was not reported first");
         };
         assert_eq!(message, "its slot panicked: as it should");
         assert!(told.try_recv().is_err());

@@ -1,4 +1,4 @@
-//! What the dispatcher and a slot say to each other.
+//! The messages between the dispatcher and a slot.
 
 use crate::protocol::RunnerStopped;
 use crate::run::{
@@ -14,7 +14,7 @@ use harness_metadata::{
 use std::{convert::Infallible, time::Duration};
 use tokio::sync::mpsc;
 
-/// What the dispatcher says to a slot.
+/// A message from the dispatcher to a slot.
 #[derive(Debug)]
 pub(in crate::run) enum ToSlot {
     Start(Start),
@@ -75,7 +75,7 @@ impl Described {
     }
 }
 
-/// Never used to send: whoever has the other end learns when the last of these is dropped.
+/// Never used to send: the other end learns when the last of these is dropped.
 pub(in crate::run) type PassedOn = mpsc::UnboundedSender<Infallible>;
 
 /// An attempt to start.
@@ -87,7 +87,7 @@ pub(in crate::run) struct Start {
     pub(in crate::run) group_slot: Option<usize>,
 }
 
-/// What a slot says to the dispatcher.
+/// A message from a slot to the dispatcher.
 #[derive(Debug)]
 pub(in crate::run) enum FromSlot {
     Slow {

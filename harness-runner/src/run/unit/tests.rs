@@ -242,7 +242,7 @@ fn an_interrupt_in_the_leak_window_asks_what_is_left_to_go_and_bounds_the_window
     let mut graceless = in_window(0, true);
     assert_eq!(graceless.handle(secs(2), interrupt.clone()), [Action::Kill]);
 
-    // Whoever holds the output is not ours to ask.
+    // The holder of the output is not one of ours.
     let mut stranger = in_window(10, false);
     assert_eq!(stranger.handle(secs(2), interrupt), []);
     let ending = ended(stranger.handle(secs(12), Input::Deadline));

@@ -72,7 +72,7 @@ fn files_are_seen_by_the_best_backend_that_works_and_the_loss_is_told() {
     );
     let nothing = choose(means(true, true, true));
     assert_eq!(chosen(&nothing), (TraceLevel::Off, Backend::None));
-    // The same reason is told once, though two backends lack it.
+    // A reason that two backends share is reported once.
     assert_eq!(
         nothing
             .lost

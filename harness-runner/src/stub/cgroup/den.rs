@@ -112,7 +112,7 @@ impl Den {
         alive
     }
 
-    /// Removes it if nobody is in it, and that of the run if that is empty and `of_run` is set.
+    /// Removes it if it is empty, and that of the run if that is empty and `of_run` is set.
     pub(crate) fn remove(&self, of_run: bool) {
         for folder in self.folders() {
             for below in files::folders(folder).iter().rev() {

@@ -16,13 +16,13 @@ use std::{
 };
 use thiserror::Error;
 
-/// Why a limit could not be set.
+/// An error of setting a limit.
 #[derive(Debug, Error)]
 #[error("its {key} could not be set in the cgroup `{group}`")]
 pub struct CgroupError {
     key: &'static str,
     group: String,
-    /// Why.
+    /// The reason.
     pub source: io::Error,
 }
 
@@ -39,7 +39,7 @@ pub struct Group {
     peak: Option<Peak>,
     /// Whether there was an attempt in it.
     used: bool,
-    /// What earlier attempts have used.
+    /// The usage of earlier attempts.
     before: (Duration, Duration),
 }
 
@@ -166,7 +166,7 @@ impl Group {
     /// Adds to what is known of an attempt's use.
     pub fn add_usage(&self, usage: &mut Usage) {
         let (user, system) = self.cpu_time();
-        // Of processes that nobody waited for, too.
+        // Also of processes without a waiting parent.
         usage.user = usage.user.max(user.saturating_sub(self.before.0));
         usage.system = usage.system.max(system.saturating_sub(self.before.1));
         let peak = self.peak.as_ref().filter(|peak| peak.known);
@@ -251,7 +251,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         for own in self.folders() {
-            // As a rule there is nobody in it by now.
+            // As a rule it is empty by now.
             if fs::remove_dir(own).is_err() && own.exists() {
                 remove_all(own);
             }

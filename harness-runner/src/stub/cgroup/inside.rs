@@ -1,8 +1,8 @@
 //! Decides whether processes are still in the cgroup that has their limits.
 //!
-//! Whoever may write to `cgroup.procs` of another group can leave: root, and a user in a group of
-//! theirs. The kernel tells nobody, so /proc/PID/cgroup is read (cgroups(7)). That of a process that
-//! exits says nothing in version 1, where it is `/` then.
+//! A process that may write to `cgroup.procs` of another group can leave: root, and a user in an
+//! own group. The kernel sends no notification, so /proc/PID/cgroup is read (cgroups(7)). For an
+//! exiting process of version 1 it is always `/`.
 
 use super::{files, mounts::Mounts};
 use crate::{
@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the kernel adds to the name of a group that has been removed.
+/// The suffix that the kernel adds to the name of a removed group.
 const REMOVED: &str = " (deleted)";
 
 /// The group of an attempt in one hierarchy.
@@ -41,13 +41,13 @@ struct Elsewhere {
     may_be_exit: bool,
 }
 
-/// Where the processes of an attempt with limits have to be.
+/// The cgroups in which the processes of an attempt with limits must be.
 #[derive(Debug)]
 pub(super) struct Inside {
     homes: Vec<Home>,
     folders: Vec<PathBuf>,
-    /// Where the hierarchies are mounted: in others, such as that of a limit which only a run within
-    /// the test has, nothing is left.
+    /// The mount points of the hierarchies. Other hierarchies, such as that of a limit which only a
+    /// run within the test has, do not count.
     mounts: Vec<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! Where the cgroups of this process are.
+//! The cgroups of this process.
 
 use super::{
     files,
@@ -18,11 +18,11 @@ pub(super) struct Mounts(Vec<Mount>);
 struct Mount {
     /// The controllers of a hierarchy of version 1; `None` for version 2.
     controllers: Option<Vec<String>>,
-    /// Where it is mounted.
+    /// Its mount point.
     top: PathBuf,
     /// The group that is mounted there, as in /proc/PID/cgroup.
     root: PathBuf,
-    /// Where this process is.
+    /// The cgroup of this process.
     own: PathBuf,
 }
 
@@ -59,8 +59,8 @@ impl Mounts {
         Self(mounts.lines().filter_map(mount).collect())
     }
 
-    /// Where groups of version 2 may be made, the best place first: below the one that this process
-    /// is in, and for root at the top.
+    /// The folders in which groups of version 2 may be made, the best one first: below the group of
+    /// this process, and for root at the top.
     pub(super) fn unified(&self) -> Vec<PathBuf> {
         let Some(mount) = self.0.iter().find(|mount| mount.controllers.is_none()) else {
             return Vec::new();
@@ -72,7 +72,7 @@ impl Mounts {
         places
     }
 
-    /// Where groups of version 1 may be made that have this limit.
+    /// The folders in which groups of version 1 with this limit may be made.
     pub(super) fn separate(&self, kind: LimitKind) -> Option<PathBuf> {
         let has = |mount: &&Mount| {
             let controllers = mount.controllers.iter().flatten();
@@ -94,7 +94,7 @@ impl Mounts {
         })
     }
 
-    /// Where the hierarchies of these groups are mounted.
+    /// The mount points of the hierarchies of these groups.
     pub(super) fn tops(&self, homes: &[Home]) -> Vec<PathBuf> {
         let joined = |mount: &&Mount| {
             let mut homes = homes.iter();

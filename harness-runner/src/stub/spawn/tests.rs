@@ -1,5 +1,5 @@
-//! What is told from memory of dynamic loaders is what would have been seen: see
-//! [`loads`](crate::tracer::loads). Each test runs a program several times through one spawner.
+//! The replayed work of dynamic loaders equals the traced one: see [`loads`](crate::tracer::loads).
+//! Each test runs a program several times through one spawner.
 
 mod descendants;
 mod execs;
@@ -41,12 +41,12 @@ struct Slot {
     environment: String,
 }
 
-/// What was seen of an attempt.
+/// The trace of an attempt.
 struct Seen {
     /// Whether it was known beforehand what its loader would do.
     known: bool,
     exit: Exit,
-    /// What happened, without what differs from attempt to attempt.
+    /// The events, without the parts that differ from attempt to attempt.
     events: Vec<String>,
     files: Vec<FileCall>,
     execs: Vec<Exec>,
@@ -288,8 +288,7 @@ impl Seen {
     }
 }
 
-/// Runs a program three times. All that is told of the later attempts has to be what was seen of
-/// the first.
+/// Runs a program three times. The events of the later attempts must equal those of the first.
 fn assert_the_same_each_time(slot: &mut Slot, program: &Path, known: bool) -> Seen {
     let first = slot.run(program);
     first.assert_whole();

@@ -1,14 +1,14 @@
 //! The environment that a program was started with.
 //!
-//! Most programs are started with their creator's. So an environment is kept as the block of strings
-//! that it is, and what it says is looked for when somebody asks.
+//! Most programs are started with their creator's. So an environment is kept as the block of
+//! strings that it is, and searched on demand.
 
 use harness_metadata::trace::EnvironmentChange;
 use std::{cell::OnceCell, ffi::CStr, ops::Range, rc::Rc};
 
-/// How much of an argument vector, and of an environment, is kept.
+/// The number of bytes to keep of an argument vector, and of an environment.
 pub(super) const BYTES: usize = 64 * 1024;
-/// How many of their entries are.
+/// The number of their entries to keep.
 pub(super) const ENTRIES: usize = 4096;
 
 /// The environment that a program was started with.
@@ -21,7 +21,7 @@ pub struct Environment {
     index: OnceCell<Index>,
 }
 
-/// Where the variables of a block are.
+/// The positions of the variables of a block.
 #[derive(Clone, Debug, Default)]
 struct Index {
     /// In order of their names.

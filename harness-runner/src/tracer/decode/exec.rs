@@ -15,18 +15,20 @@ use harness_metadata::{
 };
 use std::rc::Rc;
 
-/// How many inherited descriptors are told.
+/// The greatest number of inherited descriptors to report.
 const DESCRIPTORS: usize = 256;
 
 /// The flag of execveat(2) that only asks whether the file could be executed: AT_EXECVE_CHECK
 /// (linux/fcntl.h), since Linux 6.14.
 const EXECVE_CHECK: i32 = 0x10000;
 
-/// How often the kernel replaces a script by its interpreter (fs/exec.c, exec_binprm).
+/// The greatest number of times that the kernel replaces a script by its interpreter (fs/exec.c,
+/// exec_binprm).
 const INTERPRETERS: usize = 5;
-/// How much of a script the kernel looks at (linux/binfmts.h, BINPRM_BUF_SIZE).
+/// The number of bytes of a script that the kernel reads (linux/binfmts.h, BINPRM_BUF_SIZE).
 const SCRIPT: usize = 256;
-/// How much of a program is read first: its headers and, nearly always, its loader's name.
+/// The number of bytes of a program to read first: its headers and, nearly always, its loader's
+/// name.
 const HEAD: usize = 1024;
 /// The machine that a program is for (`e_machine` of elf(5)), if it is for this one.
 #[cfg(target_arch = "x86_64")]
@@ -34,13 +36,13 @@ const NATIVE_MACHINE: u16 = libc::EM_X86_64;
 /// The machine that a program is for (`e_machine` of elf(5)), if it is for this one.
 #[cfg(target_arch = "aarch64")]
 const NATIVE_MACHINE: u16 = libc::EM_AARCH64;
-/// How many program headers are looked at.
+/// The greatest number of program headers to read.
 const HEADERS: u64 = 128;
 
 /// Reads from a file of this name at this offset, and returns how much.
 pub type ReadFile<'a> = dyn FnMut(&[u8], u64, &mut [u8]) -> Option<usize> + 'a;
 
-/// What a look into a program tells.
+/// The facts in a program's file.
 #[derive(Default)]
 struct Image {
     interpreters: Vec<RawString>,
@@ -176,9 +178,9 @@ pub(super) struct Executing {
     pub(super) directory: i32,
     /// Empty for the descriptor itself; `None` if it could not be read.
     pub(super) path: Option<Vec<u8>>,
-    /// Where the call has its arguments.
+    /// The number of the call's argument with the arguments.
     args: u64,
-    /// Where it has the environment.
+    /// The number of the call's argument with the environment.
     environment: u64,
     /// The environment, once that and the arguments have been read.
     pub(super) read: Option<Rc<Environment>>,
@@ -206,7 +208,7 @@ impl Pending {
     }
 
     /// Reads what an exec's program is to be started with where the call has it, while the task is at
-    /// its entry: for who does not see what becomes of it, or will not know it then.
+    /// its entry: for a backend that does not see its result, or not in time.
     pub fn read_vectors(&mut self, task: &dyn Task, events: &mut Vec<TraceEventKind>) {
         let Some((executing, exec)) = self.executing().filter(|(it, _)| it.read.is_none()) else {
             return;

@@ -12,7 +12,7 @@ use harness_metadata::{
 
 /// A file as a call names it.
 pub(super) struct Named {
-    /// What the path is relative to.
+    /// The directory that the path is relative to.
     pub(super) directory: i32,
     pub(super) path: TracedPath,
     /// There is no path: it is the descriptor itself.
@@ -22,7 +22,7 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// What [`Task::look`] is asked for. An empty path that does not mean a descriptor is none.
+    /// The question of [`Task::look`]. An empty path that does not mean a descriptor is none.
     fn look(&self, task: &dyn Task, follow: bool) -> Result<FileId, i32> {
         if self.overlong {
             Err(libc::ENAMETOOLONG)
@@ -108,7 +108,7 @@ impl Stop<'_> {
 
     /// Tells what the kernel answered to the tracer.
     fn found(&mut self, mut call: FileCall, answer: Result<FileId, i32>) -> Entry {
-        // Nobody can say without waiting, or not with these rights: then the call will.
+        // The answer would take a wait or other rights: then the call itself gives it.
         let unsure = answer == Err(libc::EAGAIN)
             || call.operation != FileOperation::List && !self.task.has_our_rights();
         if unsure {
@@ -351,7 +351,7 @@ fn follows(flags: i32, otherwise: bool) -> bool {
     otherwise && flags & libc::AT_SYMLINK_NOFOLLOW == 0
 }
 
-/// What the flags of open(2) mean.
+/// The meaning of the flags of open(2).
 fn access(flags: i32) -> Access {
     let has = |flag| flags & flag == flag;
     let path_only = has(libc::O_PATH);

@@ -7,11 +7,12 @@ use std::cell::RefCell;
 /// No page of any architecture is smaller, so what starts in one ends in it.
 const PAGE: u64 = 4096;
 
-/// How long a piece is at first. Nearly all paths are shorter, and memory for more than 1,032 bytes is
-/// not at hand in glibc's malloc(3). One that goes on where another ended reaches to the page's end.
+/// The initial length of a piece. Nearly all paths are shorter, and memory for more than 1,032
+/// bytes is not at hand in glibc's malloc(3). A piece that continues another one reaches to the
+/// page's end.
 const PIECE: u64 = 512;
 
-/// How many pieces are remembered.
+/// The number of remembered pieces.
 const PIECES: usize = 16;
 
 /// A task's memory at one stop.
@@ -23,7 +24,7 @@ pub(super) struct Memory<'a> {
 #[derive(Default)]
 struct Pieces {
     kept: Vec<(u64, Vec<u8>)>,
-    /// Which is replaced next.
+    /// The piece that is replaced next.
     next: usize,
 }
 

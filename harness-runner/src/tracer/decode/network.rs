@@ -14,7 +14,7 @@ use std::{
 const LONGEST: u64 = 128;
 /// The most messages that sendmmsg(2) takes, and the most parts that a message has (UIO_MAXIOV).
 pub(super) const MESSAGES: u64 = 1024;
-/// How many parts of a message are looked at for a question.
+/// The greatest number of parts of a message to search for a question.
 const PARTS: u64 = 8;
 
 /// Sizes of `struct msghdr` and `struct mmsghdr` on 64-bit machines, and of `struct iovec`.
@@ -80,7 +80,7 @@ pub(super) fn read_address(
 
 /// A message that is sent.
 struct Message {
-    /// Where to; `None` for what the socket is connected to.
+    /// The destination; `None` for the socket's peer.
     to: Option<Address>,
     /// Its parts: address and length.
     parts: Vec<(u64, u64)>,

@@ -1,4 +1,4 @@
-//! What a path is in full: where it starts is asked of the kernel, the rest is text.
+//! The full form of a path: the kernel answers for its start, the rest is text.
 
 use super::Task;
 use harness_metadata::{RawString, trace::TracedPath};

@@ -120,7 +120,7 @@ impl Stop<'_> {
                 let listens = flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0;
                 self.own_filter(self.arg(2), listens)
             }
-            // It asks what there is, or fails for everybody.
+            // It asks for all there are, or fails for every user.
             _ => Entry::Done,
         }
     }
@@ -223,7 +223,7 @@ impl Stop<'_> {
     }
 
     pub(super) fn keyed(&mut self) -> Entry {
-        // What has no key (IPC_PRIVATE) nobody else can find.
+        // An object without a key (IPC_PRIVATE) cannot be found by other processes.
         self.doubt_if(self.int(0) != libc::IPC_PRIVATE, Doubt::KernelFacility)
     }
 }

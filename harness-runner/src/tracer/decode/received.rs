@@ -1,6 +1,6 @@
 //! Descriptors that arrive in messages (SCM_RIGHTS, unix(7)).
 //!
-//! What is behind a descriptor that a process outside has sent, no call of the attempt has opened.
+//! The file of a descriptor from an outside process was opened by no call of the attempt.
 
 use super::{Decoded, Entry, Pending, Stop, Task, Then, memory::Memory, network};
 use harness_metadata::{
@@ -12,7 +12,7 @@ use harness_metadata::{
 const HEADER: u64 = 16;
 /// The room that one descriptor needs (CMSG_LEN(3)).
 const SHORTEST: u64 = HEADER + 4;
-/// How many control messages of a message are looked at. There are not so many kinds.
+/// The greatest number of control messages of a message to read. There are fewer kinds.
 const CONTROLS: usize = 64;
 
 /// The fields of `struct msghdr` that are of interest.

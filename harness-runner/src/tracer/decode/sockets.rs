@@ -1,5 +1,5 @@
-//! Where addresses are, as far as that can be known from the addresses and from what the attempt's
-//! own sockets are called.
+//! The reach of addresses, as far as it follows from the addresses and from those of the attempt's
+//! own sockets.
 
 use harness_metadata::trace::{Address, Reach};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// How many addresses are remembered. What does not fit is not taken for the attempt's own.
+/// The number of remembered addresses. One that does not fit is not taken for the attempt's own.
 const ADDRESSES: usize = 16 * 1024;
 
 /// The addresses of an attempt's sockets.
@@ -18,7 +18,7 @@ const ADDRESSES: usize = 16 * 1024;
 pub struct Bound {
     addresses: HashSet<Address>,
     machine: HashSet<IpAddr>,
-    /// How many connects to own addresses have not returned.
+    /// The number of connects to own addresses that have not returned.
     connecting: usize,
 }
 
@@ -96,7 +96,7 @@ impl Bound {
         let ip = ip.to_canonical();
         let bound = |ip| self.addresses.contains(&Address::Ip { ip, port: *port });
         let everywhere = || {
-            // A socket of all IPv6 addresses takes IPv4 as well, unless it was told not to.
+            // A socket of all IPv6 addresses takes IPv4 as well, unless it is set not to.
             bound(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
                 || (ip.is_ipv4() && bound(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
         };

@@ -1,4 +1,4 @@
-//! What calls are decoded to, with a task that is made up.
+//! The decoding of calls, with a fake task.
 
 mod environment;
 mod fake;
@@ -18,7 +18,7 @@ use harness_metadata::{
 };
 use syscalls::Sysno;
 
-/// What a call leads to.
+/// The events of a call.
 #[derive(Debug)]
 struct Told {
     /// Before it runs.

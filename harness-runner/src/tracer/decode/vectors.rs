@@ -1,7 +1,7 @@
-//! What a program is started with, its argument vector and its environment, and where that is read.
+//! The argument vector and the environment of a program, and the places to read them from.
 //!
-//! Who is at an exec's entry finds it where the call has it, string by string. When the exec has
-//! succeeded, the kernel has put all of it in one place: on the new program's stack.
+//! At the entry of an exec both are where the call has them, string by string. After a success, the
+//! kernel has put all of it in one place: on the new program's stack.
 
 use super::{
     Environment, ReadError,
@@ -11,7 +11,7 @@ use super::{
 use harness_metadata::RawString;
 use std::ffi::CStr;
 
-/// What a program is started with.
+/// The arguments and environment of a program.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Vectors {
     /// The arguments, argument zero included.
@@ -23,7 +23,7 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// How much of a stack is taken. Nearly all programs are started with less.
+    /// The number of bytes to read from a stack. Nearly all programs are started with less.
     pub const STACK: usize = BYTES;
 
     /// Takes what the kernel has put on the stack of a new program of 64 bits, from `address` on, which

@@ -11,8 +11,8 @@ const FOREIGN: u32 = if cfg!(target_arch = "x86_64") {
     0x4000_0028 // AUDIT_ARCH_ARM
 };
 
-/// What the kernel would do (net/core/filter.c), for the instructions that seccomp(2) allows and we
-/// use: the verdict, and after how many instructions.
+/// Interprets a filter as the kernel does (net/core/filter.c), for the instructions that seccomp(2)
+/// allows and we use: returns the verdict and the number of instructions.
 fn run(program: &[sock_filter], call: &Syscall) -> (u32, usize) {
     let mut data = Vec::new();
     data.extend((call.number as u32).to_ne_bytes());
@@ -238,8 +238,8 @@ fn few_instructions_are_on_the_way() {
 }
 
 proptest! {
-    /// What is decoded is stopped at; else the table of calls and this filter disagree. The other
-    /// way round is not so: what a pointer leads to cannot be seen from here.
+    /// Every decoded call stops; else the table of calls and this filter disagree. The reverse does
+    /// not hold: the filter cannot follow pointers.
     #[test]
     fn what_the_filter_allows_has_nothing_to_tell(
         number in 0..500_u32,

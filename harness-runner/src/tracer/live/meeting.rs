@@ -103,7 +103,7 @@ impl Live<'_> {
     /// Returns whether this task could trace another one of the attempt, if that were not traced.
     fn could_attach(&self, target: Pid) -> Option<bool> {
         let process = kin(target)?.process;
-        // Nobody may trace a thread of its own process.
+        // A task may not trace a thread of its own process.
         if process == self.process || !self.context.processes.contains_key(&process) {
             return Some(false);
         }
@@ -169,8 +169,8 @@ impl Live<'_> {
             group,
             capabilities: disturbed::file_capabilities(&value[..read]),
         };
-        // Where a file gives nothing, who has given up gaining anything itself, and other users'
-        // namespaces, in which its owner may be nobody.
+        // Files without privileges, tasks with no_new_privs of their own, and user namespaces in
+        // which the file's owner may be unmapped.
         if gift.is_empty()
             || !looked.regular
             || is_on_nosuid(&program)

@@ -1,14 +1,14 @@
-//! What a task may, as far as files are concerned.
+//! The rights of a task on files.
 
 use crate::{proc, sys::Tid};
 use std::ffi::OsString;
 
-/// Who a task is and what it may, as far as files are concerned.
+/// The identity of a task and its rights on files.
 #[derive(PartialEq, Eq)]
 pub(super) struct Rights {
     /// Lines of proc_pid_status(5).
     status: Vec<Vec<u8>>,
-    /// What its capabilities are worth depends on where.
+    /// The effect of its capabilities depends on the namespace.
     user_namespace: OsString,
 }
 

@@ -1,4 +1,4 @@
-//! What a loader has found, as far as that can be asked for again.
+//! The facts that a loader has found and that can be checked again.
 //!
 //! A fact is what a path leads to. Of a path that leads nowhere the directory that it is in belongs to
 //! it, or the one in that which is not there either: the loader's next questions depend on that too. A
@@ -17,11 +17,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// How exact the times of files are, at the least.
+/// The coarsest resolution of file times.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How long a directory has to be as it is until another change shows for sure: some file systems have
-/// times in whole seconds, and two of these.
+/// The age of a directory's last change after which another change shows for sure: some file
+/// systems have times in steps of two seconds.
 const SETTLED: Duration = Duration::from_secs(3);
 
 /// Kinds of file systems (statfs(2)) whose directories change whenever a name appears in them. Of others,
@@ -36,12 +36,12 @@ const LOCAL: [u64; 7] = [
     0x794c_7630, // overlayfs
 ];
 
-/// What a loader has found.
+/// The facts that a loader has found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fact {
-    /// What a path led to.
+    /// The file that a path led to.
     Path { path: CString, answer: Answer },
-    /// That names are not in a directory.
+    /// The names that are not in a directory.
     Missing(Missing),
 }
 
@@ -190,7 +190,7 @@ fn now() -> Option<Duration> {
     SystemTime::now().duration_since(UNIX_EPOCH).ok()
 }
 
-/// What a path leads to.
+/// The file that a path leads to.
 pub(super) type Answer = Result<(Looked, Version), Errno>;
 
 /// Asks what a path leads to. What is in a directory is not its own business.

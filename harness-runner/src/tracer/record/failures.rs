@@ -1,4 +1,4 @@
-//! The last calls that failed, as somebody wants them who reads the report of a failing test.
+//! The last calls that failed, for the report of a failing test.
 
 use super::search::Searches;
 use harness_metadata::{
@@ -21,7 +21,7 @@ pub(super) struct Failures {
 #[derive(Debug)]
 struct Failed {
     failure: Failure,
-    /// What a later call of the same process is about that takes its place.
+    /// The subject of a failure: a later call of the same process about it takes its place.
     about: u64,
     /// Whether programs often ask for this in vain: such are forgotten first.
     minor: bool,

@@ -63,7 +63,7 @@ pub(super) const CHUNK: usize = 256 * 1024;
 const LARGEST_CHUNK: usize = 8 * 1024 * 1024;
 /// Smaller chunks are not compressed: what an empty test does is not worth the time.
 const COMPRESS_FROM: usize = 32 * 1024;
-/// What happened is written at the latest when this much later something else happens.
+/// An event is written at the latest when another one follows after this much time.
 const WRITE_AFTER: Duration = Duration::from_secs(1);
 /// Events in a file.
 const EVENT_LIMIT: u64 = 1_000_000;
@@ -72,7 +72,7 @@ pub(super) const LOADERS: usize = 64;
 /// Bytes in a file.
 const BYTE_LIMIT: u64 = 64 * 1024 * 1024;
 
-/// What a file begins with.
+/// The header of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// [`VERSION`].
@@ -81,24 +81,24 @@ pub struct Header {
     pub root: i32,
     /// The level.
     pub level: TraceLevel,
-    /// How it was done.
+    /// The backend.
     pub backend: Backend,
     /// When recording started, since 1970.
     pub started_at: Duration,
 }
 
-/// What a complete file ends with.
+/// The trailer of a complete file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trailer {
-    /// Why the trace may lack something.
+    /// The reasons why the trace may be incomplete.
     pub doubts: Vec<Doubt>,
-    /// How many events there were, by the kind's name.
+    /// The number of events by the name of their kind.
     pub counts: BTreeMap<String, u64>,
-    /// What did not fit into the file or the summary.
+    /// The counts of entries that did not fit into the file or the summary.
     pub dropped: Dropped,
 }
 
-/// That the loader of a process did what one did.
+/// A reference: the loader of a process did a remembered load.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Repeated {
     pub(super) at: Duration,
@@ -127,7 +127,7 @@ pub(super) struct Writer {
     pending_events: u64,
     /// When the oldest of these happened.
     pending_since: Duration,
-    /// What is written of loaders, or waits to be.
+    /// The loads that are written, or wait to be.
     loaders: Vec<Rc<Loaded>>,
     written_events: u64,
     written_bytes: u64,

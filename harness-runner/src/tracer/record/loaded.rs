@@ -1,18 +1,18 @@
-//! What a dynamic loader did, made ready to be told many times.
+//! The work of a dynamic loader, prepared for many replays.
 
 use super::{failures::Failures, summary};
 use crate::tracer::Map;
 use harness_metadata::{RawString, TraceEvent, TraceEventKind, trace::FileCall};
 use std::time::Duration;
 
-/// What a dynamic loader did, in order: calls on files. It comes to the same each time that it is told,
-/// so that is worked out once.
+/// The calls of a dynamic loader on files, in order. Each replay has the same result, so that is
+/// computed once.
 #[derive(Debug)]
 pub struct Loaded {
     calls: Vec<FileCall>,
     /// The kinds of the events as they are in a trace file, one after the other.
     serialized: Vec<u8>,
-    /// What was used, in the order of the first use.
+    /// The used files, in the order of the first use.
     files: Vec<Used>,
     /// The calls that fail or make a failure forgotten.
     decided: Vec<usize>,
@@ -26,7 +26,7 @@ pub(super) struct Used {
     pub(super) path: RawString,
     /// Bit N is [`summary::USES`]`[N]`.
     pub(super) uses: u16,
-    /// How often.
+    /// The number of uses.
     pub(super) times: u64,
 }
 
@@ -92,7 +92,7 @@ impl Loaded {
         &self.files
     }
 
-    /// Adds the calls to failures, as if they were told one by one.
+    /// Adds the calls to failures, as if they came one by one.
     pub(super) fn add_to(&self, failures: &mut Failures, at: Duration, pid: i32) {
         if self.fails || !failures.is_empty() {
             for number in &self.decided {

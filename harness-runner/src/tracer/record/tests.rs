@@ -363,7 +363,7 @@ fn a_summary_is_bounded_and_counts_what_it_leaves_out() {
     assert!(summary.processes[0].args[1].as_bytes().len() < 5_000);
     let size = postcard::to_allocvec(&summary).unwrap().len();
     assert!(size < 2 * 1024 * 1024, "{size}");
-    // Without a file nobody knows them.
+    // Without a file they are unknown.
     assert_eq!(summary.doubts, [Doubt::Overflow]);
 }
 

@@ -29,7 +29,7 @@ use std::{
 };
 use syscalls::Sysno;
 
-/// What is in the middle of being let go.
+/// The tasks that are being released.
 #[derive(Default)]
 pub(super) struct Breaks {
     /// Processes that are stopped, some of whose threads are still traced.

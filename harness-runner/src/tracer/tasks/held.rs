@@ -8,8 +8,8 @@ use crate::{
 use harness_metadata::event::TraceLevel;
 use std::{rc::Rc, time::Duration};
 
-/// How long a new task is held at most. The event of its creation takes microseconds, but if its
-/// creator is killed before, there is none.
+/// The longest time that a new task is held. The event of its creation takes microseconds, but if
+/// its creator is killed before, there is none.
 const HELD: Duration = Duration::from_millis(100);
 
 impl<K: Kernel> Tasks<K> {

@@ -1,4 +1,4 @@
-//! What shows that the tracer is in the way, beside calls that a filter stops.
+//! Signs of a disturbance by the tracer, beside calls that a filter stops.
 
 use super::{Call, Tasks};
 use crate::{

@@ -1,4 +1,4 @@
-//! What comes in another order than it should.
+//! Events that come in another order than they should.
 
 use super::*;
 use harness_metadata::TraceEvent;

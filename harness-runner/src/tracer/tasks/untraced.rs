@@ -1,7 +1,7 @@
 //! Children that are not to be traced (CLONE_UNTRACED of clone(2)).
 //!
 //! They would have our filter but not its tracer, and every call that it stops would fail with
-//! ENOSYS. So the flag is taken away. Where that does not work, the flag is told of as a doubt.
+//! ENOSYS. So the flag is taken away. Where that does not work, the flag becomes a doubt.
 
 use crate::{
     sys::{self, Syscall, Tid, arch},

@@ -39,8 +39,8 @@ impl Slot {
     }
 }
 
-/// Starts a program five times two times. All that is told of the later times has to be what was seen of
-/// the first. Returns what was seen.
+/// Starts a program five times two times. The events of the later times must equal those of the
+/// first. Returns the events.
 fn assert_the_same_whenever_started(slot: &mut Slot, starter: &Path, known: usize) -> Seen {
     let first = slot.run(starter);
     first.assert_whole();
@@ -54,7 +54,7 @@ fn assert_the_same_whenever_started(slot: &mut Slot, starter: &Path, known: usiz
     first
 }
 
-/// What is known of one program where there is a hook for its loader.
+/// The number of known programs on an architecture with a hook.
 const KNOWN: usize = HOOKED as usize;
 
 #[test]

@@ -1,5 +1,4 @@
-//! What is told of programs that a test executes: which, with what arguments, and what has changed in
-//! the environment.
+//! The events of programs that a test executes: path, arguments, and changes of the environment.
 
 use super::*;
 use crate::{
@@ -23,7 +22,7 @@ const EXECUTES: &str = "#define _GNU_SOURCE\n\
     }\n\
     int main(void) { BODY; }";
 
-/// The levels at which programs are told of: without their calls, and with them.
+/// The levels that report programs: without their calls, and with them.
 const LEVELS: [TraceLevel; 2] = [TraceLevel::Process, TraceLevel::Io];
 
 impl Slot {
@@ -112,7 +111,7 @@ fn p8_p17_a_search_in_path_is_told_with_arguments_and_environment() {
     }
 }
 
-/// What is read from the stack and, where that says nothing, from /proc.
+/// Facts that are read from the stack, else from /proc.
 #[test]
 fn what_a_new_stack_says_is_what_proc_says() {
     let mut slot = Slot::new(TraceLevel::Process);
@@ -140,7 +139,7 @@ fn what_a_new_stack_says_is_what_proc_says() {
     assert_eq!((exit, compared), (Exit::Code(0), 3));
 }
 
-/// Told at its entry to fail, and then made to succeed: by who is told.
+/// Reported as failed at its entry, then made to succeed by the observer.
 #[test]
 fn a_program_that_appears_when_its_exec_was_expected_to_fail_is_told() {
     let mut slot = Slot::new(TraceLevel::Io);

@@ -18,9 +18,9 @@ pub(super) const TID: i32 = 101;
 pub(in crate::tracer) struct Fake {
     /// Regions of memory by where they start. They do not overlap.
     pub(in crate::tracer) memory: BTreeMap<u64, Vec<u8>>,
-    /// Where the next region is put.
+    /// The address of the next region.
     next: u64,
-    /// Why no memory can be read.
+    /// The error of every read of memory.
     pub(super) refused: Option<ReadError>,
     pub(super) cwd: Option<Vec<u8>>,
     pub(super) root: Option<Vec<u8>>,
@@ -34,18 +34,18 @@ pub(in crate::tracer) struct Fake {
     pub(super) sockets: RefCell<Bound>,
     /// Whether the task may have other rights than the tracer.
     pub(super) other_rights: Cell<bool>,
-    /// What is because of the tracer.
+    /// The answers that the tracer causes.
     pub(super) met: Vec<Question>,
-    /// How often memory was read.
+    /// The number of reads of memory.
     pub(super) reads: Cell<usize>,
-    /// How often somebody asked for the peer of a socket.
+    /// The number of questions for the peer of a socket.
     pub(super) peer_questions: Cell<usize>,
-    /// What `look` was asked for, and whether links were to be followed.
+    /// The questions of `look`, and whether links were to be followed.
     pub(super) looks: RefCell<Vec<(i32, Vec<u8>, bool)>>,
 }
 
 impl Fake {
-    /// Where tests that choose addresses find a string.
+    /// The address of a string for tests that choose addresses.
     pub(in crate::tracer) const STRING: u64 = 0x5000_0000_0000;
 
     pub(in crate::tracer) fn new() -> Self {

@@ -208,7 +208,7 @@ fn p55_the_root_of_a_task_is_where_its_absolute_paths_start() {
     let path = task.string("/..");
     let event = file(openat(&task, CWD, path, 0, 0).at_entry());
     assert_eq!(absolute(&event).as_deref(), Some("/jail"));
-    // Where it stands is told by the kernel in full.
+    // The kernel gives its path in full.
     task.cwd = Some(b"/jail/home".to_vec());
     let path = task.string("x");
     let event = file(openat(&task, CWD, path, 0, 0).at_entry());

@@ -10,11 +10,11 @@ use harness_metadata::{RawString, TraceEventKind, event::TraceLevel};
 use proptest::prelude::*;
 use syscalls::Sysno;
 
-/// How much memory is read for one call at most: two vectors of 4096 entries, each of which may lie
-/// on a page of its own, or a thousand messages of eight parts.
+/// The most memory to read for one call: two vectors of 4096 entries, each of which may lie on a
+/// page of its own, or a thousand messages of eight parts.
 const READS: usize = 40_000;
 
-/// Where the memory is. It is small, so that pointers in it lead back into it.
+/// The address of the memory. It is small, so that pointers in it lead back into it.
 const BASE: u64 = 0x1000;
 const SIZE: usize = 3 * 4096;
 

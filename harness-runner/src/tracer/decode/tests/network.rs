@@ -184,7 +184,7 @@ fn p73_a_client_is_the_trees_own_if_it_connected_from_the_tree() {
     assert_eq!(accepted.reach, Reach::Tree);
 
     task.peers.insert(9, ip("127.0.0.1:50002"));
-    assert_eq!(accept(&task).reach, Reach::Machine, "somebody else");
+    assert_eq!(accept(&task).reach, Reach::Machine, "another program");
     // One that is just connecting: its connect has not returned.
     task.sockets.borrow_mut().connecting();
     assert_eq!(accept(&task).reach, Reach::Tree);
@@ -228,7 +228,7 @@ fn p72_datagrams_without_a_connection() {
     assert_eq!(
         task.peer_questions.get(),
         0,
-        "no question, so nobody was asked"
+        "no question, so no server was asked"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Where addresses are.
+//! The reach of addresses.
 
 use crate::tracer::decode::Bound;
 use harness_metadata::trace::{Address, Reach};

@@ -1,10 +1,10 @@
-//! What programs are started with, as the kernel puts it on their stacks.
+//! The arguments and environments of programs, as the kernel puts them on their stacks.
 
 use super::fuzz::Random;
 use crate::tracer::decode::{Environment, Vectors};
 use proptest::prelude::*;
 
-/// Where the stack is.
+/// The address of the stack.
 const STACK: u64 = 0x7ffc_1234_5670;
 
 /// A stack as the kernel would build it, with so much between the pointers and the strings.
@@ -137,7 +137,7 @@ fn p21_what_proc_says_may_have_been_cut_off() {
     let told = Vectors::in_blocks(Some(&many), Some(Vec::new()));
     assert!(told.truncated);
     assert_eq!(told.args.len(), 4096);
-    // Nobody could read it, and not: everything is gone.
+    // "Unreadable" differs from "everything is gone".
     for cmdline in [None, Some(b"program\0".as_slice())] {
         let told = Vectors::in_blocks(cmdline, None);
         assert!(told.truncated && told.environment.is_truncated());

@@ -18,7 +18,7 @@ const OLDEST: u32 = 2;
 /// The first version whose chunks are items.
 const ITEMS: u32 = 3;
 
-/// Why a trace cannot be read at all.
+/// An error that makes a trace unreadable.
 #[derive(Debug, Error)]
 pub enum ReadError {
     /// The file cannot be opened or read.
@@ -26,7 +26,7 @@ pub enum ReadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// It is something else.
@@ -49,7 +49,7 @@ pub enum ReadError {
     },
 }
 
-/// How far a file could be read.
+/// The readable extent of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// To its end.
@@ -64,21 +64,21 @@ pub struct Reader<R = BufReader<File>> {
     source: R,
     header: Header,
     chunk: Vec<u8>,
-    /// Where in the chunk the next item begins.
+    /// The offset of the next item in the chunk.
     next: usize,
-    /// What loaders did, by their number.
+    /// The loads, by their number.
     loaders: Vec<Vec<u8>>,
     repeated: Option<Repeating>,
-    /// How many events there have been.
+    /// The number of events so far.
     events: u64,
     ending: Option<Ending>,
 }
 
-/// What a loader did, while that is told.
+/// A load during its replay.
 #[derive(Debug)]
 struct Repeating {
     what: Repeated,
-    /// Where in what it did the next event begins.
+    /// The offset of the next event in the load.
     next: usize,
 }
 

@@ -1,15 +1,15 @@
-//! What loaders did, told as a whole: it comes to the same as if it were told one by one.
+//! Replays of loads as a whole: the result equals that of single events.
 
 use super::*;
 use crate::tracer::record::file::{
     CHUNK, EVENTS, HEADER, LOADED, LOADERS, LOADS, MAGIC, Repeated, push_frame,
 };
 
-/// Something that is told.
+/// An input of the recorder.
 #[derive(Clone, Debug)]
 enum Told {
     Event(TraceEvent),
-    /// Which loader.
+    /// The number of the load.
     Loaded(Duration, i32, usize),
 }
 
