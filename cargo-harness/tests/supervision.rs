@@ -1,4 +1,4 @@
-//! Tests that try to escape, and runs that somebody disturbs: results stay true, nothing hangs, and
+//! Tests that try to escape, and disturbed runs: results stay true, nothing hangs, and
 //! nothing is left behind.
 
 #[path = "end_to_end/environment.rs"]
@@ -475,11 +475,11 @@ fn daemons_of_a_subreaper_are_named_and_killed() {
 fn a_stub_that_is_killed_while_it_lists_costs_nothing() {
     let scene = Scene::new();
     let mut command = zoo_run(&scene, "", "passes");
-    // Built here, so that nobody knows its tests.
+    // Built here, so that its tests are not remembered.
     command.env("CARGO_TARGET_DIR", scene.path("target"));
     command.env("ZOO_KILLS_WHO_LISTS", scene.path("killed"));
     scene.run(command).assert_code(exit_code::OK);
-    assert!(scene.path("killed").exists(), "nobody was killed");
+    assert!(scene.path("killed").exists(), "no process was killed");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the stops of a tracer cost at the least: the bound that no tracer of this kind gets below.
+//! The least cost of a tracer's stops: the bound for every tracer of this kind.
 //!
 //! ```text
 //! cargo bench -p harness-runner --bench stops -- TEST-BINARY [ROUNDS]
@@ -32,7 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How a test is watched.
+/// The tracing of a test.
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Mode {
     Untraced,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use spdx::{Expression, ParseMode};
 use std::{env, fs, path::Path, process::Command};
 
-/// Where path dependencies and the registry's come from, as `cargo metadata` says it.
+/// The prefix of a registry's address in `cargo metadata`.
 const REGISTRY: &str = "registry+";
 
 #[test]

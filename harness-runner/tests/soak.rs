@@ -47,18 +47,18 @@ use std::{
 };
 
 const ATTEMPTS: u64 = 600;
-/// How many tracers work beside each other.
+/// The number of tracers beside each other.
 const STUBS: u32 = 3;
-/// What takes longer hangs.
+/// A longer run hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 const LEVELS: [TraceLevel; 3] = [TraceLevel::Process, TraceLevel::Io, TraceLevel::Full];
 
-/// What all stubs' threads share.
+/// The state that all stubs' threads share.
 struct Soak {
     attempts: u64,
     seed: u64,
     next: AtomicU64,
-    /// How much of each kind has been done at each level.
+    /// The work done of each kind at each level.
     done: Mutex<BTreeMap<(&'static str, TraceLevel), Count>>,
 }
 
@@ -99,7 +99,7 @@ impl Soak {
     }
 }
 
-/// How much has been done.
+/// The work done.
 #[derive(Default)]
 struct Count {
     attempts: u64,
@@ -174,7 +174,7 @@ impl Attempt<'_> {
                 other => panic!("{other:?}"),
             }
         };
-        let root = root.expect("its exit has been told");
+        let root = root.expect("its exit was reported");
         if live {
             check_events(root, expected, &events, self.kind.cuts_forks_short());
         }
@@ -252,7 +252,7 @@ fn check_events(root: i32, expected: Exit, events: &[TraceEvent], cut_short: boo
         }
     }
     alive.retain(|_, count| *count > 0);
-    assert_eq!(alive, BTreeMap::new(), "no end was told: {events:#?}");
+    assert_eq!(alive, BTreeMap::new(), "no end was reported: {events:#?}");
 }
 
 /// Returns the processes that have a marker in their environment.

@@ -1,4 +1,4 @@
-//! What a stub sees of real programs. Each test runs one of `tracing/programs.rs` in a stub and
+//! Real programs under a stub. Each test runs one of `tracing/programs.rs` in a stub and
 //! looks at the events.
 //!
 //! This has a `main` of its own because a stub is a process of this executable, and so are the
@@ -37,7 +37,7 @@ use std::{
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// What was seen of a program.
+/// The trace of a program.
 struct Seen {
     root: i32,
     exit: Exit,
@@ -576,7 +576,7 @@ fn paths_in_another_root_directory_are_found_there() {
     assert_eq!(results("/another/inside"), [CallResult::Found]);
     // Absolute links lead to what is inside, too.
     assert_eq!(results("/another/link"), [CallResult::Found]);
-    // Nobody has looked for it, so the kernel has nothing to say without asking the file system.
+    // It was never looked up, so the kernel has no answer without the file system.
     assert_eq!(results("/another/etc"), [CallResult::Err(libc::ENOENT)]);
 }
 

@@ -1,4 +1,4 @@
-//! Who is compared, and how each runs a workload.
+//! The compared runners, and the way in which each runs a workload.
 
 use crate::{
     environment::{command, installed},
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Somebody who runs tests.
+/// A runner of tests.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
     /// `cargo harness` without tracing.

@@ -1,4 +1,4 @@
-//! How much memory a runner takes while a test prints much: its own process and the stubs that
+//! The memory of a runner while a test prints much: its own process and the stubs that
 //! run the same executable, without the tests.
 
 use crate::{contender::Contender, workload::Workload};

@@ -26,7 +26,7 @@ const CALLS: &str = "trace=\
     unshare,setns,shmget,semget,msgget,?io_uring_setup,?pidfd_getfd,open_by_handle_at,bpf,\
     perf_event_open,?userfaultfd,keyctl,add_key,request_key,mq_open";
 
-/// Who traces.
+/// The tracer.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Tracer {
     Nobody,
@@ -85,7 +85,7 @@ impl Tracer {
     }
 }
 
-/// Prints what each adds to a run that nobody traces.
+/// Prints the cost of each, compared with an untraced run.
 pub(crate) fn compare(rounds: usize) {
     if !installed("strace", &["--seccomp-bpf", "-f", "true"]) {
         println!("{NAME}: left out, it is not installed or may not trace\n");
@@ -138,7 +138,7 @@ pub(crate) fn compare(rounds: usize) {
     println!();
 }
 
-/// The variable by which cargo is told what starts tests.
+/// The variable that names cargo's runner for tests.
 fn runner_variable() -> String {
     let arch = std::env::consts::ARCH.to_uppercase();
     let libc = if cfg!(target_env = "musl") {

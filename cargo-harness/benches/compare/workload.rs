@@ -1,4 +1,4 @@
-//! What is run: generated packages and a public one, built before anything is measured.
+//! The workloads: generated packages and a public one, built before anything is measured.
 
 use crate::{environment::command, registry};
 use std::{
@@ -17,7 +17,7 @@ pub(crate) struct Workload {
     pub(crate) targets: Vec<&'static str>,
     /// Arguments that select among the tests.
     pub(crate) filter: Vec<&'static str>,
-    /// How often it is measured.
+    /// The number of measurements.
     pub(crate) rounds: usize,
     /// Whether tests may fail, because they are not ours.
     pub(crate) may_fail: bool,

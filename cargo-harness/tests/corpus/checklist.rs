@@ -1,15 +1,15 @@
-//! How tracing goes wrong, line by line: what is so, and where it is tested or why it is not.
+//! The mistakes of tracers, line by line: the fact, and its test or the reason for none.
 //! `site/docs/tracer-checklist.md` is made of this.
 
 /// A line of the checklist.
 pub(crate) struct Line {
     /// Its number: the 9 of P9.
     pub(crate) number: u32,
-    /// What is so, and easily got wrong.
+    /// The fact that is easily got wrong.
     pub(crate) fact: &'static str,
     /// The programs of `fixtures/tracees`, without the `p09_` that they all start with.
     pub(crate) programs: &'static [&'static str],
-    /// Where else it is tested, why it is not, or what the programs leave open.
+    /// Another test, the reason for none, or the part that the programs leave open.
     pub(crate) note: &'static str,
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn program(line: &Line, name: &str) -> String {
 pub(crate) const PARTS: [(&str, &[Line]); 9] = [
     ("Starting, and creating processes", &[
         line(1, "Seizing a process does not stop it; until then it may run, execute or end", &[],
-            "nobody runs meanwhile: the child waits to be seized. Tests of the stub"),
+            "the child waits to be seized. Tests of the stub"),
         line(2, "The first execution is easily lost", &["does_nothing"], ""),
         line(3, "A child that stops itself to be seized can hang its descendants", &["starts_many_children"], ""),
         line(4, "A hook before the execution that waits for its parent never returns", &[],
@@ -78,7 +78,7 @@ pub(crate) const PARTS: [(&str, &[Line]); 9] = [
         line(27, "Signals have to arrive unchanged, real-time ones with their payload",
             &["sends_real_time_signals_with_a_payload", "handles_a_real_time_signal", "survives_a_storm_of_timers"], ""),
         line(28, "SIGKILL can come between any two steps of the tracer", &["kills_busy_children"], ""),
-        line(29, "Whoever else waits can steal a stop", &[], "by construction: only the stub has tests as children"),
+        line(29, "Another waiter can steal a stop", &[], "by construction: only the stub has tests as children"),
         line(30, "Only the thread that seized may ask", &[], "by construction: the stub has one thread"),
         line(31, "When the tracer ends, all that it traced is killed", &[],
             "`supervision`: `a_test_that_kills_its_stub_is_a_fault_and_leaves_nothing`"),
@@ -108,7 +108,7 @@ pub(crate) const PARTS: [(&str, &[Line]); 9] = [
         line(46, "A filter can slow down what it does not concern", &[], "measured by the benchmarks, not tested"),
         line(47, "Filters may be refused, and the run goes on", &[], "tests of the stub; `ptrace_refused` for ptrace"),
         line(48, "There is one listener for all filters", &["answers_its_own_calls"], ""),
-        line(49, "Signals interrupt calls that somebody looks at", &["opens_in_a_storm_of_signals"], ""),
+        line(49, "Signals interrupt calls that the tracer is reading", &["opens_in_a_storm_of_signals"], ""),
         line(50, "What was looked at may change before the call goes on", &[],
             "the tracer observes and guards nothing; P60"),
     ]),
@@ -126,13 +126,13 @@ pub(crate) const PARTS: [(&str, &[Line]); 9] = [
             "not `pivot_root` and the newer mount calls"),
         line(59, "What was asked for is not what it resolves to", &["opens_through_links_and_dots"], ""),
         line(60, "Another thread can change a path while it is read", &["opens_a_path_that_changes"], ""),
-        line(61, "Who looks at entries only has to find out the result", &["asks_what_is_and_what_is_not", "asks_for_what_is_refused"], ""),
+        line(61, "A tracer that sees entries only has to find out the result", &["asks_what_is_and_what_is_not", "asks_for_what_is_refused"], ""),
         line(62, "Operations of io_uring are no system calls", &["sets_up_io_uring"], ""),
         line(63, "Descriptors come from elsewhere", &["passes_a_descriptor", "takes_a_descriptor", "is_given_a_descriptor"], ""),
         line(64, "A removed file looks like one with an odd name", &["is_in_a_folder_that_is_gone"], ""),
         line(65, "Names are bytes, and folders deeper than a path is long",
             &["uses_names_that_are_no_text", "goes_deeper_than_a_path_is_long"], ""),
-        line(66, "Some files are nobody else's", &["uses_temporary_files"], ""),
+        line(66, "Some files belong to one test alone", &["uses_temporary_files"], ""),
         line(67, "Content moves with the file, not with the name", &["renames_links_and_exchanges"], ""),
         line(68, "The names in a folder are a question too", &["lists_a_folder"], ""),
         line(69, "What is mapped was opened; /proc and /sys are the machine's state", &["maps_a_file"], ""),
@@ -155,11 +155,11 @@ pub(crate) const PARTS: [(&str, &[Line]); 9] = [
         line(79, "Processes fork while they are being killed", &["leaves_a_chain_of_processes"],
             "`supervision`: `a_tree_that_forks_without_end_is_terminated`"),
         line(80, "Orphans go to the nearest subreaper, the test's own too", &["takes_orphans"], ""),
-        line(81, "A signal on the parent's death is for those who ask", &["dies_with_its_parent"], ""),
+        line(81, "A signal on the parent's death reaches only processes that ask for it", &["dies_with_its_parent"], ""),
         line(82, "Nothing of the harness runs when it is killed", &[], "`end_to_end`: `nothing_outlives_a_run_that_is_killed`"),
         line(83, "Others can keep the output open", &["leaves_its_output_open"], ""),
         line(84, "Some processes cannot be killed for now", &[], "nothing here sleeps uninterruptibly on demand"),
-        line(85, "Ends are to be collected even when nobody asks", &["waits_for_nobody"], ""),
+        line(85, "Ends are collected without a waiting parent", &["waits_for_nobody"], ""),
     ]),
     ("Surroundings", &[
         line(86, "Policies restrict ptrace", &[], "`end_to_end`: `ptrace_refused`; Yama and SELinux are the machine's to configure"),
@@ -174,7 +174,7 @@ pub(crate) const PARTS: [(&str, &[Line]); 9] = [
         line(93, "Tests that trace need another way", &[], "`trace = \"off\"`: `end_to_end`, `every_test_has_its_outcome_when_traced`"),
         line(94, "A harness can run under a harness", &[], "`end_to_end`: `nesting`"),
         line(95, "Some sanitizers refuse to be traced", &[], "they need an unstable compiler; that they are listed: `end_to_end`, `rerun`"),
-        line(96, "Coverage builds write profiles", &[], "a matter of who reads traces"),
+        line(96, "Coverage builds write profiles", &[], "a matter for readers of traces"),
         line(97, "A test can see that it is traced", &["sees_its_tracer", "asks_for_its_seccomp_mode", "enters_the_strict_mode"], "run again without what it sees: `end_to_end`, `rerun`"),
     ]),
 ];

@@ -1,4 +1,4 @@
-//! What the trace of each program says.
+//! The expected trace of each program.
 
 use crate::trace::Trace;
 use harness_metadata::{
@@ -22,14 +22,14 @@ pub(crate) struct Expectation {
     pub(crate) what: &'static str,
     /// Whether it does.
     pub(crate) holds: fn(&Trace) -> bool,
-    /// Why it does not when the program is not traced but its calls are notified.
+    /// The reason why it does not if calls are notified.
     pub(crate) not_notified: Option<&'static Unseen>,
     /// Whether it does when no more than the lives of processes is followed.
     pub(crate) of_lives: bool,
 }
 
 impl Expectation {
-    /// What notification cannot say, and why.
+    /// Blind spots of notification, with the reasons.
     const fn not_notified(self, why: &'static Unseen) -> Self {
         Self {
             not_notified: Some(why),
@@ -37,7 +37,7 @@ impl Expectation {
         }
     }
 
-    /// What the level `process` can say, too.
+    /// The events that the level `process` has, too.
     const fn of_lives(self) -> Self {
         Self {
             of_lives: true,
@@ -59,7 +59,7 @@ impl Expectation {
 pub(crate) struct Unseen {
     /// In a word or two.
     pub(crate) what: &'static str,
-    /// What that means.
+    /// Its meaning.
     pub(crate) meaning: &'static str,
 }
 
@@ -72,7 +72,7 @@ const fn unseen(what: &'static str, meaning: &'static str) -> Unseen {
 pub(crate) const UNSEEN: &[&Unseen] = &[RESULTS, ENDS, SIGNALS, SILENT, KINDS, AGAIN, PORTS];
 const RESULTS: &Unseen = &unseen(
     "results",
-    "what comes of a call that changes something, or that only the kernel can answer",
+    "the result of a call that changes something, or that only the kernel can answer",
 );
 const ENDS: &Unseen = &unseen("ends", "how descendants end");
 const SIGNALS: &Unseen = &unseen("signals", "what signals are delivered, and by whom");

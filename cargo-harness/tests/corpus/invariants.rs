@@ -1,4 +1,4 @@
-//! What holds for every trace.
+//! The invariants of every trace.
 
 use crate::trace::Trace;
 use harness_metadata::{

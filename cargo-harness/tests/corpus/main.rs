@@ -37,7 +37,7 @@ use trace::Trace;
 struct Run {
     programs: Programs,
     attempts: BTreeMap<String, Attempt>,
-    /// What it said.
+    /// Its output.
     output: String,
 }
 

@@ -35,10 +35,10 @@ use std::{
     time::Duration,
 };
 
-/// Who runs the programs.
+/// The user who runs the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum User {
-    /// Whoever runs these tests.
+    /// The user of these tests.
     Own,
     /// A user without privileges, who owns nothing but the target folder.
     Nobody,
@@ -54,7 +54,7 @@ const READ_EVERYTHING: [&str; 4] = [
     "-all,+dac_read_search",
 ];
 
-/// Stands in for cargo and rustc: asks the real one, and remembers the answer for whoever cannot
+/// Stands in for cargo and rustc: asks the real one, and remembers the answer for a user who cannot
 /// use a toolchain.
 const TOOL: &str = r#"#!/bin/sh
 answer=$ANSWERS/${0##*/}-$(printf '%s\n' "$@" | cksum | tr ' ' -)
@@ -201,7 +201,7 @@ impl Programs {
         /// Some only wait.
         const AT_ONCE: usize = 4;
         let waiting = Mutex::new(attempts.iter());
-        let next = || waiting.lock().expect("nobody panics").next();
+        let next = || waiting.lock().expect("no thread panics").next();
         let follow = || {
             let followed = iter::from_fn(next).map(|(program, attempt)| {
                 let summary = attempt.trace.as_deref().expect("it was traced");
@@ -253,7 +253,7 @@ impl Programs {
         let done = AtomicBool::new(false);
         let asked = self.scene.path("outside");
         let giver = SocketAddr::from_abstract_name(self.giver()).expect("it is short");
-        let giver = UnixListener::bind_addr(&giver).expect("nobody else has its name");
+        let giver = UnixListener::bind_addr(&giver).expect("its name is unused");
         giver.set_nonblocking(true).expect("it is a socket");
         let given = self.scene.write("given", "from outside");
         thread::scope(|scope| {
@@ -265,7 +265,7 @@ impl Programs {
                             .to_str()
                             .and_then(|name| name.parse().ok())
                             .expect("it is an id");
-                        fs::remove_file(entry.path()).expect("nobody else removes it");
+                        fs::remove_file(entry.path()).expect("it is removed only here");
                         // If it is gone it fails by itself.
                         let _ = signal::kill(Pid::from_raw(pid), Signal::SIGUSR1);
                     }
@@ -306,5 +306,5 @@ fn processors() -> String {
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"));
-    line.expect("it is told").to_owned()
+    line.expect("it is reported").to_owned()
 }

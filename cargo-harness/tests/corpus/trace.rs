@@ -11,11 +11,11 @@ use harness_metadata::{
 use harness_runner::tracer::record::file::{Ending, Reader};
 use std::{fmt, path::Path};
 
-/// What is known of one test of one run.
+/// The facts about one test of one run.
 pub(crate) struct Trace {
     /// The events, in the order in which they were recorded.
     pub(crate) events: Vec<TraceEvent>,
-    /// Why it may lack something.
+    /// Its doubts.
     pub(crate) doubts: Vec<Doubt>,
     pub(crate) backend: Backend,
     /// Whether the program said that it left itself out.
@@ -100,7 +100,7 @@ impl Trace {
         }
     }
 
-    /// Returns true if only what is asked was seen, and not what comes of it.
+    /// Returns true if only the entries of calls were seen, and not their results.
     pub(crate) fn notified(&self) -> bool {
         self.backend == Backend::Notify
     }

@@ -178,7 +178,7 @@ fn leaks() {
 }
 "#;
 
-/// What a foreign /proc calls by an id of ours is another process: it must be neither named nor
+/// An id of ours in a foreign /proc is another process: it must be neither named nor
 /// killed.
 #[test]
 fn a_proc_of_another_namespace_is_as_good_as_none() {

@@ -11,7 +11,7 @@ const SHORT: &str = "[profile.default]\n\
     slow-timeout = { period = \"2s\", terminate-after = 1, grace-period = \"0s\" }\n\
     leak-timeout = \"1s\"\n";
 
-/// A debugger for the poor: shows that the process is stopped and nobody's, and lets it go on.
+/// A debugger for the poor: shows that the process is stopped and untraced, and continues it.
 const LOOK: &str = "sleep 3; grep -E '^(State|TracerPid):' /proc/{pid}/status; \
     tr '\\0' '.' < /proc/{pid}/cmdline; echo; kill -CONT {pid}";
 

@@ -1,4 +1,4 @@
-//! What cargo says is what `cargo harness` does: each test runs both and compares, or has the case
+//! `cargo harness` does as cargo says: each test runs both and compares, or has the case
 //! from which a fault was learnt.
 
 use crate::scene::{Finished, Scene, skip};

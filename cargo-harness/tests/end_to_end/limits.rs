@@ -256,7 +256,7 @@ fn an_unprivileged_user_is_told_which_limits_are_not_enforced() {
     let run = scene.run(nobody.wrapped(&scene, &run(&scene, &package, HARMLESS)));
     scene.assert_no_strays();
     assert_as_limited(&scene, &run);
-    let missing = missing(&events(&scene)).expect("nobody owns no cgroup");
+    let missing = missing(&events(&scene)).expect("this user owns no cgroup");
     assert!(
         missing.starts_with("memory-max and pids-max and cpu-max are not enforced: ")
             || missing.matches(" is not enforced: ").count() == 3,
@@ -272,7 +272,7 @@ fn state_and_parent(pid: i32) -> Option<(char, i32)> {
     Some((state, fields.next()?.parse().ok()?))
 }
 
-/// What a tracer does not hold and whose stub is gone, only its cgroup can tell.
+/// Only the cgroup still knows an untraced process whose stub is gone.
 #[test]
 fn what_a_run_that_was_killed_with_its_stubs_left_behind_the_next_run_kills() {
     const NAME: &str = "what_a_run_that_was_killed_with_its_stubs_left_behind";

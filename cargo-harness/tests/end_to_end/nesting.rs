@@ -167,7 +167,7 @@ impl Nest {
     }
 }
 
-/// What is told of tests, without times.
+/// The events of tests, without times.
 fn outcomes(run: &Finished) -> Vec<String> {
     let lines = run.stderr.lines().map(str::trim_start);
     let outcomes = lines.filter(|line| line.starts_with("PASS [") || line.starts_with("FAIL ["));

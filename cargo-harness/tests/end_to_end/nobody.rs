@@ -17,13 +17,13 @@ const READ_EVERYTHING: [&str; 4] = [
 
 /// A user who can use cargo.
 pub(crate) struct Nobody {
-    /// How to become them.
+    /// The command that becomes this user.
     args: Vec<&'static str>,
 }
 
 impl Nobody {
     /// Finds a user who can do what a command does. It is first done by the own one, so that
-    /// everything is built: whether nobody can use a linker is not the subject. What it writes has
+    /// everything is built: whether this user can use a linker is not the subject. What it writes has
     /// to be in the scene, which is opened to all.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ const CALLS: &str = "open,openat,openat2,creat,stat,lstat,newfstatat,statx,acces
                      renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir,mkdir,mkdirat,\
                      mknod,mknodat,truncate,chmod,fchmodat,chown,lchown,fchownat,utimensat";
 
-/// What also is needed to tell processes from threads.
+/// Calls that distinguish processes from threads.
 const CREATIONS: &str = "clone,clone3,fork,vfork";
 
 /// Beginnings of names that are random in their rest.
@@ -69,7 +69,7 @@ struct Explained {
     test: &'static str,
     /// In this call. If empty, the test is not compared at all.
     call: &'static str,
-    /// Why. Reading it is what it is for.
+    /// The reason, for the reader.
     #[expect(dead_code, reason = "for people")]
     why: &'static str,
 }

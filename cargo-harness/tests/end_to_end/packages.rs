@@ -10,7 +10,7 @@ use crate::packages_run::{Outcome, compare};
 pub(crate) struct Package {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
-    /// What it is here for.
+    /// The purpose of the package.
     pub(crate) because: &'static str,
     /// Selects targets; the same for all runners.
     pub(crate) targets: &'static [&'static str],
@@ -18,7 +18,8 @@ pub(crate) struct Package {
     pub(crate) least: usize,
     /// Tests whose outcome under `cargo test` differs from that in a process of their own.
     pub(crate) differing: &'static [Differing],
-    /// Why its tests must not run at the same time in processes of their own, if so.
+    /// The reason why its tests must not run at the same time in processes of their own, if there
+    /// is one.
     pub(crate) one_at_a_time: Option<&'static str>,
 }
 
@@ -27,7 +28,7 @@ pub(crate) struct Differing {
     pub(crate) test: &'static str,
     pub(crate) in_one_process: Outcome,
     pub(crate) in_its_own: Outcome,
-    /// Why.
+    /// The reason.
     pub(crate) why: &'static str,
 }
 

@@ -15,7 +15,7 @@ use std::{
     process::Command,
 };
 
-/// What all runners agree to say of a test.
+/// A result in the form of all runners.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It passed, or counts as passed.
@@ -26,7 +26,7 @@ pub(crate) enum Outcome {
     Ignored,
 }
 
-/// What a runner says of each test, by binary and name.
+/// A runner's results, by binary and name.
 type Results = BTreeMap<String, Outcome>;
 
 /// Compares the runners on this package.

@@ -76,7 +76,7 @@ fn does_both() {
 fn neither() {}
 "#;
 
-/// How the last attempt of every test was traced, and whether that was its second time.
+/// The tracing of the last attempt of every test, and whether that was its second time.
 fn how(scene: &Scene, run: &Finished) -> BTreeMap<String, (Option<Backend>, bool)> {
     let events = fs::read_to_string(scene.path("events")).expect("they were asked for");
     let events = parse_events(&events).expect("they are well-formed");

@@ -1,4 +1,4 @@
-//! Where a run takes place: a folder of its own, an environment without traces of the runner that
+//! The place of a run: a folder of its own, an environment without traces of the runner that
 //! runs these tests, and a mark by which every process that it leaves behind is found.
 
 use crate::environment;
@@ -21,21 +21,21 @@ use tempfile::TempDir;
 
 const MARK: &str = "HARNESS_E2E_MARK";
 
-/// How long any run may take, which may begin with a build: far more than it needs on a busy machine.
+/// The time limit of a run, which may begin with a build: far more than it needs on a busy machine.
 pub(crate) const LONGEST_RUN: Duration = Duration::from_secs(900);
 
-/// How many looks find nobody when there is nobody.
+/// The number of looks that must find no process.
 const LOOKS: u32 = 10;
 
-/// How long a process may outlive the run that it belongs to, and the last of its stubs, without being
+/// The time that a process may outlive its run, and the last of its stubs, without being
 /// killed.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a stub may outlive its run, and a process the signal that kills it: both have to be given
+/// The time that a stub may outlive its run, and a process the signal that kills it: both have to be given
 /// the CPU for that.
 const SCHEDULED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Where a run takes place. When it goes out of scope, no process of it may be left.
+/// The place of a run. When it goes out of scope, no process of it may be left.
 pub(crate) struct Scene {
     folder: TempDir,
     mark: String,
@@ -135,7 +135,8 @@ impl Scene {
         wrapper
     }
 
-    /// Starts a command. Its output goes to files, so that whoever keeps it open delays nothing.
+    /// Starts a command. Its output goes to files, so that a process that keeps it open delays
+    /// nothing.
     pub(crate) fn start(&self, mut command: Command) -> Running {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let stdout = self.path(&format!("stdout-{number}"));
@@ -302,11 +303,11 @@ impl Running {
 
 /// A command that ran.
 pub(crate) struct Finished {
-    /// How it ended.
+    /// Its wait status.
     pub(crate) status: ExitStatus,
-    /// What it printed.
+    /// Its standard output.
     pub(crate) stdout: String,
-    /// What it printed for people.
+    /// Its standard error.
     pub(crate) stderr: String,
     command: String,
 }
@@ -373,7 +374,7 @@ fn assert_no_panic(stderr: &str) {
     assert_eq!(panicked, None, "the runner panicked:\n{stderr}");
 }
 
-/// Asks again and again until there is an answer or the time is up, and once after that: whoever asks
+/// Asks again and again until there is an answer or the time is up, and once after that: a caller that asks
 /// may have had no CPU for all the time.
 pub(crate) fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
@@ -390,7 +391,7 @@ pub(crate) fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>)
 }
 
 /// Reads a file of a process, by any of its threads: the first one may have ended. Empty if the
-/// process is gone, or somebody else's.
+/// process is gone, or another user's.
 fn read_of_process(process: &Path, file: &str) -> Vec<u8> {
     let threads = || fs::read_dir(process.join("task")).into_iter().flatten();
     let of_first = fs::read(process.join(file)).unwrap_or_default();
@@ -436,7 +437,7 @@ pub(crate) fn shared_target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixture")
 }
 
-/// Descriptors that whoever started these tests left open are none of a run's business: a test of
+/// Descriptors that the starter of these tests left open are none of a run's business: a test of
 /// the fixture counts its own.
 #[expect(
     unsafe_code,

@@ -1,4 +1,4 @@
-//! Results outlive the runner: one that is killed, a disk that is full, a pipe that nobody reads.
+//! Results outlive a killed runner, a full disk, a pipe without a reader.
 
 use crate::{
     environment::installed,
@@ -51,7 +51,7 @@ fn source(groups: usize) -> String {
 const GROUPS: usize = 12;
 const TESTS: usize = 3 * GROUPS;
 
-/// How often the runner is killed.
+/// The number of kills of the runner.
 const KILLS: usize = 10;
 
 /// Numbers that can be had again by the seed.
@@ -457,8 +457,8 @@ fn a_pipe_gets_the_whole_report_and_one_that_nobody_reads_costs_nothing_but_itse
     assert_results(&report);
     report
         .assert_says("failed to write the JUnit report to `")
-        .assert_says("nobody has opened it for reading within 10 seconds");
+        .assert_says("no reader has opened it for reading within 10 seconds");
     events
         .assert_code(exit_code::WRITE_FAILED)
-        .assert_says("for-events` for the events: nobody has opened it for reading within 10");
+        .assert_says("for-events` for the events: no reader has opened it for reading within 10");
 }

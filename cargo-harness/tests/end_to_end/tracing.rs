@@ -1,4 +1,4 @@
-//! What a user gets to see of traces.
+//! Traces as a user sees them.
 
 use crate::scene::Scene;
 use fixture_model::parse_events;

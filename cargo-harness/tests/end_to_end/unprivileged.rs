@@ -13,7 +13,8 @@ const NAME: &str = "an_unprivileged_user_has_the_same_results";
 #[test]
 fn an_unprivileged_user_has_the_same_results() {
     let scene = Scene::new();
-    // Built beforehand: whether nobody can use a linker is not the subject. Everything that cargo
+    // Built beforehand: whether this user can use a linker is not the subject. Everything that
+    // cargo
     // writes later is in the scene, which is open to all.
     let mut list = scene.harness(["list", "--workspace"]);
     list.env("CARGO_TARGET_DIR", scene.path("target"));

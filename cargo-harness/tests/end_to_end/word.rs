@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-/// How long is waited for a test to start, on a busy machine.
+/// The time limit for a test to start, on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
 /// A package whose tests have a harness of their own.
@@ -47,7 +47,7 @@ fn started(scene: &Scene) -> Box<RunStarted> {
     start.expect("the run started")
 }
 
-/// What came of every test, by its name: its outcome in a word, and whether it passed.
+/// The result of every test, by its name: its outcome in a word, and whether it passed.
 fn results(scene: &Scene) -> BTreeMap<String, (&'static str, bool)> {
     let finished = events(scene)
         .into_iter()

@@ -9,9 +9,9 @@ use fixture_model::Runner;
 use harness_metadata::event::TraceLevel;
 use std::sync::OnceLock;
 
-/// What a storm is given.
+/// The inputs of a storm.
 pub(crate) struct Course<'a> {
-    /// How many times it is to strike.
+    /// The number of strikes.
     pub(crate) times: u64,
     pub(crate) random: Random,
     table: &'a mut Table,

@@ -65,7 +65,7 @@ pub(crate) fn run(course: &mut Course<'_>) {
     }
 }
 
-/// What has been seen.
+/// The observations.
 #[derive(Default)]
 struct Count {
     named: usize,
@@ -98,14 +98,11 @@ impl Count {
             if left.starts_with("moving") {
                 assert!(
                     !named.is_empty(),
-                    "nobody is named under `{name}` by {shown}"
+                    "no process is named under `{name}` by {shown}"
                 );
             } else {
                 let left: BTreeSet<i32> = left.lines().flat_map(str::parse).collect();
-                assert_eq!(
-                    named, left,
-                    "`{name}` left others than it is told by {shown}"
-                );
+                assert_eq!(named, left, "`{name}` left others than expected by {shown}");
             }
             for survivor in survivors {
                 assert!(survivor.killed, "`{name}`: {survivor:?}");

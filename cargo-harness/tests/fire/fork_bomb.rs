@@ -1,4 +1,4 @@
-//! A fork bomb with a limit of processes: it fails by that, and nobody else feels it.
+//! A fork bomb with a limit of processes: it fails by that, and other tests are not disturbed.
 
 use crate::{
     course::Course,
@@ -12,10 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many processes the bomb may have.
+/// The limit of processes of the bomb.
 const PIDS: u32 = 200;
 
-/// How long it may take somebody else to have a process.
+/// The time limit for another test to create a process.
 const USABLE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(course: &mut Course<'_>) {

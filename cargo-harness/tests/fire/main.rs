@@ -1,5 +1,5 @@
 //! Storms: what users, machines and tests do to a run, at random moments and many times over.
-//! Whatever it is: every result that was known is told, every process is gone, nothing hangs.
+//! In every storm, each known result is reported, every process is gone, nothing hangs.
 //!
 //! ```text
 //! cargo test -p cargo-harness --test fire -- [--full] [--seed N] [NAME…]
@@ -59,9 +59,9 @@ use table::Table;
 /// Something that happens to runs again and again.
 struct Storm {
     name: &'static str,
-    /// How many times, beside other tests.
+    /// The number of times, beside other tests.
     few: u64,
-    /// How many times, to be sure.
+    /// The number of times, to be sure.
     many: u64,
     run: fn(&mut Course<'_>),
 }

@@ -10,7 +10,7 @@ use fixture_model::Runner;
 use harness_metadata::{EventKind, exit_code};
 use std::time::Duration;
 
-/// What they are compared with.
+/// The reference.
 const FEW: u64 = 1_000;
 /// From so many on, time is measured with care, and the peer's, too.
 const VERY_MANY: u64 = 100_000;
@@ -41,7 +41,7 @@ fn measure(course: &mut Course<'_>, runner: Runner) {
     course.tell(runner, &what, "bounded by what is known of a test", was);
 }
 
-/// What a run took, from the start of the command to its end.
+/// The duration of a run, from the start of the command to its end.
 struct Measured {
     wall: Duration,
     /// In MiB.

@@ -5,7 +5,7 @@ use clap::Parser;
 /// Storms over runs of tests.
 #[derive(Debug, Parser)]
 pub(crate) struct Options {
-    /// Which storms: those whose names contain one of these; all without any.
+    /// The storms whose names contain one of these; all without any.
     names: Vec<String>,
     /// As often as it takes to be sure, which takes an hour.
     #[arg(long)]

@@ -16,14 +16,14 @@ use std::{
 
 const MIB: u64 = 1 << 20;
 
-/// What is kept of a stream: as much as the terminal shows.
+/// The kept part of a stream: as much as the terminal shows.
 const CAP: u64 = 16 * MIB;
 const CONFIG: &str = "output-cap = '16 MiB'";
 
 /// A line of a test that writes: its number in seven digits, and its end.
 const LINE: u64 = 8;
 
-/// What a stream may take in the runner's memory, and what the runner may take without.
+/// The memory that a stream may take in the runner, and that of the runner without streams.
 const MIB_A_STREAM: u64 = 2;
 const MIB_BESIDES: u64 = 64;
 

@@ -59,7 +59,7 @@ fn interrupted_in_the_delay_of_a_retry(course: &mut Course<'_>, runner: Runner) 
 
 /// There is no room for the report.
 fn junit_on_a_full_disk(course: &mut Course<'_>, runner: Runner) {
-    // As a mount of the run's own, which nobody else sees.
+    // As a mount of the run's own, invisible to other processes.
     let namespace: &[&str] = match geteuid().is_root() {
         true => &["--mount"],
         false => &["--mount", "--map-root-user"],

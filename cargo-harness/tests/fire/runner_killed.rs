@@ -18,13 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long what is left may take to be killed.
+/// The time limit for the kill of leftovers.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The same while there are stubs, which are counted but may have had no CPU to kill anybody.
 const STUBS_GONE_WITHIN: Duration = Duration::from_secs(60);
 
-/// How many tests a run has; they are drawn.
+/// The number of tests of a run; they are drawn.
 const TESTS: usize = 8;
 
 pub(crate) fn run(course: &mut Course<'_>) {
@@ -86,18 +86,18 @@ fn tell(course: &mut Course<'_>, by: Runner, times: u64, all: &Killed) {
     }
 }
 
-/// What was there when a runner was killed.
+/// The state at the kill of a runner.
 #[derive(Default)]
 struct Killed {
-    /// How many processes were alive, the runner not counted.
+    /// The number of live processes, the runner not counted.
     alive: usize,
-    /// How many were two seconds later, and with them a stub.
+    /// The number two seconds later, while a stub was alive too.
     late: usize,
-    /// What was alive two seconds later without a stub.
+    /// The processes that were alive two seconds later without a stub.
     left: Vec<String>,
-    /// How many runs had results by then.
+    /// The number of runs that had results by then.
     known: u64,
-    /// How long the others took.
+    /// The time that the others took.
     longest: Duration,
 }
 
@@ -197,7 +197,7 @@ fn left(scene: &Scene) -> Vec<String> {
     left.map(|(pid, line)| format!("{pid} {line}")).collect()
 }
 
-/// What was told before is in the recording, and the report is whole. Returns whether there was
+/// Every reported result is in the recording, and the report is whole. Returns whether there was
 /// anything to tell.
 fn check_what_is_known(scene: &Scene) -> bool {
     let told = read(&scene.path("events"));

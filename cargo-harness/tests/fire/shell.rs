@@ -1,7 +1,7 @@
 //! A shell with job control on a terminal of its own: what Ctrl-Z and `fg` are made of.
 //!
 //! The shell is a process of this executable, because it has to lead a session. It starts one job,
-//! tells when that is stopped or has ended, and continues it when it is told to.
+//! tells when that is stopped or has ended, and continues it on request.
 
 use crate::scene::Scene;
 use nix::{
@@ -35,7 +35,7 @@ const ENDED: u8 = b'e';
 const GO_ON: u8 = b'c';
 const GOES_ON: u8 = b'g';
 
-/// What became of a job.
+/// The state of a job.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// It is stopped.
@@ -76,7 +76,7 @@ impl Job {
         let mut reader = File::from(master.try_clone().expect("it can be cloned"));
         let screen = thread::spawn(move || {
             let mut shown = Vec::new();
-            // EIO when nobody has the terminal open any more.
+            // EIO when no process has the terminal open any more.
             let _ = reader.read_to_end(&mut shown);
             shown
         });
@@ -121,7 +121,7 @@ impl Job {
         News::Ended(byte[0])
     }
 
-    /// Has a stopped job go on, in the foreground. A key that is pressed before it does is nobody's:
+    /// Has a stopped job go on, in the foreground. A key that is pressed before it does is lost:
     /// the kernel forgets it with SIGCONT (signal(7)), or has no group to tell.
     pub(crate) fn go_on(&mut self) {
         self.control.write_all(&[GO_ON]).expect("the shell listens");

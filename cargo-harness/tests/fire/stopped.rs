@@ -25,7 +25,7 @@ const LONG_ONE_IN: u64 = 50;
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 const CONFIG: &str = "slow-timeout = { period = '2s', terminate-after = 2 }";
 
-/// What takes longer hangs.
+/// A longer run hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 const LIMIT_OF_PEER: Duration = Duration::from_secs(10);
 
@@ -103,9 +103,9 @@ fn tell(course: &mut Course<'_>, by: Runner, all: &Count) {
 struct Count {
     stops: u64,
     hangs: u64,
-    /// How long the run was seen to stand still, which is less than it did.
+    /// The observed time of the stop, which is less than the real one.
     paused: Duration,
-    /// How long it took in all.
+    /// The time in all.
     wall: Duration,
     code: u8,
     screen: String,

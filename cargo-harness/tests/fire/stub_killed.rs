@@ -1,4 +1,4 @@
-//! Stubs are killed at random moments. What a test is known to do is what is told of it, or that
+//! Stubs are killed at random moments. Each test has its known outcome, or that
 //! the harness failed; and then there is another attempt.
 
 use crate::{

@@ -3,7 +3,7 @@
 use fixture_model::Runner;
 use std::fmt;
 
-/// What was to be reached, and what was.
+/// The goal and the result.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,

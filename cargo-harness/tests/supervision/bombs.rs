@@ -210,7 +210,7 @@ fn walk_slowly(end: Instant) -> ! {
     exit()
 }
 
-/// Who loses its parent takes its place, with a new child that waits for the same.
+/// A process that loses its parent takes its place, with a new child that waits for the same.
 fn born_again_when_a_parent_dies() {
     const PR_SET_PDEATHSIG: c_int = 1;
     started(|end| {

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
         for number in 0..count {
             let listed = writeln!(stdout, "one::of::very::many::tests_{number:06}: test");
-            listed.expect("somebody reads");
+            listed.expect("it has a reader");
         }
     }
     ExitCode::SUCCESS

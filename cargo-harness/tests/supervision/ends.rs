@@ -1,4 +1,4 @@
-//! How a run ends: failed, out of time and interrupted are three different things.
+//! The ends of a run: failed, out of time and interrupted are three different things.
 
 use super::*;
 use crate::package::whole_lines;
@@ -56,7 +56,7 @@ fn await_draining(run: &Running, scene: &Scene) {
         let state = running.first()?.state;
         (state == RunningState::Draining).then_some(())
     };
-    wait_until(SOON, draining).expect("it is told that the test has ended");
+    wait_until(SOON, draining).expect("the end of the test is shown");
 }
 
 /// Waits until the test `ignores_signals` does.

@@ -15,7 +15,7 @@ use std::{
 };
 use sys::*;
 
-/// What is left behind.
+/// The leftovers.
 enum Left {
     /// These processes.
     Processes(Vec<c_int>),
@@ -103,7 +103,7 @@ fn settled(settle: impl FnOnce(), then: impl FnOnce()) -> c_int {
     let pid = child(|| {
         settle();
         (&writer).write_all(b".").expect("the test reads");
-        // Nobody may take it for open output.
+        // It must not be mistaken for open output.
         // SAFETY: this process does not use it again.
         unsafe { close(writer.as_raw_fd()) };
         // SAFETY: as above.
@@ -347,7 +347,7 @@ fn untraced_by_its_own_wish() -> Left {
     })])
 }
 
-/// Nobody is told of its end, and wait(2) sees it only if asked for such children.
+/// Its parent gets no signal at its end, and wait(2) sees it only if asked for such children.
 fn without_exit_signal() -> Left {
     Left::Processes(vec![clone(0, hang)])
 }
@@ -358,7 +358,7 @@ fn tracing_its_sibling() -> Left {
     let tracer = settled(
         || {
             let none = ptr::null_mut::<c_void>();
-            // Fails if somebody traces it already, which is as good.
+            // Fails if it is traced already, which is as good.
             // SAFETY: the request ignores the address, and takes the data as a number.
             unsafe { ptrace(PTRACE_SEIZE, sibling, none, none) };
         },
@@ -384,7 +384,7 @@ fn ever_another(lives: u32, rest: Duration) -> Left {
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     child(|| {
         own_session();
-        // Nobody is to wait for the output.
+        // The output must not be awaited.
         null_streams();
         (&writer).write_all(b".").expect("the test reads");
         for _ in 0..lives {
@@ -479,7 +479,7 @@ fn without_its_first_thread() -> Left {
     let pid = child(|| {
         own_session();
         thread::spawn(|| hang());
-        // SAFETY: ends this thread, whose stack nobody uses.
+        // SAFETY: ends this thread, whose stack has no other user.
         unsafe { syscall(EXIT, 0) };
     });
     loop {

@@ -1,4 +1,4 @@
-//! What a run is given too little of, and what somebody does to its stubs.
+//! Scarce resources of a run, and attacks on its stubs.
 
 use super::{SOON, await_processes, last_attempt, last_attempts, processes, send, zoo_run};
 use crate::{
@@ -92,9 +92,9 @@ fn a_low_hard_limit_of_open_files_makes_fewer_slots_and_loses_nothing() {
     }
 }
 
-/// Arguments of `setpriv` that make a user whom nobody is, not even another run of these tests, so
+/// Arguments of `setpriv` that make an unused user, not even another run of these tests, so
 /// that no other process counts against its limit. Reading is allowed to it everywhere: the toolchain
-/// may be in the home of somebody else.
+/// may be in the home of another user.
 fn somebody() -> Vec<String> {
     let id = 60_000 + std::process::id() % 5_000;
     let args = format!(
@@ -264,7 +264,7 @@ fn a_stub_that_somebody_holds_does_not_keep_a_run_from_its_end() {
     let run = super::interrupt(run);
     run.assert_says("2 tests run: 1 passed, 1 interrupted");
     if let Err(error) = held {
-        return skip("a stub that somebody holds", &error.to_string());
+        return skip("a held stub", &error.to_string());
     }
     // Its tracer hears of its end first, and only then who has adopted it.
     let gone = wait_until(SOON, || {
@@ -359,7 +359,7 @@ fn a_process_that_cannot_be_waited_for_is_given_up_after_a_limit() {
     assert_eq!(
         hung.outcome,
         Outcome::TimedOut { exit: None },
-        "nobody knows how it ended"
+        "its end is unknown"
     );
 }
 
@@ -426,7 +426,7 @@ fn a_process_that_the_kernel_keeps_is_named_and_not_waited_for() {
     drop(freezer);
     scene.assert_no_strays();
     run.assert_says(&format!("processes [{left}] could not be killed"));
-    // In another stub, with nobody who freezes its child.
+    // In another stub, whose child is not frozen.
     run.assert_code(exit_code::OK);
     assert_eq!(last_attempt(&scene).number, 2);
 }

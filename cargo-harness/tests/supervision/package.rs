@@ -18,7 +18,7 @@ const BINARIES: [(&str, &str); 4] = [
     ("weather", include_str!("weather.rs")),
 ];
 
-/// Which tests run, and how.
+/// The tests to run, and their settings.
 pub(crate) struct Visit<'a> {
     /// The test binary.
     pub(crate) binary: &'a str,
@@ -97,11 +97,11 @@ pub(crate) fn zoo() -> &'static Path {
 
 /// Very many tests.
 pub(crate) struct Crowd {
-    /// How many; one of [`CROWDS`].
+    /// The number; one of [`CROWDS`].
     pub(crate) tests: u64,
 }
 
-/// How many tests there can be in a [`Crowd`].
+/// The possible numbers of tests in a [`Crowd`].
 const CROWDS: [u64; 3] = [1_000, 10_000, 100_000];
 
 impl Crowd {

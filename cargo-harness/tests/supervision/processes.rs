@@ -1,4 +1,4 @@
-//! The processes of a scene, and waiting for what becomes of them.
+//! The processes of a scene, and waits for their ends.
 
 use crate::scene::{LONGEST_RUN, Scene, wait_until};
 use nix::{
@@ -7,7 +7,7 @@ use nix::{
 };
 use std::{fs, time::Duration};
 
-/// How long anything may take that takes milliseconds on an idle machine.
+/// The time limit for anything that takes milliseconds on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Returns the processes of a scene whose command line contains this.

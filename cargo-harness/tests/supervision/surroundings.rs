@@ -1,4 +1,4 @@
-//! What a run is given by whoever starts it: descriptors, signals, limits, folders, a namespace; and
+//! The environment of a run: descriptors, signals, limits, folders, a namespace; and
 //! who is killed with it.
 
 use super::{await_processes, last_attempts, processes, zoo_run};

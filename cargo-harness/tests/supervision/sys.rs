@@ -1,4 +1,4 @@
-//! What the test programs of this folder need of the C library, without a dependency, and children
+//! The parts of the C library that the test programs of this folder need, without a dependency, and children
 //! that none of them leaves behind for long.
 
 #![allow(dead_code, reason = "each of the programs needs a part of it")]
@@ -22,7 +22,7 @@ pub const WCONTINUED: c_int = 8;
 pub const PR_SET_NAME: c_int = 15;
 pub const PR_SET_CHILD_SUBREAPER: c_int = 36;
 
-/// How long a process of these programs lives, whatever becomes of the runner.
+/// The lifetime of a process of these programs, with or without the runner.
 pub const LONGEST_LIFE: c_uint = 50;
 
 unsafe extern "C" {
@@ -86,7 +86,7 @@ pub fn child(body: impl FnOnce()) -> c_int {
     pid
 }
 
-/// What a child does whose parent goes on elsewhere.
+/// The work of a child whose parent goes on elsewhere.
 pub fn run_as_child(body: impl FnOnce()) -> ! {
     limit_life();
     body();
@@ -102,7 +102,7 @@ pub fn status_of(pid: c_int) -> c_int {
     status
 }
 
-/// Waits for the end of a child, whoever stops and continues it meanwhile.
+/// Waits for the end of a child, through stops and continues.
 pub fn end_of(pid: c_int) -> c_int {
     let mut status = 0;
     // SAFETY: the pointer is to a live local.

@@ -35,7 +35,7 @@ struct Terminal {
     /// `None` once the terminal is gone.
     master: Option<File>,
     shown: Arc<Mutex<Vec<u8>>>,
-    /// Reads what is shown, until it is told not to.
+    /// Reads the shown text, until it is stopped.
     reader: Option<thread::JoinHandle<()>>,
     done: Arc<AtomicBool>,
     child: Child,
@@ -84,10 +84,10 @@ impl Terminal {
                     match from.read(&mut bytes) {
                         Ok(count @ 1..) => {
                             to.lock()
-                                .expect("nobody panics with it")
+                                .expect("no thread panics with it")
                                 .extend(&bytes[..count]);
                         }
-                        // EIO when nobody has the other side open any more.
+                        // EIO when no process has the other side open any more.
                         _ => return,
                     }
                 }
@@ -142,7 +142,7 @@ impl Terminal {
     }
 
     fn text(&self) -> String {
-        let shown = self.shown.lock().expect("nobody panics with it");
+        let shown = self.shown.lock().expect("no thread panics with it");
         String::from_utf8_lossy(&shown).into_owned()
     }
 
@@ -245,7 +245,7 @@ fn start_in(terminal: &Terminal, scene: &Scene, run: &Command, test: &str) -> i3
     await_processes(scene, &format!("--exact {test}"), 1);
     terminal.await_keys(true);
     let group = tcgetpgrp(terminal.master())
-        .expect("somebody is in the foreground")
+        .expect("a job is in the foreground")
         .as_raw();
     assert!(
         group > 1 && group != terminal.child.id().cast_signed(),
@@ -265,7 +265,7 @@ fn keys_tell_what_runs_and_how_far_the_run_is() {
     let run = plain_run(&scene, "", "ignores_signals|passes");
     start_in(&terminal, &scene, &run, "ignores_signals");
     ends::await_deaf(&scene);
-    // What is asked for once is told as it is then.
+    // A single request shows the state at that time.
     ends::await_event(&scene, "test-finished");
     let test = processes(&scene, "--exact ignores_signals")[0];
     let waits = format!("pid {test}, stdout ");
@@ -304,7 +304,7 @@ fn sigusr1_tells_what_runs_without_a_terminal() {
             let detail = told.detail.as_ref()?;
             (!detail.tasks.is_empty() && detail.stdout.as_ref()?.written > 0).then_some(told)
         };
-        let told = wait_until(SOON, told).expect("it is told");
+        let told = wait_until(SOON, told).expect("it is shown");
         assert_eq!(told.state, RunningState::Running);
         let RunningDetail { pid, stdout, .. } = *told.detail.expect("it was there");
         assert_eq!(pid, Some(test));
@@ -383,7 +383,7 @@ fn job_control_gives_the_terminal_back_and_takes_it_again() {
         terminal.type_in("fg; last=$?\n");
         terminal.await_keys(true);
     }
-    // Stopped by somebody who does not ask, it cannot give anything back; nobody else has a mode of
+    // Stopped by force, it cannot give anything back; no other program has a mode of
     // its own here. Continued, it goes on as before.
     send(run, Signal::SIGSTOP);
     terminal.await_shell();
@@ -403,7 +403,7 @@ fn job_control_gives_the_terminal_back_and_takes_it_again() {
     terminal.assert_mode(&before);
     assert!(state(run).is_some_and(|state| !is_stopped(state)));
     terminal.type_in("fg; last=$?\n");
-    // A shell tells nobody that a job that runs comes to the foreground.
+    // A shell sends no signal when a running job comes to the foreground.
     terminal.await_keys(true);
     terminal.type_in("\x03");
     terminal.await_shell();

@@ -11,12 +11,12 @@ use std::{
 };
 use sys::*;
 
-/// How many there are of each kind.
+/// The number of each kind.
 const ENDS: usize = 60;
 const TICKS: usize = 150;
 const WRITES: usize = 100;
 
-/// How a test of unhappy storms ends, told by the end of its name.
+/// The end of a test of unhappy storms, by the end of its name.
 const OUTCOMES: [&str; 6] = [
     "code_0",
     "code_0",
@@ -89,11 +89,11 @@ fn writes() {
     for line in 0..bytes / 8 {
         block.extend_from_slice(format!("{line:07x}\n").as_bytes());
         if block.len() == 1 << 16 {
-            stdout.write_all(&block).expect("somebody reads");
+            stdout.write_all(&block).expect("it has a reader");
             block.clear();
         }
     }
-    stdout.write_all(&block).expect("somebody reads");
+    stdout.write_all(&block).expect("it has a reader");
 }
 
 /// Every process forks without end. Only where their number is limited.

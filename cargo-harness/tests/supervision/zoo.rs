@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let has = |flag: &str| args.iter().any(|arg| arg == flag);
     if has("--list") {
-        // With this, whoever asks first does not live to hear the answer.
+        // With this, the first reader is killed before the answer.
         if let Some(once) = env::var_os("ZOO_KILLS_WHO_LISTS")
             && fs::File::create_new(once).is_ok()
         {
@@ -250,7 +250,7 @@ fn subreaper_with_daemons() {
     daemon();
 }
 
-/// Processes that come and go so fast that whoever follows them always has news.
+/// Processes that come and go so fast that their tracer always has news.
 fn forks_without_end() {
     for _ in 0..12 {
         child(|| {
@@ -271,8 +271,8 @@ fn forks_without_end() {
 fn floods() {
     let line = [b'x'; 4096];
     for _ in 0..4096 {
-        std::io::stdout().write_all(&line).expect("somebody reads");
-        std::io::stderr().write_all(&line).expect("somebody reads");
+        std::io::stdout().write_all(&line).expect("it has a reader");
+        std::io::stderr().write_all(&line).expect("it has a reader");
     }
 }
 
@@ -344,7 +344,7 @@ fn payloads() {
     block_signals(set[0]);
     let own = std::process::id().cast_signed();
     for value in 1..=100usize {
-        // SAFETY: the value is a number that nobody follows.
+        // SAFETY: the value is a number that is not used as a pointer.
         assert_eq!(unsafe { sigqueue(own, number, ptr::without_provenance_mut(value)) }, 0);
     }
     for value in 1..=100u64 {

@@ -11,7 +11,7 @@ use std::{
 
 pub(crate) const ARGUMENT: &str = "__soak";
 
-/// What a program does.
+/// The actions of a program.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Nothing.

@@ -35,7 +35,7 @@ pub(crate) fn run(name: &str) -> ! {
             }
         }),
         "orphan" => {
-            // The grandchild goes on when nobody is left.
+            // The grandchild goes on when the others are gone.
             wait(fork(|| {
                 let parent = unsafe { libc::getpid() };
                 fork(|| {
