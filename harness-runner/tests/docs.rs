@@ -3,6 +3,9 @@
 //!
 //! Sources are read as text; what is looked for is written in few and plain ways there.
 
+#[path = "docs/words.rs"]
+mod words;
+
 use expect_test::expect_file;
 use harness_runner::config::{Declared, declared, schema};
 use std::{
