@@ -234,6 +234,47 @@ fn every_file_that_the_page_for_contributors_names_is_there() {
     );
 }
 
+/// "`file.rs` (`name`)" and "`name` (`file.rs`)" say that the file defines the name.
+#[test]
+fn every_name_that_the_page_for_contributors_gives_a_file_is_defined_in_it() {
+    let page = read(".github/CONTRIBUTING.md").replace('\n', " ");
+    let (mut found, mut missing) = (0, Vec::new());
+    for (before, after) in page.match_indices("` (`").map(|(at, gap)| {
+        let (before, after) = (&page[..at], &page[at + gap.len()..]);
+        (before.rsplit('`').next(), after.split('`').next())
+    }) {
+        let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+        let (file, name) = match (before.ends_with(".rs"), after.ends_with(".rs")) {
+            (true, false) => (before, after),
+            (false, true) => (after, before),
+            _ => continue,
+        };
+        found += 1;
+        let folders = ["harness-runner/src", "harness-metadata/src", "."];
+        let mut paths = folders
+            .iter()
+            .map(|folder| workspace().join(folder).join(file));
+        let text = paths.find_map(|path| fs::read_to_string(path).ok());
+        let text = text.unwrap_or_else(|| panic!("there is no `{file}`"));
+        let is_defined = |kind: &str| {
+            let definition = format!("{kind} {name}");
+            let mut rests = text.split(&definition).skip(1);
+            rests.any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+        };
+        if !["fn", "struct", "enum", "trait"]
+            .into_iter()
+            .any(is_defined)
+        {
+            missing.push(format!("`{name}` in `{file}`"));
+        }
+    }
+    assert!(found >= 5, "only {found} names with a file were found");
+    assert!(
+        missing.is_empty(),
+        "CONTRIBUTING.md names what is elsewhere: {missing:?}"
+    );
+}
+
 #[test]
 fn the_page_of_how_it_works_has_every_module_in_its_order() {
     let root = read("harness-runner/src/lib.rs");
