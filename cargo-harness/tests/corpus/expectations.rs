@@ -75,10 +75,10 @@ const RESULTS: &Unseen = &unseen(
     "the result of a call that changes something, or that only the kernel can answer",
 );
 const ENDS: &Unseen = &unseen("ends", "how descendants end");
-const SIGNALS: &Unseen = &unseen("signals", "what signals are delivered, and by whom");
+const SIGNALS: &Unseen = &unseen("signals", "the delivered signals and their senders");
 const SILENT: &Unseen = &unseen(
     "silent processes",
-    "processes that make no call of interest, and who created whom if those are in between",
+    "processes that make no call of interest, and their creators if those are in between",
 );
 const KINDS: &Unseen = &unseen(
     "kinds of creation",

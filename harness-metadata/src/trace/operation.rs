@@ -1,4 +1,4 @@
-//! What calls do: each operation with its level, its use of a file and its words.
+//! The operations of calls: each with its level, its use of a file and its words.
 //!
 //! A new operation is a variant here, and an arm in each function that then does not compile.
 
@@ -6,7 +6,7 @@ use super::FileUse;
 use crate::event::TraceLevel;
 use serde::{Deserialize, Serialize};
 
-/// What a file call does.
+/// The operation of a file call.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -115,7 +115,7 @@ impl FileOperation {
     }
 }
 
-/// What a network call does.
+/// The operation of a network call.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -151,7 +151,7 @@ impl NetworkOperation {
     }
 }
 
-/// What a call does, whatever it is about.
+/// The operation of any call.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]

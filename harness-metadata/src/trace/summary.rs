@@ -179,7 +179,7 @@ pub struct Failure {
     pub pid: i32,
     /// The call's name.
     pub call: String,
-    /// What it does; `None` in recordings of earlier versions.
+    /// Its operation; `None` in recordings of earlier versions.
     #[serde(default)]
     pub operation: Option<Operation>,
     /// The path or the address.

@@ -271,7 +271,7 @@ fn header(line: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Where the values of a document stand.
+/// The positions of a document's values.
 struct Spans<'a> {
     text: &'a str,
     /// Those of keys with values that have no effect.

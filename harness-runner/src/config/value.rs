@@ -18,7 +18,7 @@ use std::{num::NonZeroU32, str::FromStr, time::Duration};
 pub(super) const SLOW_PERIOD: Duration = Duration::from_secs(60);
 /// The key of the table that says what is left out.
 const BUILT_IN_SLOW_TIMEOUT: &str = "profile.default.slow-timeout";
-/// How long a test has between SIGTERM and SIGKILL, unless configured.
+/// The default time between SIGTERM and SIGKILL.
 pub(super) const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
 /// The least `memory-max`.
