@@ -1,4 +1,4 @@
-//! Starts the programs of a build so that Ctrl-Z can stop them at any moment.
+//! How what a build needs is started: so that Ctrl-Z can stop it at any moment.
 
 #![allow(unsafe_code)]
 
@@ -6,9 +6,9 @@ use std::{os::unix::process::CommandExt, process::Command};
 
 /// Has a command be started by fork(2) rather than by vfork(2), as posix_spawn(3) does it.
 ///
-/// With vfork the parent sleeps in the kernel until the child has executed. If Ctrl-Z stops the
-/// child before that, the parent is never seen as stopped, its shell goes on waiting for it, and
-/// both stay stopped for ever. Tests have no part in this: stubs start them.
+/// With vfork the parent sleeps in the kernel until the child has executed. If Ctrl-Z stops the child
+/// before that, the parent is never seen to be stopped, its shell goes on waiting for it, and nobody
+/// continues either of them. Tests have no part in this: stubs start them.
 pub(super) fn by_fork(command: &mut Command) -> &mut Command {
     // SAFETY: the closure does nothing, which is allowed between fork and exec. That there is one is
     // what makes the standard library fork.

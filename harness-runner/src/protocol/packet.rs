@@ -155,7 +155,7 @@ pub(crate) fn receive_small<T: for<'a> Deserialize<'a>>(
 #[derive(Default)]
 pub struct Packet {
     bytes: Vec<u8>,
-    /// The offset of the message in them.
+    /// Where the message begins in them.
     start: usize,
     /// Descriptors that came with the message, in order, closed on exec.
     pub fds: Vec<OwnedFd>,
@@ -175,8 +175,7 @@ impl Packet {
             let mut data = [IoSliceMut::new(&mut self.bytes)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC;
             match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut space), flags) {
-                // The other side has ended without reading all its messages, which the kernel
-                // reports once.
+                // The other side has ended without reading all that it was sent, which is told once.
                 // What it has said before is still there, and then the end of file.
                 Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(error) => return Err(error.into()),
@@ -223,7 +222,7 @@ impl Packet {
 /// Takes ownership of a descriptor that the kernel has just installed for us.
 #[allow(unsafe_code)]
 fn owned(fd: RawFd) -> OwnedFd {
-    // SAFETY: recvmsg(2) has just created this descriptor for this process; it has no other owner.
+    // SAFETY: recvmsg(2) has just created this descriptor for this process; nobody else has it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

@@ -1,4 +1,4 @@
-//! The ending of a run, by which some runs are kept longer than others.
+//! What a run came to, and so which runs are worth more than others.
 //!
 //! Ten runs of a single test must not push out the one whole run before them. The latest run, the
 //! last one that failed and the last whole one that passed are kept before all others.
@@ -9,20 +9,20 @@ use harness_metadata::{EventKind, RunStats, event::CancelReason};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
-/// The file that notes the end of a run, so that its events need not be read.
+/// Where the end of a run is noted, so that nobody has to read all of it.
 const ENDING: &str = "ending.json";
 
 /// A note is shorter.
 const LONGEST_ENDING: u64 = 64 * 1024;
 
-/// The ending of a run.
+/// How a run ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
-    /// Its duration, in active time.
+    /// How long it took, in active time.
     pub elapsed: Duration,
     /// The counts.
     pub stats: RunStats,
-    /// The reason of its cancellation.
+    /// Why it was cancelled, if it was.
     pub cancelled: Option<CancelReason>,
     /// Whether it was to run only a part of the workspace's tests.
     pub partial: bool,

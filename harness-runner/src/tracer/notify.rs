@@ -1,5 +1,5 @@
 //! seccomp user notification: a process that makes a call of interest waits until we let it go on
-//! (seccomp_unotify(2)). No process has its ptrace slot taken.
+//! (seccomp_unotify(2)). Nobody's ptrace slot is taken.
 
 #![allow(unsafe_code)]
 
@@ -25,14 +25,14 @@ pub struct Notification {
 #[derive(Debug)]
 pub struct Listener(OwnedFd);
 
-/// The result of [`Listener::receive`].
+/// What [`Listener::receive`] brought.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Received {
     /// A call.
     Call(Notification),
-    /// Its caller is gone, or was interrupted by a signal and will make the call again.
+    /// Who had made one is gone, or was interrupted by a signal and will make it again.
     Nothing,
-    /// No process is left that could make a call.
+    /// Nobody is left who could make one.
     End,
 }
 
@@ -100,7 +100,7 @@ impl Listener {
         }
     }
 
-    /// Returns true if no process is left that could make a call.
+    /// Returns whether nobody is left who could make a call.
     pub fn ended(&self) -> bool {
         let mut fd = libc::pollfd {
             fd: self.0.as_raw_fd(),
