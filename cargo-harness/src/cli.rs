@@ -86,8 +86,8 @@ pub(crate) struct GlobalOptions {
         help_heading = "Config options"
     )]
     user_config_file: Option<Utf8PathBuf>,
-    /// Accepted for cargo-nextest's sake: there is no pager.
-    #[arg(long, global = true, hide = true)]
+    /// No effect: there is no pager. Accepted because cargo-nextest has it.
+    #[arg(long, global = true)]
     no_pager: bool,
     /// Go on if the workspace requires a newer version.
     #[arg(long, global = true, help_heading = "Config options")]
