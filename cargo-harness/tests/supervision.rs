@@ -314,7 +314,7 @@ fn without_cgroups(scene: &Scene, command: &Command) -> Command {
     }
 }
 
-/// How many of the dead may wait at a time: enough for a busy machine, on which they wait longer. The
+/// The number of the dead that may wait at a time: enough for a busy machine, on which they wait longer. The
 /// machine has room for 32,000.
 const MOST_DEAD: usize = 8_000;
 

@@ -99,7 +99,7 @@ fn ever_another_sibling() {
     }
 }
 
-/// What is left comes to the runner.
+/// The rest becomes children of the runner.
 fn without_a_stub(bomb: fn()) {
     bomb();
     // SAFETY: no memory is involved.
