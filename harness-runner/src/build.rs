@@ -10,7 +10,6 @@ mod artifacts;
 mod cargo_config;
 mod environment;
 mod folders;
-mod fork;
 mod locate;
 mod messages;
 mod options;
@@ -20,6 +19,8 @@ mod runner;
 mod rustc;
 mod scripts;
 mod workspace;
+
+use crate::sys;
 
 pub(crate) use crate::protocol::Identity;
 pub use artifacts::Built;
@@ -204,7 +205,7 @@ impl Build<'_> {
     ) -> Result<Built, BuildError> {
         let mut command = self.options.build_command();
         let shown = options::shown(&command);
-        let mut child = fork::by_fork(&mut command)
+        let mut child = sys::by_fork(&mut command)
             .current_dir(&self.workspace.cwd)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

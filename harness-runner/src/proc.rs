@@ -3,7 +3,9 @@
 //! Every path below the folder of a process is made here, by [`path`]: the ids in a /proc that was
 //! mounted for another PID namespace are those of other processes.
 
-use super::sys::Pid;
+pub(crate) mod maps;
+
+use crate::sys::Pid;
 use std::{
     ffi::{OsStr, OsString},
     fmt::Display,
@@ -102,6 +104,11 @@ pub(crate) fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
     let mut lines = status.split(|byte| *byte == b'\n');
     let value = lines.find_map(|line| line.strip_prefix(name.as_bytes()))?;
     Some(str::from_utf8(value).ok()?.trim())
+}
+
+/// Returns the effective capabilities (capabilities(7)) that proc_pid_status(5) says.
+pub(crate) fn effective_capabilities(status: &[u8]) -> Option<u64> {
+    u64::from_str_radix(field(status, "CapEff:")?, 16).ok()
 }
 
 /// Returns what a link below the folder of a process or thread leads to, by its name: without the

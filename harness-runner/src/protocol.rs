@@ -8,10 +8,9 @@
 //! and starts another stub.
 
 pub mod broker;
-mod identity;
 pub mod packet;
 
-pub use identity::Identity;
+pub use crate::sys::Identity;
 
 use harness_metadata::{
     Exit, LimitHit, RawString, StartFailure, Survivor, TraceEvent, TraceSummary, Usage,

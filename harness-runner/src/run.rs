@@ -32,7 +32,7 @@ pub use work::{Binary, Capture, Image, Test, Tracing, Work};
 
 use crate::{
     keys::{self, Key},
-    stub::sys,
+    sys,
 };
 use driver::{Shared, drive};
 use harness_metadata::{AttemptId, Event};

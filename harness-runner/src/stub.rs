@@ -22,7 +22,6 @@ mod spawn;
 pub mod standalone;
 mod stuck;
 pub(crate) mod survivors;
-pub(crate) mod sys;
 pub mod terminal;
 mod tree;
 mod watch;
@@ -34,6 +33,7 @@ use crate::{
         Available, Left, Request, Response, RunnerStopped, Spawn, Ticket,
         packet::{self, Packet, send_response},
     },
+    sys,
     tracer::tasks::Broke,
 };
 use guard::{Guard as RunnerGuard, LOOK};

@@ -5,11 +5,31 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod arch;
+mod child;
 mod clocks;
 mod files;
+mod fork;
+mod identity;
+mod mappings;
 mod memory;
+pub(crate) mod notify;
+mod process;
 mod ptrace;
 mod wait;
+
+pub(crate) use child::{
+    Block, Child, ChildStack, Filter, HandOver, Image, OpenFiles, READY_LEN, REPORT_LEN, SEPARATE,
+    Stage, can_be_born_into, clone_into, filter_and_open, fork_and_reap, fork_probe,
+};
+pub(crate) use fork::by_fork;
+pub use identity::Identity;
+pub(crate) use mappings::next_file_mapping;
+pub(crate) use process::{
+    Blocked, KernelReaps, Pace, SignalMask, Signals, Woken, become_subreaper, block_signals,
+    continue_every, continue_when_parent_dies, either, give_up_terminal, interrupt_waits_for,
+    interrupted, is_ignored, is_interrupted, is_live_child, keep_only, kill_by_pidfd, monotonic,
+    owned, pidfd_open, reap, restore_default_action, restore_signals, set_pace, wait_for_end_of,
+};
 
 pub(crate) use clocks::cpu_time;
 pub(crate) use files::{Looked, Version, look, look_closely, open_in_root};

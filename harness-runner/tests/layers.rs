@@ -21,16 +21,6 @@ const LAYERS: &[&[&str]] = &[
     &["session"],
 ];
 
-/// Where unsafe code may be, beside `sys`.
-const UNSAFE_FILES: &[&str] = &[
-    "tracer/notify.rs",
-    "tracer/maps.rs",
-    "stub/sys.rs",
-    "stub/sys/child.rs",
-    "build/fork.rs",
-    "protocol/packet.rs",
-];
-
 /// Where the wall clock may be read: to date a run and its traces, and for the age of files. Nothing is
 /// measured by it.
 const WALL_CLOCK_FILES: &[&str] = &[
@@ -103,10 +93,10 @@ fn tokio_is_used_by_run_only() {
 }
 
 #[test]
-fn unsafe_code_is_in_few_files_only() {
+fn unsafe_code_is_in_sys_only() {
     let elsewhere = |source: &Source| {
         let in_sys = source.module.first().is_some_and(|module| module == "sys");
-        !in_sys && !UNSAFE_FILES.contains(&source.path.as_str())
+        !in_sys
     };
     let found = files_with("harness-runner/src", "unsafe", elsewhere);
     assert!(found.is_empty(), "unsafe code in {found:?}");

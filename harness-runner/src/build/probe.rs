@@ -6,8 +6,9 @@
 //! with a runner that writes down its environment and executes nothing. This costs another check
 //! that everything is up to date, so it is done for the few workspaces that need it.
 
-use super::{CargoConfig, CargoOptions, Workspace, fork::by_fork};
+use super::{CargoConfig, CargoOptions, Workspace};
 use crate::protocol::Environment;
+use crate::sys::by_fork;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
     collections::BTreeMap,

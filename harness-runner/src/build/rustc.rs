@@ -1,7 +1,7 @@
 //! What rustc says of the platforms: the host's triple, where the standard library lies, and which
 //! `cfg` expressions hold.
 
-use super::fork::by_fork;
+use crate::sys::by_fork;
 use camino::{Utf8Path, Utf8PathBuf};
 use cargo_platform::Cfg;
 use nextest_metadata::{

@@ -2,11 +2,11 @@
 
 use super::{
     CargoConfig, CargoOptions, ConfigError, LocateError, Platforms, Runners, RustcError,
-    fork::by_fork,
     locate_workspace,
     options::{MetadataOf, shown},
     rustc::{Compiler, HOST_TUPLE},
 };
+use crate::sys::by_fork;
 use camino::{Utf8Path, Utf8PathBuf};
 use guppy::{CargoMetadata, graph::PackageGraph};
 use serde_json::{Value, json};

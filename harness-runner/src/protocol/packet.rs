@@ -1,6 +1,7 @@
 //! Packets with descriptors over a SOCK_SEQPACKET socket (unix(7)).
 
 use super::{Request, Response};
+use crate::sys;
 use nix::{
     cmsg_space,
     errno::Errno,
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
     io::{self, IoSlice, IoSliceMut, Read, Seek, Write},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 /// Larger messages travel in a memfd: a packet must fit into the socket's send buffer, which is
@@ -182,7 +183,7 @@ impl Packet {
                 Ok(message) => {
                     for control in message.cmsgs()? {
                         if let ControlMessageOwned::ScmRights(fds) = control {
-                            self.fds.extend(fds.into_iter().map(owned));
+                            self.fds.extend(fds.into_iter().map(sys::owned));
                         }
                     }
                     break message.bytes;
@@ -217,13 +218,6 @@ impl Packet {
         postcard::from_bytes(&self.bytes[self.start..])
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
-}
-
-/// Takes ownership of a descriptor that the kernel has just installed for us.
-#[allow(unsafe_code)]
-fn owned(fd: RawFd) -> OwnedFd {
-    // SAFETY: recvmsg(2) has just created this descriptor for this process; nobody else has it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Returns whether a request or response can be read without blocking.

@@ -1,6 +1,6 @@
 //! The signals that ask something of a run.
 
-use crate::stub::sys;
+use crate::sys;
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -4,6 +4,7 @@
 use super::backends::Lesson;
 use crate::{
     config::settings::{TraceBackend, TraceSetting},
+    proc,
     protocol::{Available, Trace},
     run::{
         Tracing,
@@ -269,17 +270,13 @@ pub(super) fn privileged_program(program: &Path) -> Option<String> {
 
 /// Returns what this process may.
 pub(super) fn privileges() -> Privileges {
-    fs::read_to_string("/proc/self/status")
+    proc::read("/proc/self/status")
         .map(|status| privileges_in(&status))
         .unwrap_or_default()
 }
 
-fn privileges_in(status: &str) -> Privileges {
-    let set = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
-        .unwrap_or(0);
+fn privileges_in(status: &[u8]) -> Privileges {
+    let set = proc::effective_capabilities(status).unwrap_or(0);
     Privileges {
         filters: set & SYS_ADMIN != 0,
         traces: set & SYS_PTRACE != 0,

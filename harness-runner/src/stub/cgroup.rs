@@ -15,7 +15,7 @@ mod inside;
 mod mounts;
 mod stale;
 
-pub(crate) use den::{Den, SEPARATE};
+pub(crate) use den::Den;
 pub use group::{CgroupError, Group};
 
 use super::sys;

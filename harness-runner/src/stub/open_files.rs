@@ -4,6 +4,7 @@
 //! systems have one, far below the hard limit. A run needs a few descriptors per slot. What
 //! tests start with is what the runner was given, to the number.
 
+use crate::sys::OpenFiles;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use std::{ffi::OsString, fs, sync::OnceLock};
 
@@ -49,14 +50,6 @@ pub fn given() -> Option<u64> {
 /// Returns what a stub has to be told of it.
 pub(super) fn argument() -> Option<OsString> {
     GIVEN.get().map(|given| given.to_string().into())
-}
-
-/// The soft and the hard limit that a test starts with.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct OpenFiles {
-    soft: u64,
-    hard: u64,
 }
 
 /// Raises the limit of a stub, which was told of it by `argument`. Returns what its children are to

@@ -8,11 +8,10 @@ use super::{
 use crate::{
     proc,
     protocol::Available,
-    sys::{End, RawSignal, Tid},
+    sys::{End, RawSignal, Tid, notify::Received},
     tracer::{
         decode::Syscall,
         filter::{self, Action},
-        notify::Received,
     },
 };
 use harness_metadata::{Exit, event::TraceLevel};

@@ -6,24 +6,22 @@ use super::{
     explain,
     holds::Interest,
     nest::Nest,
-    open_files::OpenFiles,
     outer::Subtree,
     sys::{
-        self, Block, Child, ChildStack, Filter, HandOver, Image, Options, SignalMask, Signals,
-        Stage,
+        self, Block, Child, ChildStack, Filter, HandOver, Image, OpenFiles, Options, SignalMask,
+        Signals, Stage,
     },
     tree::Tree,
     watch::{Watch, Way},
 };
 use crate::{
     protocol::{self, Spawn, Trace},
-    sys::{Tgid, Tid},
+    sys::{Tgid, Tid, notify::Listener},
     tracer::{
         breakpoint::Breakpoint,
         filter::{self, Action},
         loads::{Key, Known, Loads},
         notified::Notified,
-        notify::Listener,
         tasks::{Loader, Root, Tasks},
     },
 };

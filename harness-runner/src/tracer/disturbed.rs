@@ -81,7 +81,7 @@ impl Standing {
         Some(Self {
             users: ids("Uid:")?,
             groups: ids("Gid:")?,
-            effective: set("CapEff:")?,
+            effective: proc::effective_capabilities(status)?,
             permitted: set("CapPrm:")?,
             bounding: set("CapBnd:")?,
             no_new_privs: field("NoNewPrivs:") == Some("1"),

@@ -12,14 +12,14 @@
 
 mod facts;
 
-use super::{
-    Map,
-    decode::Environment,
-    hook::Hook,
-    maps::{MappedFile, mapped},
-    record::Loaded,
+use super::{Map, decode::Environment, hook::Hook, record::Loaded};
+use crate::{
+    proc::{
+        self,
+        maps::{MappedFile, mapped},
+    },
+    sys::Pid,
 };
-use crate::{proc, sys::Pid};
 use facts::{Answer, Fact, Facts, look};
 use harness_metadata::{RawString, TraceEventKind, event::TraceLevel, trace::Exec};
 use std::{
@@ -338,7 +338,7 @@ fn read(path: &[u8]) -> Option<Vec<u8>> {
 fn gave_up_privileges(process: Pid) -> Option<bool> {
     const ADMINISTRATOR: u64 = 1 << 21;
     let status = proc::read(&proc::path(process, "status")).ok()?;
-    let capabilities = u64::from_str_radix(proc::field(&status, "CapEff:")?, 16).ok()?;
+    let capabilities = proc::effective_capabilities(&status)?;
     let gave_up = proc::field(&status, "NoNewPrivs:")? == "1";
     (gave_up || capabilities & ADMINISTRATOR != 0).then_some(gave_up)
 }

@@ -9,12 +9,14 @@ use super::{
     decode::{self, Entry, Environment, Pending},
     disturbed::Means,
     live::{self, Context, Live, Process},
-    notify::{Listener, Notification, Received},
     outbox::Outbox,
     stop::Tracee,
     tasks::Root,
 };
-use crate::sys::{self, RawUsage, Tgid, Tid};
+use crate::sys::{
+    self, RawUsage, Tgid, Tid,
+    notify::{Listener, Notification, Received},
+};
 use harness_metadata::{
     Exit, TraceEventKind,
     trace::{CallResult, Created, Creation, Disturbance, Doubt, EnvironmentChange, Exited},

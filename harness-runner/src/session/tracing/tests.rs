@@ -345,15 +345,15 @@ fn a_program_is_privileged_by_its_file() {
 fn privileges_are_read_from_the_effective_set() {
     let privileges = |filters, traces| Privileges { filters, traces };
     assert_eq!(
-        privileges_in("CapPrm:\t0\nCapEff:\t000001ffffffffff\n"),
+        privileges_in(b"CapPrm:\t0\nCapEff:\t000001ffffffffff\n"),
         privileges(true, true)
     );
     assert_eq!(
-        privileges_in("CapPrm:\t000001ffffffffff\nCapEff:\t0000000000000000\n"),
+        privileges_in(b"CapPrm:\t000001ffffffffff\nCapEff:\t0000000000000000\n"),
         privileges(false, false)
     );
     assert_eq!(
-        privileges_in("CapEff:\t0000000000080000\n"),
+        privileges_in(b"CapEff:\t0000000000080000\n"),
         privileges(false, true)
     );
 }

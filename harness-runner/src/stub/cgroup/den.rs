@@ -3,7 +3,7 @@
 use super::{files, inside::Inside};
 use crate::{
     protocol::{self, Escape},
-    stub::sys::Pid,
+    sys::{Pid, SEPARATE},
 };
 use harness_metadata::TraceEvent;
 use std::{
@@ -17,9 +17,6 @@ use std::{
     },
     path::{Path, PathBuf},
 };
-
-/// The most hierarchies of version 1 that a process joins: one for each limit.
-pub(crate) const SEPARATE: usize = 3;
 
 /// A cgroup that attempts are born into.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The files of a cgroup: what versions 1 and 2 have in common and what they call differently.
 
-use crate::stub::sys::{self, Pid};
+use crate::sys::{self, Pid};
 use harness_metadata::{Cpus, LimitKind};
 use std::{
     collections::BTreeSet,

@@ -6,7 +6,7 @@ mod execs;
 
 use super::*;
 use crate::{
-    stub::sys::{Blocked, WaitAny, Waited},
+    sys::{Blocked, WaitAny, Waited},
     sys::{Tid, kill},
     tracer::Observer,
 };

@@ -1,10 +1,11 @@
 //! The files that a process has mapped.
 
-#![allow(unsafe_code)]
-
-use crate::{proc, sys::Pid};
+use crate::{
+    proc,
+    sys::{self, Pid},
+};
 use nix::errno::Errno;
-use std::{collections::BTreeSet, fs::File, os::fd::AsRawFd};
+use std::{collections::BTreeSet, fs::File};
 
 /// A file that is mapped.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,39 +14,6 @@ pub(crate) struct MappedFile {
     device: (u32, u32),
     inode: u64,
 }
-
-mod ioctl {
-    //! `linux/fs.h`, since Linux 6.11.
-
-    /// `struct procmap_query`.
-    #[repr(C)]
-    #[derive(Default)]
-    pub(super) struct Query {
-        pub(super) size: u64,
-        pub(super) flags: u64,
-        pub(super) address: u64,
-        pub(super) start: u64,
-        pub(super) end: u64,
-        pub(super) mapping_flags: u64,
-        pub(super) page_size: u64,
-        pub(super) offset: u64,
-        pub(super) inode: u64,
-        pub(super) major: u32,
-        pub(super) minor: u32,
-        /// The name and the build id are not asked for.
-        pub(super) name_size: u32,
-        pub(super) build_id_size: u32,
-        pub(super) name: u64,
-        pub(super) build_id: u64,
-    }
-
-    nix::ioctl_readwrite!(procmap_query, b'f', 17, Query);
-}
-
-/// PROCMAP_QUERY_COVERING_OR_NEXT_VMA.
-const COVERING_OR_NEXT: u64 = 0x10;
-/// PROCMAP_QUERY_FILE_BACKED_VMA.
-const FILE_BACKED: u64 = 0x20;
 
 /// Returns the files that a process has mapped.
 pub(crate) fn mapped(process: Pid) -> Option<BTreeSet<MappedFile>> {
@@ -60,22 +28,14 @@ fn queried(maps: &File) -> Result<BTreeSet<MappedFile>, Errno> {
     let mut last = None;
     let mut address = 0;
     loop {
-        let mut query = ioctl::Query {
-            size: size_of::<ioctl::Query>() as u64,
-            flags: COVERING_OR_NEXT | FILE_BACKED,
-            address,
-            ..ioctl::Query::default()
-        };
-        // SAFETY: the kernel reads and writes `size` bytes, which is what the live local has. Since no
-        // room for names is said to be there, it writes nowhere else.
-        match unsafe { ioctl::procmap_query(maps.as_raw_fd(), &raw mut query) } {
-            Ok(_) => {}
+        let query = match sys::next_file_mapping(maps, address) {
+            Ok(query) => query,
             Err(Errno::ENOENT) => return Ok(files),
             Err(error) => return Err(error),
-        }
+        };
         // The mappings of a file mostly follow each other.
         let file = MappedFile {
-            device: (query.major, query.minor),
+            device: query.device,
             inode: query.inode,
         };
         if last.replace(file) != Some(file) && file.inode != 0 {

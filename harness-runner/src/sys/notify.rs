@@ -1,9 +1,7 @@
 //! seccomp user notification: a process that makes a call of interest waits until we let it go on
 //! (seccomp_unotify(2)). Nobody's ptrace slot is taken.
 
-#![allow(unsafe_code)]
-
-use super::decode::Syscall;
+use super::Syscall;
 use nix::errno::Errno;
 use std::{
     ffi::{c_int, c_ulong},
@@ -12,22 +10,22 @@ use std::{
 
 /// A call that waits for an answer.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Notification {
+pub(crate) struct Notification {
     /// To be answered with.
     id: u64,
     /// The thread that waits, 0 if it is not in our pid namespace.
-    pub tid: i32,
+    pub(crate) tid: i32,
     /// Its call.
-    pub call: Syscall,
+    pub(crate) call: Syscall,
 }
 
 /// The end at which notifications arrive.
 #[derive(Debug)]
-pub struct Listener(OwnedFd);
+pub(crate) struct Listener(OwnedFd);
 
 /// What [`Listener::receive`] brought.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Received {
+pub(crate) enum Received {
     /// A call.
     Call(Notification),
     /// Who had made one is gone, or was interrupted by a signal and will make it again.
@@ -60,7 +58,7 @@ impl Listener {
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub fn of_child(pidfd: BorrowedFd<'_>, fd: c_int) -> Result<Self, Errno> {
+    pub(crate) fn of_child(pidfd: BorrowedFd<'_>, fd: c_int) -> Result<Self, Errno> {
         // SAFETY: plain numbers.
         let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
         let got = Errno::result(got)?;
@@ -77,7 +75,7 @@ impl Listener {
     /// # Errors
     ///
     /// When the listener itself fails.
-    pub fn receive(&self) -> Result<Received, Errno> {
+    pub(crate) fn receive(&self) -> Result<Received, Errno> {
         // SAFETY: plain integers, for which zero is valid; the kernel wants it to be zero.
         let mut notif: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the pointer is to a live local of the right type. Its size is part of the request
@@ -101,7 +99,7 @@ impl Listener {
     }
 
     /// Returns whether nobody is left who could make a call.
-    pub fn ended(&self) -> bool {
+    pub(crate) fn ended(&self) -> bool {
         let mut fd = libc::pollfd {
             fd: self.0.as_raw_fd(),
             events: libc::POLLIN,
@@ -114,13 +112,13 @@ impl Listener {
 
     /// Returns whether the call still waits. To be asked after memory of its thread was read: only
     /// then was it the thread's (its id may belong to another by now).
-    pub fn is_waiting(&self, notification: &Notification) -> bool {
+    pub(crate) fn is_waiting(&self, notification: &Notification) -> bool {
         // SAFETY: the pointer is to a live integer.
         unsafe { ioctl::id_valid(self.0.as_raw_fd(), &raw const notification.id) }.is_ok()
     }
 
     /// Lets the call happen. If its caller is gone, there is nothing to let.
-    pub fn go_on(&self, notification: &Notification) {
+    pub(crate) fn go_on(&self, notification: &Notification) {
         let mut answer = libc::seccomp_notif_resp {
             id: notification.id,
             val: 0,
@@ -142,7 +140,7 @@ impl AsFd for Listener {
 /// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV if the kernel has it (Linux 5.19): without it a signal
 /// that is not fatal aborts the wait and the call is made again, which a program that gets one
 /// every few milliseconds would never survive.
-pub const LISTENER_FLAGS: [c_ulong; 2] = [
+pub(crate) const LISTENER_FLAGS: [c_ulong; 2] = [
     libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | 1 << 5,
     libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
 ];

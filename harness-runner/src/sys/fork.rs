@@ -1,6 +1,4 @@
-//! How what a build needs is started: so that Ctrl-Z can stop it at any moment.
-
-#![allow(unsafe_code)]
+//! Commands that Ctrl-Z can stop at any moment.
 
 use std::{os::unix::process::CommandExt, process::Command};
 
@@ -9,7 +7,7 @@ use std::{os::unix::process::CommandExt, process::Command};
 /// With vfork the parent sleeps in the kernel until the child has executed. If Ctrl-Z stops the child
 /// before that, the parent is never seen to be stopped, its shell goes on waiting for it, and nobody
 /// continues either of them. Tests have no part in this: stubs start them.
-pub(super) fn by_fork(command: &mut Command) -> &mut Command {
+pub(crate) fn by_fork(command: &mut Command) -> &mut Command {
     // SAFETY: the closure does nothing, which is allowed between fork and exec. That there is one is
     // what makes the standard library fork.
     unsafe { command.pre_exec(|| Ok(())) }

@@ -3,12 +3,7 @@
 //! Between its creation and exec, a child makes system calls without libc and touches nothing but
 //! its own stack: it shares its memory with the stub.
 
-use super::{Pid, SignalMask};
-use crate::{
-    protocol::Identity,
-    stub::{cgroup::SEPARATE, open_files::OpenFiles},
-    tracer::notify,
-};
+use super::{Identity, Pid, SignalMask, notify};
 use harness_metadata::exit_code;
 use nix::errno::Errno;
 use std::{
@@ -19,6 +14,17 @@ use std::{
     rc::Rc,
 };
 use syscalls::{Sysno, syscall};
+
+/// The most hierarchies of version 1 that a process joins: one for each limit.
+pub(crate) const SEPARATE: usize = 3;
+
+/// The soft and the hard limit of open files that a test starts with.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct OpenFiles {
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+}
 
 /// What a child needs from its creation until it has executed the test. It owns its memory, which
 /// the child reads from.

@@ -1,19 +1,6 @@
-//! The system calls of a stub behind safe functions. Those that a tracer makes too are in `crate::sys`.
+//! The life of processes: signals, waits by descriptor, and how a stub treats itself.
 
-#![allow(unsafe_code)]
-
-mod child;
-
-pub(crate) use crate::sys::{
-    Options, Pid, RawUsage, Stop, SyscallInfo, WaitAny, Waited, has_own_children, kill,
-    read_memory, report_stops, seize, syscall_info, usage_of_reaped, wait_any, wait_for_news,
-    wait_for_own,
-};
-pub(crate) use child::{
-    Block, Child, ChildStack, Filter, HandOver, Image, READY_LEN, REPORT_LEN, Stage,
-    can_be_born_into, clone_into, filter_and_open, fork_and_reap, fork_probe,
-};
-
+use super::Pid;
 use nix::errno::Errno;
 use std::{
     ffi::{c_int, c_long, c_void},
@@ -164,7 +151,7 @@ pub(crate) fn is_ignored(signal: c_int) -> bool {
 
 /// A set of signals.
 #[derive(Copy, Clone)]
-pub(crate) struct SignalMask(libc::sigset_t);
+pub(crate) struct SignalMask(pub(super) libc::sigset_t);
 
 impl SignalMask {
     /// Returns whether a signal is blocked.
