@@ -8,8 +8,7 @@
 use harness_metadata::{Exit, TraceEvent, event::TraceLevel, exit_code};
 use harness_runner::{
     report::trace_line,
-    stub::standalone::{Options, command, trace},
-    tracer::Observer,
+    trace::{Observer, Options, command, trace},
 };
 use std::{
     error::Error,

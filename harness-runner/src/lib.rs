@@ -2,10 +2,10 @@
 //! every process under a tracer.
 //!
 //! Modules import one way, in this order: `sys`; then `proc`, `own_files`; then `filter`, `report`, `protocol`,
-//! `tracer`, `keys`; then `stub`, `config`, `build`, `store`; then `list`, `plan`, `run`, and
-//! `session` last, the only one that knows everybody.
+//! `tracer`, `keys`; then `stub`, `config`, `build`, `store`; then `trace`, `list`, `plan`, `run`,
+//! and `session` last, the only one that knows everybody.
 //!
-//! The tracer can be used by itself, too: see [`stub::standalone`].
+//! The tracer can be used by itself, too: see [its module](trace).
 
 pub mod build;
 pub mod config;
@@ -22,4 +22,5 @@ pub mod session;
 pub mod store;
 pub mod stub;
 mod sys;
+pub mod trace;
 pub mod tracer;

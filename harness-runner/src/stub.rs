@@ -19,7 +19,7 @@ pub mod open_files;
 mod outer;
 mod probe;
 mod spawn;
-pub mod standalone;
+pub(crate) mod standalone;
 mod stuck;
 pub(crate) mod survivors;
 pub mod terminal;

@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["proc", "own_files"],
     &["filter", "report", "protocol", "tracer", "keys"],
     &["stub", "config", "build", "store"],
+    &["trace"],
     &["list"],
     &["plan"],
     &["run"],

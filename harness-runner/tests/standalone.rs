@@ -5,10 +5,7 @@
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind, event::TraceLevel, outcome::StartFailure, trace::Backend,
 };
-use harness_runner::{
-    protocol::Command,
-    stub::standalone::{Options, TraceError, Traced, command, trace},
-};
+use harness_runner::trace::{Command, Options, TraceError, Traced, command, trace};
 use std::{
     fs::{self, File},
     io::{Read, pipe},

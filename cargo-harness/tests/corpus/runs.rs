@@ -3,7 +3,7 @@
 use crate::{environment::installed, scene::Scene, trace::Trace};
 use fixture_model::parse_events;
 use harness_metadata::{Attempt, EventKind, RawString, TraceEvent, event::TraceLevel, exit_code};
-use harness_runner::stub::standalone::{self, Options, command};
+use harness_runner::trace::{self, Options, command};
 use nix::{
     sys::{
         signal::{self, Signal},
@@ -240,7 +240,7 @@ impl Programs {
         };
         let mut events = Vec::new();
         let mut observer = |event: &TraceEvent| events.push(event.clone());
-        standalone::trace(&command, options, &mut observer).expect("it starts");
+        trace::trace(&command, options, &mut observer).expect("it starts");
         let mut text = String::new();
         output.rewind().expect("it is a file");
         output.read_to_string(&mut text).expect("it is text");
