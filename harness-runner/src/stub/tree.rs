@@ -356,6 +356,7 @@ impl Tree {
     pub(super) fn tick(&mut self) {
         if let Some(tasks) = &mut self.tasks {
             tasks.release_overdue(&mut self.watch);
+            tasks.look_at_stopped(&mut self.watch);
         }
         self.look_for_escapes(Duration::ZERO);
     }

@@ -277,7 +277,10 @@ impl<K: Kernel> Tasks<K> {
         match stopped.at() {
             Stop::Filtered => self.at_filter(tracee),
             Stop::Syscall => self.at_syscall(tracee),
-            Stop::Trap => self.at_trap(tracee.tid),
+            Stop::Trap => {
+                self.refusals.continued(tracee.process);
+                self.at_trap(tracee.tid)
+            }
             Stop::Created(by) => self.at_creation(tracee, by),
             Stop::Exec => match self.at_exec(tracee.tid.led()) {
                 true => Next::Go(None),
