@@ -9,8 +9,9 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use std::{ffi::OsString, fs, sync::OnceLock};
 
 /// What a slot needs at most: the socket of its stub twice, four ends of pipes and two spilled
-/// streams while it starts and runs a test, a pidfd and a thread's worth while it ends a stub.
-const PER_SLOT: u64 = 10;
+/// streams while it starts and runs a test, the CPU time of its cgroup, a pidfd and a thread's worth
+/// while it ends a stub.
+const PER_SLOT: u64 = 11;
 
 /// What a run needs besides: the event loop, reports, the store, the history.
 const PER_RUN: u64 = 16;

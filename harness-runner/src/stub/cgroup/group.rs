@@ -2,7 +2,7 @@
 
 use super::{
     Cgroups,
-    files::{self, Setting, Version},
+    files::{self, CpuTime, Setting, Version},
     remove_all,
 };
 use harness_metadata::{LimitHit, LimitKind, Limits, Usage};
@@ -31,6 +31,7 @@ pub struct CgroupError {
 #[derive(Debug)]
 pub struct Group {
     unified: Option<PathBuf>,
+    cpu_time: Option<CpuTime>,
     /// For each limit that it has: where its files are.
     limited: Vec<(LimitKind, Version, PathBuf)>,
     limits: Limits,
@@ -65,6 +66,7 @@ impl Group {
         let mut group = Self {
             // What has been made of it is removed if the rest cannot be made.
             unified: None,
+            cpu_time: None,
             limited: Vec::new(),
             limits,
             set: Vec::new(),
@@ -74,7 +76,10 @@ impl Group {
         };
         if let Some(own) = &unified {
             match make(own) {
-                Ok(()) => group.unified = unified,
+                Ok(()) => {
+                    group.cpu_time = CpuTime::open(own).ok();
+                    group.unified = unified;
+                }
                 Err(source) => return Err(group.error("cgroup", own, source)),
             }
         }
@@ -187,8 +192,8 @@ impl Group {
     }
 
     fn cpu_time(&self) -> (Duration, Duration) {
-        let unified = self.unified.as_deref();
-        unified.and_then(files::cpu_time).unwrap_or_default()
+        let cpu_time = self.cpu_time.as_ref();
+        cpu_time.and_then(CpuTime::read).unwrap_or_default()
     }
 
     /// Returns which limits have been hit. Only of a group that is of one attempt.
