@@ -432,9 +432,10 @@ impl Spawner {
 
 /// Returns whether it is remembered what the loaders of a child and of its descendants do.
 fn remembers(way: &Way, manner: Manner) -> bool {
-    // Who blocks or ignores a trap does so no longer once it has run into one.
-    let trapped = !manner.mask.blocks(libc::SIGTRAP) && !sys::is_ignored(libc::SIGTRAP);
-    manner.remembers && trapped && way.filtered() && way.backend == Backend::Ptrace
+    let can = manner.remembers && way.filtered() && way.backend == Backend::Ptrace;
+    // The kernel resets a blocked or ignored SIGTRAP when int3 forces it. Looked at last: it takes a
+    // system call.
+    can && !manner.mask.blocks(libc::SIGTRAP) && !sys::is_ignored(libc::SIGTRAP)
 }
 
 /// The pipes of a child that shares them with none before.
