@@ -9,6 +9,7 @@ mod tree;
 
 pub use tree::Origin;
 
+use super::program;
 use crate::protocol::Environment;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{collections::BTreeMap, io};
@@ -207,11 +208,11 @@ impl CargoConfig {
         if let Some(program) = self.variable("RUSTC") {
             return program.into();
         }
-        let set = self.text(&["build", "rustc"]);
-        set.map_or_else(
-            || "rustc".into(),
-            |set| self.program(&set.value, &set.origin),
-        )
+        match self.text(&["build", "rustc"]) {
+            Some(set) => self.program(&set.value, &set.origin),
+            None => program::rustc_behind_proxy(|name| self.variable(name))
+                .unwrap_or_else(|| "rustc".into()),
+        }
     }
 
     /// Returns a program as cargo resolves it: a bare name is left to `PATH`, and a path is

@@ -1,9 +1,10 @@
-//! Which cargo it is that builds.
+//! Which cargo it is that builds, and which rustc.
 
 use crate::protocol::Environment;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
     env,
+    ffi::OsStr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -26,15 +27,33 @@ pub(super) fn cargo_program(
         }
     }
     let name = inherited.get("CARGO").unwrap_or("cargo".as_ref());
-    let folders = inherited.get("PATH")?;
-    let found = env::split_paths(folders)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())?;
+    let found = found_in(inherited.get("PATH")?, name)?;
     let of_toolchain = sysroot.map(|sysroot| sysroot.join("bin/cargo"));
     match of_toolchain.filter(|cargo| cargo.is_file()) {
         Some(cargo) if is_proxy(&found) => Some(cargo),
         _ => absolute(found),
     }
+}
+
+/// Returns the rustc that rustup's proxy would start, if rustup has said which toolchain it is. Cargo
+/// itself goes around the proxy in this way, which then need not find out the toolchain again.
+pub(super) fn rustc_behind_proxy<'a>(
+    variable: impl Fn(&str) -> Option<&'a str>,
+) -> Option<Utf8PathBuf> {
+    let toolchain = variable("RUSTUP_TOOLCHAIN")?;
+    let home = match variable("RUSTUP_HOME") {
+        Some(home) => Utf8PathBuf::from(home),
+        None => Utf8Path::new(variable("HOME")?).join(".rustup"),
+    };
+    let found = found_in(variable("PATH")?.as_ref(), "rustc".as_ref())?;
+    let rustc = home.join("toolchains").join(toolchain).join("bin/rustc");
+    (is_proxy(&found) && rustc.is_file()).then_some(rustc)
+}
+
+fn found_in(folders: &OsStr, name: &OsStr) -> Option<PathBuf> {
+    env::split_paths(folders)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 /// Returns whether a program is the same file as the rustup beside it, by whichever kind of link.
@@ -86,5 +105,52 @@ mod tests {
             assert_eq!(of(&[("PATH", path)]).as_deref(), Some(found), "{path}");
         }
         assert_eq!(of(&[("PATH", "~/none")]), None);
+    }
+
+    #[test]
+    fn the_proxy_of_a_rustc_is_gone_around_where_rustup_has_named_the_toolchain() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(folder.path().canonicalize().unwrap()).unwrap();
+        for path in [
+            ".rustup/toolchains/stable/bin/rustc",
+            "elsewhere/toolchains/stable/bin/rustc",
+            "proxies/rustup",
+            "plain/rustc",
+        ] {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        symlink("rustup", root.join("proxies/rustc")).unwrap();
+        let of = |variables: &[(&str, &str)]| {
+            let variables: Vec<_> = variables
+                .iter()
+                .map(|(name, value)| (*name, value.replace('~', root.as_str())))
+                .collect();
+            let variable = |wanted: &str| {
+                let mut variables = variables.iter();
+                let found = variables.find(|(name, _)| *name == wanted);
+                found.map(|(_, value)| value.as_str())
+            };
+            let rustc = rustc_behind_proxy(variable)?;
+            Some(rustc.strip_prefix(&root).unwrap().to_string())
+        };
+        let (home, path) = (("HOME", "~"), ("PATH", "~/proxies:~/plain"));
+        let stable = ("RUSTUP_TOOLCHAIN", "stable");
+        let found = of(&[home, path, stable]);
+        assert_eq!(
+            found.as_deref(),
+            Some(".rustup/toolchains/stable/bin/rustc")
+        );
+        let found = of(&[home, path, stable, ("RUSTUP_HOME", "~/elsewhere")]);
+        assert_eq!(
+            found.as_deref(),
+            Some("elsewhere/toolchains/stable/bin/rustc")
+        );
+        assert_eq!(of(&[home, path]), None, "rustup has not said which");
+        let other = ("RUSTUP_TOOLCHAIN", "nightly");
+        assert_eq!(of(&[home, path, other]), None, "it is not installed");
+        let plain = ("PATH", "~/plain:~/proxies");
+        assert_eq!(of(&[home, plain, stable]), None, "it is no proxy");
     }
 }
