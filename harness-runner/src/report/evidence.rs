@@ -288,12 +288,24 @@ impl<'a> Calls<'a> {
             times => format!(", {times} times"),
         };
         format!(
-            "{who}: {call} {target}: {} ({}){times}",
+            "{who}: {call} {target}: {} ({}){times}{}",
             errno_words(failure.errno),
             errno_name(failure.errno),
+            hint(failure),
         )
     }
 }
+
+/// Returns what to do about a failure that the harness has its part in.
+fn hint(failure: &Failure) -> &'static str {
+    match (failure.target.as_bytes(), failure.errno) {
+        (b"/dev/tty", libc::ENXIO) => NO_TERMINAL,
+        _ => "",
+    }
+}
+
+const NO_TERMINAL: &str = "; a test whose output is captured has no terminal: `--no-capture` gives it \
+                           that of the run";
 
 fn is_network(failure: &Failure) -> bool {
     matches!(failure.operation, Some(Operation::Network(_)))
@@ -428,6 +440,18 @@ mod tests {
                 "the test: connect 127.0.0.1:81: Connection refused (ECONNREFUSED), 2 times",
                 r#"the test: openat "/root/x": Permission denied (EACCES)"#,
                 r#"the test: openat "/work/data.txt": No such file or directory (ENOENT)"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_test_that_asks_for_a_terminal_reads_how_to_have_one() {
+        let summary = failing(vec![failure("openat", "/dev/tty", libc::ENXIO)]);
+        assert_eq!(
+            evidence(&summary, false),
+            [
+                "the test: openat \"/dev/tty\": No such device or address (ENXIO); a test whose output \
+                 is captured has no terminal: `--no-capture` gives it that of the run"
             ]
         );
     }
