@@ -28,7 +28,7 @@ pub use cargo_config::{CargoConfig, ConfigError, Origin};
 pub use locate::{LocateError, locate_workspace};
 pub use options::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};
 pub use runner::{MissingRunner, Runner, Runners};
-pub use rustc::{Platforms, RustcError};
+pub use rustc::{Platforms, RustcError, Target};
 pub use workspace::{Graph, Located, MetadataError, Workspace, locate_target};
 
 use crate::protocol::Environment;
@@ -65,6 +65,8 @@ pub struct TestBinary {
     pub cwd: Utf8PathBuf,
     /// What it is built for.
     pub platform: BuildPlatform,
+    /// The target that it is built for, as it was asked for; `None` for the host.
+    pub target: Option<String>,
     /// Who answers when it is asked for its tests.
     pub harness: Harness,
     /// The root of the crate, such as `src/lib.rs`.

@@ -541,7 +541,7 @@ fn command(binary: &TestBinary, ignored: bool, options: &ListOptions<'_>) -> Com
     let args = args.into_iter().map(OsString::from);
     let cwd = binary.cwd.clone().into();
     let path: Utf8PathBuf = binary.path.clone();
-    match options.runners.get(binary.platform) {
+    match options.runners.get(binary.target.as_deref()) {
         None => Command {
             program: path.into(),
             args: args.collect(),

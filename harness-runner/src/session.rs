@@ -243,7 +243,9 @@ impl Start {
         let packages = ParseContext::new(&workspace.graph);
         let platforms = Platforms {
             host: workspace.platforms.host.clone(),
-            target: workspace.platforms.target.clone(),
+            targets: (workspace.platforms.targets.iter())
+                .map(|target| (target.folder().to_owned(), target.platform.clone()))
+                .collect(),
         };
         let overrides = options.overrides.clone();
         let profile = Arc::new(self.profile.compile(&packages, &platforms, overrides)?);

@@ -37,6 +37,12 @@ impl Case {
         self.scene.write(&format!("w/{path}"), text);
     }
 
+    fn executable(&self, path: &str, text: &str) {
+        let path = self.scene.write(&format!("w/{path}"), text);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(path, mode).expect("it is ours");
+    }
+
     fn variable(&mut self, name: &str, value: &str) {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
@@ -341,9 +347,7 @@ fn a_runner_is_the_one_that_cargo_takes() {
     let mut case = Case::new(VIA_RUNNER);
     let script = "#!/bin/sh\nVIA=\"$(basename \"$0\")$EXTRA\" exec \"$@\"\n";
     for name in ["one.sh", "two.sh", "with space.sh"] {
-        let path = case.scene.write(&format!("w/scripts/{name}"), script);
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(path, mode).expect("it is ours");
+        case.executable(&format!("scripts/{name}"), script);
     }
     let variable = format!(
         "CARGO_TARGET_{}_RUNNER",
@@ -379,6 +383,76 @@ fn a_runner_is_the_one_that_cargo_takes() {
          [build]\nrustflags = [\"--cfg\", \"only_by_flag\"]\n",
     );
     case.both_pass(&["--workspace", "--lib"]);
+}
+
+/// A compiler that takes another target for the host's: what it builds for that can run here.
+const COMPILER: &str = r#"#!/bin/sh
+for word; do
+    shift
+    case $word in
+    OTHER) word=HOST ;;
+    esac
+    set -- "$@" "$word"
+done
+exec rustc "$@"
+"#;
+
+/// Another target of the same family, whose `cfg`s the compiler then does not know either.
+const OTHER: &str = "x86_64-unknown-linux-musl";
+
+#[test]
+fn tests_for_several_targets_run_each_with_the_runner_and_the_programs_of_its_target() {
+    let mut case = Case::new(&[
+        (
+            "Cargo.toml",
+            "[package]\nname = \"one\"\nedition = \"2024\"\n[workspace]\n",
+        ),
+        ("build.rs", "fn main() {}\n"),
+        (
+            "src/main.rs",
+            "fn main() {}\n#[test] fn unit() {\n\
+             assert!(std::env::var(\"OUT_DIR\").unwrap().contains(&std::env::var(\"VIA\").unwrap()));\n}\n",
+        ),
+        (
+            "tests/it.rs",
+            "#[test] fn it() {\nlet (via, program) = (std::env::var(\"VIA\").unwrap(), \
+             std::env::var(\"CARGO_BIN_EXE_one\").unwrap());\n\
+             assert!(program.contains(&via), \"{via} {program}\");\n\
+             assert!(std::env::current_exe().unwrap().to_str().unwrap().contains(&via));\n}\n",
+        ),
+    ]);
+    let compiler = COMPILER.replace("OTHER", OTHER).replace("HOST", &host());
+    case.executable("compiler.sh", &compiler);
+    let compiler = case.root().join("compiler.sh");
+    case.variable("RUSTC", compiler.to_str().expect("it is UTF-8"));
+    let mut config = String::new();
+    for target in [&host(), OTHER] {
+        let script = format!("#!/bin/sh\nVIA={target} exec \"$@\"\n");
+        case.executable(&format!("{target}.sh"), &script);
+        config += &format!("[target.{target}]\nrunner = \"./{target}.sh\"\n");
+    }
+    case.write(".cargo/config.toml", &config);
+    let targets = ["--target", OTHER, "--target", "host-tuple"];
+    case.both_pass(&[&["--tests"], &targets[..]].concat());
+    let listed = case.harness(&[&["list", "--offline", "-T", "oneline"], &targets[..]].concat());
+    listed.assert_code(exit_code::OK);
+    for target in [&host(), OTHER] {
+        for test in ["one::bin/one@TARGET unit", "one::it@TARGET it"] {
+            let line = test.replace("TARGET", target);
+            assert!(listed.stdout.contains(&line), "{line}: {}", listed.stdout);
+        }
+    }
+    // As the peer names them, where there is one target.
+    let listed = case.harness(&["list", "--offline", "-T", "oneline", "--target", OTHER]);
+    assert!(listed.stdout.contains("one::it it"), "{}", listed.stdout);
+    // By `build.target` too, and a filterset chooses among them.
+    case.write(
+        ".cargo/config.toml",
+        &format!("{config}[build]\ntarget = [\"{OTHER}\", \"host-tuple\"]\n"),
+    );
+    let only = format!("binary_id(*@{OTHER})");
+    let run = case.harness(&["run", "--offline", "--tests", "-E", &only]);
+    run.assert_code(exit_code::OK).assert_says("2 tests run: 2 passed");
 }
 
 #[test]

@@ -49,7 +49,8 @@ pub(super) struct Artifacts<'a> {
     options: &'a CargoOptions,
     inherited: &'a Environment,
     cargo: Option<Utf8PathBuf>,
-    facts: BTreeMap<String, PackageFacts>,
+    /// By package and target.
+    facts: BTreeMap<(String, Option<String>), PackageFacts>,
     scripts: Scripts,
     non_test: BTreeMap<String, BTreeSet<RustNonTestBinarySummary>>,
     /// Folders with shared libraries.
@@ -154,15 +155,18 @@ impl<'a> Artifacts<'a> {
 
     fn add_non_test(&mut self, artifact: &Artifact) {
         let is = |kind: &str| artifact.target.kind.iter().any(|has| has == kind);
-        let kind = match &artifact.executable {
-            Some(path) if is("bin") && Folders::is_final(self.workspace, path) => {
-                let facts = self.facts.entry(artifact.package_id.clone()).or_default();
+        let folders = artifact.executable.as_ref();
+        let folders = folders.and_then(|path| Folders::of_final(self.workspace, path));
+        let kind = match (&artifact.executable, folders) {
+            (Some(path), Some(folders)) if is("bin") => {
+                let key = (artifact.package_id.clone(), folders.target);
+                let facts = self.facts.entry(key).or_default();
                 facts
                     .executables
                     .insert(artifact.target.name.clone(), path.clone());
                 RustNonTestBinaryKind::BIN_EXE
             }
-            None if is("dylib") || is("cdylib") => {
+            (None, _) if is("dylib") || is("cdylib") => {
                 let folders = artifact.filenames.iter().filter_map(|path| path.parent());
                 self.library_folders.extend(folders.map(Utf8Path::to_owned));
                 RustNonTestBinaryKind::DYLIB
@@ -222,13 +226,33 @@ impl<'a> Artifacts<'a> {
         let Ok(package) = self.package(&artifact.package_id) else {
             return true;
         };
-        let facts = self.facts.get(&artifact.package_id);
+        let target = self.target_of(artifact.executable.as_deref(), &kind);
+        let facts = self.facts.get(&(artifact.package_id.clone(), target));
         package.build_targets().all(|target| match target.id() {
             BuildTargetId::Binary(name) => {
                 facts.is_some_and(|facts| facts.executables.contains_key(name))
             }
             _ => true,
         })
+    }
+
+    /// Returns what tells a binary from that of another target, if it is built for several.
+    fn ending(&self, folders: &Folders) -> Option<String> {
+        let targets = &self.workspace.platforms.targets;
+        let several = targets.len() > 1;
+        let own = targets
+            .iter()
+            .find(|own| Some(&own.name) == folders.target.as_ref());
+        own.filter(|_| several)
+            .map(|target| format!("@{}", target.folder()))
+    }
+
+    fn target_of(
+        &self,
+        executable: Option<&Utf8Path>,
+        kind: &RustTestBinaryKind,
+    ) -> Option<String> {
+        Folders::of(self.workspace, executable?, platform(kind))?.target
     }
 
     fn depends_on_the_whole_build(&self, package_id: &str) -> bool {
@@ -245,12 +269,18 @@ impl<'a> Artifacts<'a> {
             .expect("only artifacts with an executable wait");
         let kind = binary_kind(&artifact.target.kind);
         let platform = platform(&kind);
-        if let Some(folders) = Folders::of(self.workspace, &path, platform) {
-            self.output_directories.insert(folders.artifacts);
+        let folders = Folders::of(self.workspace, &path, platform);
+        if let Some(folders) = &folders {
+            self.output_directories.insert(folders.artifacts.clone());
         }
+        let target = folders.as_ref().and_then(|folders| folders.target.clone());
         let harness = self.harness(&artifact.package_id, &kind, &artifact.target.name)?;
         let package = self.package(&artifact.package_id)?;
         let id = RustBinaryId::from_parts(package.name(), &kind, &artifact.target.name);
+        let id = match folders.and_then(|folders| self.ending(&folders)) {
+            Some(ending) => RustBinaryId::new(&format!("{id}{ending}")),
+            None => id,
+        };
         let manifest = package.manifest_path();
         let mut binary = TestBinary {
             id: id.clone(),
@@ -261,6 +291,7 @@ impl<'a> Artifacts<'a> {
             kind,
             path,
             platform,
+            target,
             harness,
             source_file: artifact.target.src_path,
             list_environment: Arc::default(),
@@ -293,11 +324,10 @@ impl<'a> Artifacts<'a> {
         let subject = Subject {
             id: binary.id.as_str(),
             kind: &binary.kind,
-            platform: binary.platform,
             package: &self.package(&binary.package_id)?,
             executables: self
                 .facts
-                .get(&binary.package_id)
+                .get(&(binary.package_id.clone(), binary.target.clone()))
                 .map(|facts| &facts.executables),
             script: script.as_ref(),
             folders: folders.as_ref(),
@@ -384,8 +414,11 @@ impl<'a> Artifacts<'a> {
                 .filter_map(|path| self.relative(path))
                 .collect(),
             platforms: Some(platforms.summary()),
-            target_platforms: vec![PlatformSummary::from_platform(platforms.effective_target())],
-            target_platform: platforms.target_name.clone(),
+            target_platforms: (platforms.of_tests().into_iter())
+                .map(PlatformSummary::from_platform)
+                .collect(),
+            // For readers who know of one.
+            target_platform: platforms.targets.first().map(|target| target.name.clone()),
         }
     }
 }

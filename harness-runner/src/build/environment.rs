@@ -9,7 +9,7 @@ use super::{
 use crate::protocol::Environment;
 use camino::{Utf8Path, Utf8PathBuf};
 use guppy::graph::PackageMetadata;
-use nextest_metadata::{BuildPlatform, RustTestBinaryKind};
+use nextest_metadata::RustTestBinaryKind;
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
@@ -43,7 +43,6 @@ pub(super) struct Shared<'a> {
 pub(super) struct Subject<'a> {
     pub(super) id: &'a str,
     pub(super) kind: &'a RustTestBinaryKind,
-    pub(super) platform: BuildPlatform,
     pub(super) package: &'a PackageMetadata<'a>,
     pub(super) executables: Option<&'a BTreeMap<String, Utf8PathBuf>>,
     pub(super) script: Option<&'a Script>,
@@ -188,7 +187,12 @@ fn library_path(shared: &Shared<'_>, subject: &Subject<'_>) -> OsString {
     if let Some(deps) = deps.as_deref().filter(|deps| deps.is_dir()) {
         paths.push(deps);
     }
-    paths.extend(shared.workspace.platforms.libdir(subject.platform));
+    let platforms = &shared.workspace.platforms;
+    let target = subject
+        .folders
+        .and_then(|folders| folders.target.as_deref());
+    let target = target.and_then(|name| platforms.targets.iter().find(|own| own.name == name));
+    paths.extend(platforms.libdir(target));
     if let Some(Folders { intermediate, .. }) = subject.folders {
         let built = shared.library_folders.iter().map(Utf8PathBuf::as_path);
         for path in linked()

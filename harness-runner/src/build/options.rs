@@ -69,8 +69,8 @@ pub enum Color {
 pub(super) enum MetadataOf<'a> {
     /// The packages of the workspace.
     Members,
-    /// All packages that are needed on a platform.
-    Dependencies(&'a str),
+    /// All packages that are needed on these platforms.
+    Dependencies(&'a [String]),
 }
 
 /// The form of cargo's diagnostics, and whether its JSON goes to standard output.
@@ -255,8 +255,12 @@ impl CargoOptions {
         command.args(["metadata", "--format-version=1"]);
         match of {
             MetadataOf::Members => drop(command.arg("--no-deps")),
-            MetadataOf::Dependencies(platform) => {
-                command.args(["--all-features", "--filter-platform", platform]);
+            MetadataOf::Dependencies(platforms) => {
+                command.arg("--all-features");
+                let flags = platforms
+                    .iter()
+                    .flat_map(|name| ["--filter-platform", name]);
+                command.args(flags);
             }
         }
         if self.cargo_quiet > 0 {

@@ -11,12 +11,13 @@ use crate::protocol::Environment;
 use crate::sys::by_fork;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs, io,
     os::unix::ffi::OsStrExt,
     process::{Command, Stdio},
 };
+use target_spec::Platform;
 
 /// The runner's script, and where it writes to.
 const SCRIPT: &str = "HARNESS_PROBE_SCRIPT";
@@ -109,10 +110,12 @@ fn parse(bytes: &[u8]) -> Option<(Utf8PathBuf, Environment)> {
 fn command(options: &CargoOptions, workspace: &Workspace) -> Command {
     let mut options = options.clone();
     let platforms = &workspace.platforms;
-    for triple in [
-        platforms.host.triple_str(),
-        platforms.effective_target().triple_str(),
-    ] {
+    let triples: BTreeSet<&str> = [&platforms.host]
+        .into_iter()
+        .chain(platforms.of_tests())
+        .map(Platform::triple_str)
+        .collect();
+    for triple in triples {
         options.config.push(runner(&workspace.config, triple));
     }
     let mut command = options.probe_command();

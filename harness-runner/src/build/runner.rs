@@ -6,8 +6,7 @@ use super::{
     rustc::{Cfgs, Compiler},
 };
 use cargo_platform::CfgExpr;
-use nextest_metadata::BuildPlatform;
-use std::{env, ffi::OsString, path::PathBuf};
+use std::{collections::BTreeMap, env, ffi::OsString, path::PathBuf};
 use target_spec::Platform;
 use thiserror::Error;
 
@@ -61,13 +60,13 @@ impl Runner {
     }
 }
 
-/// The runners of both platforms, with what was wrong in their settings.
+/// The runners of all platforms, with what was wrong in their settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Runners {
     /// For binaries of the host, such as the tests of proc macros.
     pub host: Option<Runner>,
-    /// For all others.
-    pub target: Option<Runner>,
+    /// For those of each target that was asked for, by its name.
+    pub targets: BTreeMap<String, Runner>,
     /// Settings that were ignored because they make no sense, as sentences.
     pub warnings: Vec<String>,
 }
@@ -89,25 +88,37 @@ impl Runners {
             };
             finder.find(&mut warnings)
         };
-        let name = platforms.target_name.as_deref();
-        let target = find(platforms.effective_target(), name)?;
-        let host = match &platforms.target {
-            Some(_) => find(&platforms.host, None)?,
-            None => target.clone(),
-        };
+        let mut targets = BTreeMap::new();
+        for target in &platforms.targets {
+            if let Some(runner) = find(&target.platform, Some(&target.name))? {
+                targets.insert(target.name.clone(), runner);
+            }
+        }
+        let host = find(&platforms.host, None)?;
         Ok(Self {
             host,
-            target,
+            targets,
             warnings,
         })
     }
 
-    /// Returns the runner for a platform's binaries.
-    pub fn get(&self, platform: BuildPlatform) -> Option<&Runner> {
-        match platform {
-            BuildPlatform::Host => self.host.as_ref(),
-            BuildPlatform::Target => self.target.as_ref(),
+    /// Returns the runner for the binaries of a target, or of the host.
+    pub fn get(&self, target: Option<&str>) -> Option<&Runner> {
+        match target {
+            None => self.host.as_ref(),
+            Some(name) => self.targets.get(name),
         }
+    }
+
+    /// Returns all, each once.
+    pub fn all(&self) -> Vec<&Runner> {
+        let mut all: Vec<&Runner> = Vec::new();
+        for runner in self.host.iter().chain(self.targets.values()) {
+            if !all.contains(&runner) {
+                all.push(runner);
+            }
+        }
+        all
     }
 }
 

@@ -5,10 +5,11 @@ use crate::sys::by_fork;
 use camino::{Utf8Path, Utf8PathBuf};
 use cargo_platform::Cfg;
 use nextest_metadata::{
-    BuildPlatform, BuildPlatformsSummary, HostPlatformSummary, PlatformLibdirSummary,
-    PlatformLibdirUnavailable, TargetPlatformSummary,
+    BuildPlatformsSummary, HostPlatformSummary, PlatformLibdirSummary, PlatformLibdirUnavailable,
+    TargetPlatformSummary,
 };
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io,
     path::Path,
     process::{Command, Output},
@@ -29,15 +30,6 @@ pub enum RustcError {
         /// What it said.
         output: String,
     },
-    /// Several targets were asked for.
-    #[error(
-        "tests cannot run for several targets at once ({}): give one `--target`",
-        targets.iter().map(|target| format!("`{target}`")).collect::<Vec<_>>().join(", ")
-    )]
-    Targets {
-        /// The targets.
-        targets: Vec<String>,
-    },
     /// A platform is not known.
     #[error("platform `{triple}` is not known")]
     Platform {
@@ -53,12 +45,36 @@ pub enum RustcError {
 pub struct Platforms {
     /// Where cargo runs.
     pub host: Platform,
-    /// Where the tests run, if that was asked for by name.
-    pub target: Option<Platform>,
-    /// The target as it was asked for: a triple or the path of a specification.
-    pub target_name: Option<String>,
+    /// Where the tests run, if that was asked for by name; ordered by name.
+    pub targets: Vec<Target>,
     pub(super) host_libdir: PlatformLibdirSummary,
-    pub(super) target_libdir: PlatformLibdirSummary,
+}
+
+/// A platform that was asked for by name.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// As it was asked for: a triple or the path of a specification.
+    pub name: String,
+    /// What it is.
+    pub platform: Platform,
+    pub(super) libdir: PlatformLibdirSummary,
+}
+
+impl Target {
+    /// Returns the name of its folder below `target`.
+    pub fn folder(&self) -> &str {
+        match self.name.ends_with(".json") {
+            true => Utf8Path::new(&self.name).file_stem().unwrap_or(&self.name),
+            false => &self.name,
+        }
+    }
+
+    fn summary(&self) -> TargetPlatformSummary {
+        TargetPlatformSummary {
+            platform: PlatformSummary::from_platform(&self.platform),
+            libdir: self.libdir.clone(),
+        }
+    }
 }
 
 /// The `cfg` values that hold for a platform.
@@ -76,63 +92,74 @@ pub(super) struct Compiler {
 impl Platforms {
     /// Asks rustc; its processes run at the same time.
     pub(super) fn detect(targets: &[String], compiler: &Compiler) -> Result<Self, RustcError> {
-        let named = targets.iter().find(|target| *target != HOST_TUPLE);
-        let (host, host_libdir, libdir_of_named) = thread::scope(|scope| {
-            let libdir_of_named =
-                named.map(|target| scope.spawn(move || compiler.libdir(Some(target))));
+        let named = distinct(targets.iter().filter(|target| *target != HOST_TUPLE));
+        let (host, host_libdir, libdirs) = thread::scope(|scope| {
+            let libdirs: Vec<_> = named
+                .iter()
+                .map(|target| scope.spawn(move || compiler.libdir(Some(target))))
+                .collect();
             // Both answers from one process; rustc before 1.84 does not know `host-tuple`.
             let both = compiler.ask(&["--print", HOST_TUPLE, "--print", "target-libdir"]);
             let (host, host_libdir) = match both.as_ref().map(lines) {
                 Ok(Some([host, libdir])) => (Ok(host), available(libdir)),
                 _ => (compiler.verbose_host(), compiler.libdir(None)),
             };
-            let libdir_of_named = libdir_of_named.map(|thread| {
-                thread
-                    .join()
-                    .expect("asking for a directory does not panic")
-            });
-            (host, host_libdir, libdir_of_named)
+            let libdirs: Vec<_> = libdirs
+                .into_iter()
+                .map(|thread| {
+                    thread
+                        .join()
+                        .expect("asking for a directory does not panic")
+                })
+                .collect();
+            (host, host_libdir, libdirs)
         });
         let host = host?;
-        let target = one_target(targets, &host)?;
-        let target_libdir = match libdir_of_named {
-            Some(libdir) if target.as_deref() != Some(&host) => libdir,
-            _ => host_libdir.clone(),
-        };
+        let mut known: BTreeMap<String, PlatformLibdirSummary> =
+            named.into_iter().zip(libdirs).collect();
+        if targets.iter().any(|target| *target == HOST_TUPLE) {
+            known.insert(host.clone(), host_libdir.clone());
+        }
+        let targets = known.into_iter().map(|(name, libdir)| {
+            Ok(Target {
+                platform: platform(&name)?,
+                name,
+                libdir,
+            })
+        });
         Ok(Self {
             host: platform(&host)?,
-            target: target.as_deref().map(platform).transpose()?,
-            target_name: target,
+            targets: targets.collect::<Result<_, RustcError>>()?,
             host_libdir,
-            target_libdir,
         })
     }
 
-    /// Returns the platform that tests run on.
-    pub fn effective_target(&self) -> &Platform {
-        self.target.as_ref().unwrap_or(&self.host)
+    /// Returns the platforms that tests run on: the targets, or the host without any.
+    pub fn of_tests(&self) -> Vec<&Platform> {
+        match &self.targets[..] {
+            [] => vec![&self.host],
+            targets => targets.iter().map(|target| &target.platform).collect(),
+        }
+    }
+
+    /// Returns a target by the name of its folder.
+    pub(super) fn target_in(&self, folder: &str) -> Option<&Target> {
+        self.targets.iter().find(|target| target.folder() == folder)
     }
 
     pub(super) fn summary(&self) -> BuildPlatformsSummary {
-        let target = |platform: &Platform| TargetPlatformSummary {
-            platform: PlatformSummary::from_platform(platform),
-            libdir: self.target_libdir.clone(),
-        };
         BuildPlatformsSummary {
             host: HostPlatformSummary {
                 platform: PlatformSummary::from_platform(&self.host),
                 libdir: self.host_libdir.clone(),
             },
-            targets: self.target.iter().map(target).collect(),
+            targets: self.targets.iter().map(Target::summary).collect(),
         }
     }
 
-    /// Returns the directory of a platform's standard library.
-    pub(super) fn libdir(&self, platform: BuildPlatform) -> Option<&Utf8Path> {
-        let libdir = match platform {
-            BuildPlatform::Host => &self.host_libdir,
-            BuildPlatform::Target => &self.target_libdir,
-        };
+    /// Returns the directory of the standard library for a target; of the host for `None`.
+    pub(super) fn libdir<'a>(&'a self, target: Option<&'a Target>) -> Option<&'a Utf8Path> {
+        let libdir = target.map_or(&self.host_libdir, |target| &target.libdir);
         match libdir {
             PlatformLibdirSummary::Available { path } => Some(path),
             PlatformLibdirSummary::Unavailable { .. } => None,
@@ -142,35 +169,14 @@ impl Platforms {
     /// Returns the toolchain's folder.
     pub(super) fn sysroot(&self) -> Option<&Utf8Path> {
         // `SYSROOT/lib/rustlib/TRIPLE/lib`
-        self.libdir(BuildPlatform::Host)?.ancestors().nth(4)
-    }
-
-    /// Returns the name of the target's folder below `target`; `None` without a target.
-    pub(super) fn target_folder(&self) -> Option<&str> {
-        let name = self.target_name.as_deref()?;
-        let is_path = name.ends_with(".json");
-        Some(match is_path {
-            true => Utf8Path::new(name).file_stem().unwrap_or(name),
-            false => name,
-        })
+        self.libdir(None)?.ancestors().nth(4)
     }
 }
 
-/// Returns the one target among those that were asked for, each of which may be repeated.
-fn one_target(targets: &[String], host: &str) -> Result<Option<String>, RustcError> {
-    let mut names: Vec<String> = targets
-        .iter()
-        .map(|target| match target.as_str() {
-            HOST_TUPLE => host.to_owned(),
-            target => target.to_owned(),
-        })
-        .collect();
-    names.sort();
-    names.dedup();
-    match names.len() {
-        0 | 1 => Ok(names.pop()),
-        _ => Err(RustcError::Targets { targets: names }),
-    }
+/// Returns the names without repetitions, ordered. Cargo builds for each target once, too.
+fn distinct<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let names: BTreeSet<&String> = names.collect();
+    names.into_iter().cloned().collect()
 }
 
 fn platform(name: &str) -> Result<Platform, RustcError> {
@@ -266,17 +272,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_targets_are_refused_by_name() {
-        let of = |targets: &[&str]| {
-            let targets: Vec<String> = targets.iter().map(|name| (*name).to_owned()).collect();
-            one_target(&targets, "host").map_err(|error| error.to_string())
-        };
-        assert_eq!(of(&[]), Ok(None));
-        assert_eq!(of(&["a", "a"]), Ok(Some("a".to_owned())));
-        assert_eq!(of(&["host", HOST_TUPLE]), Ok(Some("host".to_owned())));
-        assert_eq!(
-            of(&["b", HOST_TUPLE]).unwrap_err(),
-            "tests cannot run for several targets at once (`b`, `host`): give one `--target`"
-        );
+    fn a_target_that_is_asked_for_twice_is_one() {
+        let names = ["b", "a", "b"].map(str::to_owned);
+        assert_eq!(distinct(names.iter()), ["a", "b"]);
     }
 }

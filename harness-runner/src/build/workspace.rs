@@ -123,14 +123,16 @@ impl Workspace {
             )
         });
         let (platforms, mut known) = (platforms?, graph?);
-        let platform = platforms.target_name.as_deref();
-        let platform = platform.unwrap_or(platforms.host.triple_str());
+        let names: Vec<String> = match &platforms.targets[..] {
+            [] => vec![platforms.host.triple_str().to_owned()],
+            targets => targets.iter().map(|target| target.name.clone()).collect(),
+        };
         let is_partial = match wanted {
             Graph::Members => !has_all(&known.graph, &options.package),
-            Graph::Dependencies => platform != assumed(&targets),
+            Graph::Dependencies => names != assumed(&targets),
         };
         if is_partial {
-            known = with_dependencies(options, platform, cwd)?;
+            known = with_dependencies(options, &names, cwd)?;
         }
         let runners = Runners::find(&config, &platforms, &compiler)?;
         Ok(Self {
@@ -194,14 +196,22 @@ fn requested_targets(
     Ok(targets.into_iter().map(canonical).collect())
 }
 
-/// Returns the platform to ask for before rustc has said what the host is. It is rarely another
+/// Returns the platforms to ask for before rustc has said what the host is. It is rarely another
 /// than that of this program, so cargo need not wait for rustc.
-fn assumed(targets: &[String]) -> String {
-    match targets.first() {
-        Some(target) if target != HOST_TUPLE => target.clone(),
-        _ => Platform::build_target()
+fn assumed(targets: &[String]) -> Vec<String> {
+    let host = || {
+        Platform::build_target()
             .map(|platform| platform.triple_str().to_owned())
-            .unwrap_or_default(),
+            .unwrap_or_default()
+    };
+    let names = targets.iter().map(|target| match target == HOST_TUPLE {
+        true => host(),
+        false => target.clone(),
+    });
+    let names: BTreeSet<String> = names.collect();
+    match names.is_empty() {
+        true => vec![host()],
+        false => names.into_iter().collect(),
     }
 }
 
@@ -271,10 +281,10 @@ fn members(options: &CargoOptions, cwd: &Utf8Path) -> Result<Known, MetadataErro
 
 fn with_dependencies(
     options: &CargoOptions,
-    platform: &str,
+    platforms: &[String],
     cwd: &Utf8Path,
 ) -> Result<Known, MetadataError> {
-    let (command, metadata) = metadata(options, MetadataOf::Dependencies(platform), cwd)?;
+    let (command, metadata) = metadata(options, MetadataOf::Dependencies(platforms), cwd)?;
     understand(command, metadata)
 }
 

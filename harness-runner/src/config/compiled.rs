@@ -15,6 +15,7 @@ use harness_metadata::{Limits, ReportSkipped, event::OutputPolicy};
 use nextest_filtering::{
     BinaryQuery, CompiledExpr, EvalContext, GroupLookup, NameMatcher, TestQuery,
 };
+use nextest_metadata::RustBinaryId;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -69,14 +70,49 @@ pub(super) struct CompiledOverride {
     /// `None` for all tests.
     pub(super) filter: Option<CompiledExpr>,
     pub(super) on_host: bool,
-    pub(super) on_target: bool,
+    pub(super) on_targets: OnTargets,
+}
+
+/// Whether an override is for binaries that are built for the target.
+#[derive(Debug)]
+pub(super) enum OnTargets {
+    /// There is one target.
+    One(bool),
+    /// By the end that the target gives to the ids of its binaries, such as `@TRIPLE`.
+    Several(Vec<(String, bool)>),
+}
+
+impl OnTargets {
+    pub(super) fn any(&self) -> bool {
+        match self {
+            Self::One(one) => *one,
+            Self::Several(several) => several.iter().any(|(_, on)| *on),
+        }
+    }
+
+    /// Whether it is for all targets, as what bounds the whole run has to be.
+    pub(super) fn all(&self) -> bool {
+        match self {
+            Self::One(one) => *one,
+            Self::Several(several) => several.iter().all(|(_, on)| *on),
+        }
+    }
+
+    fn matches(&self, id: &RustBinaryId) -> bool {
+        match self {
+            Self::One(one) => *one,
+            Self::Several(several) => several
+                .iter()
+                .any(|(end, on)| *on && id.as_str().ends_with(end)),
+        }
+    }
 }
 
 impl CompiledOverride {
     fn matches_binary(&self, query: &BinaryQuery<'_>, cx: &EvalContext<'_>) -> Option<bool> {
         let on_platform = match query.platform {
             BuildPlatform::Host => self.on_host,
-            BuildPlatform::Target => self.on_target,
+            BuildPlatform::Target => self.on_targets.matches(query.binary_id),
         };
         if !on_platform {
             return Some(false);

@@ -2,7 +2,7 @@
 
 use super::{
     CliOverrides, ConfigError,
-    compiled::{CompiledOverride, CompiledProfile, DefaultFilter},
+    compiled::{CompiledOverride, CompiledProfile, DefaultFilter, OnTargets},
     declared::{RunLayer, RunOrigins, RunSettings},
     file::{FilterText, ProfileTable},
     layer::{Explained, Origin},
@@ -18,15 +18,8 @@ use target_spec::Platform;
 pub struct Platforms {
     /// Where cargo and the harness run.
     pub host: Platform,
-    /// What `--target` names; `None` to build for the host.
-    pub target: Option<Platform>,
-}
-
-impl Platforms {
-    /// Returns what tests are built for.
-    pub fn target(&self) -> &Platform {
-        self.target.as_ref().unwrap_or(&self.host)
-    }
+    /// What `--target` names, each as its binaries' ids do; none to build for the host.
+    pub targets: Vec<(String, Platform)>,
 }
 
 /// A profile, its parents, and `default` at the end.
@@ -88,17 +81,17 @@ impl Profile {
             let applies = PlatformMatch::new(table, platforms);
             let filter = compile(table.filter.as_ref(), packages)?;
             if let Some(filter) = compile(table.default_filter.as_ref(), packages)?
-                && applies.target
+                && applies.targets.all()
             {
                 default_filters.push((filter, origin.clone()));
             }
-            if applies.host || applies.target {
+            if applies.host || applies.targets.any() {
                 overrides.push(CompiledOverride {
                     layer: table.test.clone(),
                     origin,
                     filter: filter.map(|filter| filter.compiled),
                     on_host: applies.host,
-                    on_target: applies.target,
+                    on_targets: applies.targets,
                 });
             }
         }
@@ -143,20 +136,30 @@ impl Profile {
 /// are built for the target.
 struct PlatformMatch {
     host: bool,
-    target: bool,
+    targets: OnTargets,
 }
 
 impl PlatformMatch {
     fn new(table: &OverrideTable, platforms: &Platforms) -> Self {
         // What depends on target features that nobody knows might well hold.
-        let holds = |spec: &Option<target_spec::TargetSpec>, platform| {
+        let holds = |spec: &Option<target_spec::TargetSpec>, platform: &Platform| {
             spec.as_ref()
                 .is_none_or(|spec| spec.eval(platform).unwrap_or(true))
         };
         let host = holds(&table.host, &platforms.host);
+        let on = |platform: &Platform| host && holds(&table.target, platform);
+        let on_host = on(&platforms.host);
         Self {
-            host: host && holds(&table.target, &platforms.host),
-            target: host && holds(&table.target, platforms.target()),
+            host: on_host,
+            targets: match &platforms.targets[..] {
+                [] => OnTargets::One(on_host),
+                [(_, platform)] => OnTargets::One(on(platform)),
+                several => {
+                    let of =
+                        |(name, platform): &(String, Platform)| (format!("@{name}"), on(platform));
+                    OnTargets::Several(several.iter().map(of).collect())
+                }
+            },
         }
     }
 }

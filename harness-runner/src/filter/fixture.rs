@@ -35,6 +35,12 @@ impl Binary {
         }
     }
 
+    /// The same binary as one of several that are built for targets.
+    pub(crate) fn of_target(mut self, target: &str) -> Self {
+        self.id = RustBinaryId::new(&format!("{}@{target}", self.id));
+        self
+    }
+
     pub(crate) fn query(&self) -> BinaryQuery<'_> {
         BinaryQuery {
             package_id: &self.package,

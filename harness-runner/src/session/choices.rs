@@ -14,7 +14,6 @@ use crate::{
     protocol::Available,
     stub::{self, link::Stub},
 };
-use nextest_metadata::BuildPlatform;
 use std::time::Duration;
 
 /// Of what the system did not have enough, and for how long it was to be tried again.
@@ -47,15 +46,15 @@ impl Session {
             privileges: tracing::privileges(),
             no_proc: stub::no_proc(),
         };
-        let platforms = [BuildPlatform::Host, BuildPlatform::Target];
-        let privileged = platforms.map(|platform| {
-            let runner = self.workspace.runners.get(platform)?;
-            Some((platform, tracing::privileged_program(&runner.program)?))
-        });
+        let runners = self.workspace.runners.all().into_iter();
+        let privileged: Vec<_> = runners
+            .filter_map(|runner| Some((runner, tracing::privileged_program(&runner.program)?)))
+            .collect();
         let choose = |test: &PlannedTest| {
             let setting = &test.settings.trace;
-            let platform = self.tests.binaries[test.binary].binary.platform;
-            let runner = privileged.iter().flatten().find(|(of, _)| *of == platform);
+            let target = self.tests.binaries[test.binary].binary.target.as_deref();
+            let own = self.workspace.runners.get(target);
+            let runner = privileged.iter().find(|(runner, _)| Some(*runner) == own);
             let circumstances = Circumstances {
                 known: known.of(&test.id),
                 privileged_runner: runner.map(|(_, program)| program.clone()),

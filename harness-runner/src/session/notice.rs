@@ -1,6 +1,10 @@
 //! What the user is told before the run begins.
 
-use crate::{build::Workspace, config::ConfigWarning, store};
+use crate::{
+    build::{Runner, Runners, Workspace},
+    config::ConfigWarning,
+    store,
+};
 use std::time::Duration;
 
 /// Something to tell the user before the run begins.
@@ -31,11 +35,27 @@ pub(super) fn notify_of_runners(workspace: &Workspace, notify: &mut dyn FnMut(No
     for warning in &runners.warnings {
         notify(Notice::Runner(warning.clone()));
     }
-    if let Some(runner) = &runners.target {
-        let program = runner.program.display();
+    let used = match workspace.platforms.targets.is_empty() {
+        true => runners
+            .host
+            .iter()
+            .map(|runner| ("tests".to_owned(), runner))
+            .collect(),
+        false => of_targets(runners, workspace.platforms.targets.len()),
+    };
+    for (tests, runner) in used {
+        let (program, origin) = (runner.program.display(), &runner.origin);
         notify(Notice::UsesRunner(format!(
-            "tests are run by `{program}` ({})",
-            runner.origin
+            "{tests} are run by `{program}` ({origin})"
         )));
     }
+}
+
+/// Returns the runners of targets, each with the tests that it runs.
+fn of_targets(runners: &Runners, targets: usize) -> Vec<(String, &Runner)> {
+    let of = |(target, runner)| match targets {
+        1 => ("tests".to_owned(), runner),
+        _ => (format!("tests for `{target}`"), runner),
+    };
+    runners.targets.iter().map(of).collect()
 }

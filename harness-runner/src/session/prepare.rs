@@ -41,7 +41,7 @@ pub(super) fn build_and_list(
     workers: Vec<Box<dyn Execute + '_>>,
 ) -> Result<(Built, TestList), SessionError> {
     let runners = &workspace.runners;
-    for runner in [&runners.host, &runners.target].into_iter().flatten() {
+    for runner in runners.all() {
         runner.check().map_err(ListError::Runner)?;
     }
     let inherited = Environment::inherited();
@@ -150,7 +150,7 @@ pub(super) fn binary(
 ) -> run::Binary {
     let binary = &listed.binary;
     let mut program = Vec::new();
-    if let Some(runner) = workspace.runners.get(binary.platform) {
+    if let Some(runner) = workspace.runners.get(binary.target.as_deref()) {
         program.push(runner.program.clone().into_os_string());
         program.extend(runner.args.iter().cloned());
     }

@@ -13,16 +13,20 @@ fn platform(triple: &'static str) -> Platform {
     Platform::new(triple, TargetFeatures::Unknown).expect("the triple is known")
 }
 
+fn named(triple: &'static str) -> (String, Platform) {
+    (triple.to_owned(), platform(triple))
+}
+
 fn linux() -> Platforms {
     Platforms {
         host: platform("x86_64-unknown-linux-gnu"),
-        target: None,
+        targets: Vec::new(),
     }
 }
 
 fn windows_from_linux() -> Platforms {
     Platforms {
-        target: Some(platform("x86_64-pc-windows-gnu")),
+        targets: vec![named("x86_64-pc-windows-gnu")],
         ..linux()
     }
 }
@@ -458,6 +462,32 @@ fn a_platform_is_that_which_the_binary_is_built_for() {
         0
     );
     assert_eq!(retries(&compile(text, "ci"), &fixture::alpha(), "a"), 2);
+}
+
+#[test]
+fn with_several_targets_an_override_is_for_the_binaries_of_those_that_match() {
+    let text = r#"
+        [[profile.ci.overrides]]
+        platform = "cfg(windows)"
+        retries = 1
+        default-filter = "not test(unix)"
+        [[profile.ci.overrides]]
+        platform = "cfg(unix)"
+        retries = 2
+    "#;
+    let (linux_gnu, windows) = ("x86_64-unknown-linux-gnu", "x86_64-pc-windows-gnu");
+    let platforms = Platforms {
+        targets: vec![named(windows), named(linux_gnu)],
+        ..linux()
+    };
+    let profile = compile_for(text, "ci", &platforms, CliOverrides::default());
+    let profile = profile.expect("it is right");
+    let retries = |binary: fixture::Binary| retries(&profile, &binary, "a");
+    assert_eq!(retries(fixture::alpha().of_target(windows)), 1);
+    assert_eq!(retries(fixture::alpha().of_target(linux_gnu)), 2);
+    assert_eq!(retries(fixture::macros()), 2, "it is the host's");
+    // What bounds the run would hide tests of the other target.
+    assert_eq!(profile.default_filter().text, "all()");
 }
 
 #[test]

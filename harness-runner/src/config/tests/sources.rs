@@ -231,7 +231,7 @@ fn files_of_tools_come_after_that_of_the_workspace_in_each_profile() {
     let platforms = Platforms {
         host: Platform::new("x86_64-unknown-linux-gnu", TargetFeatures::Unknown)
             .expect("the triple is known"),
-        target: None,
+        targets: Vec::new(),
     };
     let compiled = profile
         .compile(
