@@ -39,7 +39,7 @@ use crate::{
 use guard::{Guard as RunnerGuard, LOOK};
 use harness_metadata::{Survivor, exit_code};
 use nest::Nest;
-use spawn::{SpawnError, Spawner};
+use spawn::{Loaders, SpawnError, Spawner};
 use std::{
     env,
     fs::File,
@@ -137,7 +137,7 @@ impl Stub {
         sys::continue_when_parent_dies();
         sys::continue_every(LOOK);
         sys::interrupt_waits_for(socket.as_fd())?;
-        let mut spawner = Spawner::new()?;
+        let mut spawner = Spawner::new(Loaders::of_environment())?;
         spawner.open_files = open_files::raise_in_stub(env::args_os().nth(2));
         let (available, outer) = match probe::available() {
             Ok(found) => found,

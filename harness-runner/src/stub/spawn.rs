@@ -30,10 +30,13 @@ use nix::{errno::Errno, fcntl::OFlag};
 use std::{
     borrow::Cow,
     cell::RefCell,
-    ffi::{CStr, CString},
+    ffi::{CStr, CString, OsStr},
     fs::File,
     io::{self, Read, Write},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -62,6 +65,33 @@ pub(super) struct Spawner {
     program: Option<(TraceLevel, Action, Rc<[libc::sock_filter]>)>,
     /// What the loaders of its children and of their descendants have done.
     loads: Rc<RefCell<Loads>>,
+    loaders: Loaders,
+}
+
+/// What is done about the loaders of programs that were executed before. This is the one door to the
+/// machinery for it: `tracer/loads`, `tracer/hook`, `tracer/maps` and `tracer/tasks/loading`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Loaders {
+    /// What they do is told from memory where that is safe.
+    Remembered,
+    /// They are watched each time.
+    Watched,
+}
+
+impl Loaders {
+    /// To find out whether a trace depends on memory, and what memory saves.
+    const VARIABLE: &str = "HARNESS_WATCH_LOADERS";
+
+    pub(super) fn of_environment() -> Self {
+        Self::from_value(std::env::var_os(Self::VARIABLE).as_deref())
+    }
+
+    fn from_value(value: Option<&OsStr>) -> Self {
+        match value.map(OsStr::as_bytes) {
+            None | Some(b"" | b"0" | b"false" | b"no" | b"off") => Self::Remembered,
+            Some(_) => Self::Watched,
+        }
+    }
 }
 
 struct Pipe {
@@ -108,7 +138,7 @@ pub(super) enum SpawnError {
 }
 
 impl Spawner {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(loaders: Loaders) -> io::Result<Self> {
         let stub = nix::unistd::getpid().as_raw();
         let go = Pipe::new(OFlag::O_CLOEXEC)?;
         // Not blocking: a child that did not fail has left nothing to read.
@@ -126,6 +156,7 @@ impl Spawner {
             den: None,
             program: None,
             loads: Rc::default(),
+            loaders,
         })
     }
 
@@ -142,7 +173,7 @@ impl Spawner {
             mask: signals.inherited,
             own_group: true,
             seized_or_killed: false,
-            remembers: true,
+            remembers: self.loaders == Loaders::Remembered,
         };
         let Started {
             pid,

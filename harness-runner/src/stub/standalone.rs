@@ -3,7 +3,7 @@
 use super::{
     blocking::terminated,
     probe,
-    spawn::{Manner, SpawnError, Spawner, Started},
+    spawn::{Loaders, Manner, SpawnError, Spawner, Started},
     sys::{self, Blocked, WaitAny, Waited},
     watch::Way,
 };
@@ -129,7 +129,8 @@ pub fn trace(
     if sys::has_own_children() {
         return Err(TraceError::HasChildren);
     }
-    let mut spawner = Spawner::new().map_err(|source| TraceError::System { source })?;
+    let mut spawner =
+        Spawner::new(Loaders::Watched).map_err(|source| TraceError::System { source })?;
     let asked = Trace {
         level: options.level,
         backend: Backend::Ptrace,

@@ -17,10 +17,7 @@ use harness_metadata::{
 use nix::sys::signal::Signal;
 use std::{
     fs,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, PermissionsExt},
-    },
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
@@ -63,7 +60,7 @@ impl Slot {
         Self {
             environment: format!("LD_LIBRARY_PATH={path}/first:{path}/second\0"),
             folder,
-            spawner: Spawner::new().expect("a spawner can be made"),
+            spawner: Spawner::new(Loaders::Remembered).expect("a spawner can be made"),
             level,
         }
     }
@@ -167,7 +164,7 @@ impl Slot {
             mask: Blocked::new().before(),
             own_group: true,
             seized_or_killed: true,
-            remembers: true,
+            remembers: self.spawner.loaders == Loaders::Remembered,
         };
         let started = self.spawner.create(&spawn, &stdio, &way, None, manner);
         let Ok(Started {
@@ -320,6 +317,36 @@ fn what_is_told_from_memory_is_what_was_seen() {
             );
         }
     }
+}
+
+#[test]
+fn a_slot_that_remembers_no_loaders_sees_the_same() {
+    for level in [TraceLevel::Io, TraceLevel::Full] {
+        let mut remembers = Slot::new(level);
+        let program = remembers.compile("empty", EMPTY, &[]);
+        let first = remembers.run(&program);
+        let told = remembers.run(&program);
+        assert_eq!(told.known, HOOKED);
+        let mut watches = Slot {
+            spawner: Spawner::new(Loaders::Watched).expect("a spawner can be made"),
+            ..remembers
+        };
+        for _ in 0..2 {
+            let seen = watches.run(&program);
+            assert!(!seen.known);
+            assert_eq!(seen.events, first.events);
+            assert_eq!(seen.events, told.events);
+        }
+    }
+}
+
+#[test]
+fn the_variable_has_loaders_watched_unless_it_says_no() {
+    let of = |value: Option<&str>| Loaders::from_value(value.map(OsStr::new));
+    for value in [None, Some(""), Some("0"), Some("false")] {
+        assert_eq!(of(value), Loaders::Remembered, "{value:?}");
+    }
+    assert_eq!(of(Some("1")), Loaders::Watched);
 }
 
 #[test]
