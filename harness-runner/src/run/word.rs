@@ -6,6 +6,7 @@
 use harness_metadata::{Exit, Fault, NoResult, NoResultKind, Outcome};
 use memchr::memmem::Finder;
 use serde::Deserialize;
+use std::sync::LazyLock;
 
 /// How much of the beginning and of the end is looked at where no particular text is expected.
 const EDGE: usize = 4096;
@@ -26,9 +27,7 @@ pub(super) enum Speaker {
 #[derive(Debug)]
 pub(super) struct Word {
     speaker: Speaker,
-    /// What libtest prints, in order. Each piece is one write of libtest's to its buffer, so what
-    /// other threads and processes print may come between two pieces, but not into one.
-    pieces: Vec<Vec<Finder<'static>>>,
+    pieces: Pieces,
     found: usize,
     /// The end of what was searched, in which the next piece may begin.
     carry: Vec<u8>,
@@ -41,16 +40,12 @@ impl Word {
     /// Starts a search. The arguments tell in which format libtest reports.
     pub(super) fn new(speaker: Speaker, name: &str, extra_args: &[String]) -> Self {
         let pieces = match speaker {
-            Speaker::Libtest => pieces(name, Format::of(extra_args)),
-            Speaker::Other { .. } => Vec::new(),
+            Speaker::Libtest => Pieces::new(name, Format::of(extra_args)),
+            Speaker::Other { .. } => Pieces::default(),
         };
-        let finder = |text: &String| Finder::new(text.as_bytes()).into_owned();
         Self {
             speaker,
-            pieces: pieces
-                .iter()
-                .map(|either| either.iter().map(finder).collect())
-                .collect(),
+            pieces,
             found: 0,
             carry: Vec::new(),
             head: Vec::new(),
@@ -68,7 +63,7 @@ impl Word {
         let old = (self.tail.len() + last.len()).saturating_sub(EDGE);
         self.tail.drain(..old);
         self.tail.extend_from_slice(last);
-        if self.found == self.pieces.len() {
+        if self.found_all() {
             return;
         }
         self.carry.extend_from_slice(bytes);
@@ -92,17 +87,22 @@ impl Word {
         self.carry.drain(..searched);
     }
 
+    fn found_all(&self) -> bool {
+        self.pieces.get(self.found).is_none()
+    }
+
     /// Returns why exit code 0 is no pass, if so.
     pub(super) fn missing(&self) -> Option<NoResult> {
-        let said = Said::new(&self.head, &self.tail, self.length);
+        // Escape sequences are taken out byte by byte, which would cost more than all the rest.
+        let said = || Said::new(&self.head, &self.tail, self.length);
         match self.speaker {
-            Speaker::Libtest if self.found == self.pieces.len() => None,
-            Speaker::Libtest => Some(if said.ran_nothing() {
+            Speaker::Libtest if self.found_all() => None,
+            Speaker::Libtest => Some(if said().ran_nothing() {
                 no_result(NoResultKind::RanNothing, RAN_NONE)
             } else {
                 no_result(NoResultKind::Unreported, UNREPORTED)
             }),
-            Speaker::Other { escaped } => said.no_pass(escaped),
+            Speaker::Other { escaped } => said().no_pass(escaped),
         }
     }
 }
@@ -157,37 +157,66 @@ impl Format {
 
 /// What libtest prints for a test that passes, piece by piece, with alternatives. A benchmark that is
 /// measured counts as measured.
-fn pieces(name: &str, format: Format) -> Vec<Vec<String>> {
-    let one = |text: &str| vec![text.to_owned()];
-    let result = [
-        one("test result: "),
-        one("ok"),
-        vec![
-            ". 1 passed; 0 failed; 0 ignored; 0 measured".to_owned(),
-            ". 0 passed; 0 failed; 0 ignored; 1 measured".to_owned(),
-        ],
-    ];
-    match format {
-        Format::Pretty => [vec![format!("test {name}")], one(" ... ")]
-            .into_iter()
-            .chain(result)
-            .collect(),
-        Format::Terse => result.into(),
-        Format::Json => {
-            let suite = |passed, measured| {
-                format!(
-                    "{{ \"type\": \"suite\", \"event\": \"ok\", \"passed\": {passed}, \"failed\": 0, \
-                     \"ignored\": 0, \"measured\": {measured}"
-                )
-            };
-            vec![vec![suite(1, 0), suite(0, 1)]]
-        }
-        Format::Junit => {
-            let suite = "<testsuite name=\"test\" package=\"test\" id=\"0\" errors=\"0\" \
-                         failures=\"0\" tests=\"1\" skipped=\"0\"";
-            vec![one(suite)]
+///
+/// Each piece is one write of libtest's to its buffer, so what other threads and processes print may
+/// come between two pieces, but not into one.
+#[derive(Debug, Default)]
+struct Pieces {
+    /// The first piece, if it names the test.
+    name: Option<Finder<'static>>,
+    /// Those that are the same for all tests: to prepare a search costs more than the search.
+    rest: &'static [Vec<Finder<'static>>],
+}
+
+impl Pieces {
+    fn new(name: &str, format: Format) -> Self {
+        let named = || Some(Finder::new(&format!("test {name}")).into_owned());
+        let (name, rest) = match format {
+            Format::Pretty => (named(), &RESULT[..]),
+            Format::Terse => (None, &RESULT[1..]),
+            Format::Json => (None, &JSON[..]),
+            Format::Junit => (None, &JUNIT[..]),
+        };
+        Self { name, rest }
+    }
+
+    fn get(&self, at: usize) -> Option<&[Finder<'static>]> {
+        match (&self.name, at) {
+            (Some(name), 0) => Some(std::slice::from_ref(name)),
+            (Some(_), at) => self.rest.get(at - 1).map(Vec::as_slice),
+            (None, at) => self.rest.get(at).map(Vec::as_slice),
         }
     }
+}
+
+/// After the name of the test, which only the pretty format has.
+static RESULT: LazyLock<[Vec<Finder<'static>>; 4]> = LazyLock::new(|| {
+    [
+        either(&[" ... "]),
+        either(&["test result: "]),
+        either(&["ok"]),
+        either(&[
+            ". 1 passed; 0 failed; 0 ignored; 0 measured",
+            ". 0 passed; 0 failed; 0 ignored; 1 measured",
+        ]),
+    ]
+});
+
+static JSON: LazyLock<[Vec<Finder<'static>>; 1]> = LazyLock::new(|| {
+    [either(&[
+        r#"{ "type": "suite", "event": "ok", "passed": 1, "failed": 0, "ignored": 0, "measured": 0"#,
+        r#"{ "type": "suite", "event": "ok", "passed": 0, "failed": 0, "ignored": 0, "measured": 1"#,
+    ])]
+});
+
+static JUNIT: LazyLock<[Vec<Finder<'static>>; 1]> = LazyLock::new(|| {
+    [either(&[
+        r#"<testsuite name="test" package="test" id="0" errors="0" failures="0" tests="1" skipped="0""#,
+    ])]
+});
+
+fn either(texts: &[&'static str]) -> Vec<Finder<'static>> {
+    texts.iter().map(|text| Finder::new(*text)).collect()
 }
 
 /// What is recognisable in the beginning and the end of an output.
