@@ -5,6 +5,7 @@ use crate::{
     workload::Workload,
 };
 use std::{
+    ffi::OsStr,
     process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -64,13 +65,17 @@ impl Contender {
 
     /// Returns the command that runs a workload's tests; the floor has none.
     pub(crate) fn command(self, workload: &Workload) -> Option<Command> {
-        let harness = env!("CARGO_BIN_EXE_cargo-harness");
+        self.command_of(env!("CARGO_BIN_EXE_cargo-harness").as_ref(), workload)
+    }
+
+    /// As [`command`](Self::command), with another `cargo harness`.
+    pub(crate) fn command_of(self, harness: &OsStr, workload: &Workload) -> Option<Command> {
         let (program, first): (_, &[&str]) = match self {
             Self::Off => (harness, &["run", "--trace", "off"]),
             Self::Process => (harness, &["run", "--trace", "process"]),
             Self::Io => (harness, &["run", "--trace", "io"]),
             Self::Full => (harness, &["run", "--trace", "full"]),
-            Self::Nextest => ("cargo-nextest", &["nextest", "run"]),
+            Self::Nextest => ("cargo-nextest".as_ref(), &["nextest", "run"]),
             Self::Floor => return None,
         };
         let mut command = command(program);

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cargo bench -p cargo-harness --bench compare -- [--quick] [names…]
+//! cargo bench -p cargo-harness --bench compare -- --against=OTHER-CARGO-HARNESS [--quick] [names…]
 //! ```
 //!
 //! Contenders take turns, so that a busy moment of the machine hits all of them; the table shows
@@ -10,6 +11,7 @@
 
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 
+mod before;
 mod contender;
 #[path = "../../tests/end_to_end/environment.rs"]
 mod environment;
@@ -20,7 +22,7 @@ mod strace;
 mod workload;
 
 use contender::Contender;
-use std::{env, time::Duration};
+use std::{env, fs, time::Duration};
 use workload::Workload;
 
 fn main() {
@@ -42,6 +44,18 @@ fn main() {
         );
     }
 
+    let other = args.iter().find_map(|arg| arg.strip_prefix(before::OPTION));
+    if let Some(other) = other {
+        // Runs have folders of their own.
+        let other = fs::canonicalize(other).expect("it names a program, by an absolute path");
+        for name in [Workload::THOUSAND, Workload::NOTHING] {
+            if wanted(name) {
+                let workload = Workload::prepare(name).expect("it is generated");
+                before::compare(&other, &workload, if quick { 7 } else { 21 });
+            }
+        }
+        return;
+    }
     let contenders = Contender::installed();
     println!("{} slots; medians of the rounds\n", contender::slots());
     let mut thousand = Vec::new();

@@ -40,7 +40,7 @@ impl Workload {
     /// Tests that compile a small package from nothing, as tests of build tools do.
     const COMPILE: &str = "compile";
     /// Everything is built and nothing is selected.
-    const NOTHING: &str = "nothing-selected";
+    pub(crate) const NOTHING: &str = "nothing-selected";
 
     /// All names, in the order in which they are measured.
     pub(crate) const NAMES: [&str; 5] = [
