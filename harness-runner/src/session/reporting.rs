@@ -24,8 +24,9 @@ use std::{
 const TICK: Duration = Duration::from_millis(100);
 
 /// While events come one after the other, they are handled in batches this far apart: being woken
-/// for every test would cost more than showing it.
-const BATCH: Duration = Duration::from_millis(5);
+/// for every test would cost more than showing it. They have been recorded before, so this is only
+/// how often a terminal moves.
+const BATCH: Duration = Duration::from_millis(20);
 
 /// The sinks of a run.
 #[derive(Default)]
