@@ -6,17 +6,20 @@
 
 mod diagnostic;
 mod emulated;
+mod known;
 mod names;
 mod partition;
 mod syntax;
 
 pub use diagnostic::FiltersetError;
 pub use emulated::{Emulated, EmulatedError};
+pub(crate) use known::Known;
 pub use names::NameFilter;
 pub use partition::{Dealer, Partition, PartitionError};
 pub use syntax::check_filtersets;
 pub(crate) use syntax::{asks_for_dependencies, check_syntax};
 
+use known::WholeId;
 use nextest_filtering::{
     BinaryQuery, CompiledExpr, EvalContext, Filterset, FiltersetKind, GroupLookup, KnownGroups,
     ParseContext, TestQuery,
@@ -212,7 +215,9 @@ impl TestFilter {
     /// Returns whether a binary needs to be asked for its tests.
     pub fn matches_binary(&self, query: &BinaryQuery<'_>) -> BinaryMatch {
         let cx = self.eval_context();
-        let excluded = |expr: &CompiledExpr| expr.matches_binary(query, &cx) == Some(false);
+        let known = Known::new(query);
+        let query = known.binary(query);
+        let excluded = |expr: &CompiledExpr| expr.matches_binary(&query, &cx) == Some(false);
         if !self.expressions.is_empty() && self.expressions.iter().all(excluded) {
             BinaryMatch::Never(BinaryMismatch::Expression)
         } else if self.bounded() && excluded(&self.default_filter) {
@@ -238,11 +243,7 @@ impl TestFilter {
             mismatch(MismatchReason::String)
         } else if !self.in_expressions(query) {
             mismatch(MismatchReason::Expression)
-        } else if self.bounded()
-            && !self
-                .default_filter
-                .matches_test(query, &self.eval_context())
-        {
+        } else if self.bounded() && !self.in_default_filter(query) {
             mismatch(MismatchReason::DefaultFilter)
         } else {
             FilterMatch::Matches
@@ -255,12 +256,24 @@ impl TestFilter {
     }
 
     fn in_expressions(&self, query: &TestQuery<'_>) -> bool {
+        if self.expressions.is_empty() {
+            return true;
+        }
         let cx = self.eval_context();
-        self.expressions.is_empty()
-            || self
-                .expressions
-                .iter()
-                .any(|expr| expr.matches_test_with_groups(query, &cx, &*self.groups))
+        let known = Known::new(&query.binary_query);
+        let groups = WholeId {
+            query: *query,
+            groups: &*self.groups,
+        };
+        let query = known.test(query);
+        let mut expressions = self.expressions.iter();
+        expressions.any(|expr| expr.matches_test_with_groups(&query, &cx, &groups))
+    }
+
+    fn in_default_filter(&self, query: &TestQuery<'_>) -> bool {
+        let known = Known::new(&query.binary_query);
+        let (query, cx) = (known.test(query), self.eval_context());
+        self.default_filter.matches_test(&query, &cx)
     }
 
     fn bounded(&self) -> bool {

@@ -10,6 +10,7 @@ use super::{
     layer::{Explained, Origin},
     settings::{LeakPolicy, TestSettings, TestThreads, TraceSetting},
 };
+use crate::filter::Known;
 use guppy::graph::cargo::BuildPlatform;
 use harness_metadata::{Limits, ReportSkipped, event::OutputPolicy};
 use nextest_filtering::{
@@ -117,9 +118,11 @@ impl CompiledOverride {
         if !on_platform {
             return Some(false);
         }
+        let known = Known::new(query);
+        let query = known.binary(query);
         self.filter
             .as_ref()
-            .map_or(Some(true), |filter| filter.matches_binary(query, cx))
+            .map_or(Some(true), |filter| filter.matches_binary(&query, cx))
     }
 }
 
@@ -341,12 +344,14 @@ impl BinarySettings<'_> {
             return Arc::clone(shared);
         }
         let cx = self.profile.eval_context();
+        let known = Known::new(&query.binary_query);
+        let query = known.test(query);
         let applies = |&(index, applies): &(u32, Applies)| {
             let filter = &self.profile.parts.overrides[index as usize].filter;
             applies == Applies::Always
                 || filter
                     .as_ref()
-                    .is_none_or(|filter| filter.matches_test(query, &cx))
+                    .is_none_or(|filter| filter.matches_test(&query, &cx))
         };
         let matching = self
             .candidates

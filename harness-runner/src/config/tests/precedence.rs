@@ -473,6 +473,7 @@ fn with_several_targets_an_override_is_for_the_binaries_of_those_that_match() {
         default-filter = "not test(unix)"
         [[profile.ci.overrides]]
         platform = "cfg(unix)"
+        filter = "binary_id(alpha) | package(macros)"
         retries = 2
     "#;
     let (linux_gnu, windows) = ("x86_64-unknown-linux-gnu", "x86_64-pc-windows-gnu");
