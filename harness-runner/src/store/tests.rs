@@ -11,6 +11,8 @@ use harness_metadata::{
 };
 use std::collections::BTreeMap;
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 fn at(seconds: i64) -> DateTime<FixedOffset> {
     let time = DateTime::from_timestamp(1_700_000_000 + seconds, 0);
     time.expect("it is a time").fixed_offset()
@@ -500,6 +502,30 @@ fn how_a_run_ended_is_known_without_its_note() {
 }
 
 #[test]
+fn a_recording_without_an_end_is_read_once() {
+    let (_folder, target) = target();
+    let mut run = create(&target, &began(0));
+    run.flush().unwrap();
+    drop(run);
+    let red = ended(&target, 1, 1, 1, false);
+    let runs = runs(&target).unwrap();
+    let [red, cut] = &runs[..] else {
+        panic!("{runs:?} besides {red}")
+    };
+    // As in `prune_until`, it may be taken for one in progress for a moment.
+    let (noted, deadline) = (cut.folder.join("ending.json"), Instant::now() + MINUTE);
+    while !noted.exists() {
+        assert_eq!(Ending::of(cut), None);
+        assert!(Instant::now() < deadline, "it is never noted");
+        thread::yield_now();
+    }
+    // Who reads it again finds another's end.
+    fs::copy(red.recording(), cut.recording()).unwrap();
+    assert_eq!(Ending::of(cut), None);
+    assert!(Ending::of(red).is_some());
+}
+
+#[test]
 fn a_run_of_no_tests_is_not_kept() {
     let (_folder, target) = target();
     let red = ended(&target, 0, 1, 1, false);
@@ -523,7 +549,7 @@ fn what_a_killed_deletion_left_is_deleted_by_the_next() {
 /// and with it of the lock of a run that was made here, which keeps all others from deleting.
 #[track_caller]
 fn prune_until(target: &Utf8Path, retention: Retention, so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + MINUTE;
     loop {
         prune(target, retention).unwrap();
         if so() {

@@ -5,11 +5,13 @@
 
 use super::{PastRun, Retention, recording};
 use crate::own_files;
+use camino::Utf8Path;
 use harness_metadata::{EventKind, RunStats, event::CancelReason};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
-/// Where the end of a run is noted, so that nobody has to read all of it.
+/// Where the end of a run is noted, or that it has none, so that a recording is read once at most: a
+/// run of 1,000 tests looks at as many recordings as are kept, and to read one takes a twentieth of it.
 const ENDING: &str = "ending.json";
 
 /// A note is shorter.
@@ -41,24 +43,27 @@ impl Ending {
     }
 
     /// Notes it in the run's folder.
-    pub(super) fn note(&self, folder: &camino::Utf8Path) {
-        if let Ok(text) = serde_json::to_vec(self) {
-            // Without it the recording is read.
-            let _ = own_files::replace(&folder.join(ENDING), &text);
-        }
+    pub(super) fn note(&self, folder: &Utf8Path) {
+        note(Some(self), folder);
     }
 
     /// Returns how a run ended; `None` if it did not.
     pub(super) fn of(run: &PastRun) -> Option<Self> {
         let noted = own_files::read(run.folder.join(ENDING), LONGEST_ENDING).ok();
         if let Some(ending) = noted.and_then(|text| serde_json::from_slice(&text).ok()) {
-            return Some(ending);
+            return ending;
         }
         if run.in_progress() {
             return None;
         }
+        let ending = Self::recorded(run);
+        note(ending.as_ref(), &run.folder);
+        ending
+    }
+
+    fn recorded(run: &PastRun) -> Option<Self> {
         let partial = recording::first(run.recording().as_std_path())?.partial;
-        let ending = run.events().ok()?.find_map(|line| match line.event.kind {
+        run.events().ok()?.find_map(|line| match line.event.kind {
             EventKind::RunFinished(finished) => Some(Self {
                 elapsed: finished.elapsed,
                 stats: finished.stats,
@@ -66,9 +71,14 @@ impl Ending {
                 partial,
             }),
             _ => None,
-        })?;
-        ending.note(&run.folder);
-        Some(ending)
+        })
+    }
+}
+
+fn note(ending: Option<&Ending>, folder: &Utf8Path) {
+    if let Ok(text) = serde_json::to_vec(&ending) {
+        // Without it the recording is read.
+        let _ = own_files::replace(&folder.join(ENDING), &text);
     }
 }
 
