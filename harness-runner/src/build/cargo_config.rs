@@ -9,7 +9,7 @@ mod tree;
 
 pub use tree::Origin;
 
-use super::program;
+use super::{program, rustc::Compiler};
 use crate::protocol::Environment;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{collections::BTreeMap, io};
@@ -204,14 +204,19 @@ impl CargoConfig {
     }
 
     /// Returns the program that cargo takes for rustc.
-    pub(super) fn rustc(&self) -> Utf8PathBuf {
+    pub(super) fn rustc(&self) -> Compiler {
         if let Some(program) = self.variable("RUSTC") {
-            return program.into();
+            return Compiler::new(program.into());
         }
         match self.text(&["build", "rustc"]) {
-            Some(set) => self.program(&set.value, &set.origin),
-            None => program::rustc_behind_proxy(|name| self.variable(name))
-                .unwrap_or_else(|| "rustc".into()),
+            Some(set) => Compiler::new(self.program(&set.value, &set.origin)),
+            None => match program::rustc_behind_proxy(|name| self.variable(name)) {
+                Some(known) => Compiler {
+                    program: known.rustc,
+                    host: known.host,
+                },
+                None => Compiler::new("rustc".into()),
+            },
         }
     }
 

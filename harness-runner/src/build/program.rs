@@ -39,15 +39,54 @@ pub(super) fn cargo_program(
 /// itself goes around the proxy in this way, which then need not find out the toolchain again.
 pub(super) fn rustc_behind_proxy<'a>(
     variable: impl Fn(&str) -> Option<&'a str>,
-) -> Option<Utf8PathBuf> {
+) -> Option<BehindProxy> {
     let toolchain = variable("RUSTUP_TOOLCHAIN")?;
     let home = match variable("RUSTUP_HOME") {
         Some(home) => Utf8PathBuf::from(home),
         None => Utf8Path::new(variable("HOME")?).join(".rustup"),
     };
     let found = found_in(variable("PATH")?.as_ref(), "rustc".as_ref())?;
-    let rustc = home.join("toolchains").join(toolchain).join("bin/rustc");
-    (is_proxy(&found) && rustc.is_file()).then_some(rustc)
+    let folder = home.join("toolchains").join(toolchain);
+    let rustc = folder.join("bin/rustc");
+    (is_proxy(&found) && rustc.is_file()).then(|| BehindProxy {
+        host: host(toolchain, &folder),
+        rustc,
+    })
+}
+
+/// A rustc that rustup has installed, or knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BehindProxy {
+    pub(super) rustc: Utf8PathBuf,
+    /// What it would say of its host, where rustup says so.
+    pub(super) host: Option<Host>,
+}
+
+/// A host, and where its standard library is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Host {
+    pub(super) triple: String,
+    pub(super) libdir: Utf8PathBuf,
+}
+
+/// Returns the host of a toolchain that rustup has installed: its name is a channel, perhaps a date, and
+/// the triple of the host. Rustup gives such names to no toolchain that it only links to.
+fn host(toolchain: &str, folder: &Utf8Path) -> Option<Host> {
+    let (channel, _) = toolchain.split_once('-')?;
+    let is_version = channel.starts_with(|first: char| first.is_ascii_digit());
+    if !is_version && !["stable", "beta", "nightly"].contains(&channel) || folder.is_symlink() {
+        return None;
+    }
+    // As rustc, which finds itself.
+    let rustlib = folder.canonicalize_utf8().ok()?.join("lib/rustlib");
+    toolchain.match_indices('-').find_map(|(at, _)| {
+        let triple = &toolchain[at + 1..];
+        let libdir = rustlib.join(triple).join("lib");
+        libdir.is_dir().then(|| Host {
+            triple: triple.to_owned(),
+            libdir,
+        })
+    })
 }
 
 fn found_in(folders: &OsStr, name: &OsStr) -> Option<PathBuf> {
@@ -132,7 +171,7 @@ mod tests {
                 let found = variables.find(|(name, _)| *name == wanted);
                 found.map(|(_, value)| value.as_str())
             };
-            let rustc = rustc_behind_proxy(variable)?;
+            let rustc = rustc_behind_proxy(variable)?.rustc;
             Some(rustc.strip_prefix(&root).unwrap().to_string())
         };
         let (home, path) = (("HOME", "~"), ("PATH", "~/proxies:~/plain"));
@@ -152,5 +191,46 @@ mod tests {
         assert_eq!(of(&[home, path, other]), None, "it is not installed");
         let plain = ("PATH", "~/plain:~/proxies");
         assert_eq!(of(&[home, plain, stable]), None, "it is no proxy");
+    }
+
+    #[test]
+    fn the_name_of_a_toolchain_names_its_host_if_rustup_has_installed_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(folder.path().canonicalize().unwrap()).unwrap();
+        let arm = "aarch64-unknown-linux-gnu";
+        let of = |name: &str| {
+            let folder = root.join(name);
+            fs::create_dir_all(folder.join("lib/rustlib").join(arm).join("lib")).unwrap();
+            Some(host(name, &folder)?.triple)
+        };
+        for name in ["stable", "nightly-2026-05-19", "1.95.0", "1.96.0-beta.2"] {
+            assert_eq!(of(&format!("{name}-{arm}")).as_deref(), Some(arm), "{name}");
+        }
+        for name in ["stage1", "my", "stable", "nightly-x86_64-unknown-linux-gnu"] {
+            assert_eq!(of(name), None, "{name}");
+        }
+        assert_eq!(of(&format!("stage1-{arm}")), None, "it is linked");
+        let link = root.join(format!("beta-{arm}"));
+        symlink(root.join("stage1"), &link).unwrap();
+        assert_eq!(host(&format!("beta-{arm}"), &link), None);
+    }
+
+    #[test]
+    fn what_the_name_of_a_toolchain_says_is_what_its_rustc_says() {
+        let variable = |name: &str| Some(&*env::var(name).ok()?.leak());
+        let Some(BehindProxy {
+            rustc,
+            host: Some(host),
+        }) = rustc_behind_proxy(variable)
+        else {
+            // These tests run without rustup.
+            return;
+        };
+        let output = std::process::Command::new(rustc)
+            .args(["--print", "host-tuple", "--print", "target-libdir"])
+            .output()
+            .unwrap();
+        let expected = format!("{}\n{}\n", host.triple, host.libdir);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
     }
 }

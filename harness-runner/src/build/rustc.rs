@@ -1,6 +1,7 @@
 //! What rustc says of the platforms: the host's triple, where the standard library lies, and which
 //! `cfg` expressions hold.
 
+use super::program::Host;
 use crate::sys::by_fork;
 use camino::{Utf8Path, Utf8PathBuf};
 use cargo_platform::Cfg;
@@ -87,6 +88,9 @@ pub(super) const HOST_TUPLE: &str = "host-tuple";
 #[derive(Clone, Debug)]
 pub(super) struct Compiler {
     pub(super) program: Utf8PathBuf,
+    /// What it says of its host, if that is known without asking: to ask takes as long as cargo takes to
+    /// find that everything is built.
+    pub(super) host: Option<Host>,
 }
 
 impl Platforms {
@@ -98,12 +102,7 @@ impl Platforms {
                 .iter()
                 .map(|target| scope.spawn(move || compiler.libdir(Some(target))))
                 .collect();
-            // Both answers from one process; rustc before 1.84 does not know `host-tuple`.
-            let both = compiler.ask(&["--print", HOST_TUPLE, "--print", "target-libdir"]);
-            let (host, host_libdir) = match both.as_ref().map(lines) {
-                Ok(Some([host, libdir])) => (Ok(host), available(libdir)),
-                _ => (compiler.verbose_host(), compiler.libdir(None)),
-            };
+            let (host, host_libdir) = compiler.host();
             let libdirs: Vec<_> = libdirs
                 .into_iter()
                 .map(|thread| {
@@ -198,6 +197,14 @@ fn platform(name: &str) -> Result<Platform, RustcError> {
 }
 
 impl Compiler {
+    /// A compiler that has to be asked for everything.
+    pub(super) fn new(program: Utf8PathBuf) -> Self {
+        Self {
+            program,
+            host: None,
+        }
+    }
+
     /// Returns what holds for a platform when it is compiled for with these flags. A compiler that
     /// does not answer says so again when it builds.
     pub(super) fn cfgs(&self, target: Option<&str>, flags: &[String]) -> Cfgs {
@@ -220,6 +227,19 @@ impl Compiler {
                 None => unavailable(PlatformLibdirUnavailable::RUSTC_OUTPUT_ERROR),
             },
             _ => unavailable(PlatformLibdirUnavailable::RUSTC_FAILED),
+        }
+    }
+
+    /// Returns the host, and where its standard library is.
+    fn host(&self) -> (Result<String, RustcError>, PlatformLibdirSummary) {
+        if let Some(Host { triple, libdir }) = &self.host {
+            return (Ok(triple.clone()), available(libdir.to_string()));
+        }
+        // Both answers from one process; rustc before 1.84 does not know `host-tuple`.
+        let both = self.ask(&["--print", HOST_TUPLE, "--print", "target-libdir"]);
+        match both.as_ref().map(lines) {
+            Ok(Some([host, libdir])) => (Ok(host), available(libdir)),
+            _ => (self.verbose_host(), self.libdir(None)),
         }
     }
 

@@ -4,7 +4,7 @@ use super::{
     CargoConfig, CargoOptions, ConfigError, LocateError, Platforms, Runners, RustcError,
     locate_workspace,
     options::{MetadataOf, shown},
-    rustc::{Compiler, HOST_TUPLE},
+    rustc::HOST_TUPLE,
 };
 use crate::sys::by_fork;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -108,9 +108,7 @@ impl Workspace {
         locate_workspace(options.manifest_path.as_deref(), cwd)?;
         let config = CargoConfig::load(cwd, &options.config)?;
         let targets = requested_targets(options, &config, cwd)?;
-        let compiler = Compiler {
-            program: config.rustc(),
-        };
+        let compiler = config.rustc();
         let (platforms, graph) = thread::scope(|scope| {
             let platforms = scope.spawn(|| Platforms::detect(&targets, &compiler));
             let graph = match wanted {

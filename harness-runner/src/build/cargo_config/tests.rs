@@ -339,10 +339,10 @@ fn several_targets_are_a_list() {
 #[test]
 fn the_compiler_is_cargos() {
     let tree = Tree::new(&[("work/.cargo/config.toml", "build.rustc = 'bin/rustc'")]);
-    assert_eq!(Tree::new(&[]).config().rustc(), "rustc");
-    assert_eq!(tree.config().rustc(), tree.path("work/bin/rustc"));
+    assert_eq!(Tree::new(&[]).config().rustc().program, "rustc");
+    assert_eq!(tree.config().rustc().program, tree.path("work/bin/rustc"));
     let tree = tree.variable("CARGO_BUILD_RUSTC", "of-variable");
-    assert_eq!(tree.config().rustc(), "of-variable");
+    assert_eq!(tree.config().rustc().program, "of-variable");
     let tree = tree.variable("RUSTC", "special");
-    assert_eq!(tree.config().rustc(), "special");
+    assert_eq!(tree.config().rustc().program, "special");
 }
