@@ -39,6 +39,8 @@ pub(crate) fn compare(other: &Path, workload: &Workload, rounds: usize) {
         other.display()
     );
     let own = Path::new(env!("CARGO_BIN_EXE_cargo-harness"));
+    // What one build keeps of its runs is work for the other, as is what one remembers.
+    let targets = ["target/own", "target/other"].map(|target| workload.folder.join(target));
     for level in LEVELS {
         let mut costs: [Vec<Cost>; 2] = Default::default();
         // One more, which warms up.
@@ -46,7 +48,7 @@ pub(crate) fn compare(other: &Path, workload: &Workload, rounds: usize) {
             // Who goes first finds other caches than who goes second.
             let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
             for build in order {
-                let cost = cost([own, other][build], level, workload);
+                let cost = cost([own, other][build], level, workload, &targets[build]);
                 if round > 0 {
                     costs[build].push(cost);
                 }
@@ -61,9 +63,16 @@ pub(crate) fn compare(other: &Path, workload: &Workload, rounds: usize) {
     println!();
 }
 
-fn cost(program: &Path, level: Contender, workload: &Workload) -> Cost {
+fn cost(program: &Path, level: Contender, workload: &Workload, target: &Path) -> Cost {
     let command = level.command_of(program.as_os_str(), workload);
     let mut command = command.expect("every level has one");
+    command.env("CARGO_TARGET_DIR", target);
+    // As `cargo harness`, and not as `cargo-harness`: cargo and rustup say where they are.
+    for name in ["CARGO", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
     let before = cpu_of_children();
     let started = Instant::now();
     let status = command.status().expect("it starts");
