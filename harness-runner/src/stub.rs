@@ -23,6 +23,7 @@ pub(crate) mod standalone;
 mod stuck;
 pub(crate) mod survivors;
 pub mod terminal;
+mod traced;
 mod tree;
 mod watch;
 

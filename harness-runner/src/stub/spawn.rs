@@ -1,5 +1,7 @@
 //! Starts the root of an attempt.
 
+mod recipe;
+
 use super::{
     broker::Broker,
     cgroup::Den,
@@ -8,29 +10,29 @@ use super::{
     nest::Nest,
     outer::Subtree,
     sys::{
-        self, Block, Child, ChildStack, Filter, HandOver, Image, OpenFiles, Options, SignalMask,
-        Signals, Stage,
+        self, Block, Child, ChildStack, Filter, HandOver, OpenFiles, SignalMask, Signals, Stage,
     },
+    traced::Traced,
     tree::Tree,
     watch::{Watch, Way},
 };
 use crate::{
-    protocol::{self, Spawn, Trace},
-    sys::{Tgid, Tid, notify::Listener},
+    protocol::{self, Spawn},
+    sys::{Tid, notify::Listener},
     tracer::{
-        breakpoint::Breakpoint,
         filter::{self, Action},
-        loads::{Key, Known, Loads},
+        loads::{Key, Loads},
         notified::Notified,
         tasks::{Loader, Root, Tasks},
     },
 };
 use harness_metadata::{Exit, StartFailure, event::TraceLevel, exit_code, trace::Backend};
 use nix::{errno::Errno, fcntl::OFlag};
+use recipe::{Asked, Born, Recipe};
 use std::{
     borrow::Cow,
     cell::RefCell,
-    ffi::{CStr, CString, OsStr},
+    ffi::{CStr, OsStr},
     fs::File,
     io::{self, Read, Write},
     os::{
@@ -104,12 +106,7 @@ pub(super) struct Started {
     pub(super) pid: sys::Pid,
     pub(super) at: Instant,
     baseline: sys::RawUsage,
-    /// `None` if it could not be seized, or was not to be.
-    pub(super) tasks: Option<Tasks>,
-    /// If it was to be followed by whoever traces us: whether it is.
-    followed: Option<Result<Subtree, String>>,
-    /// If there is a listener.
-    notified: Option<Notified>,
+    pub(super) traced: Traced,
     /// Who tells runs in it what they do.
     broker: Option<Rc<RefCell<Broker>>>,
     /// The cgroup that it was born into.
@@ -179,29 +176,22 @@ impl Spawner {
             pid,
             at,
             baseline,
-            tasks,
-            followed,
-            notified,
+            traced,
             broker,
             den,
         } = self.create(spawn, stdio, way, Some(nest), manner)?;
-        let watch = match &followed {
-            Some(followed) => {
+        let watch = match &traced {
+            Traced::Not => Watch::default(),
+            Traced::Ptrace(_) => Watch::new(pid, way, &spawn.trace).telling(broker),
+            Traced::Notify(_) => Watch::new(pid, way, &spawn.trace),
+            Traced::Outer(followed) => {
                 let level = followed.as_ref().map(Subtree::level).map_err(Clone::clone);
                 Watch::new(pid, &Way::by_outer(level), &spawn.trace)
             }
-            None if tasks.is_some() => Watch::new(pid, way, &spawn.trace).telling(broker),
-            None if notified.is_some() => Watch::new(pid, way, &spawn.trace),
-            None => Watch::default(),
         };
-        let tree = Tree::new(pid, at, baseline, tasks, watch)
+        Ok(Tree::new(pid, at, baseline, traced, watch)
             .born_into(den)
-            .interested_in(Interest::new(stdio, spawn.environment));
-        Ok(match (followed, notified) {
-            (Some(Ok(subtree)), _) => tree.followed_as(subtree),
-            (_, Some(notified)) => tree.with_listener(notified),
-            _ => tree,
-        })
+            .interested_in(Interest::new(stdio, spawn.environment)))
     }
 
     /// As [`Self::spawn`], and leaves what is to be done with what is seen to the caller.
@@ -213,126 +203,175 @@ impl Spawner {
         nest: Option<&mut Nest>,
         manner: Manner,
     ) -> Result<Started, SpawnError> {
+        let asked = Asked { spawn, way, manner };
+        let recipe = self.recipe(asked, nest.as_deref())?;
+        let child = self.child(&recipe, stdio)?;
+        let at = Instant::now();
+        let baseline = sys::usage_of_reaped();
+        let pid = self.fork(child, spawn.cgroup.limited)?;
+        let born = Born { pid, at };
+        let (broker, den) = (recipe.broker.clone(), recipe.den.clone());
+        let traced = match way.backend {
+            _ if way.level == TraceLevel::Off => Traced::Not,
+            Backend::Notify => self.listened_to(born, recipe)?,
+            Backend::Outer => self.followed(born, way.level, nest)?,
+            Backend::Ptrace | Backend::Lifecycle | Backend::None => self.seized(born, recipe)?,
+        };
+        Ok(Started {
+            pid,
+            at,
+            baseline,
+            traced,
+            broker,
+            den,
+        })
+    }
+
+    /// Collects all that a root is made from.
+    fn recipe<'a>(
+        &mut self,
+        asked: Asked<'a>,
+        nest: Option<&Nest>,
+    ) -> Result<Recipe<'a>, SpawnError> {
+        let Asked { spawn, way, manner } = asked;
+        let broker = nest.and_then(|nest| nest.broker(way));
+        let environment = match nest {
+            Some(nest) => nest.environment(spawn.environment, broker.as_ref()),
+            None => Cow::Borrowed(spawn.environment),
+        };
+        let cwd = recipe::string(spawn.cwd)?;
+        let program = recipe::find_program(recipe::string(spawn.program)?, &environment, cwd);
+        let breakpoint = recipe::breakpoint(&spawn.trace, way)?;
+        let loads = remembers(way, manner).then(|| Rc::clone(&self.loads));
+        let loader = loads
+            .as_ref()
+            .and_then(|_| self.loader(&program, cwd, &environment, spawn, way));
+        Ok(Recipe {
+            asked,
+            broker,
+            environment,
+            program,
+            cwd,
+            breakpoint,
+            loads,
+            loader,
+            den: self.den(&spawn.cgroup)?,
+        })
+    }
+
+    /// Returns what a child reads from until it has executed.
+    fn child(&mut self, recipe: &Recipe<'_>, stdio: &[OwnedFd]) -> Result<Box<Child>, SpawnError> {
         let [stdin, stdout, stderr] = stdio else {
             return Err(SpawnError::Stub(io::Error::from(
                 io::ErrorKind::InvalidData,
             )));
         };
-        let broker = nest.as_ref().and_then(|nest| nest.broker(way));
-        let variables = match &nest {
-            Some(nest) => nest.environment(spawn.environment, broker.as_ref()),
-            None => Cow::Borrowed(spawn.environment),
-        };
-        let environment = Block::new(&variables);
-        let cwd = string(spawn.cwd)?;
-        let program = find_program(string(spawn.program)?, environment.bytes(), cwd);
-        let breakpoint = breakpoint(&spawn.trace, way)?;
-        let traced = way.level > TraceLevel::Off;
-        let notify = way.backend == Backend::Notify;
-        let loads = remembers(way, manner).then(|| Rc::clone(&self.loads));
-        let loader = loads
-            .as_ref()
-            .and_then(|_| self.loader(&program, cwd, environment.bytes(), spawn, way));
-        let known = loader.as_ref().and_then(|loader| match &loader.known {
-            Known::Yes(load) => Some(load),
-            Known::No => None,
-        });
+        let Asked { spawn, way, manner } = recipe.asked;
+        let known = recipe.known_load();
         let filter = (way.filtered() && known.is_none()).then(|| Filter {
             program: self.filter(way),
             no_new_privs: spawn.trace.no_new_privs,
-            listener: notify.then(|| HandOver {
+            listener: (way.backend == Backend::Notify).then(|| HandOver {
                 ready: self.ready.writer.as_raw_fd(),
                 taken: self.go.reader.as_raw_fd(),
             }),
         });
-        let den = self.den(&spawn.cgroup)?;
-        let started = Instant::now();
-        let baseline = sys::usage_of_reaped();
-        let child = self.last.insert(Box::new(Child {
-            program: program.clone(),
+        let den = recipe.den.as_ref();
+        Ok(Box::new(Child {
+            program: recipe.program.clone(),
             args: Block::new(spawn.args),
-            environment,
-            cwd: cwd.to_owned(),
+            environment: Block::new(&recipe.environment),
+            cwd: recipe.cwd.to_owned(),
             stdio: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],
-            go: traced.then(|| self.go.reader.as_raw_fd()),
+            go: (way.level > TraceLevel::Off).then(|| self.go.reader.as_raw_fd()),
             filter,
             no_new_privs: known.is_some_and(|load| load.no_new_privs),
-            image: image(spawn)?,
+            image: recipe::image(spawn)?,
             failed: self.failed.writer.as_raw_fd(),
-            cgroup: den.as_ref().and_then(|den| den.unified()),
-            tasks: den
-                .as_ref()
-                .map_or_else(Default::default, |den| den.tasks()),
+            cgroup: den.and_then(|den| den.unified()),
+            tasks: den.map_or_else(Default::default, |den| den.tasks()),
             mask: manner.mask,
             own_group: manner.own_group,
             foreground: self.foreground.take(),
             open_files: self.open_files,
             stub: self.stub,
-        }));
+        }))
+    }
+
+    /// Creates a child's process. A cgroup that is gone is no reason not to, unless it has limits.
+    fn fork(&mut self, child: Box<Child>, limited: bool) -> Result<sys::Pid, SpawnError> {
+        let child = self.last.insert(child);
         let root = sys::clone_into(child, &self.stack);
         let root = root.or_else(|errno| match child.cgroup {
-            // It may be gone, which nobody needs to suffer from but who has limits.
-            Some(_) if !spawn.cgroup.limited => {
+            Some(_) if !limited => {
                 child.cgroup = None;
                 sys::clone_into(child, &self.stack)
             }
             _ => Err(errno),
         });
-        let root = root.map_err(|errno| {
+        root.map_err(|errno| {
             let message = "the system refused a new process (limit of processes or memory)";
             SpawnError::Test(StartFailure {
                 message: message.to_owned(),
                 errno: errno as i32,
             })
-        })?;
-        // If it is not there to be seized it has failed already, and says so in its report.
-        let by_outer = traced && way.backend == Backend::Outer;
-        let by_us = traced && !notify && !by_outer;
-        let options = Options {
-            filtered: way.filtered() || breakpoint.is_some(),
-            // There it is seen whether it is still in its cgroup.
-            exits: den.as_ref().is_some_and(|den| den.is_limited()),
-            ..Options::default()
-        };
-        let seized = by_us && sys::seize(Tid::new(root), options).is_ok();
-        if by_us && !seized && manner.seized_or_killed {
-            let _ = sys::kill(root, libc::SIGKILL);
-        }
-        let followed = nest
-            .filter(|_| by_outer)
-            .map(|nest| nest.follow(root, started, way.level));
-        if traced {
-            self.go.writer.write_all(&[1]).map_err(SpawnError::Stub)?;
-        }
-        let listener = if notify { self.listen(root)? } else { None };
-        if traced && !seized && listener.is_none() {
-            // It may never take its byte, and the next one would not wait for its own. It has
-            // both ends of the old pipe.
-            self.go = Pipe::new(OFlag::O_CLOEXEC).map_err(SpawnError::Stub)?;
-        }
-        let described = |breakpoint, loader, loads| Root {
-            pid: Tgid::new(root),
-            started,
-            level: way.level,
-            program: program.as_bytes().to_vec(),
-            args: spawn.args.to_vec(),
-            environment: variables.to_vec(),
-            cwd: cwd.to_bytes().to_vec(),
-            breakpoint,
-            loader,
-            loads,
-            options,
-        };
-        Ok(Started {
-            pid: root,
-            at: started,
-            baseline,
-            tasks: seized.then(|| Tasks::new(described(breakpoint, loader, loads))),
-            followed,
-            notified: listener.map(|listener| Notified::new(described(None, None, None), listener)),
-            broker,
-            den,
         })
+    }
+
+    /// Seizes a child, and lets it go on. If it is not there to be seized it has failed already, and
+    /// says so in its report.
+    fn seized(&mut self, born: Born, recipe: Recipe<'_>) -> Result<Traced, SpawnError> {
+        let seized = sys::seize(Tid::new(born.pid), recipe.options()).is_ok();
+        if !seized && recipe.asked.manner.seized_or_killed {
+            let _ = sys::kill(born.pid, libc::SIGKILL);
+        }
+        self.let_go()?;
+        if !seized {
+            self.forget_last_go()?;
+            return Ok(Traced::Not);
+        }
+        Ok(Traced::Ptrace(Tasks::new(recipe.into_root(born))))
+    }
+
+    /// Has a child followed by the tracer around us, and lets it go on.
+    fn followed(
+        &mut self,
+        born: Born,
+        level: TraceLevel,
+        nest: Option<&mut Nest>,
+    ) -> Result<Traced, SpawnError> {
+        let followed = nest.map(|nest| nest.follow(born.pid, born.at, level));
+        self.let_go()?;
+        self.forget_last_go()?;
+        Ok(followed.map_or(Traced::Not, Traced::Outer))
+    }
+
+    /// Lets a child install its filter, and takes the listener of that.
+    fn listened_to(&mut self, born: Born, recipe: Recipe<'_>) -> Result<Traced, SpawnError> {
+        self.let_go()?;
+        let Some(listener) = self.listen(born.pid)? else {
+            self.forget_last_go()?;
+            return Ok(Traced::Not);
+        };
+        let root = Root {
+            breakpoint: None,
+            loader: None,
+            loads: None,
+            ..recipe.into_root(born)
+        };
+        Ok(Traced::Notify(Notified::new(root, listener)))
+    }
+
+    /// Gives a child its byte, for which it waits if it is traced.
+    fn let_go(&mut self) -> Result<(), SpawnError> {
+        self.go.writer.write_all(&[1]).map_err(SpawnError::Stub)
+    }
+
+    /// The last child may never take its byte, and the next one would not wait for its own. It has
+    /// both ends of the old pipe.
+    fn forget_last_go(&mut self) -> Result<(), SpawnError> {
+        self.go = Pipe::new(OFlag::O_CLOEXEC).map_err(SpawnError::Stub)?;
+        Ok(())
     }
 
     /// Removes the cgroup of the last child, and that of the run if nobody else is there to do it.
@@ -508,66 +547,6 @@ impl Pipe {
             writer: writer.into(),
         })
     }
-}
-
-/// Returns where to stop descendants. Who is let go of must not have a filter.
-fn breakpoint(trace: &Trace<'_>, way: &Way) -> Result<Option<Breakpoint>, SpawnError> {
-    if trace.break_exec.is_empty() || way.filtered() {
-        return Ok(None);
-    }
-    let text = String::from_utf8_lossy(trace.break_exec);
-    match text.parse() {
-        Ok(breakpoint) => Ok(Some(breakpoint)),
-        Err(error) => Err(SpawnError::Stub(io::Error::other(error))),
-    }
-}
-
-fn string(bytes: &[u8]) -> Result<&CStr, SpawnError> {
-    CStr::from_bytes_with_nul(bytes).map_err(|_| {
-        let message = "a path contains a NUL byte, which no path can";
-        SpawnError::Test(StartFailure {
-            message: message.to_owned(),
-            errno: libc::EINVAL,
-        })
-    })
-}
-
-/// Returns the file that must not have changed.
-fn image(spawn: &Spawn<'_>) -> Result<Option<Image>, SpawnError> {
-    let image = |image: &protocol::Image<'_>| -> Result<Image, SpawnError> {
-        Ok(Image {
-            path: string(image.path)?.to_owned(),
-            identity: image.identity,
-        })
-    };
-    spawn.image.as_ref().map(image).transpose()
-}
-
-/// Searches a program without a slash in the `PATH` of the environment, as execvp(3) would.
-fn find_program(program: &CStr, environment: &[u8], cwd: &CStr) -> CString {
-    let name = program.to_bytes();
-    if name.contains(&b'/') || name.is_empty() {
-        return program.to_owned();
-    }
-    let variables = environment.split(|byte| *byte == 0);
-    let path = variables
-        .filter_map(|variable| variable.strip_prefix(b"PATH="))
-        .next();
-    for directory in path.unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':') {
-        let mut candidate = match directory {
-            [b'/', ..] => directory.to_vec(),
-            relative => [cwd.to_bytes(), b"/", relative].concat(),
-        };
-        candidate.push(b'/');
-        candidate.extend_from_slice(name);
-        let Ok(candidate) = CString::new(candidate) else {
-            continue;
-        };
-        if nix::unistd::access(candidate.as_c_str(), nix::unistd::AccessFlags::X_OK).is_ok() {
-            return candidate;
-        }
-    }
-    program.to_owned()
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@ use super::{
     blocking::terminated,
     probe,
     spawn::{Loaders, Manner, SpawnError, Spawner, Started},
-    sys::{self, Blocked, WaitAny, Waited},
+    sys::{self, Blocked, Pid, WaitAny, Waited},
     watch::Way,
 };
 use crate::{
     protocol::{Available, Cgroup, Command, Environment, Spawn, Trace},
     sys::Tid,
-    tracer::Observer,
+    tracer::{Observer, tasks::Tasks},
 };
 use harness_metadata::{Exit, StartFailure, event::TraceLevel, trace::Backend};
 use std::{
@@ -145,43 +145,18 @@ pub fn trace(
     let way = Way::choose(&asked, &available);
     let started = start(&mut spawner, command, options.stdio, asked, &way)?;
     let Started {
-        pid, at, mut tasks, ..
+        pid,
+        at,
+        mut traced,
+        ..
     } = started;
-    let mut root = None;
-    loop {
-        let holds = tasks.as_ref().is_some_and(|tasks| tasks.holds());
-        match sys::wait_for_own(!holds) {
-            WaitAny::News {
-                pid: task,
-                waited,
-                usage,
-            } => {
-                if let Waited::Ended(exit) = &waited
-                    && task == pid
-                {
-                    root = Some((*exit, Instant::now()));
-                }
-                match (&mut tasks, waited) {
-                    (Some(tasks), waited) => tasks.handle(Tid::new(task), waited, usage, observer),
-                    // It is not traced.
-                    (None, Waited::Stopped(stopped)) => stopped.over(),
-                    (None, Waited::Ended(_)) => {}
-                }
-            }
-            WaitAny::Quiet => {
-                if let Some(tasks) = tasks.as_mut().filter(|_| holds) {
-                    thread::sleep(TICK);
-                    tasks.release_overdue(observer);
-                }
-            }
-            WaitAny::Nobody => break,
-        }
-    }
+    let root = follow(pid, traced.tasks_mut(), observer);
     let Some((exit, ended)) = root else {
         let source = io::Error::other("another thread has waited for the command");
         return Err(TraceError::System { source });
     };
-    let executed = tasks.as_ref().map(|tasks| tasks.root_executed());
+    let tasks = traced.tasks();
+    let executed = tasks.map(Tasks::root_executed);
     if let Some(failure) = spawner.failure_of(executed, exit) {
         return Err(TraceError::Start(failure));
     }
@@ -194,8 +169,43 @@ pub fn trace(
         exit,
         elapsed: ended - at,
         backend: way.backend,
-        processes: tasks.map(|tasks| tasks.count()),
+        processes: tasks.map(Tasks::count),
     })
+}
+
+/// Handles what a root and its descendants do until all of them have ended. Returns how the root has
+/// ended, and when.
+fn follow(
+    root: Pid,
+    mut tasks: Option<&mut Tasks>,
+    observer: &mut dyn Observer,
+) -> Option<(Exit, Instant)> {
+    let mut ended = None;
+    loop {
+        let holds = tasks.as_ref().is_some_and(|tasks| tasks.holds());
+        match sys::wait_for_own(!holds) {
+            WaitAny::News { pid, waited, usage } => {
+                if let Waited::Ended(exit) = &waited
+                    && pid == root
+                {
+                    ended = Some((*exit, Instant::now()));
+                }
+                match (&mut tasks, waited) {
+                    (Some(tasks), waited) => tasks.handle(Tid::new(pid), waited, usage, observer),
+                    // It is not traced.
+                    (None, Waited::Stopped(stopped)) => stopped.over(),
+                    (None, Waited::Ended(_)) => {}
+                }
+            }
+            WaitAny::Quiet => {
+                if let Some(tasks) = tasks.as_mut().filter(|_| holds) {
+                    thread::sleep(TICK);
+                    tasks.release_overdue(observer);
+                }
+            }
+            WaitAny::Nobody => return ended,
+        }
+    }
 }
 
 /// Creates the root.

@@ -1,11 +1,11 @@
 //! The processes of one attempt: its root, everything that the tracer follows, and the orphans.
 
 use super::{
-    broker::Traced,
     cgroup::Den,
     holds::Interest,
     outer::{Outer, Subtree},
     sys::{self, KernelReaps, Pid, RawUsage, Stop, WaitAny, Waited},
+    traced::Traced,
     watch::Watch,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         tasks::{Broke, Tasks},
     },
 };
-use harness_metadata::{Exit, Survivor, Usage, event::TraceLevel};
+use harness_metadata::{Exit, Survivor, Usage};
 use std::{
     collections::BTreeSet,
     os::fd::BorrowedFd,
@@ -69,12 +69,7 @@ pub(super) struct Tree {
     kernel_reaps: Option<KernelReaps>,
     /// The signal that has stopped the root, until that is taken.
     stopped: Option<i32>,
-    /// `None` if not traced by us with ptrace.
-    tasks: Option<Tasks>,
-    /// If it is traced by whoever traces us.
-    followed: Option<Subtree>,
-    /// `None` if there is no listener.
-    notified: Option<Notified>,
+    traced: Traced,
     /// `None` if it has no cgroup.
     den: Option<Rc<Den>>,
     /// The process that was seen outside of a cgroup with limits.
@@ -100,7 +95,7 @@ impl Tree {
         root: Pid,
         started: Instant,
         baseline: RawUsage,
-        tasks: Option<Tasks>,
+        traced: Traced,
         watch: Watch,
     ) -> Self {
         Self {
@@ -112,9 +107,7 @@ impl Tree {
             ended_since: 0,
             kernel_reaps: None,
             stopped: None,
-            tasks,
-            followed: None,
-            notified: None,
+            traced,
             den: None,
             left: None,
             looked: started,
@@ -178,7 +171,7 @@ impl Tree {
     /// Looks whether a child that has ended, and is reaped next, had left a cgroup that has limits.
     /// Its group is still known in version 2. With a tracer that is known before.
     fn look_at_the_dead(&mut self, block: bool) {
-        let traced = self.tasks.is_some() || self.notified.is_some();
+        let traced = matches!(self.traced, Traced::Ptrace(_) | Traced::Notify(_));
         let den = self.den.as_ref().filter(|den| den.is_limited());
         if let Some(den) = den.filter(|_| self.left.is_none() && !traced)
             && let Some(pid) = child_with_news(block)
@@ -198,37 +191,21 @@ impl Tree {
         Self { interest, ..self }
     }
 
-    /// The tree is followed by whoever traces us.
-    pub(super) fn followed_as(self, subtree: Subtree) -> Self {
-        Self {
-            followed: Some(subtree),
-            ..self
-        }
-    }
-
-    /// The same, of which a listener hears.
-    pub(super) fn with_listener(self, notified: Notified) -> Self {
-        Self {
-            notified: Some(notified),
-            ..self
-        }
-    }
-
     /// Returns whether there is a listener, what becomes readable when there is a call to serve.
     pub(super) fn listener(&self) -> Option<BorrowedFd<'_>> {
-        self.notified.as_ref().and_then(Notified::listener)
+        self.traced.notified().and_then(Notified::listener)
     }
 
     /// Serves one call that waits at the listener.
     pub(super) fn serve_call(&mut self) {
-        if let Some(notified) = &mut self.notified {
+        if let Some(notified) = self.traced.notified_mut() {
             notified.serve(&mut self.watch);
         }
     }
 
     /// Stops to listen, because nobody is left who could make a call.
     pub(super) fn leave_listener(&mut self) {
-        if let Some(notified) = &mut self.notified {
+        if let Some(notified) = self.traced.notified_mut() {
             notified.leave();
         }
     }
@@ -240,14 +217,14 @@ impl Tree {
 
     /// Sees to what runs within the test want to know. Does not wait.
     pub(super) fn serve(&mut self) {
-        if let Some(tasks) = &self.tasks {
+        if let Some(tasks) = self.traced.tasks() {
             self.watch.serve(tasks);
         }
     }
 
     /// Takes what the tracer around us has to tell. Returns whether there may be more.
     pub(super) fn listen(&mut self, outer: &mut Option<Outer>) -> bool {
-        match (&mut self.followed, outer) {
+        match (self.traced.subtree_mut(), outer) {
             (Some(subtree), Some(outer)) => outer.drain(subtree, &mut self.watch),
             _ => false,
         }
@@ -256,7 +233,7 @@ impl Tree {
     /// Waits a moment for what the tracer around us has to tell of a root that has ended, or of the
     /// whole tree if that has ended.
     pub(super) fn listen_to_the_end(&mut self, outer: &mut Option<Outer>, nobody_left: bool) {
-        if let (Some(subtree), Some(outer)) = (&mut self.followed, outer) {
+        if let (Some(subtree), Some(outer)) = (self.traced.subtree_mut(), outer) {
             outer.complete(subtree, nobody_left, &mut self.watch);
         }
     }
@@ -276,11 +253,11 @@ impl Tree {
 
     /// Returns whether the root is known to have become the test. Not known if not traced.
     pub(super) fn executed(&self) -> Option<bool> {
-        if let Some(notified) = &self.notified {
+        if let Some(notified) = self.traced.notified() {
             // Whether it succeeded, the root says itself.
             return (!notified.root_executes()).then_some(false);
         }
-        self.tasks.as_ref().map(Tasks::root_executed)
+        self.traced.tasks().map(Tasks::root_executed)
     }
 
     /// Handles what wait4(2) told of a task, and resumes it if it is stopped.
@@ -303,31 +280,35 @@ impl Tree {
             self.look_at(pid, stopped.at());
             self.stopped = match stopped.at() {
                 Stop::Group(signal) if pid == self.root => Some(signal),
-                Stop::Signal(signal) if pid == self.root && self.tasks.is_none() => Some(signal),
+                Stop::Signal(signal) if pid == self.root && self.traced.tasks().is_none() => {
+                    Some(signal)
+                }
                 _ => self.stopped,
             };
         }
-        match (&mut self.tasks, &mut self.notified, waited) {
-            (Some(tasks), _, waited) => {
+        match (&mut self.traced, waited) {
+            (Traced::Ptrace(tasks), waited) => {
                 tasks.handle(Tid::new(pid), waited, usage, &mut self.watch);
             }
-            (None, Some(notified), Waited::Ended(exit)) => {
+            (Traced::Notify(notified), Waited::Ended(exit)) => {
                 notified.ended(Tgid::new(pid), exit, usage, &mut self.watch);
             }
-            (None, None, Waited::Ended(_)) => {}
+            (Traced::Not | Traced::Outer(_), Waited::Ended(_)) => {}
             // It is not traced: SIGCONT ends its stop, and no request.
-            (None, _, Waited::Stopped(stopped)) => stopped.over(),
+            (Traced::Not | Traced::Notify(_) | Traced::Outer(_), Waited::Stopped(stopped)) => {
+                stopped.over();
+            }
         }
     }
 
     /// Returns whether a process waits for what will not happen, because of the tracer.
     pub(super) fn is_stuck(&self) -> bool {
-        self.tasks.as_ref().is_some_and(Tasks::is_stuck)
+        self.traced.tasks().is_some_and(Tasks::is_stuck)
     }
 
     /// As [`Self::is_stuck`], once.
     pub(super) fn take_stuck(&mut self) -> bool {
-        self.tasks.as_mut().is_some_and(Tasks::take_stuck)
+        self.traced.tasks_mut().is_some_and(Tasks::take_stuck)
     }
 
     /// Returns whether a signal has stopped the root.
@@ -342,19 +323,19 @@ impl Tree {
 
     /// Returns whether there are processes that a debugger can have.
     pub(super) fn has_broken(&self) -> bool {
-        self.tasks.as_ref().is_some_and(Tasks::has_broken)
+        self.traced.tasks().is_some_and(Tasks::has_broken)
     }
 
     /// Returns those of them that this has not returned before.
     pub(super) fn take_broken(&mut self) -> Vec<Broke> {
-        self.tasks
-            .as_mut()
+        self.traced
+            .tasks_mut()
             .map_or_else(Vec::new, Tasks::take_broken)
     }
 
     /// Does what is due although nothing has happened. To be called now and then.
     pub(super) fn tick(&mut self) {
-        if let Some(tasks) = &mut self.tasks {
+        if let Some(tasks) = self.traced.tasks_mut() {
             tasks.release_overdue(&mut self.watch);
             tasks.look_at_stopped(&mut self.watch);
         }
@@ -374,8 +355,8 @@ impl Tree {
     /// that are in the cgroup, and those that are children by birth or by adoption, as far as they
     /// are found in time.
     pub(super) fn alive(&self) -> BTreeSet<Pid> {
-        let traced = self.tasks.iter().flat_map(Tasks::alive);
-        let followed = self.followed.iter().flat_map(Subtree::alive);
+        let traced = self.traced.tasks().into_iter().flat_map(Tasks::alive);
+        let followed = self.traced.subtree().into_iter().flat_map(Subtree::alive);
         let inside = self.den.iter().flat_map(|den| den.alive());
         (traced.chain(followed))
             .chain(survivors::descendants(Instant::now() + NAMING))
@@ -425,7 +406,7 @@ impl Tree {
     /// gets as little of the CPU as each of those that die, and cannot reap all of them itself. The
     /// root's own end must have been seen, and nothing else may depend on the end of a process.
     pub(super) fn leave_reaping_to_kernel(&mut self) {
-        let depends = self.tasks.is_some() || self.followed.is_some() || self.is_limited();
+        let depends = self.traced.tasks().is_some() || self.traced.subtree().is_some() || self.is_limited();
         if self.multiplies() && !depends && self.kernel_reaps.is_none() {
             self.kernel_reaps = Some(KernelReaps::begin());
         }
@@ -435,7 +416,7 @@ impl Tree {
     /// table of processes while it is named. With a tracer each new process waits for that, so it
     /// needs no stop.
     fn freeze(&mut self) {
-        if self.tasks.is_some() || self.followed.is_some() {
+        if self.traced.tasks().is_some() || self.traced.subtree().is_some() {
             return;
         }
         let mut chase = Chase::new(Some(self.root), libc::SIGSTOP);
@@ -476,10 +457,10 @@ impl Tree {
         if self.ended.is_none() {
             let _ = sys::kill(-self.root, libc::SIGKILL);
         }
-        if let Some(tasks) = &mut self.tasks {
+        if let Some(tasks) = self.traced.tasks_mut() {
             tasks.kill();
         }
-        if let Some(subtree) = &mut self.followed {
+        if let Some(subtree) = self.traced.subtree_mut() {
             subtree.killing = true;
         }
         self.leave_reaping_to_kernel();
@@ -531,34 +512,16 @@ impl Tree {
         Usage {
             user: now.user.saturating_sub(self.baseline.user),
             system: now.system.saturating_sub(self.baseline.system),
-            peak_memory: (self.tasks.as_ref().map_or(0, Tasks::peak_memory))
+            peak_memory: (self.traced.tasks().map_or(0, Tasks::peak_memory))
                 .max(self.max_rss_bytes),
             // Counted by the cgroup, which the runner has.
             peak_tree_memory: None,
             throttled: None,
-            processes: (self.tasks.as_ref().map(Tasks::count))
-                .or_else(|| self.followed.as_ref().map(Subtree::processes)),
+            processes: (self.traced.tasks().map(Tasks::count))
+                .or_else(|| self.traced.subtree().map(Subtree::processes)),
             voluntary_switches: now.voluntary_switches - self.baseline.voluntary_switches,
             involuntary_switches: now.involuntary_switches - self.baseline.involuntary_switches,
         }
-    }
-}
-
-impl Traced for Tasks {
-    fn level(&self) -> TraceLevel {
-        Self::level(self)
-    }
-
-    fn elapsed(&self) -> Duration {
-        Self::elapsed(self)
-    }
-
-    fn has(&self, process: Pid) -> bool {
-        Self::has(self, Tgid::new(process))
-    }
-
-    fn created(&self, child: Pid, creator: Pid) -> bool {
-        self.created_by(Tgid::new(child), Tgid::new(creator))
     }
 }
 
@@ -570,7 +533,13 @@ mod tests {
     fn the_group_of_a_root_that_is_gone_without_a_member_is_nobodys_business() {
         const ROOT: Pid = 100;
         let watch = Watch::default();
-        let mut tree = Tree::new(ROOT, Instant::now(), RawUsage::default(), None, watch);
+        let mut tree = Tree::new(
+            ROOT,
+            Instant::now(),
+            RawUsage::default(),
+            Traced::Not,
+            watch,
+        );
         assert!(tree.group_is_ours());
         let ended = Waited::Ended(Exit::Code(0));
         tree.handle(ROOT, ended, RawUsage::default());

@@ -91,6 +91,7 @@ pub(crate) const READY_LEN: usize = size_of::<c_int>();
 /// Strings ended by NUL, one after the other, and an array of pointers to them that is ended by
 /// a null pointer, as execve(2) takes it.
 pub(crate) struct Block {
+    #[expect(dead_code, reason = "the pointers lead into it")]
     bytes: Vec<u8>,
     pointers: Vec<*const c_char>,
 }
@@ -107,10 +108,6 @@ impl Block {
         }
         pointers.push(ptr::null());
         Self { bytes, pointers }
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 }
 

@@ -6,9 +6,10 @@ mod execs;
 
 use super::*;
 use crate::{
+    protocol::Trace,
     sys::{Blocked, WaitAny, Waited},
     sys::{Tid, kill},
-    tracer::Observer,
+    tracer::{Observer, loads::Known},
 };
 use harness_metadata::{
     TraceEvent, TraceEventKind,
@@ -169,7 +170,7 @@ impl Slot {
         let started = self.spawner.create(&spawn, &stdio, &way, None, manner);
         let Ok(Started {
             pid,
-            tasks: Some(mut tasks),
+            traced: Traced::Ptrace(mut tasks),
             ..
         }) = started
         else {
