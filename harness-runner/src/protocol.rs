@@ -288,38 +288,64 @@ pub enum Response {
     Exited {
         /// The attempt.
         ticket: Ticket,
-        /// The process.
-        pid: i32,
-        /// How it ended.
-        exit: Exit,
-        /// How long it existed, from fork to exit, by CLOCK_MONOTONIC.
-        elapsed: Duration,
-        /// What the tree has used so far.
-        usage: Usage,
-        /// Whether descendants are still alive. If so, the stub waits for them to go by
-        /// themselves or for [`Request::Kill`], and then says [`Response::Gone`].
-        descendants_alive: bool,
-        /// What was seen so far. `None` if it was not traced.
-        trace: Option<Box<TraceSummary>>,
-        /// By what its limits did not hold so far.
-        escapes: Vec<Escape>,
+        /// Its end.
+        exited: Exited,
     },
     /// The last descendant is gone. The attempt is over.
     Gone {
         /// The attempt.
         ticket: Ticket,
-        /// What the tree has used.
-        usage: Usage,
+        /// What is known of the tree.
+        so_far: SoFar,
         /// Descendants that were alive when [`Request::Kill`] came. Empty if they went by
         /// themselves before.
         survivors: Vec<Survivor>,
         /// What there still is of it. The stub exits after this message if there is something.
         left: Left,
-        /// What was seen. `None` if it was not traced.
-        trace: Option<Box<TraceSummary>>,
-        /// By what its limits did not hold.
-        escapes: Vec<Escape>,
     },
+}
+
+impl Response {
+    /// Returns the attempt that it is about, if it is about one.
+    pub fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Ready { .. } | Self::Refused { .. } | Self::Beat | Self::RunnerStopped(_) => None,
+            Self::Seen { ticket, .. }
+            | Self::Inspected { ticket, .. }
+            | Self::Stuck { ticket }
+            | Self::Broke { ticket, .. }
+            | Self::StartFailed { ticket, .. }
+            | Self::Exited { ticket, .. }
+            | Self::Gone { ticket, .. } => Some(*ticket),
+        }
+    }
+}
+
+/// The end of a test's own process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exited {
+    /// The process.
+    pub pid: i32,
+    /// How it ended.
+    pub exit: Exit,
+    /// How long it existed, from fork to exit, by CLOCK_MONOTONIC.
+    pub elapsed: Duration,
+    /// Whether descendants are still alive. If so, the stub waits for them to go by themselves or
+    /// for [`Request::Kill`], and then says [`Response::Gone`].
+    pub descendants_alive: bool,
+    /// What is known of the tree.
+    pub so_far: SoFar,
+}
+
+/// What is known of an attempt's tree up to a moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SoFar {
+    /// What it has used.
+    pub usage: Usage,
+    /// What was seen. `None` if it was not traced.
+    pub trace: Option<Box<TraceSummary>>,
+    /// By what its limits did not hold.
+    pub escapes: Vec<Escape>,
 }
 
 /// By what the limits of an attempt did not hold, as a stub sees it.

@@ -31,7 +31,7 @@ use crate::{
     keys::Guard,
     proc,
     protocol::{
-        Available, Left, Request, Response, RunnerStopped, Spawn, Ticket,
+        Available, Exited, Left, Request, Response, RunnerStopped, SoFar, Spawn, Ticket,
         packet::{self, Packet, send_response},
     },
     sys,
@@ -50,7 +50,7 @@ use std::{
 };
 use survivors::NAMING;
 use sys::{Pace, Signals, WaitAny, Waited, Woken};
-use tree::Tree;
+use tree::{Ended, Tree};
 use watch::Way;
 
 /// The argument by which the executable is asked to be a stub.
@@ -121,6 +121,17 @@ struct Attempt {
     killing: Option<Killing>,
 }
 
+/// How much news of tasks has been taken.
+#[derive(Copy, Clone, Default)]
+struct Taken {
+    /// How many processes have ended.
+    ended: u32,
+    /// There is no more for now.
+    quiet: bool,
+    /// Neither a child nor a tracee is left.
+    nobody_left: bool,
+}
+
 /// A kill in progress.
 struct Killing {
     deadline: Instant,
@@ -174,11 +185,7 @@ impl Stub {
             if let Err(error) = self.collect().and_then(|()| self.look_after_runner()) {
                 break Err(error);
             }
-            let killing = self
-                .attempt
-                .as_ref()
-                .is_some_and(|attempt| attempt.killing.is_some());
-            match self.wait(killing) {
+            match self.wait(self.is_killing()) {
                 Woken::Child | Woken::Limit => {}
                 Woken::Call => {
                     if let Some(attempt) = &mut self.attempt {
@@ -276,34 +283,45 @@ impl Stub {
         let Some(attempt) = &mut self.attempt else {
             return Ok(());
         };
-        let mut nobody_left = false;
-        let mut quiet = false;
-        let mut ended = 0;
-        for _ in 0..BATCH {
-            match attempt.tree.news() {
-                WaitAny::News { pid, waited, usage } => {
-                    ended += u32::from(matches!(waited, Waited::Ended(_)));
-                    attempt.tree.handle(pid, waited, usage);
-                    attempt.tell_events(self.socket.as_fd(), EVENTS)?;
-                }
-                WaitAny::Quiet => quiet = true,
-                WaitAny::Nobody => (quiet, nobody_left) = (true, true),
-            }
-            if quiet {
-                break;
-            }
+        let taken = attempt.take_news(self.socket.as_fd())?;
+        self.keep_pace(taken);
+        self.tell_of_running(taken)?;
+        let untold = self.attempt.as_ref().filter(|attempt| !attempt.exit_told);
+        if let Some(ended) = untold.and_then(|attempt| attempt.tree.root_ended()) {
+            return self.exited(ended, taken.nobody_left);
         }
-        let flooded = !quiet && ended > BATCH / 2;
-        if flooded != self.flooded {
-            self.flooded = flooded;
-            // The dead would else become more and more.
-            sys::set_pace(match flooded || attempt.killing.is_some() {
-                true => Pace::Insistent,
-                false => Pace::Prompt,
-            });
+        if taken.nobody_left {
+            return self.gone(Left::Nothing);
         }
+        self.go_on_killing()
+    }
+
+    /// Reaps with more of the processor while processes end faster than they are reaped: the dead
+    /// would else become more and more.
+    fn keep_pace(&mut self, taken: Taken) {
+        let flooded = !taken.quiet && taken.ended > BATCH / 2;
+        if flooded == self.flooded {
+            return;
+        }
+        self.flooded = flooded;
+        sys::set_pace(match flooded || self.is_killing() {
+            true => Pace::Insistent,
+            false => Pace::Prompt,
+        });
+    }
+
+    fn is_killing(&self) -> bool {
+        let attempt = self.attempt.as_ref();
+        attempt.is_some_and(|attempt| attempt.killing.is_some())
+    }
+
+    /// Tells what the runner is to know of an attempt that runs.
+    fn tell_of_running(&mut self, taken: Taken) -> io::Result<()> {
+        let Some(attempt) = &mut self.attempt else {
+            return Ok(());
+        };
         attempt.tree.leave_reaping_to_kernel();
-        self.more_news = !quiet | attempt.tree.listen(&mut self.nest.outer);
+        self.more_news = !taken.quiet | attempt.tree.listen(&mut self.nest.outer);
         attempt.tree.look_for_escapes(LOOK_INSIDE);
         attempt.tell_broken(self.socket.as_fd())?;
         attempt.tell_events(self.socket.as_fd(), 1)?;
@@ -314,53 +332,68 @@ impl Stub {
         if let (Some(lending), Some(signal)) = (&mut self.lending, attempt.tree.take_stopped()) {
             lending.stopped(attempt.tree.root(), signal);
         }
-        if let Some(ended) = attempt.tree.root_ended().filter(|_| !attempt.exit_told) {
-            attempt.exit_told = true;
-            attempt.tree.look_for_escapes(Duration::ZERO);
-            if let Some(lending) = &mut self.lending {
-                lending.take_back();
-            }
-            let outer = &mut self.nest.outer;
-            attempt.tree.listen_to_the_end(outer, nobody_left);
-            let ticket = attempt.ticket;
-            let response = match self.spawner.failure_of(attempt.tree.executed(), ended.exit) {
-                Some(failure) => Response::StartFailed { ticket, failure },
-                None => Response::Exited {
-                    ticket,
+        Ok(())
+    }
+
+    /// Tells of the root's end, with which the attempt ends if nothing else is left of it.
+    fn exited(&mut self, ended: Ended, nobody_left: bool) -> io::Result<()> {
+        let Some(attempt) = &mut self.attempt else {
+            return Ok(());
+        };
+        attempt.exit_told = true;
+        attempt.tree.look_for_escapes(Duration::ZERO);
+        if let Some(lending) = &mut self.lending {
+            lending.take_back();
+        }
+        let outer = &mut self.nest.outer;
+        attempt.tree.listen_to_the_end(outer, nobody_left);
+        let ticket = attempt.ticket;
+        let response = match self.spawner.failure_of(attempt.tree.executed(), ended.exit) {
+            Some(failure) => Response::StartFailed { ticket, failure },
+            None => {
+                let exited = Exited {
                     pid: attempt.tree.root(),
                     exit: ended.exit,
                     elapsed: ended.elapsed,
-                    usage: attempt.tree.usage(),
                     descendants_alive: !nobody_left,
-                    trace: attempt.tree.watch().summary(),
-                    escapes: attempt.tree.escapes(),
-                },
-            };
-            attempt.tell_events(self.socket.as_fd(), 1)?;
-            send_response(self.socket.as_fd(), &response)?;
-            if nobody_left && let Some(attempt) = self.attempt.take() {
-                attempt.tree.into_watch().finish();
+                    so_far: attempt.so_far(),
+                };
+                Response::Exited { ticket, exited }
             }
+        };
+        attempt.tell_events(self.socket.as_fd(), 1)?;
+        send_response(self.socket.as_fd(), &response)?;
+        if nobody_left && let Some(attempt) = self.attempt.take() {
+            attempt.tree.into_watch().finish();
+        }
+        Ok(())
+    }
+
+    /// Kills what has appeared since the last pass, if the attempt is being killed.
+    ///
+    /// # Errors
+    ///
+    /// When that takes too long: this stub is of no further use then.
+    fn go_on_killing(&mut self) -> io::Result<()> {
+        let Some(attempt) = &mut self.attempt else {
             return Ok(());
-        }
-        if nobody_left {
-            return self.gone(Left::Nothing);
-        }
-        if let Some(killing) = &attempt.killing {
-            let overdue = killing.deadline <= Instant::now();
-            let swept = attempt.tree.kill_all();
-            if overdue && attempt.exit_told {
-                let mut left = swept.alive;
-                if left.is_empty() {
-                    // Not empty: a process forked between the two looks.
-                    left.extend(survivors::descendants(Instant::now() + NAMING));
-                }
-                self.gone(Left::Unkillable(left))?;
-                return Err(io::Error::from(io::ErrorKind::TimedOut));
+        };
+        let Some(killing) = &attempt.killing else {
+            return Ok(());
+        };
+        let overdue = killing.deadline <= Instant::now();
+        let swept = attempt.tree.kill_all();
+        if overdue && attempt.exit_told {
+            let mut left = swept.alive;
+            if left.is_empty() {
+                // Not empty: a process forked between the two looks.
+                left.extend(survivors::descendants(Instant::now() + NAMING));
             }
-            // It may have been that of the last end.
-            self.more_news |= swept.news;
+            self.gone(Left::Unkillable(left))?;
+            return Err(io::Error::from(io::ErrorKind::TimedOut));
         }
+        // It may have been that of the last end.
+        self.more_news |= swept.news;
         Ok(())
     }
 
@@ -376,13 +409,11 @@ impl Stub {
         attempt.tell_events(self.socket.as_fd(), 1)?;
         let response = Response::Gone {
             ticket: attempt.ticket,
-            usage: attempt.tree.usage(),
+            so_far: attempt.so_far(),
             survivors: attempt
                 .killing
                 .map_or_else(Vec::new, |killing| killing.survivors),
             left,
-            trace: attempt.tree.watch().summary(),
-            escapes: attempt.tree.escapes(),
         };
         send_response(self.socket.as_fd(), &response)?;
         attempt.tree.into_watch().finish();
@@ -502,6 +533,35 @@ impl Attempt {
             {
                 break;
             }
+        }
+    }
+
+    /// Takes some news of tasks, without waiting.
+    fn take_news(&mut self, socket: BorrowedFd<'_>) -> io::Result<Taken> {
+        let mut taken = Taken::default();
+        for _ in 0..BATCH {
+            match self.tree.news() {
+                WaitAny::News { pid, waited, usage } => {
+                    taken.ended += u32::from(matches!(waited, Waited::Ended(_)));
+                    self.tree.handle(pid, waited, usage);
+                    self.tell_events(socket, EVENTS)?;
+                }
+                WaitAny::Quiet => taken.quiet = true,
+                WaitAny::Nobody => (taken.quiet, taken.nobody_left) = (true, true),
+            }
+            if taken.quiet {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Returns what is known of it until now.
+    fn so_far(&mut self) -> SoFar {
+        SoFar {
+            usage: self.tree.usage(),
+            trace: self.tree.watch().summary(),
+            escapes: self.tree.escapes(),
         }
     }
 

@@ -148,28 +148,21 @@ impl Attempt<'_> {
                     assert_eq!(ticket, self.number);
                     events.extend(new);
                 }
-                Response::Exited {
-                    ticket,
-                    pid,
-                    exit,
-                    usage,
-                    descendants_alive,
-                    ..
-                } => {
-                    assert_eq!((ticket, exit, root), (self.number, expected, None));
-                    root = Some(pid);
-                    if !descendants_alive {
-                        break usage.processes;
+                Response::Exited { ticket, exited } => {
+                    assert_eq!((ticket, exited.exit, root), (self.number, expected, None));
+                    root = Some(exited.pid);
+                    if !exited.descendants_alive {
+                        break exited.so_far.usage.processes;
                     }
                 }
                 Response::Gone {
                     ticket,
-                    usage,
+                    so_far,
                     left,
                     ..
                 } => {
                     assert_eq!((ticket, left), (self.number, Left::Nothing));
-                    break usage.processes;
+                    break so_far.usage.processes;
                 }
                 other => panic!("{other:?}"),
             }

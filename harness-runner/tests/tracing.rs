@@ -106,27 +106,21 @@ fn watch_by(
     loop {
         match stub.receive(SOON).unwrap() {
             Response::Seen { events: new, .. } => events.extend(new),
-            Response::Exited {
-                pid,
-                exit,
-                descendants_alive,
-                trace,
-                ..
-            } => {
-                let summary = *trace.unwrap();
-                ended = Some((pid, exit));
-                if !descendants_alive {
+            Response::Exited { exited, .. } => {
+                let summary = *exited.so_far.trace.unwrap();
+                ended = Some((exited.pid, exited.exit));
+                if !exited.descendants_alive {
                     return Seen {
-                        root: pid,
-                        exit,
+                        root: exited.pid,
+                        exit: exited.exit,
                         events,
                         summary,
                     };
                 }
             }
-            Response::Gone { trace, .. } => {
+            Response::Gone { so_far, .. } => {
                 let (root, exit) = ended.unwrap();
-                let summary = *trace.unwrap();
+                let summary = *so_far.trace.unwrap();
                 return Seen {
                     root,
                     exit,
@@ -338,11 +332,11 @@ fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
             "{nowhere:?}"
         );
         let works = start(3 * round + 3, b"/bin/true\0", b"/\0");
-        let Response::Exited { exit, trace, .. } = works else {
+        let Response::Exited { exited, .. } = works else {
             panic!("{works:?}");
         };
-        assert_eq!(exit, Exit::Code(0));
-        assert_eq!(trace.unwrap().processes.len(), 1);
+        assert_eq!(exited.exit, Exit::Code(0));
+        assert_eq!(exited.so_far.trace.unwrap().processes.len(), 1);
     }
 }
 

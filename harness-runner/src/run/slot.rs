@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     config::settings::LeakPolicy,
-    protocol::{Left, Request, Response, Spawn, Trace},
+    protocol::{Exited, Left, Request, Response, SoFar, Spawn, Trace},
     stub::{
         blocking::terminated,
         link::{self, Stub, StubError},
@@ -401,16 +401,19 @@ impl Slot {
                 self.refused = link::is_scarcity(failure.errno);
                 vec![Input::StartFailed(failure)]
             }
-            Ok(Response::Exited {
-                pid,
-                exit,
-                elapsed,
-                usage,
-                descendants_alive,
-                trace,
-                escapes,
-                ..
-            }) => {
+            Ok(Response::Exited { exited, .. }) => {
+                let Exited {
+                    pid,
+                    exit,
+                    elapsed,
+                    descendants_alive,
+                    so_far,
+                } = exited;
+                let SoFar {
+                    usage,
+                    trace,
+                    escapes,
+                } = so_far;
                 told.escapes = escapes;
                 told.pid = Some(pid);
                 told.elapsed = Some(elapsed);
@@ -428,13 +431,16 @@ impl Slot {
                 inputs
             }
             Ok(Response::Gone {
-                usage,
+                so_far,
                 survivors,
                 left,
-                trace,
-                escapes,
                 ..
             }) => {
+                let SoFar {
+                    usage,
+                    trace,
+                    escapes,
+                } = so_far;
                 told.escapes = escapes;
                 told.usage = usage;
                 // What was seen up to the root's end is more than nothing.

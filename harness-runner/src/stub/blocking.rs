@@ -2,7 +2,8 @@
 
 use super::link::{Stub, StubError};
 use crate::protocol::{
-    Cgroup, Command, Request, Response, Spawn, Ticket, Trace, packet::receive_response,
+    Cgroup, Command, Request, Response, Spawn, Ticket, Trace,
+    packet::{readable, receive_response},
 };
 use harness_metadata::{Exit, StartFailure, Survivor};
 use nix::{
@@ -66,87 +67,21 @@ impl Stub {
         trace: Trace<'_>,
         limit: Duration,
     ) -> Result<Completed, StubError> {
-        let (mut stdout, stdout_writer) = Stream::open()?;
-        let (mut stderr, stderr_writer) = Stream::open()?;
+        let (stdout, stdout_writer) = Stream::open()?;
+        let (stderr, stderr_writer) = Stream::open()?;
         self.spawn(ticket, command, trace, &stdout_writer, &stderr_writer)?;
         drop((stdout_writer, stderr_writer));
-        let mut deadline = Instant::now() + limit;
-        let mut killing = false;
-        let mut end = None;
-        let mut survivors = Vec::new();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if wait_for(
-                [self.as_fd()]
-                    .into_iter()
-                    .chain(stdout.open_fd())
-                    .chain(stderr.open_fd()),
-                left,
-            )? {
-                stdout.read();
-                stderr.read();
-                if !crate::protocol::packet::readable(&*self, Duration::ZERO)? {
-                    continue;
-                }
-                match receive_response(self.as_fd())?.ok_or(StubError::Gone)? {
-                    Response::StartFailed { failure, .. } => {
-                        end = Some(End::StartFailed(failure));
-                        break;
-                    }
-                    Response::Exited {
-                        exit,
-                        descendants_alive,
-                        ..
-                    } => {
-                        end.get_or_insert(End::Exited(exit));
-                        if !descendants_alive {
-                            break;
-                        }
-                        if !killing {
-                            killing = true;
-                            deadline = Instant::now() + KILL_LIMIT;
-                            self.wake();
-                            self.send(&Request::Kill { ticket }, &[])?;
-                        }
-                    }
-                    Response::Gone {
-                        survivors: gone, ..
-                    } => {
-                        survivors = gone;
-                        break;
-                    }
-                    Response::Ready { .. }
-                    | Response::Refused { .. }
-                    | Response::Beat
-                    | Response::RunnerStopped(_)
-                    | Response::Seen { .. }
-                    | Response::Broke { .. }
-                    | Response::Stuck { .. }
-                    | Response::Inspected { .. } => {}
-                }
-            } else if killing {
-                return Err(StubError::Silent {
-                    pid: self.pid(),
-                    what: "kill a tree",
-                    limit: KILL_LIMIT,
-                });
-            } else {
-                killing = true;
-                end = Some(End::TimedOut);
-                deadline = Instant::now() + KILL_LIMIT;
-                self.wake();
-                self.send(&Request::Kill { ticket }, &[])?;
-            }
-        }
-        stdout.read();
-        stderr.read();
-        let end = end.ok_or(StubError::Gone)?;
-        Ok(Completed {
-            end,
-            stdout: stdout.bytes,
-            stderr: stderr.bytes,
-            survivors,
-        })
+        let mut running = Running {
+            ticket,
+            stdout,
+            stderr,
+            deadline: Instant::now() + limit,
+            killing: false,
+            end: None,
+            survivors: Vec::new(),
+        };
+        while running.step(self)? == Step::Further {}
+        running.completed()
     }
 
     fn spawn(
@@ -178,6 +113,111 @@ impl Stub {
             &Request::Spawn(spawn),
             &[null.as_fd(), stdout.as_fd(), stderr.as_fd()],
         )
+    }
+}
+
+/// A command that runs, or whose descendants do.
+struct Running {
+    ticket: Ticket,
+    stdout: Stream,
+    stderr: Stream,
+    /// When it is killed, or, if it is being killed, when that has taken too long.
+    deadline: Instant,
+    killing: bool,
+    end: Option<End>,
+    survivors: Vec<Survivor>,
+}
+
+/// What comes after a step.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Step {
+    Further,
+    /// All is gone.
+    Over,
+}
+
+impl Running {
+    /// Waits for the next thing to happen, and does what it asks for.
+    fn step(&mut self, stub: &Stub) -> Result<Step, StubError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let fds = [stub.as_fd()].into_iter();
+        let fds = fds.chain(self.stdout.open_fd());
+        if !wait_for(fds.chain(self.stderr.open_fd()), left)? {
+            return self.out_of_time(stub);
+        }
+        self.read();
+        if !readable(stub, Duration::ZERO)? {
+            return Ok(Step::Further);
+        }
+        let response = receive_response(stub.as_fd())?.ok_or(StubError::Gone)?;
+        self.heard(stub, response)
+    }
+
+    fn heard(&mut self, stub: &Stub, response: Response) -> Result<Step, StubError> {
+        match response {
+            Response::StartFailed { failure, .. } => {
+                self.end = Some(End::StartFailed(failure));
+                return Ok(Step::Over);
+            }
+            Response::Exited { exited, .. } => {
+                self.end.get_or_insert(End::Exited(exited.exit));
+                if !exited.descendants_alive {
+                    return Ok(Step::Over);
+                }
+                if !self.killing {
+                    self.kill(stub)?;
+                }
+            }
+            Response::Gone { survivors, .. } => {
+                self.survivors = survivors;
+                return Ok(Step::Over);
+            }
+            Response::Ready { .. }
+            | Response::Refused { .. }
+            | Response::Beat
+            | Response::RunnerStopped(_)
+            | Response::Seen { .. }
+            | Response::Broke { .. }
+            | Response::Stuck { .. }
+            | Response::Inspected { .. } => {}
+        }
+        Ok(Step::Further)
+    }
+
+    fn out_of_time(&mut self, stub: &Stub) -> Result<Step, StubError> {
+        if self.killing {
+            return Err(StubError::Silent {
+                pid: stub.pid(),
+                what: "kill a tree",
+                limit: KILL_LIMIT,
+            });
+        }
+        self.end = Some(End::TimedOut);
+        self.kill(stub)?;
+        Ok(Step::Further)
+    }
+
+    fn kill(&mut self, stub: &Stub) -> Result<(), StubError> {
+        self.killing = true;
+        self.deadline = Instant::now() + KILL_LIMIT;
+        stub.wake();
+        let ticket = self.ticket;
+        stub.send(&Request::Kill { ticket }, &[])
+    }
+
+    fn read(&mut self) {
+        self.stdout.read();
+        self.stderr.read();
+    }
+
+    fn completed(mut self) -> Result<Completed, StubError> {
+        self.read();
+        Ok(Completed {
+            end: self.end.ok_or(StubError::Gone)?,
+            stdout: self.stdout.bytes,
+            stderr: self.stderr.bytes,
+            survivors: self.survivors,
+        })
     }
 }
 
