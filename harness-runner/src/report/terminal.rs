@@ -6,11 +6,12 @@
 mod beginning;
 mod block;
 mod ending;
+mod moments;
 mod running;
 mod traces;
 
 use super::{
-    Outputs, Sink, SinkError, evidence, leak,
+    Outputs, Sink, SinkError, leak,
     progress::{Bar, ProgressMode, terminal_size},
     stuck::Pids,
     style::{Styles, escaped, paint},
@@ -22,7 +23,6 @@ use harness_metadata::{
     level::{FinalStatusLevel, StatusLevel},
     trace::Disturbance,
 };
-use nextest_metadata::MismatchReason;
 use owo_colors::Style;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -384,19 +384,7 @@ impl<W: Write> Sink for Terminal<W> {
         self.at = event.at;
         match &event.kind {
             EventKind::RunStarted(run) => self.run_started(run),
-            EventKind::TestSkipped { test, reason, .. } => {
-                let asked_for = matches!(
-                    reason,
-                    MismatchReason::Ignored | MismatchReason::DefaultFilter
-                );
-                let told = asked_for || self.options.skipped_by_choice;
-                if told && self.options.status_level >= StatusLevel::Skip {
-                    self.status("SKIP", self.styles.warn, "", None, test);
-                }
-                if self.options.final_status_level >= FinalStatusLevel::Skip {
-                    self.skipped.push(test.clone());
-                }
-            }
+            EventKind::TestSkipped { test, reason, .. } => self.test_skipped(test, *reason),
             EventKind::AttemptStarted(started) => self.attempt_started(started),
             EventKind::AttemptSlow {
                 test,
@@ -414,12 +402,7 @@ impl<W: Write> Sink for Terminal<W> {
             } => self.traced(test, *attempt, events, *dropped),
             EventKind::AttemptBroke {
                 test, pid, args, ..
-            } => {
-                self.status("BREAK", self.styles.warn, "", None, test);
-                for line in wording::broke(*pid, args) {
-                    self.say(&format!("             {line}"));
-                }
-            }
+            } => self.broke(test, *pid, args),
             EventKind::AttemptFailed {
                 test,
                 attempt,
@@ -427,94 +410,28 @@ impl<W: Write> Sink for Terminal<W> {
                 delay,
                 output,
             } => {
-                if let Some(bar) = &mut self.bar {
-                    bar.waiting(test, event.at);
-                }
-                if self.options.status_level >= StatusLevel::Retry {
-                    let clock = wording::seconds(attempt.elapsed);
-                    self.status(
-                        &wording::try_status(attempt),
-                        self.styles.retry,
-                        &clock,
-                        None,
-                        test,
-                    );
-                    if output.failure.immediate() && !self.options.no_capture {
-                        let id = AttemptId {
-                            test: test.clone(),
-                            attempt: attempt.number,
-                        };
-                        block::write(
-                            &mut self.pending,
-                            attempt,
-                            &evidence::lines(test, attempt),
-                            &id,
-                            outputs,
-                            self.styles,
-                            &self.options,
-                        );
-                    }
-                }
-                if !delay.is_zero() {
-                    self.delayed.insert(test.clone());
-                    if self.options.status_level >= StatusLevel::Retry {
-                        let status = format!("DELAY {}/{total_attempts}", attempt.number + 1);
-                        let clock = format!("by {}", wording::seconds(*delay));
-                        self.status(&status, self.styles.retry, &clock, None, test);
-                    }
-                }
+                self.attempt_failed(test, attempt, *output, outputs);
+                self.put_off(test, attempt.number + 1, *total_attempts, *delay);
             }
             EventKind::TestFinished(finished) => self.finished(finished, outputs),
             EventKind::Cancelled {
                 reason,
                 running,
                 killing,
-            } => {
-                let tests = wording::plural(*running, "test", "tests");
-                let reason = wording::cancel_reason(*reason);
-                let (word, style) = match killing {
-                    true => ("Killing", self.styles.fail),
-                    false => ("Cancelling", self.styles.warn),
-                };
-                self.note(
-                    word,
-                    style,
-                    &format!("due to {reason}: {tests} still running"),
-                );
-            }
+            } => self.cancelled(*reason, *running, *killing),
             EventKind::FewerSlots { slots, because } => self.fewer_slots(*slots, because),
-            EventKind::MoreSlots { slots } => {
-                let tests = wording::plural(*slots, "test", "tests");
-                self.note(
-                    "Slots",
-                    self.styles.pass,
-                    &format!("{tests} at a time again"),
-                );
-            }
-            EventKind::AwaitsSystem { because, limit } => {
-                let text = wording::awaits_system(because, *limit);
-                self.note("Waiting", self.styles.warn, &text);
-            }
+            EventKind::MoreSlots { slots } => self.more_slots(*slots),
+            EventKind::AwaitsSystem { because, limit } => self.awaits_system(because, *limit),
             EventKind::Stopped {
                 elapsed,
                 continued,
                 running,
             } => self.was_stopped(*elapsed, *continued, running),
             EventKind::Paused { running } => {
-                let text = format!("{} suspended", wording::plural(*running, "test", "tests"));
-                self.note("Paused", self.styles.warn, &text);
-                if let Some(bar) = &mut self.bar {
-                    bar.set_visible(false);
-                }
+                self.paused(*running);
                 return self.draw();
             }
-            EventKind::Continued { running } => {
-                let text = wording::plural(*running, "test", "tests");
-                self.note("Continuing", self.styles.pass, &text);
-                if let Some(bar) = &mut self.bar {
-                    bar.set_visible(true);
-                }
-            }
+            EventKind::Continued { running } => self.continued(*running),
             EventKind::Status { running, stats } => self.status_dump(running, stats),
             EventKind::Progress { running, stats } => self.progress(*running, stats),
             EventKind::RunFinished(run) => {
