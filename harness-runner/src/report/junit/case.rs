@@ -85,13 +85,7 @@ impl Cases {
         let test = &finished.test;
         let earlier = self.failed.remove(test).unwrap_or_default();
         let Some(last) = finished.attempts.last() else {
-            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-            let message = "the harness lost the test";
-            status
-                .set_type("harness fault")
-                .set_message(message)
-                .set_description(message);
-            return self.empty(test, status);
+            return self.empty(test, lost_status());
         };
         let passed = last.verdict == Verdict::Pass;
         let policy = finished.output;
@@ -105,25 +99,7 @@ impl Cases {
         // A test that passed at last is described by its last attempt, one that never did by its
         // first.
         let (status, shown, attempt) = if passed {
-            let flaky_failure = finished.verdict == Verdict::Fail
-                && finished.flaky()
-                && policy.junit_flaky_fail_as_failure;
-            let mut status = match flaky_failure {
-                true => {
-                    let message = format!(
-                        "test passed on attempt {}/{} but is configured to fail when flaky",
-                        last.number, finished.total_attempts,
-                    );
-                    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                    status
-                        .set_type("flaky failure")
-                        .set_message(&message)
-                        .set_description(message);
-                    status.set_rerun_kind(FlakyOrRerun::Flaky);
-                    status
-                }
-                false => TestCaseStatus::success(),
-            };
+            let mut status = passed_status(finished, last);
             status.add_reruns(self.reruns(&earlier, &finished.attempts));
             (status, told, last)
         } else {
@@ -138,8 +114,16 @@ impl Cases {
             status.add_reruns(self.reruns(&all, finished.attempts.get(1..).unwrap_or_default()));
             (status, first, finished.attempts.first().unwrap_or(last))
         };
-
         let mut case = self.empty(test, status);
+        self.describe(&mut case, attempt, shown, passed);
+        if self.properties {
+            self.add_properties(&mut case, finished, last);
+        }
+        case
+    }
+
+    /// Adds when and where an attempt was, and what it printed.
+    fn describe(&self, case: &mut TestCase, attempt: &Attempt, shown: Told, passed: bool) {
         case.set_time(attempt.elapsed);
         if !self.plain {
             case.set_timestamp(attempt.started_at);
@@ -154,10 +138,6 @@ impl Cases {
         if let Some(stderr) = shown.stderr {
             case.set_system_err(stderr);
         }
-        if self.properties {
-            self.add_properties(&mut case, finished, last);
-        }
-        case
     }
 
     fn reruns(&self, told: &[Told], attempts: &[Attempt]) -> Vec<TestRerun> {
@@ -339,6 +319,38 @@ impl Cases {
             case.add_property(property("survivor", survivor));
         }
     }
+}
+
+/// Returns the status of a test of which nothing is known.
+fn lost_status() -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    let message = "the harness lost the test";
+    status
+        .set_type("harness fault")
+        .set_message(message)
+        .set_description(message);
+    status
+}
+
+/// Returns the status of a test whose last attempt has passed.
+fn passed_status(finished: &TestFinished, last: &Attempt) -> TestCaseStatus {
+    let flaky_failure = finished.verdict == Verdict::Fail
+        && finished.flaky()
+        && finished.output.junit_flaky_fail_as_failure;
+    if !flaky_failure {
+        return TestCaseStatus::success();
+    }
+    let message = format!(
+        "test passed on attempt {}/{} but is configured to fail when flaky",
+        last.number, finished.total_attempts,
+    );
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status
+        .set_type("flaky failure")
+        .set_message(&message)
+        .set_description(message);
+    status.set_rerun_kind(FlakyOrRerun::Flaky);
+    status
 }
 
 fn failure_text(stdout: Option<&Excerpt>, stderr: Option<&Excerpt>) -> Option<String> {
