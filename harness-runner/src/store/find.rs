@@ -163,46 +163,21 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
     let mut names = BTreeSet::new();
     let mut untraced = None;
     for run in runs {
-        let heads: Vec<_> = run
-            .lines()
-            .map_err(failed)?
-            .enumerate()
-            .filter_map(|(line, text)| Some((line, Head::parse(&text)?)))
-            .filter(|(_, head)| !query.failed || head.verdict == Verdict::Fail)
-            .collect();
-        let matching = match &query.test {
-            None => heads.iter().map(|(_, head)| &head.test).next_back(),
-            Some(test) => matching(&heads, test)?,
+        let record = match look_in(&run, query, &failed)? {
+            Looked::Found(record) => *record,
+            Looked::Others(others) => {
+                names.extend(others);
+                continue;
+            }
+            Looked::Nothing => continue,
         };
-        let Some(test) = matching else {
-            names.extend(heads.into_iter().map(|(_, head)| head.test));
+        if record.file.is_none() && query.run == WhichRun::Any {
+            let later = None;
+            untraced.get_or_insert(Found { run, record, later });
             continue;
-        };
-        let mut attempts = heads.iter().filter(|(_, head)| head.test == *test);
-        let line = match query.attempt {
-            None => attempts.max_by_key(|(_, head)| head.attempt),
-            Some(number) => attempts.rfind(|(_, head)| head.attempt == number),
-        };
-        let Some((line, _)) = line else {
-            return Err(FindError::NoAttempt {
-                test: test.clone(),
-                attempt: query.attempt.unwrap_or_default(),
-                failed: query.failed,
-            });
-        };
-        let text = run.lines().map_err(failed)?.nth(*line);
-        let record = text.and_then(|text| Record::parse(&text));
-        match record {
-            Some(record) if record.file.is_none() && query.run == WhichRun::Any => {
-                let later = None;
-                untraced.get_or_insert(Found { run, record, later });
-            }
-            Some(record) => {
-                let later = untraced.map(|found| found.run);
-                return Ok(Found { run, record, later });
-            }
-            None => {}
         }
+        let later = untraced.map(|found| found.run);
+        return Ok(Found { run, record, later });
     }
     if let Some(found) = untraced {
         return Ok(found);
@@ -215,6 +190,54 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
             nearest: nearest(names, test),
         }),
     }
+}
+
+/// What one run has of a query.
+enum Looked {
+    /// The attempt.
+    Found(Box<Record>),
+    /// Attempts of these tests only.
+    Others(Vec<TestId>),
+    /// Its record cannot be read.
+    Nothing,
+}
+
+/// Looks for an attempt in one run.
+fn look_in(
+    run: &PastRun,
+    query: &Query,
+    failed: &dyn Fn(io::Error) -> FindError,
+) -> Result<Looked, FindError> {
+    let heads: Vec<_> = run
+        .lines()
+        .map_err(failed)?
+        .enumerate()
+        .filter_map(|(line, text)| Some((line, Head::parse(&text)?)))
+        .filter(|(_, head)| !query.failed || head.verdict == Verdict::Fail)
+        .collect();
+    let matching = match &query.test {
+        None => heads.iter().map(|(_, head)| &head.test).next_back(),
+        Some(test) => matching(&heads, test)?,
+    };
+    let Some(test) = matching else {
+        let others = heads.into_iter().map(|(_, head)| head.test);
+        return Ok(Looked::Others(others.collect()));
+    };
+    let mut attempts = heads.iter().filter(|(_, head)| head.test == *test);
+    let line = match query.attempt {
+        None => attempts.max_by_key(|(_, head)| head.attempt),
+        Some(number) => attempts.rfind(|(_, head)| head.attempt == number),
+    };
+    let Some((line, _)) = line else {
+        return Err(FindError::NoAttempt {
+            test: test.clone(),
+            attempt: query.attempt.unwrap_or_default(),
+            failed: query.failed,
+        });
+    };
+    let text = run.lines().map_err(failed)?.nth(*line);
+    let record = text.and_then(|text| Record::parse(&text));
+    Ok(record.map_or(Looked::Nothing, |record| Looked::Found(Box::new(record))))
 }
 
 fn of_workspace(
