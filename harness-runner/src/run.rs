@@ -2,12 +2,14 @@
 //!
 //! A run is two state machines and their drivers: [`dispatch`](self) decides what runs next and
 //! when the run is over, [`unit`](self) decides the life of one attempt. `driver` drives the first,
-//! `slot` the second. This is the only module that uses tokio, on one thread.
+//! `attempt` the second. This is the only module that uses tokio, on one thread.
 
 mod again;
 mod arguments;
+mod attempt;
 mod bounds;
 mod capture;
+mod causes;
 mod clock;
 mod debugger;
 mod dispatch;
@@ -17,6 +19,8 @@ pub mod ladder;
 pub(crate) mod live;
 mod pulse;
 mod road;
+mod serve;
+mod shared;
 mod signals;
 mod slot;
 mod status;
@@ -34,7 +38,7 @@ use crate::{
     keys::{self, Key},
     sys,
 };
-use driver::{Shared, drive};
+use driver::drive;
 use harness_metadata::{AttemptId, Event};
 use signals::{Heard, Signals};
 use std::{

@@ -1,23 +1,22 @@
 //! Drives a [`Dispatcher`]: waits for what happens, tells it, and does as it is told.
 
 use super::{
-    BreakExec, Capture, Control, Output, Told, Tracing, Work, arguments,
+    BreakExec, Capture, Control, Output, Told, Work, arguments,
     clock::Clock,
     dispatch::{Action, Candidate, Dispatcher, Input, Limits},
     environment, live,
     road::Road,
+    serve::serve,
+    shared::{Shared, SharedWork},
     signals::{Heard, Signals},
-    slot::{self, Broken, FromSlot, Slot, ToSlot},
+    slot::{self, Broken, FromSlot, Made, Mail, Slot, ToSlot},
     status::{Asking, gathered},
     until,
-    work::{Binary, Test},
 };
 use crate::{
     keys,
     protocol::RunnerStopped,
-    store::TraceFiles,
     stub::{
-        cgroup::Cgroups,
         link::{self, Stub},
         survivors, terminal,
     },
@@ -46,30 +45,6 @@ const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// Stubs tell of no shorter stop of this process.
 const SHORTEST_STOP: Duration = Duration::from_secs(1);
-
-/// What slots and the dispatcher share.
-pub(super) struct Shared {
-    pub(super) clock: Clock,
-    pub(super) work: SharedWork,
-    pub(super) road: Road,
-    /// How tests are traced of which this run has found out that they are not to be traced as usual.
-    pub(super) learned: RefCell<BTreeMap<usize, Tracing>>,
-}
-
-/// The parts of [`Work`] that slots need.
-pub(super) struct SharedWork {
-    pub(super) tests: Vec<Test>,
-    pub(super) binaries: Vec<Binary>,
-    pub(super) blocks: environment::Blocks,
-    pub(super) output_cap: u64,
-    pub(super) capture: Capture,
-    pub(super) live: Option<live::Road>,
-    /// Empty for none.
-    pub(super) break_exec: String,
-    pub(super) trace_files: Option<TraceFiles>,
-    pub(super) cgroups: Option<Arc<Cgroups>>,
-    pub(super) started_at: chrono::DateTime<chrono::FixedOffset>,
-}
 
 /// Drives a run to its end. Returns the signal by which somebody has lost patience with it, if so:
 /// then slots may still have something to do.
@@ -281,17 +256,13 @@ impl Driver {
                 elapsed,
                 terminating,
             } => {
-                let test = self.dispatcher.test(test).id.clone();
-                self.emit(
-                    EventKind::AttemptSlow {
-                        test,
-                        attempt,
-                        elapsed,
-                        terminating,
-                    },
-                    None,
-                    None,
-                );
+                let kind = EventKind::AttemptSlow {
+                    test: self.dispatcher.test(test).id.clone(),
+                    attempt,
+                    elapsed,
+                    terminating,
+                };
+                self.emit(kind, None, None);
             }
             FromSlot::Traced {
                 test,
@@ -328,30 +299,26 @@ impl Driver {
                 self.slots.remove(&slot);
                 self.step(Input::SlotLost { slot, message }, slot_tx);
             }
-            FromSlot::Over {
-                slot,
-                test,
-                attempt,
-                output,
-                refused,
-            } => {
-                if let Some(signal) = terminal::key(&attempt.outcome) {
-                    // Before a next test could start, or the run be over.
-                    self.step(Input::Shutdown { signal }, slot_tx);
-                }
-                let id = AttemptId {
-                    test: self.dispatcher.test(test).id.clone(),
-                    attempt: attempt.number,
-                };
-                let output = output.map(|output| (id, output));
-                let over = Input::AttemptOver {
-                    slot,
-                    attempt,
-                    refused,
-                };
-                self.step_with(over, output, slot_tx);
-            }
+            FromSlot::Over(made) => self.attempt_over(made, slot_tx),
         }
+    }
+
+    fn attempt_over(&mut self, made: Made, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        if let Some(signal) = terminal::key(&made.attempt.outcome) {
+            // Before a next test could start, or the run be over.
+            self.step(Input::Shutdown { signal }, slot_tx);
+        }
+        let id = AttemptId {
+            test: self.dispatcher.test(made.test).id.clone(),
+            attempt: made.attempt.number,
+        };
+        let output = made.output.map(|output| (id, output));
+        let over = Input::AttemptOver {
+            slot: made.slot,
+            attempt: made.attempt,
+            refused: made.refused,
+        };
+        self.step_with(over, output, slot_tx);
     }
 
     /// Hears what slots have said until now.
@@ -531,9 +498,10 @@ impl Driver {
     /// Sends to a slot, which is made when it is first needed.
     fn send(&mut self, number: usize, message: ToSlot, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
         let slot = self.slots.entry(number).or_insert_with(|| {
-            let (tx, rx) = mpsc::unbounded_channel();
-            let slot = Slot::new(number, Rc::clone(&self.shared), self.stubs.pop());
-            let served = tokio::task::spawn_local(slot.serve(rx, slot_tx.clone()));
+            let (tx, orders) = mpsc::unbounded_channel();
+            let tell = slot_tx.clone();
+            let slot = Slot::new(number, self.stubs.pop(), Mail { orders, tell });
+            let served = tokio::task::spawn_local(serve(slot, Rc::clone(&self.shared)));
             tokio::task::spawn_local(slot::watch_over(number, served, slot_tx.clone()));
             tx
         });

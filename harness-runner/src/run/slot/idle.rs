@@ -4,22 +4,23 @@ use super::{FromSlot, Slot, ToSlot, WatchedStub};
 use crate::{protocol::Request, stub::link};
 use harness_metadata::Survivor;
 use std::thread;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 impl Slot {
     /// Takes an order that is not the start of an attempt.
-    pub(super) fn idle(&mut self, order: ToSlot, tell: &mpsc::UnboundedSender<FromSlot>) {
+    pub(in crate::run) fn idle(&mut self, order: ToSlot) {
         match order {
             // The stub is to know that this run is about to stop, attempt or not.
             ToSlot::Signal { signal, passed_on } => {
-                let ticket = self.ticket;
-                self.say(&Request::Signal { ticket, signal }, "send a signal");
+                let ticket = self.last_ticket;
+                let request = Request::Signal { ticket, signal };
+                self.stub.ask(&request, "send a signal");
                 drop(passed_on);
             }
             ToSlot::Look(looked) => {
-                let stub = self.stub.as_ref();
+                let stub = self.stub.current();
                 if let Some(stopped) = stub.and_then(WatchedStub::runner_stopped) {
-                    let _ = tell.send(FromSlot::Stopped(stopped));
+                    self.tell(FromSlot::Stopped(stopped));
                 }
                 drop(looked);
             }
@@ -30,7 +31,7 @@ impl Slot {
 
     /// Ends a stub that is of no further use, with all that it has. That may take seconds, for which
     /// other slots need not wait. Returns what it had that did not end with it.
-    pub(super) async fn end_stub(&mut self) -> Vec<Survivor> {
+    pub(in crate::run) async fn end_stub(&mut self) -> Vec<Survivor> {
         let Some(stub) = self.stub.take() else {
             return Vec::new();
         };

@@ -43,7 +43,7 @@ pub(in crate::run) struct Described {
 
 impl Described {
     /// Returns what the near side knows.
-    pub(super) fn new(
+    pub(in crate::run) fn new(
         slot: usize,
         attempt: u32,
         unit: &Unit,
@@ -68,7 +68,7 @@ impl Described {
     }
 
     /// Adds what the stub has found out.
-    pub(super) fn with_tasks(mut self, pid: Option<i32>, tasks: Vec<StuckTask>) -> Self {
+    pub(in crate::run) fn with_tasks(mut self, pid: Option<i32>, tasks: Vec<StuckTask>) -> Self {
         self.detail.pid = pid;
         self.detail.tasks = tasks;
         self
@@ -109,15 +109,22 @@ pub(in crate::run) enum FromSlot {
     /// The runner had been stopped.
     Stopped(RunnerStopped),
     /// The task of the slot has panicked.
-    Lost { slot: usize, message: String },
-    Over {
+    Lost {
         slot: usize,
-        test: usize,
-        attempt: Box<Attempt>,
-        output: Option<Output>,
-        /// Whether it never began, because the system did not have enough for it.
-        refused: bool,
+        message: String,
     },
+    Over(Made),
+}
+
+/// An attempt that has been made.
+#[derive(Debug)]
+pub(in crate::run) struct Made {
+    pub(in crate::run) slot: usize,
+    pub(in crate::run) test: usize,
+    pub(in crate::run) attempt: Box<Attempt>,
+    pub(in crate::run) output: Option<Output>,
+    /// Whether it never began, because the system did not have enough for it.
+    pub(in crate::run) refused: bool,
 }
 
 /// A process that is stopped for a debugger.

@@ -12,12 +12,12 @@ use std::{io, os::fd::AsFd, time::Duration};
 use tokio::{io::Interest, net::UnixDatagram};
 
 /// A stub whose socket the event loop watches.
-pub(super) struct WatchedStub {
+pub(in crate::run) struct WatchedStub {
     /// Tokio has no type for packets that keep their order (SOCK_SEQPACKET); for watching, any
     /// socket will do. Never used to receive or send. Dropped first: a stub ends when all
     /// descriptors of its socket are closed.
     watch: UnixDatagram,
-    pub(super) stub: Stub,
+    pub(in crate::run) stub: Stub,
 }
 
 /// Returns whether a stub without an attempt says that the runner was stopped. Nothing else of what it
@@ -50,7 +50,7 @@ impl WatchedStub {
 
     /// Returns a response that has arrived, asked of the socket itself: the event loop may not have
     /// looked yet.
-    pub(super) fn try_receive(&self) -> Option<Result<Response, StubError>> {
+    pub(in crate::run) fn try_receive(&self) -> Option<Result<Response, StubError>> {
         match receive_response(self.stub.as_fd()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => Some(Err(error.into())),
@@ -65,7 +65,7 @@ impl WatchedStub {
     }
 
     /// Waits for a response.
-    pub(super) async fn receive(&self) -> Result<Response, StubError> {
+    pub(in crate::run) async fn receive(&self) -> Result<Response, StubError> {
         loop {
             self.watch.readable().await?;
             let receive = || receive_response(self.stub.as_fd());

@@ -1,12 +1,12 @@
 //! Looks for what has arrived before a deadline condemns.
 
-use super::{Slot, Start, Told, WatchedStub};
+use super::Running;
 use crate::{
     protocol::Request,
     run::{
         pulse::{self, Beat},
-        streams::Streams,
-        unit::{Input, Unit},
+        slot::WatchedStub,
+        unit::Input,
     },
 };
 
@@ -14,34 +14,30 @@ use crate::{
 /// kernel counts (`net.core.wmem_default`, socket(7)).
 const MOST_ARRIVED: u32 = 1024;
 
-impl Slot {
+impl Running<'_> {
     /// Takes all that has arrived by now, asked of the socket and the pipes themselves. Nothing is
     /// held against a test, or a stub, before that: a run that is busy hears of things late, and of
     /// several things at once.
-    pub(super) fn arrived(
-        &mut self,
-        start: Start,
-        unit: &Unit,
-        streams: &mut Streams,
-        told: &mut Told,
-    ) -> Vec<Input> {
+    pub(super) fn arrived(&mut self) -> Vec<Input> {
         let mut inputs = Vec::new();
         for _ in 0..MOST_ARRIVED {
-            let response = self.stub.as_ref().and_then(WatchedStub::try_receive);
-            let Some(response) = response else { break };
+            let stub = self.slot.stub.current();
+            let Some(response) = stub.and_then(WatchedStub::try_receive) else {
+                break;
+            };
             let lost = response.is_err();
-            inputs.extend(self.heard(start, unit, response, streams, told));
+            inputs.extend(self.heard(response));
             if lost {
                 break;
             }
         }
-        inputs.extend(streams.drain(&mut self.buffer));
+        inputs.extend(self.streams.drain(&mut self.slot.buffer));
         inputs
     }
 
     /// Finds out whether the stub still answers.
     pub(super) fn beat(&mut self) -> Vec<Input> {
-        let Some(WatchedStub { stub, .. }) = &self.stub else {
+        let Some(WatchedStub { stub, .. }) = self.slot.stub.current() else {
             return Vec::new();
         };
         match self.pulse.beat(self.shared.clock.now()) {
@@ -60,7 +56,7 @@ impl Slot {
                      last thing that it was asked was to {}",
                     stub.pid(),
                     humantime::format_duration(pulse::LIMIT),
-                    self.asked,
+                    self.slot.stub.asked(),
                 );
                 vec![Input::StubLost(message)]
             }

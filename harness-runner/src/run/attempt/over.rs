@@ -1,0 +1,132 @@
+//! The end of an attempt: what is known of it becomes its record.
+
+use super::Running;
+use crate::{
+    config::settings::LeakPolicy,
+    run::{
+        Output,
+        live::Batch,
+        slot::FromSlot,
+        unit::{Ending, verdict},
+        word::judged,
+    },
+};
+use harness_metadata::{Attempt, Leak, Outcome, outcome::StreamSize};
+use std::{mem, time::Duration};
+
+/// An attempt that is over.
+pub(in crate::run) struct Over {
+    pub(in crate::run) attempt: Attempt,
+    /// `None` if it was not captured.
+    pub(in crate::run) output: Option<Output>,
+    /// What has cut it short, if something has.
+    pub(in crate::run) cut: Option<Cut>,
+}
+
+/// What has cut an attempt short.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(in crate::run) enum Cut {
+    /// The run told it to end.
+    Interrupted,
+    /// The system did not have enough to start it.
+    Refused,
+}
+
+impl Running<'_> {
+    /// Makes the record, once the unit has decided how it ended.
+    pub(super) async fn over(mut self, ending: Ending) -> Over {
+        if let Some(batch) = self.live.as_mut().and_then(|live| live.end()) {
+            self.tell_traced(batch);
+        }
+        let leak = self.left_behind(&ending).await;
+        let escapes = mem::take(&mut self.known.so_far.escapes);
+        let usage = &mut self.known.so_far.usage;
+        let limits = self.slot.bounds.end(usage, escapes, !ending.stub_free);
+        self.streams.read_rest(&mut self.slot.buffer);
+        let ending = self.judge(ending);
+        let leak = leak.map(|leak| Leak {
+            allowed: self.test.settings.leak == LeakPolicy::Allow,
+            late_output: self.late_output(),
+            ..leak
+        });
+        let verdict = verdict(&ending, &limits, &self.test.settings);
+        let elapsed = self.elapsed(&ending.outcome);
+        let output = self.streams.finish();
+        let sizes = output.as_ref();
+        let attempt = Attempt {
+            number: self.start.attempt,
+            verdict,
+            slow: ending.slow,
+            started_at: self.shared.work.started_at + self.begun + self.paused_before,
+            elapsed,
+            usage: self.known.so_far.usage,
+            stdout: sizes.map_or_else(StreamSize::default, |sizes| sizes.stdout.size()),
+            stderr: sizes.map_or_else(StreamSize::default, |sizes| sizes.stderr.size()),
+            pid: self.known.pid,
+            outcome: ending.outcome,
+            leak,
+            limits,
+            stuck: self.known.stuck,
+            trace: self.known.so_far.trace,
+            earlier: Vec::new(),
+        };
+        Over {
+            attempt,
+            output,
+            cut: self.cut,
+        }
+    }
+
+    /// Ends the stub if it has not ended the attempt. Returns what is left over, which is killed.
+    async fn left_behind(&mut self, ending: &Ending) -> Option<Leak> {
+        let mut leak = ending.leak.clone();
+        if !ending.stub_free {
+            let survivors = self.slot.end_stub().await;
+            if !survivors.is_empty() {
+                leak.get_or_insert_default().survivors.extend(survivors);
+            }
+            self.slot.bounds.kill();
+        }
+        leak
+    }
+
+    /// Takes the harness's own word for how it ended, and the state of the binary.
+    fn judge(&self, ending: Ending) -> Ending {
+        let require_result = self.test.settings.require_result;
+        let binary = &self.shared.work.binaries[self.test.binary];
+        Ending {
+            outcome: match judged(ending.outcome, self.streams.word(), require_result) {
+                Outcome::Exited(exit) if exit.success() => binary.judge_image(exit),
+                other => other,
+            },
+            ..ending
+        }
+    }
+
+    /// Returns how much was written after the end of the test's own process.
+    fn late_output(&self) -> u64 {
+        let in_time = self.known.written_at_exit.unwrap_or(u64::MAX);
+        self.streams.written().saturating_sub(in_time)
+    }
+
+    /// Returns how long the test's own process ran, without the time in which the run was stopped.
+    fn elapsed(&self, outcome: &Outcome) -> Duration {
+        let clock = &self.shared.clock;
+        match (self.known.elapsed, outcome) {
+            (Some(by_stub), _) => {
+                by_stub.saturating_sub(clock.paused().saturating_sub(self.paused_before))
+            }
+            (None, Outcome::StartFailed(_)) => Duration::ZERO,
+            (None, _) => clock.now() - self.begun,
+        }
+    }
+
+    /// Passes on what a live trace saw.
+    pub(super) fn tell_traced(&self, batch: Batch) {
+        self.slot.tell(FromSlot::Traced {
+            test: self.start.test,
+            attempt: self.start.attempt,
+            batch,
+        });
+    }
+}
