@@ -169,71 +169,153 @@ impl Unit {
     /// Takes what happened, answers what to do, in order.
     pub(super) fn handle(&mut self, now: Duration, input: Input) -> Vec<Action> {
         let phase = std::mem::replace(&mut self.phase, Phase::Finished);
-        match (phase, input) {
-            (Phase::Finished, _) => Vec::new(),
-            (_, Input::StubLost(message)) => {
+        if phase == Phase::Finished {
+            return Vec::new();
+        }
+        match input {
+            Input::Deadline => self.deadline_over(now, phase),
+            Input::StartFailed(failure) => self.finish(Outcome::StartFailed(failure), None, true),
+            Input::Exited {
+                exit,
+                descendants_alive,
+            } => self.exited(now, phase, exit, descendants_alive),
+            Input::Gone { survivors } => self.gone(phase, survivors),
+            Input::Broke => self.broke(phase),
+            Input::LimitHit => self.limit_hit(now, phase),
+            Input::Stuck => self.stuck(now, phase),
+            Input::OutputClosed => self.output_closed(phase),
+            Input::Interrupt(by, force) => self.interrupt(now, phase, by, force),
+            Input::StubLost(message) => {
                 self.finish(Outcome::HarnessFault(Fault { message }), None, false)
             }
-            (_, Input::StartFailed(failure)) => {
-                self.finish(Outcome::StartFailed(failure), None, true)
-            }
-            (phase, Input::OutputClosed) => {
-                self.output_open = false;
-                self.output_closed(phase)
-            }
-            (phase, Input::Broke) => {
-                self.limited = false;
-                if matches!(phase, Phase::Running | Phase::Draining { .. }) {
-                    self.deadline = Duration::MAX;
-                }
-                self.phase = phase;
-                Vec::new()
-            }
-            (Phase::Running, Input::LimitHit) => {
-                let because = Because::Limited;
-                self.phase = Phase::Terminating { because };
-                self.deadline = now.saturating_add(LIMIT_GRACE);
-                Vec::new()
-            }
-            (Phase::Running, Input::Stuck) => self.kill(now, Because::Stuck),
-            (Phase::Running, Input::Deadline) => self.slow_period_over(now),
-            (Phase::Terminating { because }, Input::Deadline) => self.kill(now, because),
-            (Phase::Killing { because }, Input::Deadline) => {
-                self.finish(because.outcome(None), None, false)
-            }
-            (Phase::Draining { outcome, descendants }, Input::Deadline) => {
-                self.leak_window_over(now, outcome, descendants)
-            }
-            (Phase::Reaping { outcome, output_open }, Input::Deadline) => {
-                let leak = Leak { output_open, ..Leak::default() };
+        }
+    }
+
+    /// Nothing changes.
+    fn stay(&mut self, phase: Phase) -> Vec<Action> {
+        self.phase = phase;
+        Vec::new()
+    }
+
+    fn deadline_over(&mut self, now: Duration, phase: Phase) -> Vec<Action> {
+        match phase {
+            Phase::Running => self.slow_period_over(now),
+            Phase::Terminating { because } => self.kill(now, because),
+            Phase::Killing { because } => self.finish(because.outcome(None), None, false),
+            Phase::Draining {
+                outcome,
+                descendants,
+            } => self.leak_window_over(now, outcome, descendants),
+            Phase::Reaping {
+                outcome,
+                output_open,
+            } => {
+                let leak = Leak {
+                    output_open,
+                    ..Leak::default()
+                };
                 self.finish(outcome, Some(leak), false)
             }
-            (Phase::Running, Input::Exited { exit, descendants_alive }) => {
-                self.drain(now, Outcome::Exited(exit), descendants_alive)
+            Phase::Finished => Vec::new(),
+        }
+    }
+
+    fn exited(
+        &mut self,
+        now: Duration,
+        phase: Phase,
+        exit: Exit,
+        descendants_alive: bool,
+    ) -> Vec<Action> {
+        match phase {
+            Phase::Running => self.drain(now, Outcome::Exited(exit), descendants_alive),
+            Phase::Terminating { because } | Phase::Killing { because } => {
+                self.drain(now, because.outcome(Some(exit)), descendants_alive)
             }
-            (
-                Phase::Terminating { because } | Phase::Killing { because },
-                Input::Exited { exit, descendants_alive },
-            ) => self.drain(now, because.outcome(Some(exit)), descendants_alive),
-            (Phase::Draining { outcome, .. }, Input::Gone { survivors }) => {
-                // Killed with the rest while the window was open, or gone by themselves.
-                if self.output_open && survivors.is_empty() {
-                    self.phase = Phase::Draining { outcome, descendants: false };
-                    return Vec::new();
-                }
-                let leak = (!survivors.is_empty())
-                    .then(|| Leak { survivors, ..Leak::default() });
+            // The stub says this once.
+            Phase::Draining { .. } | Phase::Reaping { .. } | Phase::Finished => self.stay(phase),
+        }
+    }
+
+    fn gone(&mut self, phase: Phase, survivors: Vec<Survivor>) -> Vec<Action> {
+        match phase {
+            // Gone by themselves: the window is open for the output.
+            Phase::Draining { outcome, .. } if self.output_open && survivors.is_empty() => self
+                .stay(Phase::Draining {
+                    outcome,
+                    descendants: false,
+                }),
+            // Killed with the rest while the window was open, or gone by themselves.
+            Phase::Draining { outcome, .. } => {
+                let leak = (!survivors.is_empty()).then(|| Leak {
+                    survivors,
+                    ..Leak::default()
+                });
                 self.finish(outcome, leak, true)
             }
-            (Phase::Reaping { outcome, output_open }, Input::Gone { survivors }) => {
+            Phase::Reaping {
+                outcome,
+                output_open,
+            } => {
                 let leaked = output_open || !survivors.is_empty();
-                let leak = leaked.then(|| Leak { output_open, survivors, ..Leak::default() });
+                let leak = leaked.then(|| Leak {
+                    output_open,
+                    survivors,
+                    ..Leak::default()
+                });
                 self.finish(outcome, leak, true)
             }
-            (Phase::Draining { outcome, descendants }, Input::Interrupt(_, force)) => {
-                self.hurry(now, outcome, descendants, force)
+            // The stub says this only after the root's exit.
+            Phase::Running
+            | Phase::Terminating { .. }
+            | Phase::Killing { .. }
+            | Phase::Finished => self.stay(phase),
+        }
+    }
+
+    fn broke(&mut self, phase: Phase) -> Vec<Action> {
+        self.limited = false;
+        if matches!(phase, Phase::Running | Phase::Draining { .. }) {
+            self.deadline = Duration::MAX;
+        }
+        self.stay(phase)
+    }
+
+    fn limit_hit(&mut self, now: Duration, phase: Phase) -> Vec<Action> {
+        match phase {
+            Phase::Running => {
+                let because = Because::Limited;
+                self.deadline = now.saturating_add(LIMIT_GRACE);
+                self.stay(Phase::Terminating { because })
             }
-            (Phase::Running, Input::Interrupt(by, force)) => {
+            Phase::Terminating { .. }
+            | Phase::Killing { .. }
+            | Phase::Draining { .. }
+            | Phase::Reaping { .. }
+            | Phase::Finished => self.stay(phase),
+        }
+    }
+
+    fn stuck(&mut self, now: Duration, phase: Phase) -> Vec<Action> {
+        match phase {
+            Phase::Running => self.kill(now, Because::Stuck),
+            Phase::Terminating { .. }
+            | Phase::Killing { .. }
+            | Phase::Draining { .. }
+            | Phase::Reaping { .. }
+            | Phase::Finished => self.stay(phase),
+        }
+    }
+
+    fn interrupt(
+        &mut self,
+        now: Duration,
+        phase: Phase,
+        by: Interruption,
+        force: Force,
+    ) -> Vec<Action> {
+        match (phase, force) {
+            (Phase::Running, force) => {
                 self.limited = true;
                 let because = Because::Interrupted(by);
                 match force {
@@ -242,23 +324,21 @@ impl Unit {
                 }
             }
             // What ended it first is why it ended; only the force can grow.
-            (Phase::Terminating { because }, Input::Interrupt(_, Force::Kill)) => {
-                self.kill(now, because)
-            }
+            (Phase::Terminating { because }, Force::Kill) => self.kill(now, because),
             (
-                phase @ (Phase::Terminating { .. } | Phase::Killing { .. } | Phase::Reaping { .. }),
-                Input::Interrupt(..) | Input::LimitHit | Input::Stuck,
-            )
-            | (
-                phase @ Phase::Draining { .. },
-                Input::LimitHit | Input::Stuck,
-            )
-            // The stub says these only after the root's exit, or once.
-            | (phase @ (Phase::Running | Phase::Terminating { .. } | Phase::Killing { .. }), Input::Gone { .. })
-            | (phase @ (Phase::Draining { .. } | Phase::Reaping { .. }), Input::Exited { .. }) => {
-                self.phase = phase;
-                Vec::new()
-            }
+                Phase::Draining {
+                    outcome,
+                    descendants,
+                },
+                force,
+            ) => self.hurry(now, outcome, descendants, force),
+            (
+                phase @ (Phase::Terminating { .. }
+                | Phase::Killing { .. }
+                | Phase::Reaping { .. }
+                | Phase::Finished),
+                _,
+            ) => self.stay(phase),
         }
     }
 
@@ -315,15 +395,13 @@ impl Unit {
     }
 
     fn output_closed(&mut self, phase: Phase) -> Vec<Action> {
+        self.output_open = false;
         match phase {
             Phase::Draining {
                 outcome,
                 descendants: false,
             } => self.finish(outcome, None, true),
-            phase => {
-                self.phase = phase;
-                Vec::new()
-            }
+            phase => self.stay(phase),
         }
     }
 
