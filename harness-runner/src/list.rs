@@ -4,24 +4,25 @@
 //! told by a callback. Which of the tests run is decided in `plan`.
 
 mod cache;
+mod collection;
 mod output;
 mod parse;
 mod recognise;
+mod work;
 
 pub use output::{Format, Listing, ListingTest, Styles, write_binaries, write_tests};
 pub use parse::ParseError;
 
 use crate::{
     build::{Harness, Identity, MissingRunner, Runners, TestBinary},
-    protocol::{Command, Environment},
+    protocol::Command,
 };
-use cache::Cache;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
+use collection::Collection;
 use harness_metadata::{Exit, StartFailure};
 use nextest_metadata::{RustBinaryId, RustTestKind, TestCaseName};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
     ffi::OsString,
     io,
     sync::{
@@ -33,6 +34,7 @@ use std::{
     time::Duration,
 };
 use thiserror::Error;
+use work::{Answer, Job, work};
 
 /// Runs a process to its end.
 pub trait Execute: Send {
@@ -266,12 +268,7 @@ pub fn list(
     options: &ListOptions<'_>,
 ) -> Result<TestList, ListError> {
     assert!(!workers.is_empty(), "without workers nothing can be listed");
-    let mut cache = options
-        .target_directory
-        .map(Cache::load)
-        .unwrap_or_default();
-    let mut listed: BTreeMap<RustBinaryId, ListedBinary> = BTreeMap::new();
-    let mut asked: BTreeMap<RustBinaryId, Asked> = BTreeMap::new();
+    let mut collection = Collection::new(options.target_directory);
     let (jobs, queue) = mpsc::channel::<Job>();
     let (answers, answered) = mpsc::channel::<Answer>();
     let queue = Mutex::new(queue);
@@ -296,47 +293,8 @@ pub fn list(
             if failed.load(Ordering::Relaxed) {
                 break;
             }
-            let status = match select(&binary) {
-                Selection::Skip => Some(Status::Skipped),
-                Selection::SkipByDefault => Some(Status::SkippedDefaultFilter),
-                Selection::Ask => None,
-            };
-            // Taken before it is asked: if it changes meanwhile, the entry is worth nothing.
-            let identity = match status {
-                None => Identity::of(&binary.path),
-                Some(_) => None,
-            };
-            let remembered = || match binary.harness {
-                Harness::Libtest => Some(cache.get(&binary.path, identity?)?.to_vec()),
-                Harness::Custom => None,
-            };
-            let remembered = remembered();
-            let libtest = remembered.is_some();
-            if let Some(status) = status.or(remembered.map(Status::Listed)) {
-                let known = ListedBinary {
-                    binary: Arc::clone(&binary),
-                    status,
-                    libtest,
-                    identity,
-                };
-                listed.insert(binary.id.clone(), known);
-                continue;
-            }
-            for ignored in [false, true] {
-                let _ = jobs.send(Job {
-                    binary: Arc::clone(&binary),
-                    ignored,
-                });
-            }
-            asked.insert(
-                binary.id.clone(),
-                Asked {
-                    binary,
-                    identity,
-                    libtest: false,
-                    outputs: [None, None],
-                },
-            );
+            let selection = select(&binary);
+            collection.add(binary, selection, &jobs);
         }
         drop(jobs);
         if is_alone {
@@ -345,220 +303,10 @@ pub fn list(
         } else {
             drop(answers);
         }
-        let mut error = None;
-        for answer in answered {
-            match answer.output {
-                Ok(output) => {
-                    let asked = asked
-                        .get_mut(&answer.id)
-                        .expect("only what was asked answers");
-                    asked.outputs[usize::from(answer.ignored)] = Some(output);
-                    asked.libtest |= answer.libtest;
-                }
-                Err(why) => drop(error.get_or_insert(why)),
-            }
-        }
-        error.map_or(Ok(()), Err)
+        collection.hear(answered)
     })?;
-    for (
-        id,
-        Asked {
-            binary,
-            identity,
-            libtest,
-            outputs,
-        },
-    ) in asked
-    {
-        let [all, ignored] = outputs
-            .map(|output| output.expect("every call was answered, or an error was returned above"));
-        // The workers have parsed each of them already.
-        let tests = parse::parse(&all, &ignored).map_err(|source| ListError::Malformed {
-            command: binary.path.to_string(),
-            stdout: String::from_utf8_lossy(&all).into_owned(),
-            source,
-        })?;
-        if let Some(identity) = identity.filter(|_| libtest) {
-            cache.put(&binary.path, identity, &tests);
-        }
-        listed.insert(
-            id,
-            ListedBinary {
-                binary,
-                status: Status::Listed(tests),
-                libtest,
-                identity,
-            },
-        );
-    }
-    if let Some(directory) = options.target_directory
-        && let Err(error) = cache.save(directory)
-    {
-        tracing::warn!("failed to write the cache of test lists in `{directory}`: {error}");
-    }
-    Ok(TestList {
-        binaries: listed.into_values().collect(),
-    })
-}
-
-/// One of the two calls of a binary.
-struct Job {
-    binary: Arc<TestBinary>,
-    ignored: bool,
-}
-
-struct Answer {
-    id: RustBinaryId,
-    ignored: bool,
-    /// Whether the binary was found to have the standard harness. Only the call without `--ignored`
-    /// looks.
-    libtest: bool,
-    output: Result<Vec<u8>, ListError>,
-}
-
-struct Asked {
-    binary: Arc<TestBinary>,
-    identity: Option<Identity>,
-    libtest: bool,
-    /// Of the calls without and with `--ignored`.
-    outputs: [Option<Vec<u8>>; 2],
-}
-
-fn work(
-    worker: &mut dyn Execute,
-    queue: &Mutex<Receiver<Job>>,
-    answers: &Sender<Answer>,
-    failed: &AtomicBool,
-    options: &ListOptions<'_>,
-) {
-    loop {
-        let job = queue
-            .lock()
-            .expect("no worker panics while it takes a job")
-            .recv();
-        let Ok(Job { binary, ignored }) = job else {
-            return;
-        };
-        if failed.load(Ordering::Relaxed) {
-            continue;
-        }
-        let libtest = !ignored && has_libtest(&binary);
-        let output = ask(worker, &binary, ignored, options);
-        if output.is_err() {
-            failed.store(true, Ordering::Relaxed);
-        }
-        let _ = answers.send(Answer {
-            id: binary.id.clone(),
-            ignored,
-            libtest,
-            output,
-        });
-    }
-}
-
-fn has_libtest(binary: &TestBinary) -> bool {
-    match binary.harness {
-        Harness::Libtest => recognise::is_libtest(&binary.path),
-        Harness::Custom => false,
-    }
-}
-
-fn ask(
-    worker: &mut dyn Execute,
-    binary: &TestBinary,
-    ignored: bool,
-    options: &ListOptions<'_>,
-) -> Result<Vec<u8>, ListError> {
-    let command = command(binary, ignored, options);
-    let words = std::iter::once(command.program.as_os_str())
-        .chain(command.args.iter().map(OsString::as_os_str));
-    let shown = shell_words::join(words.map(|word| word.to_string_lossy()));
-    let explained = |error: ListError| match has_libtest(binary) {
-        true => error,
-        false => ListError::Harness {
-            binary: binary.id.clone(),
-            declared: binary.harness == Harness::Custom,
-            source: Box::new(error),
-        },
-    };
-    let executed =
-        worker
-            .execute(&command, options.limit)
-            .map_err(|source| ListError::Execute {
-                command: shown.clone(),
-                source,
-            })?;
-    if let Some(failure) = executed.start_failure {
-        return Err(ListError::Start {
-            command: shown,
-            failure,
-        });
-    }
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    match executed.exit {
-        None => {
-            let (binary, limit) = (binary.id.clone(), options.limit);
-            return Err(explained(ListError::TooSlow {
-                binary,
-                command: shown,
-                limit,
-            }));
-        }
-        Some(exit) if !exit.success() => {
-            let (stdout, stderr) = (text(&executed.stdout), text(&executed.stderr));
-            return Err(explained(ListError::Failed {
-                command: shown,
-                exit,
-                stdout,
-                stderr,
-            }));
-        }
-        Some(_) => {}
-    }
-    match parse::lines(&executed.stdout) {
-        Ok(_) => Ok(executed.stdout),
-        Err(source) => {
-            let stdout = text(&executed.stdout);
-            Err(explained(ListError::Malformed {
-                command: shown,
-                stdout,
-                source,
-            }))
-        }
-    }
-}
-
-fn command(binary: &TestBinary, ignored: bool, options: &ListOptions<'_>) -> Command {
-    let mut environment = Environment::clone(&binary.list_environment);
-    for (name, value) in options.environment {
-        environment.set(name, value);
-    }
-    for prefix in ["NEXTEST", "HARNESS"] {
-        environment.set(format!("{prefix}_TEST_PHASE"), "list");
-    }
-    let mut args = vec!["--list", "--format", "terse"];
-    args.extend(ignored.then_some("--ignored"));
-    let args = args.into_iter().map(OsString::from);
-    let cwd = binary.cwd.clone().into();
-    let path: Utf8PathBuf = binary.path.clone();
-    match options.runners.get(binary.target.as_deref()) {
-        None => Command {
-            program: path.into(),
-            args: args.collect(),
-            environment,
-            cwd,
-        },
-        Some(runner) => {
-            let before = runner.args.iter().cloned().chain([path.into_os_string()]);
-            let program = runner.program.clone();
-            Command {
-                program,
-                args: before.chain(args).collect(),
-                environment,
-                cwd,
-            }
-        }
-    }
+    collection.parse()?;
+    Ok(collection.finish(options.target_directory))
 }
 
 #[cfg(test)]

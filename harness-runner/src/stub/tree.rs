@@ -406,7 +406,8 @@ impl Tree {
     /// gets as little of the CPU as each of those that die, and cannot reap all of them itself. The
     /// root's own end must have been seen, and nothing else may depend on the end of a process.
     pub(super) fn leave_reaping_to_kernel(&mut self) {
-        let depends = self.traced.tasks().is_some() || self.traced.subtree().is_some() || self.is_limited();
+        let depends =
+            self.traced.tasks().is_some() || self.traced.subtree().is_some() || self.is_limited();
         if self.multiplies() && !depends && self.kernel_reaps.is_none() {
             self.kernel_reaps = Some(KernelReaps::begin());
         }

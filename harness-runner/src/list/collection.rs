@@ -1,0 +1,169 @@
+//! Collects what is known of binaries: from memory, and from their answers.
+
+use super::{
+    ListError, ListedBinary, Selection, Status, TestList,
+    cache::Cache,
+    parse,
+    work::{Answer, Job},
+};
+use crate::build::{Harness, Identity, TestBinary};
+use camino::Utf8Path;
+use nextest_metadata::RustBinaryId;
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender},
+    },
+};
+
+/// What is known of binaries so far.
+pub(super) struct Collection {
+    cache: Cache,
+    listed: BTreeMap<RustBinaryId, ListedBinary>,
+    asked: BTreeMap<RustBinaryId, Asked>,
+}
+
+impl Collection {
+    pub(super) fn new(target_directory: Option<&Utf8Path>) -> Self {
+        Self {
+            cache: target_directory.map(Cache::load).unwrap_or_default(),
+            listed: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a binary, and asks for its tests if they are wanted and not known.
+    pub(super) fn add(
+        &mut self,
+        binary: Arc<TestBinary>,
+        selection: Selection,
+        jobs: &Sender<Job>,
+    ) {
+        let unasked = |status| ListedBinary {
+            binary: Arc::clone(&binary),
+            status,
+            libtest: false,
+            identity: None,
+        };
+        let known = match selection {
+            Selection::Skip => Some(unasked(Status::Skipped)),
+            Selection::SkipByDefault => Some(unasked(Status::SkippedDefaultFilter)),
+            Selection::Ask => None,
+        };
+        // Taken before it is asked: if it changes meanwhile, the entry is worth nothing.
+        let identity = match known {
+            None => Identity::of(&binary.path),
+            Some(_) => None,
+        };
+        if let Some(known) = known.or_else(|| self.remembered(&binary, identity)) {
+            self.listed.insert(binary.id.clone(), known);
+            return;
+        }
+        for ignored in [false, true] {
+            let _ = jobs.send(Job {
+                binary: Arc::clone(&binary),
+                ignored,
+            });
+        }
+        let asked = Asked {
+            binary: Arc::clone(&binary),
+            identity,
+            libtest: false,
+            outputs: [None, None],
+        };
+        self.asked.insert(binary.id.clone(), asked);
+    }
+
+    /// Returns a binary whose tests are remembered. What has a harness of its own may list others each
+    /// time.
+    fn remembered(
+        &self,
+        binary: &Arc<TestBinary>,
+        identity: Option<Identity>,
+    ) -> Option<ListedBinary> {
+        let tests = match binary.harness {
+            Harness::Libtest => self.cache.get(&binary.path, identity?)?,
+            Harness::Custom => return None,
+        };
+        Some(ListedBinary {
+            binary: Arc::clone(binary),
+            status: Status::Listed(tests.to_vec()),
+            libtest: true,
+            identity,
+        })
+    }
+
+    /// Takes all answers. Fails with the first that is none.
+    pub(super) fn hear(&mut self, answered: Receiver<Answer>) -> Result<(), ListError> {
+        let mut error = None;
+        for answer in answered {
+            match answer.output {
+                Ok(output) => {
+                    let asked = self
+                        .asked
+                        .get_mut(&answer.id)
+                        .expect("only what was asked answers");
+                    asked.outputs[usize::from(answer.ignored)] = Some(output);
+                    asked.libtest |= answer.libtest;
+                }
+                Err(why) => drop(error.get_or_insert(why)),
+            }
+        }
+        error.map_or(Ok(()), Err)
+    }
+
+    /// Takes the answers apart. The workers have done so with each of them already, but of two that
+    /// belong together.
+    pub(super) fn parse(&mut self) -> Result<(), ListError> {
+        for (id, asked) in mem::take(&mut self.asked) {
+            let Asked {
+                binary,
+                identity,
+                libtest,
+                outputs,
+            } = asked;
+            let [all, ignored] = outputs.map(|output| {
+                output.expect("every call was answered, or an error was returned above")
+            });
+            let tests = parse::parse(&all, &ignored).map_err(|source| ListError::Malformed {
+                command: binary.path.to_string(),
+                stdout: String::from_utf8_lossy(&all).into_owned(),
+                source,
+            })?;
+            if let Some(identity) = identity.filter(|_| libtest) {
+                self.cache.put(&binary.path, identity, &tests);
+            }
+            let listed = ListedBinary {
+                binary,
+                status: Status::Listed(tests),
+                libtest,
+                identity,
+            };
+            self.listed.insert(id, listed);
+        }
+        Ok(())
+    }
+
+    /// Remembers what is new, and returns all.
+    pub(super) fn finish(self, target_directory: Option<&Utf8Path>) -> TestList {
+        if let Some(directory) = target_directory
+            && let Err(error) = self.cache.save(directory)
+        {
+            tracing::warn!("failed to write the cache of test lists in `{directory}`: {error}");
+        }
+        TestList {
+            binaries: self.listed.into_values().collect(),
+        }
+    }
+}
+
+/// A binary that has been asked.
+struct Asked {
+    binary: Arc<TestBinary>,
+    identity: Option<Identity>,
+    libtest: bool,
+    /// Of the calls without and with `--ignored`.
+    outputs: [Option<Vec<u8>>; 2],
+}
