@@ -16,6 +16,7 @@ mod outputs;
 mod prepare;
 mod queue;
 mod reporting;
+mod running;
 mod tracing;
 
 pub use explain::{ExplainedProfile, ExplainedTest};
@@ -32,41 +33,26 @@ use crate::{
         Platforms, RunSettings,
     },
     filter::{FilterOptions, FiltersetsError, TestFilter},
-    keys::Keys,
     list::{ListError, TestList},
     plan::Plan,
     protocol::Environment,
     report::SinkError,
     run, store,
-    stub::{
-        self,
-        cgroup::{Cgroups, Made},
-        link::{Stub, StubError},
-    },
+    stub::link::StubError,
 };
-use backends::Learning;
 use camino::{Utf8Path, Utf8PathBuf};
-use harness_metadata::{
-    Event, EventKind, RunId, RunStats, TestId,
-    event::{
-        CancelReason, RunFinished, RunStarted, SCHEMA_VERSION, Source, TraceInForce, TraceLevel,
-    },
-};
-use keeping::Keeping;
+use harness_metadata::{RunId, RunStats, TestId, event::CancelReason};
 use lister::{Shortages, Stubs};
 use nextest_filtering::ParseContext;
 use nextest_metadata::FilterMatch;
 use notice::notify_of_runners;
-use reporting::Reporting;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     env, io,
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
 };
 use thiserror::Error;
-use tracing::Choice;
 
 /// What to build and which tests to select.
 #[derive(Clone, Debug)]
@@ -323,257 +309,5 @@ impl Session {
     pub fn tell_of_killed(&self, notify: &mut dyn FnMut(Notice)) {
         let killed = store::take_killed(self.workspace.target_directory());
         killed.into_iter().map(Notice::Killed).for_each(notify);
-    }
-
-    /// Runs the plan. Returns when every process of it is gone and every sink has seen the end.
-    ///
-    /// # Errors
-    ///
-    /// When the run cannot begin or cannot be driven. What is known of the tests has been told to
-    /// the sinks.
-    pub fn run(self, options: &RunOptions, mut sinks: Sinks<'_>) -> Result<Summary, SessionError> {
-        let settings = self.profile.run_settings();
-        stub::open_files::raise();
-        let asked = match options.capture {
-            run::Capture::Pipes => settings.test_threads.resolve(cpus()),
-            run::Capture::Inherit => 1,
-        };
-        let (room, open_files) = stub::open_files::room_for_slots();
-        let slots = asked.min(room);
-        let mut stubs = self.stubs.take();
-        stubs.truncate(slots);
-        let (choices, awaited) = self.choose_tracing(options, &mut stubs)?;
-        let mut trace = tracing::in_force(&choices, stub::no_proc());
-        if options.break_exec.is_some() && trace.level > TraceLevel::Off {
-            trace.degraded.get_or_insert_with(tracing::cost_of_breaks);
-        }
-        let wanted = slots.min(self.plan.tests.len());
-        while stubs.len() < wanted.min(cpus()) {
-            match Stub::launch() {
-                Ok(stub) => stubs.push(stub),
-                // Each slot starts its own, and waits if need be.
-                Err(error) if error.is_scarcity() => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let started_at = chrono::Local::now().fixed_offset();
-        let numbers = self.trace_numbers(&choices);
-        let target = self.workspace.target_directory();
-        let kept = store::Run::create(target, self.run_id, options.junit.as_deref());
-        let trace_files = kept.as_ref().ok().map(store::Run::trace_files);
-        if let (Err(error), false) = (&kept, numbers.is_empty()) {
-            trace.degraded.get_or_insert_with(|| {
-                format!("{error}, so no trace of this run is kept: {}", error.source)
-            });
-        }
-        let first = numbers.iter().map(|(&id, &number)| (id.clone(), number));
-        let keeping = Keeping::new(kept, first.collect(), sinks.files);
-        let learnable = self.plan.tests.iter().zip(&choices);
-        let learnable = learnable.filter(|(_, choice)| choice.tracing.ladder.is_some());
-        let learnable = learnable.map(|(test, _)| test.id.clone()).collect();
-        sinks.readers.push(Box::new(Learning::new(
-            target,
-            self.identities(),
-            learnable,
-        )));
-        let mut reporting = Reporting::new(sinks.readers, keeping);
-        let made = self.make_cgroups();
-        let begin = RunStarted {
-            limits_missing: made.not_enforced(),
-            ..self.run_started(options, slots, trace, started_at)
-        };
-        // Removed here, when the run is over.
-        let cgroups = made.cgroups.map(Arc::new);
-        reporting.begin(at_start(EventKind::RunStarted(Box::new(begin))));
-        if let Some((because, limit)) = awaited {
-            reporting.begin(at_start(EventKind::AwaitsSystem { because, limit }));
-        }
-        if slots < asked.min(self.plan.tests.len()) {
-            let because = format!(
-                "{asked} were asked for, and a process may have no more than {open_files} open \
-                 files here (`ulimit -Hn`)"
-            );
-            reporting.begin(at_start(EventKind::FewerSlots { slots, because }));
-        }
-        for skipped in &self.plan.skipped {
-            reporting.begin(at_start(EventKind::TestSkipped {
-                test: skipped.id.clone(),
-                reason: skipped.reason,
-                reported: skipped.reported(),
-            }));
-        }
-        let work = self.work(options, slots, &choices, &numbers, started_at, stubs);
-        let work = run::Work {
-            trace_files,
-            cgroups: cgroups.clone(),
-            ..work
-        };
-        // Before there are stubs that watch over it; given back when the sinks are done with it.
-        let keys = match options.keys {
-            true => Keys::open().ok().flatten(),
-            false => None,
-        };
-        let started = reporting.start_keeper().and_then(|keeper| {
-            let (running, events) = run::Running::start(work, keeper.thread().clone())?;
-            Ok((keeper, running, events))
-        });
-        let (keeper, running, events) = match started {
-            Ok(started) => started,
-            Err(source) => {
-                reporting.cut_short();
-                reporting.end();
-                return Err(SessionError::Run { source });
-            }
-        };
-        if let Some(keys) = &keys {
-            // A run without keys is better than none.
-            let _ = keys.listen(running.keys());
-        }
-        let finished = reporting.follow(keeper, &running, events);
-        let driven = running.join();
-        let RunFinished {
-            stats, cancelled, ..
-        } = match finished {
-            Some(finished) => finished,
-            None => {
-                reporting.cut_short();
-                let lost = || io::Error::other("the run ended without its last event");
-                let source = driven.err().unwrap_or_else(lost);
-                return Err(SessionError::Run { source });
-            }
-        };
-        let panicked = reporting.has_panicked();
-        let (unwritten, not_kept) = reporting.end();
-        driven.map_err(|source| SessionError::Run { source })?;
-        if panicked {
-            let source = io::Error::other("what reports the results has panicked");
-            return Err(SessionError::Run { source });
-        }
-        Ok(Summary {
-            stats,
-            cancelled,
-            not_kept,
-            unwritten,
-        })
-    }
-
-    /// Makes cgroups, in which the tests' limits are to be had.
-    fn make_cgroups(&self) -> Made {
-        let limits = self.plan.tests.iter().map(|test| test.settings.limits);
-        Cgroups::make(&limits.flat_map(|limits| limits.kinds()).collect())
-    }
-
-    /// Numbers the attempts of the tests that are traced. Returns the number of each test's first.
-    fn trace_numbers(&self, choices: &[Choice]) -> HashMap<&TestId, u64> {
-        let mut numbers = HashMap::new();
-        let mut next = 1;
-        for (test, choice) in self.plan.tests.iter().zip(choices) {
-            if choice.tracing.level > TraceLevel::Off {
-                numbers.insert(&test.id, next);
-                next += 1 + u64::from(test.settings.retries.count());
-            }
-        }
-        numbers
-    }
-
-    fn run_started(
-        &self,
-        options: &RunOptions,
-        slots: usize,
-        trace: TraceInForce,
-        started_at: chrono::DateTime<chrono::FixedOffset>,
-    ) -> RunStarted {
-        let root = self.workspace.root();
-        let sources = self.tests.binaries.iter().map(|listed| {
-            let file = &listed.binary.source_file;
-            let source = Source {
-                package: listed.binary.package_name.clone(),
-                file: file.strip_prefix(root).unwrap_or(file).to_string(),
-            };
-            (listed.binary.id.clone(), source)
-        });
-        RunStarted {
-            schema_version: SCHEMA_VERSION,
-            harness_version: env!("CARGO_PKG_VERSION").to_owned(),
-            run_id: self.run_id,
-            profile: self.profile.name().to_owned(),
-            command_line: options.command_line.clone(),
-            started_at,
-            workspace_root: root.to_string(),
-            slots,
-            tests: self.plan.tests.len(),
-            binaries: self.plan.counts.binaries,
-            skipped_tests: self.plan.skipped.len(),
-            skipped_by_default_filter: self.plan.counts.skipped_by_default_filter,
-            skipped_binaries: self.plan.counts.skipped_binaries,
-            skipped_binaries_by_default_filter: self.plan.counts.binaries_skipped_by_default_filter,
-            partial: self.partial,
-            trace,
-            machine: Some(machine::machine()),
-            limits_missing: None,
-            silent_binaries: self
-                .tests
-                .silent()
-                .map(|binary| binary.id.clone())
-                .collect(),
-            sources: sources.collect(),
-        }
-    }
-
-    fn work(
-        &self,
-        options: &RunOptions,
-        slots: usize,
-        choices: &[Choice],
-        numbers: &HashMap<&TestId, u64>,
-        started_at: chrono::DateTime<chrono::FixedOffset>,
-        stubs: Vec<Stub>,
-    ) -> run::Work {
-        let settings = self.profile.run_settings();
-        let tests = self.plan.tests.iter().zip(choices);
-        let tests = tests.map(|(test, choice)| run::Test {
-            id: test.id.clone(),
-            settings: Arc::clone(&test.settings),
-            binary: test.binary,
-            ignored: test.ignored,
-            tracing: choice.tracing,
-            trace_number: numbers.get(&test.id).copied(),
-        });
-        let limit = |threads: &crate::config::settings::TestThreads| threads.resolve(cpus());
-        let groups = self.profile.test_groups().iter();
-        run::Work {
-            run_id: self.run_id,
-            profile: self.profile.name().to_owned(),
-            started_at,
-            tests: tests.collect(),
-            binaries: self
-                .tests
-                .binaries
-                .iter()
-                .map(|listed| prepare::binary(&self.workspace, &self.built, listed))
-                .collect(),
-            slots,
-            cpus: cpus(),
-            groups: groups
-                .map(|(name, threads)| (name.clone(), limit(threads)))
-                .collect::<BTreeMap<_, _>>(),
-            max_fail: settings.max_fail,
-            global_timeout: settings.global_timeout,
-            skipped: self.plan.skipped.len(),
-            output_cap: settings.output_cap,
-            capture: options.capture,
-            trace_live: options.trace_live,
-            break_exec: options.break_exec.clone(),
-            trace_files: None,
-            cgroups: None,
-            stubs,
-        }
-    }
-}
-
-fn at_start(kind: EventKind) -> Event {
-    Event {
-        at: Duration::ZERO,
-        kind,
     }
 }

@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
 /// Where the wall clock may be read: to date a run and its traces, and for the age of files. Nothing is
 /// measured by it.
 const WALL_CLOCK_FILES: &[&str] = &[
-    "session.rs",
+    "session/running.rs",
     // When something was learned of a test.
     "session/backends.rs",
     "store/retention.rs",
