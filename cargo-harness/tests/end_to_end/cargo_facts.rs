@@ -570,7 +570,8 @@ fn an_edit_of_whatever_cargo_reads_is_seen_in_the_next_run() {
     // Dependencies are known where a filterset asks for them, wherever it stands.
     case.write(
         "crates/b/y/Cargo.toml",
-        "[package]\nname = \"by\"\nedition = \"2024\"\n[dependencies]\nax = { path = \"../../a/x\" }\n",
+        "[package]\nname = \"by\"\nedition = \"2024\"\n\
+         [dependencies]\nax = { path = \"../../a/x\" }\n",
     );
     let list = case.harness(&[
         "list",

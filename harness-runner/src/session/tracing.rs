@@ -102,8 +102,8 @@ fn for_breaks(setting: &TraceSetting) -> TraceSetting {
 
 /// Returns what that costs.
 pub(super) fn cost_of_breaks() -> String {
-    "a process that `--break-exec` lets go of must not have a filter; files and the network are not \
-     seen"
+    "a process that `--break-exec` lets go of must not have a filter; \
+     files and the network are not seen"
         .to_owned()
 }
 
