@@ -12,6 +12,7 @@ mod compiled;
 mod declared;
 mod error;
 mod file;
+mod filter_text;
 mod kind;
 mod layer;
 mod migrate;

@@ -5,13 +5,14 @@ use super::{
     DEFAULT_PROFILE, MIRI_PROFILE, Requirement,
     declared::{RunLayer, TestLayer},
     error::{ConfigError, ConfigWarning, Place, nearest, quoted},
+    filter_text::{FilterText, filter},
     layer::Scope,
     overrides::{self, OverrideTable},
     parse::{Sections, Table, Value},
     settings::TestThreads,
     value,
 };
-use crate::filter::{asks_for_dependencies, check_syntax};
+use crate::filter::asks_for_dependencies;
 use camino::Utf8PathBuf;
 use nextest_filtering::FiltersetKind;
 use std::{collections::BTreeMap, sync::Arc};
@@ -38,15 +39,6 @@ impl ProfileTable {
             overrides: Vec::new(),
         }
     }
-}
-
-/// A filterset as it is written; known to parse.
-#[derive(Clone, Debug)]
-pub(super) struct FilterText {
-    pub(super) kind: FiltersetKind,
-    pub(super) text: String,
-    pub(super) key: String,
-    pub(super) place: Place,
 }
 
 /// What a file says.
@@ -285,20 +277,4 @@ pub(super) fn check_inheritance(profiles: &Profiles) -> Result<(), ConfigError> 
         }
     }
     Ok(())
-}
-
-/// Reads a filterset, and checks its syntax. What it names is checked when it is compiled.
-pub(super) fn filter(kind: FiltersetKind, value: &Value<'_>) -> Result<FilterText, ConfigError> {
-    let text = value.string()?;
-    check_syntax(text, kind).map_err(|source| ConfigError::Filterset {
-        place: value.place(),
-        key: value.key().to_owned(),
-        source,
-    })?;
-    Ok(FilterText {
-        kind,
-        text: text.to_owned(),
-        key: value.key().to_owned(),
-        place: value.place(),
-    })
 }

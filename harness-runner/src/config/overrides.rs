@@ -3,7 +3,7 @@
 use super::{
     declared::TestLayer,
     error::{ConfigError, ConfigWarning},
-    file::{FilterText, filter},
+    filter_text::{FilterText, filter},
     layer::{OverrideOrigin, Scope},
     parse::{Sections, Value},
 };
