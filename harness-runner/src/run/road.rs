@@ -4,7 +4,6 @@
 //! waits with the result of its test, and starts the next one later. A slow reader is never waited
 //! for: see `session::queue`.
 
-use super::Output;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -31,9 +30,9 @@ impl Default for Road {
 }
 
 impl Road {
-    /// Waits until there is a place for this output.
-    pub(super) async fn enter(&self, output: &Output) -> Option<Toll> {
-        let weight = output.weight().div_ceil(UNIT);
+    /// Waits until there is a place for an output of this weight.
+    pub(super) async fn enter(&self, weight: u64) -> Option<Toll> {
+        let weight = weight.div_ceil(UNIT);
         // One output alone always fits.
         let weight = u32::try_from(weight).unwrap_or(WIDTH).clamp(1, WIDTH);
         Arc::clone(&self.0).acquire_many_owned(weight).await.ok()
@@ -43,6 +42,7 @@ impl Road {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::Output;
     use std::time::Duration;
 
     #[test]
@@ -56,13 +56,13 @@ mod tests {
             let output = Output::of(&vec![b'x'; 1 << 20]);
             let mut on_the_way = Vec::new();
             let short = Duration::from_millis(1);
-            while let Ok(toll) = tokio::time::timeout(short, road.enter(&output)).await {
+            while let Ok(toll) = tokio::time::timeout(short, road.enter(output.weight())).await {
                 on_the_way.push(toll.unwrap());
             }
             assert_eq!(on_the_way.len(), 32);
             on_the_way.clear();
             let with_file = Output::of(&vec![b'x'; 2 << 20]);
-            while let Ok(toll) = tokio::time::timeout(short, road.enter(&with_file)).await {
+            while let Ok(toll) = tokio::time::timeout(short, road.enter(with_file.weight())).await {
                 on_the_way.push(toll.unwrap());
             }
             assert_eq!(on_the_way.len(), 3);

@@ -60,7 +60,7 @@ async fn attempt(slot: &mut Slot, shared: &Shared, start: Start) -> Over {
 
 /// Waits until there is a place for output on the way to where it is kept, or the run is in a hurry.
 async fn enter_road(slot: &mut Slot, shared: &Shared, output: &Output) -> Option<Toll> {
-    let mut entered = std::pin::pin!(shared.road.enter(output));
+    let mut entered = std::pin::pin!(shared.road.enter(output.weight()));
     loop {
         tokio::select! {
             biased;

@@ -1,9 +1,10 @@
 //! Deletes old runs.
 
-use super::{PastRun, folder, in_progress, runs, worth};
+use super::{PastRun, folder, in_progress, runs, worth::Ending};
 use crate::own_files;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
+    collections::BTreeSet,
     fs::{self, DirEntry, File},
     io,
     time::{Duration, SystemTime},
@@ -61,7 +62,7 @@ pub fn prune(target: &Utf8Path, retention: Retention) -> io::Result<()> {
         return Ok(());
     }
     let runs = runs(target)?;
-    for number in worth::worthless(&runs, retention, size) {
+    for number in worthless(&runs, retention, size) {
         let folder = &runs[number].folder;
         note(fs::rename(folder, folder.with_extension(DELETED)));
     }
@@ -83,6 +84,37 @@ pub fn prune(target: &Utf8Path, retention: Retention) -> io::Result<()> {
         }
     }
     result
+}
+
+/// Returns the numbers of the runs that are to be deleted. The latest run comes first and is never
+/// one of them; nor is one in progress. `size` is asked in the order of worth.
+fn worthless(runs: &[PastRun], retention: Retention, size: impl Fn(&PastRun) -> u64) -> Vec<usize> {
+    let ended: Vec<usize> = (0..runs.len())
+        .filter(|number| *number == 0 || !runs[*number].in_progress())
+        .collect();
+    let last = |chosen: &dyn Fn(&Ending) -> bool| {
+        let mut numbers = ended.iter().copied();
+        numbers.find(|number| Ending::of(&runs[*number]).is_some_and(|ending| chosen(&ending)))
+    };
+    let red = last(&Ending::failed);
+    let green = last(&Ending::whole_and_passed);
+    let first: BTreeSet<usize> = [ended.first().copied(), red, green]
+        .into_iter()
+        .flatten()
+        .collect();
+    let others = ended.iter().copied();
+    let others = others.filter(|number| !first.contains(number));
+    let mut bytes = 0;
+    let mut worthless = Vec::new();
+    for (rank, number) in first.iter().copied().chain(others).enumerate() {
+        bytes += size(&runs[number]);
+        let many = rank >= retention.runs && !first.contains(&number);
+        if number > 0 && (many || bytes > retention.bytes) {
+            bytes -= size(&runs[number]);
+            worthless.push(number);
+        }
+    }
+    worthless
 }
 
 /// Whether this is a folder that nobody can read nor writes.

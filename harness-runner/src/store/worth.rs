@@ -3,12 +3,12 @@
 //! Ten runs of a single test must not push out the one whole run before them. The latest run, the
 //! last one that failed and the last whole one that passed are kept before all others.
 
-use super::{PastRun, Retention, recording};
+use super::{PastRun, recording};
 use crate::own_files;
 use camino::Utf8Path;
 use harness_metadata::{EventKind, RunStats, event::CancelReason};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 /// Where the end of a run is noted, or that it has none, so that a recording is read once at most: a
 /// run of 1,000 tests looks at as many recordings as are kept, and to read one takes a twentieth of it.
@@ -38,7 +38,7 @@ impl Ending {
     }
 
     /// Returns whether all tests of the workspace ran and passed.
-    fn whole_and_passed(&self) -> bool {
+    pub(super) fn whole_and_passed(&self) -> bool {
         !self.partial && self.cancelled.is_none() && self.stats.success()
     }
 
@@ -80,39 +80,4 @@ fn note(ending: Option<&Ending>, folder: &Utf8Path) {
         // Without it the recording is read.
         let _ = own_files::replace(&folder.join(ENDING), &text);
     }
-}
-
-/// Returns the numbers of the runs that are to be deleted. The latest run comes first and is never
-/// one of them; nor is one in progress. `size` is asked in the order of worth.
-pub(super) fn worthless(
-    runs: &[PastRun],
-    retention: Retention,
-    size: impl Fn(&PastRun) -> u64,
-) -> Vec<usize> {
-    let ended: Vec<usize> = (0..runs.len())
-        .filter(|number| *number == 0 || !runs[*number].in_progress())
-        .collect();
-    let last = |chosen: &dyn Fn(&Ending) -> bool| {
-        let mut numbers = ended.iter().copied();
-        numbers.find(|number| Ending::of(&runs[*number]).is_some_and(|ending| chosen(&ending)))
-    };
-    let red = last(&Ending::failed);
-    let green = last(&Ending::whole_and_passed);
-    let first: BTreeSet<usize> = [ended.first().copied(), red, green]
-        .into_iter()
-        .flatten()
-        .collect();
-    let others = ended.iter().copied();
-    let others = others.filter(|number| !first.contains(number));
-    let mut bytes = 0;
-    let mut worthless = Vec::new();
-    for (rank, number) in first.iter().copied().chain(others).enumerate() {
-        bytes += size(&runs[number]);
-        let many = rank >= retention.runs && !first.contains(&number);
-        if number > 0 && (many || bytes > retention.bytes) {
-            bytes -= size(&runs[number]);
-            worthless.push(number);
-        }
-    }
-    worthless
 }
