@@ -4,7 +4,10 @@
 //! own group. The kernel sends no notification, so /proc/PID/cgroup is read (cgroups(7)). For an
 //! exiting process of version 1 it is always `/`.
 
-use super::{files, mounts::Mounts};
+use super::{
+    files,
+    mounts::{Home, Mounts, is_of},
+};
 use crate::{
     proc,
     protocol::Escape,
@@ -23,15 +26,6 @@ use std::{
 
 /// The suffix that the kernel adds to the name of a removed group.
 const REMOVED: &str = " (deleted)";
-
-/// The group of an attempt in one hierarchy.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Home {
-    /// The controllers of a hierarchy of version 1; `None` for version 2.
-    pub(super) controllers: Option<Vec<String>>,
-    /// The group, as in /proc/PID/cgroup.
-    pub(super) group: String,
-}
 
 /// A group in which a process should not be.
 #[derive(Debug, PartialEq, Eq)]
@@ -140,18 +134,6 @@ fn elsewhere(groups: &str, homes: &[Home]) -> Option<Elsewhere> {
     let found: Vec<_> = homes.iter().filter_map(of).collect();
     let sure = found.iter().position(|elsewhere| !elsewhere.may_be_exit);
     found.into_iter().nth(sure.unwrap_or(0))
-}
-
-/// Returns whether a line of /proc/PID/cgroup is of a hierarchy: that with these controllers, or that
-/// of version 2.
-pub(super) fn is_of(line: &str, controllers: Option<&[String]>) -> bool {
-    let names = line.split(':').nth(1).unwrap_or_default();
-    match controllers {
-        None => line.starts_with("0::"),
-        Some(controllers) => names
-            .split(',')
-            .any(|name| controllers.iter().any(|controller| controller == name)),
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,6 @@
 //! The cgroups of this process.
 
-use super::{
-    files,
-    inside::{Home, is_of},
-};
+use super::files;
 use harness_metadata::LimitKind;
 use std::{
     fs,
@@ -24,6 +21,15 @@ struct Mount {
     root: PathBuf,
     /// The cgroup of this process.
     own: PathBuf,
+}
+
+/// The group of an attempt in one hierarchy.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Home {
+    /// The controllers of a hierarchy of version 1; `None` for version 2.
+    pub(super) controllers: Option<Vec<String>>,
+    /// The group, as in /proc/PID/cgroup.
+    pub(super) group: String,
 }
 
 impl Mounts {
@@ -102,6 +108,18 @@ impl Mounts {
         };
         let joined = self.0.iter().filter(joined);
         joined.map(|mount| mount.top.clone()).collect()
+    }
+}
+
+/// Returns whether a line of /proc/PID/cgroup is of a hierarchy: that with these controllers, or that
+/// of version 2.
+pub(super) fn is_of(line: &str, controllers: Option<&[String]>) -> bool {
+    let names = line.split(':').nth(1).unwrap_or_default();
+    match controllers {
+        None => line.starts_with("0::"),
+        Some(controllers) => names
+            .split(',')
+            .any(|name| controllers.iter().any(|controller| controller == name)),
     }
 }
 
