@@ -7,6 +7,7 @@ mod search;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 pub use loaded::Loaded;
 pub use search::Searches;

@@ -1,6 +1,6 @@
 //! The last calls that failed, for the report of a failing test.
 
-use super::search::Searches;
+use super::search::{Searches, is_absence};
 use harness_metadata::{
     noise::{file_name, is_library, is_noise},
     trace::{Failure, FileCall, FileOperation, Operation},
@@ -94,10 +94,6 @@ fn bears_on_failures(call: &FileCall) -> bool {
     let answer = call.operation == FileOperation::ReadLink && errno == libc::EINVAL;
     let noise = is_absence(errno) && is_noise(call.path.path().as_bytes());
     !is_interruption(errno) && !answer && !noise
-}
-
-pub(super) fn is_absence(errno: i32) -> bool {
-    matches!(errno, libc::ENOENT | libc::ENOTDIR)
 }
 
 /// Whether the call was not decided: it is made again, or did not want to wait.

@@ -1,6 +1,6 @@
 //! The work of a dynamic loader, prepared for many replays.
 
-use super::{failures::Failures, summary};
+use super::{failures::Failures, uses};
 use crate::tracer::Map;
 use harness_metadata::{RawString, TraceEvent, TraceEventKind, trace::FileCall};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Loaded {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Used {
     pub(super) path: RawString,
-    /// Bit N is [`summary::USES`]`[N]`.
+    /// Bit N is [`uses::USES`]`[N]`.
     pub(super) uses: u16,
     /// The number of uses.
     pub(super) times: u64,
@@ -107,7 +107,7 @@ fn files(calls: &[FileCall]) -> Vec<Used> {
     let mut known: Map<RawString, usize> = Map::default();
     let mut files: Vec<Used> = Vec::new();
     for call in calls {
-        summary::uses_by(call, |path, uses| match known.get(path) {
+        uses::uses_by(call, |path, uses| match known.get(path) {
             Some(number) => {
                 files[*number].uses |= uses;
                 files[*number].times += 1;

@@ -1,6 +1,5 @@
 //! The dynamic loader's search for libraries: which failures are steps of it.
 
-use super::failures::is_absence;
 use harness_metadata::{
     noise::{file_name, is_library, is_noise},
     trace::{FileCall, FileOperation},
@@ -75,6 +74,11 @@ impl Searches {
 
 fn key(pid: i32, bytes: &[u8]) -> u64 {
     xxh64(bytes, u64::from(pid.cast_unsigned()))
+}
+
+/// Whether a call has failed because what it names is not there.
+pub(super) fn is_absence(errno: i32) -> bool {
+    matches!(errno, libc::ENOENT | libc::ENOTDIR)
 }
 
 #[cfg(test)]

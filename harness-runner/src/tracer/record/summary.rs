@@ -1,8 +1,10 @@
 //! Turns events into a summary, in bounded space and time: every event is looked at once.
 
 use super::{
-    failures::{Failures, about, is_absence, is_interruption},
+    failures::{Failures, about, is_interruption},
     loaded::Loaded,
+    search::is_absence,
+    uses::{bit, use_of_error, uses_by, uses_of},
 };
 use crate::tracer::Map;
 use harness_metadata::{
@@ -11,8 +13,8 @@ use harness_metadata::{
     noise::{file_name, is_noise},
     trace::{
         Address, Backend, CallResult, Created, Creation, Dropped, Exec, Failure, FileCall,
-        FileOperation, FileSummary, FileUse, NameLookup, NetworkCall, NetworkOperation, Operation,
-        PeerSummary, ProcessSummary, Sender,
+        FileSummary, FileUse, NameLookup, NetworkCall, NetworkOperation, Operation, PeerSummary,
+        ProcessSummary, Sender,
     },
 };
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
@@ -48,23 +50,6 @@ const KINDS: [&str; 9] = [
 
 /// Where calls on files are in [`KINDS`].
 const FILE: usize = 5;
-
-pub(super) const USES: [FileUse; 14] = [
-    FileUse::Executed,
-    FileUse::Read,
-    FileUse::Written,
-    FileUse::Created,
-    FileUse::Truncated,
-    FileUse::Removed,
-    FileUse::RenamedFrom,
-    FileUse::RenamedTo,
-    FileUse::Linked,
-    FileUse::MetadataChanged,
-    FileUse::Queried,
-    FileUse::Listed,
-    FileUse::Missing,
-    FileUse::Refused,
-];
 
 /// What has been seen.
 #[derive(Debug)]
@@ -451,65 +436,6 @@ fn bounded(args: &[RawString], limit: usize) -> Args {
         kept.list.push(arg.clone());
     }
     kept
-}
-
-fn bit(file_use: FileUse) -> u16 {
-    1 << file_use as u16
-}
-
-fn uses_of(bits: u16) -> Vec<FileUse> {
-    let uses = USES.into_iter();
-    uses.filter(|file_use| bits & bit(*file_use) != 0).collect()
-}
-
-/// Tells which files a call used and how, as bits of [`USES`].
-pub(super) fn uses_by(call: &FileCall, mut used: impl FnMut(&RawString, u16)) {
-    let path = call.path.path();
-    if let Some(errno) = call.result.error() {
-        if !is_interruption(errno) {
-            used(path, bit(use_of_error(errno)));
-        }
-        return;
-    }
-    used(
-        path,
-        match call.operation {
-            FileOperation::Open => uses_by_opening(call),
-            operation => bit(operation.file_use()),
-        },
-    );
-    if let (Some(second), Some(to)) = (call.operation.second_use(), &call.to) {
-        used(to.path(), bit(second));
-    }
-}
-
-fn uses_by_opening(call: &FileCall) -> u16 {
-    let access = call.access.unwrap_or_default();
-    if access.path_only || access.unnamed {
-        return bit(FileUse::Queried);
-    }
-    let mut uses = 0;
-    if access.read || !access.write {
-        uses |= bit(FileUse::Read);
-    }
-    if access.write {
-        uses |= bit(FileUse::Written);
-    }
-    if access.truncate {
-        uses |= bit(FileUse::Truncated);
-    }
-    // Without O_EXCL it may have been there: only what is sure is told.
-    if access.create && access.exclusive {
-        uses |= bit(FileUse::Created);
-    }
-    uses
-}
-
-fn use_of_error(errno: i32) -> FileUse {
-    match is_absence(errno) {
-        true => FileUse::Missing,
-        false => FileUse::Refused,
-    }
 }
 
 fn failure(

@@ -203,7 +203,7 @@ fn an_id_that_is_used_again_is_another_process() {
 
 #[test]
 fn uses_of_files_are_in_the_order_of_their_kinds() {
-    let all = summary::USES.map(|file_use| file_use as usize);
+    let all = uses::USES.map(|file_use| file_use as usize);
     assert_eq!(all.to_vec(), (0..all.len()).collect::<Vec<_>>());
 }
 
