@@ -233,46 +233,7 @@ impl Tree<'_> {
     }
 
     fn files(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut groups: Vec<Vec<&FileSummary>> = vec![Vec::new(); GROUPS.len()];
-        let mut noise = 0;
-        // The loader looks for a library in one folder after the other.
-        let found: BTreeSet<&[u8]> = self
-            .summary
-            .files
-            .iter()
-            .filter(|file| file.uses.contains(&FileUse::Read))
-            .map(|file| library(file.path.as_bytes()))
-            .filter(|name| !name.is_empty())
-            .collect();
-        // Where it finds none, it asks whether there is a folder at all.
-        let searched: BTreeSet<&[u8]> = self
-            .summary
-            .files
-            .iter()
-            .filter(|file| file.uses.contains(&FileUse::Missing))
-            .map(|file| file.path.as_bytes())
-            .filter(|path| !library(path).is_empty())
-            .map(|path| &path[..path.len() - library(path).len()])
-            .map(|folder| folder.strip_suffix(b"/").unwrap_or(folder))
-            .collect();
-        for file in &self.summary.files {
-            if !self.wants(file) {
-                continue;
-            }
-            let missing = !self.verbose && file.uses == [FileUse::Missing];
-            let path = file.path.as_bytes();
-            let of_loader = found.contains(library(path)) || searched.contains(path);
-            if missing && (is_noise(path) || of_loader) {
-                noise += 1;
-                continue;
-            }
-            let group = GROUPS
-                .iter()
-                .position(|group| group.uses.iter().any(|used| file.uses.contains(used)));
-            if let Some(group) = group {
-                groups[group].push(file);
-            }
-        }
+        let (groups, noise) = self.grouped_files();
         if groups.iter().all(Vec::is_empty) {
             return Ok(());
         }
@@ -305,6 +266,32 @@ impl Tree<'_> {
             writeln!(out, "  {dropped} uses of further files (--log has them)")?;
         }
         Ok(())
+    }
+
+    /// Returns the files of each of [`GROUPS`], and how many are left out because many programs look
+    /// for them.
+    fn grouped_files(&self) -> (Vec<Vec<&FileSummary>>, usize) {
+        let mut groups: Vec<Vec<&FileSummary>> = vec![Vec::new(); GROUPS.len()];
+        let mut noise = 0;
+        let of_loader = OfLoader::new(&self.summary.files);
+        for file in &self.summary.files {
+            if !self.wants(file) {
+                continue;
+            }
+            let missing = !self.verbose && file.uses == [FileUse::Missing];
+            let path = file.path.as_bytes();
+            if missing && (is_noise(path) || of_loader.looked_for(path)) {
+                noise += 1;
+                continue;
+            }
+            let group = GROUPS
+                .iter()
+                .position(|group| group.uses.iter().any(|used| file.uses.contains(used)));
+            if let Some(group) = group {
+                groups[group].push(file);
+            }
+        }
+        (groups, noise)
     }
 
     fn wants(&self, file: &FileSummary) -> bool {
@@ -399,6 +386,36 @@ impl Tree<'_> {
         let root = self.found.run.header.workspace_root.as_str().as_bytes();
         let rest = path.as_bytes().strip_prefix(root)?.strip_prefix(b"/")?;
         (!rest.is_empty()).then(|| rest.into())
+    }
+}
+
+/// What dynamic loaders looked for.
+struct OfLoader<'a> {
+    /// Libraries that were found: the loader looks for them in one folder after the other.
+    found: BTreeSet<&'a [u8]>,
+    /// Folders without such a library: the loader asks whether there is a folder at all.
+    searched: BTreeSet<&'a [u8]>,
+}
+
+impl<'a> OfLoader<'a> {
+    fn new(files: &'a [FileSummary]) -> Self {
+        let used = |used: FileUse| {
+            let files = files.iter().filter(move |file| file.uses.contains(&used));
+            files.map(|file| file.path.as_bytes())
+        };
+        let found = used(FileUse::Read).map(library);
+        let searched = used(FileUse::Missing)
+            .filter(|path| !library(path).is_empty())
+            .map(|path| &path[..path.len() - library(path).len()])
+            .map(|folder| folder.strip_suffix(b"/").unwrap_or(folder));
+        Self {
+            found: found.filter(|name| !name.is_empty()).collect(),
+            searched: searched.collect(),
+        }
+    }
+
+    fn looked_for(&self, path: &[u8]) -> bool {
+        self.found.contains(library(path)) || self.searched.contains(path)
     }
 }
 
