@@ -7,6 +7,7 @@
 //!
 //! [`link`] is the near side's handle.
 
+mod attempt;
 pub mod blocking;
 mod broker;
 pub mod cgroup;
@@ -20,6 +21,7 @@ mod outer;
 mod probe;
 mod spawn;
 pub(crate) mod standalone;
+mod status;
 mod stuck;
 pub(crate) mod survivors;
 pub mod terminal;
@@ -31,26 +33,26 @@ use crate::{
     keys::Guard,
     proc,
     protocol::{
-        Available, Exited, Left, Request, Response, RunnerStopped, SoFar, Spawn, Ticket,
+        Available, Exited, Left, Request, Response, RunnerStopped, Spawn,
         packet::{self, Packet, send_response},
     },
     sys,
-    tracer::tasks::Broke,
 };
+use attempt::{Attempt, Taken};
 use guard::{Guard as RunnerGuard, LOOK};
-use harness_metadata::{Survivor, exit_code};
+use harness_metadata::exit_code;
 use nest::Nest;
 use spawn::{Loaders, SpawnError, Spawner};
 use std::{
     env,
     fs::File,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
 use survivors::NAMING;
-use sys::{Pace, Signals, WaitAny, Waited, Woken};
-use tree::{Ended, Tree};
+use sys::{Pace, Signals, WaitAny, Woken};
+use tree::Ended;
 use watch::Way;
 
 /// The argument by which the executable is asked to be a stub.
@@ -110,32 +112,6 @@ struct Stub {
     more_news: bool,
     /// Whether processes end faster than they are reaped.
     flooded: bool,
-}
-
-/// The attempt that runs, or whose descendants do.
-struct Attempt {
-    ticket: Ticket,
-    tree: Tree,
-    /// Set once the runner has been told of the root's exit.
-    exit_told: bool,
-    killing: Option<Killing>,
-}
-
-/// How much news of tasks has been taken.
-#[derive(Copy, Clone, Default)]
-struct Taken {
-    /// How many processes have ended.
-    ended: u32,
-    /// There is no more for now.
-    quiet: bool,
-    /// Neither a child nor a tracee is left.
-    nobody_left: bool,
-}
-
-/// A kill in progress.
-struct Killing {
-    deadline: Instant,
-    survivors: Vec<Survivor>,
 }
 
 impl Stub {
@@ -508,98 +484,6 @@ impl Stub {
             // The socket is at its end, so only SIGCHLD and the limit are worth waiting for.
             self.signals.wait_for_child(SWEEP);
         }
-    }
-}
-
-impl Attempt {
-    /// Waits for news of tasks, and handles it until there is something to say or a message to
-    /// see to. What this saves over a look for more news after each is a system call per stop.
-    fn follow(&mut self) {
-        for _ in 0..BATCH {
-            match self.tree.wait_for_news() {
-                WaitAny::News { pid, waited, usage } => self.tree.handle(pid, waited, usage),
-                WaitAny::Quiet | WaitAny::Nobody => {
-                    self.tree.tick();
-                    break;
-                }
-            }
-            let ended = self.tree.root_ended().is_some();
-            if ended
-                || self.tree.has_broken()
-                || self.tree.has_stopped()
-                || self.tree.is_stuck()
-                || self.tree.watch().is_live()
-                || sys::is_interrupted()
-            {
-                break;
-            }
-        }
-    }
-
-    /// Takes some news of tasks, without waiting.
-    fn take_news(&mut self, socket: BorrowedFd<'_>) -> io::Result<Taken> {
-        let mut taken = Taken::default();
-        for _ in 0..BATCH {
-            match self.tree.news() {
-                WaitAny::News { pid, waited, usage } => {
-                    taken.ended += u32::from(matches!(waited, Waited::Ended(_)));
-                    self.tree.handle(pid, waited, usage);
-                    self.tell_events(socket, EVENTS)?;
-                }
-                WaitAny::Quiet => taken.quiet = true,
-                WaitAny::Nobody => (taken.quiet, taken.nobody_left) = (true, true),
-            }
-            if taken.quiet {
-                break;
-            }
-        }
-        Ok(taken)
-    }
-
-    /// Returns what is known of it until now.
-    fn so_far(&mut self) -> SoFar {
-        SoFar {
-            usage: self.tree.usage(),
-            trace: self.tree.watch().summary(),
-            escapes: self.tree.escapes(),
-        }
-    }
-
-    /// Tells the runner what has been seen, if it wants to know and there are at least so many
-    /// events.
-    fn tell_events(&mut self, socket: BorrowedFd<'_>, least: usize) -> io::Result<()> {
-        let Some(events) = self.tree.watch().unsaid(least) else {
-            return Ok(());
-        };
-        let ticket = self.ticket;
-        send_response(socket, &Response::Seen { ticket, events })
-    }
-
-    /// Tells the runner of processes that have been let go.
-    fn tell_broken(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let ticket = self.ticket;
-        for Broke { pid, args } in self.tree.take_broken() {
-            send_response(socket, &Response::Broke { ticket, pid, args })?;
-        }
-        Ok(())
-    }
-
-    /// Names what is alive, once, and kills it.
-    fn kill(&mut self) {
-        if self.killing.is_none() {
-            self.tree.look_for_escapes(Duration::ZERO);
-            sys::set_pace(Pace::Insistent);
-            let survivors = match self.tree.root_ended() {
-                Some(ended) => self.tree.survivors(ended.at),
-                // The test itself still runs: its descendants have not outlived anything.
-                None => Vec::new(),
-            };
-            self.killing = Some(Killing {
-                deadline: Instant::now() + KILL_LIMIT,
-                survivors,
-            });
-        }
-        let _ = self.tree.kill_all();
     }
 }
 

@@ -8,7 +8,7 @@
 //! A stub may be stopped too, like all the others. It is continued by a timer of its own.
 
 use super::{
-    survivors::{self, Stat},
+    status::{self, Stat},
     sys::{self, Pid},
 };
 use std::time::Duration;
@@ -90,7 +90,7 @@ impl Guard {
             return None;
         }
         self.due = Some(now + LOOK);
-        let seen = match survivors::stat(self.runner) {
+        let seen = match status::stat(self.runner) {
             Some(stat) if stat.state == 'T' => Seen::Stopped(whose(&stat)),
             _ => Seen::Runs,
         };
@@ -109,7 +109,7 @@ impl Guard {
 /// Only the shell that a terminal belongs to continues jobs: it is the parent, of another group in
 /// the same session.
 fn whose(runner: &Stat) -> Whose {
-    let parent = survivors::stat(runner.parent);
+    let parent = status::stat(runner.parent);
     let shell = parent.is_some_and(|parent| {
         parent.session == runner.session && parent.group != runner.group && runner.terminal != 0
     });

@@ -2,8 +2,8 @@
 //! workspace; and who their parents were.
 
 use super::{
+    status::{self, Stat},
     stuck,
-    survivors::{self, Stat},
     sys::Pid,
 };
 use crate::proc;
@@ -109,7 +109,7 @@ pub(super) fn ancestry(pid: Pid, root: Pid, trace: Option<&TraceSummary>) -> Vec
     };
     let parent = |pid| {
         let creator = traced(pid).and_then(|process| process.creator);
-        creator.or_else(|| survivors::stat(pid).map(|stat| stat.parent))
+        creator.or_else(|| status::stat(pid).map(|stat| stat.parent))
     };
     let mut ancestry = Vec::new();
     let mut child = pid;
@@ -118,7 +118,7 @@ pub(super) fn ancestry(pid: Pid, root: Pid, trace: Option<&TraceSummary>) -> Vec
             let args = process.args.iter().map(ToString::to_string);
             shell_words::join(args.collect::<Vec<_>>())
         });
-        let command = told.or_else(|| survivors::command_line(parent));
+        let command = told.or_else(|| status::command_line(parent));
         ancestry.push(Ancestor {
             pid: parent,
             command: command.unwrap_or_default(),
@@ -182,8 +182,8 @@ mod tests {
     fn a_process_is_as_old_as_it_is() {
         let mut child = process::Command::new("sleep").arg("50").spawn().unwrap();
         let pid = child.id().cast_signed();
-        let young = age(&survivors::stat(pid).unwrap()).unwrap();
-        let own = age(&survivors::stat(process::id().cast_signed()).unwrap()).unwrap();
+        let young = age(&status::stat(pid).unwrap()).unwrap();
+        let own = age(&status::stat(process::id().cast_signed()).unwrap()).unwrap();
         let parents = ancestry(pid, 0, None);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -2,6 +2,7 @@
 
 use super::{
     holds::Interest,
+    status,
     survivors::{self, Chase, ChildList, Survived},
     sys::{self, Pace},
 };
@@ -78,7 +79,7 @@ static STRANGERS: OnceLock<BTreeSet<sys::Pid>> = OnceLock::new();
 
 fn is_stranger(pid: sys::Pid) -> bool {
     let known = |strangers: &BTreeSet<sys::Pid>| {
-        let of_group = || survivors::stat(pid).is_some_and(|stat| strangers.contains(&stat.group));
+        let of_group = || status::stat(pid).is_some_and(|stat| strangers.contains(&stat.group));
         !strangers.is_empty() && (strangers.contains(&pid) || of_group())
     };
     STRANGERS.get().is_some_and(known)
@@ -94,7 +95,7 @@ pub fn adopt_orphans(variable: String) {
     STRANGERS.get_or_init(|| {
         let before = survivors::adopted_children(mark).into_iter();
         let strangers = before.filter(|pid| !stubs.contains(pid));
-        let groups = |pid| [Some(pid), survivors::stat(pid).map(|stat| stat.group)];
+        let groups = |pid| [Some(pid), status::stat(pid).map(|stat| stat.group)];
         strangers.flat_map(groups).flatten().collect()
     });
     drop(stubs);

@@ -4,7 +4,7 @@
 //! Nothing is stopped for it, so a task may have moved on between two looks; what does not fit
 //! together then is left out.
 
-use super::{survivors, sys::Pid};
+use super::{status, sys::Pid};
 use crate::proc;
 use harness_metadata::outcome::{Doing, StuckTask, WaitsOn};
 use std::{
@@ -99,8 +99,8 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn task(&mut self, pid: Pid, tid: Pid) -> Option<StuckTask> {
-        let stat = survivors::stat(tid)?;
-        let command = survivors::command_line(pid).unwrap_or_else(|| format!("[{}]", stat.name));
+        let stat = status::stat(tid)?;
+        let command = status::command_line(pid).unwrap_or_else(|| format!("[{}]", stat.name));
         let doing = match stat.state {
             'R' => Doing::Running,
             'T' | 't' => Doing::Stopped,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     proc,
     protocol::Escape,
-    stub::{survivors, sys::Pid},
+    stub::{status, sys::Pid},
 };
 use harness_metadata::{
     TraceEvent, TraceEventKind,
@@ -61,7 +61,7 @@ impl Inside {
     pub(super) fn left_by(&self, pid: Pid, root: Pid) -> Option<Escape> {
         let groups = fs::read(proc::path(pid, "cgroup")).ok()?;
         let elsewhere = elsewhere(&String::from_utf8_lossy(&groups), &self.homes)?;
-        let stat = survivors::stat(pid);
+        let stat = status::stat(pid);
         let counts = match &stat {
             // Until it executes, it may still have to join.
             Some(stat) if pid == root && stat.has_not_executed() => false,

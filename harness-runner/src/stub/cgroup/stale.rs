@@ -1,7 +1,7 @@
 //! Names the group of a run after its runner, and removes those whose runner is gone.
 
 use super::remove_all;
-use crate::stub::{survivors, sys::Pid};
+use crate::stub::{status, sys::Pid};
 use nix::errno::Errno;
 use std::{fs, path::Path, process};
 
@@ -21,7 +21,7 @@ impl Owner {
         Some(Self {
             namespace: own_namespace()?,
             pid,
-            started: survivors::stat(pid)?.started,
+            started: status::stat(pid)?.started,
         })
     }
 
@@ -49,7 +49,7 @@ impl Owner {
         if own_namespace() != Some(self.namespace) {
             return false;
         }
-        match survivors::stat(self.pid) {
+        match status::stat(self.pid) {
             Some(stat) => stat.started != self.started,
             // Others' processes may be hidden (`hidepid` of proc(5)).
             None => {
