@@ -70,7 +70,9 @@ impl RunCommand {
         let options = prepared::options(global, self.cargo.clone(), filters.options, overrides)?;
         let colors = global.stderr_colors();
         let mut notify = |notice| prepared::tell(&notice, colors);
-        for warning in Given::of(&self, filters.no_capture, surroundings::surface()).warnings() {
+        let args = (&self.runner, &self.reporter);
+        let given = Given::of(args, filters.no_capture, surroundings::surface());
+        for warning in given.warnings() {
             prepared::warn(&warning, colors);
         }
         for warning in variables::unheeded(&|name| env::var(name).ok()) {

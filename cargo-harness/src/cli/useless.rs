@@ -1,6 +1,6 @@
 //! Flags that have no effect beside others, as they stand on the command line.
 
-use super::{run::RunCommand, runner_options::ShowProgressArg};
+use super::runner_options::{ReporterArgs, RunnerArgs, ShowProgressArg};
 use harness_metadata::event::TraceLevel;
 use harness_runner::report::progress::Surface;
 
@@ -69,8 +69,11 @@ const RULES: &[Rule] = &[
 ];
 
 impl Given {
-    pub(super) fn of(command: &RunCommand, no_capture: bool, surface: Surface) -> Self {
-        let (runner, reporter) = (&command.runner, &command.reporter);
+    pub(super) fn of(
+        (runner, reporter): (&RunnerArgs, &ReporterArgs),
+        no_capture: bool,
+        surface: Surface,
+    ) -> Self {
         let bar = matches!(
             reporter.show_progress,
             Some(ShowProgressArg::Bar | ShowProgressArg::Only)
