@@ -1,27 +1,12 @@
 //! What can be wrong with a configuration, and where.
 
+pub use super::place::Place;
+
 use super::Requirement;
 use crate::filter::FiltersetError;
-use camino::{Utf8Path, Utf8PathBuf};
-use std::{fmt, io, sync::Arc};
+use camino::Utf8PathBuf;
+use std::io;
 use thiserror::Error;
-
-/// A position in a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The file, relative to the workspace root where it is inside.
-    pub file: Arc<Utf8Path>,
-    /// The line, from 1.
-    pub line: u32,
-    /// The column, from 1, in characters.
-    pub column: u32,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
