@@ -43,6 +43,7 @@ pub(crate) use wait::{
     usage_of_reaped, wait_any, wait_for_news, wait_for_own,
 };
 
+use harness_metadata::Exit;
 use nix::errno::Errno;
 use std::{
     ffi::c_int,
@@ -154,4 +155,15 @@ pub(crate) fn descriptor_of(process: Tgid, fd: c_int) -> Option<OwnedFd> {
     let copy = c_int::try_from(copy).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: as above.
     Some(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Returns how a task ended by its wait status, if it did.
+fn ended(status: c_int) -> Option<Exit> {
+    if libc::WIFEXITED(status) {
+        return Some(Exit::Code(libc::WEXITSTATUS(status)));
+    }
+    libc::WIFSIGNALED(status).then(|| Exit::Signal {
+        signal: libc::WTERMSIG(status),
+        core_dumped: libc::WCOREDUMP(status),
+    })
 }

@@ -208,7 +208,7 @@ fn message(tid: Tid) -> Option<libc::c_ulong> {
 /// Returns how a task that is stopped at its exit is going to have ended: what wait4(2) tells of a
 /// process that has no other thread by then. `None` if it is gone.
 pub(crate) fn exit_to_be(tid: Tid) -> Option<Exit> {
-    super::wait::ended(c_int::try_from(message(tid)?).ok()?)
+    super::ended(c_int::try_from(message(tid)?).ok()?)
 }
 
 /// Where a tracee is in a system call.

@@ -1,6 +1,6 @@
 //! Waiting for children and tracees, with what they used (wait4(2), which nix and rustix lack).
 
-use super::{CreatedBy, Pid, Stop, Stopped, Tgid, Tid};
+use super::{CreatedBy, Pid, Stop, Stopped, Tgid, Tid, ended};
 use harness_metadata::Exit;
 use nix::errno::Errno;
 use std::{
@@ -141,17 +141,6 @@ fn wait4(task: Pid, flags: c_int) -> WaitAny {
         // ECHILD; the arguments leave no other error.
         _ => WaitAny::Nobody,
     }
-}
-
-/// Returns how a task ended by its wait status, if it did.
-pub(super) fn ended(status: c_int) -> Option<Exit> {
-    if libc::WIFEXITED(status) {
-        return Some(Exit::Code(libc::WEXITSTATUS(status)));
-    }
-    libc::WIFSIGNALED(status).then(|| Exit::Signal {
-        signal: libc::WTERMSIG(status),
-        core_dumped: libc::WCOREDUMP(status),
-    })
 }
 
 /// Set in the signal of a stop at a system call (PTRACE_O_TRACESYSGOOD).

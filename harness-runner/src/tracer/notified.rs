@@ -8,7 +8,8 @@ use super::{
     Observer,
     decode::{self, Entry, Environment, Pending},
     disturbed::Means,
-    live::{self, Context, Live, Process},
+    kin,
+    live::{Context, Live, Process},
     outbox::Outbox,
     stop::Tracee,
     tasks::Root,
@@ -154,7 +155,7 @@ impl Notified {
         if let Some(process) = known.filter(|process| sys::is_thread_of(process.raw(), tid.raw())) {
             return Some(process);
         }
-        let found = (tid.raw() > 0).then(|| live::kin(tid)).flatten();
+        let found = (tid.raw() > 0).then(|| kin::kin(tid)).flatten();
         if !listener.is_waiting(call) {
             return None;
         }
@@ -191,7 +192,7 @@ impl Notified {
                 break;
             }
             unknown.push(process);
-            next = live::kin(parent).map(|kin| (kin.process, kin.parent));
+            next = kin::kin(parent).map(|kin| (kin.process, kin.parent));
         }
         for child in unknown.into_iter().rev() {
             let environment = self.context.processes.get(&creator);

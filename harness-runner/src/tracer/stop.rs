@@ -15,7 +15,7 @@
 //!
 //! [`Tasks::act`]: super::tasks::Tasks
 
-use super::live;
+use super::kin;
 use crate::sys::{
     self, End, Options, RawSignal, RawUsage, Stopped, SyscallInfo, Tgid, Tid, Waited,
 };
@@ -150,7 +150,7 @@ pub(crate) trait Kernel {
     /// Returns whether a task is the first thread of a process.
     fn leads(&self, tid: Tid) -> bool;
 
-    /// See [`live::likely_creator`].
+    /// See [`kin::likely_creator`].
     fn likely_creator(&self, tid: Tid) -> Option<Tgid>;
 
     fn now(&self) -> Instant;
@@ -202,7 +202,7 @@ impl Kernel for Linux {
     }
 
     fn likely_creator(&self, tid: Tid) -> Option<Tgid> {
-        live::likely_creator(tid)
+        kin::likely_creator(tid)
     }
 
     fn now(&self) -> Instant {

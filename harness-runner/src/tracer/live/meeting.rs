@@ -1,10 +1,11 @@
 //! Whether a task meets the tracer, as the running system tells: facts for
 //! [`disturbed`](crate::tracer::disturbed).
 
-use super::{Context, Kin, Live, kin};
+use super::{Context, Live};
 use crate::tracer::{
     decode::Question,
     disturbed::{self, Gift, Scope, Standing},
+    kin::{Kin, kin},
 };
 use crate::{
     proc,
