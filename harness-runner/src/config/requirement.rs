@@ -35,7 +35,7 @@ impl Program {
     }
 }
 
-/// How strongly a version is asked for.
+/// The force of a request for a version.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Without it nothing works.
@@ -49,11 +49,11 @@ pub enum Standing {
 pub struct Requirement {
     /// The program.
     pub program: Program,
-    /// How strongly it is asked for.
+    /// The force of the request.
     pub standing: Standing,
     /// The least version.
     pub version: Version,
-    /// Where it is written.
+    /// The position of the request.
     pub place: Place,
 }
 

@@ -18,7 +18,7 @@ use std::{
     },
 };
 
-/// What is known of binaries so far.
+/// The binaries of a run, listed or asked.
 pub(super) struct Collection {
     cache: Cache,
     listed: BTreeMap<RustBinaryId, ListedBinary>,

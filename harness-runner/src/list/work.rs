@@ -22,7 +22,7 @@ pub(super) struct Job {
     pub(super) ignored: bool,
 }
 
-/// What came of it.
+/// The result of a job.
 pub(super) struct Answer {
     pub(super) id: RustBinaryId,
     pub(super) ignored: bool,

@@ -68,11 +68,11 @@ pub(crate) struct Token {
     line: usize,
 }
 
-/// What a source names.
+/// The paths in a source.
 #[derive(Default)]
 pub(crate) struct Paths {
     pub(crate) named: Vec<Named>,
-    /// What a module hands on, and the name that it has there.
+    /// The paths that a module hands on, and their names there.
     handed_on: Vec<(Named, String)>,
 }
 
@@ -106,7 +106,7 @@ impl Source {
 struct Walk<'a> {
     tokens: &'a [Token],
     at: usize,
-    /// How many braces are open.
+    /// The number of open braces.
     depth: usize,
     /// The module that this is in.
     module: Names,
@@ -253,7 +253,7 @@ fn is_name(text: &str) -> bool {
 /// The modules of a crate, and which of them name each other.
 pub(crate) struct Modules {
     modules: BTreeSet<Names>,
-    /// What the names stand for that a module hands on.
+    /// The paths of the names that a module hands on.
     handed_on: BTreeMap<(Names, String), Names>,
     named: Vec<Named>,
 }

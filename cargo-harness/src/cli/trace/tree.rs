@@ -389,7 +389,7 @@ impl Tree<'_> {
     }
 }
 
-/// What dynamic loaders looked for.
+/// The libraries and folders that dynamic loaders looked for.
 struct OfLoader<'a> {
     /// Libraries that were found: the loader looks for them in one folder after the other.
     found: BTreeSet<&'a [u8]>,

@@ -1,4 +1,4 @@
-//! What the terminal shows of single moments: a test that is skipped, an attempt that fails and is made
+//! The lines of single moments: a test that is skipped, an attempt that fails and is made
 //! again, a run that is held up, paused or cancelled.
 
 use super::{Terminal, block};
