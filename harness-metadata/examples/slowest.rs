@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(out, "{:>9.3} s  {test}", elapsed.as_secs_f64())?;
     }
     if skipped > 0 {
-        writeln!(io::stderr(), "{skipped} lines could not be read")?;
+        writeln!(io::stderr(), "lines that could not be read: {skipped}")?;
     }
     Ok(())
 }
