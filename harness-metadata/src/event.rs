@@ -28,7 +28,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub struct Event {
     /// Active time since the run started: time in which the run was stopped does not count.
     pub at: Duration,
-    /// What happened.
+    /// The outcome.
     #[serde(flatten)]
     pub kind: EventKind,
 }
@@ -46,14 +46,13 @@ pub enum EventKind {
     TestSkipped {
         /// The test.
         test: TestId,
-        /// Why it does not run.
+        /// The reason.
         #[cfg_attr(test, schemars(with = "String"))]
         reason: MismatchReason,
-        /// Whether the profile wants it in reports that may leave skipped tests out, such as
-        /// JUnit.
+        /// True if the profile wants it in reports that may leave skipped tests out, such as JUnit.
         reported: bool,
     },
-    /// An attempt was handed to a slot.
+    /// An attempt was given to a slot.
     AttemptStarted(AttemptStarted),
     /// An attempt has run for another slow period.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -62,27 +61,27 @@ pub enum EventKind {
         test: TestId,
         /// The attempt's number, from 1.
         attempt: u32,
-        /// How long it has run.
+        /// Its running time so far.
         elapsed: Duration,
-        /// Whether its time is up and it is being terminated.
+        /// True if it has exceeded its time limit and is being terminated.
         terminating: bool,
     },
-    /// What a live trace saw, in order. Only in runs that asked for it, and only for people: there
-    /// can be any number of these, so they are not written to files.
+    /// Events of a live trace, in order. Only in runs with `--trace-live`, and never in files:
+    /// their number has no bound.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     AttemptTraced {
         /// The test.
         test: TestId,
         /// The attempt's number, from 1.
         attempt: u32,
-        /// What it saw.
+        /// The events.
         events: Vec<TraceEvent>,
-        /// How many events before these were left out, because they came faster than they could
-        /// be shown.
+        /// The number of events left out before these, because they came faster than they could be
+        /// shown.
         dropped: u64,
     },
-    /// A process of an attempt is stopped at its execution, for a debugger. The attempt has no
-    /// limits from now on, and what the process does is not seen any more.
+    /// A process of an attempt is stopped at its execution, for a debugger. From now on the attempt
+    /// has no limits, and the process is not traced.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     AttemptBroke {
         /// The test.
@@ -91,7 +90,7 @@ pub enum EventKind {
         attempt: u32,
         /// The process.
         pid: i32,
-        /// The arguments of what it executes.
+        /// The arguments of the execution.
         args: Vec<RawString>,
     },
     /// An attempt failed and another will follow.
@@ -101,70 +100,69 @@ pub enum EventKind {
         test: TestId,
         /// The failed attempt.
         attempt: Box<Attempt>,
-        /// How many attempts there can be in all.
+        /// The greatest possible number of attempts.
         total_attempts: u32,
-        /// How long until the next one.
+        /// The time until the next one.
         delay: Duration,
-        /// When to show its output.
+        /// The policy for its output.
         output: OutputPolicy,
     },
-    /// A test has its result.
+    /// A test is finished and has its result.
     TestFinished(Box<TestFinished>),
     /// No further tests are started.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Cancelled {
-        /// Why.
+        /// The reason.
         reason: CancelReason,
-        /// How many tests are running.
+        /// The number of running tests.
         running: usize,
-        /// Whether running tests are being killed outright.
+        /// True if running tests are killed at once.
         killing: bool,
     },
-    /// From now on fewer tests run at the same time, because the system does not have enough for more.
+    /// From now on fewer tests run at the same time, because the system lacks resources for more.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     FewerSlots {
-        /// How many.
+        /// The number of slots from now on.
         slots: usize,
-        /// Of what, in a sentence.
+        /// The missing resource, in a sentence.
         because: String,
     },
     /// As many tests run at the same time again as before the system had too little.
     MoreSlots {
-        /// How many.
+        /// The number of slots from now on.
         slots: usize,
     },
-    /// Nothing can be started now, because the system does not have enough. It is tried again.
+    /// Nothing can be started now, because the system lacks resources. The run retries.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     AwaitsSystem {
-        /// Of what, in a sentence.
+        /// The missing resource, in a sentence.
         because: String,
-        /// For how long it is tried.
+        /// The time after which the run gives up.
         limit: Duration,
     },
-    /// The runner was stopped (SIGSTOP) by something that had not asked it to, as a test can do it.
-    /// Tests went on meanwhile, and so did the clocks.
+    /// Another process, such as a test, stopped the runner with SIGSTOP. Tests and clocks went on.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Stopped {
-        /// For how long, at least.
+        /// The shortest possible duration of the stop.
         elapsed: Duration,
-        /// Whether the harness itself had to let it go on.
+        /// True if the harness itself had to continue it.
         continued: bool,
-        /// The tests that were running.
+        /// The running tests.
         running: Vec<TestId>,
     },
     /// The run was stopped (Ctrl-Z); clocks stand still.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Paused {
-        /// How many tests were running.
+        /// The number of running tests.
         running: usize,
     },
     /// The run goes on.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Continued {
-        /// How many tests are running.
+        /// The number of running tests.
         running: usize,
     },
-    /// What is running now, because the user asked.
+    /// The running tests, at the user's request.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Status {
         /// The running tests.
@@ -172,10 +170,10 @@ pub enum EventKind {
         /// The counts so far.
         stats: RunStats,
     },
-    /// How far the run is, because the user asked.
+    /// The progress of the run, at the user's request.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Progress {
-        /// How many tests are running.
+        /// The number of running tests.
         running: usize,
         /// The counts so far.
         stats: RunStats,
@@ -199,34 +197,34 @@ pub struct RunStarted {
     pub profile: String,
     /// The command line, for the record.
     pub command_line: Vec<String>,
-    /// When it started.
+    /// The start time.
     pub started_at: DateTime<FixedOffset>,
     /// The root of the workspace.
     pub workspace_root: String,
     /// Tests that can run at the same time.
     pub slots: usize,
-    /// How many tests will run.
+    /// The number of tests that will run.
     pub tests: usize,
-    /// How many binaries hold them.
+    /// The number of binaries that hold them.
     pub binaries: usize,
-    /// How many listed tests will not run.
+    /// The number of listed tests that will not run.
     pub skipped_tests: usize,
     /// Of these: because of the profile's `default-filter`.
     pub skipped_by_default_filter: usize,
-    /// How many binaries were left out as a whole.
+    /// The number of binaries that were left out as a whole.
     pub skipped_binaries: usize,
     /// Of these: because of the profile's `default-filter`.
     #[serde(default)]
     pub skipped_binaries_by_default_filter: usize,
-    /// Whether the command line chose a part of the workspace's tests.
+    /// True if the command line selected a part of the workspace's tests.
     #[serde(default)]
     pub partial: bool,
     /// The tracing in force.
     pub trace: TraceInForce,
-    /// The machine; `None` in what was recorded before this was known.
+    /// The machine; `None` in recordings that are older than this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<Machine>,
-    /// Which limits of tests are not enforced and why, in a sentence, if so.
+    /// The limits of tests that are not enforced, and the reason, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits_missing: Option<String>,
     /// Binaries with `harness = false` that listed no tests, so that nothing of them runs.
@@ -238,7 +236,7 @@ pub struct RunStarted {
     pub sources: BTreeMap<nextest_metadata::RustBinaryId, Source>,
 }
 
-/// Where a binary comes from.
+/// The source of a binary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -249,20 +247,20 @@ pub struct Source {
     pub file: String,
 }
 
-/// The tracing in force, and what is missing.
+/// The tracing in force, and the reason if it is less than requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct TraceInForce {
     /// The highest level of the run's tests.
     pub level: TraceLevel,
-    /// How it is done.
+    /// The backend.
     pub backend: Backend,
-    /// If less than what was asked for: why, in a sentence.
+    /// The reason for less than requested, in a sentence.
     pub degraded: Option<String>,
 }
 
-/// How closely the tests' processes are watched.
+/// A level of tracing.
 #[derive(
     Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -270,14 +268,14 @@ pub struct TraceInForce {
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum TraceLevel {
-    /// Not traced. Descendants are known by the subreaper and the process group only.
+    /// No tracing. Descendants are known by the subreaper and the process group only.
     Off,
     /// The life of every descendant: fork, exec, exit.
     Process,
-    /// Also what changes or opens files, and the network, with results where they matter.
+    /// Also opened and changed files, and the network, with results where they matter.
     #[default]
     Io,
-    /// Also every look-up: all that an answer can depend on.
+    /// Also every look-up: everything that a result can depend on.
     Full,
 }
 
@@ -289,13 +287,13 @@ words!(TraceLevel {
 });
 
 impl TraceLevel {
-    /// Returns the word for it, as in the configuration.
+    /// Returns its word in the configuration.
     pub fn as_str(self) -> &'static str {
         self.word()
     }
 }
 
-/// When captured output is shown.
+/// The times at which captured output is shown.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -330,7 +328,7 @@ impl OutputWhen {
     }
 }
 
-/// What becomes of a test's output, by the profile and its overrides.
+/// The policy for a test's output, from the profile and its overrides.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -356,11 +354,11 @@ pub struct AttemptStarted {
     pub test: TestId,
     /// The attempt's number, from 1.
     pub attempt: u32,
-    /// How many attempts there can be in all.
+    /// The greatest possible number of attempts.
     pub total_attempts: u32,
     /// The slot it runs in, from 0.
     pub slot: usize,
-    /// How many tests are running, this one included.
+    /// The number of running tests, this one included.
     pub running: usize,
     /// The command, one string an argument.
     pub command: Vec<String>,
@@ -375,17 +373,17 @@ pub struct TestFinished {
     pub test: TestId,
     /// Its attempts in order, at least one.
     pub attempts: Vec<Attempt>,
-    /// How many attempts there could have been.
+    /// The greatest possible number of attempts.
     pub total_attempts: u32,
-    /// What the profile makes of it all.
+    /// The profile's verdict over all attempts.
     pub verdict: Verdict,
     /// The slot of the last attempt.
     pub slot: usize,
-    /// When to show its output.
+    /// The policy for its output.
     pub output: OutputPolicy,
     /// The counts of the run, this test included.
     pub stats: RunStats,
-    /// How many tests are still running.
+    /// The number of tests that are still running.
     pub running: usize,
 }
 
@@ -400,7 +398,7 @@ impl TestFinished {
     }
 }
 
-/// Why no further tests are started. Ordered: a later reason replaces an earlier one only if it
+/// A reason to start no further tests. Ordered: a later reason replaces an earlier one only if it
 /// is greater.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -434,7 +432,7 @@ impl CancelReason {
         }
     }
 
-    /// Returns what the tests that are ended by it are told to have been ended by.
+    /// Returns the interruption that is reported for the tests that it ends.
     pub fn interruption(self) -> Interruption {
         match self {
             Self::TestFailure | Self::TestFailureImmediate => Interruption::FailFast,
@@ -457,46 +455,46 @@ pub struct RunningTest {
     pub attempt: u32,
     /// The slot.
     pub slot: usize,
-    /// How long it has run.
+    /// Its running time so far.
     pub elapsed: Duration,
-    /// What it is doing.
+    /// Its state.
     pub state: RunningState,
-    /// More of it; `None` if nobody could say in time, or there is nothing to say.
+    /// Details; `None` if there are none, or they did not arrive in time.
     #[serde(default)]
     pub detail: Option<Box<RunningDetail>>,
 }
 
-/// What is known of an attempt while it runs.
+/// Details of a running attempt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct RunningDetail {
     /// The process id of the test; `None` if its own process has ended.
     pub pid: Option<i32>,
-    /// Whether it has run for longer than its slow period.
+    /// True if it has run for longer than its slow period.
     pub slow: bool,
-    /// If it is being terminated or its descendants are waited for: how long until they are killed.
+    /// The time until the kill, if it is being terminated or its descendants are awaited.
     pub left: Option<Duration>,
-    /// What it has written to standard output so far; `None` if that is not captured.
+    /// Its standard output so far; `None` if that is not captured.
     pub stdout: Option<OutputSoFar>,
-    /// What it has written to standard error so far; `None` if that is not captured.
+    /// Its standard error so far; `None` if that is not captured.
     pub stderr: Option<OutputSoFar>,
-    /// What its tasks are doing.
+    /// The states of its tasks.
     pub tasks: Vec<StuckTask>,
 }
 
-/// What a test has written to a stream so far.
+/// The output of a test to a stream so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct OutputSoFar {
-    /// How many bytes in all.
+    /// The number of bytes in all.
     pub written: u64,
-    /// The last of them, a few lines.
+    /// The last few lines.
     pub last: RawString,
 }
 
-/// What a running test is doing.
+/// The state of a running test.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -517,11 +515,11 @@ pub enum RunningState {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct RunFinished {
-    /// How long it took, in active time.
+    /// Its duration, in active time.
     pub elapsed: Duration,
     /// The counts.
     pub stats: RunStats,
-    /// Why the run was cancelled, if it was.
+    /// The reason for a cancelled run.
     pub cancelled: Option<CancelReason>,
     /// Tests that were never started, in the order in which they would have been.
     pub not_run: Vec<TestId>,

@@ -1,4 +1,4 @@
-//! What a tracer saw: the events of a trace, and the summary of an attempt's.
+//! The events of a trace, and the summary of an attempt's trace.
 //!
 //! Events are ordered as the kernel reported them. Paths, arguments and names are bytes. Numbers of
 //! signals and errors are the architecture's own (`signal(7)`, `errno(3)`).
@@ -34,7 +34,7 @@ pub struct TraceEvent {
     pub pid: i32,
     /// The thread. Equal to `pid` for a process's first thread.
     pub tid: i32,
-    /// What it was.
+    /// The kind of event.
     pub kind: TraceEventKind,
 }
 
@@ -60,7 +60,7 @@ pub enum TraceEventKind {
     Network(Box<NetworkCall>),
     /// It asked a name server for an address.
     Lookup(NameLookup),
-    /// It did something that hides what it does from the tracer.
+    /// It did something that hides its actions from the tracer.
     Doubt(Doubt),
 }
 
@@ -71,11 +71,11 @@ pub enum TraceEventKind {
 pub struct Created {
     /// Its id.
     pub child: i32,
-    /// How it was created.
+    /// The way of its creation.
     pub how: Creation,
 }
 
-/// How a task was created.
+/// The way in which a task was created.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -89,8 +89,8 @@ pub enum Creation {
     Clone,
     /// A thread.
     Thread,
-    /// A process. How is not known, nor is it sure who did it: this is its parent. The backend does
-    /// not see it, or the kernel did not tell in time.
+    /// A process whose creation was not seen, by the backend or in time. Its parent stands in for
+    /// its creator.
     Unknown,
 }
 
@@ -105,18 +105,18 @@ pub struct Exec {
     pub args: Vec<RawString>,
     /// The working directory.
     pub cwd: RawString,
-    /// The environment, as a difference to what the process was started with. Nothing of one that
-    /// failed.
+    /// The environment, as a difference to the one that the process started with. Empty for a
+    /// failed execution.
     pub environment: EnvironmentChange,
-    /// Descriptors other than 0, 1, 2 that stay open in the new program, and what they are.
+    /// Descriptors other than 0, 1, 2 that stay open in the new program.
     pub inherited: Vec<InheritedDescriptor>,
-    /// What the kernel opened to run it: the script's interpreters (`#!`), and the dynamic loader.
+    /// Files that the kernel opened to run it: the script's interpreters (`#!`) and the dynamic
+    /// loader.
     pub interpreters: Vec<RawString>,
     /// 0, or the error.
     pub result: CallResult,
-    /// Whether arguments or environment were longer than what is recorded, or could not be read. So it
-    /// is of one that never returned, because its caller was killed, and of one whose program could not
-    /// be loaded.
+    /// True if arguments or environment were too long to be recorded, or could not be read: always
+    /// so if the caller was killed in the call, or the program could not be loaded.
     pub truncated: bool,
 }
 
@@ -138,7 +138,7 @@ pub struct EnvironmentChange {
 pub struct InheritedDescriptor {
     /// Its number.
     pub fd: i32,
-    /// What /proc says it is.
+    /// Its target in `/proc/PID/fd`.
     pub target: RawString,
 }
 
@@ -149,7 +149,7 @@ pub struct InheritedDescriptor {
 pub struct Exited {
     /// Its wait status.
     pub exit: Exit,
-    /// CPU time in user mode, its own only. By `ptrace`, what it took until it exited.
+    /// CPU time in user mode, its own only. By `ptrace`, up to the start of its exit.
     pub user: Duration,
     /// CPU time in the kernel, its own only.
     pub system: Duration,
@@ -166,11 +166,11 @@ pub struct Signal {
     pub signal: i32,
     /// `si_code` of `sigaction(2)`.
     pub code: i32,
-    /// Who sent it.
+    /// Its sender.
     pub sender: Sender,
 }
 
-/// Who sent a signal.
+/// The sender of a signal.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -186,7 +186,7 @@ pub enum Sender {
     Outside(i32),
 }
 
-/// What a call returned.
+/// The result of a call.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -227,7 +227,7 @@ pub struct TracedPath {
 }
 
 impl TracedPath {
-    /// Returns the absolute path where it is known, and else what was asked.
+    /// Returns the absolute path where it is known, else the path as given.
     pub fn path(&self) -> &RawString {
         self.absolute.as_ref().unwrap_or(&self.asked)
     }
@@ -240,16 +240,16 @@ impl TracedPath {
 pub struct FileCall {
     /// The system call's name, as in its manual page.
     pub call: String,
-    /// What it does.
+    /// The operation.
     pub operation: FileOperation,
     /// The file.
     pub path: TracedPath,
-    /// The second path of a rename or link: what the file is called afterwards. For a symbolic link,
-    /// `path` is the link and this is its text.
+    /// The second path of a rename or link, the new name. For a symbolic link, `path` is the link
+    /// and this is its text.
     pub to: Option<TracedPath>,
-    /// How it was opened. Only for [`FileOperation::Open`].
+    /// The access mode. Only for [`FileOperation::Open`].
     pub access: Option<Access>,
-    /// What it returned.
+    /// The result.
     pub result: CallResult,
     /// The file that it concerned, where it exists.
     pub file: Option<FileId>,
@@ -264,11 +264,11 @@ pub struct FileId {
     pub device: u64,
     /// The inode.
     pub inode: u64,
-    /// Whether it is a directory.
+    /// True for a directory.
     pub directory: bool,
 }
 
-/// How a file was opened (`open(2)`).
+/// The access mode of an open file (`open(2)`).
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -298,15 +298,15 @@ pub struct Access {
 pub struct NetworkCall {
     /// The system call's name.
     pub call: String,
-    /// What it does.
+    /// The operation.
     pub operation: NetworkOperation,
     /// The socket's descriptor.
     pub fd: i32,
     /// The address: the peer's, or for bind and listen its own.
     pub address: Option<Address>,
-    /// Where that is.
+    /// The reach of the address.
     pub reach: Reach,
-    /// What it returned.
+    /// The result.
     pub result: CallResult,
 }
 
@@ -366,7 +366,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Where an address is.
+/// The distance of an address.
 #[derive(
     Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -428,15 +428,15 @@ pub enum Doubt {
     ForeignSignal,
     /// More happened than the limits of a trace allow to record.
     Overflow,
-    /// The backend cannot see this much: what is missing.
+    /// The backend cannot see this.
     Backend(String),
     /// The tracer ended before the attempt did.
     Interrupted,
-    /// The tracer was in the way of what the test did, or may have been.
+    /// The tracer disturbed the test, or may have.
     Disturbed(Disturbance),
 }
 
-/// Says it in words.
+/// Shows it as a sentence fragment.
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -61,17 +61,17 @@ pub struct TestBinary {
     pub kind: RustTestBinaryKind,
     /// The executable.
     pub path: Utf8PathBuf,
-    /// Where it runs: the package's directory.
+    /// Its working directory: the package's directory.
     pub cwd: Utf8PathBuf,
-    /// What it is built for.
+    /// Its platform.
     pub platform: BuildPlatform,
     /// The target that it is built for, as it was asked for; `None` for the host.
     pub target: Option<String>,
-    /// Who answers when it is asked for its tests.
+    /// The harness that answers when it is asked for its tests.
     pub harness: Harness,
     /// The root of the crate, such as `src/lib.rs`.
     pub source_file: Utf8PathBuf,
-    /// What it sees while it is listed, apart from what depends on the run.
+    /// Its environment while it is listed, without the variables of the run.
     pub list_environment: Arc<Environment>,
 }
 
@@ -102,7 +102,7 @@ impl Built {
     }
 }
 
-/// Who answers when a binary is asked for its tests, as far as the manifest says.
+/// The harness of a binary, as far as the manifest says.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Harness {
     /// The standard one, unless the crate has a `#![test_runner]` of its own, which only the binary
@@ -112,7 +112,7 @@ pub enum Harness {
     Custom,
 }
 
-/// Why the workspace was not built.
+/// An error that kept the workspace from being built.
 #[derive(Debug, Error)]
 pub enum BuildError {
     /// Cargo could not be started.
@@ -120,7 +120,7 @@ pub enum BuildError {
     Start {
         /// The command line.
         command: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// Cargo's messages could not be read, or not be passed on.
@@ -128,7 +128,7 @@ pub enum BuildError {
     Messages {
         /// The command line.
         command: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// A message is not what cargo documents.
@@ -138,7 +138,7 @@ pub enum BuildError {
         command: String,
         /// The message, shortened.
         line: String,
-        /// What is wrong with it.
+        /// The mistake.
         source: serde_json::Error,
     },
     /// The build failed. Cargo has said why on standard error.
@@ -162,13 +162,13 @@ pub enum BuildError {
     Manifest {
         /// The manifest.
         path: Utf8PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// Cargo did not say in which environment tests run.
     #[error("`cargo test` did not say in which environment it runs tests")]
     Probe {
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// An artifact belongs to a package that `cargo metadata` does not know.
@@ -186,9 +186,9 @@ pub enum BuildError {
 pub struct Build<'a> {
     /// The workspace.
     pub workspace: &'a Workspace,
-    /// What to build, and how.
+    /// The options of a build.
     pub options: &'a CargoOptions,
-    /// What the tests inherit.
+    /// The environment that tests inherit.
     pub inherited: &'a Environment,
 }
 

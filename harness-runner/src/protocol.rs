@@ -1,4 +1,4 @@
-//! What the runner and a stub say to each other.
+//! The messages between the runner and a stub.
 //!
 //! One SOCK_SEQPACKET pair a slot, one message a packet, encoded with postcard. File descriptors
 //! travel beside a message as SCM_RIGHTS (unix(7)). A message that does not fit into a packet
@@ -102,7 +102,7 @@ pub fn push_variable(block: &mut Vec<u8>, name: &OsStr, value: &OsStr) {
 /// Number of an attempt; an answer carries the number of its request.
 pub type Ticket = u64;
 
-/// What the runner says.
+/// A message from the runner.
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one at a time, on the stack"
@@ -153,9 +153,9 @@ pub struct Spawn<'a> {
     /// The working directory.
     #[serde(with = "serde_bytes")]
     pub cwd: &'a [u8],
-    /// How closely to watch, and what to do with what is seen.
+    /// The level of tracing, and the treatment of the trace.
     pub trace: Trace<'a>,
-    /// Where it is to be born.
+    /// Its cgroup.
     pub cgroup: Cgroup<'a>,
     /// Whether it is to have the terminal, where the stub lends it.
     pub foreground: bool,
@@ -187,10 +187,10 @@ pub struct Cgroup<'a> {
     pub limited: bool,
 }
 
-/// How an attempt is to be traced.
+/// The tracing of an attempt.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace<'a> {
-    /// How closely to watch.
+    /// The level.
     pub level: TraceLevel,
     /// By what. Levels above [`TraceLevel::Process`] need [`Backend::Ptrace`],
     /// [`Backend::Notify`] or [`Backend::Outer`].
@@ -203,7 +203,7 @@ pub struct Trace<'a> {
     /// Whether no_new_privs may be set, without which only root can install a filter, and with
     /// which set-user-id programs do not work.
     pub no_new_privs: bool,
-    /// Which descendants to stop at their execution and to let go of, as a
+    /// The descendants to stop at their execution and to let go of, as a
     /// [`Breakpoint`](crate::tracer::breakpoint::Breakpoint) is written; empty for none. Needs
     /// [`Backend::Lifecycle`].
     #[serde(with = "serde_bytes")]
@@ -229,30 +229,30 @@ impl Trace<'_> {
     };
 }
 
-/// What a stub says.
+/// A message from a stub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Response {
     /// The stub is ready. The first message.
     Ready {
-        /// What tracing works here.
+        /// The backends that work here.
         available: Available,
     },
     /// The stub ends, because the system refused it a process or an open file. The first and last
     /// message.
     Refused {
-        /// Why, as in errno(3).
+        /// The reason, as in errno(3).
         errno: i32,
     },
     /// The stub is there.
     Beat,
-    /// What a live trace saw, in order.
+    /// Events of a live trace, in order.
     Seen {
         /// The attempt.
         ticket: Ticket,
         /// The events.
         events: Vec<TraceEvent>,
     },
-    /// What the attempt's tasks wait for.
+    /// The states of the attempt's tasks.
     Inspected {
         /// The attempt.
         ticket: Ticket,
@@ -265,10 +265,10 @@ pub enum Response {
     RunnerStopped(RunnerStopped),
     /// A process of the attempt waits for what will not happen, because of the tracer.
     Stuck {
-        /// Which attempt.
+        /// The attempt.
         ticket: Ticket,
     },
-    /// A descendant is stopped at its execution, and nobody traces it any more.
+    /// A descendant is stopped at its execution, and is not traced any more.
     Broke {
         /// The attempt.
         ticket: Ticket,
@@ -281,7 +281,7 @@ pub enum Response {
     StartFailed {
         /// The attempt.
         ticket: Ticket,
-        /// Why.
+        /// The reason.
         failure: StartFailure,
     },
     /// The process has ended. Unless descendants are alive, the attempt is over.
@@ -295,12 +295,12 @@ pub enum Response {
     Gone {
         /// The attempt.
         ticket: Ticket,
-        /// What is known of the tree.
+        /// The state of the tree.
         so_far: SoFar,
         /// Descendants that were alive when [`Request::Kill`] came. Empty if they went by
         /// themselves before.
         survivors: Vec<Survivor>,
-        /// What there still is of it. The stub exits after this message if there is something.
+        /// The rest of its tree. The stub exits after this message if there is one.
         left: Left,
     },
 }
@@ -326,23 +326,23 @@ impl Response {
 pub struct Exited {
     /// The process.
     pub pid: i32,
-    /// How it ended.
+    /// Its wait status.
     pub exit: Exit,
-    /// How long it existed, from fork to exit, by CLOCK_MONOTONIC.
+    /// Its lifetime, from fork to exit, by CLOCK_MONOTONIC.
     pub elapsed: Duration,
     /// Whether descendants are still alive. If so, the stub waits for them to go by themselves or
     /// for [`Request::Kill`], and then says [`Response::Gone`].
     pub descendants_alive: bool,
-    /// What is known of the tree.
+    /// The state of the tree.
     pub so_far: SoFar,
 }
 
-/// What is known of an attempt's tree up to a moment.
+/// The state of an attempt's tree at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SoFar {
-    /// What it has used.
+    /// Its use of resources.
     pub usage: Usage,
-    /// What was seen. `None` if it was not traced.
+    /// The trace. `None` if it was not traced.
     pub trace: Option<Box<TraceSummary>>,
     /// By what its limits did not hold.
     pub escapes: Vec<Escape>,
@@ -387,7 +387,7 @@ pub struct RunnerStopped {
     pub continued: bool,
 }
 
-/// What is left of an attempt that was killed.
+/// The remains of a killed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Left {
     /// All is gone.
@@ -400,16 +400,16 @@ pub enum Left {
 /// The backends that work here, each found by tracing a known child.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Available {
-    /// Why [`Backend::Lifecycle`] does not work, if so. Without it [`Backend::Ptrace`] does not
+    /// The reason why [`Backend::Lifecycle`] does not work, if there is one. Without it [`Backend::Ptrace`] does not
     /// either.
     pub no_ptrace: Option<String>,
-    /// Why a process cannot be given a filter that stops it for its tracer, if so.
+    /// The reason why a process cannot have a filter that stops it for its tracer, if there is one.
     pub no_filter: Option<String>,
-    /// Why [`Backend::Notify`] does not work, if so.
+    /// The reason why [`Backend::Notify`] does not work, if there is one.
     pub no_notify: Option<String>,
     /// At which level the tracer around this run traces it; `None` if it is not there.
     pub outer: Option<TraceLevel>,
-    /// Why [`Backend::Outer`] does not work, if there seems to be such a tracer.
+    /// The reason why [`Backend::Outer`] does not work, if there seems to be such a tracer.
     pub no_outer: Option<String>,
 }
 

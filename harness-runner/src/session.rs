@@ -54,42 +54,42 @@ use std::{
 };
 use thiserror::Error;
 
-/// What to build and which tests to select.
+/// The options of a session: the build and the selection of tests.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What is passed on to cargo.
+    /// Options that are passed on to cargo.
     pub cargo: CargoOptions,
-    /// Where the command was given.
+    /// The working directory of the command.
     pub cwd: Utf8PathBuf,
-    /// Where the configuration is read from.
+    /// The files of the configuration.
     pub sources: config::Sources,
     /// The profile; `None` for the default.
     pub profile: Option<String>,
-    /// Which tests to select.
+    /// The selection of tests.
     pub filter: FilterOptions,
-    /// What beats the profile.
+    /// The settings that beat the profile.
     pub overrides: CliOverrides,
 }
 
-/// How to run.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// The command line, for the record.
     pub command_line: Vec<String>,
-    /// Where the tests' output goes.
+    /// The target of the tests' output.
     pub capture: run::Capture,
     /// Whether keys are listened to: Enter and `t`.
     pub keys: bool,
-    /// Whether what traces see is told as it happens.
+    /// True if traces are shown live.
     pub trace_live: bool,
-    /// Which processes to stop for a debugger, and what to do then. Tests are then traced at the level
-    /// `process`.
+    /// The processes to stop for a debugger, and the command for each. Tests are then traced at the
+    /// level `process`.
     pub break_exec: Option<run::BreakExec>,
-    /// Where the JUnit report is written, for those who look for it after a crash.
+    /// The path of the JUnit report, for readers after a crash.
     pub junit: Option<Utf8PathBuf>,
 }
 
-/// Why a session did not come to its end.
+/// An error that ended a session early.
 #[derive(Debug, Error)]
 #[allow(
     missing_docs,
@@ -122,17 +122,17 @@ pub enum SessionError {
 pub struct Session {
     /// The workspace.
     pub workspace: Workspace,
-    /// What was built.
+    /// The built binaries.
     pub built: Built,
     /// All tests.
     pub tests: TestList,
-    /// Which of them run.
+    /// The binaries that run.
     pub plan: Plan,
-    /// What they run under.
+    /// Their settings.
     pub profile: Arc<CompiledProfile>,
     run_id: RunId,
     stubs: Stubs,
-    /// Where the reports of the profile go, if the configuration says so.
+    /// The folder of the profile's reports, if the configuration says so.
     reports: Option<Utf8PathBuf>,
     /// Whether the command line chose a part of the workspace's tests.
     partial: bool,
@@ -268,16 +268,16 @@ pub fn cpus() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Summary {
     /// The counts.
     pub stats: RunStats,
-    /// Why it was cancelled, if it was.
+    /// The reason of its cancellation.
     pub cancelled: Option<CancelReason>,
-    /// Why the run is not kept whole, if so.
+    /// The reason why the run is not recorded as a whole, if it is not.
     pub not_kept: Option<store::KeepError>,
-    /// What the sinks could not write.
+    /// The output that the sinks could not write.
     pub unwritten: Vec<SinkError>,
 }
 

@@ -58,20 +58,20 @@ use watch::Way;
 /// The argument by which the executable is asked to be a stub.
 pub const ARGUMENT: &str = "__double-spawn";
 
-/// How often a kill is repeated for what has appeared since.
+/// The number of times that a kill is repeated for new processes.
 const SWEEP: Duration = Duration::from_millis(2);
 
-/// How much news of tasks is handled before the runner gets its turn: a tree can make news faster
-/// than it can be handled.
+/// The number of events of tasks to handle before the runner gets its turn: a tree can make events
+/// faster than they can be handled.
 const BATCH: u32 = 256;
 
-/// How many events of a live trace are told at once.
+/// The number of events of a live trace to send at once.
 const EVENTS: usize = 256;
 
-/// How often is looked whether a test with limits is still in its cgroup.
+/// The interval for checking whether a test with limits is still in its cgroup.
 const LOOK_INSIDE: Duration = Duration::from_millis(50);
 
-/// How long SIGKILL may take. A process in uninterruptible sleep is reported after this.
+/// The time limit for SIGKILL. A process in uninterruptible sleep is reported after this.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Makes this process deaf to no signal and its children waitable, whatever its parent left it. To
@@ -108,7 +108,7 @@ struct Stub {
     terminal: Option<Guard>,
     /// The terminal that tests have, if they are to have it.
     lending: Option<terminal::Terminal>,
-    /// Whether there may be news of tasks that nobody will be woken for.
+    /// True if there may be events of tasks that wake no one up.
     more_news: bool,
     /// Whether processes end faster than they are reaped.
     flooded: bool,
@@ -231,8 +231,8 @@ impl Stub {
         }
     }
 
-    /// Continues the runner if something has stopped it that will not. It is told before, so that it
-    /// hears of it whatever it does next.
+    /// Continues the runner if it was stopped and will not be continued. The message is sent
+    /// before, so that the runner gets it in any case.
     fn look_after_runner(&mut self) -> io::Result<()> {
         let Some(stopped) = self.guard.look() else {
             return Ok(());
@@ -467,7 +467,7 @@ impl Stub {
         }
     }
 
-    /// Kills everything, because nobody is there to be told.
+    /// Kills everything, because no runner is left to report to.
     fn abandon(&mut self) {
         let Some(attempt) = &mut self.attempt else {
             return;

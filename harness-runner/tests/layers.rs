@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["session"],
 ];
 
-/// Where the wall clock may be read: to date a run and its traces, and for the age of files. Nothing is
+/// The files that may read the wall clock: to date a run and its traces, and for the age of files. Nothing is
 /// measured by it.
 const WALL_CLOCK_FILES: &[&str] = &[
     // When something was learned of a test.

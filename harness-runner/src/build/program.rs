@@ -1,4 +1,4 @@
-//! Which cargo it is that builds, and which rustc.
+//! The cargo that builds, and its rustc.
 
 use crate::protocol::Environment;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -58,7 +58,7 @@ pub(super) fn rustc_behind_proxy<'a>(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BehindProxy {
     pub(super) rustc: Utf8PathBuf,
-    /// What it would say of its host, where rustup says so.
+    /// Its host triple, where rustup's name of the toolchain says it.
     pub(super) host: Option<Host>,
 }
 

@@ -1,5 +1,5 @@
-//! What rustc says of the platforms: the host's triple, where the standard library lies, and which
-//! `cfg` expressions hold.
+//! Rustc's answers about the platforms: the host's triple, the folder of the standard library, and
+//! the `cfg` expressions that hold.
 
 use super::program::Host;
 use crate::sys::by_fork;
@@ -19,7 +19,7 @@ use std::{
 use target_spec::{Platform, TargetFeatures, summaries::PlatformSummary};
 use thiserror::Error;
 
-/// Why rustc's word could not be had.
+/// An error that kept rustc from answering.
 #[derive(Debug, Error)]
 pub enum RustcError {
     /// It did not run.
@@ -28,7 +28,7 @@ pub enum RustcError {
     /// It does not name its host.
     #[error("`rustc -vV` does not name a host platform: `{output}`")]
     Host {
-        /// What it said.
+        /// Its output.
         output: String,
     },
     /// A platform is not known.
@@ -36,7 +36,7 @@ pub enum RustcError {
     Platform {
         /// The triple.
         triple: String,
-        /// Why.
+        /// The reason.
         source: Box<target_spec::Error>,
     },
 }
@@ -44,9 +44,9 @@ pub enum RustcError {
 /// The platforms of a build.
 #[derive(Clone, Debug)]
 pub struct Platforms {
-    /// Where cargo runs.
+    /// The working directory of cargo.
     pub host: Platform,
-    /// Where the tests run, if that was asked for by name; ordered by name.
+    /// The targets of the tests, if they were asked for by name; ordered by name.
     pub targets: Vec<Target>,
     pub(super) host_libdir: PlatformLibdirSummary,
 }
@@ -56,7 +56,7 @@ pub struct Platforms {
 pub struct Target {
     /// As it was asked for: a triple or the path of a specification.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub platform: Platform,
     pub(super) libdir: PlatformLibdirSummary,
 }
@@ -81,14 +81,14 @@ impl Target {
 /// The `cfg` values that hold for a platform.
 pub(super) type Cfgs = Vec<Cfg>;
 
-/// What cargo and rustc call the host when a target is asked for.
+/// The name of the host for cargo and rustc when a target is requested.
 pub(super) const HOST_TUPLE: &str = "host-tuple";
 
 /// The compiler that cargo uses.
 #[derive(Clone, Debug)]
 pub(super) struct Compiler {
     pub(super) program: Utf8PathBuf,
-    /// What it says of its host, if that is known without asking: to ask takes as long as cargo takes to
+    /// Its host triple, if that is known without asking: to ask takes as long as cargo takes to
     /// find that everything is built.
     pub(super) host: Option<Host>,
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, and where.
+//! Errors of a configuration, with their places.
 
 pub use super::place::Place;
 
@@ -8,7 +8,7 @@ use camino::Utf8PathBuf;
 use std::io;
 use thiserror::Error;
 
-/// Why a configuration cannot be used.
+/// An error in a configuration.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file that `--config-file` names is not there.
@@ -22,15 +22,15 @@ pub enum ConfigError {
     Read {
         /// The file.
         file: Utf8PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The file is not TOML.
     #[error("{place}: not valid TOML: {message}\n{excerpt}")]
     Syntax {
-        /// Where it stops being TOML.
+        /// The place of the syntax error.
         place: Place,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
         /// The line, with a caret below it.
         excerpt: String,
@@ -38,45 +38,45 @@ pub enum ConfigError {
     /// A value has the wrong type.
     #[error("{place}: `{key}` must be {expected}, but is {found}{}", hint_suffix(.hint))]
     WrongType {
-        /// Where the value stands.
+        /// The place of the value.
         place: Place,
         /// The dotted key.
         key: String,
-        /// What it should be.
+        /// The expected kind of value.
         expected: &'static str,
-        /// What it is.
+        /// The kind of value found.
         found: String,
-        /// What to write instead, if there is a good guess.
+        /// A suggestion, if there is a good guess.
         hint: Option<String>,
     },
     /// A value has the right type but makes no sense.
     #[error("{place}: `{key}` {problem}")]
     Invalid {
-        /// Where the value stands.
+        /// The place of the value.
         place: Place,
         /// The dotted key.
         key: String,
-        /// What is wrong, as the end of a sentence that starts with the key.
+        /// The mistake, as the end of a sentence that starts with the key.
         problem: String,
     },
     /// A filterset cannot be parsed, or selects what does not exist.
     #[error("{place}: `{key}` is not a valid filterset")]
     Filterset {
-        /// Where the filterset stands.
+        /// The place of the filterset.
         place: Place,
         /// The dotted key.
         key: String,
-        /// What is wrong; displays as diagrams.
+        /// The mistakes; shown as diagrams.
         source: FiltersetError,
     },
     /// A platform cannot be parsed.
     #[error("{place}: `{key}` is neither a target triple nor a `cfg(...)` expression: {problem}")]
     Platform {
-        /// Where it stands.
+        /// Its place.
         place: Place,
         /// The dotted key.
         key: String,
-        /// Why.
+        /// The reason.
         problem: String,
     },
     /// The workspace requires a newer version.
@@ -85,7 +85,7 @@ pub enum ConfigError {
     /// The profile asked for does not exist.
     #[error("profile `{name}` does not exist{}; known profiles: {}", did_you_mean(.nearest), quoted(.known))]
     UnknownProfile {
-        /// What was asked for.
+        /// The request.
         name: String,
         /// The profiles that exist.
         known: Vec<String>,
@@ -95,7 +95,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Returns the diagrams of a filterset that cannot be used, for whoever wants them in color.
+    /// Returns the diagrams of an unusable filterset, for output in color.
     pub fn filterset(&self) -> Option<&FiltersetError> {
         match self {
             Self::Filterset { source, .. } => Some(source),
@@ -110,7 +110,7 @@ pub enum ConfigWarning {
     /// A key that means nothing.
     #[error("{place}: unknown key `{key}`{}", did_you_mean(.nearest))]
     UnknownKey {
-        /// Where it stands.
+        /// Its place.
         place: Place,
         /// The dotted key.
         key: String,
@@ -132,7 +132,7 @@ pub enum ConfigWarning {
          reserved"
     )]
     ReservedProfile {
-        /// Where it stands.
+        /// Its place.
         place: Place,
         /// Its name.
         profile: String,
@@ -140,7 +140,7 @@ pub enum ConfigWarning {
     /// A target triple that is none of the known ones. It may still be a custom target.
     #[error("{place}: `{key}` names the unknown target `{triple}`")]
     UnknownTarget {
-        /// Where it stands.
+        /// Its place.
         place: Place,
         /// The dotted key.
         key: String,

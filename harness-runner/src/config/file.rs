@@ -17,7 +17,7 @@ use camino::Utf8PathBuf;
 use nextest_filtering::FiltersetKind;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// What a profile's table says, before inheritance.
+/// The settings of a profile's table, before inheritance.
 #[derive(Debug)]
 pub(super) struct ProfileTable {
     pub(super) name: Arc<str>,
@@ -41,7 +41,7 @@ impl ProfileTable {
     }
 }
 
-/// What a file says.
+/// The contents of a file.
 #[derive(Debug, Default)]
 pub(super) struct FileTables {
     pub(super) profiles: Vec<ProfileTable>,

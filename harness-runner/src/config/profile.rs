@@ -17,9 +17,9 @@ use target_spec::Platform;
 /// The platforms of a build.
 #[derive(Clone, Debug)]
 pub struct Platforms {
-    /// Where cargo and the harness run.
+    /// The platforms of cargo and of the harness.
     pub host: Platform,
-    /// What `--target` names, each as its binaries' ids do; none to build for the host.
+    /// The targets of `--target`, each as its binaries' ids name it; none to build for the host.
     pub targets: Vec<(String, Platform)>,
 }
 
@@ -28,7 +28,7 @@ pub struct Platforms {
 pub struct Profile {
     /// Each profile has a table in each file that mentions it.
     pub(super) chain: Vec<Arc<ProfileTable>>,
-    /// What differs from the built-in defaults.
+    /// The differences from the built-in defaults.
     pub(super) defaults: RunLayer,
     pub(super) test_groups: Arc<BTreeMap<String, TestThreads>>,
 }
@@ -142,7 +142,7 @@ struct PlatformMatch {
 
 impl PlatformMatch {
     fn new(table: &OverrideTable, platforms: &Platforms) -> Self {
-        // What depends on target features that nobody knows might well hold.
+        // An expression about unknown target features may hold.
         let holds = |spec: &Option<target_spec::TargetSpec>, platform: &Platform| {
             spec.as_ref()
                 .is_none_or(|spec| spec.eval(platform).unwrap_or(true))

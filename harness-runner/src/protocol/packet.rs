@@ -156,7 +156,7 @@ pub(crate) fn receive_small<T: for<'a> Deserialize<'a>>(
 #[derive(Default)]
 pub struct Packet {
     bytes: Vec<u8>,
-    /// Where the message begins in them.
+    /// The offset of the message in them.
     start: usize,
     /// Descriptors that came with the message, in order, closed on exec.
     pub fds: Vec<OwnedFd>,
@@ -176,7 +176,8 @@ impl Packet {
             let mut data = [IoSliceMut::new(&mut self.bytes)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC;
             match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut space), flags) {
-                // The other side has ended without reading all that it was sent, which is told once.
+                // The other side has ended without reading all its messages, which the kernel
+                // reports once.
                 // What it has said before is still there, and then the end of file.
                 Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(error) => return Err(error.into()),

@@ -34,8 +34,8 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// Output is not looked at before an attempt is this old: a short one is read once, at its end,
-/// and nobody is woken for every line that it prints. A pipe holds 64 KiB meanwhile (pipe(7)).
+/// Output is not read before an attempt is this old: a short one is read once, at its end, without
+/// a wake-up for each line. A pipe holds 64 KiB meanwhile (pipe(7)).
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 /// An attempt that runs.
@@ -55,14 +55,14 @@ pub(super) struct Running<'a> {
     /// If it is traced live.
     live: Option<Live>,
     known: Known,
-    /// Who wants to know the answers to the inspections that the stub has been asked for, in order:
+    /// The receivers of the answers to the inspections that the stub has been asked for, in order:
     /// the sender of a question, or the attempt's own record.
     inspections: VecDeque<Option<mpsc::UnboundedSender<Described>>>,
-    /// What has cut it short, if something has.
+    /// The reason why it was cut short, if it was.
     cut: Option<Cut>,
 }
 
-/// Why an attempt that waits goes on.
+/// The reason why an attempt that waits goes on.
 enum Woken {
     /// A deadline may have come.
     Time,
@@ -130,7 +130,7 @@ impl<'a> Running<'a> {
         self.over(ending).await
     }
 
-    /// Lets the unit decide, and does as it is told. Returns the ending if that is one.
+    /// Lets the unit decide, and carries that out. Returns the ending if that is one.
     fn handle(&mut self, inputs: Vec<Input>) -> Option<Ending> {
         for input in inputs {
             for action in self.unit.handle(self.shared.clock.now(), input) {

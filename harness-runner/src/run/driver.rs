@@ -1,4 +1,4 @@
-//! Drives a [`Dispatcher`]: waits for what happens, tells it, and does as it is told.
+//! Drives a [`Dispatcher`]: waits for inputs, passes them on, and performs its actions.
 
 use super::{
     BreakExec, Capture, Control, Output, Told, Work, arguments,
@@ -32,22 +32,21 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// How long the slots may take to stop their tests, and the sinks to give the terminal back, before
-/// the run stops for Ctrl-Z.
+/// The time that slots have to stop their tests, and sinks to give the terminal back, before the
+/// run stops for Ctrl-Z.
 const PAUSE_LIMIT: Duration = Duration::from_millis(100);
 
-/// How long the sinks may take to show that a test starts before it does, where its output is not
-/// captured.
+/// The time that sinks have to show the start of a test whose output is not captured.
 const SHOW_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long the slots may take to look for what has arrived when the run is out of time.
+/// The time that slots have to look for arrived results when the run is out of time.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// Stubs tell of no shorter stop of this process.
 const SHORTEST_STOP: Duration = Duration::from_secs(1);
 
-/// Drives a run to its end. Returns the signal by which somebody has lost patience with it, if so:
-/// then slots may still have something to do.
+/// Drives a run to its end. Returns the signal of an impatient user, if there was one: then slots
+/// may still be busy.
 pub(super) async fn drive(
     work: Work,
     tell: std_mpsc::Sender<Told>,
@@ -98,7 +97,7 @@ pub(super) async fn drive(
         alive_at = Instant::now();
     }
     if driver.impatient.is_some() {
-        // Nobody waits for them to end: they do when this process has.
+        // They are not awaited: they end when this process has ended.
         mem::forget(mem::take(&mut driver.stubs));
     }
     driver.impatient
@@ -121,11 +120,11 @@ struct Driver {
     break_exec: Option<BreakExec>,
     tell: std_mpsc::Sender<Told>,
     finished: bool,
-    /// What the user wants to know, while it is being found out.
+    /// A request of the user, while its answers are collected.
     asking: Option<Asking>,
     /// The signal that ended the run before its tests, if one did.
     impatient: Option<i32>,
-    /// When the last stop ended that has been told, by CLOCK_MONOTONIC.
+    /// The end of the last reported stop, by CLOCK_MONOTONIC.
     stopped_until: Duration,
 }
 
@@ -182,8 +181,8 @@ impl Driver {
         self.step_with(input, None, slot_tx);
     }
 
-    /// Lets the dispatcher decide and does as it is told. `output` belongs to the attempt that
-    /// `input` ends.
+    /// Calls the dispatcher and performs its actions. `output` belongs to the attempt that `input`
+    /// ends.
     fn step_with(
         &mut self,
         input: Input,
@@ -409,7 +408,7 @@ impl Driver {
             shown: None,
         };
         complete(&mut told);
-        // If nobody listens any more, the sinks have failed and have said so by `control`.
+        // If the receiver is gone, the sinks have failed and have reported it by `control`.
         let _ = self.tell.send(told);
     }
 

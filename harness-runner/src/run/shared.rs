@@ -1,4 +1,4 @@
-//! What the slots and the dispatcher of a run share.
+//! The state that the slots and the dispatcher of a run share.
 
 use super::{
     Capture, Tracing,
@@ -10,12 +10,12 @@ use super::{
 use crate::{store::TraceFiles, stub::cgroup::Cgroups};
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
-/// What slots and the dispatcher share.
+/// The state that slots and the dispatcher share.
 pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) work: SharedWork,
     pub(super) road: Road,
-    /// How tests are traced of which this run has found out that they are not to be traced as usual.
+    /// The tracing of tests that this run has found to need another backend.
     pub(super) learned: RefCell<BTreeMap<usize, Tracing>>,
 }
 

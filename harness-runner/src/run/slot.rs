@@ -22,7 +22,7 @@ pub(super) struct Slot {
     pub(super) stub: SlotStub,
     /// After the stub, which is gone before what it was in is removed.
     pub(super) bounds: Bounds,
-    /// What output is read into.
+    /// The buffer for output.
     pub(super) buffer: Vec<u8>,
     pub(super) orders: mpsc::UnboundedReceiver<ToSlot>,
     tell: mpsc::UnboundedSender<FromSlot>,

@@ -8,10 +8,10 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use std::sync::LazyLock;
 
-/// How much of the beginning and of the end is looked at where no particular text is expected.
+/// The number of bytes to search at the beginning and at the end if no particular text is expected.
 const EDGE: usize = 4096;
 
-/// What speaks in the output of a test.
+/// The test harness that an output is from.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Speaker {
     /// The standard test harness.
@@ -155,8 +155,8 @@ impl Format {
     }
 }
 
-/// What libtest prints for a test that passes, piece by piece, with alternatives. A benchmark that is
-/// measured counts as measured.
+/// The output of libtest for a test that passes, piece by piece, with alternatives. A measured
+/// benchmark counts as measured.
 ///
 /// Each piece is one write of libtest's to its buffer, so what other threads and processes print may
 /// come between two pieces, but not into one.
@@ -219,7 +219,7 @@ fn either(texts: &[&'static str]) -> Vec<Finder<'static>> {
     texts.iter().map(|text| Finder::new(*text)).collect()
 }
 
-/// What is recognisable in the beginning and the end of an output.
+/// The recognisable parts at the beginning and the end of an output.
 struct Said {
     head: String,
     tail: String,

@@ -60,7 +60,7 @@ impl Stubs {
     }
 }
 
-/// How many stubs may be lost over one task.
+/// The greatest number of stubs that may be lost over one task.
 const TRIES: usize = 5;
 
 /// Asks a stub what tracing works here, the first one if there are any. Who has been killed is
@@ -96,12 +96,12 @@ fn first(stubs: &mut Vec<Stub>) -> Result<&Stub, StubError> {
     Ok(&stubs[0])
 }
 
-/// What becomes of who is refused processes, open files or memory while binaries are listed. As a run
+/// The handling of refused processes, open files or memory while binaries are listed. As a run
 /// does, it gives back what it has and tries again after a while, as long as nothing can be had, up to a
 /// limit. One at a time: others would be refused for no other reason than that it tries.
 pub(super) struct Shortages<'a> {
     turn: Mutex<Turn<'a>>,
-    /// How often something was to be had.
+    /// The number of attempts that the system has granted.
     had: AtomicU64,
 }
 
@@ -112,7 +112,7 @@ struct Turn<'a> {
     given_up: bool,
 }
 
-/// What may have come of an attempt to have something of the system.
+/// The outcomes of an attempt to have something of the system.
 trait Refusable {
     /// Returns what the system has refused, if it did for lack of it.
     fn refusal(&self) -> Option<String>;
@@ -253,7 +253,7 @@ impl Worker<'_> {
     fn try_to_run(&mut self, command: &Command, limit: Duration) -> Ran {
         let mut completed = self.run(command, limit);
         for _ in 1..TRIES {
-            // Somebody has killed it, and the next one need not suffer from that.
+            // It was killed from outside, which need not affect the next one.
             if let Err(error @ (StubError::Gone | StubError::Talk { .. })) = &completed
                 && !error.is_scarcity()
             {

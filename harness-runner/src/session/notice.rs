@@ -1,4 +1,4 @@
-//! What the user is told before the run begins.
+//! The lines that the user reads before the run begins.
 
 use crate::{
     build::{Runner, Runners, Workspace},

@@ -34,8 +34,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When the run cannot begin or cannot be driven. What is known of the tests has been told to
-    /// the sinks.
+    /// When the run cannot begin or cannot be driven. The sinks have the events
+    /// of the tests until then.
     pub fn run(self, options: &RunOptions, mut sinks: Sinks<'_>) -> Result<Summary, SessionError> {
         stub::open_files::raise();
         let slots = self.slots(options);
@@ -117,7 +117,7 @@ impl Session {
         Learning::new(target, self.identities(), learnable)
     }
 
-    /// Tells what there is to tell before the first test.
+    /// Sends the events that come before the first test.
     fn begin(&self, reporting: &mut Reporting<'_>, slots: SlotCount) {
         let SlotCount {
             asked,
@@ -254,13 +254,13 @@ impl Session {
     }
 }
 
-/// How many tests can run at the same time.
+/// The number of tests that can run at the same time.
 #[derive(Copy, Clone)]
 struct SlotCount {
     asked: usize,
     /// No more than there is room for.
     given: usize,
-    /// How many open files a process may have.
+    /// The number of files that a process may have open.
     open_files: u64,
 }
 

@@ -192,7 +192,7 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
     }
 }
 
-/// What one run has of a query.
+/// The part of a run that answers a query.
 enum Looked {
     /// The attempt.
     Found(Box<Record>),

@@ -13,13 +13,13 @@ use std::{
 /// The extension of a folder that is being deleted. Who is killed meanwhile leaves it to the next.
 pub(super) const DELETED: &str = "deleted";
 
-/// Where the size of a finished run is noted, so that its files are counted once only.
+/// The file that notes the size of a finished run, so that its files are counted once only.
 const SIZE: &str = "size";
 
 /// A folder without a readable index may be a run that has just begun.
 const YOUNG: Duration = Duration::from_secs(60);
 
-/// How much is kept.
+/// The limits of what is kept.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Runs, the latest included.
@@ -117,7 +117,7 @@ fn worthless(runs: &[PastRun], retention: Retention, size: impl Fn(&PastRun) -> 
     worthless
 }
 
-/// Whether this is a folder that nobody can read nor writes.
+/// True for a folder that can be neither read nor in use by a run.
 fn is_rubbish(path: &Utf8PathBuf) -> bool {
     let age = fs::metadata(path)
         .and_then(|metadata| metadata.modified())

@@ -1,4 +1,4 @@
-//! What a run came to, and so which runs are worth more than others.
+//! The ending of a run, by which some runs are kept longer than others.
 //!
 //! Ten runs of a single test must not push out the one whole run before them. The latest run, the
 //! last one that failed and the last whole one that passed are kept before all others.
@@ -10,21 +10,21 @@ use harness_metadata::{EventKind, RunStats, event::CancelReason};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Where the end of a run is noted, or that it has none, so that a recording is read once at most: a
+/// The note of a run's end, or of its lack, so that a recording is read once at most: a
 /// run of 1,000 tests looks at as many recordings as are kept, and to read one takes a twentieth of it.
 const ENDING: &str = "ending.json";
 
 /// A note is shorter.
 const LONGEST_ENDING: u64 = 64 * 1024;
 
-/// How a run ended.
+/// The ending of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
-    /// How long it took, in active time.
+    /// Its duration, in active time.
     pub elapsed: Duration,
     /// The counts.
     pub stats: RunStats,
-    /// Why it was cancelled, if it was.
+    /// The reason of its cancellation.
     pub cancelled: Option<CancelReason>,
     /// Whether it was to run only a part of the workspace's tests.
     pub partial: bool,

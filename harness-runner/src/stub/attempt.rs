@@ -20,15 +20,15 @@ use std::{
 pub(super) struct Attempt {
     pub(super) ticket: Ticket,
     pub(super) tree: Tree,
-    /// Set once the runner has been told of the root's exit.
+    /// Set once the root's exit was reported to the runner.
     pub(super) exit_told: bool,
     pub(super) killing: Option<Killing>,
 }
 
-/// How much news of tasks has been taken.
+/// The count of changes of tasks that have been taken.
 #[derive(Copy, Clone, Default)]
 pub(super) struct Taken {
-    /// How many processes have ended.
+    /// The number of processes that have ended.
     pub(super) ended: u32,
     /// There is no more for now.
     pub(super) quiet: bool,

@@ -128,7 +128,7 @@ struct Running {
     survivors: Vec<Survivor>,
 }
 
-/// What comes after a step.
+/// The continuation of a step.
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Step {
     Further,

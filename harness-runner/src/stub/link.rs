@@ -28,22 +28,22 @@ use std::{
 };
 use thiserror::Error;
 
-/// How long a stub may take to say that it is ready. It takes a few milliseconds.
+/// The time limit for a stub to report that it is ready. It takes a few milliseconds.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a stub may be silent before it is continued, in case that somebody has stopped it.
+/// The time without a message after which a stub is continued, in case that it was stopped.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a stub that was killed may take to be gone.
+/// The time limit for a killed stub to end.
 const KILLED_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a stub that has ended may take to be reaped, for which nothing is left to do.
+/// The time limit for reaping a stub that has ended.
 const REAP_LIMIT: Duration = Duration::from_millis(500);
 
-/// How often a stub is asked whether it has ended where there are no pidfds.
+/// The interval for checking whether a stub has ended, where there are no pidfds.
 const POLL: Duration = Duration::from_millis(5);
 
-/// How long orphans are chased at a time.
+/// The time for which orphans are chased at once.
 const CHASE_LIMIT: Duration = Duration::from_secs(2);
 
 /// A running stub. When it is dropped, the stub kills whatever it runs, exits, and is reaped.
@@ -52,7 +52,7 @@ pub struct Stub {
     /// `None` only while dropping.
     socket: Option<OwnedFd>,
     process: Child,
-    /// What it said when it was ready; `None` before.
+    /// Its report of readiness; `None` before.
     ready: OnceCell<Available>,
 }
 
@@ -74,7 +74,7 @@ pub(super) fn own_processes() -> BTreeSet<sys::Pid> {
 static MARK: OnceLock<String> = OnceLock::new();
 
 /// Children in other process groups that this process had before tests began to run, and their
-/// groups: whoever it was before it became this program has started them.
+/// groups: this process started them before it became this program.
 static STRANGERS: OnceLock<BTreeSet<sys::Pid>> = OnceLock::new();
 
 fn is_stranger(pid: sys::Pid) -> bool {
@@ -151,7 +151,7 @@ pub fn kill_orphans() -> Vec<Survivor> {
     killed.into_values().collect()
 }
 
-/// What has come to this process and is neither a stub nor a child that it has started itself. What
+/// The processes that have come to this one and are neither a stub nor a child that it has started itself. What
 /// that has started stays in its group; every test leads its own, and what a test starts can go to
 /// ours but hardly without its environment.
 struct Orphans<'a> {
@@ -198,7 +198,7 @@ impl Orphans<'_> {
     }
 }
 
-/// Why a stub could not be used.
+/// An error that makes a stub unusable.
 #[derive(Debug, Error)]
 pub enum StubError {
     /// It could not be started.
@@ -206,13 +206,13 @@ pub enum StubError {
     Start {
         /// The program.
         program: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The socket failed.
     #[error("failed to talk to the double-spawn stub")]
     Talk {
-        /// Why.
+        /// The reason.
         #[from]
         source: io::Error,
     },
@@ -224,9 +224,9 @@ pub enum StubError {
     Silent {
         /// Its process id.
         pid: u32,
-        /// What it was to do.
+        /// Its task.
         what: &'static str,
-        /// How long was waited.
+        /// The time spent waiting.
         limit: Duration,
     },
 }
@@ -341,7 +341,7 @@ impl Stub {
         receive_response(self.as_fd())?.ok_or(StubError::Gone)
     }
 
-    /// Has the stub go on if somebody has stopped it. Tests can: it is their parent.
+    /// Continues the stub if it was stopped. Tests can stop it: it is their parent.
     pub fn wake(&self) {
         // It is not reaped before this is dropped, so the id is its own.
         let _ = sys::kill(self.process.id().cast_signed(), libc::SIGCONT);
@@ -362,7 +362,7 @@ impl Stub {
 
     fn reaped_within(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
-        // A stub that somebody else has reaped is gone, too.
+        // A stub that another thread has reaped is gone, too.
         while self.process.try_wait().is_ok_and(|status| status.is_none()) {
             if Instant::now() >= deadline {
                 return false;

@@ -8,12 +8,12 @@ use crate::sys::OpenFiles;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use std::{ffi::OsString, fs, sync::OnceLock};
 
-/// What a slot needs at most: the socket of its stub twice, four ends of pipes and two spilled
+/// The most that a slot needs: the socket of its stub twice, four ends of pipes and two spilled
 /// streams while it starts and runs a test, the CPU time of its cgroup, a pidfd and a thread's worth
 /// while it ends a stub.
 const PER_SLOT: u64 = 11;
 
-/// What a run needs besides: the event loop, reports, the store, the history.
+/// The descriptors that a run needs besides: the event loop, reports, the store, the history.
 const PER_RUN: u64 = 16;
 
 /// The soft limit that this process was started with.
@@ -53,8 +53,8 @@ pub(super) fn argument() -> Option<OsString> {
     GIVEN.get().map(|given| given.to_string().into())
 }
 
-/// Raises the limit of a stub, which was told of it by `argument`. Returns what its children are to
-/// be given, if that is something else than what they would have.
+/// Raises the limit of a stub to that in `argument`. Returns the limit for its children, if it
+/// differs from the one that they would inherit.
 pub(super) fn raise_in_stub(argument: Option<OsString>) -> Option<OpenFiles> {
     if let Some(given) = argument.and_then(|text| text.to_str()?.parse().ok()) {
         let _ = GIVEN.set(given);

@@ -43,14 +43,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a child may take until it has a filter. It takes microseconds.
+/// The time limit for a child to install its filter. It takes microseconds.
 const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// Creates roots.
 pub(super) struct Spawner {
     go: Pipe,
     failed: Pipe,
-    /// Where a child says which descriptor its filter's listener is.
+    /// The place where a child writes the descriptor of its filter's listener.
     ready: Pipe,
     stack: ChildStack,
     stub: sys::Pid,
@@ -65,16 +65,16 @@ pub(super) struct Spawner {
     den: Option<Rc<Den>>,
     /// The filter of the last child that had one, its level and what it does.
     program: Option<(TraceLevel, Action, Rc<[libc::sock_filter]>)>,
-    /// What the loaders of its children and of their descendants have done.
+    /// The loads of its children and their descendants.
     loads: Rc<RefCell<Loads>>,
     loaders: Loaders,
 }
 
-/// What is done about the loaders of programs that were executed before. This is the one door to the
+/// The treatment of loaders of programs that were executed before. This is the one door to the
 /// machinery for it: `tracer/loads`, `tracer/hook`, `tracer/maps` and `tracer/tasks/loading`.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Loaders {
-    /// What they do is told from memory where that is safe.
+    /// Their calls are reported from memory where that is safe.
     Remembered,
     /// They are watched each time.
     Watched,
@@ -107,13 +107,13 @@ pub(super) struct Started {
     pub(super) at: Instant,
     baseline: sys::RawUsage,
     pub(super) traced: Traced,
-    /// Who tells runs in it what they do.
+    /// The broker that sends inner runs their events.
     broker: Option<Rc<RefCell<Broker>>>,
     /// The cgroup that it was born into.
     den: Option<Rc<Den>>,
 }
 
-/// What is different for a process that is not a stub.
+/// The differences for a process that is not a stub.
 #[derive(Copy, Clone)]
 pub(super) struct Manner {
     /// The signal mask that the root starts with.
@@ -126,7 +126,7 @@ pub(super) struct Manner {
     pub(super) remembers: bool,
 }
 
-/// Why no root was started.
+/// The error that kept the root from starting.
 pub(super) enum SpawnError {
     /// It is the test's fault, or its environment's.
     Test(StartFailure),
@@ -374,7 +374,8 @@ impl Spawner {
         Ok(())
     }
 
-    /// Removes the cgroup of the last child, and that of the run if nobody else is there to do it.
+    /// Removes the cgroup of the last child, and that of the run if no other process is left to do
+    /// it.
     pub(super) fn remove_den(&mut self, of_run: bool) {
         if let Some(den) = self.den.take() {
             den.remove(of_run);
@@ -402,8 +403,8 @@ impl Spawner {
     /// Takes the listener of a child's filter, and lets the child go on. `None` if it has failed
     /// before that and ends by itself.
     ///
-    /// Without a listener it does not go on: with a filter that nobody listens to, it could do
-    /// nothing. The probe has had one, so this is as rare as that no process can be created.
+    /// Without a listener it does not go on: with a filter that has no listener, all its calls
+    /// would fail. The probe has had one, so this is as rare as a failing fork.
     fn listen(&mut self, child: sys::Pid) -> Result<Option<Listener>, SpawnError> {
         let pidfd = sys::pidfd_open(child);
         let listener = match &pidfd {

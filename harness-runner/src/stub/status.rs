@@ -1,4 +1,4 @@
-//! What /proc says of one process.
+//! The facts in /proc about one process.
 
 use super::sys::Pid;
 use crate::proc;

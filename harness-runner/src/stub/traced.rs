@@ -1,4 +1,4 @@
-//! How the processes of one attempt are traced.
+//! The tracing of the processes of one attempt.
 
 use super::{broker, outer::Subtree, sys::Pid};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 use harness_metadata::event::TraceLevel;
 use std::time::Duration;
 
-/// How the processes of one attempt are traced.
+/// The tracing of the processes of one attempt.
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one at a time, in the attempt's tree"

@@ -25,20 +25,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often it is tried to name a process that is ever another one with all that there is to say.
-/// Each takes a fraction of a millisecond.
+/// The number of tries to name all details of a process that keeps changing its pid. Each takes a
+/// fraction of a millisecond.
 const NAMING_TRIES: u32 = 3;
 
-/// How long a kill looks for new children before others get their turn.
+/// The time for which a kill looks for new children before others get their turn.
 const CHASE_LIMIT: Duration = Duration::from_millis(500);
 
 /// If more processes than this have ended since the root did, they multiply.
 const MANY_ENDED: u32 = 64;
 
-/// How long those that multiply are chased before they are named all the same.
+/// The time for which those that multiply are chased before they are named all the same.
 const FREEZE_LIMIT: Duration = Duration::from_secs(1);
 
-/// What came of reaping.
+/// The result of reaping.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Reaped {
     Nothing,
@@ -49,7 +49,7 @@ enum Reaped {
 
 /// One pass of a kill.
 pub(super) struct Swept {
-    /// What it found alive.
+    /// The processes that it found alive.
     pub(super) alive: Vec<Pid>,
     /// Whether it took news of tasks.
     pub(super) news: bool,
@@ -59,11 +59,11 @@ pub(super) struct Swept {
 pub(super) struct Tree {
     root: Pid,
     started: Instant,
-    /// What earlier attempts of this stub had used.
+    /// The usage of earlier attempts of this stub.
     baseline: RawUsage,
     max_rss_bytes: u64,
     ended: Option<Ended>,
-    /// How many others have ended since.
+    /// The number of others that have ended since.
     ended_since: u32,
     /// While the kernel reaps them.
     kernel_reaps: Option<KernelReaps>,
@@ -76,7 +76,7 @@ pub(super) struct Tree {
     left: Option<Escape>,
     /// When it was last looked at which cgroups processes are in.
     looked: Instant,
-    /// What of survivors is of interest.
+    /// The wanted facts about survivors.
     interest: Interest,
     watch: Watch,
 }
@@ -203,14 +203,14 @@ impl Tree {
         }
     }
 
-    /// Stops to listen, because nobody is left who could make a call.
+    /// Stops listening, because no process is left that could make a call.
     pub(super) fn leave_listener(&mut self) {
         if let Some(notified) = self.traced.notified_mut() {
             notified.leave();
         }
     }
 
-    /// Who is told of what happens.
+    /// The receivers of events.
     pub(super) fn watch(&mut self) -> &mut Watch {
         &mut self.watch
     }
@@ -501,8 +501,9 @@ impl Tree {
         reaped
     }
 
-    /// Returns whether the id of the root's process group cannot belong to strangers. Nobody else
-    /// gets it while the root is not reaped, or while the group has a member that outlived it.
+    /// Returns true if the id of the root's process group cannot belong to strangers. The kernel
+    /// does not reuse it while the root is not reaped, or while the group has a member that
+    /// outlived it.
     fn group_is_ours(&self) -> bool {
         self.ended.is_none() || survivors::has_descendant_in_group(self.root)
     }

@@ -26,8 +26,8 @@ pub(crate) struct OpenFiles {
     pub(crate) hard: u64,
 }
 
-/// What a child needs from its creation until it has executed the test. It owns its memory, which
-/// the child reads from.
+/// Everything that a child needs from its creation until it has executed the test. It owns its
+/// memory, which the child reads from.
 pub(crate) struct Child {
     pub(crate) program: CString,
     pub(crate) args: Block,
@@ -75,8 +75,8 @@ pub(crate) struct Filter {
     pub(crate) listener: Option<HandOver>,
 }
 
-/// How a child gives away the listener that its filter makes. What it does for that is not
-/// filtered, or nobody would be there to let it.
+/// The way in which a child gives away the listener of its filter. Its calls for that are not
+/// filtered, since no listener could let them pass yet.
 #[derive(Copy, Clone)]
 pub(crate) struct HandOver {
     /// Write here which descriptor the listener is, or the negated errno; native-endian.
@@ -111,7 +111,7 @@ impl Block {
     }
 }
 
-/// Where a child failed before it became the test.
+/// The step at which a child failed before it became the test.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Stage {
@@ -135,12 +135,12 @@ impl Stage {
     }
 }
 
-/// A child's stack, with a page below it that nobody may touch.
+/// A child's stack, with an inaccessible page below it.
 pub(crate) struct ChildStack {
     base: *mut c_void,
 }
 
-/// What the child's few frames need many times over.
+/// Many times the need of the child's few frames.
 const STACK_SIZE: usize = 64 * 1024;
 const GUARD_SIZE: usize = 64 * 1024;
 
@@ -535,7 +535,7 @@ fn install(filter: &Filter, flags: &[c_ulong]) -> Result<usize, syscalls::Errno>
 /// Becomes the test, or returns why not.
 fn execute(child: &Child) -> syscalls::Errno {
     if let Some(filter) = &child.filter {
-        // Without it, less is seen. That is told from what is seen; the test runs all the same.
+        // Without it, the trace has less, and shows so; the test runs all the same.
         let _ = install_and_hand_over(filter);
     }
     if child.no_new_privs {

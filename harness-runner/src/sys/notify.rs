@@ -1,5 +1,5 @@
 //! seccomp user notification: a process that makes a call of interest waits until we let it go on
-//! (seccomp_unotify(2)). Nobody's ptrace slot is taken.
+//! (seccomp_unotify(2)). No process has its ptrace slot taken.
 
 use super::Syscall;
 use nix::errno::Errno;
@@ -23,14 +23,14 @@ pub(crate) struct Notification {
 #[derive(Debug)]
 pub(crate) struct Listener(OwnedFd);
 
-/// What [`Listener::receive`] brought.
+/// The result of [`Listener::receive`].
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     /// A call.
     Call(Notification),
-    /// Who had made one is gone, or was interrupted by a signal and will make it again.
+    /// Its caller is gone, or was interrupted by a signal and will make the call again.
     Nothing,
-    /// Nobody is left who could make one.
+    /// No process is left that could make a call.
     End,
 }
 
@@ -98,7 +98,7 @@ impl Listener {
         }
     }
 
-    /// Returns whether nobody is left who could make a call.
+    /// Returns true if no process is left that could make a call.
     pub(crate) fn ended(&self) -> bool {
         let mut fd = libc::pollfd {
             fd: self.0.as_raw_fd(),

@@ -195,7 +195,7 @@ impl Drop for Blocked {
 
 /// Signals that are blocked while the stub works, and what to restore in its children.
 pub(crate) struct Signals {
-    /// What children start with.
+    /// The initial state of children.
     pub(crate) inherited: SignalMask,
     /// For ppoll(2): everything blocked but SIGCHLD.
     waiting: libc::sigset_t,
@@ -214,7 +214,7 @@ pub(crate) fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// How late a message can be that arrives at the moment between the last look at the socket and
+/// The greatest delay of a message that arrives between the last look at the socket and
 /// [`wait_for_news`].
 const TICK: Duration = Duration::from_millis(50);
 
@@ -339,7 +339,7 @@ impl Drop for KernelReaps {
     }
 }
 
-/// Why a wait ended.
+/// The reason for the end of a wait.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
     /// The socket has a message, or is at its end.
@@ -348,7 +348,7 @@ pub(crate) enum Woken {
     Child,
     /// A call waits at the listener.
     Call,
-    /// Nobody is left who could make a call.
+    /// No process is left that could make a call.
     Deserted,
     /// The limit has passed.
     Limit,
@@ -433,7 +433,7 @@ pub(crate) fn keep_only(socket: c_int) -> OwnedFd {
 
 /// Owns a descriptor that the kernel has just made for us.
 pub(crate) fn owned(fd: c_int) -> OwnedFd {
-    // SAFETY: the callers have it from a system call that makes one, and nobody else knows it.
+    // SAFETY: the callers have it from a system call that makes one, and it has no other owner.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
@@ -461,7 +461,7 @@ pub(crate) fn kill_by_pidfd(pidfd: BorrowedFd<'_>) {
     };
 }
 
-/// How the scheduler treats this thread. What is forked has the usual slice and niceness.
+/// The scheduling of this thread. Forked processes have the usual slice and niceness.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
     /// It runs soon after it is woken, rather than when the test that has the CPU has used up its own
@@ -474,8 +474,7 @@ pub(crate) enum Pace {
 
 /// Sets the pace. A scheduler that knows no slices (before Linux 6.12) ignores them.
 ///
-/// Where a policy or a negative niceness has been chosen, nothing is done: what is forked would not
-/// have it then.
+/// A chosen policy or negative niceness stays: forked processes would lose it.
 ///
 /// `struct sched_attr` of sched_setattr(2), its first version.
 pub(crate) fn set_pace(pace: Pace) {
@@ -491,7 +490,7 @@ pub(crate) fn set_pace(pace: Pace) {
         period: u64,
     }
     const RESET_ON_FORK: u64 = 1;
-    /// What this process was given, unless nothing is to be done.
+    /// The original scheduling of this process, if it was changed.
     static GIVEN: LazyLock<Option<i32>> = LazyLock::new(|| {
         // SAFETY: getpriority has no preconditions.
         let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };

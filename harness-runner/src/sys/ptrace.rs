@@ -9,7 +9,7 @@ use std::{
     ptr,
 };
 
-/// Why a seized tracee is stopped: see ptrace(2), "Stopped states".
+/// The kind of stop of a seized tracee: see ptrace(2), "Stopped states".
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// It is about to receive a signal.
@@ -51,7 +51,7 @@ impl RawSignal {
     }
 }
 
-/// How the stop of a tracee ends.
+/// The end of a tracee's stop.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// It goes on, with this signal (PTRACE_CONT).
@@ -141,7 +141,7 @@ const FOLLOWED: c_int = libc::PTRACE_O_EXITKILL
 /// A filter stops its task. Without this option it has the calls fail.
 const FILTERED: c_int = libc::PTRACE_O_TRACESECCOMP;
 
-/// What stops a tracee, beside its signals, its executions and what it creates. A new task has the
+/// The events that stop a tracee, beside its signals, executions and creations. A new task has the
 /// options of the thread that created it.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -211,7 +211,7 @@ pub(crate) fn exit_to_be(tid: Tid) -> Option<Exit> {
     super::ended(c_int::try_from(message(tid)?).ok()?)
 }
 
-/// Where a tracee is in a system call.
+/// The position of a tracee in a system call.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SyscallInfo {
     /// At its entry, stopped by PTRACE_SYSCALL or by a filter.
@@ -279,7 +279,7 @@ pub(crate) fn stack_pointer(tid: Tid) -> Option<u64> {
     (raw.arch == NATIVE_ARCHITECTURE).then_some(raw.stack_pointer)
 }
 
-/// Who sent the signal that a tracee is about to receive: its `si_code`, and for codes of
+/// The sender of the signal that a tracee is about to receive: its `si_code`, and for codes of
 /// kill(2) and the like the sender's id.
 pub(crate) fn signal_origin(tid: Tid) -> Option<(c_int, Pid)> {
     // SAFETY: siginfo_t is plain data, for which zero is valid.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// What wait4(2) told.
+/// The status from wait4(2).
 #[derive(Debug)]
 pub(crate) enum Waited {
     /// The task is gone.
@@ -18,7 +18,7 @@ pub(crate) enum Waited {
     Stopped(Stopped),
 }
 
-/// What one wait4(2) call brought.
+/// The result of one wait4(2) call.
 pub(crate) enum WaitAny {
     /// News of a task.
     News {

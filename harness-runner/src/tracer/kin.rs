@@ -1,4 +1,4 @@
-//! Whom a task belongs to.
+//! The user and groups of a task.
 
 use crate::{
     proc,
@@ -14,7 +14,7 @@ pub(crate) fn likely_creator(task: Tid) -> Option<Tgid> {
     }
 }
 
-/// Whom a task belongs to.
+/// The user and groups of a task.
 pub(crate) struct Kin {
     /// Its process.
     pub(crate) process: Tgid,

@@ -1,7 +1,8 @@
 //! Tasks of the running system, as [`decode`](super::decode) asks about them.
 //!
-//! What the kernel can answer it is asked: directories and descriptors by the links in /proc, files
-//! by looking at them. Nothing is remembered between two stops but what a process was started with.
+//! The kernel is asked wherever it can answer: about directories and descriptors by the links in
+//! /proc, about files by looking at them. Only the arguments and environment of a process are
+//! remembered between two stops.
 
 use super::{
     Map,
@@ -45,7 +46,7 @@ mod rights;
 use addresses::{address, own_addresses};
 use rights::{Rights, rights};
 
-/// What the tasks of an attempt have in common.
+/// The state that the tasks of an attempt share.
 #[derive(Default)]
 pub(crate) struct Context {
     /// The live processes.
@@ -56,7 +57,7 @@ pub(crate) struct Context {
     pub(crate) elsewhere: bool,
     /// Whether a task may have other rights than this process.
     other_rights: Cell<bool>,
-    /// What is done to the tasks.
+    /// The tracer's influence on the tasks.
     means: Means,
     /// Processes that have set no_new_privs themselves.
     promised: RefCell<Vec<Tgid>>,
@@ -76,13 +77,13 @@ pub(crate) struct Context {
 
 /// A live process.
 pub(crate) struct Process {
-    /// What created it; `None` if that is not known.
+    /// The process that created it; `None` if unknown.
     pub(crate) creator: Option<Tgid>,
     /// Whether it has ever had more than one thread.
     pub(crate) threads: bool,
-    /// What its ended children have used.
+    /// The usage of its ended children.
     pub(crate) children: RawUsage,
-    /// What it was started with. Shared with what it creates.
+    /// Its arguments and environment. Shared with the processes that it creates.
     pub(crate) environment: Rc<Environment>,
     /// Whether its program may meet the tracer, so that it is stopped at every call where there is no
     /// filter.

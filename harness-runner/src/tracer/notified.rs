@@ -1,5 +1,5 @@
 //! The tasks of an attempt as a [`Listener`] hears of them: what they ask of the kernel, and not
-//! what comes of it.
+//! the result.
 //!
 //! A process is known from its first call of interest on. One that makes none is never heard of,
 //! nor is the end of one that is no child of ours.
@@ -28,26 +28,26 @@ use std::{
     rc::Rc,
 };
 
-/// What this backend never sees, as a doubt says it.
+/// The blind spot of this backend, as the text of a doubt.
 pub(crate) const UNSEEN: &str = "results of calls, exit statuses of descendants and signals";
 
-/// How many threads are known before those that are gone are forgotten.
+/// The number of known threads above which ended ones are forgotten.
 const THREADS: usize = 4096;
 
-/// How far up the parents of a process are followed.
+/// The greatest number of parents to follow.
 const ANCESTORS: usize = 64;
 
 /// The tasks of an attempt.
 pub(crate) struct Notified {
     root: Root,
-    /// `None` when nobody is left who could make a call.
+    /// `None` when no process is left that could make a call.
     listener: Option<Listener>,
     /// Whether the root has asked to become what it was created for.
     executed: bool,
     context: Context,
     /// Each known thread's process.
     threads: HashMap<Tid, Tgid>,
-    /// How many threads there may be before those that are gone are looked for.
+    /// The number of threads above which ended ones are looked for.
     room: usize,
     outbox: Outbox,
     /// Reused, so that nothing is allocated per call.
@@ -77,7 +77,7 @@ impl Notified {
         }
     }
 
-    /// What becomes readable when there is a call to serve.
+    /// The descriptor that becomes readable when a call waits.
     pub(crate) fn listener(&self) -> Option<BorrowedFd<'_>> {
         self.listener.as_ref().map(AsFd::as_fd)
     }
@@ -88,7 +88,7 @@ impl Notified {
         self.executed
     }
 
-    /// Stops to listen, because nobody is left who could make a call.
+    /// Stops listening, because no process is left that could make a call.
     pub(crate) fn leave(&mut self) {
         self.listener = None;
     }

@@ -41,7 +41,7 @@ impl Tracee {
     }
 }
 
-/// How a stop is answered.
+/// The answer to a stop.
 #[must_use = "without an answer the task stays stopped"]
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub(super) enum Next {
@@ -66,7 +66,7 @@ pub(super) enum Next {
 /// A process that is let go of at its exit.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub(super) struct Leaving {
-    /// How it is going to have ended; `None` if it is gone.
+    /// Its coming wait status; `None` if it is gone.
     pub(super) exit: Option<Exit>,
     pub(super) usage: RawUsage,
     /// Whether other threads of it go on.

@@ -49,29 +49,29 @@ use origin::Harness;
 use refused::Refusals;
 use tree::{Early, Tree};
 
-/// How many ids of ended processes are remembered: a signal can come from one of them, and one can
+/// The number of remembered ids of ended processes: a signal can come from one of them, and one can
 /// be reported once more when it is adopted as a zombie.
 const REMEMBERED: usize = 256;
 
-/// What the root of an attempt is.
+/// The root of an attempt.
 pub(crate) struct Root {
     pub(crate) pid: Tgid,
     /// When it was created.
     pub(crate) started: Instant,
-    /// How closely it is watched. Above `process`, it installs a filter before it executes.
+    /// The level of tracing. Above `process`, it installs a filter before it executes.
     pub(crate) level: TraceLevel,
-    /// What it is going to execute, its arguments and its environment; strings ended by NUL.
+    /// The program, arguments and environment of its execution; strings ended by NUL.
     pub(crate) program: Vec<u8>,
     pub(crate) args: Vec<u8>,
     pub(crate) environment: Vec<u8>,
     pub(crate) cwd: Vec<u8>,
-    /// Where to stop its descendants. Not together with a filter.
+    /// The breakpoints of its descendants. Not together with a filter.
     pub(crate) breakpoint: Option<Breakpoint>,
     /// If what its loader does is known, or to be remembered.
     pub(crate) loader: Option<Loader>,
-    /// Where it is remembered what loaders do.
+    /// The memory of loaders.
     pub(crate) loads: Option<Rc<RefCell<Loads>>>,
-    /// What it has been seized with.
+    /// The options that it was seized with.
     pub(crate) options: Options,
 }
 

@@ -1,4 +1,4 @@
-//! What a stub says of the attempt that runs, and what of that its unit is to know.
+//! The messages of a stub about the attempt that runs, and their inputs for its unit.
 
 use super::{Cut, Running};
 use crate::{
@@ -74,7 +74,7 @@ impl Running<'_> {
         let (slot, attempt) = (self.slot.number, self.start.attempt);
         let now = self.shared.clock.now();
         let described = Described::new(slot, attempt, &self.unit, now, &self.streams);
-        // Whoever asked may not have waited.
+        // The requester may not have waited.
         let _ = to.send(described.with_tasks(pid, tasks));
         inputs
     }

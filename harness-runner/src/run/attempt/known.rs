@@ -1,18 +1,18 @@
-//! What the stub has said of a running attempt.
+//! The facts that the stub has sent of a running attempt.
 
 use crate::protocol::{Exited, SoFar};
 use harness_metadata::outcome::StuckTask;
 use std::time::Duration;
 
-/// What the stub has said of a running attempt.
+/// The facts that the stub has sent of a running attempt.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) pid: Option<i32>,
     pub(super) elapsed: Option<Duration>,
-    /// How much output there was when the test's own process had ended.
+    /// The size of the output at the end of the test's own process.
     pub(super) written_at_exit: Option<u64>,
     pub(super) so_far: SoFar,
-    /// What it was waiting for when its time was up.
+    /// The states of its tasks at its time limit.
     pub(super) stuck: Vec<StuckTask>,
 }
 

@@ -19,11 +19,11 @@ pub(in crate::run) struct Over {
     pub(in crate::run) attempt: Attempt,
     /// `None` if it was not captured.
     pub(in crate::run) output: Option<Output>,
-    /// What has cut it short, if something has.
+    /// The reason why it was cut short, if it was.
     pub(in crate::run) cut: Option<Cut>,
 }
 
-/// What has cut an attempt short.
+/// The reason why an attempt was cut short.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(in crate::run) enum Cut {
     /// The run told it to end.

@@ -1,4 +1,4 @@
-//! The start of an attempt: what the stub is told of it.
+//! The start of an attempt: the request to the stub.
 
 use super::Running;
 use crate::{

@@ -18,10 +18,10 @@ pub(crate) struct Shortage {
 }
 
 impl Shortage {
-    /// How long it may last. Others of the machine may be done by then.
+    /// The longest time that it may last. Others of the machine may be done by then.
     pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
-    /// How long until the system is asked again: at first, and at most.
+    /// The pauses between two tries: the first and the longest.
     const FIRST_DELAY: Duration = Duration::from_millis(50);
     const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
@@ -41,7 +41,7 @@ impl Shortage {
         (now + next.delay <= next.since + Self::LIMIT).then_some(next)
     }
 
-    /// How long to wait before the system is asked again.
+    /// The wait before the system is asked again.
     pub(crate) fn delay(self) -> Duration {
         self.delay
     }
@@ -53,11 +53,11 @@ impl Shortage {
     }
 }
 
-/// How long until a closed slot is opened again: at first, and at most after it was refused again.
+/// The time until a closed slot is opened again: at first, and at most after it was refused again.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(16);
 
-/// What a run could not have.
+/// A resource that a run could not get.
 #[derive(Debug, Default)]
 pub(super) struct Scarcity {
     /// Tests that were refused what they need, with the slots that they had. They come before all
@@ -65,9 +65,10 @@ pub(super) struct Scarcity {
     refused: VecDeque<(usize, Occupant)>,
     /// Slots that nothing is started in any more.
     closed: BTreeSet<usize>,
-    /// Why there are fewer slots, until that is told: others may be refused at the same moment.
+    /// The reason for fewer slots, until it is reported: several slots may be refused at the same
+    /// moment.
     because: Option<String>,
-    /// How many slots it has last been told that there are.
+    /// The number of slots that it was last given.
     told: Option<usize>,
     /// While slots are closed, or have just been opened again.
     reopening: Option<Reopening>,
@@ -75,14 +76,14 @@ pub(super) struct Scarcity {
     nothing: Option<Shortage>,
 }
 
-/// How closed slots come to be opened again, one at a time.
+/// Opens closed slots again, one at a time.
 #[derive(Copy, Clone, Debug)]
 struct Reopening {
-    /// How many slots there were.
+    /// The number of slots before the shortage.
     all: usize,
     /// When the next one is opened.
     at: Duration,
-    /// How long that took the last time.
+    /// The wait of the last time.
     rest: Duration,
     /// Whether the last one that was opened has not been refused anything so far.
     tried: bool,

@@ -663,7 +663,7 @@ fn a_shortage_that_stays_is_looked_at_more_and_more_seldom_and_told_once() {
     assert_eq!((rests, told), (vec![1, 2, 4], 1));
 }
 
-/// How often it is said that the run waits for the system.
+/// The interval between messages that the run waits for the system.
 fn awaits(actions: &[Action]) -> usize {
     let awaits = |action: &&Action| matches!(action, Action::Emit(EventKind::AwaitsSystem { because, .. }) if because == "no process");
     actions.iter().filter(awaits).count()

@@ -13,7 +13,7 @@ pub(in crate::run) struct SlotStub {
     current: Option<WatchedStub>,
     /// One that has been started already.
     spare: Option<Stub>,
-    /// What it was last asked to do.
+    /// The last request to it.
     asked: &'static str,
 }
 
@@ -34,7 +34,7 @@ impl SlotStub {
         self.current.take()
     }
 
-    /// What it was last asked to do.
+    /// The last request to it.
     pub(in crate::run) fn asked(&self) -> &'static str {
         self.asked
     }

@@ -1,4 +1,4 @@
-//! What a root is made from.
+//! The parts that a root is made from.
 
 use super::{Manner, SpawnError};
 use crate::{
@@ -26,7 +26,7 @@ use std::{
     time::Instant,
 };
 
-/// What is asked of a spawner.
+/// A request to a spawner.
 #[derive(Copy, Clone)]
 pub(super) struct Asked<'a> {
     pub(super) spawn: &'a Spawn<'a>,
@@ -37,13 +37,13 @@ pub(super) struct Asked<'a> {
 /// All that a root is made from.
 pub(super) struct Recipe<'a> {
     pub(super) asked: Asked<'a>,
-    /// Who tells runs in it what they do.
+    /// The broker that sends inner runs their events.
     pub(super) broker: Option<Rc<RefCell<Broker>>>,
     pub(super) environment: Cow<'a, [u8]>,
     pub(super) program: CString,
     pub(super) cwd: &'a CStr,
     pub(super) breakpoint: Option<Breakpoint>,
-    /// Where it is remembered what loaders do, if so.
+    /// The memory of loaders, if there is one.
     pub(super) loads: Option<Rc<RefCell<Loads>>>,
     /// If what its loader does is known, or to be remembered.
     pub(super) loader: Option<Loader>,

@@ -21,7 +21,7 @@ pub(in crate::tracer) struct Call {
     pub(super) shape: Shape,
 }
 
-/// Where a path is among the arguments.
+/// The position of a path among the arguments.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum At {
     /// Relative to the working directory.
@@ -34,7 +34,7 @@ pub(super) enum At {
     Descriptor(u8),
 }
 
-/// Where the flags of an open are.
+/// The position of the flags of an open.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum How {
     /// An argument.
@@ -61,12 +61,12 @@ pub(super) struct Ask {
     pub(super) answer: Answer,
 }
 
-/// What the existence of a file says about a call's result.
+/// The conclusion from a file's existence to a call's result.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum Answer {
-    /// That it succeeds.
+    /// It succeeds.
     Exists,
-    /// That it succeeds if the mode in this argument is F_OK.
+    /// It succeeds if the mode in this argument is F_OK.
     Mode(u8),
     /// Nothing, unless it is a directory, which is no link.
     Link,
@@ -134,7 +134,7 @@ pub(super) enum Shape {
     SendMessages,
     ReceiveMessage,
     ReceiveMessages,
-    /// What is in doubt if it succeeds.
+    /// The doubt that a success raises.
     Doubt(Doubt),
     Clone,
     Clone3,
@@ -166,7 +166,7 @@ impl Shape {
     }
 }
 
-/// What is removed.
+/// The removed thing.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum RemoveWhat {
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
@@ -232,7 +232,7 @@ fn call(number: Sysno) -> Option<Call> {
     Some(Call { level, shape })
 }
 
-/// What only asks, where there are calls from before directories had descriptors.
+/// Look-ups, on architectures with calls from before directories had descriptors.
 #[cfg(target_arch = "x86_64")]
 fn old_looks(number: Sysno) -> Option<Shape> {
     use FileOperation::*;
@@ -247,7 +247,8 @@ fn old_looks(number: Sysno) -> Option<Shape> {
     })
 }
 
-/// What opens or changes files, where there are calls from before directories had descriptors.
+/// Calls that open or change files, on architectures with calls from before directories had
+/// descriptors.
 #[cfg(target_arch = "x86_64")]
 fn old_changes(number: Sysno) -> Option<Shape> {
     use FileOperation::*;
@@ -286,7 +287,7 @@ fn old_changes(_: Sysno) -> Option<Shape> {
     None
 }
 
-/// What only asks.
+/// Look-ups.
 fn looks(number: Sysno) -> Option<Shape> {
     use FileOperation::*;
     let at = At::Relative(0, 1);
@@ -314,7 +315,7 @@ fn looks(number: Sysno) -> Option<Shape> {
     })
 }
 
-/// What opens or changes files.
+/// Calls that open or change files.
 fn changes(number: Sysno) -> Option<Shape> {
     use FileOperation::*;
     let at = At::Relative(0, 1);

@@ -48,21 +48,21 @@ const KINDS: [&str; 9] = [
     "doubt",
 ];
 
-/// Where calls on files are in [`KINDS`].
+/// The position of calls on files in [`KINDS`].
 const FILE: usize = 5;
 
-/// What has been seen.
+/// The recorded part.
 #[derive(Debug)]
 pub(super) struct Digest {
     counts: [u64; KINDS.len()],
     processes: Vec<Process>,
-    /// Where a process is in the list. An id that is used again belongs to the later one.
+    /// The position of a process in the list. A reused id belongs to the later one.
     by_pid: Map<i32, usize>,
     args_bytes: usize,
     /// The uses of a file: bit N is `USES[N]`.
     files: Map<RawString, u16>,
     path_bytes: usize,
-    /// What was told whose files are all listed.
+    /// The loads whose files are all listed.
     loaded: Vec<Rc<Loaded>>,
     peers: Map<(NetworkOperation, Address), Peer>,
     failures: Failures,
@@ -274,7 +274,7 @@ impl Digest {
         self.failures.file_call(event.at, event.pid, call);
     }
 
-    /// Adds what a process's loader did: the same as if its events were told one by one.
+    /// Adds the work of a process's loader: the same as adding its events one by one.
     pub(super) fn loaded(&mut self, at: Duration, pid: i32, loaded: &Rc<Loaded>) {
         self.counts[FILE] += loaded.len() as u64;
         loaded.add_to(&mut self.failures, at, pid);

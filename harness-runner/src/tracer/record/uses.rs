@@ -1,4 +1,4 @@
-//! What a call has done with the files that it names.
+//! The uses that a call makes of the files that it names.
 
 use super::{failures::is_interruption, search::is_absence};
 use harness_metadata::{
@@ -71,7 +71,7 @@ fn uses_by_opening(call: &FileCall) -> u16 {
     if access.truncate {
         uses |= bit(FileUse::Truncated);
     }
-    // Without O_EXCL it may have been there: only what is sure is told.
+    // Without O_EXCL it may have been there: only certain facts are reported.
     if access.create && access.exclusive {
         uses |= bit(FileUse::Created);
     }

@@ -109,7 +109,7 @@ impl<K: Kernel> Tasks<K> {
         Some((key, exec.interpreters.clone()))
     }
 
-    /// What a process has executed, when its call has not been seen, or when it was expected to fail.
+    /// The execution of a process whose call was not seen, or was expected to fail.
     fn exec_by_proc(&mut self, tracee: Tracee) -> Exec {
         let vectors = started_with(tracee.process, &mut self.stack);
         let live = self.live(tracee);
@@ -159,7 +159,7 @@ fn started_with(process: Tgid, stack: &mut Vec<u8>) -> Vectors {
 }
 
 impl Root {
-    /// What it has executed is known from who asked for it, and perhaps what interprets that.
+    /// The program is known from the call's arguments, and perhaps from its interpreter.
     pub(in crate::tracer) fn exec(
         &self,
         live: &Live<'_>,

@@ -138,7 +138,7 @@ impl<K: Kernel> Tasks<K> {
         exits && self.kernel.has_news(tid)
     }
 
-    /// A task exits. It has not closed anything yet, and no process has been told.
+    /// A task exits. It has not closed anything yet, and no process knows of it.
     pub(super) fn at_exit(&mut self, tid: Tid) -> Next {
         if tid == self.root.pid.leader() {
             return Next::Exit;

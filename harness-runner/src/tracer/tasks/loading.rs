@@ -1,10 +1,10 @@
 //! The time between a program's execution and the moment when its dynamic loader is done.
 //!
-//! What a loader does is watched once and remembered. When it is known, it is not looked at until then,
-//! and is told from memory. A root has no filter until then: it is made to install one at the hook. What
-//! it starts has inherited that, so there the filter is suspended, or its stops are passed by where that
-//! is not allowed. If a loader turns out to have done something else, that is a doubt, and the next time
-//! it is watched again.
+//! The work of a loader is traced once and remembered. A known loader is not traced, and its events
+//! come from memory. A root has no filter until its loader is done: it is made to install one at
+//! the hook. Its descendants inherit the filter, so there the filter is suspended, or its stops are
+//! passed by where that is not allowed. If a loader turns out to have done something else, that is
+//! a doubt, and it is traced again the next time.
 
 use super::Tasks;
 use crate::{
@@ -32,11 +32,11 @@ const FAULTS: [i32; 7] = [
     libc::SIGTRAP,
 ];
 
-/// What is known of the loader of a root.
+/// The known facts about the loader of a root.
 pub(crate) struct Loader {
     pub(crate) key: Key,
     pub(crate) known: Known,
-    /// What is to be installed when it is done, if it is known.
+    /// The filter to install when it is done, if it is known.
     pub(crate) filter: Rc<[libc::sock_filter]>,
 }
 
@@ -53,7 +53,8 @@ enum Phase {
     Trusted {
         trap: Trap,
         load: Rc<Load>,
-        /// What the process is to install when it is done. `None` if it has its filter already.
+        /// The filter that the process must install when it is done. `None` if it has its filter
+        /// already.
         filter: Option<Rc<[libc::sock_filter]>>,
     },
     /// It is done, and the filter is being installed.
@@ -164,7 +165,7 @@ impl<K: Kernel> Tasks<K> {
         match known {
             Known::Yes(load) => {
                 if let Some(trap) = load.hook.set(process.leader()) {
-                    // Without it, there are stops that nobody needs to look at.
+                    // Without it, there are needless stops.
                     self.suspend_filters(process.leader(), true);
                     let filter = None;
                     let phase = Phase::Trusted { trap, load, filter };
@@ -298,8 +299,8 @@ impl<K: Kernel> Tasks<K> {
         }
     }
 
-    /// A process has ended, perhaps while its loader was at work. Of one that was killed, what its
-    /// loader would have done is told: it has asked for some of that, and changed nothing.
+    /// A process has ended, perhaps while its loader was at work. For a killed one, the whole work
+    /// of its loader is reported: it did a part of that, and changed nothing.
     pub(super) fn ended_loading(&mut self, process: Tgid, exit: Exit) {
         let Some(Loading { key, phase }) = self.loaders.at_work.remove(&process) else {
             return;
@@ -398,9 +399,9 @@ fn is_as_we_left_it(process: Tgid, loads: &RefCell<Loads>) -> bool {
     its.is_some_and(|its| its.is_trapped && own.is_some_and(|own| its.filters == own + 1))
 }
 
-/// What a process's loader starts with.
+/// The initial state of a process's loader.
 struct Condition {
-    /// How many filters the process has.
+    /// The number of filters of the process.
     filters: u32,
     /// Whether a trap would do nothing but stop it for us: it is neither blocked nor ignored.
     is_trapped: bool,

@@ -29,11 +29,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a process has stopped itself before it is looked at what its parent waits for. What is to
+/// The time after which the wait of the parent of a process that has stopped itself is looked at. What is to
 /// continue it has mostly done so by then.
 const LEFT_ALONE: Duration = Duration::from_secs(1);
 
-/// What we are in the way of.
+/// The disturbed request.
 #[derive(Default)]
 pub(super) struct Refusals {
     /// Processes that were refused to be tracers or tracees of others, because they are ours.

@@ -27,7 +27,7 @@ pub(super) struct Task {
     pub(super) options: Options,
 }
 
-/// Why a new task does not go on from its first stop: the event of its creation is still to come.
+/// The reason why a new task is held at its first stop: the event of its creation is still to come.
 #[derive(Copy, Clone)]
 struct Held {
     since: Instant,
@@ -40,7 +40,7 @@ struct Held {
 pub(super) struct Early {
     /// Whether its creation was reported all the same.
     pub(super) told: bool,
-    /// How it ended, if that could not be reported.
+    /// Its wait status, if that could not be reported.
     pub(super) ended: Option<(Exit, RawUsage)>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Early {
 #[derive(Default)]
 pub(super) struct Tree {
     tasks: Map<Tid, Task>,
-    /// How many of them are held.
+    /// The number of held ones.
     held: u32,
     /// Tasks that ended before the event of their creation, the last ones.
     ended_early: VecDeque<(Tid, Early)>,
@@ -58,7 +58,7 @@ pub(super) struct Tree {
     beginning: Map<Tid, Tid>,
     /// Processes whose first threads exited and were let go of, and whose other threads go on.
     leaderless: HashSet<Tgid>,
-    /// How many processes there have been.
+    /// The number of processes so far.
     processes: u32,
 }
 

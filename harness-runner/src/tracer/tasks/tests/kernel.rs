@@ -18,7 +18,7 @@ const ROOT: i32 = 5_000_000;
 /// Longer than a task is held.
 const LONG: Duration = Duration::from_secs(1);
 
-/// What a program, or its user, does.
+/// The actions of a program or its user.
 #[derive(Copy, Clone, Debug)]
 enum Step {
     Fork(CreatedBy),
@@ -81,11 +81,11 @@ struct FakeTask {
     creator: i32,
     options: Options,
     state: State,
-    /// What PTRACE_GETEVENTMSG says at an event.
+    /// The message of PTRACE_GETEVENTMSG at an event.
     message: i32,
-    /// What it exits with.
+    /// Its exit status.
     exit: Exit,
-    /// What its call returns.
+    /// The result of its call.
     result: i64,
     awaited: bool,
 }
