@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 use clap::{ArgAction, Args};
-use harness_runner::build::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};
+use harness_runner::cargo::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};
 
 const PACKAGES: &str = "Package selection";
 const TARGETS: &str = "Target selection";

@@ -125,7 +125,7 @@ impl Color {
     }
 }
 
-impl From<Color> for harness_runner::build::Color {
+impl From<Color> for harness_runner::cargo::Color {
     fn from(color: Color) -> Self {
         match color {
             Color::Auto => Self::Auto,

@@ -14,7 +14,7 @@ pub use output::{Format, Listing, ListingTest, Styles, write_binaries, write_tes
 pub use parse::ParseError;
 
 use crate::{
-    build::{Harness, Identity, MissingRunner, Runners, TestBinary},
+    cargo::{Harness, Identity, MissingRunner, Runners, TestBinary},
     protocol::Command,
 };
 use camino::Utf8Path;

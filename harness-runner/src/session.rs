@@ -24,7 +24,7 @@ pub use notice::Notice;
 pub use reporting::Sinks;
 
 use crate::{
-    build::{
+    cargo::{
         Build, BuildError, Built, CargoOptions, Graph, LocateError, MetadataError, Workspace,
         locate_workspace,
     },

@@ -99,7 +99,7 @@ fn every_variable_that_tests_see_is_in_the_page_of_the_environment() {
     let page = read("site/docs/environment.md");
     let mut missing = Vec::new();
     let mut found = 0;
-    for file in ["run/environment.rs", "build/environment.rs"] {
+    for file in ["run/environment.rs", "cargo/environment.rs"] {
         for name in strings(&read(&format!("harness-runner/src/{file}"))) {
             let is_name = |c: char| c.is_ascii_uppercase() || c == '_';
             if name.len() < 4 || name.ends_with('_') || !name.chars().all(is_name) {

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["sys"],
     &["proc", "own_files"],
     &["filter", "report", "protocol", "tracer", "keys"],
-    &["stub", "config", "build", "store"],
+    &["stub", "config", "cargo", "store"],
     &["trace"],
     &["list"],
     &["plan"],

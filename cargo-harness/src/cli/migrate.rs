@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use harness_metadata::exit_code;
 use harness_runner::{
-    build::locate_workspace,
+    cargo::locate_workspace,
     config::{DEFAULT_PATH, Migrated, PEER_PATH, migrate},
     report::style::escaped,
 };

@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, ValueEnum};
 use harness_metadata::{RunId, RunStats, event::TraceLevel, exit_code};
 use harness_runner::{
-    build::{CargoOptions, Located, locate_target},
+    cargo::{CargoOptions, Located, locate_target},
     report::{
         plural, size,
         style::{Styles, escaped, paint},

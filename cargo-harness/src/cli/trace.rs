@@ -11,7 +11,7 @@ use clap::Args;
 use filter::{Filter, FilterArgs};
 use harness_metadata::{TestId, TraceEvent, TraceSummary, exit_code, trace::TRACE_SCHEMA_VERSION};
 use harness_runner::{
-    build::{CargoOptions, Located, MetadataError, locate_target},
+    cargo::{CargoOptions, Located, MetadataError, locate_target},
     report::{style::Styles, trace_line},
     store::{self, FindError, Found, Query, WhichRun, find},
     tracer::{

@@ -3,7 +3,7 @@
 //! The file is only ever a shortcut: whatever is wrong with it, it is ignored and written anew.
 
 use super::ListedTest;
-use crate::{build::Identity, own_files};
+use crate::{cargo::Identity, own_files};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, io};

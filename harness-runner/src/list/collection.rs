@@ -6,7 +6,7 @@ use super::{
     parse,
     work::{Answer, Job},
 };
-use crate::build::{Harness, Identity, TestBinary};
+use crate::cargo::{Harness, Identity, TestBinary};
 use camino::Utf8Path;
 use nextest_metadata::RustBinaryId;
 use std::{

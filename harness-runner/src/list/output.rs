@@ -2,7 +2,7 @@
 
 use super::{ListedTest, Status, TestList};
 use crate::{
-    build::{Built, TestBinary},
+    cargo::{Built, TestBinary},
     report::style::escaped,
 };
 use guppy::PackageId;

@@ -2,7 +2,7 @@
 
 use super::{Execute, ListError, ListOptions, parse, recognise};
 use crate::{
-    build::{Harness, TestBinary},
+    cargo::{Harness, TestBinary},
     protocol::{Command, Environment},
 };
 use camino::Utf8PathBuf;

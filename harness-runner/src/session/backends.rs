@@ -6,7 +6,7 @@
 //! new result is remembered.
 
 use crate::{
-    build::Identity,
+    cargo::Identity,
     own_files,
     report::{Outputs, Sink, SinkError},
     run::ladder::Disturbances,

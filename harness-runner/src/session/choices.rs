@@ -8,7 +8,7 @@ use super::{
     tracing::{self, Choice, Circumstances, Means},
 };
 use crate::{
-    build::Identity,
+    cargo::Identity,
     list::ListedBinary,
     plan::PlannedTest,
     protocol::Available,

@@ -1,7 +1,7 @@
 //! The lines that the user reads before the run begins.
 
 use crate::{
-    build::{Runner, Runners, Workspace},
+    cargo::{Runner, Runners, Workspace},
     config::ConfigWarning,
     store,
 };

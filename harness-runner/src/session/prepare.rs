@@ -2,7 +2,7 @@
 
 use super::{Options, SessionError};
 use crate::{
-    build::{Build, Built, Graph, TestBinary, Workspace},
+    cargo::{Build, Built, Graph, TestBinary, Workspace},
     config::{CompiledProfile, Config},
     filter::{self, BinaryMatch, BinaryMismatch, TestFilter},
     list::{self, Execute, ListError, ListOptions, Selection, Status, TestList},

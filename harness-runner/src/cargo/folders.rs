@@ -65,7 +65,7 @@ impl Folders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::Target;
+    use crate::cargo::Target;
     use nextest_metadata::{PlatformLibdirSummary, PlatformLibdirUnavailable};
     use target_spec::{Platform, TargetFeatures};
 
