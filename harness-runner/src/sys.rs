@@ -39,8 +39,8 @@ pub(crate) use ptrace::{
     seize, set_options, signal_origin, stack_pointer, syscall_info,
 };
 pub(crate) use wait::{
-    RawUsage, WaitAny, Waited, child_with_news, has_news, has_own_children, news_of, report_stops,
-    usage_of_reaped, wait_any, wait_for_news, wait_for_own,
+    RawUsage, WaitAny, Waited, child_with_news, has_news, has_own_children, news_at, news_of,
+    report_stops, usage_of_reaped, wait_any, wait_for_news, wait_for_own,
 };
 
 use harness_metadata::Exit;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     protocol::Escape,
     stub::survivors::{self, Chase, ChildList, NAMING, Survived, most_reaped},
-    sys::{Tgid, Tid, child_with_news},
+    sys::{Tgid, Tid},
     tracer::{
         notified::Notified,
         tasks::{Broke, Tasks},
@@ -158,25 +158,37 @@ impl Tree {
 
     /// Takes news of a task, without waiting.
     pub(super) fn news(&mut self) -> WaitAny {
-        self.look_at_the_dead(false);
-        sys::wait_any()
+        match self.looks_at_the_dead() {
+            true => self.news_of_a_dead(false),
+            false => sys::wait_any(),
+        }
     }
 
     /// Waits for news of a task.
     pub(super) fn wait_for_news(&mut self) -> WaitAny {
-        self.look_at_the_dead(true);
-        sys::wait_for_news()
+        match self.looks_at_the_dead() {
+            true => self.news_of_a_dead(true),
+            false => sys::wait_for_news(),
+        }
     }
 
-    /// Looks whether a child that has ended, and is reaped next, had left a cgroup that has limits.
-    /// Its group is still known in version 2. With a tracer that is known before.
-    fn look_at_the_dead(&mut self, block: bool) {
+    /// Returns whether the cgroup of a child that has ended is looked at before it is reaped. It is
+    /// still known in version 2. With a tracer it is known before.
+    fn looks_at_the_dead(&self) -> bool {
         let traced = matches!(self.traced, Traced::Ptrace(_) | Traced::Notify(_));
-        let den = self.den.as_ref().filter(|den| den.is_limited());
-        if let Some(den) = den.filter(|_| self.left.is_none() && !traced)
-            && let Some(pid) = child_with_news(block)
-        {
-            self.left = den.left_by(pid, self.root);
+        self.is_limited() && self.left.is_none() && !traced
+    }
+
+    /// Takes news of a child after a look whether it had left a cgroup that has limits. Only a child
+    /// that has been looked at is reaped: another one may end in between.
+    fn news_of_a_dead(&mut self, block: bool) -> WaitAny {
+        match sys::child_with_news(block) {
+            Ok(pid) => {
+                let den = self.den.as_ref();
+                self.left = den.and_then(|den| den.left_by(pid, self.root));
+                sys::news_at(pid)
+            }
+            Err(none) => none,
         }
     }
 

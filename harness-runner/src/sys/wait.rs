@@ -68,19 +68,37 @@ pub(crate) fn has_news(tid: Tid) -> bool {
     result == 0 && unsafe { info.si_pid() } != 0
 }
 
-/// Returns a child of which there is news. It stays there. Waits for it if it may `block`, until a
-/// signal comes.
-pub(crate) fn child_with_news(block: bool) -> Option<Pid> {
-    let kinds = libc::WEXITED | libc::WSTOPPED;
+/// Returns a child of which there is news, for [`news_at`]. It stays there. Waits for it if it may
+/// `block`, until a signal comes.
+///
+/// # Errors
+///
+/// The answer of a wait without news.
+pub(crate) fn child_with_news(block: bool) -> Result<Pid, WaitAny> {
+    let stops = if STOPS.load(Ordering::Relaxed) {
+        libc::WSTOPPED
+    } else {
+        0
+    };
     let blocking = if block { 0 } else { libc::WNOHANG };
-    let flags = kinds | blocking | libc::WNOWAIT | libc::__WALL;
+    let flags = libc::WEXITED | stops | blocking | libc::WNOWAIT | libc::__WALL;
     // SAFETY: siginfo_t is plain data, for which zero is valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to a live local.
     let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) };
     // SAFETY: the kernel has set it, or it is still zero.
     let pid = unsafe { info.si_pid() };
-    (result == 0 && pid != 0).then_some(pid)
+    match result {
+        0 if pid != 0 => Ok(pid),
+        0 => Err(WaitAny::Quiet),
+        _ if Errno::last() == Errno::EINTR => Err(WaitAny::Quiet),
+        _ => Err(WaitAny::Nobody),
+    }
+}
+
+/// Takes the news that [`child_with_news`] has found.
+pub(crate) fn news_at(pid: Pid) -> WaitAny {
+    wait4(pid, libc::WNOHANG)
 }
 
 /// Waits for news of any child or tracee. `Quiet` if a signal came instead: see [`interrupted`].
