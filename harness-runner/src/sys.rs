@@ -28,7 +28,8 @@ pub(crate) use process::{
     Blocked, KernelReaps, Pace, SignalMask, Signals, Woken, become_subreaper, block_signals,
     continue_every, continue_when_parent_dies, either, give_up_terminal, interrupt_waits_for,
     interrupted, is_ignored, is_interrupted, is_live_child, keep_only, kill_by_pidfd, monotonic,
-    owned, pidfd_open, reap, restore_default_action, restore_signals, set_pace, wait_for_end_of,
+    owned, pidfd_open, reap, restore_default_action, restore_signals, set_pace, stop_by_pidfd,
+    stop_group_by_pidfd, wait_for_end_of,
 };
 
 pub(crate) use clocks::cpu_time;

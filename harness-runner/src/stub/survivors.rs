@@ -122,6 +122,62 @@ pub(super) fn kill_descendants() -> Vec<Pid> {
     left
 }
 
+/// Stops the descendants of this process, the youngest first, if there are more than `few`: those
+/// that each have ever another child would leave this process hardly any of the CPU to name and kill
+/// them. What is stopped leaves its share at once, so a look at each comes later.
+pub(super) fn stop_crowd(few: usize) {
+    let budget = Budget::of_this_thread();
+    let children = Children::now();
+    let mut found = BTreeSet::new();
+    let mut stops = false;
+    let mut parents = vec![own_pid()];
+    while let Some(parent) = parents.pop() {
+        if budget.has_used(NAMING) {
+            return;
+        }
+        let mut new = children.of(parent);
+        new.retain(|child| found.insert(*child));
+        if stops {
+            stop_children(parent, &new);
+        } else if found.len() > few {
+            // Once more from the start.
+            stops = true;
+            found.clear();
+            parents = vec![own_pid()];
+            continue;
+        }
+        parents.extend(new);
+    }
+}
+
+/// The most processes that are held by a pidfd at a time.
+const MOST_HELD: usize = 128;
+
+/// Stops children of a descendant, or of this process, and the process groups that they lead in other
+/// sessions than ours: see `Groups`. Where there are no pidfds nothing is stopped, because an id
+/// may be a stranger's by now.
+fn stop_children(parent: Pid, pids: &[Pid]) {
+    let session = nix::unistd::getsid(None).ok();
+    for pids in pids.rchunks(MOST_HELD) {
+        let held = |pid: &Pid| Some((*pid, sys::pidfd_open(*pid)?));
+        let held: Vec<_> = pids.iter().rev().filter_map(held).collect();
+        // One look at all that are held, rather than one at each: there is no time for that.
+        let still: BTreeSet<_> = Children::now().of(parent).into_iter().collect();
+        if parent != own_pid() && !stat(parent).is_some_and(|stat| is_descendant(&stat)) {
+            return;
+        }
+        for (pid, pidfd) in held.iter().filter(|(pid, _)| still.contains(pid)) {
+            let id = Some(nix::unistd::Pid::from_raw(*pid));
+            let of_child = nix::unistd::getsid(id).ok();
+            let is_elsewhere = session.is_some() && of_child.is_some() && of_child != session;
+            match is_elsewhere && nix::unistd::getpgid(id).ok() == id {
+                true => sys::stop_group_by_pidfd(pidfd.as_fd()),
+                false => sys::stop_by_pidfd(pidfd.as_fd()),
+            }
+        }
+    }
+}
+
 /// Returns whether a descendant is a member of this process group.
 pub(super) fn has_descendant_in_group(group: Pid) -> bool {
     let of = |pid: Pid| nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid)));
@@ -388,6 +444,35 @@ mod tests {
         io::{BufRead, BufReader},
         process::{Command, Stdio},
     };
+
+    #[test]
+    fn children_that_lead_a_group_in_another_session_are_stopped_with_it() {
+        let mut shell = Command::new("setsid")
+            .args(["sh", "-c", "sleep 100 & echo $$ $!; wait"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let pids: Vec<Pid> = (line.split_whitespace())
+            .map(|pid| pid.parse().unwrap())
+            .collect();
+        assert_eq!(pids[0], shell.id().cast_signed());
+        stop_children(own_pid(), &pids[..1]);
+        let is_stopped = |pid: &Pid| stat(*pid).is_some_and(|stat| stat.state == 'T');
+        let limit = Instant::now() + Duration::from_secs(60);
+        let mut stopped = 0;
+        while stopped < pids.len() && Instant::now() < limit {
+            stopped = pids.iter().filter(|pid| is_stopped(pid)).count();
+        }
+        for pid in pids.iter().rev() {
+            let _ = sys::kill(*pid, libc::SIGKILL);
+        }
+        shell.wait().unwrap();
+        assert_eq!(stopped, pids.len());
+    }
 
     #[test]
     fn descendants_are_found_even_if_the_kernel_does_not_tell_children() {

@@ -35,6 +35,9 @@ const CHASE_LIMIT: Duration = Duration::from_millis(500);
 /// If more processes than this have ended since the root did, they multiply.
 const MANY_ENDED: u32 = 64;
 
+/// If more processes than this outlive the root, they are stopped before they are named.
+const FEW_ALIVE: usize = 32;
+
 /// The time for which those that multiply are chased before they are named all the same.
 const FREEZE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -383,6 +386,7 @@ impl Tree {
             // The dead need no look.
             self.reap_for(NAMING);
             self.leave_reaping_to_kernel();
+            self.stop_crowd();
             if attempt > 0 || self.multiplies() {
                 self.freeze();
             }
@@ -422,6 +426,14 @@ impl Tree {
             self.traced.tasks().is_some() || self.traced.subtree().is_some() || self.is_limited();
         if self.multiplies() && !depends && self.kernel_reaps.is_none() {
             self.kernel_reaps = Some(KernelReaps::begin());
+        }
+    }
+
+    /// Stops very many before they are named, which may multiply below another parent than this
+    /// process. With a tracer each new process waits for that, as in [`Self::freeze`].
+    fn stop_crowd(&self) {
+        if self.traced.tasks().is_none() && self.traced.subtree().is_none() {
+            survivors::stop_crowd(FEW_ALIVE);
         }
     }
 

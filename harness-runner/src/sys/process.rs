@@ -449,16 +449,43 @@ pub(crate) fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
 
 /// Sends SIGKILL through a pidfd.
 pub(crate) fn kill_by_pidfd(pidfd: BorrowedFd<'_>) {
+    let _ = signal_by_pidfd(pidfd, libc::SIGKILL, 0);
+}
+
+/// Stops a process through a pidfd.
+pub(crate) fn stop_by_pidfd(pidfd: BorrowedFd<'_>) {
+    let _ = signal_by_pidfd(pidfd, libc::SIGSTOP, 0);
+}
+
+/// Stops the process group that a process leads, through a pidfd: no fork escapes that. Stops the process
+/// alone where the kernel cannot do that (before Linux 6.9).
+pub(crate) fn stop_group_by_pidfd(leader: BorrowedFd<'_>) {
+    /// pidfd_send_signal(2).
+    const PROCESS_GROUP: libc::c_uint = 1 << 2;
+    if signal_by_pidfd(leader, libc::SIGSTOP, PROCESS_GROUP).is_err() {
+        stop_by_pidfd(leader);
+    }
+}
+
+fn signal_by_pidfd(
+    pidfd: BorrowedFd<'_>,
+    signal: c_int,
+    flags: libc::c_uint,
+) -> std::io::Result<()> {
     // SAFETY: plain numbers and a null siginfo, which the call allows.
-    unsafe {
+    let sent = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
             pidfd.as_raw_fd(),
-            libc::SIGKILL,
+            signal,
             ptr::null::<c_void>(),
-            0,
+            flags,
         )
     };
+    match sent {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 /// The scheduling of this thread. Forked processes have the usual slice and niceness.
