@@ -3,7 +3,6 @@
 //! An implementation of [`Execute`] starts processes; the choice of binaries is
 //! told by a callback. Which of the tests run is decided in `plan`.
 
-mod cache;
 mod collection;
 mod output;
 mod parse;

@@ -188,10 +188,11 @@ fn a_test_that_traces_is_run_again_by_another_backend_and_that_is_remembered() {
 
     // What was right for a test may become wrong.
     let learned = fs::read_to_string(&file).unwrap();
-    let learned: serde_json::Value = serde_json::from_str(&learned).unwrap();
-    let lesson = &learned["tracers seizes_its_child"];
-    assert_eq!(lesson["met"], serde_json::json!(["ptrace-refused"]));
-    let wrong = serde_json::json!({ "tracers listens_to_itself": lesson });
+    let mut wrong: serde_json::Value = serde_json::from_str(&learned).unwrap();
+    let lesson = wrong["entries"]["tracers seizes_its_child"].take();
+    let met = &lesson["value"]["met"];
+    assert_eq!(*met, serde_json::json!(["ptrace-refused"]));
+    wrong["entries"] = serde_json::json!({ "tracers listens_to_itself": lesson });
     fs::write(&file, wrong.to_string()).unwrap();
     let corrected = run(&scene, &folder, CONFIG);
     corrected.assert_code(exit_code::OK);

@@ -1,12 +1,13 @@
 //! Collects what is known of binaries: from memory, and from their answers.
 
 use super::{
-    ListError, ListedBinary, Selection, Status, TestList,
-    cache::Cache,
-    parse,
+    ListError, ListedBinary, ListedTest, Selection, Status, TestList, parse,
     work::{Answer, Job},
 };
-use crate::cargo::{Harness, Identity, TestBinary};
+use crate::{
+    cache::{Cache, Encoding, Memory},
+    cargo::{Harness, Identity, TestBinary},
+};
 use camino::Utf8Path;
 use nextest_metadata::RustBinaryId;
 use std::{
@@ -18,9 +19,19 @@ use std::{
     },
 };
 
+/// The tests of binaries that have the standard harness, by path.
+const TESTS: Memory = Memory {
+    file: "harness/tests.cache",
+    version: 3,
+    encoding: Encoding::Compact,
+    longest: 256 * 1024 * 1024,
+    lifetime: None,
+    most: usize::MAX,
+};
+
 /// The binaries of a run, listed or asked.
 pub(super) struct Collection {
-    cache: Cache,
+    cache: Cache<Vec<ListedTest>>,
     listed: BTreeMap<RustBinaryId, ListedBinary>,
     asked: BTreeMap<RustBinaryId, Asked>,
 }
@@ -28,7 +39,10 @@ pub(super) struct Collection {
 impl Collection {
     pub(super) fn new(target_directory: Option<&Utf8Path>) -> Self {
         Self {
-            cache: target_directory.map(Cache::load).unwrap_or_default(),
+            cache: match target_directory {
+                Some(target) => Cache::load(TESTS, target),
+                None => Cache::empty(TESTS),
+            },
             listed: BTreeMap::new(),
             asked: BTreeMap::new(),
         }
@@ -84,7 +98,7 @@ impl Collection {
         identity: Option<Identity>,
     ) -> Option<ListedBinary> {
         let tests = match binary.harness {
-            Harness::Libtest => self.cache.get(&binary.path, identity?)?,
+            Harness::Libtest => self.cache.get(binary.path.as_str(), &identity?)?,
             Harness::Custom => return None,
         };
         Some(ListedBinary {
@@ -133,7 +147,8 @@ impl Collection {
                 source,
             })?;
             if let Some(identity) = identity.filter(|_| libtest) {
-                self.cache.put(&binary.path, identity, &tests);
+                let name = binary.path.to_string();
+                self.cache.put(name, identity, tests.clone());
             }
             let listed = ListedBinary {
                 binary,
@@ -149,7 +164,7 @@ impl Collection {
     /// Remembers what is new, and returns all.
     pub(super) fn finish(self, target_directory: Option<&Utf8Path>) -> TestList {
         if let Some(directory) = target_directory
-            && let Err(error) = self.cache.save(directory)
+            && let Err(error) = (self.cache).save(directory, |path| Utf8Path::new(path).exists())
         {
             tracing::warn!("failed to write the cache of test lists in `{directory}`: {error}");
         }

@@ -1,13 +1,13 @@
 //! Remembers from run to run which tests the usual tracer is in the way of, in
 //! `<target>/harness/backends.json`. The file may be removed at any time.
 //!
-//! A remembered backend holds as long as the test's binary is the same, for [`LIFETIME`], and for
+//! A remembered backend holds as long as the test's binary is the same, for thirty days, and for
 //! this version of the program. A test that fails with a remembered backend is run again, and the
 //! new result is remembered.
 
 use crate::{
+    cache::{Cache, Encoding, Memory},
     cargo::Identity,
-    own_files,
     report::{Outputs, Sink, SinkError},
     run::ladder::Disturbances,
 };
@@ -19,17 +19,18 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-/// As many tests are remembered.
-const TESTS: usize = 10_000;
-
-/// A file that is longer is not ours.
-const LONGEST: u64 = 16 * 1024 * 1024;
-
-/// The time for which a fact is remembered.
-const LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The facts about tests, by their ids.
+const LESSONS: Memory = Memory {
+    file: "harness/backends.json",
+    version: 1,
+    encoding: Encoding::Readable,
+    longest: 16 * 1024 * 1024,
+    lifetime: Some(Duration::from_secs(30 * 24 * 60 * 60)),
+    most: 10_000,
+};
 
 /// The remembered facts about a test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,67 +66,29 @@ impl Lesson {
     }
 }
 
-/// A lesson, and of what it is one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
-    #[serde(flatten)]
-    lesson: Lesson,
-    /// The binary that it was learned of.
-    binary: Identity,
-    /// When that was, in seconds since 1970.
-    at: u64,
-    /// By which version of the program.
-    version: String,
-}
-
-impl Entry {
-    /// Returns whether it still holds.
-    fn holds(&self, now: u64, binary: Option<&Identity>) -> bool {
-        let age = now.checked_sub(self.at);
-        self.version == env!("CARGO_PKG_VERSION")
-            && Some(&self.binary) == binary
-            && age.is_some_and(|age| age < LIFETIME.as_secs())
-    }
-}
-
 /// The binaries of a run.
 pub(super) type Binaries = HashMap<RustBinaryId, Identity>;
 
 /// The facts about tests, by their ids.
-#[derive(Default)]
 pub(super) struct Known {
-    entries: BTreeMap<String, Entry>,
+    lessons: Cache<Lesson>,
     binaries: Binaries,
-    now: u64,
 }
 
 impl Known {
     /// Reads what earlier runs have found. What cannot be read has to be found out once more.
     pub(super) fn load(target: &Utf8Path, binaries: Binaries) -> Self {
         Self {
-            entries: read(target),
+            lessons: Cache::load(LESSONS, target),
             binaries,
-            now: now(),
         }
     }
 
     /// Returns what is known of a test.
     pub(super) fn of(&self, test: &TestId) -> Option<Lesson> {
-        let entry = self.entries.get(&test.to_string())?;
-        let holds = entry.holds(self.now, self.binaries.get(&test.binary));
-        holds.then(|| entry.lesson.clone())
+        let binary = self.binaries.get(&test.binary)?;
+        self.lessons.get(&test.to_string(), binary).cloned()
     }
-}
-
-fn read(target: &Utf8Path) -> BTreeMap<String, Entry> {
-    let text = own_files::read(file(target), LONGEST).ok();
-    text.and_then(|text| serde_json::from_slice(&text).ok())
-        .unwrap_or_default()
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 /// The sink that adds what a run finds.
@@ -135,7 +98,7 @@ pub(super) struct Learning {
     /// The tests that may be run again. Where settings or another run decide, there is nothing to be
     /// learned.
     tests: HashSet<TestId>,
-    new: BTreeMap<String, Entry>,
+    new: BTreeMap<String, (Identity, Lesson)>,
 }
 
 impl Learning {
@@ -156,39 +119,24 @@ impl Learning {
             return;
         };
         if self.tests.contains(&test.test) {
-            let entry = Entry {
-                lesson,
-                binary: *binary,
-                at: now(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-            };
-            self.new.insert(test.test.to_string(), entry);
+            self.new.insert(test.test.to_string(), (*binary, lesson));
         }
     }
 
     /// Adds to what is there by now. A writer at the same moment may lose its facts.
     fn write(&self) -> io::Result<()> {
-        let now = now();
-        let mut all = read(&self.target);
-        for (test, entry) in &self.new {
-            let mut entry = entry.clone();
+        let mut all: Cache<Lesson> = Cache::load(LESSONS, &self.target);
+        for (test, (binary, lesson)) in &self.new {
+            let mut lesson = lesson.clone();
             // What a remembered step has prevented this time is still so.
-            if let Some(before) = all
-                .get(test)
-                .filter(|before| before.holds(now, Some(&entry.binary)))
-            {
-                entry.lesson.met.extend(&before.lesson.met);
-                entry.lesson.met.sort_unstable();
-                entry.lesson.met.dedup();
+            if let Some(before) = all.get(test, binary) {
+                lesson.met.extend(&before.met);
+                lesson.met.sort_unstable();
+                lesson.met.dedup();
             }
-            all.insert(test.clone(), entry);
+            all.put(test.clone(), *binary, lesson);
         }
-        all.retain(|_, entry| entry.holds(now, Some(&entry.binary)));
-        // Which ones go does not matter: they are found out again.
-        while all.len() > TESTS {
-            all.pop_first();
-        }
-        own_files::replace(&file(&self.target), &serde_json::to_vec_pretty(&all)?)
+        all.save(&self.target, |_| true)
     }
 }
 
@@ -206,30 +154,27 @@ impl Sink for Learning {
     }
 }
 
-fn file(target: &Utf8Path) -> Utf8PathBuf {
-    target.join("harness").join("backends.json")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
 
-    fn entry(binary: Identity, met: Disturbance) -> Entry {
-        Entry {
-            lesson: Lesson {
-                met: vec![met],
-                untraced: false,
-            },
-            binary,
-            at: now(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+    fn lesson(met: Disturbance) -> Lesson {
+        Lesson {
+            met: vec![met],
+            untraced: false,
         }
     }
 
-    fn learn(target: &Utf8Path, tests: impl IntoIterator<Item = (String, Entry)>) {
+    fn learn<'a>(
+        target: &Utf8Path,
+        binary: Identity,
+        tests: impl IntoIterator<Item = (&'a str, Disturbance)>,
+    ) {
         let mut learning = Learning::new(target, Binaries::default(), HashSet::new());
-        learning.new.extend(tests);
+        let lessons = tests.into_iter();
+        let lessons = lessons.map(|(test, met)| (test.to_owned(), (binary, lesson(met))));
+        learning.new.extend(lessons);
         learning.write().unwrap();
     }
 
@@ -255,17 +200,18 @@ mod tests {
         let (_folder, target, identity) = scene();
         let binaries = || Binaries::from([(RustBinaryId::new("a"), identity)]);
         assert_eq!(Known::load(&target, binaries()).of(&test("a", "x")), None);
-        let refused = entry(identity, Disturbance::PtraceRefused);
-        learn(&target, [("a x".to_owned(), refused.clone())]);
-        let asked = entry(identity, Disturbance::SeccompAsked);
+        use Disturbance::{PtraceRefused, SeccompAsked};
+        learn(&target, identity, [("a x", PtraceRefused)]);
         learn(
             &target,
-            [("a y".to_owned(), asked), ("a x".to_owned(), refused)],
+            identity,
+            [("a y", SeccompAsked), ("a x", PtraceRefused)],
         );
         let known = Known::load(&target, binaries());
-        let lesson = known.of(&test("a", "x")).unwrap();
-        assert_eq!(lesson.met, [Disturbance::PtraceRefused]);
-        assert_eq!(known.entries.len(), 2);
+        let found = known.of(&test("a", "x")).unwrap();
+        assert_eq!(found.met, [PtraceRefused]);
+        let found = known.of(&test("a", "y")).unwrap();
+        assert_eq!(found.met, [SeccompAsked]);
         let files = fs::read_dir(target.join("harness")).unwrap().count();
         assert_eq!(files, 1, "nothing is left of writing");
 
@@ -276,31 +222,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_or_of_another_version_is_forgotten() {
-        let (_folder, _target, identity) = scene();
-        let learned = entry(identity, Disturbance::StatusRead);
-        let at = learned.at;
-        assert!(learned.holds(at + LIFETIME.as_secs() - 1, Some(&identity)));
-        assert!(!learned.holds(at + LIFETIME.as_secs(), Some(&identity)));
-        assert!(
-            !learned.holds(at - 1, Some(&identity)),
-            "learned in the future"
-        );
-        assert!(!learned.holds(at, None));
-        let other = Entry {
-            version: "0.0.0-other".to_owned(),
-            ..learned
-        };
-        assert!(!other.holds(at, Some(&identity)));
-    }
-
-    #[test]
     fn what_prevents_one_thing_and_meets_another_has_met_both() {
         let (_folder, target, identity) = scene();
-        let first = entry(identity, Disturbance::PtraceRefused);
-        let second = entry(identity, Disturbance::ListenerRefused);
-        learn(&target, [("a x".to_owned(), first)]);
-        learn(&target, [("a x".to_owned(), second)]);
+        learn(&target, identity, [("a x", Disturbance::PtraceRefused)]);
+        learn(&target, identity, [("a x", Disturbance::ListenerRefused)]);
         let binaries = Binaries::from([(RustBinaryId::new("a"), identity)]);
         let lesson = Known::load(&target, binaries).of(&test("a", "x")).unwrap();
         let both = [Disturbance::PtraceRefused, Disturbance::ListenerRefused];
@@ -308,16 +233,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_makes_no_sense_is_replaced_and_none_grows_without_end() {
+    fn a_file_that_makes_no_sense_teaches_nothing_and_is_replaced() {
         let (_folder, target, identity) = scene();
         let of_before = b"{\"a x\": \"notify\"}";
         for nonsense in [&b"[1]"[..], b"{\"a\": \"magic\"}", b"\xff", of_before] {
-            fs::write(file(&target), nonsense).unwrap();
-            assert!(read(&target).is_empty());
+            fs::write(target.join(LESSONS.file), nonsense).unwrap();
+            let binaries = Binaries::from([(RustBinaryId::new("a"), identity)]);
+            assert_eq!(Known::load(&target, binaries).of(&test("a", "x")), None);
         }
-        let learned = entry(identity, Disturbance::StatusRead);
-        let many = (0..TESTS + 10).map(|test| (test.to_string(), learned.clone()));
-        learn(&target, many);
-        assert_eq!(read(&target).len(), TESTS);
+        learn(&target, identity, [("a x", Disturbance::StatusRead)]);
+        let binaries = Binaries::from([(RustBinaryId::new("a"), identity)]);
+        assert!(Known::load(&target, binaries).of(&test("a", "x")).is_some());
     }
 }
