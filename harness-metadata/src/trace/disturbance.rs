@@ -43,6 +43,20 @@ pub enum Disturbance {
 }
 
 impl Disturbance {
+    /// All disturbances, in order.
+    pub const ALL: [Self; 10] = [
+        Self::PtraceRefused,
+        Self::ListenerRefused,
+        Self::StrictModeRefused,
+        Self::SeccompAsked,
+        Self::NoNewPrivsAsked,
+        Self::NoNewPrivsUsed,
+        Self::StatusRead,
+        Self::StoppedRead,
+        Self::FilterForTracer,
+        Self::PrivilegesWithheld,
+    ];
+
     /// Returns true if this backend can cause it.
     pub fn is_caused_by(self, backend: Backend) -> bool {
         use Backend::{Lifecycle, None, Notify, Outer, Ptrace};
@@ -65,9 +79,7 @@ impl Disturbance {
 impl fmt::Display for Disturbance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::PtraceRefused => {
-                "ptrace was refused, because the tracer had the process already"
-            }
+            Self::PtraceRefused => "ptrace was refused, because the tracer had the process already",
             Self::ListenerRefused => {
                 "a seccomp listener was refused, because the tracer was the listener already"
             }
@@ -92,7 +104,8 @@ impl fmt::Display for Disturbance {
                  changes"
             }
             Self::FilterForTracer => {
-                "a seccomp filter of its own hands calls to a tracer, which the tracer comes between"
+                "a seccomp filter of its own hands calls to a tracer, \
+                 which the tracer comes between"
             }
             Self::PrivilegesWithheld => {
                 "a program did not gain the privileges that its file gives, because of the tracer"
@@ -129,6 +142,7 @@ mod tests {
     #[test]
     fn without_a_tracer_nothing_is_in_the_way_and_each_disturbance_has_a_cause() {
         use Disturbance::*;
+        let mut asked = Vec::new();
         for (disturbance, causes) in [
             (PtraceRefused, "ptrace lifecycle outer"),
             (ListenerRefused, "notify"),
@@ -157,6 +171,10 @@ mod tests {
             let order = |name: &&str| all.iter().position(|backend| backend.as_str() == *name);
             expected.sort_by_key(order);
             assert_eq!(caused, expected, "{disturbance:?}");
+            asked.push(disturbance);
         }
+        assert_eq!(asked, Disturbance::ALL);
+        let numbers = Disturbance::ALL.map(|disturbance| disturbance as usize);
+        assert_eq!(numbers, std::array::from_fn(|number| number));
     }
 }

@@ -6,23 +6,6 @@ use harness_metadata::{
     trace::{Backend, Disturbance},
 };
 
-/// All disturbances, in order of their bits.
-const DISTURBANCES: [Disturbance; 10] = {
-    use Disturbance::*;
-    [
-        PtraceRefused,
-        ListenerRefused,
-        StrictModeRefused,
-        SeccompAsked,
-        NoNewPrivsAsked,
-        NoNewPrivsUsed,
-        StatusRead,
-        StoppedRead,
-        FilterForTracer,
-        PrivilegesWithheld,
-    ]
-};
-
 /// A set of disturbances.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disturbances(u16);
@@ -38,7 +21,7 @@ impl Disturbances {
 
     /// Returns them in order.
     pub fn iter(self) -> impl Iterator<Item = Disturbance> {
-        DISTURBANCES
+        Disturbance::ALL
             .into_iter()
             .filter(move |it| self.0 & bit(*it) != 0)
     }
