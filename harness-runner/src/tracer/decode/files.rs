@@ -125,30 +125,7 @@ impl Stop<'_> {
     }
 
     pub(super) fn open(&mut self, at: At, how: How) -> Decoded {
-        let mut resolve = 0;
-        let mut flags = match how {
-            How::Flags(index) => self.int(index),
-            How::Creat => libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC,
-            How::Read => libc::O_RDONLY,
-            How::Struct(address, size) => {
-                // A longer one is of a kernel that this was not written for, a shorter one an error.
-                let mut words = [0; 24];
-                let size = self.arg(size).min(24) as usize;
-                self.memory.fill(self.arg(address), &mut words[..size])?;
-                let word = |index: usize| {
-                    words[8 * index..]
-                        .iter()
-                        .take(8)
-                        .rfold(0_u64, |word, byte| word << 8 | u64::from(*byte))
-                };
-                resolve = word(2);
-                word(0) as i32
-            }
-        };
-        if flags & libc::O_PATH != 0 {
-            // The kernel ignores everything else.
-            flags &= libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-        }
+        let (flags, resolve) = self.open_flags(how)?;
         let mut named = self.named(at, 0)?;
         if resolve & libc::RESOLVE_IN_ROOT != 0 {
             let asked = named.path.asked.into_bytes();
@@ -166,24 +143,53 @@ impl Stop<'_> {
         let mut call = self.file(FileOperation::Open, named.path.clone());
         call.access = Some(access);
         let changes = access.write || access.create || access.truncate || access.unnamed;
-        if !changes && resolve == 0 {
-            let follow = flags & libc::O_NOFOLLOW == 0;
-            let mut answer = if access.path_only {
-                named.look(self.task, follow)
-            } else {
-                named.look_to_read(self.task, follow)
-            };
-            if let Ok(file) = answer {
-                if access.directory && !file.directory {
-                    answer = Err(libc::ENOTDIR);
-                } else if !follow && !access.path_only && !file.directory {
-                    // It may be a link, which fails.
-                    return Ok(awaited(call, Then::Returned));
-                }
-            }
-            return Ok(self.found(call, answer));
+        if changes || resolve != 0 {
+            return Ok(awaited(call, Then::Returned));
         }
-        Ok(awaited(call, Then::Returned))
+        let follow = flags & libc::O_NOFOLLOW == 0;
+        let mut answer = if access.path_only {
+            named.look(self.task, follow)
+        } else {
+            named.look_to_read(self.task, follow)
+        };
+        if let Ok(file) = answer {
+            if access.directory && !file.directory {
+                answer = Err(libc::ENOTDIR);
+            } else if !follow && !access.path_only && !file.directory {
+                // It may be a link, which fails.
+                return Ok(awaited(call, Then::Returned));
+            }
+        }
+        Ok(self.found(call, answer))
+    }
+
+    /// Returns the flags of a call that opens a file, and its limits on the resolution of the path
+    /// (`RESOLVE_*`).
+    fn open_flags(&self, how: How) -> Result<(i32, u64), ReadError> {
+        let (flags, resolve) = match how {
+            How::Flags(index) => (self.int(index), 0),
+            How::Creat => (libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, 0),
+            How::Read => (libc::O_RDONLY, 0),
+            How::Struct(address, size) => {
+                // A longer one is of a kernel that this was not written for, a shorter one an error.
+                let mut words = [0; 24];
+                let size = self.arg(size).min(24) as usize;
+                self.memory.fill(self.arg(address), &mut words[..size])?;
+                let word = |index: usize| {
+                    words[8 * index..]
+                        .iter()
+                        .take(8)
+                        .rfold(0_u64, |word, byte| word << 8 | u64::from(*byte))
+                };
+                (word(0) as i32, word(2))
+            }
+        };
+        if flags & libc::O_PATH == 0 {
+            return Ok((flags, resolve));
+        }
+        // The kernel ignores everything else.
+        let counted = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        Ok((flags & counted, resolve))
     }
 
     pub(super) fn ask(&mut self, ask: Ask) -> Decoded {

@@ -314,12 +314,7 @@ pub(super) fn returned(
         }
         NetworkOperation::Send => {}
         NetworkOperation::Bind if succeeded || result == CallResult::Unknown => {
-            // The kernel chooses a port or a name.
-            let chosen = matches!(
-                call.address,
-                None | Some(Address::Ip { port: 0, .. } | Address::UnixUnnamed)
-            );
-            if chosen && succeeded {
+            if succeeded && is_chosen_by_kernel(call.address.as_ref()) {
                 call.address = own_name().or(call.address.take());
             }
             if let Some(address) = &call.address {
@@ -339,19 +334,33 @@ pub(super) fn returned(
             };
             call.address = task.peer_name(fd).map(|peer| absolute(task, peer));
             if let Some(address) = &call.address {
-                call.reach = match address {
-                    Address::Unix(_) | Address::UnixAbstract(_) | Address::UnixUnnamed => {
-                        match task.peer_is_own(fd) {
-                            Some(true) => Reach::Tree,
-                            Some(false) => Reach::Machine,
-                            None => sockets.borrow().reach(address),
-                        }
-                    }
-                    address => sockets.borrow().reach_of_client(address),
-                };
+                call.reach = reach_of_peer(address, fd, task);
             }
         }
         NetworkOperation::Bind | NetworkOperation::Listen => {}
+    }
+}
+
+/// Returns true if the kernel chooses the port or the name when a socket is bound to this address.
+fn is_chosen_by_kernel(address: Option<&Address>) -> bool {
+    matches!(
+        address,
+        None | Some(Address::Ip { port: 0, .. } | Address::UnixUnnamed)
+    )
+}
+
+/// Returns the reach of a connection that was accepted, by the address of its other end.
+fn reach_of_peer(address: &Address, fd: i32, task: &dyn Task) -> Reach {
+    let sockets = task.sockets();
+    match address {
+        Address::Unix(_) | Address::UnixAbstract(_) | Address::UnixUnnamed => {
+            match task.peer_is_own(fd) {
+                Some(true) => Reach::Tree,
+                Some(false) => Reach::Machine,
+                None => sockets.borrow().reach(address),
+            }
+        }
+        address => sockets.borrow().reach_of_client(address),
     }
 }
 
