@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileOperation {
-    /// Opens, and perhaps creates: see [`FileCall::access`].
+    /// Opens, and perhaps creates, as the `access` of the call says.
     Open,
     /// Asks for metadata.
     Stat,
