@@ -128,6 +128,7 @@ pub enum EventKind {
         because: String,
     },
     /// As many tests run at the same time again as before the system had too little.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     MoreSlots {
         /// The number of slots from now on.
         slots: usize,
