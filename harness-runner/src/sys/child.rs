@@ -235,7 +235,8 @@ fn clone_into_cgroup(
     // SAFETY: the child has a stack of its own, on which it calls `main`, which does what is said
     // of it in `clone_into` and never returns; so nothing of this frame is touched twice. The parent
     // comes out below with the result and, as from any system call, all but the named registers as
-    // they were.
+    // they were. `main` and its argument are in named registers, since any other may be the frame
+    // pointer, which the child clears.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         std::arch::asm!(
@@ -243,12 +244,12 @@ fn clone_into_cgroup(
             "test rax, rax",
             "jnz 2f",
             "xor ebp, ebp",
-            "mov rdi, {argument}",
-            "call {main}",
+            "mov rdi, r8",
+            "call r9",
             "ud2",
             "2:",
-            main = in(reg) main,
-            argument = in(reg) argument,
+            in("r8") argument,
+            in("r9") main,
             inlateout("rax") libc::SYS_clone3 as isize => returned,
             in("rdi") &raw const args,
             in("rsi") size_of::<CloneArgs>(),
@@ -263,12 +264,12 @@ fn clone_into_cgroup(
             "svc 0",
             "cbnz x0, 2f",
             "mov x29, xzr",
-            "mov x0, {argument}",
-            "blr {main}",
+            "mov x0, x2",
+            "blr x3",
             "brk 1",
             "2:",
-            main = in(reg) main,
-            argument = in(reg) argument,
+            in("x2") argument,
+            in("x3") main,
             in("x8") libc::SYS_clone3,
             inlateout("x0") (&raw const args) as isize => returned,
             in("x1") size_of::<CloneArgs>(),
