@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use spdx::{Expression, ParseMode};
-use std::{env, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, env, fs, path::Path, process::Command};
 
 /// The prefix of a registry's address in `cargo metadata`.
 const REGISTRY: &str = "registry+";
@@ -11,15 +11,12 @@ const REGISTRY: &str = "registry+";
 #[test]
 fn every_dependency_has_a_licence_and_a_source_that_deny_toml_allows() {
     let deny: toml::Table = toml::from_str(&read(".deny.toml")).expect(".deny.toml is TOML");
-    let words = |table: &str, key: &str| -> Vec<String> {
-        let words = deny[table][key].as_array().expect("it is an array");
-        let words = words.iter().filter_map(toml::Value::as_str);
-        words.map(str::to_owned).collect()
-    };
-    let (licences, registries) = (
-        words("licenses", "allow"),
-        words("sources", "allow-registry"),
-    );
+    let licences = deny["licenses"]["allow"]
+        .as_array()
+        .expect("it is an array");
+    let licences = licences.iter().filter_map(toml::Value::as_str);
+    let licences: Vec<String> = licences.map(str::to_owned).collect();
+    let mut registries = BTreeSet::new();
     let mut used = Vec::new();
     let mut wrong = Vec::new();
     for package in packages() {
@@ -36,13 +33,17 @@ fn every_dependency_has_a_licence_and_a_source_that_deny_toml_allows() {
             Err(error) => wrong.push(format!("{name}: no known licence, `{licence}`: {error}")),
         }
         if let Some(source) = package["source"].as_str() {
-            let registry = source.strip_prefix(REGISTRY).unwrap_or(source);
-            if !registries.iter().any(|allowed| allowed == registry) {
-                wrong.push(format!("{name}: `{source}` is not allowed"));
+            registries.insert(source.to_owned());
+            if !source.starts_with(REGISTRY) {
+                wrong.push(format!("{name}: `{source}` is no registry"));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(
+        registries.len() <= 1,
+        "more than one registry: {registries:?}"
+    );
     let idle: Vec<_> = licences.iter().filter(|one| !used.contains(one)).collect();
     assert!(
         idle.is_empty(),
