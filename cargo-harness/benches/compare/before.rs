@@ -39,13 +39,13 @@ pub(crate) fn compare(other: &Path, workload: &Workload, rounds: usize) {
         other.display()
     );
     let own = Path::new(env!("CARGO_BIN_EXE_cargo-harness"));
-    // What one build keeps of its runs is work for the other, as is what one remembers.
+    // Each build has a target folder of its own: the recordings and caches of one are work for the other.
     let targets = ["target/own", "target/other"].map(|target| workload.folder.join(target));
     for level in LEVELS {
         let mut costs: [Vec<Cost>; 2] = Default::default();
         // One more, which warms up.
         for round in 0..=rounds {
-            // Who goes first finds other caches than who goes second.
+            // The first build finds other caches than the second.
             let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
             for build in order {
                 let cost = cost([own, other][build], level, workload, &targets[build]);

@@ -472,7 +472,7 @@ fn a_test_that_escapes_its_limits_fails_and_says_how() {
     scene.write("escapes/.config/harness.toml", NO_ESCAPE);
     let package = scene.package("escapes", ESCAPES);
     for level in ["io", "process", "off"] {
-        // What comes and goes between two looks is not known without a trace.
+        // A process that leaves and returns between two looks is not known without a trace.
         let filter = match level {
             "io" => "all()",
             "process" => "not test(back)",

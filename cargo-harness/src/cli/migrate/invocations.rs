@@ -101,7 +101,7 @@ pub(super) fn find(root: &Utf8Path) -> Vec<Found> {
         if fs::metadata(&path).is_ok_and(|metadata| metadata.len() > LONGEST) {
             continue;
         }
-        // What is not text or cannot be read calls nothing.
+        // A file that is no text or cannot be read calls nothing.
         if let Ok(text) = fs::read_to_string(&path) {
             found.extend(lines.of(&file, &text));
         }
