@@ -220,6 +220,9 @@ pub struct RunStarted {
     /// True if the command line selected a part of the workspace's tests.
     #[serde(default)]
     pub partial: bool,
+    /// The seed of the random order in which the tests start; `None` for another order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle_seed: Option<u64>,
     /// The tracing in force.
     pub trace: TraceInForce,
     /// The machine; `None` in recordings that are older than this field.

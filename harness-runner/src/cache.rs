@@ -54,24 +54,29 @@ struct Written<'a, E> {
 
 /// A remembered fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry<T> {
+struct Entry<T, S> {
     value: T,
     /// The state of its subject.
-    of: Identity,
+    of: S,
     /// The time at which it was learned, in seconds since 1970.
     at: u64,
 }
 
-/// The facts of one file, by names.
+/// The facts of one file, by names. A fact holds for a state of its subject, which is a file unless the
+/// second type says otherwise: `()` for facts that hold whatever happens.
 #[derive(Debug)]
-pub(crate) struct Cache<T> {
+pub(crate) struct Cache<T, S = Identity> {
     memory: Memory,
-    entries: BTreeMap<String, Entry<T>>,
+    entries: BTreeMap<String, Entry<T, S>>,
     changed: bool,
     now: u64,
 }
 
-impl<T: Serialize + DeserializeOwned> Cache<T> {
+impl<T, S> Cache<T, S>
+where
+    T: Serialize + DeserializeOwned,
+    S: Serialize + DeserializeOwned + PartialEq,
+{
     /// Reads the facts that are kept below a target folder; none if the file is not usable.
     pub(crate) fn load(memory: Memory, target: &Utf8Path) -> Self {
         let bytes = own_files::read(target.join(memory.file), memory.longest);
@@ -93,13 +98,13 @@ impl<T: Serialize + DeserializeOwned> Cache<T> {
     }
 
     /// Returns the fact under a name, if it still holds for its subject in this state.
-    pub(crate) fn get(&self, name: &str, of: &Identity) -> Option<&T> {
+    pub(crate) fn get(&self, name: &str, of: &S) -> Option<&T> {
         let entry = self.entries.get(name)?;
         (entry.of == *of && self.memory.holds(entry.at, self.now)).then_some(&entry.value)
     }
 
     /// Remembers a fact about a subject in this state.
-    pub(crate) fn put(&mut self, name: String, of: Identity, value: T) {
+    pub(crate) fn put(&mut self, name: String, of: S, value: T) {
         let at = self.now;
         self.entries.insert(name, Entry { value, of, at });
         self.changed = true;
@@ -150,8 +155,8 @@ impl<T: Serialize + DeserializeOwned> Cache<T> {
 }
 
 impl Memory {
-    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Option<BTreeMap<String, Entry<T>>> {
-        let written: Written<'_, BTreeMap<String, Entry<T>>> = match self.encoding {
+    fn decode<E: DeserializeOwned>(&self, bytes: &[u8]) -> Option<E> {
+        let written: Written<'_, E> = match self.encoding {
             Encoding::Readable => serde_json::from_slice(bytes).ok()?,
             Encoding::Compact => {
                 // What follows it is not ours.
@@ -163,7 +168,7 @@ impl Memory {
         is_own.then_some(written.entries)
     }
 
-    fn encode<T: Serialize>(&self, entries: &BTreeMap<String, Entry<T>>) -> io::Result<Vec<u8>> {
+    fn encode<E: Serialize>(&self, entries: &E) -> io::Result<Vec<u8>> {
         let written = Written {
             program: Cow::Borrowed(PROGRAM),
             version: self.version,

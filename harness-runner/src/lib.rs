@@ -2,8 +2,8 @@
 //! every process under a tracer.
 //!
 //! Modules import one way, in this order: `sys`; then `proc`, `own_files`; then `filter`, `report`, `protocol`,
-//! `tracer`, `keys`; then `stub`, `config`, `cargo`, `store`, `cache`; then `trace`, `list`, `plan`,
-//! `run`, and `session` last, the only one that knows everybody.
+//! `tracer`, `keys`; then `stub`, `config`, `cargo`, `store`, `cache`; then `trace`, `history`; then
+//! `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
 //!
 //! The tracer can be used by itself, too: see [its module](trace).
 
@@ -11,6 +11,7 @@ mod cache;
 pub mod cargo;
 pub mod config;
 pub mod filter;
+pub mod history;
 pub mod keys;
 pub mod list;
 pub mod own_files;

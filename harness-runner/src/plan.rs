@@ -3,6 +3,8 @@
 //! A [`Plan`] is complete before the first process starts. Nothing after it reads configuration
 //! or evaluates a filterset.
 
+mod order;
+
 use crate::{
     config::{BinarySettings, CompiledProfile, settings::TestSettings},
     filter::{BinaryMatch, BinaryMismatch, Dealer, TestFilter},
@@ -77,7 +79,8 @@ impl SkippedTest {
 /// The tests that will run and those that will not.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// The tests that will run, in the order in which they start.
+    /// The tests that will run, in the order in which they start: by priority, then by binary and name
+    /// unless [another order](Plan::longest_first) is chosen.
     pub tests: Vec<PlannedTest>,
     /// The tests that were listed and will not run, by binary and then by name.
     pub skipped: Vec<SkippedTest>,

@@ -13,7 +13,7 @@ mod leak;
 pub mod outlet;
 pub mod progress;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod stuck;
 pub mod style;
 pub mod terminal;

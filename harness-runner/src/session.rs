@@ -33,6 +33,7 @@ use crate::{
         Platforms, RunSettings,
     },
     filter::{FilterOptions, FiltersetsError, TestFilter},
+    history::History,
     list::{ListError, TestList},
     plan::Plan,
     protocol::Environment,
@@ -69,6 +70,8 @@ pub struct Options {
     pub filter: FilterOptions,
     /// The settings that beat the profile.
     pub overrides: CliOverrides,
+    /// The seed of a random order; `None` for a new one.
+    pub seed: Option<u64>,
 }
 
 /// The options of a run.
@@ -134,6 +137,8 @@ pub struct Session {
     stubs: Stubs,
     /// The folder of the profile's reports, if the configuration says so.
     reports: Option<Utf8PathBuf>,
+    /// The seed of a random order.
+    shuffled: Option<u64>,
     /// Whether the command line chose a part of the workspace's tests.
     partial: bool,
 }
@@ -248,7 +253,9 @@ impl Start {
         let workers = stubs.workers(cpus(), &shortages);
         let (built, tests) =
             prepare::build_and_list(&workspace, options, &filter, &profile, run_id, workers)?;
-        let plan = prepare::plan(&tests, &filter, &profile);
+        let mut plan = prepare::plan(&tests, &filter, &profile);
+        let history = History::load(workspace.target_directory());
+        let shuffled = prepare::order(&mut plan, &profile, &history, options.seed);
         Ok(Session {
             workspace,
             built,
@@ -258,6 +265,7 @@ impl Start {
             run_id,
             stubs,
             reports: self.config.reports(&self.root),
+            shuffled,
             partial: options.cargo.selects() || options.filter.is_set(),
         })
     }

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["proc", "own_files"],
     &["filter", "report", "protocol", "tracer", "keys"],
     &["stub", "config", "cargo", "store", "cache"],
-    &["trace"],
+    &["trace", "history"],
     &["list"],
     &["plan"],
     &["run"],

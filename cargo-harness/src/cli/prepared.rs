@@ -42,6 +42,7 @@ pub(super) fn options(
         profile: global.profile.clone(),
         filter,
         overrides,
+        seed: None,
     })
 }
 

@@ -67,7 +67,9 @@ impl RunCommand {
             terminal::lend();
         }
         let overrides = overrides(&self.runner, &self.reporter);
-        let options = prepared::options(global, self.cargo.clone(), filters.options, overrides)?;
+        let mut options =
+            prepared::options(global, self.cargo.clone(), filters.options, overrides)?;
+        options.seed = self.runner.shuffle.flatten();
         let colors = global.stderr_colors();
         let mut notify = |notice| prepared::tell(&notice, colors);
         let args = (&self.runner, &self.reporter);

@@ -11,7 +11,7 @@ use harness_metadata::{
 use harness_runner::{
     config::{
         CliOverrides, ShowProgress,
-        settings::{FlakyResult, MaxFail, RetryPolicy, TestThreads},
+        settings::{FlakyResult, MaxFail, Order, RetryPolicy, TestThreads},
     },
     tracer::breakpoint::Breakpoint,
 };
@@ -43,6 +43,13 @@ pub(crate) struct RunnerArgs {
         allow_negative_numbers = true
     )]
     pub(super) test_threads: Option<TestThreads>,
+    /// Start tests of the same priority in this order.
+    #[arg(long, value_name = "ORDER", env = "HARNESS_ORDER",
+        value_parser = one_of::<Order>(["longest-first", "name", "shuffle"]))]
+    pub(super) order: Option<Order>,
+    /// Start tests in a random order; the same seed gives the same order.
+    #[arg(long, value_name = "SEED", num_args = 0..=1, conflicts_with = "order")]
+    pub(super) shuffle: Option<Option<u64>>,
     /// Try a failed test again this many times.
     #[arg(long, value_name = "N", env = "HARNESS_RETRIES")]
     pub(super) retries: Option<u32>,
@@ -251,6 +258,10 @@ impl From<TraceArg> for TraceLevel {
 pub(super) fn overrides(runner: &RunnerArgs, reporter: &ReporterArgs) -> CliOverrides {
     let mut cli = CliOverrides::default();
     cli.run.test_threads = runner.test_threads;
+    cli.run.order = match runner.shuffle {
+        Some(_) => Some(Order::Shuffle),
+        None => runner.order,
+    };
     cli.test.retries = runner.retries.map(RetryPolicy::at_once);
     cli.test.flaky_result = runner.flaky_result;
     cli.run.max_fail = match (runner.fail_fast, runner.no_fail_fast) {

@@ -9,13 +9,15 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Returns a command with that environment, and without input.
+/// Returns a command with that environment, and without input. Runs have the order of names, whatever
+/// earlier runs in the same target folder have found.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os().filter(|(name, _)| !passes_on(name)) {
         command.env_remove(name);
     }
     command.env("PATH", search_path()).stdin(Stdio::null());
+    command.env("HARNESS_ORDER", "name");
     command
 }
 

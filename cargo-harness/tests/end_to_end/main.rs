@@ -24,6 +24,7 @@ mod ptrace_refused;
 mod registry;
 mod rerun;
 mod scene;
+mod scheduling;
 mod show_config;
 mod strays;
 mod survive;

@@ -160,6 +160,7 @@ fn began(run_id: RunId) -> RunStarted {
         skipped_binaries: 0,
         skipped_binaries_by_default_filter: 0,
         partial: false,
+        shuffle_seed: None,
         limits_missing: None,
         silent_binaries: Vec::new(),
         trace: TraceInForce {

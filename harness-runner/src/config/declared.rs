@@ -196,6 +196,12 @@ layer! {
         flag "--test-threads",
         "the number of tests that run at the same time; negative: so many fewer than CPUs, at least 1"
     }
+    /// The order in which tests of the same priority start.
+    order: Order {
+        Order, "order", Profile, words(), default Order::LongestFirst,
+        flag "--order",
+        "[the order](scheduling.md#order) in which tests of the same priority start"
+    }
     /// When the run gives up.
     max_fail: MaxFail {
         MaxFail, "fail-fast", Profile, kind::FAIL_FAST, default MaxFail::from_fail_fast(true),

@@ -366,6 +366,17 @@ impl FromStr for MaxFail {
     }
 }
 
+/// The order in which tests of the same priority start.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By the results of earlier runs: failed ones first, then the longest.
+    LongestFirst,
+    /// By binary, then by name.
+    Name,
+    /// At random, by a seed.
+    Shuffle,
+}
+
 /// The treatment of running tests when a run gives up.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum TerminateMode {
@@ -380,6 +391,11 @@ words!(FlakyResult { Pass = "pass", Fail = "fail" });
 words!(TimeoutResult { Pass = "pass", Fail = "fail" });
 words!(LeakResult { Pass = "pass", Fail = "fail" });
 words!(LeakPolicy { Allow = "allow", Warn = "warn", Fail = "fail" });
+words!(Order {
+    LongestFirst = "longest-first",
+    Name = "name",
+    Shuffle = "shuffle",
+});
 words!(TerminateMode { Wait = "wait", Immediate = "immediate" });
 words!(TraceBackend {
     Auto = "auto",

@@ -19,10 +19,10 @@ use std::{
 
 /// Captured output in memory.
 #[derive(Default)]
-pub(super) struct Memory(pub(super) HashMap<(AttemptId, bool), Vec<u8>>);
+pub(crate) struct Memory(pub(crate) HashMap<(AttemptId, bool), Vec<u8>>);
 
 impl Memory {
-    pub(super) fn put(&mut self, test: &TestId, attempt: u32, stdout: &[u8], stderr: &[u8]) {
+    pub(crate) fn put(&mut self, test: &TestId, attempt: u32, stdout: &[u8], stderr: &[u8]) {
         let id = AttemptId {
             test: test.clone(),
             attempt,
@@ -43,14 +43,14 @@ impl Outputs for Memory {
     }
 }
 
-pub(super) fn test(name: &str) -> TestId {
+pub(crate) fn test(name: &str) -> TestId {
     TestId {
         binary: "sample".into(),
         name: harness_metadata::TestCaseName::new(name),
     }
 }
 
-pub(super) fn attempt(number: u32, outcome: Outcome, verdict: Verdict) -> Attempt {
+pub(crate) fn attempt(number: u32, outcome: Outcome, verdict: Verdict) -> Attempt {
     Attempt {
         number,
         outcome,
@@ -71,7 +71,7 @@ pub(super) fn attempt(number: u32, outcome: Outcome, verdict: Verdict) -> Attemp
 }
 
 /// A complete trace of nothing.
-pub(super) fn trace() -> TraceSummary {
+pub(crate) fn trace() -> TraceSummary {
     TraceSummary {
         level: TraceLevel::Io,
         backend: Backend::Ptrace,
@@ -85,7 +85,7 @@ pub(super) fn trace() -> TraceSummary {
     }
 }
 
-pub(super) fn code(number: u32, code: i32) -> Attempt {
+pub(crate) fn code(number: u32, code: i32) -> Attempt {
     let verdict = if code == 0 {
         Verdict::Pass
     } else {
@@ -94,7 +94,7 @@ pub(super) fn code(number: u32, code: i32) -> Attempt {
     attempt(number, Outcome::Exited(Exit::Code(code)), verdict)
 }
 
-pub(super) fn signal(signal: i32) -> Attempt {
+pub(crate) fn signal(signal: i32) -> Attempt {
     let exit = Exit::Signal {
         signal,
         core_dumped: false,
@@ -102,7 +102,7 @@ pub(super) fn signal(signal: i32) -> Attempt {
     attempt(1, Outcome::Exited(exit), Verdict::Fail)
 }
 
-pub(super) fn leaky() -> Attempt {
+pub(crate) fn leaky() -> Attempt {
     let survivor = Survivor {
         pid: 77,
         parent: 1,
@@ -123,7 +123,7 @@ pub(super) fn leaky() -> Attempt {
     }
 }
 
-pub(super) const POLICY: OutputPolicy = OutputPolicy {
+pub(crate) const POLICY: OutputPolicy = OutputPolicy {
     success: OutputWhen::Never,
     failure: OutputWhen::Immediate,
     junit_success: false,
@@ -132,7 +132,7 @@ pub(super) const POLICY: OutputPolicy = OutputPolicy {
 };
 
 /// A run in which each test has the given attempts, one test after the other.
-pub(super) fn run(tests: Vec<(TestId, Vec<Attempt>)>) -> Vec<Event> {
+pub(crate) fn run(tests: Vec<(TestId, Vec<Attempt>)>) -> Vec<Event> {
     let started = RunStarted {
         schema_version: SCHEMA_VERSION,
         harness_version: "0.1.0".to_owned(),
@@ -153,6 +153,7 @@ pub(super) fn run(tests: Vec<(TestId, Vec<Attempt>)>) -> Vec<Event> {
         skipped_binaries: 0,
         skipped_binaries_by_default_filter: 0,
         partial: false,
+        shuffle_seed: None,
         limits_missing: None,
         silent_binaries: Vec::new(),
         trace: TraceInForce {
@@ -224,7 +225,7 @@ pub(super) fn run(tests: Vec<(TestId, Vec<Attempt>)>) -> Vec<Event> {
     kinds.into_iter().enumerate().map(at).collect()
 }
 
-pub(super) fn feed(sink: &mut dyn Sink, events: &[Event], outputs: &dyn Outputs) {
+pub(crate) fn feed(sink: &mut dyn Sink, events: &[Event], outputs: &dyn Outputs) {
     for event in events {
         sink.handle(event, outputs)
             .expect("the writer takes everything");

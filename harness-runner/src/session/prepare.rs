@@ -3,8 +3,9 @@
 use super::{Options, SessionError};
 use crate::{
     cargo::{Build, Built, Graph, TestBinary, Workspace},
-    config::{CompiledProfile, Config},
+    config::{CompiledProfile, Config, settings::Order},
     filter::{self, BinaryMatch, BinaryMismatch, TestFilter},
+    history::History,
     list::{self, Execute, ListError, ListOptions, Selection, Status, TestList},
     plan::{ListedBinary, ListedTest, Plan},
     protocol::Environment,
@@ -140,6 +141,28 @@ pub(super) fn plan(tests: &TestList, filter: &TestFilter, profile: &CompiledProf
         })
         .collect();
     Plan::new(&binaries, filter, profile)
+}
+
+/// Puts a plan into the order of its profile. Returns the seed of a random one.
+pub(super) fn order(
+    plan: &mut Plan,
+    profile: &CompiledProfile,
+    history: &History,
+    seed: Option<u64>,
+) -> Option<u64> {
+    match profile.run_settings().order {
+        Order::Name => None,
+        Order::LongestFirst => {
+            plan.longest_first(history);
+            None
+        }
+        Order::Shuffle => {
+            // Short enough to be typed.
+            let seed = seed.unwrap_or_else(|| u64::from(fastrand::u16(..)));
+            plan.shuffle(seed);
+            Some(seed)
+        }
+    }
 }
 
 /// Returns a listed binary as a run takes it.

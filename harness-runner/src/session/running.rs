@@ -10,6 +10,7 @@ use super::{
     tracing::{self, Choice},
 };
 use crate::{
+    history::Remembering,
     keys::Keys,
     run, store,
     stub::{
@@ -53,6 +54,7 @@ impl Session {
         let first = numbers.iter().map(|(&id, &number)| (id.clone(), number));
         let keeping = Keeping::new(kept, first.collect(), sinks.files);
         sinks.readers.push(Box::new(self.learning(&choices)));
+        sinks.readers.push(Box::new(Remembering::new(target)));
         let mut reporting = Reporting::new(sinks.readers, keeping);
         let made = self.make_cgroups();
         let begin = RunStarted {
@@ -191,6 +193,7 @@ impl Session {
             skipped_binaries: self.plan.counts.skipped_binaries,
             skipped_binaries_by_default_filter: self.plan.counts.binaries_skipped_by_default_filter,
             partial: self.partial,
+            shuffle_seed: self.shuffled,
             trace,
             machine: Some(machine::machine()),
             limits_missing: None,

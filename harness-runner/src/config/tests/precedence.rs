@@ -72,6 +72,7 @@ fn without_a_configuration_every_setting_has_its_default() {
     };
     expect![[r#"
         test-threads = "num-cpus"
+        order = "longest-first"
         fail-fast = true
         global-timeout = none
         list-timeout = "1m"
@@ -127,6 +128,7 @@ max-threads = -1
 [profile.ci]
 default-filter = "not test(slow)"
 test-threads = -2
+order = "name"
 threads-required = "num-cpus"
 retries = { backoff = "exponential", count = 3, delay = "1s", jitter = true, max-delay = "5s" }
 flaky-result = "fail"
@@ -196,6 +198,7 @@ fn every_key_is_read() {
     };
     expect![[r#"
         test-threads = -2  # profile `ci`
+        order = "name"  # profile `ci`
         fail-fast = { max-fail = 5, terminate = "immediate" }  # profile `ci`
         global-timeout = "1h 30m"  # profile `ci`
         list-timeout = "5s"  # profile `ci`

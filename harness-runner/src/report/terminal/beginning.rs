@@ -45,6 +45,10 @@ impl<W: Write> Terminal<W> {
                 &format!("less than asked for: {}", escaped(why)),
             );
         }
+        if let Some(seed) = run.shuffle_seed {
+            let text = format!("random, again with --shuffle {seed}");
+            self.note("Order", self.styles.pass, &text);
+        }
         if let Some(missing) = &run.limits_missing {
             self.note("Limits", self.styles.warn, &escaped(missing));
         }
