@@ -1,20 +1,8 @@
 //! Tests that try to escape, and disturbed runs: results stay true, nothing hangs, and
 //! nothing is left behind.
 
-#[path = "end_to_end/environment.rs"]
-#[allow(dead_code, reason = "shared with the end-to-end tests")]
-mod environment;
 #[path = "supervision/faults.rs"]
 mod faults;
-#[path = "supervision/package.rs"]
-#[allow(dead_code, reason = "shared with the storms")]
-mod package;
-#[path = "supervision/processes.rs"]
-#[allow(dead_code, reason = "shared with the storms")]
-mod processes;
-#[path = "end_to_end/scene.rs"]
-#[allow(dead_code, reason = "shared with the end-to-end tests")]
-mod scene;
 #[path = "supervision/surroundings.rs"]
 mod surroundings;
 
@@ -23,14 +11,16 @@ mod ends;
 #[path = "supervision/terminal.rs"]
 mod terminal;
 
+use fixture_kit::{environment, package, processes, results, scene};
 use harness_metadata::{Attempt, EventKind, Outcome, Survivor, Verdict, exit_code, outcome::Held};
 use nix::{
     fcntl::OFlag,
     sys::signal::{self, Signal},
     unistd::Pid,
 };
-use package::{Visit, last_attempts};
+use package::Visit;
 use processes::{SOON, await_left, await_processes, await_state, is_stopped, processes, send};
+use results::last_attempts;
 use scene::{Finished, LONGEST_RUN, Running, Scene, wait_until};
 use std::{
     fs,
@@ -183,7 +173,7 @@ fn a_run_that_a_test_has_stopped_is_continued_and_says_so() {
                 matches!(&event.kind, EventKind::Stopped { continued: true, running, .. }
                     if running.iter().any(|one| one.name.as_str() == test))
             };
-            assert!(package::events(&scene).iter().any(told), "{trace}");
+            assert!(results::events(&scene).iter().any(told), "{trace}");
         }
     }
 }

@@ -17,9 +17,8 @@
 
 #[path = "soak/programs.rs"]
 mod programs;
-#[path = "soak/random.rs"]
-mod random;
 
+use fixture_kit::random::Random;
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
     event::TraceLevel,
@@ -29,8 +28,8 @@ use harness_runner::{
     protocol::{Cgroup, Left, Request, Response, Spawn, Trace},
     stub::{self, link::Stub},
 };
+use libtest_mimic::{Arguments, Trial};
 use programs::Kind;
-use random::Random;
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -301,12 +300,6 @@ fn many_short_attempts_hang_nowhere_and_leave_and_lose_nothing() {
     );
 }
 
-const NAME: &str = "many_short_attempts";
-
-#[allow(
-    clippy::print_stdout,
-    reason = "libtest's output, as far as runners read it"
-)]
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     match args.first().map(String::as_str) {
@@ -314,17 +307,9 @@ fn main() -> ExitCode {
         Some(programs::ARGUMENT) => programs::run(&args[1..]),
         _ => {}
     }
-    if args.iter().any(|arg| arg == "--list") {
-        if !args.iter().any(|arg| arg == "--ignored") {
-            println!("{NAME}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let mut filters = args.iter().filter(|arg| !arg.starts_with('-')).peekable();
-    if filters.peek().is_some() && !filters.any(|filter| NAME.contains(filter.as_str())) {
-        return ExitCode::SUCCESS;
-    }
-    let passed = catch_unwind(many_short_attempts_hang_nowhere_and_leave_and_lose_nothing).is_ok();
-    println!("test {NAME} ... {}", if passed { "ok" } else { "FAILED" });
-    ExitCode::from(if passed { 0 } else { 101 })
+    let soak = Trial::test("many_short_attempts", || {
+        many_short_attempts_hang_nowhere_and_leave_and_lose_nothing();
+        Ok(())
+    });
+    libtest_mimic::run(&Arguments::from_args(), vec![soak]).exit_code()
 }

@@ -24,12 +24,12 @@ use harness_runner::{
     protocol::{Cgroup, Request, Response, Spawn, Trace},
     stub::{self, link::Stub},
 };
+use libtest_mimic::{Arguments, Trial};
 use std::{
     collections::BTreeSet,
     env,
     fs::File,
     os::{fd::AsFd, unix::ffi::OsStrExt},
-    panic::catch_unwind,
     path::Path,
     process::ExitCode,
     time::Duration,
@@ -663,10 +663,6 @@ const TESTS: &[(&str, fn())] = &[
     ),
 ];
 
-#[allow(
-    clippy::print_stdout,
-    reason = "libtest's output, as far as runners read it"
-)]
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     match args.first().map(String::as_str) {
@@ -674,33 +670,17 @@ fn main() -> ExitCode {
         Some(programs::ARGUMENT) => programs::run(&args[1]),
         _ => {}
     }
-    if args.iter().any(|arg| arg == "--list") {
-        let ignored = args.iter().any(|arg| arg == "--ignored");
-        for (name, _) in TESTS.iter().filter(|_| !ignored) {
-            println!("{name}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let exact = args.iter().any(|arg| arg == "--exact");
-    let selected = |name: &str| {
-        let matches = |filter: &&String| {
-            if exact {
-                name == *filter
-            } else {
-                name.contains(*filter)
-            }
-        };
-        filters.is_empty() || filters.iter().any(matches)
+    let trial = |(name, test): &(&str, fn())| {
+        let test = *test;
+        Trial::test(*name, move || {
+            test();
+            Ok(())
+        })
     };
-    let mut failed = 0;
-    for (name, test) in TESTS.iter().filter(|(name, _)| selected(name)) {
-        let passed = catch_unwind(test).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed += u32::from(!passed);
-    }
-    if failed > 0 {
-        return ExitCode::from(101);
-    }
-    ExitCode::SUCCESS
+    let arguments = Arguments {
+        // One after the other: there is one listener at most.
+        test_threads: Some(1),
+        ..Arguments::from_args()
+    };
+    libtest_mimic::run(&arguments, TESTS.iter().map(trial).collect()).exit_code()
 }

@@ -13,15 +13,12 @@
 
 mod before;
 mod contender;
-#[path = "../../tests/end_to_end/environment.rs"]
-mod environment;
 mod memory;
-#[path = "../../tests/end_to_end/registry.rs"]
-mod registry;
 mod strace;
 mod workload;
 
 use contender::Contender;
+use fixture_kit::{environment, registry};
 use std::{env, fs, time::Duration};
 use workload::Workload;
 

@@ -4,13 +4,6 @@
 //! The programs are the tests of `fixtures/tracees`. Each checks by itself what has to be the same
 //! traced and untraced; here is what has to be seen.
 
-#[path = "../end_to_end/environment.rs"]
-#[allow(dead_code, reason = "shared with the end-to-end tests")]
-mod environment;
-#[path = "../end_to_end/scene.rs"]
-#[allow(dead_code, reason = "shared with the end-to-end tests")]
-mod scene;
-
 mod checklist;
 mod expectations;
 mod invariants;
@@ -20,6 +13,7 @@ mod trace;
 
 use checklist::{PARTS, program};
 use expectations::{DOUBTS, EXPECTATIONS};
+use fixture_kit::{environment, scene};
 use harness_metadata::{
     Attempt, Verdict,
     trace::{Backend, Doubt},

@@ -1,8 +1,8 @@
 //! Runs the programs: in which way, and as whom.
 
 use crate::{environment::installed, scene::Scene, trace::Trace};
-use fixture_model::parse_events;
-use harness_metadata::{Attempt, EventKind, RawString, TraceEvent, event::TraceLevel, exit_code};
+use fixture_kit::results;
+use harness_metadata::{Attempt, RawString, TraceEvent, event::TraceLevel, exit_code};
 use harness_runner::trace::{self, Options, command};
 use nix::{
     sys::{
@@ -174,15 +174,8 @@ impl Programs {
         command.args(options).arg("--events").arg(&events);
         let run = self.with_outsider(|| self.scene.run(command));
         self.scene.assert_no_strays();
-        let events = fs::read_to_string(events).expect("they were written");
-        let events = parse_events(&events).expect("they are events");
-        let finished = events.into_iter().filter_map(|event| match event.kind {
-            EventKind::TestFinished(mut test) => {
-                Some((test.test.name.to_string(), test.attempts.pop()?))
-            }
-            _ => None,
-        });
-        (finished.collect(), run.stderr)
+        let attempts = results::last_attempts(&self.scene).into_iter().collect();
+        (attempts, run.stderr)
     }
 
     /// Returns the traces of a run, by the tests' own processes.

@@ -2,7 +2,7 @@
 //! then is not lost.
 
 use crate::scene::Scene;
-use fixture_model::{final_lines, parse_events};
+use fixture_kit::{model::final_lines, results};
 use harness_metadata::{EventKind, Outcome, exit_code};
 use std::{
     fs,
@@ -147,9 +147,7 @@ fn a_binary_that_disappears_between_list_and_run_fails_its_tests_by_name() {
     assert_eq!(lines["harnesses::unruly b_comes_after"], "XFAIL");
     assert_eq!(lines["harnesses::unruly a_removes_the_binary"], "PASS");
 
-    let events = fs::read_to_string(scene.path("events")).unwrap();
-    let failure = parse_events(&events)
-        .unwrap()
+    let failure = results::events(&scene)
         .into_iter()
         .find_map(|event| match event.kind {
             EventKind::TestFinished(test) if test.test.name.as_str() == "b_comes_after" => {

@@ -1,10 +1,10 @@
 //! `--break-exec`: processes that are stopped at their execution and handed over to a debugger.
 
 use crate::scene::{Finished, Scene, skip, wait_until};
-use fixture_model::parse_events;
+use fixture_kit::results;
 use harness_metadata::{EventKind, event::TraceLevel, exit_code};
 use nix::sys::signal::Signal;
-use std::{fs, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
 /// Limits that no test keeps to that waits for anything.
 const SHORT: &str = "[profile.default]\n\
@@ -39,8 +39,7 @@ fn a_child_is_stopped_untraced_after_its_exec_and_its_test_has_no_limits() {
             .assert_says("State:\tT (stopped)")
             .assert_says("TracerPid:\t0")
             .assert_says("\ncat.\n");
-        let events = fs::read_to_string(scene.path("events")).unwrap();
-        let events = parse_events(&events).unwrap();
+        let events = results::events(&scene);
         let broke: Vec<_> = events
             .iter()
             .filter_map(|event| match &event.kind {

@@ -1,10 +1,11 @@
 //! The fixture workspace, run as a whole and compared with its model in every form.
 
 use crate::scene::{Scene, shared_target};
-use fixture_model::{Runner, check_events, check_junit, check_junit_rules, check_list};
-use fixture_model::{check_schema, check_terminal, final_lines, parse_events, running_tests};
-use harness_metadata::{EventKind, Outcome, event::TestFinished, exit_code};
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use fixture_kit::model::{Runner, check_events, check_junit, check_junit_rules, check_list};
+use fixture_kit::model::{check_schema, check_terminal, final_lines, running_tests};
+use fixture_kit::results::finished_tests;
+use harness_metadata::{Outcome, exit_code};
+use std::{collections::BTreeSet, fs, process::Command};
 
 /// Returns a run of all tests that writes all reports.
 fn run_of_everything(scene: &Scene) -> Command {
@@ -13,16 +14,6 @@ fn run_of_everything(scene: &Scene) -> Command {
     command.arg("--events").arg(scene.path("events.ndjson"));
     command.args(["--final-status-level", "all", "--show-progress", "none"]);
     command
-}
-
-fn finished_tests(events: &Path) -> Vec<TestFinished> {
-    let events = fs::read_to_string(events).expect("the events were written");
-    let events = parse_events(&events).expect("they are events");
-    let finished = events.into_iter().filter_map(|event| match event.kind {
-        EventKind::TestFinished(finished) => Some(*finished),
-        _ => None,
-    });
-    finished.collect()
 }
 
 /// Runs everything and shows all differences of all forms at once.
@@ -134,7 +125,7 @@ fn all_that_a_test_prints_is_counted() {
         .arg(scene.path("events"))
         .env("FIXTURE_FLOOD_BYTES", "10000000");
     scene.run(command).assert_code(exit_code::TEST_RUN_FAILED);
-    let tests = finished_tests(&scene.path("events"));
+    let tests = finished_tests(&scene);
     assert_eq!(tests.len(), 2);
     for test in tests {
         let attempt = &test.attempts[0];
@@ -161,7 +152,7 @@ fn a_traced_test_counts_its_processes() {
     command.arg("test(=starts_many_short_processes) | test(=forks_many_children_at_once)");
     command.arg("--events").arg(scene.path("events"));
     scene.run(command).assert_code(exit_code::OK);
-    let processes: Vec<_> = finished_tests(&scene.path("events"))
+    let processes: Vec<_> = finished_tests(&scene)
         .iter()
         .map(|test| (test.test.name.to_string(), test.attempts[0].usage.processes))
         .collect();
@@ -186,7 +177,7 @@ fn every_survivor_is_named_and_killed() {
         .arg("--events")
         .arg(scene.path("events"));
     scene.run(command).assert_code(exit_code::TEST_RUN_FAILED);
-    for test in finished_tests(&scene.path("events")) {
+    for test in finished_tests(&scene) {
         let attempt = test.attempts.last().expect("there is one");
         assert!(
             matches!(attempt.outcome, Outcome::Exited(_)),

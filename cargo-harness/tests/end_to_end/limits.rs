@@ -7,7 +7,7 @@ use crate::{
     nobody::Nobody,
     scene::{Finished, Scene, skip, wait_until},
 };
-use fixture_model::parse_events;
+use fixture_kit::results::{self, events};
 use harness_metadata::{Attempt, Event, EventKind, Exit, LimitHit, Outcome, Verdict, exit_code};
 use nix::{
     sys::signal::{self, Signal},
@@ -121,18 +121,9 @@ fn hogs(scene: &Scene) -> PathBuf {
     scene.package("hogs", HOGS)
 }
 
-fn events(scene: &Scene) -> Vec<Event> {
-    let events = fs::read_to_string(scene.path("events")).expect("they were written");
-    parse_events(&events).expect("they are events")
-}
-
 /// Returns what the last run said of limits that it cannot enforce.
 fn missing(events: &[Event]) -> Option<String> {
-    let start = events.iter().find_map(|event| match &event.kind {
-        EventKind::RunStarted(start) => Some(start),
-        _ => None,
-    });
-    start.expect("it started").limits_missing.clone()
+    results::started(events).limits_missing.clone()
 }
 
 fn attempt(events: &[Event], test: &str) -> Attempt {

@@ -6,7 +6,7 @@ use crate::{
     registry::unpack,
     scene::{Finished, Scene, skip},
 };
-use fixture_model::{final_lines, parse_events};
+use fixture_kit::model::{final_lines, parse_events};
 use harness_metadata::{EventKind, Verdict};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -3,7 +3,7 @@
 
 use crate::environment::installed;
 use crate::scene::{Scene, fixture, shared_target, skip};
-use fixture_model::{Runner, check_junit, check_list, check_terminal};
+use fixture_kit::model::{Runner, check_junit, check_list, check_terminal};
 use std::fs;
 
 #[test]

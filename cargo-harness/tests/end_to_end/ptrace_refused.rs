@@ -1,10 +1,10 @@
 //! A machine on which ptrace is refused, as in some containers: a seccomp filter answers EPERM.
 
 use crate::scene::{Scene, fixture, shared_target};
-use fixture_model::parse_events;
+use fixture_kit::results;
 use harness_metadata::{EventKind, Outcome, event::TraceLevel, exit_code, trace::Backend};
 use nix::libc;
-use std::{fs, io, os::unix::process::CommandExt, process::Command};
+use std::{io, os::unix::process::CommandExt, process::Command};
 
 /// Makes every ptrace(2) of the command and its children fail with EPERM.
 #[expect(unsafe_code, reason = "filters are installed between fork and exec")]
@@ -70,11 +70,8 @@ fn without_ptrace_it_says_so_once_and_goes_on() {
         .count();
     assert_eq!(said, 1, "{}", run.stderr);
 
-    let events = fs::read_to_string(scene.path("events")).unwrap();
-    let events = parse_events(&events).unwrap();
-    let Some(EventKind::RunStarted(start)) = events.first().map(|event| &event.kind) else {
-        panic!("the run did not start");
-    };
+    let events = results::events(&scene);
+    let start = results::started(&events);
     // Filters of system calls may work all the same.
     let without_ptrace = [
         (TraceLevel::Io, Backend::Notify),

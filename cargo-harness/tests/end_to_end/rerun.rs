@@ -4,7 +4,7 @@ use crate::{
     nobody::Nobody,
     scene::{Finished, Scene, skip},
 };
-use fixture_model::parse_events;
+use fixture_kit::results;
 use harness_metadata::{
     Attempt, EventKind, RunStats, Verdict, exit_code,
     trace::{Backend, Disturbance},
@@ -78,8 +78,7 @@ fn neither() {}
 
 /// The tracing of the last attempt of every test, and whether that was its second time.
 fn how(scene: &Scene, run: &Finished) -> BTreeMap<String, (Option<Backend>, bool)> {
-    let events = fs::read_to_string(scene.path("events")).expect("they were asked for");
-    let events = parse_events(&events).expect("they are well-formed");
+    let events = results::events(scene);
     let finished = events.iter().filter_map(|event| match &event.kind {
         EventKind::TestFinished(test) => Some(test),
         _ => None,
@@ -303,8 +302,7 @@ fn wants_to_trace_itself_and_has_a_bug() {
 
 /// The attempts of a run by their tests' names, and the run's counts.
 fn attempts(scene: &Scene) -> (BTreeMap<String, Attempt>, RunStats) {
-    let events = fs::read_to_string(scene.path("events")).expect("they were asked for");
-    let events = parse_events(&events).expect("they are well-formed");
+    let events = results::events(scene);
     let mut attempts = BTreeMap::new();
     let mut stats = RunStats::default();
     for event in events {

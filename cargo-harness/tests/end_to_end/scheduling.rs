@@ -1,9 +1,9 @@
 //! The order in which tests start, and the tests that run beside each other.
 
 use crate::scene::{Finished, Scene};
-use fixture_model::parse_events;
+use fixture_kit::results;
 use harness_metadata::{Event, EventKind, exit_code};
-use std::{fs, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 /// Three tests, of which the second is the longest and the third fails.
 const SOURCE: &str = "\
@@ -26,11 +26,8 @@ fn order(scene: &Scene, folder: &Path, args: &[&str]) -> (Finished, Vec<String>)
 
 /// Runs a command that writes events.
 fn run(scene: &Scene, mut command: Command) -> (Finished, Vec<Event>) {
-    let file = scene.path("events");
-    command.arg("--events").arg(&file);
-    let run = scene.run(command);
-    let events = fs::read_to_string(file).expect("the events were written");
-    (run, parse_events(&events).expect("they are events"))
+    command.arg("--events").arg(scene.path("events"));
+    (scene.run(command), results::events(scene))
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! However a run ends, nothing that it started outlives it.
 
 use crate::scene::{Running, Scene, wait_until};
-use fixture_model::parse_events;
+use fixture_kit::results;
 use harness_metadata::{EventKind, Outcome, exit_code};
 use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 /// Tests that hang, two of them with children of their own. None is near its limit.
 const HANGING: &str = "binary_id(outcomes::slow) & test(/^hangs/)";
@@ -57,8 +57,7 @@ fn nothing_outlives_an_interrupted_run() {
             run.assert_code(exit_code::ended_by(number as i32))
                 .assert_says(name);
 
-            let events = fs::read_to_string(scene.path("events")).expect("they were written");
-            let events = parse_events(&events).expect("they are events");
+            let events = results::events(&scene);
             let interrupted = events.iter().filter(|event| match &event.kind {
                 EventKind::TestFinished(test) => {
                     let last = test.attempts.last().expect("there is one");
@@ -101,14 +100,10 @@ fn a_killed_stub_costs_one_attempt_and_leaves_nothing() {
     let run = run.finish();
     scene.assert_no_strays();
     run.assert_code(exit_code::TEST_RUN_FAILED);
-    let events = fs::read_to_string(scene.path("events")).expect("they were written");
-    let faults = parse_events(&events)
-        .expect("they are events")
-        .into_iter()
-        .filter(|event| {
-            matches!(&event.kind, EventKind::TestFinished(test)
+    let faults = results::events(&scene).into_iter().filter(|event| {
+        matches!(&event.kind, EventKind::TestFinished(test)
             if matches!(test.attempts[0].outcome, Outcome::HarnessFault(_)))
-        });
+    });
     assert_eq!(faults.count(), HANGING_TESTS);
 }
 

@@ -4,7 +4,7 @@ use crate::{
     environment::installed,
     scene::{Finished, Scene, skip, wait_until},
 };
-use fixture_model::{Remains, check_remains};
+use fixture_kit::model::{Remains, check_remains};
 use harness_metadata::{EventKind, exit_code, trace::Doubt};
 use nix::{
     sys::{signal::Signal, stat::Mode},
@@ -308,7 +308,7 @@ fn where_the_store_is_full_the_results_are_shown_and_it_is_said_once() {
     let left = remains(&events, &text(&scene.path("junit.xml")), &run.stderr);
     assert_eq!((left.recorded, left.complete), (24, true));
     // Traces had no more room than the recording, and none claims to be whole.
-    let events = fixture_model::parse_events(&events).expect("they are events");
+    let events = fixture_kit::model::parse_events(&events).expect("they are events");
     let traces: Vec<_> = events
         .iter()
         .filter_map(|event| match &event.kind {

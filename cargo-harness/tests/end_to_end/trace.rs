@@ -3,18 +3,14 @@
 use crate::scene::{Finished, Scene};
 use camino::Utf8PathBuf;
 use expect_test::expect;
+use fixture_kit::sample::{self, path, seen};
 use harness_metadata::{
-    Attempt, Event, EventKind, Exit, Outcome, RawString, RunId, RunStats, RustBinaryId,
-    TestCaseName, TestId, TraceEvent, TraceEventKind, Usage, Verdict,
-    event::{
-        OutputPolicy, OutputWhen, RunStarted, SCHEMA_VERSION, TestFinished, TraceInForce,
-        TraceLevel,
-    },
+    Attempt, Event, EventKind, Exit, RunId, TraceEvent, TraceEventKind,
+    event::{RunStarted, TraceLevel},
     exit_code,
-    outcome::StreamSize,
     trace::{
-        Access, Address, Backend, CallResult, Created, Creation, Doubt, Exec, Exited, FileCall,
-        FileOperation, NetworkCall, NetworkOperation, Reach, TracedPath,
+        Access, Address, Backend, CallResult, Creation, Doubt, Exec, FileCall, FileOperation,
+        NetworkCall, NetworkOperation, Reach,
     },
 };
 use harness_runner::{
@@ -83,46 +79,12 @@ impl Kept {
         let summary = recorder.summary();
         recorder.finish().expect("it is known to work");
         let attempt = Attempt {
-            number,
-            outcome: Outcome::Exited(Exit::Code(code)),
-            leak: None,
-            limits: Vec::new(),
-            verdict: if code == 0 {
-                Verdict::Pass
-            } else {
-                Verdict::Fail
-            },
-            slow: false,
-            started_at: now(),
             elapsed: Duration::from_millis(1_250),
-            usage: Usage::default(),
-            stdout: StreamSize::default(),
-            stderr: StreamSize::default(),
             pid: Some(ROOT),
-            stuck: Vec::new(),
-            earlier: Vec::new(),
             trace: Some(Box::new(summary)),
+            ..sample::code(number, code)
         };
-        let test = TestId {
-            binary: RustBinaryId::new("kept::tests"),
-            name: TestCaseName::new(name),
-        };
-        let finished = TestFinished {
-            test,
-            verdict: attempt.verdict,
-            attempts: vec![attempt],
-            total_attempts: number,
-            slot: 0,
-            output: OutputPolicy {
-                success: OutputWhen::Never,
-                failure: OutputWhen::Immediate,
-                junit_success: false,
-                junit_failure: true,
-                junit_flaky_fail_as_failure: true,
-            },
-            stats: RunStats::default(),
-            running: 0,
-        };
+        let finished = sample::finished(sample::test("kept::tests", name), vec![attempt]);
         let finished = EventKind::TestFinished(Box::new(finished));
         self.record(finished, Some(self.next));
         self.next += 1;
@@ -145,65 +107,18 @@ impl Kept {
 
 fn began(run_id: RunId) -> RunStarted {
     RunStarted {
-        schema_version: SCHEMA_VERSION,
-        harness_version: "0.1.0".to_owned(),
         run_id,
-        profile: "default".to_owned(),
-        command_line: Vec::new(),
-        started_at: now(),
-        workspace_root: "/work".to_owned(),
-        slots: 1,
         tests: 1,
-        binaries: 1,
-        skipped_tests: 0,
-        skipped_by_default_filter: 0,
-        skipped_binaries: 0,
-        skipped_binaries_by_default_filter: 0,
-        partial: false,
-        shuffle_seed: None,
-        limits_missing: None,
-        silent_binaries: Vec::new(),
-        trace: TraceInForce {
-            level: TraceLevel::Io,
-            backend: Backend::Ptrace,
-            degraded: None,
-        },
-        machine: None,
-        sources: [].into(),
-    }
-}
-
-fn now() -> chrono::DateTime<chrono::FixedOffset> {
-    chrono::DateTime::from_timestamp(1_700_000_000, 0)
-        .expect("it is known to work")
-        .fixed_offset()
-}
-
-fn path(path: &str) -> TracedPath {
-    TracedPath {
-        asked: path.into(),
-        absolute: None,
-    }
-}
-
-fn event(pid: i32, millis: u64, kind: TraceEventKind) -> TraceEvent {
-    TraceEvent {
-        at: Duration::from_millis(millis),
-        pid,
-        tid: pid,
-        kind,
+        ..sample::started()
     }
 }
 
 fn exec(pid: i32, millis: u64, program: &str, args: &[&str]) -> TraceEvent {
     let exec = Exec {
-        program: path(program),
-        args: args.iter().map(|arg| RawString::from(*arg)).collect(),
         cwd: "/".into(),
-        result: CallResult::Ok(0),
-        ..Exec::default()
+        ..sample::exec(program, args, CallResult::Ok(0))
     };
-    event(pid, millis, TraceEventKind::Exec(Box::new(exec)))
+    seen(pid, millis, TraceEventKind::Exec(Box::new(exec)))
 }
 
 fn open(pid: i32, millis: u64, name: &str, write: bool, result: CallResult) -> TraceEvent {
@@ -222,22 +137,15 @@ fn open(pid: i32, millis: u64, name: &str, write: bool, result: CallResult) -> T
         result,
         file: None,
     };
-    event(pid, millis, TraceEventKind::File(Box::new(call)))
+    seen(pid, millis, TraceEventKind::File(Box::new(call)))
 }
 
 fn exited(pid: i32, millis: u64, code: i32) -> TraceEvent {
-    let exited = Exited {
-        exit: Exit::Code(code),
-        user: Duration::ZERO,
-        system: Duration::ZERO,
-        peak_memory: 0,
-    };
-    event(pid, millis, TraceEventKind::Exited(exited))
+    seen(pid, millis, sample::exited(Exit::Code(code)))
 }
 
 fn fork(pid: i32, millis: u64, child: i32) -> TraceEvent {
-    let how = Creation::Vfork;
-    event(pid, millis, TraceEventKind::Created(Created { child, how }))
+    seen(pid, millis, sample::created(child, Creation::Vfork))
 }
 
 fn events() -> Vec<TraceEvent> {
@@ -270,8 +178,8 @@ fn events() -> Vec<TraceEvent> {
         fork(ROOT, 8, 4245),
         open(ROOT, 9, "/work/tests/fixture.json", false, missing),
         open(ROOT, 10, "/work/out", true, CallResult::Ok(3)),
-        event(ROOT, 11, TraceEventKind::Network(Box::new(connect))),
-        event(ROOT, 12, TraceEventKind::Doubt(Doubt::IoUring)),
+        seen(ROOT, 11, TraceEventKind::Network(Box::new(connect))),
+        seen(ROOT, 12, TraceEventKind::Doubt(Doubt::IoUring)),
         exited(ROOT, 1_250, 101),
     ]
 }

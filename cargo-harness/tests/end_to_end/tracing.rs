@@ -1,7 +1,7 @@
 //! Traces as a user sees them.
 
 use crate::scene::Scene;
-use fixture_model::parse_events;
+use fixture_kit::results;
 use harness_metadata::{
     EventKind, Verdict,
     event::TraceLevel,
@@ -33,8 +33,7 @@ fn a_test_that_timed_out_says_which_child_it_waited_for_and_what_that_did() {
         scene.assert_no_strays();
         run.assert_code(exit_code::TEST_RUN_FAILED)
             .assert_says("`sleep 50`: waited in clock_nanosleep for time to pass");
-        let events = fs::read_to_string(scene.path("events")).unwrap();
-        let events = parse_events(&events).unwrap();
+        let events = results::events(&scene);
         let finished = events.iter().find_map(|event| match &event.kind {
             EventKind::TestFinished(test) => Some(test),
             _ => None,
@@ -69,11 +68,8 @@ fn the_level_of_the_command_line_is_in_force() {
         command.arg("--events").arg(scene.path("events"));
         let run = scene.run(command);
         run.assert_code(exit_code::OK);
-        let events = fs::read_to_string(scene.path("events")).unwrap();
-        let events = parse_events(&events).unwrap();
-        let Some(EventKind::RunStarted(start)) = events.first().map(|event| &event.kind) else {
-            panic!("the run did not start");
-        };
+        let events = results::events(&scene);
+        let start = results::started(&events);
         if start.trace.degraded.is_none() {
             assert_eq!(start.trace.level, expected);
             run.assert_says(&format!("profile default, trace {level}"));
@@ -102,11 +98,8 @@ fn what_tests_get_from_the_machine_is_recorded() {
     let limited = "umask 027; ulimit -S -n 500; ulimit -H -n 600; exec \"$@\"";
     let run = scene.run(scene.wrapped(&command, "sh", &["-c", limited, "sh"]));
     run.assert_code(exit_code::OK);
-    let events = fs::read_to_string(scene.path("events")).unwrap();
-    let events = parse_events(&events).unwrap();
-    let Some(EventKind::RunStarted(start)) = events.first().map(|event| &event.kind) else {
-        panic!("the run did not start");
-    };
+    let events = results::events(&scene);
+    let start = results::started(&events);
     let machine = start.machine.as_ref().expect("it is recorded");
     assert_eq!(machine.umask, Some(0o27));
     let limit = Limit {

@@ -4,7 +4,7 @@ use crate::{
     nobody::Nobody,
     scene::{Scene, skip},
 };
-use fixture_model::{Runner, check_events, check_junit, check_terminal};
+use fixture_kit::model::{Runner, check_events, check_junit, check_terminal};
 use harness_metadata::exit_code;
 use std::fs;
 

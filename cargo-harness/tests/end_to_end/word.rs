@@ -1,10 +1,8 @@
 //! A pass needs the word of the test's own harness, from the binary that was listed.
 
 use crate::scene::{Finished, Scene, fixture, wait_until};
-use fixture_model::parse_events;
-use harness_metadata::{
-    Event, EventKind, NoResultKind, Outcome, Verdict, event::RunStarted, exit_code,
-};
+use fixture_kit::results::{self, events};
+use harness_metadata::{EventKind, NoResultKind, Outcome, Verdict, exit_code};
 use std::{
     collections::BTreeMap,
     fs,
@@ -30,21 +28,6 @@ fn run(scene: &Scene, folder: &Path, args: &[&str]) -> Command {
     let mut command = scene.harness_in(folder, &["run", "--no-fail-fast"]);
     command.arg("--events").arg(scene.path("events")).args(args);
     command
-}
-
-fn events(scene: &Scene) -> Vec<Event> {
-    let events = fs::read_to_string(scene.path("events")).expect("they were asked for");
-    parse_events(&events).expect("they are well-formed")
-}
-
-fn started(scene: &Scene) -> Box<RunStarted> {
-    let start = events(scene)
-        .into_iter()
-        .find_map(|event| match event.kind {
-            EventKind::RunStarted(started) => Some(started),
-            _ => None,
-        });
-    start.expect("the run started")
 }
 
 /// The result of every test, by its name: its outcome in a word, and whether it passed.
@@ -247,7 +230,8 @@ fn a_harness_that_lists_nothing_is_named() {
     command.arg("--events").arg(scene.path("events"));
     let run = scene.run(command);
     run.assert_code(exit_code::OK).assert_says(sentence);
-    let silent = started(&scene).silent_binaries;
+    let events = events(&scene);
+    let silent = &results::started(&events).silent_binaries;
     let silent: Vec<_> = silent.iter().map(|binary| binary.as_str()).collect();
     assert_eq!(silent, ["harnesses::silent"]);
 

@@ -5,7 +5,7 @@ use crate::{
     random::Random,
     table::{Figure, Table},
 };
-use fixture_model::Runner;
+use fixture_kit::model::Runner;
 use harness_metadata::event::TraceLevel;
 use std::sync::OnceLock;
 

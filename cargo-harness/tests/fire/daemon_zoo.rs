@@ -4,10 +4,11 @@
 use crate::{
     course::{Course, LEVELS},
     nobody::Nobody,
-    package::{Visit, escapes, last_attempts},
+    package::{Visit, escapes},
+    results::last_attempts,
     scene::{Scene, wait_until},
 };
-use fixture_model::Runner;
+use fixture_kit::model::Runner;
 use harness_metadata::exit_code;
 use nix::unistd::geteuid;
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, time::Duration};

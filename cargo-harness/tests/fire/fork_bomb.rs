@@ -1,11 +1,7 @@
 //! A fork bomb with a limit of processes: it fails by that, and other tests are not disturbed.
 
-use crate::{
-    course::Course,
-    package::{Visit, last_attempts},
-    scene::Scene,
-};
-use fixture_model::Runner;
+use crate::{course::Course, package::Visit, results::last_attempts, scene::Scene};
+use fixture_kit::model::Runner;
 use harness_metadata::{LimitHit, Verdict, exit_code};
 use std::{
     process::Command,

@@ -12,25 +12,6 @@
 //! This has a `main` of its own because of its arguments, and because the shell of a job
 //! ([`shell`]) is a process of this executable.
 
-#[path = "../end_to_end/environment.rs"]
-#[allow(dead_code, reason = "shared with the end-to-end tests")]
-mod environment;
-#[path = "../end_to_end/nobody.rs"]
-#[allow(dead_code, reason = "shared with the end-to-end tests")]
-mod nobody;
-#[path = "../supervision/package.rs"]
-#[allow(dead_code, reason = "shared with the tests of supervision")]
-mod package;
-#[path = "../supervision/processes.rs"]
-#[allow(dead_code, reason = "shared with the tests of supervision")]
-mod processes;
-#[path = "../../../harness-runner/tests/soak/random.rs"]
-#[allow(dead_code, reason = "shared with the soak test of the tracer")]
-mod random;
-#[path = "../end_to_end/scene.rs"]
-#[allow(dead_code, reason = "shared with the end-to-end tests")]
-mod scene;
-
 mod course;
 mod daemon_zoo;
 mod fork_bomb;
@@ -46,6 +27,7 @@ mod table;
 mod watched;
 
 use course::Course;
+use fixture_kit::{environment, nobody, package, processes, random, results, scene};
 use options::Options;
 use random::Random;
 use std::{

@@ -1,12 +1,7 @@
 //! Very many tests in one run, against few: what a test costs, and the memory of the runner.
 
-use crate::{
-    course::Course,
-    package::{Crowd, events},
-    scene::Scene,
-    watched::watch,
-};
-use fixture_model::Runner;
+use crate::{course::Course, package::Crowd, results::events, scene::Scene, watched::watch};
+use fixture_kit::model::Runner;
 use harness_metadata::{EventKind, exit_code};
 use std::time::Duration;
 

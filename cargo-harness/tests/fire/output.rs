@@ -3,11 +3,12 @@
 
 use crate::{
     course::Course,
-    package::{Visit, last_attempts},
+    package::Visit,
+    results::last_attempts,
     scene::Scene,
     watched::{Watched, watch},
 };
-use fixture_model::Runner;
+use fixture_kit::model::Runner;
 use harness_metadata::{exit_code, outcome::StreamSize};
 use std::{
     fs::File,

@@ -6,7 +6,7 @@ use crate::{
     package::Visit,
     scene::{Finished, LONGEST_RUN, Scene, wait_until},
 };
-use fixture_model::Runner;
+use fixture_kit::model::Runner;
 use nix::{sys::signal::Signal, unistd::geteuid};
 use std::{
     fs,

@@ -7,7 +7,7 @@ use crate::{
     random::Random,
     scene::{LONGEST_RUN, Scene, is_killed, wait_until},
 };
-use fixture_model::{Runner, check_junit_rules, parse_events};
+use fixture_kit::model::{Runner, check_junit_rules, parse_events};
 use harness_metadata::{Event, EventKind, exit_code};
 use nix::sys::signal::Signal;
 use std::{

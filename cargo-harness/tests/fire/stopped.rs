@@ -2,13 +2,14 @@
 
 use crate::{
     course::{Course, LEVELS},
-    package::{Visit, events},
+    package::Visit,
     processes::state,
     random::Random,
+    results::events,
     scene::Scene,
     shell::{Job, News},
 };
-use fixture_model::Runner;
+use fixture_kit::model::Runner;
 use harness_metadata::{EventKind, Outcome, exit_code};
 use std::{
     thread,

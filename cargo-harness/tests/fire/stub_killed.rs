@@ -3,11 +3,12 @@
 
 use crate::{
     course::{Course, LEVELS},
-    package::{Visit, finished_tests},
+    package::Visit,
     processes::{parent, processes},
+    results::finished_tests,
     scene::{LONGEST_RUN, Scene},
 };
-use fixture_model::Runner;
+use fixture_kit::model::Runner;
 use harness_metadata::{Attempt, Exit, Outcome, Verdict, event::TestFinished, exit_code};
 use nix::{
     errno::Errno,

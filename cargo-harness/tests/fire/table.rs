@@ -1,6 +1,6 @@
 //! The figures, at the end.
 
-use fixture_model::Runner;
+use fixture_kit::model::Runner;
 use std::fmt;
 
 /// The goal and the result.

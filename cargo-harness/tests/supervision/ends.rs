@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::package::whole_lines;
-use fixture_model::parse_events;
+use fixture_kit::model::parse_events;
 use harness_metadata::{
     EventKind, Interruption,
     event::{CancelReason, RunFinished, RunningState, RunningTest},
@@ -10,8 +10,7 @@ use harness_metadata::{
 use nix::sys::{ptrace, wait::waitpid};
 
 pub(super) fn run_finished(scene: &Scene) -> RunFinished {
-    let events = fs::read_to_string(scene.path("events")).expect("they were written");
-    let events = parse_events(&events).expect("they are events");
+    let events = results::events(scene);
     match events.into_iter().next_back().map(|event| event.kind) {
         Some(EventKind::RunFinished(finished)) => *finished,
         last => panic!("not the end of a run: {last:?}"),

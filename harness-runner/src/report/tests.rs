@@ -396,10 +396,10 @@ fn the_junit_report_has_one_verdict_a_test() {
     Report::deserialize_from_str(&report).expect("well-formed");
     expect![[r#"
         <?xml version="1.0" encoding="UTF-8"?>
-        <testsuites name="harness-run" tests="6" skipped="0" failures="3" errors="0" uuid="6f1ed002-ab59-4f6f-b8a1-6d2f3e1d9c11" timestamp="2026-01-02T03:04:05.000+00:00" time="5.000">
-            <testsuite name="sample" tests="6" skipped="0" errors="0" failures="3" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" hostname="localhost">
-                <testcase name="a::passes" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs"/>
-                <testcase name="a::fails" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/a.rs" line="3">
+        <testsuites name="harness-run" tests="6" skipped="0" failures="3" errors="0" uuid="6f1ed002-ab59-4f6f-b8a1-6d2f3e1d9c11" timestamp="2023-11-14T22:13:20.000+00:00" time="5.000">
+            <testsuite name="sample" tests="6" skipped="0" errors="0" failures="3" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" hostname="localhost">
+                <testcase name="a::passes" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs"/>
+                <testcase name="a::fails" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/a.rs" line="3">
                     <failure message="boom" type="test failure with exit code 101">boom
         thread &apos;a::fails&apos; panicked at src/a.rs:3:5:
         boom</failure>
@@ -409,8 +409,8 @@ fn the_junit_report_has_one_verdict_a_test() {
         boom
         </system-err>
                 </testcase>
-                <testcase name="a::flaky" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs">
-                    <flakyFailure timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" message="Error: first" type="test failure with exit code 1">
+                <testcase name="a::flaky" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs">
+                    <flakyFailure timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" message="Error: first" type="test failure with exit code 1">
                         <stackTrace>Error: first</stackTrace>
                         <system-out>out
         </system-out>
@@ -418,14 +418,14 @@ fn the_junit_report_has_one_verdict_a_test() {
         </system-err>
                     </flakyFailure>
                 </testcase>
-                <testcase name="a::aborts" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs">
+                <testcase name="a::aborts" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs">
                     <failure message="test aborted with signal 6: SIGABRT" type="test abort">test aborted with signal 6: SIGABRT</failure>
                     <system-out></system-out>
                     <system-err>bye
         </system-err>
                 </testcase>
-                <testcase name="a::leaks" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs"/>
-                <testcase name="a::hangs\n" classname="sample" timestamp="2026-01-02T03:04:05.000+00:00" time="1.234" file="src/lib.rs">
+                <testcase name="a::leaks" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs"/>
+                <testcase name="a::hangs\n" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs">
                     <failure message="test timed out and could not be killed" type="test timeout">test timed out and could not be killed</failure>
                     <system-out>(stdout not captured)</system-out>
                     <system-err>(stderr not captured)</system-err>

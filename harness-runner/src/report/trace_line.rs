@@ -237,6 +237,7 @@ fn push_quoted(text: &mut String, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fixture_kit::sample::READ;
     use harness_metadata::trace::{Doubt, EnvironmentChange, FileId, NetworkOperation};
     use std::{net::Ipv4Addr, time::Duration};
 
@@ -271,17 +272,6 @@ mod tests {
             }),
         })))
     }
-
-    const READ: Access = Access {
-        read: true,
-        write: false,
-        create: false,
-        exclusive: false,
-        truncate: false,
-        unnamed: false,
-        directory: false,
-        path_only: false,
-    };
 
     #[test]
     fn an_open_reads_as_strace_shows_it() {

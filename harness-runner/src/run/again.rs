@@ -61,10 +61,10 @@ pub(super) fn earlier(tracing: Tracing, attempt: Attempt) -> EarlierTime {
 mod tests {
     use super::{super::ladder::Ladder, *};
     use crate::tracer::record::Recorder;
+    use fixture_kit::sample;
     use harness_metadata::{
-        Exit, Usage,
+        Exit,
         event::TraceLevel,
-        outcome::StreamSize,
         trace::{Backend, Disturbance, Doubt},
     };
 
@@ -87,21 +87,9 @@ mod tests {
             recorder.doubt(doubt.clone());
         }
         Attempt {
-            number: 1,
-            outcome: Outcome::Exited(Exit::Code(101)),
-            leak: None,
-            limits: Vec::new(),
-            verdict: Verdict::Fail,
-            slow: false,
-            started_at: "2026-01-02T03:04:05+00:00".parse().unwrap(),
-            elapsed: Duration::ZERO,
-            usage: Usage::default(),
-            stdout: StreamSize::default(),
-            stderr: StreamSize::default(),
-            pid: Some(1),
-            stuck: Vec::new(),
             trace: Some(Box::new(recorder.summary())),
-            earlier: Vec::new(),
+            elapsed: Duration::ZERO,
+            ..sample::code(1, 101)
         }
     }
 

@@ -1,22 +1,11 @@
 use super::*;
+use fixture_kit::sample::{self, test, time as at};
 use harness_metadata::{
-    Attempt, Exit, Outcome, RunStats, RustBinaryId, TestCaseName, TestId, TraceSummary, Usage,
-    Verdict,
-    event::{
-        AttemptStarted, OutputPolicy, OutputWhen, RunFinished, RunStarted, TestFinished,
-        TraceInForce, TraceLevel,
-    },
-    outcome::StreamSize,
-    trace::{Backend, Dropped},
+    Attempt, RunStats, TestId, TraceSummary,
+    event::{AttemptStarted, RunFinished, RunStarted, TestFinished},
 };
-use std::collections::BTreeMap;
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn at(seconds: i64) -> DateTime<FixedOffset> {
-    let time = DateTime::from_timestamp(1_700_000_000 + seconds, 0);
-    time.expect("it is a time").fixed_offset()
-}
 
 fn target() -> (tempfile::TempDir, Utf8PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -26,31 +15,10 @@ fn target() -> (tempfile::TempDir, Utf8PathBuf) {
 
 fn began(seconds: i64) -> RunStarted {
     RunStarted {
-        schema_version: SCHEMA_VERSION,
-        harness_version: "0.1.0".to_owned(),
         run_id: RunId::random(),
-        profile: "default".to_owned(),
-        command_line: Vec::new(),
         started_at: at(seconds),
-        workspace_root: "/work".to_owned(),
-        slots: 2,
         tests: 4,
-        binaries: 1,
-        skipped_tests: 0,
-        skipped_by_default_filter: 0,
-        skipped_binaries: 0,
-        skipped_binaries_by_default_filter: 0,
-        partial: false,
-        shuffle_seed: None,
-        limits_missing: None,
-        silent_binaries: Vec::new(),
-        trace: TraceInForce {
-            level: TraceLevel::Io,
-            backend: Backend::Ptrace,
-            degraded: None,
-        },
-        machine: None,
-        sources: BTreeMap::new(),
+        ..sample::started()
     }
 }
 
@@ -81,22 +49,11 @@ fn started(name: &str) -> Event {
 }
 
 fn finished(id: TestId, attempt: Attempt) -> Event {
-    event(EventKind::TestFinished(Box::new(TestFinished {
-        test: id,
-        verdict: attempt.verdict,
-        attempts: vec![attempt],
+    let finished = TestFinished {
         total_attempts: 1,
-        slot: 0,
-        output: OutputPolicy {
-            success: OutputWhen::Never,
-            failure: OutputWhen::Immediate,
-            junit_success: false,
-            junit_failure: true,
-            junit_flaky_fail_as_failure: true,
-        },
-        stats: RunStats::default(),
-        running: 0,
-    })))
+        ..sample::finished(id, vec![attempt])
+    };
+    event(EventKind::TestFinished(Box::new(finished)))
 }
 
 fn traced(number: u64) -> Belongings {
@@ -106,44 +63,13 @@ fn traced(number: u64) -> Belongings {
     }
 }
 
-fn test(binary: &str, name: &str) -> TestId {
-    TestId {
-        binary: RustBinaryId::new(binary),
-        name: TestCaseName::new(name),
-    }
-}
-
 fn attempt(number: u32, code: i32) -> Attempt {
     Attempt {
-        number,
-        outcome: Outcome::Exited(Exit::Code(code)),
-        leak: None,
-        limits: Vec::new(),
-        verdict: if code == 0 {
-            Verdict::Pass
-        } else {
-            Verdict::Fail
-        },
-        slow: false,
-        started_at: at(0),
-        elapsed: Duration::from_millis(5),
-        usage: Usage::default(),
-        stdout: StreamSize::default(),
-        stderr: StreamSize::default(),
-        pid: Some(7),
-        stuck: Vec::new(),
-        earlier: Vec::new(),
         trace: Some(Box::new(TraceSummary {
-            level: TraceLevel::Io,
-            backend: Backend::Ptrace,
-            doubts: Vec::new(),
-            processes: Vec::new(),
-            files: Vec::new(),
-            peers: Vec::new(),
-            failures: Vec::new(),
             counts: [("exec".to_owned(), 1)].into(),
-            dropped: Dropped::default(),
+            ..sample::trace()
         })),
+        ..sample::code(number, code)
     }
 }
 

@@ -52,7 +52,7 @@ const FOLDERS: &[&str] = &[
     "cargo-harness/benches",
     "cargo-harness/src",
     "cargo-harness/tests",
-    "fixtures/model/src",
+    "fixtures/kit/src",
     "harness-metadata",
     "harness-runner/benches",
     "harness-runner/examples",

@@ -1,7 +1,10 @@
 //! Programs that start, stop and end processes in ways that are hard to follow. Each checks what it can
 //! itself, and ends with the exit code that it was given unless it is killed.
 
-use super::random::Random;
+use fixture_kit::{
+    forks::{assert_exited, fork, wait, wait_for},
+    random::Random,
+};
 use std::{
     os::unix::process::CommandExt,
     process::{self, Command},
@@ -231,33 +234,4 @@ fn stops(random: &mut Random) {
 
 fn kill(pid: i32) {
     unsafe { libc::kill(pid, libc::SIGKILL) };
-}
-
-/// Forks a child that ends with what `child` returns. That must make plain system calls only.
-fn fork(child: impl FnOnce() -> i32) -> i32 {
-    match unsafe { libc::fork() } {
-        -1 => panic!("no process"),
-        0 => {
-            let code = child();
-            unsafe { libc::_exit(code) }
-        }
-        pid => pid,
-    }
-}
-
-fn wait(pid: i32) -> i32 {
-    wait_for(pid, 0)
-}
-
-fn wait_for(pid: i32, flags: i32) -> i32 {
-    let mut status = 0;
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, flags) }, pid);
-    status
-}
-
-fn assert_exited(status: i32, code: i32) {
-    assert!(
-        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == code,
-        "{status:x} instead of exit code {code}"
-    );
 }

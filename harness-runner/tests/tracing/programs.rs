@@ -1,6 +1,7 @@
 //! Small programs that do one thing that a tracer can get wrong. They panic if it went wrong for
 //! them.
 
+use fixture_kit::forks::{self, wait, wait_for};
 use std::{
     ffi::CString,
     fs::{self, File},
@@ -127,25 +128,12 @@ fn on_threads(body: fn(usize)) {
     });
 }
 
+/// Forks a child that exits with code 0 after that.
 fn fork(child: impl FnOnce()) -> i32 {
-    match unsafe { libc::fork() } {
-        -1 => panic!("no process"),
-        0 => {
-            child();
-            unsafe { libc::_exit(0) }
-        }
-        pid => pid,
-    }
-}
-
-fn wait(pid: i32) -> i32 {
-    wait_for(pid, 0)
-}
-
-fn wait_for(pid: i32, flags: i32) -> i32 {
-    let mut status = 0;
-    assert!(unsafe { libc::waitpid(pid, &raw mut status, flags) } > 0);
-    status
+    forks::fork(|| {
+        child();
+        0
+    })
 }
 
 fn files() {

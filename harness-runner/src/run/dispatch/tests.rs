@@ -5,11 +5,8 @@ use super::{
 use crate::config::settings::{
     LeakPolicy, LeakTimeout, RetryPolicy, SlowTimeout, TimeoutResult, TraceSetting,
 };
-use harness_metadata::{
-    Exit, Outcome, RustBinaryId, TestCaseName, Usage,
-    event::{OutputPolicy, OutputWhen},
-    outcome::StreamSize,
-};
+use fixture_kit::sample;
+use harness_metadata::{Exit, Outcome};
 use std::collections::VecDeque;
 
 fn secs(secs: u64) -> Duration {
@@ -37,24 +34,14 @@ pub(in crate::run) fn settings() -> TestSettings {
         priority: 0,
         run_extra_args: Vec::new(),
         require_result: true,
-        output: OutputPolicy {
-            success: OutputWhen::Never,
-            failure: OutputWhen::Immediate,
-            junit_success: false,
-            junit_failure: true,
-            junit_flaky_fail_as_failure: true,
-        },
+        output: sample::POLICY,
         trace: TraceSetting::default(),
     }
 }
 
 fn candidate(name: &str, settings: TestSettings) -> Candidate {
-    let id = TestId {
-        binary: RustBinaryId::new("krate"),
-        name: TestCaseName::new(name),
-    };
     Candidate {
-        id,
+        id: sample::test("krate", name),
         settings: Arc::new(settings),
         command: Vec::new(),
     }
@@ -83,32 +70,16 @@ fn dispatcher(tests: Vec<Candidate>, limits: Limits) -> Dispatcher {
 }
 
 fn over(slot: usize, number: u32, verdict: Verdict) -> Input {
-    let code = i32::from(verdict != Verdict::Pass);
+    let outcome = match verdict {
+        Verdict::Interrupted => Outcome::Interrupted {
+            by: Interruption::Signal(SIGINT),
+            exit: None,
+        },
+        _ => Outcome::Exited(Exit::Code(i32::from(verdict != Verdict::Pass))),
+    };
     Input::AttemptOver {
         slot,
-        attempt: Box::new(Attempt {
-            number,
-            outcome: match verdict {
-                Verdict::Interrupted => Outcome::Interrupted {
-                    by: Interruption::Signal(SIGINT),
-                    exit: None,
-                },
-                _ => Outcome::Exited(Exit::Code(code)),
-            },
-            leak: None,
-            limits: Vec::new(),
-            verdict,
-            slow: false,
-            started_at: chrono::DateTime::UNIX_EPOCH.fixed_offset(),
-            elapsed: secs(1),
-            usage: Usage::default(),
-            stdout: StreamSize::default(),
-            stderr: StreamSize::default(),
-            pid: Some(7),
-            stuck: Vec::new(),
-            earlier: Vec::new(),
-            trace: None,
-        }),
+        attempt: Box::new(sample::attempt(number, outcome, verdict)),
         refused: false,
     }
 }

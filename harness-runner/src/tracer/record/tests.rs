@@ -6,11 +6,12 @@ use super::{
     summary::{FILES, PATH_BYTES, PROCESSES},
     *,
 };
+use fixture_kit::sample::{self, READ, exited, path, seen as event};
 use harness_metadata::{
     Exit, RawString,
     trace::{
-        Access, Address, CallResult, Created, Creation, Exec, Exited, FileCall, FileOperation,
-        FileUse, NameLookup, NetworkCall, NetworkOperation, Reach, Sender, Signal, TracedPath,
+        Access, Address, CallResult, Creation, Exec, FileCall, FileOperation, FileUse, NameLookup,
+        NetworkCall, NetworkOperation, Reach, Sender, Signal, TracedPath,
     },
 };
 use proptest::prelude::*;
@@ -19,22 +20,6 @@ use std::{fs, path::Path, rc::Rc, time::Duration};
 mod loaded;
 
 const ROOT: i32 = 100;
-
-fn event(pid: i32, millis: u64, kind: TraceEventKind) -> TraceEvent {
-    TraceEvent {
-        at: Duration::from_millis(millis),
-        pid,
-        tid: pid,
-        kind,
-    }
-}
-
-fn path(path: &str) -> TracedPath {
-    TracedPath {
-        asked: path.into(),
-        absolute: None,
-    }
-}
 
 fn file(operation: FileOperation, call: &str, name: &str, result: CallResult) -> TraceEventKind {
     TraceEventKind::File(Box::new(FileCall {
@@ -52,17 +37,6 @@ fn open(name: &str, result: CallResult) -> TraceEventKind {
     open_for(name, READ, result)
 }
 
-const READ: Access = Access {
-    read: true,
-    write: false,
-    create: false,
-    exclusive: false,
-    truncate: false,
-    unnamed: false,
-    directory: false,
-    path_only: false,
-};
-
 fn open_for(name: &str, access: Access, result: CallResult) -> TraceEventKind {
     let TraceEventKind::File(mut call) = file(FileOperation::Open, "openat", name, result) else {
         unreachable!("it is a call on a file");
@@ -72,12 +46,7 @@ fn open_for(name: &str, access: Access, result: CallResult) -> TraceEventKind {
 }
 
 fn exec(program: &str, args: &[&str], result: CallResult) -> TraceEventKind {
-    TraceEventKind::Exec(Box::new(Exec {
-        program: path(program),
-        args: args.iter().map(|arg| RawString::from(*arg)).collect(),
-        result,
-        ..Exec::default()
-    }))
+    TraceEventKind::Exec(Box::new(sample::exec(program, args, result)))
 }
 
 fn connect(port: u16, result: CallResult) -> TraceEventKind {
@@ -99,19 +68,7 @@ fn address(port: u16) -> Address {
 }
 
 fn fork(child: i32) -> TraceEventKind {
-    TraceEventKind::Created(Created {
-        child,
-        how: Creation::Fork,
-    })
-}
-
-fn exited(exit: Exit) -> TraceEventKind {
-    TraceEventKind::Exited(Exited {
-        exit,
-        user: Duration::ZERO,
-        system: Duration::ZERO,
-        peak_memory: 0,
-    })
+    sample::created(child, Creation::Fork)
 }
 
 const MISSING: CallResult = CallResult::Err(libc::ENOENT);
