@@ -1,5 +1,6 @@
 //! The command line: argv to options.
 
+mod archive;
 mod completions;
 mod filter_options;
 mod list;
@@ -8,6 +9,7 @@ mod migrate;
 mod peer;
 mod prepared;
 mod print;
+mod reuse_options;
 mod run;
 mod runner_options;
 mod runs;
@@ -176,6 +178,8 @@ enum Command {
     Run(Box<run::RunCommand>),
     /// Build and list tests.
     List(Box<list::ListCommand>),
+    /// Build tests, and put them into an archive.
+    Archive(Box<archive::ArchiveCommand>),
     /// Show the processes, files and connections of a test.
     Trace(Box<trace::TraceCommand>),
     /// List the recorded runs, for `trace --run`.
@@ -243,6 +247,7 @@ impl App {
         match self.command {
             Command::Run(command) => command.run(&self.global),
             Command::List(command) => command.run(&self.global),
+            Command::Archive(command) => command.run(&self.global),
             Command::Trace(command) => command.run(&self.global),
             Command::Runs(command) => command.run(&self.global),
             Command::ShowConfig(command) => command.run(&self.global),

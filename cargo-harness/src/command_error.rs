@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     NoTests,
     /// The build.
     Build,
+    /// The archive could not be written.
+    Archive,
     /// `cargo metadata`, or there is no workspace.
     Metadata,
     /// A binary could not be listed.
@@ -82,6 +84,7 @@ impl CommandError {
             Kind::Version => exit_code::REQUIRED_VERSION,
             Kind::Filterset => exit_code::INVALID_FILTERSET,
             Kind::NoTests => exit_code::NO_TESTS,
+            Kind::Archive => exit_code::ARCHIVE_FAILED,
             Kind::Build => exit_code::BUILD_FAILED,
             Kind::Metadata => exit_code::METADATA_FAILED,
             Kind::List => exit_code::LIST_FAILED,

@@ -25,6 +25,8 @@ pub const TEST_RUN_FAILED: i32 = 100;
 pub const BUILD_FAILED: i32 = 101;
 /// `cargo metadata` failed.
 pub const METADATA_FAILED: i32 = 102;
+/// An archive could not be written.
+pub const ARCHIVE_FAILED: i32 = 103;
 /// A test binary could not be listed.
 pub const LIST_FAILED: i32 = 104;
 /// Results could not be written.

@@ -8,6 +8,7 @@
 //! 3. [`Profile::compile`] resolves filtersets and platforms into a [`CompiledProfile`], which
 //!    answers for each test.
 
+mod archive_include;
 mod compiled;
 mod declared;
 mod error;
@@ -33,6 +34,7 @@ mod version;
 #[cfg(test)]
 mod tests;
 
+pub use archive_include::{ArchiveInclude, Depth, OnMissing, RelativeTo};
 pub use compiled::{BinarySettings, CompiledProfile, DefaultFilter, Resolved};
 pub use declared::{
     CliOverrides, FlakyFailStatus, RunLayer, RunOrigins, RunSetting, RunSettings, TestLayer,

@@ -160,6 +160,59 @@ pub enum BinaryMismatch {
     DefaultFilter,
 }
 
+/// Says of each binary whether it goes into an archive.
+#[derive(Clone, Debug)]
+pub struct BinaryFilter(Vec<CompiledExpr>);
+
+impl BinaryFilter {
+    /// Resolves filtersets, which must not ask about tests. A binary needs to be in one of them; none at
+    /// all select every binary.
+    ///
+    /// # Errors
+    ///
+    /// When they do not parse, ask about tests, or name what does not exist.
+    pub fn new(texts: &[String], packages: &ParseContext<'_>) -> Result<Self, FiltersetsError> {
+        let (expressions, errors) = parse(
+            texts,
+            packages,
+            FiltersetKind::TestArchive,
+            &KnownGroups::Unavailable,
+        );
+        match errors.is_empty() {
+            true => Ok(Self(expressions)),
+            false => Err(FiltersetsError(errors)),
+        }
+    }
+
+    /// Returns whether a binary is selected.
+    pub fn selects(&self, query: &BinaryQuery<'_>) -> bool {
+        let cx = EvalContext {
+            default_filter: &CompiledExpr::ALL,
+        };
+        let known = Known::new(query);
+        let query = known.binary(query);
+        let selects = |expr: &CompiledExpr| expr.matches_binary(&query, &cx) != Some(false);
+        self.0.is_empty() || self.0.iter().any(selects)
+    }
+}
+
+fn parse(
+    texts: &[String],
+    packages: &ParseContext<'_>,
+    kind: FiltersetKind,
+    groups: &KnownGroups,
+) -> (Vec<CompiledExpr>, Vec<FiltersetError>) {
+    let mut expressions = Vec::new();
+    let mut errors = Vec::new();
+    for text in texts {
+        match Filterset::parse(text.clone(), packages, kind, groups) {
+            Ok(filterset) => expressions.push(filterset.compiled),
+            Err(error) => errors.push(error.into()),
+        }
+    }
+    (expressions, errors)
+}
+
 /// Says of each binary and of each test whether the command line selects it.
 #[derive(Clone, Debug)]
 pub struct TestFilter {
@@ -189,14 +242,12 @@ impl TestFilter {
         default_filter: CompiledExpr,
         groups: Arc<dyn GroupLookup + Send + Sync>,
     ) -> Result<Self, FiltersetsError> {
-        let mut expressions = Vec::new();
-        let mut errors = Vec::new();
-        for text in options.filtersets {
-            match Filterset::parse(text, packages, FiltersetKind::Test, known_groups) {
-                Ok(filterset) => expressions.push(filterset.compiled),
-                Err(error) => errors.push(error.into()),
-            }
-        }
+        let (expressions, errors) = parse(
+            &options.filtersets,
+            packages,
+            FiltersetKind::Test,
+            known_groups,
+        );
         if !errors.is_empty() {
             return Err(FiltersetsError(errors));
         }

@@ -4,6 +4,7 @@
 //! while cargo still builds, and plans. [`Session::run`] runs the plan and hands its events to the
 //! sinks. What must be wrong before the build is found before the build.
 
+mod archiving;
 mod audience;
 mod backends;
 mod choices;
@@ -16,16 +17,19 @@ mod outputs;
 mod prepare;
 mod queue;
 mod reporting;
+mod reuse;
 mod running;
 mod tracing;
 
+pub use archiving::{ArchiveError, Archived, compressing_threads};
 pub use explain::{ExplainedProfile, ExplainedTest};
 pub use notice::Notice;
 pub use reporting::Sinks;
+pub use reuse::{Descriptions, Reuse, ReuseFrom, TakeUpError};
 
 use crate::{
     cargo::{
-        Build, BuildError, Built, CargoOptions, Graph, LocateError, MetadataError, Workspace,
+        BuildError, Built, CargoOptions, Graph, LocateError, MetadataError, Workspace,
         locate_workspace,
     },
     config::{
@@ -36,7 +40,6 @@ use crate::{
     history::History,
     list::{ListError, TestList},
     plan::Plan,
-    protocol::Environment,
     report::SinkError,
     run, store,
     stub::link::StubError,
@@ -47,12 +50,14 @@ use lister::{Shortages, Stubs};
 use nextest_filtering::ParseContext;
 use nextest_metadata::FilterMatch;
 use notice::notify_of_runners;
+use reuse::TakenUp;
 use std::{
     collections::HashMap,
     env, io,
     sync::{Arc, mpsc},
     thread,
 };
+use tempfile::TempDir;
 use thiserror::Error;
 
 /// The options of a session: the build and the selection of tests.
@@ -72,6 +77,8 @@ pub struct Options {
     pub overrides: CliOverrides,
     /// The seed of a random order; `None` for a new one.
     pub seed: Option<u64>,
+    /// A build to take up instead of building.
+    pub reuse: Option<Reuse>,
 }
 
 /// The options of a run.
@@ -110,6 +117,10 @@ pub enum SessionError {
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error(transparent)]
+    TakeUp(#[from] TakeUpError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
     List(#[from] ListError),
     #[error(transparent)]
     Stub(#[from] StubError),
@@ -141,11 +152,15 @@ pub struct Session {
     shuffled: Option<u64>,
     /// Whether the command line chose a part of the workspace's tests.
     partial: bool,
+    /// The folder of an archive, which goes with the session.
+    _extracted: Option<TempDir>,
 }
 
 /// A configuration that was read before anything else.
 pub struct Start {
     root: Utf8PathBuf,
+    /// The build to take up, if there is to be none.
+    taken_up: Option<TakenUp>,
     config: Config,
     profile: crate::config::Profile,
     /// The settings of the run as a whole.
@@ -159,7 +174,13 @@ impl Start {
     ///
     /// When there is no workspace, or what the configuration says makes no sense.
     pub fn new(options: &Options, notify: &mut dyn FnMut(Notice)) -> Result<Self, SessionError> {
-        let root = locate_workspace(options.cargo.manifest_path.as_deref(), &options.cwd)?;
+        let reuse = options.reuse.as_ref();
+        let taken_up = reuse.map(|reuse| TakenUp::new(reuse, options, notify));
+        let taken_up = taken_up.transpose()?;
+        let root = match &taken_up {
+            Some(taken_up) => taken_up.root()?.to_owned(),
+            None => locate_workspace(options.cargo.manifest_path.as_deref(), &options.cwd)?,
+        };
         let mut sources = options.sources.clone();
         sources.config_file = sources.config_file.map(|file| options.cwd.join(file));
         let (config, warnings) = Config::load(&root, &sources)?;
@@ -173,6 +194,7 @@ impl Start {
         let (settings, _) = profile.run_settings(&options.overrides);
         Ok(Self {
             root,
+            taken_up,
             config,
             profile,
             settings,
@@ -203,16 +225,20 @@ impl Start {
     ///
     /// When there is nothing to build, or it does not build.
     pub fn build(self, options: &Options) -> Result<(Workspace, Built), SessionError> {
-        let workspace = Workspace::load(&options.cargo, &options.cwd, Graph::Members)?;
-        let inherited = Environment::inherited();
-        let build = Build {
-            workspace: &workspace,
-            options: &options.cargo,
-            inherited: &inherited,
-        };
+        let workspace = self.workspace(options, Graph::Members)?;
         let (ready, _) = mpsc::channel();
-        let built = build.run(ready, &mut io::stdout())?;
+        let reused = self.taken_up.as_ref().map(|taken_up| &taken_up.reused);
+        let built = prepare::build(&workspace, options, reused, ready)?;
         Ok((workspace, built))
+    }
+
+    /// Asks cargo about the workspace, unless a build that was made before says what it is.
+    fn workspace(&self, options: &Options, graph: Graph) -> Result<Workspace, SessionError> {
+        let Some(taken_up) = &self.taken_up else {
+            return Ok(Workspace::load(&options.cargo, &options.cwd, graph)?);
+        };
+        let workspace = taken_up.reused.workspace(&options.cargo, &options.cwd);
+        Ok(workspace.map_err(TakeUpError::from)?)
     }
 
     /// Builds, lists and plans.
@@ -225,11 +251,7 @@ impl Start {
         options: &Options,
         notify: &mut (dyn FnMut(Notice) + Send),
     ) -> Result<Session, SessionError> {
-        let workspace = Workspace::load(
-            &options.cargo,
-            &options.cwd,
-            prepare::graph(&self.config, options),
-        )?;
+        let workspace = self.workspace(options, prepare::graph(&self.config, options))?;
         notify_of_runners(&workspace, notify);
         let packages = ParseContext::new(&workspace.graph);
         let platforms = Platforms {
@@ -251,10 +273,15 @@ impl Start {
         let stubs = Stubs::default();
         let shortages = Shortages::new(notify);
         let workers = stubs.workers(cpus(), &shortages);
-        let (built, tests) =
-            prepare::build_and_list(&workspace, options, &filter, &profile, run_id, workers)?;
+        let reused = self.taken_up.as_ref().map(|taken_up| &taken_up.reused);
+        let source = prepare::Source {
+            workspace: &workspace,
+            options,
+            reused,
+        };
+        let (built, tests) = prepare::build_and_list(source, &filter, &profile, run_id, workers)?;
         let mut plan = prepare::plan(&tests, &filter, &profile);
-        let history = History::load(workspace.target_directory());
+        let history = History::load(workspace.kept_in());
         let shuffled = prepare::order(&mut plan, &profile, &history, options.seed);
         Ok(Session {
             workspace,
@@ -267,6 +294,7 @@ impl Start {
             reports: self.config.reports(&self.root),
             shuffled,
             partial: options.cargo.selects() || options.filter.is_set(),
+            _extracted: self.taken_up.and_then(|taken_up| taken_up.folder),
         })
     }
 }
@@ -298,7 +326,7 @@ impl Session {
     /// Returns the folder below which relative paths of the profile's reports are.
     pub fn reports(&self) -> Utf8PathBuf {
         let folder = self.reports.clone();
-        let folder = folder.unwrap_or_else(|| self.workspace.target_directory().join("harness"));
+        let folder = folder.unwrap_or_else(|| self.workspace.kept_in().join("harness"));
         folder.join(self.profile.name())
     }
 
@@ -315,7 +343,7 @@ impl Session {
 
     /// Tells of earlier runs whose runner was killed, once.
     pub fn tell_of_killed(&self, notify: &mut dyn FnMut(Notice)) {
-        let killed = store::take_killed(self.workspace.target_directory());
+        let killed = store::take_killed(self.workspace.kept_in());
         killed.into_iter().map(Notice::Killed).for_each(notify);
     }
 }

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["proc", "own_files"],
     &["filter", "report", "protocol", "tracer", "keys"],
     &["stub", "config", "cargo", "store", "cache"],
-    &["trace", "history"],
+    &["trace", "archive", "history"],
     &["list"],
     &["plan"],
     &["run"],

@@ -60,7 +60,7 @@ impl FilterArgs {
         let emulated = Emulated::parse(self.after_dashes.iter().cloned()).map_err(setup)?;
         let run_ignored = emulated.run_ignored(self.run_ignored).map_err(setup)?;
         let no_capture = emulated.no_capture(no_capture).map_err(setup)?;
-        check_filtersets(&self.filtersets).map_err(|error| filtersets_error(error, false))?;
+        check(&self.filtersets)?;
         let default_filter = match self.ignore_default_filter {
             true => DefaultFilterUse::Ignore,
             false => DefaultFilterUse::Bound,
@@ -78,6 +78,11 @@ impl FilterArgs {
             no_capture,
         })
     }
+}
+
+/// Checks the syntax of filtersets, before anything is built.
+pub(super) fn check(filtersets: &[String]) -> Result<(), CommandError> {
+    check_filtersets(filtersets).map_err(|error| filtersets_error(error, false))
 }
 
 /// An invalid filterset, with its caret diagrams.

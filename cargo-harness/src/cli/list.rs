@@ -4,6 +4,7 @@ use super::{
     GlobalOptions,
     filter_options::FilterArgs,
     prepared::{self, session_error},
+    reuse_options::ReuseArgs,
 };
 use crate::{
     cargo_options::CargoArgs,
@@ -27,6 +28,8 @@ pub(super) struct ListCommand {
     cargo: CargoArgs,
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    reuse: ReuseArgs,
     /// The form of the list.
     #[arg(
         long,
@@ -75,8 +78,13 @@ enum ListType {
 impl ListCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         let filters = self.filter.interpret(false)?;
-        let options =
-            prepared::options(global, self.cargo, filters.options, CliOverrides::default())?;
+        let options = prepared::options(
+            global,
+            self.cargo,
+            &self.reuse,
+            filters.options,
+            CliOverrides::default(),
+        )?;
         let colors = global.stderr_colors();
         let mut notify = |notice| prepared::tell(&notice, colors);
         let format = self.message_format.resolve(global.verbose);

@@ -5,33 +5,20 @@ use std::ffi::{OsStr, OsString};
 
 /// Flags of cargo-nextest that are not supported yet, and what to do instead.
 const FLAGS: &[(&str, &str)] = &[
-    ("--archive-file", "build and run on the same machine"),
-    ("--archive-format", "build and run on the same machine"),
-    ("--binaries-metadata", "build and run on the same machine"),
-    ("--cargo-metadata", "build and run on the same machine"),
     ("--debugger", "use `--break-exec`"),
-    ("--extract-overwrite", "build and run on the same machine"),
-    ("--extract-to", "build and run on the same machine"),
     ("--interceptor", "use `--break-exec`"),
     ("--libtest-json", "use `--events`"),
     ("--message-format", "use `--events`"),
     ("--message-format-version", "use `--events`"),
-    (
-        "--persist-extract-tempdir",
-        "build and run on the same machine",
-    ),
     ("--platform-filter", "use `-E 'platform(host)'`"),
     ("--rerun", "select the tests with a filterset"),
     ("--stress-count", "repeat the command"),
     ("--stress-duration", "repeat the command"),
-    ("--target-dir-remap", "build and run on the same machine"),
     ("--tracer", "use `--trace`"),
-    ("--workspace-remap", "build and run on the same machine"),
 ];
 
 /// Subcommands of cargo-nextest that are not supported yet, and what to do instead.
 const SUBCOMMANDS: &[(&str, &str)] = &[
-    ("archive", "build and run on the same machine"),
     ("bench", "run `cargo bench`"),
     ("debug", "use `-v`"),
     ("help", "use `--help`"),
@@ -187,10 +174,10 @@ mod tests {
     #[test]
     fn what_the_peer_has_and_we_lack_is_named() {
         for (line, name) in [
-            ("cargo-harness run --archive-file x", "--archive-file"),
-            ("cargo-harness run --archive-file=x", "--archive-file"),
+            ("cargo-harness run --stress-count 2", "--stress-count"),
+            ("cargo-harness run --stress-count=2", "--stress-count"),
             ("cargo-harness nextest run --debugger gdb", "--debugger"),
-            ("cargo-harness archive", "archive"),
+            ("cargo-harness replay", "replay"),
             (
                 "cargo-nextest nextest run --message-format libtest-json",
                 "--message-format",
@@ -202,7 +189,7 @@ mod tests {
             assert!(sentence.starts_with(&format!("`{name}` is cargo-nextest's")));
         }
         assert_eq!(look("cargo-harness run -- --debugger"), None);
-        assert_eq!(look("cargo-harness run archive"), None);
+        assert_eq!(look("cargo-harness run replay"), None);
         assert_eq!(look("cargo-harness list --message-format json"), None);
     }
 }

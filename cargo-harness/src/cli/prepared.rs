@@ -1,6 +1,6 @@
 //! Shared parts of `run` and `list`: options to a session, and its errors to exit codes.
 
-use super::{GlobalOptions, filter_options::filtersets_error};
+use super::{GlobalOptions, filter_options::filtersets_error, reuse_options::ReuseArgs};
 use crate::{
     cargo_options::CargoArgs,
     command_error::{CommandError, Kind},
@@ -10,7 +10,7 @@ use harness_runner::{
     config::{CliOverrides, ConfigError, DEFAULT_PATH, PEER_PATH},
     filter::FilterOptions,
     report::{awaits_system, style::escaped_lines},
-    session::{Notice, Options, SessionError},
+    session::{Notice, Options, SessionError, TakeUpError},
 };
 use owo_colors::{OwoColorize, Style};
 use std::{
@@ -21,6 +21,7 @@ use std::{
 pub(super) fn options(
     global: &GlobalOptions,
     cargo: CargoArgs,
+    reuse: &ReuseArgs,
     filter: FilterOptions,
     overrides: CliOverrides,
 ) -> Result<Options, CommandError> {
@@ -32,9 +33,13 @@ pub(super) fn options(
         let message = format!("the current directory `{}` is not UTF-8", path.display());
         CommandError::new(Kind::Setup, message)
     })?;
-    let cargo = cargo
+    let mut cargo = cargo
         .into_options(global.color.into())
         .map_err(|error| CommandError::new(Kind::Setup, error))?;
+    if let Some(manifest) = reuse.manifest()? {
+        cargo.manifest_path = Some(manifest);
+    }
+    let reuse = reuse.reuse(&cwd)?;
     Ok(Options {
         cargo,
         cwd,
@@ -43,6 +48,7 @@ pub(super) fn options(
         filter,
         overrides,
         seed: None,
+        reuse,
     })
 }
 
@@ -58,6 +64,8 @@ pub(super) fn tell(notice: &Notice, colors: bool) {
         ),
         Notice::Config(warning) => warn(&warning.to_string(), colors),
         Notice::Runner(warning) => warn(warning, colors),
+        Notice::Archive(text) => note(text, colors),
+        Notice::LeftOut(text) => warn(text, colors),
         Notice::Killed(killed) => warn(&killed.to_string(), colors),
         Notice::UsesRunner(info) => note(info, colors),
         Notice::AwaitsSystem { because, limit } => {
@@ -101,6 +109,10 @@ pub(super) fn session_error(colors: bool) -> impl Fn(SessionError) -> CommandErr
                 None => config_error(error),
             }
         }
+        SessionError::TakeUp(error @ TakeUpError::NoWorkspace { .. }) => {
+            CommandError::new(Kind::Setup, error)
+                .with_hint("`--workspace-remap` says where the sources are")
+        }
         error => CommandError::new(kind(&error), error),
     }
 }
@@ -117,7 +129,10 @@ pub(super) fn config_error(error: ConfigError) -> CommandError {
 fn kind(error: &SessionError) -> Kind {
     match error {
         SessionError::Locate(_) | SessionError::Metadata(_) => Kind::Metadata,
-        SessionError::Config(_) | SessionError::TraceRequired { .. } => Kind::Setup,
+        SessionError::Config(_) | SessionError::TraceRequired { .. } | SessionError::TakeUp(_) => {
+            Kind::Setup
+        }
+        SessionError::Archive(_) => Kind::Archive,
         SessionError::Filtersets(_) => Kind::Filterset,
         SessionError::Build(_) => Kind::Build,
         SessionError::List(_) => Kind::List,

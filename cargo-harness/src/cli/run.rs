@@ -4,6 +4,7 @@ use super::{
     GlobalOptions,
     filter_options::FilterArgs,
     prepared::{self, session_error},
+    reuse_options::ReuseArgs,
     runner_options::{NoTests, ReporterArgs, RunnerArgs, overrides},
     surroundings,
     useless::Given,
@@ -50,6 +51,8 @@ pub(super) struct RunCommand {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
+    reuse: ReuseArgs,
+    #[command(flatten)]
     pub(super) runner: RunnerArgs,
     #[command(flatten)]
     pub(super) reporter: ReporterArgs,
@@ -67,8 +70,13 @@ impl RunCommand {
             terminal::lend();
         }
         let overrides = overrides(&self.runner, &self.reporter);
-        let mut options =
-            prepared::options(global, self.cargo.clone(), filters.options, overrides)?;
+        let mut options = prepared::options(
+            global,
+            self.cargo.clone(),
+            &self.reuse,
+            filters.options,
+            overrides,
+        )?;
         options.seed = self.runner.shuffle.flatten();
         let colors = global.stderr_colors();
         let mut notify = |notice| prepared::tell(&notice, colors);

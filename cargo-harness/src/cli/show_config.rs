@@ -5,6 +5,7 @@ use super::{
     filter_options::FilterArgs,
     prepared::{self, session_error},
     print::print,
+    reuse_options::ReuseArgs,
 };
 use crate::{
     cargo_options::CargoArgs,
@@ -51,6 +52,8 @@ struct Selected {
     cargo: CargoArgs,
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    reuse: ReuseArgs,
 }
 
 impl ShowConfigCommand {
@@ -61,6 +64,7 @@ impl ShowConfigCommand {
                 let cargo = prepared::options(
                     global,
                     *cargo,
+                    &ReuseArgs::default(),
                     FilterOptions::default(),
                     CliOverrides::default(),
                 )?;
@@ -75,11 +79,21 @@ impl ShowConfigCommand {
                 groups(session.test_groups(), &session.explain_tests())
             }
             What::Run(cargo) => {
-                let (start, options) = start(*cargo, FilterOptions::default(), global)?;
+                let (start, options) = start(
+                    *cargo,
+                    &ReuseArgs::default(),
+                    FilterOptions::default(),
+                    global,
+                )?;
                 settings(&start.explain_run(&options))
             }
             What::Profiles(cargo) => {
-                let (start, _) = start(*cargo, FilterOptions::default(), global)?;
+                let (start, _) = start(
+                    *cargo,
+                    &ReuseArgs::default(),
+                    FilterOptions::default(),
+                    global,
+                )?;
                 profiles(&start.explain_profiles())
             }
         };
@@ -154,7 +168,7 @@ fn versions(asked: &[Requirement], verdict: Verdict) -> String {
 impl Selected {
     fn prepare(self, global: &GlobalOptions) -> Result<Session, CommandError> {
         let filters = self.filter.interpret(false)?;
-        let (start, options) = start(self.cargo, filters.options, global)?;
+        let (start, options) = start(self.cargo, &self.reuse, filters.options, global)?;
         let colors = global.stderr_colors();
         let mut notify = |notice| prepared::tell(&notice, colors);
         start
@@ -165,10 +179,11 @@ impl Selected {
 
 fn start(
     cargo: CargoArgs,
+    reuse: &ReuseArgs,
     filter: FilterOptions,
     global: &GlobalOptions,
 ) -> Result<(Start, Options), CommandError> {
-    let options = prepared::options(global, cargo, filter, CliOverrides::default())?;
+    let options = prepared::options(global, cargo, reuse, filter, CliOverrides::default())?;
     let colors = global.stderr_colors();
     let mut notify = |notice| prepared::tell(&notice, colors);
     let start = Start::new(&options, &mut notify).map_err(session_error(colors))?;

@@ -308,9 +308,9 @@ fn by_the_name_of_cargo_nextest_it_answers_as_that_would() {
         .assert_code(exit_code::OK)
         .assert_says("1 passed");
     call(&["nextest", "run", "--no-pager", "nothing"]).assert_code(exit_code::NO_TESTS);
-    call(&["nextest", "archive", "--archive-file", "a"])
+    call(&["nextest", "replay"])
         .assert_code(exit_code::USAGE)
-        .assert_says("`archive` is cargo-nextest's and not supported yet");
+        .assert_says("`replay` is cargo-nextest's and not supported yet");
 }
 
 /// A function that one test covers, and one that none does.
@@ -409,7 +409,7 @@ fn a_run_that_is_interrupted_ends_as_under_cargo_nextest_by_its_name() {
 fn the_migration_writes_once_and_tells_what_is_left_to_do() {
     let scene = Scene::new();
     let package = scene.package("over", TESTS);
-    let theirs = "# Ours.\n[profile.ci]\nretries = 2\narchive.include = []\n";
+    let theirs = "# Ours.\n[profile.ci]\nretries = 2\nscripts = []\n";
     migrate(&scene, &package, &[])
         .assert_code(exit_code::OK)
         .assert_says("there is no `.config/nextest.toml`, so no file is written");
@@ -420,7 +420,7 @@ fn the_migration_writes_once_and_tells_what_is_left_to_do() {
     );
     let expected = "# Ours.\n[profile.ci]\nretries = 2\n\
                     # Of cargo-nextest; cargo harness does not support this yet:\n\
-                    # archive.include = []\n";
+                    # scripts = []\n";
     let shown = migrate(&scene, &package, &["--dry-run"]);
     shown.assert_code(exit_code::OK);
     assert_eq!(shown.stdout, expected);
@@ -431,7 +431,7 @@ fn the_migration_writes_once_and_tells_what_is_left_to_do() {
 
     migrate(&scene, &package, &[])
         .assert_code(exit_code::OK)
-        .assert_says(".config/nextest.toml:4:9: `profile.ci.archive.include` has no effect")
+        .assert_says(".config/nextest.toml:4:11: `profile.ci.scripts` has no effect")
         .assert_says(
             ".github/workflows/ci.yml:2\n  - - run: cargo nextest run -P ci\n  \
              + - run: cargo harness run -P ci\n",

@@ -3,6 +3,7 @@
 //! Every run carries a mark in its environment, and after every run the machine is searched for
 //! processes that still carry it: see [`scene`].
 
+mod archives;
 mod bad_input;
 mod bad_surroundings;
 mod breaks;

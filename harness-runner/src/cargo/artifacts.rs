@@ -4,7 +4,8 @@ use super::{
     BuildError, CargoOptions, Harness, TestBinary, Workspace,
     environment::{Shared, Subject, environment},
     folders::Folders,
-    messages::{Artifact, Message},
+    messages::{Artifact, Message, Profile, Target},
+    moved::Reused,
     probe::Probe,
     program::cargo_program,
     scripts::{Script, Scripts, Which},
@@ -17,7 +18,7 @@ use guppy::{
 };
 use nextest_metadata::{
     BuildPlatform, BuildScriptInfoSummary, RustBinaryId, RustBuildMetaSummary,
-    RustNonTestBinaryKind, RustNonTestBinarySummary, RustTestBinaryKind,
+    RustNonTestBinaryKind, RustNonTestBinarySummary, RustTestBinaryKind, RustTestBinarySummary,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,6 +61,8 @@ pub(super) struct Artifacts<'a> {
     /// Binaries of which not all is known that they need to be listed.
     waiting: Vec<Artifact>,
     binaries: BTreeMap<RustBinaryId, Arc<TestBinary>>,
+    /// The build that these are of, if it was made before.
+    reused: Option<&'a Reused>,
 }
 
 impl<'a> Artifacts<'a> {
@@ -81,7 +84,79 @@ impl<'a> Artifacts<'a> {
             manifests: BTreeMap::new(),
             waiting: Vec::new(),
             binaries: BTreeMap::new(),
+            reused: None,
         }
+    }
+
+    /// Makes of a build that was made before what cargo's messages would make of it.
+    pub(super) fn reused(
+        workspace: &'a Workspace,
+        options: &'a CargoOptions,
+        inherited: &'a Environment,
+        reused: &'a Reused,
+    ) -> Result<Built, BuildError> {
+        let mut artifacts = Self {
+            cargo: None,
+            reused: Some(reused),
+            ..Self::new(workspace, options, inherited)
+        };
+        let meta = reused.meta();
+        artifacts.scripts = Scripts::of_summary(&meta, |value| reused.value(value));
+        for (package_id, binaries) in &meta.non_test_binaries {
+            for binary in binaries {
+                artifacts.take_non_test(package_id, binary);
+            }
+        }
+        for binary in reused.summary.rust_binaries.values() {
+            let artifact = artifacts.artifact(binary)?;
+            artifacts.binary(artifact, &Probe::default())?;
+        }
+        let (built, _) = artifacts.finish()?;
+        Ok(Built { meta, ..built })
+    }
+
+    fn take_non_test(&mut self, package_id: &str, binary: &RustNonTestBinarySummary) {
+        let path = self.workspace.target_directory().join(&binary.path);
+        if binary.kind == RustNonTestBinaryKind::DYLIB {
+            let Self {
+                library_folders, ..
+            } = self;
+            library_folders.extend(path.parent().map(Utf8Path::to_owned));
+        } else if let Some(folders) = Folders::of_final(self.workspace, &path) {
+            let key = (package_id.to_owned(), folders.target);
+            let facts = self.facts.entry(key).or_default();
+            facts.executables.insert(binary.name.clone(), path);
+        }
+    }
+
+    /// Returns the message that cargo sent about a binary when it built it.
+    fn artifact(&self, binary: &RustTestBinarySummary) -> Result<Artifact, BuildError> {
+        let reused = self
+            .reused
+            .expect("only those of a reused build are made up");
+        let package = self.package(&binary.package_id)?;
+        let kind = binary.kind.as_str();
+        let mut targets = package.build_targets();
+        let target = targets.find(|target| match target.id() {
+            BuildTargetId::Binary(name) => kind == "bin" && name == binary.binary_name,
+            BuildTargetId::Example(name) => kind == "example" && name == binary.binary_name,
+            BuildTargetId::Test(name) => kind == "test" && name == binary.binary_name,
+            BuildTargetId::Benchmark(name) => kind == "bench" && name == binary.binary_name,
+            BuildTargetId::Library => kind == "lib" || kind == "proc-macro",
+            _ => false,
+        });
+        let src_path = target.map_or(package.manifest_path(), |target| target.path());
+        Ok(Artifact {
+            package_id: binary.package_id.clone(),
+            target: Target {
+                kind: vec![kind.to_owned()],
+                name: binary.binary_name.clone(),
+                src_path: src_path.to_owned(),
+            },
+            profile: Profile { test: true },
+            filenames: Vec::new(),
+            executable: Some(reused.file(&binary.binary_path)),
+        })
     }
 
     /// Takes a message, and returns the binaries that can be listed now.
@@ -147,7 +222,8 @@ impl<'a> Artifacts<'a> {
             let which = self.scripts.of(package_id, folders.as_ref());
             matches!(which, Which::Several(_)) || self.workspace.uses_artifacts(package_id)
         };
-        if !waiting.chain(listed).any(is_open) {
+        // Cargo can say nothing about a build that was made elsewhere.
+        if self.reused.is_some() || !waiting.chain(listed).any(is_open) {
             return Ok(Probe::default());
         }
         Probe::ask(self.options, self.workspace).map_err(|source| BuildError::Probe { source })
@@ -353,10 +429,15 @@ impl<'a> Artifacts<'a> {
     ) -> Result<Harness, BuildError> {
         if !self.manifests.contains_key(package_id) {
             let path = self.package(package_id)?.manifest_path();
-            let text = std::fs::read_to_string(path).map_err(|source| BuildError::Manifest {
-                path: path.to_owned(),
-                source,
-            })?;
+            let text = match std::fs::read_to_string(path) {
+                Ok(text) => text,
+                // It is asked for its tests each time, whatever harness it has.
+                Err(_) if self.reused.is_some() => return Ok(Harness::Custom),
+                Err(source) => {
+                    let path = path.to_owned();
+                    return Err(BuildError::Manifest { path, source });
+                }
+            };
             // Cargo has just read it, so it is TOML.
             self.manifests
                 .insert(package_id.to_owned(), text.parse().unwrap_or_default());

@@ -196,7 +196,7 @@ impl CargoConfig {
     }
 
     /// Returns the target directory that the environment or the configuration names.
-    pub(super) fn target_directory(&self) -> Option<Utf8PathBuf> {
+    pub(crate) fn target_directory(&self) -> Option<Utf8PathBuf> {
         if let Some(directory) = self.variable("CARGO_TARGET_DIR") {
             return Some(self.cwd.join(directory));
         }

@@ -7,7 +7,7 @@ use super::{
 };
 use cargo_platform::CfgExpr;
 use std::{collections::BTreeMap, env, ffi::OsString, path::PathBuf};
-use target_spec::Platform;
+use target_spec::{Platform, TargetSpec};
 use thiserror::Error;
 
 /// A program that is given a test binary and its arguments.
@@ -148,9 +148,13 @@ impl Finder<'_> {
             return Ok(None);
         }
         let cfgs = self.cfgs();
-        let found = with_runner
-            .into_iter()
-            .find(|(key, _)| CfgExpr::matches_key(key, &cfgs));
+        let holds = |key: &str| match cfgs.is_empty() {
+            // Without a rustc, as where an archive is run: the platform's own values.
+            true => TargetSpec::new(key.to_owned())
+                .is_ok_and(|spec| spec.eval(self.platform) == Some(true)),
+            false => CfgExpr::matches_key(key, &cfgs),
+        };
+        let found = with_runner.into_iter().find(|(key, _)| holds(key));
         Ok(found.and_then(|(_, set)| self.runner(set, warnings)))
     }
 

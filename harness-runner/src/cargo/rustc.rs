@@ -1,13 +1,13 @@
 //! Rustc's answers about the platforms: the host's triple, the folder of the standard library, and
 //! the `cfg` expressions that hold.
 
-use super::program::Host;
+use super::{moved::Libdirs, program::Host};
 use crate::sys::by_fork;
 use camino::{Utf8Path, Utf8PathBuf};
 use cargo_platform::Cfg;
 use nextest_metadata::{
     BuildPlatformsSummary, HostPlatformSummary, PlatformLibdirSummary, PlatformLibdirUnavailable,
-    TargetPlatformSummary,
+    RustBuildMetaSummary, TargetPlatformSummary,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -130,6 +130,55 @@ impl Platforms {
             host: platform(&host)?,
             targets: targets.collect::<Result<_, RustcError>>()?,
             host_libdir,
+        })
+    }
+
+    /// Returns the platforms of a build that was made before.
+    pub(super) fn of_summary(
+        meta: &RustBuildMetaSummary,
+        libdirs: Option<&Libdirs>,
+    ) -> Result<Self, target_spec::Error> {
+        let Some(platforms) = &meta.platforms else {
+            return Self::of_old_summary(meta);
+        };
+        let moved = |own: &PlatformLibdirSummary, moved: Option<&Utf8PathBuf>| match libdirs {
+            None => own.clone(),
+            Some(_) => moved.map_or_else(
+                || unavailable(PlatformLibdirUnavailable::NOT_IN_ARCHIVE),
+                |path| available(path.to_string()),
+            ),
+        };
+        let targets = platforms.targets.iter().enumerate().map(|(index, target)| {
+            let platform = target.platform.to_platform()?;
+            let path = libdirs.and_then(|libdirs| libdirs.targets.get(&index));
+            Ok(Target {
+                name: platform.triple_str().to_owned(),
+                libdir: moved(&target.libdir, path),
+                platform,
+            })
+        });
+        let host_libdir = libdirs.and_then(|libdirs| libdirs.host.as_ref());
+        Ok(Self {
+            host: platforms.host.platform.to_platform()?,
+            targets: targets.collect::<Result<_, target_spec::Error>>()?,
+            host_libdir: moved(&platforms.host.libdir, host_libdir),
+        })
+    }
+
+    /// Those of cargo-nextest before 0.9.72 name the targets at the most.
+    fn of_old_summary(meta: &RustBuildMetaSummary) -> Result<Self, target_spec::Error> {
+        let unknown = || unavailable(PlatformLibdirUnavailable::OLD_SUMMARY);
+        let targets = meta.target_platform.iter().map(|name| {
+            Ok(Target {
+                name: name.clone(),
+                platform: Platform::new(name.clone(), TargetFeatures::Unknown)?,
+                libdir: unknown(),
+            })
+        });
+        Ok(Self {
+            host: Platform::build_target()?,
+            targets: targets.collect::<Result<_, target_spec::Error>>()?,
+            host_libdir: unknown(),
         })
     }
 

@@ -7,6 +7,7 @@
 use super::{folders::Folders, messages::BuildScript};
 use crate::protocol::Environment;
 use camino::{Utf8Path, Utf8PathBuf};
+use nextest_metadata::RustBuildMetaSummary;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The output of one execution of a build script.
@@ -62,6 +63,30 @@ impl Scripts {
         if !known.contains(&script) {
             known.push(script);
         }
+    }
+
+    /// Returns the executions that a summary has: one for each package. `moved` is given each value.
+    pub(super) fn of_summary(meta: &RustBuildMetaSummary, moved: impl Fn(&str) -> String) -> Self {
+        let build = meta.build_directory.as_ref();
+        let build = build.unwrap_or(&meta.target_directory);
+        let infos = meta.build_script_info.iter().flatten();
+        let infos: BTreeMap<_, _> = infos.collect();
+        let mut scripts = Self::default();
+        for (package_id, out_dir) in &meta.build_script_out_dirs {
+            let envs = infos.get(package_id).map(|info| info.envs.iter());
+            let envs = envs.into_iter().flatten();
+            let script = Script {
+                out_dir: Some(build.join(out_dir)),
+                envs: envs
+                    .map(|(name, value)| (name.clone(), moved(value)))
+                    .collect(),
+            };
+            scripts.by_package.insert(package_id.clone(), vec![script]);
+        }
+        scripts.linked_paths = (meta.linked_paths.iter())
+            .map(|path| build.join(path))
+            .collect();
+        scripts
     }
 
     /// Returns the execution for a binary of a package that is built in these folders.

@@ -42,6 +42,10 @@ pub struct Workspace {
     pub runners: Runners,
     /// The working directory of cargo.
     pub cwd: Utf8PathBuf,
+    /// The directory that runs are kept below, if it is not the target directory.
+    pub(super) kept_in: Option<Utf8PathBuf>,
+    /// Cargo's answer, if it has the dependencies.
+    pub(super) answer: Option<String>,
     /// Packages with artifact dependencies.
     users_of_artifacts: BTreeSet<String>,
     /// `rust-version` of packages, as it is written: guppy makes `1.85.0` of `1.85`.
@@ -139,9 +143,52 @@ impl Workspace {
             config,
             runners,
             cwd: cwd.to_owned(),
+            kept_in: None,
+            answer: known.answer,
             users_of_artifacts: known.users_of_artifacts,
             rust_versions: known.rust_versions,
         })
+    }
+
+    /// Makes a workspace of what was found of it before, without asking anyone.
+    ///
+    /// # Errors
+    ///
+    /// When that does not describe a workspace, or cargo's configuration is wrong.
+    pub(super) fn of_answer(
+        answer: Answer,
+        platforms: Platforms,
+        config: CargoConfig,
+        cwd: &Utf8Path,
+    ) -> Result<Self, MetadataError> {
+        let Answer {
+            file,
+            metadata,
+            kept_in,
+        } = answer;
+        let known = understand(file, metadata)?;
+        let runners = Runners::find(&config, &platforms, &config.rustc())?;
+        Ok(Self {
+            graph: known.graph,
+            platforms,
+            config,
+            runners,
+            cwd: cwd.to_owned(),
+            kept_in: Some(kept_in),
+            answer: None,
+            users_of_artifacts: BTreeSet::new(),
+            rust_versions: known.rust_versions,
+        })
+    }
+
+    /// Returns the answer of `cargo metadata`, if the dependencies were asked for.
+    pub fn answer(&self) -> Option<&str> {
+        self.answer.as_deref()
+    }
+
+    /// Returns the directory below which runs, reports and what is remembered are kept.
+    pub fn kept_in(&self) -> &Utf8Path {
+        self.kept_in.as_deref().unwrap_or(self.target_directory())
     }
 
     /// Returns the `rust-version` of a package.
@@ -171,6 +218,15 @@ impl Workspace {
             .build_directory()
             .unwrap_or(self.target_directory())
     }
+}
+
+/// An answer of `cargo metadata` from before.
+pub(super) struct Answer {
+    /// The file that has it, for messages.
+    pub(super) file: String,
+    pub(super) metadata: Value,
+    /// The directory that runs are kept below.
+    pub(super) kept_in: Utf8PathBuf,
 }
 
 /// Returns what is built for: what the command line says, or else what the configuration says.
@@ -283,12 +339,18 @@ fn with_dependencies(
     cwd: &Utf8Path,
 ) -> Result<Known, MetadataError> {
     let (command, metadata) = metadata(options, MetadataOf::Dependencies(platforms), cwd)?;
-    understand(command, metadata)
+    let answer = metadata.to_string();
+    let known = understand(command, metadata)?;
+    Ok(Known {
+        answer: Some(answer),
+        ..known
+    })
 }
 
 /// The metadata.
 struct Known {
     graph: PackageGraph,
+    answer: Option<String>,
     users_of_artifacts: BTreeSet<String>,
     rust_versions: BTreeMap<String, String>,
 }
@@ -309,6 +371,7 @@ fn understand(command: String, metadata: Value) -> Result<Known, MetadataError> 
         })?;
     Ok(Known {
         graph,
+        answer: None,
         users_of_artifacts,
         rust_versions,
     })

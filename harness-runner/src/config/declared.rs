@@ -4,6 +4,7 @@
 //! To add a setting, add a row, a kind if there is none that fits, and its use.
 
 use super::{
+    archive_include::ArchiveInclude,
     error::{ConfigError, Place},
     kind::{self, Kind, words},
     layer::{Declared, Explained, Origin, Scope, layer},
@@ -256,6 +257,11 @@ layer! {
     junit_output_cap: u64 {
         JunitOutputCap, "junit.output-cap", Profile, kind::SIZE, default 1 << 20,
         "the size of each stream in the report"
+    }
+    /// The paths that go into an archive beside the products of the build.
+    archive_include: Vec<ArchiveInclude> {
+        ArchiveInclude, "archive.include", Profile, kind::ARCHIVE_INCLUDE, default Vec::new(),
+        "[further files](archives.md#further-files) that go into an archive"
     }
 }
 

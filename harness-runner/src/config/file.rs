@@ -198,7 +198,7 @@ fn profile(name: &str, mut table: Table<'_>) -> Result<ProfileTable, ConfigError
                 .push(overrides::read(&profile.name, index, &element)?);
         }
     }
-    table.unsupported_below(&["archive", "bench"], 1);
+    table.unsupported_below(&["bench"], 1);
     table.unsupported(&["scripts"]);
     table.warn_of_unknown();
     Ok(profile)

@@ -1,6 +1,13 @@
 //! The kinds of values that settings have: how one is read, shown and described.
 
-use super::{error::ConfigError, parse::Value, settings::*, show::Show, size, value};
+use super::{
+    archive_include::{self, ArchiveInclude, OnMissing, RelativeTo},
+    error::ConfigError,
+    parse::Value,
+    settings::*,
+    show::Show,
+    size, value,
+};
 use camino::Utf8PathBuf;
 use harness_metadata::{Cpus, Word};
 use serde_json::{Value as Json, json};
@@ -62,6 +69,8 @@ kinds! {
         json!({ "type": "string" });
     PRIORITY: i8 = value::priority, "integer from -100 to 100",
         json!({ "type": "integer", "minimum": -100, "maximum": 100 });
+    ARCHIVE_INCLUDE: Vec<ArchiveInclude> = archive_include::read, "array of tables",
+        json!({ "type": "array", "items": included() });
     FAIL_FAST: MaxFail = value::fail_fast, "boolean, or table", fail_fast();
 }
 
@@ -133,6 +142,20 @@ fn leak_timeout() -> Json {
         "result": { "enum": LeakResult::words() },
     });
     either(duration(), properties, &["period"])
+}
+
+fn included() -> Json {
+    json!({
+        "type": "object",
+        "properties": {
+            "path": { "type": "string" },
+            "relative-to": { "enum": RelativeTo::words() },
+            "depth": { "anyOf": [integer_from(0), { "const": "infinite" }] },
+            "on-missing": { "enum": OnMissing::words() },
+        },
+        "required": ["path", "relative-to"],
+        "additionalProperties": false,
+    })
 }
 
 fn fail_fast() -> Json {

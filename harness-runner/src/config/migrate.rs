@@ -77,7 +77,7 @@ fn is_unsupported(path: &[&str]) -> bool {
     matches!(
         path,
         ["scripts" | "script"]
-            | ["profile", _, "scripts" | "archive" | "bench"]
+            | ["profile", _, "scripts" | "bench"]
             | ["profile", _, "overrides", "bench"]
     )
 }

@@ -28,7 +28,7 @@ impl Session {
         stubs: &mut Vec<Stub>,
     ) -> Result<(Vec<Choice>, Option<Awaited>), SessionError> {
         let tests = &self.plan.tests;
-        let known = Known::load(self.workspace.target_directory(), self.identities());
+        let known = Known::load(self.workspace.kept_in(), self.identities());
         let mut available = Available::default();
         let mut awaited = None;
         if tests

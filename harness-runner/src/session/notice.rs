@@ -18,6 +18,10 @@ pub enum Notice {
     Runner(String),
     /// A target runner is used.
     UsesRunner(String),
+    /// An archive was extracted.
+    Archive(String),
+    /// Something is not in the archive.
+    LeftOut(String),
     /// The runner of an earlier run was killed.
     Killed(store::Killed),
     /// Binaries cannot be listed now, because the system does not have enough. It is tried again.

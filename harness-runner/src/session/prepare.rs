@@ -2,7 +2,7 @@
 
 use super::{Options, SessionError};
 use crate::{
-    cargo::{Build, Built, Graph, TestBinary, Workspace},
+    cargo::{Build, BuildError, Built, Graph, Reused, TestBinary, Workspace},
     config::{CompiledProfile, Config, settings::Order},
     filter::{self, BinaryMatch, BinaryMismatch, TestFilter},
     history::History,
@@ -18,7 +18,10 @@ use nextest_metadata::{BuildPlatform, RustTestKind};
 use std::{
     ffi::OsString,
     io,
-    sync::{Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Sender},
+    },
     thread,
 };
 
@@ -32,25 +35,51 @@ pub(super) fn graph(config: &Config, options: &Options) -> Graph {
     }
 }
 
-/// Builds in one thread and lists in others what is ready.
-pub(super) fn build_and_list(
+/// The origin of the binaries.
+#[derive(Copy, Clone)]
+pub(super) struct Source<'a> {
+    pub(super) workspace: &'a Workspace,
+    pub(super) options: &'a Options,
+    /// A build that was made before.
+    pub(super) reused: Option<&'a Reused>,
+}
+
+/// Builds, or takes a build up. Binaries go to `ready` when they can be listed.
+pub(super) fn build(
     workspace: &Workspace,
     options: &Options,
-    filter: &TestFilter,
-    profile: &CompiledProfile,
-    run_id: RunId,
-    workers: Vec<Box<dyn Execute + '_>>,
-) -> Result<(Built, TestList), SessionError> {
-    let runners = &workspace.runners;
-    for runner in runners.all() {
-        runner.check().map_err(ListError::Runner)?;
-    }
+    reused: Option<&Reused>,
+    ready: Sender<Arc<TestBinary>>,
+) -> Result<Built, BuildError> {
     let inherited = Environment::inherited();
+    if let Some(reused) = reused {
+        return reused.built(workspace, &options.cargo, &inherited, &ready);
+    }
     let build = Build {
         workspace,
         options: &options.cargo,
         inherited: &inherited,
     };
+    build.run(ready, &mut io::stdout())
+}
+
+/// Builds in one thread and lists in others what is ready.
+pub(super) fn build_and_list(
+    source: Source<'_>,
+    filter: &TestFilter,
+    profile: &CompiledProfile,
+    run_id: RunId,
+    workers: Vec<Box<dyn Execute + '_>>,
+) -> Result<(Built, TestList), SessionError> {
+    let Source {
+        workspace,
+        options,
+        reused,
+    } = source;
+    let runners = &workspace.runners;
+    for runner in runners.all() {
+        runner.check().map_err(ListError::Runner)?;
+    }
     let (ready, binaries) = mpsc::channel();
     let environment: Vec<(OsString, OsString)> = ["HARNESS", "NEXTEST"]
         .iter()
@@ -64,7 +93,7 @@ pub(super) fn build_and_list(
     let list_options = ListOptions {
         runners: &workspace.runners,
         limit: profile.run_settings().list_timeout,
-        target_directory: Some(workspace.target_directory()),
+        target_directory: Some(workspace.kept_in()),
         environment: &environment,
     };
     let select = |binary: &TestBinary| {
@@ -78,7 +107,7 @@ pub(super) fn build_and_list(
     let ready = Mutex::new(Some(ready));
     let run_build = || {
         let ready = ready.lock().unwrap_or_else(PoisonError::into_inner).take();
-        build.run(ready.expect("it is built once"), &mut io::stdout())
+        build(workspace, options, reused, ready.expect("it is built once"))
     };
     thread::scope(|scope| {
         let building = thread::Builder::new().spawn_scoped(scope, run_build);

@@ -46,7 +46,7 @@ impl Session {
         self.launch_missing(&mut stubs, slots)?;
         let started_at = chrono::Local::now().fixed_offset();
         let numbers = self.trace_numbers(&choices);
-        let target = self.workspace.target_directory();
+        let target = self.workspace.kept_in();
         let kept = store::Run::create(target, self.run_id, options.junit.as_deref());
         let unkept = kept.as_ref().err().filter(|_| !numbers.is_empty());
         let trace = trace_in_force(options, &choices, unkept);
@@ -115,7 +115,7 @@ impl Session {
         let learnable = self.plan.tests.iter().zip(choices);
         let learnable = learnable.filter(|(_, choice)| choice.tracing.ladder.is_some());
         let learnable = learnable.map(|(test, _)| test.id.clone()).collect();
-        let target = self.workspace.target_directory();
+        let target = self.workspace.kept_in();
         Learning::new(target, self.identities(), learnable)
     }
 

@@ -436,10 +436,10 @@ mod tests {
 
     #[test]
     fn calls_for_what_is_missing_are_named_as_such() {
-        let Some(Instead::Nothing(why)) = instead("cargo nextest archive --archive-file a") else {
+        let Some(Instead::Nothing(why)) = instead("cargo nextest replay --run latest") else {
             panic!("it is not supported");
         };
-        assert!(why.starts_with("`archive` is cargo-nextest's"), "{why}");
+        assert!(why.starts_with("`replay` is cargo-nextest's"), "{why}");
     }
 
     #[test]

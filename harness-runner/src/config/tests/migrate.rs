@@ -56,7 +56,6 @@ fn what_has_no_effect_becomes_a_comment() {
          [profile.ci]\n\
          bench.slow-timeout = '1s'\n\
          retries = 2\n\
-         archive.include = [{ path = 'x' }]\n\
          \n\
          [[profile.ci.scripts]]\n\
          filter = '''\n\
@@ -87,9 +86,8 @@ fn what_has_no_effect_becomes_a_comment() {
             # Of cargo-nextest; cargo harness does not support this yet:
             # bench.slow-timeout = '1s'
             retries = 2
-            # Of cargo-nextest; cargo harness does not support this yet:
-            # archive.include = [{ path = 'x' }]
 
+            # Of cargo-nextest; cargo harness does not support this yet:
             # [[profile.ci.scripts]]
             # filter = '''
             # all()
@@ -124,7 +122,7 @@ fn what_has_no_effect_is_taken_out_of_a_table_in_one_line() {
 fn a_value_of_several_lines_becomes_a_comment_as_a_whole() {
     becomes(
         "script = {}\n\
-         profile.ci.archive = {}\n\
+         profile.ci.scripts = []\n\
          [profile.nightly]\n\
          scripts = [ # two\n\
          \x20   # The first.\n\
@@ -141,7 +139,7 @@ fn a_value_of_several_lines_becomes_a_comment_as_a_whole() {
         expect![[r##"
             # Of cargo-nextest; cargo harness does not support this yet:
             # script = {}
-            # profile.ci.archive = {}
+            # profile.ci.scripts = []
             [profile.nightly]
             # Of cargo-nextest; cargo harness does not support this yet:
             # scripts = [ # two
@@ -167,12 +165,12 @@ fn a_value_of_several_lines_becomes_a_comment_as_a_whole() {
 
 #[test]
 fn lines_may_end_as_they_do_elsewhere() {
-    let text = "[profile.ci]\r\nretries = 2\r\narchive.include = [\r\n]\r\nfail-fast = false\r\n";
+    let text = "[profile.ci]\r\nretries = 2\r\nscripts = [\r\n]\r\nfail-fast = false\r\n";
     assert_eq!(
         migrated(text).text,
         "[profile.ci]\r\nretries = 2\r\n\
          # Of cargo-nextest; cargo harness does not support this yet:\r\n\
-         # archive.include = [\r\n# ]\r\nfail-fast = false\r\n"
+         # scripts = [\r\n# ]\r\nfail-fast = false\r\n"
     );
 }
 
@@ -180,7 +178,7 @@ fn lines_may_end_as_they_do_elsewhere() {
 const KEYS: &[&str] = &[
     "retries = 2",
     "retries = { backoff = \"fixed\", count = 1 }",
-    "archive.include = [\n  { path = \"x\" }, # why\n]",
+    "archive.include = [\n  { path = \"x\", relative-to = \"target\" }, # why\n]",
     "archive = { include = [] }",
     "bench.slow-timeout = \"1s\"",
     "scripts = [{ filter = \"all()\", setup = \"s\" }]",

@@ -83,6 +83,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         junit.path = none
         junit.report-name = "harness-run"
         junit.output-cap = "1 MiB"
+        archive.include = []
     "#]]
     .assert_eq(&explained(profile.explain_run()));
     expect![[r#"
@@ -209,6 +210,7 @@ fn every_key_is_read() {
         junit.path = "junit.xml"  # profile `ci`
         junit.report-name = "mine"  # profile `ci`
         junit.output-cap = 1000  # profile `ci`
+        archive.include = []  # built-in default
     "#]]
     .assert_eq(&explained(profile.explain_run()));
     expect![[r#"

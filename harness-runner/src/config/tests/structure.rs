@@ -84,7 +84,6 @@ fn keys_of_cargo_nextest_that_do_nothing_yet_are_named_in_one_warning() {
          [script.old]\n\
          command = 'x'\n\
          [profile.ci]\n\
-         archive.include = []\n\
          bench.slow-timeout = '1s'\n\
          [[profile.ci.scripts]]\n\
          filter = 'all()'\n\
@@ -92,7 +91,7 @@ fn keys_of_cargo_nextest_that_do_nothing_yet_are_named_in_one_warning() {
          filter = 'all()'\n\
          bench.slow-timeout = '1s'\n",
         expect![
-            "keys of cargo-nextest that have no effect here yet: `scripts.setup.db` (1:16), `script.old.command` (4:1), `profile.ci.archive.include` (6:9), `profile.ci.bench.slow-timeout` (7:7), `profile.ci.scripts` (8:1), `profile.ci.overrides[0].bench.slow-timeout` (12:7)"
+            "keys of cargo-nextest that have no effect here yet: `scripts.setup.db` (1:16), `script.old.command` (4:1), `profile.ci.bench.slow-timeout` (6:7), `profile.ci.scripts` (7:1), `profile.ci.overrides[0].bench.slow-timeout` (11:7)"
         ],
     );
 }
