@@ -232,7 +232,7 @@ pub(crate) fn parse(args: Vec<OsString>, called: Called) -> App {
             .version(peer::VERSION)
             .long_version(peer::LONG_VERSION),
     };
-    let matches = command.get_matches_from(args);
+    let matches = variables::parse(&command, &args).unwrap_or_else(|error| error.exit());
     App::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 

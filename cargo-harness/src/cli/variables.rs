@@ -1,7 +1,14 @@
-//! Variables of cargo-nextest, which count where ours are not set.
+//! Variables that stand for arguments. Those of cargo-nextest count where ours are not set.
 
-use clap::Command;
-use std::{env, ffi::OsStr};
+use clap::{
+    Arg, ArgMatches, Command, Id,
+    builder::Resettable,
+    error::{ContextKind, ContextValue},
+};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+};
 
 /// Our variables, and those of cargo-nextest that mean the same.
 const SHARED: &[(&str, &str)] = &[
@@ -49,6 +56,65 @@ pub(super) fn shared(command: Command) -> Command {
             },
         )
         .mut_subcommands(shared)
+}
+
+/// Parses a command line. An error about the value of a variable names the variable, and not the
+/// argument that it stands for.
+pub(super) fn parse(command: &Command, args: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    let parse = |command: Command| command.try_get_matches_from(args);
+    parse(command.clone()).map_err(|mut error| {
+        for kind in [ContextKind::InvalidArg, ContextKind::PriorArg] {
+            let Some(blamed) = argument(&error, kind) else {
+                continue;
+            };
+            let mut built = command.clone();
+            built.build();
+            let Some((id, variable)) = variable_of(&built, &blamed) else {
+                continue;
+            };
+            // An argument that is given is not taken from its variable.
+            let given = parse(without(command.clone(), &id)).err();
+            let given = given.and_then(|error| argument(&error, kind));
+            if given.as_ref() != Some(&blamed) {
+                error.insert(kind, ContextValue::String(variable));
+            }
+        }
+        error
+    })
+}
+
+/// Returns the argument that an error is about, as clap shows it.
+fn argument(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(argument) => Some(argument.clone()),
+        ContextValue::Strings(arguments) => arguments.first().cloned(),
+        _ => None,
+    }
+}
+
+/// Returns the id of an argument as clap shows it, and the variable that stands for it, if that is set.
+fn variable_of(built: &Command, shown: &str) -> Option<(Id, String)> {
+    let set = |arg: &&Arg| {
+        arg.get_env()
+            .is_some_and(|name| env::var_os(name).is_some())
+    };
+    let arg = (built.get_arguments().filter(set)).find(|arg| arg.to_string() == shown);
+    let own = arg.and_then(|arg| {
+        let name = arg.get_env()?.to_string_lossy().into_owned();
+        Some((arg.get_id().clone(), name))
+    });
+    let mut below = built.get_subcommands();
+    own.or_else(|| below.find_map(|command| variable_of(command, shown)))
+}
+
+/// Takes the variable of an argument away.
+fn without(command: Command, id: &Id) -> Command {
+    command
+        .mut_args(|arg| match arg.get_id() == id {
+            true => arg.env(Resettable::Reset),
+            false => arg,
+        })
+        .mut_subcommands(|command| without(command, id))
 }
 
 /// Returns a sentence for each variable of cargo-nextest that asks for what a run does not do.

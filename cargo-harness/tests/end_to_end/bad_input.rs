@@ -5,6 +5,7 @@ use crate::scene::Scene;
 use fixture_kit::{model::final_lines, results};
 use harness_metadata::{EventKind, Outcome, exit_code};
 use std::{
+    collections::BTreeSet,
     fs,
     time::{Duration, Instant},
 };
@@ -163,4 +164,42 @@ fn a_binary_that_disappears_between_list_and_run_fails_its_tests_by_name() {
         failure.message.contains("unruly-"),
         "no path in {failure:?}"
     );
+}
+
+#[test]
+fn an_error_about_a_variable_names_the_variable() {
+    let scene = Scene::new();
+    let folder = scene.path("nowhere");
+    fs::create_dir(&folder).unwrap();
+    let help = scene.run(scene.harness_in(&folder, &["run", "--help"]));
+    let ours: BTreeSet<&str> = (help.stdout.split("[env: ").skip(1))
+        .filter_map(|rest| rest.split('=').next())
+        .collect();
+    let theirs = ours.iter().filter_map(|name| name.strip_prefix("HARNESS_"));
+    let theirs: Vec<String> = theirs.map(|name| format!("NEXTEST_{name}")).collect();
+    let mut refused = Vec::new();
+    for name in ours
+        .iter()
+        .copied()
+        .chain(theirs.iter().map(String::as_str))
+    {
+        let mut command = scene.harness_in(&folder, &["run"]);
+        command.env(name, "bogus");
+        let run = scene.run(command);
+        if let Some(error) = run.stderr.lines().find(|line| line.contains("'bogus'")) {
+            assert!(error.contains(&format!("for '{name}'")), "{name}: {error}");
+            run.assert_code(exit_code::USAGE);
+            refused.push(name);
+        }
+    }
+    for name in ["CARGO_TERM_COLOR", "HARNESS_TRACE", "NEXTEST_RETRIES"] {
+        assert!(refused.contains(&name), "{refused:?}");
+    }
+    assert!(refused.len() > 20, "{refused:?}");
+
+    // What is given on the command line is not taken from a variable.
+    let mut command = scene.harness_in(&folder, &["run", "--trace", "bogus"]);
+    command.env("HARNESS_TRACE", "io");
+    let run = scene.run(command);
+    run.assert_says("for '--trace <LEVEL>'");
 }
