@@ -461,7 +461,8 @@ mod tests {
             .collect();
         assert_eq!(pids[0], shell.id().cast_signed());
         stop_children(own_pid(), &pids[..1]);
-        let is_stopped = |pid: &Pid| stat(*pid).is_some_and(|stat| stat.state == 'T');
+        // The second is that of a process with a tracer.
+        let is_stopped = |pid: &Pid| stat(*pid).is_some_and(|stat| matches!(stat.state, 'T' | 't'));
         let limit = Instant::now() + Duration::from_secs(60);
         let mut stopped = 0;
         while stopped < pids.len() && Instant::now() < limit {
