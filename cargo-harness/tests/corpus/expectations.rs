@@ -318,7 +318,7 @@ pub(crate) const EXPECTATIONS: &[Expectation] = &[
     expect("p35_finds_a_child_whose_pidfd_is_readable", "each end", |t|
         [7, 8, 9].iter().all(|code| t.exited(*code) == 20)).not_notified(ENDS).of_lives(),
     expect("p35_finds_a_killed_child_whose_pidfd_is_readable", "each end", |t|
-        t.killed(libc::SIGKILL) == 40 && t.killed(libc::SIGABRT) == 20).not_notified(ENDS).of_lives(),
+        t.killed(libc::SIGKILL) == 60 && t.killed(libc::SIGABRT) == 20).not_notified(ENDS).of_lives(),
     expect("p35_finds_a_spawned_child_whose_pidfd_is_readable", "each end", |t|
         t.exited(0) == 21 && t.exited(6) == 20).not_notified(ENDS).of_lives(),
     expect("p35_finds_an_adopted_child_whose_pidfd_is_readable", "each end", |t|

@@ -219,6 +219,10 @@ impl<K: Kernel> Tasks<K> {
                         false => self.stopped(&stopped),
                     };
                     self.outbox.deliver(observer);
+                    if matches!(stopped.at(), Stop::Created(_)) {
+                        // What was created goes on before its creator can kill it.
+                        self.deliver(observer);
+                    }
                     self.act(stopped, next);
                 }
             }

@@ -8,8 +8,13 @@
 //! The kernel looks at the first thread only, and at whether there are others. So other threads need
 //! no stop and stay ours to the end. Nor does the root, whose parent we are. A new task has the
 //! options of the thread that created it, from its very beginning and even if it is killed before its
-//! first stop. So a thread that creates a process is given the option then, and is held until that
-//! process has it as well. A task that creates no process never stops at its exit.
+//! first stop. So a thread that creates a process is given the option then. A task that creates no
+//! process never stops at its exit.
+//!
+//! A process that is killed in another stop goes on to the stop at its exit by itself, and a request
+//! that was meant for the stop before would end that one. The kernel has no request that ends a
+//! certain stop only. So a creator is held until the first stop of what it has created is over: it
+//! is the only one that knows the new process by then, and can kill it.
 
 use super::{News, Tasks};
 use crate::{
@@ -54,8 +59,7 @@ impl<K: Kernel> Tasks<K> {
     }
 
     /// A task stands at the event of a creation. Returns whether it is to stay there until what it
-    /// has created has stopped for the first time: so nothing can kill that before it is going to stop
-    /// at its exit.
+    /// has created has stopped for the first time, and goes on.
     pub(super) fn waits_for_first_stop(&mut self, tid: Tid, child: Tid) -> bool {
         let Some(created) = self.tree.get(child) else {
             return false;
@@ -64,10 +68,9 @@ impl<K: Kernel> Tasks<K> {
         let Some(creator) = self.tree.get_mut(tid).filter(|_| leads) else {
             return false;
         };
-        if std::mem::replace(&mut creator.options.exits, true) {
-            return false;
+        if !std::mem::replace(&mut creator.options.exits, true) {
+            let _ = self.kernel.set_options(tid, creator.options);
         }
-        let _ = self.kernel.set_options(tid, creator.options);
         if !begun {
             self.tree.awaits(tid, child);
         }

@@ -531,6 +531,31 @@ proptest! {
 }
 
 #[test]
+fn a_creator_goes_on_after_the_first_stop_of_what_it_has_created() {
+    let mut run = Run::new();
+    run.wait(0);
+    // Each event comes first once, and the creator has a child already the second time.
+    for (first, child) in [(0, ROOT + 1), (1, ROOT + 2), (0, ROOT + 3)] {
+        let begin = {
+            let mut world = run.kernel.0.borrow_mut();
+            world.step(ROOT, Step::Fork(CreatedBy::Fork));
+            world.log.len()
+        };
+        run.wait(first);
+        run.wait(0);
+        let world = run.kernel.0.borrow();
+        let ends = |tid: i32| {
+            let begins = format!("{tid} ");
+            let mut log = world.log.iter().skip(begin);
+            log.position(|line| line.starts_with(&begins) && line.contains("Resume"))
+        };
+        let (child, creator) = (ends(child), ends(ROOT));
+        assert!(child.is_some() && child < creator, "{:#?}", world.log);
+    }
+    run.finish();
+}
+
+#[test]
 fn a_creator_that_was_replaced_by_its_thread_is_not_resumed_in_another_stop() {
     let mut run = Run::new();
     run.wait(0);
