@@ -340,6 +340,7 @@ impl Stub {
         attempt.tell_events(self.socket.as_fd(), 1)?;
         send_response(self.socket.as_fd(), &response)?;
         if nobody_left && let Some(attempt) = self.attempt.take() {
+            self.spawner.reaped = attempt.reaped;
             attempt.tree.into_watch().finish();
         }
         Ok(())
@@ -392,6 +393,7 @@ impl Stub {
             left,
         };
         send_response(self.socket.as_fd(), &response)?;
+        self.spawner.reaped = attempt.reaped.filter(|_| all);
         attempt.tree.into_watch().finish();
         Ok(())
     }
@@ -453,6 +455,7 @@ impl Stub {
                     tree,
                     exit_told: false,
                     killing: None,
+                    reaped: None,
                 });
                 Ok(())
             }

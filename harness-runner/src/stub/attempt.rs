@@ -2,7 +2,7 @@
 
 use super::{
     BATCH, EVENTS, KILL_LIMIT,
-    sys::{self, Pace, WaitAny, Waited},
+    sys::{self, Pace, RawUsage, WaitAny, Waited},
     tree::Tree,
 };
 use crate::{
@@ -23,6 +23,8 @@ pub(super) struct Attempt {
     /// Set once the root's exit was reported to the runner.
     pub(super) exit_told: bool,
     pub(super) killing: Option<Killing>,
+    /// The usage of the stub's children, when it was reported last.
+    pub(super) reaped: Option<RawUsage>,
 }
 
 /// The count of changes of tasks that have been taken.
@@ -89,8 +91,9 @@ impl Attempt {
 
     /// Returns what is known of it until now.
     pub(super) fn so_far(&mut self) -> SoFar {
+        let reaped = *self.reaped.insert(self.tree.reaped());
         SoFar {
-            usage: self.tree.usage(),
+            usage: self.tree.usage(reaped),
             trace: self.tree.watch().summary(),
             escapes: self.tree.escapes(),
         }

@@ -68,6 +68,8 @@ pub(super) struct Spawner {
     /// The loads of its children and their descendants.
     loads: Rc<RefCell<Loads>>,
     loaders: Loaders,
+    /// The usage of all children, if each of them has been reaped.
+    pub(super) reaped: Option<sys::RawUsage>,
 }
 
 /// The treatment of loaders of programs that were executed before. This is the one door to the
@@ -154,6 +156,7 @@ impl Spawner {
             program: None,
             loads: Rc::default(),
             loaders,
+            reaped: None,
         })
     }
 
@@ -207,9 +210,10 @@ impl Spawner {
         let recipe = self.recipe(asked, nest.as_deref())?;
         let child = self.child(&recipe, stdio)?;
         let at = Instant::now();
-        let baseline = sys::usage_of_reaped();
+        // Between two attempts nothing is reaped.
+        let baseline = self.reaped.take().unwrap_or_else(sys::usage_of_reaped);
         let pid = self.fork(child, spawn.cgroup.limited)?;
-        let born = Born { pid, at };
+        let born = Born { pid, at, baseline };
         let (broker, den) = (recipe.broker.clone(), recipe.den.clone());
         let traced = match way.backend {
             _ if way.level == TraceLevel::Off => Traced::Not,

@@ -532,9 +532,15 @@ impl Tree {
         self.ended.is_none() || survivors::has_descendant_in_group(self.root)
     }
 
-    /// Returns what the tree has used, as far as it has ended.
-    pub(super) fn usage(&self) -> Usage {
-        let now = sys::usage_of_reaped();
+    /// Returns what the children of this process have used that were reaped until now.
+    pub(super) fn reaped(&self) -> RawUsage {
+        self.traced
+            .tasks()
+            .map_or_else(sys::usage_of_reaped, Tasks::reaped)
+    }
+
+    /// Returns what the tree has used, as far as it has ended; `now` is what [`Self::reaped`] says.
+    pub(super) fn usage(&self, now: RawUsage) -> Usage {
         Usage {
             user: now.user.saturating_sub(self.baseline.user),
             system: now.system.saturating_sub(self.baseline.system),

@@ -144,6 +144,9 @@ pub(crate) trait Kernel {
     /// See [`sys::news_of`].
     fn news_of(&self, process: Tgid) -> Option<(Waited, RawUsage)>;
 
+    /// See [`sys::usage_of_reaped`].
+    fn usage_of_reaped(&self) -> RawUsage;
+
     /// Sends SIGKILL to a process that is not reaped, so that its id is its own.
     fn kill(&self, process: Tgid);
 
@@ -191,6 +194,10 @@ impl Kernel for Linux {
 
     fn news_of(&self, process: Tgid) -> Option<(Waited, RawUsage)> {
         sys::news_of(process)
+    }
+
+    fn usage_of_reaped(&self) -> RawUsage {
+        sys::usage_of_reaped()
     }
 
     fn kill(&self, process: Tgid) {

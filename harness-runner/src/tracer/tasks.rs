@@ -73,6 +73,8 @@ pub(crate) struct Root {
     pub(crate) loads: Option<Rc<RefCell<Loads>>>,
     /// The options that it was seized with.
     pub(crate) options: Options,
+    /// The usage of the children of this process that were reaped before.
+    pub(crate) reaped: RawUsage,
 }
 
 /// The tracees of an attempt.
@@ -92,6 +94,8 @@ pub(crate) struct Tasks<K: Kernel = Linux> {
     refusals: Refusals,
     /// The most memory that a process used that has ended.
     peak_memory: u64,
+    /// The usage of the children of this process that have been reaped.
+    reaped: RawUsage,
     harness: Harness,
     aside: Aside,
     /// Stops that were put aside and can end.
@@ -140,6 +144,7 @@ impl<K: Kernel> Tasks<K> {
             breaks: Breaks::default(),
             refusals: Refusals::default(),
             peak_memory: 0,
+            reaped: root.reaped,
             harness: Harness::default(),
             aside: Aside::default(),
             freed: Vec::new(),
@@ -473,6 +478,7 @@ impl<K: Kernel> Tasks<K> {
         let Some(task) = self.tree.remove(tid) else {
             if self.tree.has_leader(tid.led()) {
                 // A thread took the id over, and was killed before that could be reported.
+                self.reaped = self.kernel.usage_of_reaped();
                 self.ended_loading(tid.led(), exit);
                 self.process_ended(tid.led(), exit, usage);
             } else {
@@ -486,6 +492,7 @@ impl<K: Kernel> Tasks<K> {
         }
         let process = task.process?;
         if process == tid.led() {
+            self.reaped = self.kernel.usage_of_reaped();
             if !self.tree.is_leaderless(process) {
                 self.process_ended(process, exit, usage);
             }
@@ -498,9 +505,14 @@ impl<K: Kernel> Tasks<K> {
     }
 
     /// A task ended that is not known: an orphan whose end has been reported, or that was never a
-    /// tracee; or a task that was killed before its first stop, whose creation is reported next.
+    /// tracee; or a task that was killed before its first stop, whose creation is reported next; or a
+    /// thread whose process ended before its first stop, and whose creation is not reported if its
+    /// creator was a thread of that process.
     fn ended_unknown(&mut self, tid: Tid, exit: Exit, usage: RawUsage) {
         let process = tid.led();
+        // A process that was never a tracee is a child of this one by now, and a thread never is.
+        let reaped = self.kernel.usage_of_reaped();
+        let was_child = std::mem::replace(&mut self.reaped, reaped) != reaped;
         if process == self.root.pid || self.tree.remembers(process) {
             return;
         }
@@ -510,7 +522,7 @@ impl<K: Kernel> Tasks<K> {
                 ended: Some((exit, usage)),
             };
             self.tree.ended_early(tid, early);
-        } else {
+        } else if was_child {
             let doubt = TraceEventKind::Doubt(Doubt::UntracedTask);
             self.outbox.event(Tracee::leader_of(self.root.pid), doubt);
         }

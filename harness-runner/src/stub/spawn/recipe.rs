@@ -6,7 +6,7 @@ use crate::{
     stub::{
         broker::Broker,
         cgroup::Den,
-        sys::{Image, Options, Pid},
+        sys::{Image, Options, Pid, RawUsage},
         watch::Way,
     },
     sys::Tgid,
@@ -56,6 +56,8 @@ pub(super) struct Recipe<'a> {
 pub(super) struct Born {
     pub(super) pid: Pid,
     pub(super) at: Instant,
+    /// The usage of the stub's earlier children.
+    pub(super) baseline: RawUsage,
 }
 
 impl Recipe<'_> {
@@ -92,6 +94,7 @@ impl Recipe<'_> {
             loader: self.loader,
             loads: self.loads,
             options,
+            reaped: born.baseline,
         }
     }
 }

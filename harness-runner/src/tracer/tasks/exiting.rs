@@ -29,6 +29,11 @@ use harness_metadata::{
 use std::time::Duration;
 
 impl<K: Kernel> Tasks<K> {
+    /// Returns what the children of this process have used that were reaped until now.
+    pub(crate) fn reaped(&self) -> RawUsage {
+        self.reaped
+    }
+
     /// Returns the largest resident set of the processes that have ended, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.peak_memory

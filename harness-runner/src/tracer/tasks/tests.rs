@@ -20,6 +20,7 @@ fn root(pid: i32) -> Root {
         loader: None,
         loads: None,
         options: Options::default(),
+        reaped: RawUsage::default(),
     }
 }
 

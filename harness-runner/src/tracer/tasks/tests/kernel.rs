@@ -95,6 +95,8 @@ struct World {
     tasks: BTreeMap<i32, FakeTask>,
     last: i32,
     ambush: Option<(u8, i32)>,
+    /// The number of the tracer's own children that were reported to have ended.
+    reaped: u64,
     /// Ended stops, for the message of a failure.
     log: Vec<String>,
 }
@@ -178,7 +180,10 @@ impl World {
                 Waited::Stopped(Stopped::reported(Tid::new(tid), stop))
             }
             State::Dead(exit) => {
-                self.tasks.remove(&tid);
+                let creator = task.creator;
+                let has_parent = self.tasks.values().any(|task| task.process == creator);
+                let task = self.tasks.remove(&tid).expect("it has news");
+                self.reaped += u64::from(task.process == tid && !has_parent);
                 Waited::Ended(exit)
             }
             _ => unreachable!("it has news"),
@@ -283,6 +288,7 @@ impl Fake {
             tasks: BTreeMap::from([(ROOT, root)]),
             last: ROOT,
             ambush: None,
+            reaped: 0,
             log: Vec::new(),
         })))
     }
@@ -402,6 +408,13 @@ impl Kernel for Fake {
         has.then(|| (world.report(process.raw()), RawUsage::default()))
     }
 
+    fn usage_of_reaped(&self) -> RawUsage {
+        RawUsage {
+            user: Duration::from_micros(self.0.borrow().reaped),
+            ..RawUsage::default()
+        }
+    }
+
     fn kill(&self, process: Tgid) {
         self.0.borrow_mut().kill(process.raw());
     }
@@ -463,6 +476,12 @@ impl Run {
         self.kernel.0.borrow_mut().now += LONG;
         self.tasks.release_overdue(&mut |_: &TraceEvent| {});
         self.check();
+    }
+
+    /// Returns whether a task may not have been traced.
+    fn doubts(&self) -> bool {
+        let doubt = TraceEventKind::Doubt(Doubt::UntracedTask);
+        self.events.iter().any(|event| event.kind == doubt)
     }
 
     /// The tasks that stand still are those that were put aside.
@@ -527,6 +546,7 @@ proptest! {
         let created: Vec<i32> = run.events.iter().filter_map(created).collect();
         let once: BTreeSet<i32> = created.iter().copied().collect();
         prop_assert_eq!(created.len(), once.len(), "a creation was reported twice");
+        prop_assert!(!run.doubts(), "every task was traced");
     }
 }
 
@@ -568,4 +588,37 @@ fn a_creator_that_was_replaced_by_its_thread_is_not_resumed_in_another_stop() {
     assert!(run.wait(0), "its exit");
     assert_eq!(run.tasks.aside.tids().count(), 0);
     run.finish();
+}
+
+#[test]
+fn a_thread_whose_process_ends_before_its_first_stop_is_no_doubt() {
+    let mut run = Run::new();
+    run.wait(0);
+    let step = |run: &Run, tid, step| run.kernel.0.borrow_mut().step(tid, step);
+    step(&run, ROOT, Step::Thread);
+    run.wait(0);
+    run.wait(0);
+    step(&run, ROOT + 1, Step::Thread);
+    // Its creator stands at the event, and will never report it.
+    step(&run, ROOT, Step::ExitGroup);
+    run.finish();
+    assert!(!run.doubts());
+}
+
+#[test]
+fn an_orphan_that_was_not_traced_is_a_doubt() {
+    let mut run = Run::new();
+    run.wait(0);
+    {
+        let mut world = run.kernel.0.borrow_mut();
+        let orphan = FakeTask {
+            process: ROOT + 1,
+            creator: 1,
+            state: State::Dead(Exit::Code(0)),
+            ..world.tasks[&ROOT].clone()
+        };
+        world.tasks.insert(ROOT + 1, orphan);
+    }
+    run.finish();
+    assert!(run.doubts());
 }
