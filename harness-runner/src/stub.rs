@@ -110,6 +110,8 @@ struct Stub {
     lending: Option<terminal::Terminal>,
     /// True if there may be events of tasks that wake no one up.
     more_news: bool,
+    /// True if the attempt has just begun: its news are waited for, and not looked for before.
+    has_begun: bool,
     /// Whether processes end faster than they are reaped.
     flooded: bool,
 }
@@ -151,6 +153,7 @@ impl Stub {
             terminal: None,
             lending,
             more_news: false,
+            has_begun: false,
             flooded: false,
         })
     }
@@ -205,11 +208,16 @@ impl Stub {
         if let Some(attempt) = self.attempt.as_mut().filter(|_| interrupted) {
             attempt.tree.serve();
         }
+        // Mostly that was the message by which the attempt has begun.
+        if interrupted && self.attempt.is_some() && !self.more_news {
+            let woken = self.signals.wait(socket, None, Some(Duration::ZERO));
+            if woken != Woken::Limit {
+                return woken;
+            }
+        }
         match &mut self.attempt {
             // A message that came while news kept arriving is seen to before more are waited for.
-            Some(_) if self.more_news || interrupted => {
-                self.signals.wait(socket, None, Some(Duration::ZERO))
-            }
+            Some(_) if self.more_news => self.signals.wait(socket, None, Some(Duration::ZERO)),
             // Who is killed waits for no answer.
             Some(attempt) if !killing && attempt.tree.listener().is_some() => {
                 let limit = match attempt.tree.is_limited() {
@@ -223,11 +231,8 @@ impl Stub {
                 attempt.follow();
                 Woken::Child
             }
-            _ => {
-                let idle = self.guard.is_on().then_some(LOOK);
-                let limit = if killing { Some(SWEEP) } else { idle };
-                self.signals.wait(socket, None, limit)
-            }
+            Some(_) => self.signals.wait(socket, None, Some(SWEEP)),
+            None => (self.signals).wait_idle(socket, self.guard.is_on().then_some(LOOK)),
         }
     }
 
@@ -256,6 +261,9 @@ impl Stub {
     /// Takes the news of children and tracees, and tells what has ended.
     fn collect(&mut self) -> io::Result<()> {
         self.more_news = false;
+        if std::mem::take(&mut self.has_begun) {
+            return Ok(());
+        }
         let Some(attempt) = &mut self.attempt else {
             return Ok(());
         };
@@ -457,6 +465,7 @@ impl Stub {
                     killing: None,
                     reaped: None,
                 });
+                self.has_begun = true;
                 Ok(())
             }
             Err(SpawnError::Test(failure)) => {

@@ -78,20 +78,34 @@ impl Keeping {
     /// is over.
     pub(super) fn follow(&mut self, events: &std_mpsc::Receiver<Told>, to: &Entrance) {
         let mut last_batch = Instant::now();
+        let mut next = events.recv_timeout(TICK);
         loop {
-            match events.recv_timeout(TICK) {
+            match next {
                 Ok(told) => {
                     let mut urgent = self.take(told, to);
                     while let Ok(told) = events.try_recv() {
                         urgent |= self.take(told, to);
                     }
-                    self.flush();
-                    if last_batch.elapsed() < 2 * BATCH && !urgent {
+                    self.files.for_each(|sink| sink.flush());
+                    let pauses = last_batch.elapsed() < 2 * BATCH && !urgent;
+                    if pauses {
                         thread::park_timeout(BATCH);
                     }
                     last_batch = Instant::now();
+                    // What comes meanwhile is mostly a result, which is recorded at once, with all that
+                    // waits to be.
+                    next = match events.try_recv() {
+                        Ok(told) if pauses => Ok(told),
+                        told => {
+                            self.flush();
+                            told.or_else(|_| events.recv_timeout(TICK))
+                        }
+                    };
                 }
-                Err(RecvTimeoutError::Timeout) => self.flush(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.flush();
+                    next = events.recv_timeout(TICK);
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }

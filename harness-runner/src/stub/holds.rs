@@ -23,7 +23,8 @@ use std::{
         fd::AsFd,
         unix::ffi::{OsStrExt, OsStringExt},
     },
-    path::{Path, PathBuf},
+    path::Path,
+    rc::Rc,
     time::Duration,
 };
 
@@ -39,27 +40,21 @@ const MOST_ANCESTORS: usize = 16;
 /// The wanted facts about a process.
 #[derive(Debug, Default)]
 pub(super) struct Interest {
-    /// The test's output, as links of descriptors name it, if it is captured.
-    output: Vec<(String, Held)>,
-    workspace: Option<PathBuf>,
+    /// The pipes of the test's output, if it is captured.
+    output: [Option<libc::ino_t>; 2],
+    workspace: Option<Rc<Path>>,
 }
 
 impl Interest {
-    /// The output is the second and third of `stdio`; the workspace is named in the environment.
-    pub(super) fn new(stdio: &[impl AsFd], environment: &[u8]) -> Self {
-        const ROOT: &[u8] = b"HARNESS_WORKSPACE_ROOT=";
-        let names = [Held::Stdout, Held::Stderr];
-        let output = stdio.iter().skip(1).zip(names).filter_map(|(fd, held)| {
+    /// The output is the second and third of `stdio`.
+    pub(super) fn new(stdio: &[impl AsFd], workspace: Option<Rc<Path>>) -> Self {
+        let pipe = |fd| {
             let stat = fstat(fd).ok()?;
             let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-            (kind == SFlag::S_IFIFO).then(|| (format!("pipe:[{}]", stat.st_ino), held))
-        });
-        let mut variables = environment.split(|byte| *byte == 0);
-        let root = variables.find_map(|variable| variable.strip_prefix(ROOT));
-        Self {
-            output: output.collect(),
-            workspace: root.map(|root| PathBuf::from(OsStr::from_bytes(root))),
-        }
+            (kind == SFlag::S_IFIFO).then_some(stat.st_ino)
+        };
+        let output = [1, 2].map(|number| stdio.get(number).and_then(pipe));
+        Self { output, workspace }
     }
 
     /// Returns what of that a process has open.
@@ -82,8 +77,9 @@ impl Interest {
 
     fn interesting(&self, pid: Pid, link: &Path) -> Option<Held> {
         let text = link.to_string_lossy();
-        if let Some((_, held)) = self.output.iter().find(|(name, _)| *name == text) {
-            return Some(held.clone());
+        if let Some(inode) = stuck::inode_of(&text, "pipe:[") {
+            let at = self.output.iter().position(|output| *output == Some(inode));
+            return at.map(|at| [Held::Stdout, Held::Stderr][at].clone());
         }
         if let Some(inode) = stuck::inode_of(&text, "socket:[") {
             return stuck::socket(pid, inode).map(|what| Held::Socket { what });
@@ -96,6 +92,14 @@ impl Interest {
             path: text.into_owned(),
         })
     }
+}
+
+/// Returns the folder of the workspace that an environment names.
+pub(super) fn workspace(environment: &[u8]) -> Option<Rc<Path>> {
+    const ROOT: &[u8] = b"HARNESS_WORKSPACE_ROOT=";
+    let mut variables = environment.split(|byte| *byte == 0);
+    let root = variables.find_map(|variable| variable.strip_prefix(ROOT))?;
+    Some(Rc::from(Path::new(OsStr::from_bytes(root))))
 }
 
 /// Returns the parents of a process up to the test's own, the nearest first: by who created whom
@@ -156,7 +160,7 @@ mod tests {
         let null = OwnedFd::from(File::open("/dev/null").unwrap());
         let stdio = [null, OwnedFd::from(writer), OwnedFd::from(reader)];
         let environment = format!("A=1\0HARNESS_WORKSPACE_ROOT={}\0", root.display());
-        let interest = Interest::new(&stdio, environment.as_bytes());
+        let interest = Interest::new(&stdio, workspace(environment.as_bytes()));
         let held = interest.held(process::id().cast_signed());
         let address = listener.local_addr().unwrap();
         for wanted in [

@@ -6,7 +6,7 @@ use super::{
     broker::Broker,
     cgroup::Den,
     explain,
-    holds::Interest,
+    holds::{self, Interest},
     nest::Nest,
     outer::Subtree,
     sys::{
@@ -31,7 +31,7 @@ use nix::{errno::Errno, fcntl::OFlag};
 use recipe::{Asked, Born, Recipe};
 use std::{
     borrow::Cow,
-    cell::RefCell,
+    cell::{OnceCell, RefCell},
     ffi::{CStr, OsStr},
     fs::File,
     io::{self, Read, Write},
@@ -39,6 +39,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
+    path::Path,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -68,6 +69,8 @@ pub(super) struct Spawner {
     /// The loads of its children and their descendants.
     loads: Rc<RefCell<Loads>>,
     loaders: Loaders,
+    /// The folder of the workspace, which is the same for all tests of a run.
+    workspace: OnceCell<Option<Rc<Path>>>,
     /// The usage of all children, if each of them has been reaped.
     pub(super) reaped: Option<sys::RawUsage>,
 }
@@ -156,6 +159,7 @@ impl Spawner {
             program: None,
             loads: Rc::default(),
             loaders,
+            workspace: OnceCell::new(),
             reaped: None,
         })
     }
@@ -183,6 +187,8 @@ impl Spawner {
             broker,
             den,
         } = self.create(spawn, stdio, way, Some(nest), manner)?;
+        let workspace = || holds::workspace(spawn.environment);
+        let workspace = self.workspace.get_or_init(workspace).clone();
         let watch = match &traced {
             Traced::Not => Watch::default(),
             Traced::Ptrace(_) => Watch::new(pid, way, &spawn.trace).telling(broker),
@@ -194,7 +200,7 @@ impl Spawner {
         };
         Ok(Tree::new(pid, at, baseline, traced, watch)
             .born_into(den)
-            .interested_in(Interest::new(stdio, spawn.environment)))
+            .interested_in(Interest::new(stdio, workspace)))
     }
 
     /// As [`Self::spawn`], and leaves what is to be done with what is seen to the caller.

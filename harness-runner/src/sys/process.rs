@@ -199,6 +199,8 @@ pub(crate) struct Signals {
     pub(crate) inherited: SignalMask,
     /// For ppoll(2): everything blocked but SIGCHLD.
     waiting: libc::sigset_t,
+    /// The same without a child, whose end is known already.
+    idle: libc::sigset_t,
 }
 
 /// Whether a signal has come that may mean that the socket has something.
@@ -267,6 +269,7 @@ pub(crate) fn block_signals() -> Signals {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut inherited) };
     // SAFETY: the pointer is to a live local.
     unsafe { libc::sigdelset(&raw mut inherited, libc::SIGTSTP) };
+    let idle = waiting;
     // SAFETY: the pointer is to a live local.
     unsafe { libc::sigdelset(&raw mut waiting, libc::SIGCHLD) };
 
@@ -305,6 +308,7 @@ pub(crate) fn block_signals() -> Signals {
     Signals {
         inherited: SignalMask(inherited),
         waiting,
+        idle,
     }
 }
 
@@ -387,6 +391,20 @@ impl Signals {
         listener: Option<BorrowedFd<'_>>,
         limit: Option<Duration>,
     ) -> Woken {
+        Self::poll(socket, listener, limit, &self.waiting)
+    }
+
+    /// Waits for the socket or for the limit, without a child.
+    pub(crate) fn wait_idle(&self, socket: BorrowedFd<'_>, limit: Option<Duration>) -> Woken {
+        Self::poll(socket, None, limit, &self.idle)
+    }
+
+    fn poll(
+        socket: BorrowedFd<'_>,
+        listener: Option<BorrowedFd<'_>>,
+        limit: Option<Duration>,
+        mask: &libc::sigset_t,
+    ) -> Woken {
         let mut fds = [readable(socket), readable(listener.unwrap_or(socket))];
         let count = if listener.is_some() { 2 } else { 1 };
         let limit = limit.map(|limit| libc::timespec {
@@ -395,7 +413,7 @@ impl Signals {
         });
         let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
         // SAFETY: all pointers are to live locals or null where ppoll(2) allows it.
-        let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), count, limit, &raw const self.waiting) };
+        let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), count, limit, ptr::from_ref(mask)) };
         match ready {
             0 => Woken::Limit,
             ready if ready > 0 => match fds.map(|fd| fd.revents) {
