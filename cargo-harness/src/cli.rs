@@ -1,6 +1,7 @@
 //! The command line: argv to options.
 
 mod archive;
+mod below;
 mod completions;
 mod filter_options;
 mod list;

@@ -32,7 +32,7 @@ mod work;
 pub use capture::Output;
 pub use debugger::BreakExec;
 pub(crate) use dispatch::Shortage;
-pub use work::{Binary, Capture, Image, Test, Tracing, Work};
+pub use work::{Below, Binary, Capture, Image, StandardInput, Test, Tracing, Work};
 
 use crate::{
     keys::{self, Key},
@@ -226,6 +226,7 @@ mod tests {
             skipped: 0,
             output_cap: 0,
             capture: Capture::Pipes,
+            stdin: StandardInput::Terminal,
             trace_live: false,
             break_exec: None,
             trace_files: None,

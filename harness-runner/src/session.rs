@@ -92,6 +92,8 @@ pub struct RunOptions {
     pub keys: bool,
     /// True if traces are shown live.
     pub trace_live: bool,
+    /// The program that runs the test's process, such as a debugger.
+    pub below: Option<run::Below>,
     /// The processes to stop for a debugger, and the command for each. Tests are then traced at the
     /// level `process`.
     pub break_exec: Option<run::BreakExec>,

@@ -5,7 +5,6 @@ use std::ffi::{OsStr, OsString};
 
 /// Flags of cargo-nextest that are not supported yet, and what to do instead.
 const FLAGS: &[(&str, &str)] = &[
-    ("--debugger", "use `--break-exec`"),
     ("--interceptor", "use `--break-exec`"),
     ("--libtest-json", "use `--events`"),
     ("--message-format", "use `--events`"),
@@ -14,7 +13,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("--rerun", "select the tests with a filterset"),
     ("--stress-count", "repeat the command"),
     ("--stress-duration", "repeat the command"),
-    ("--tracer", "use `--trace`"),
 ];
 
 /// Subcommands of cargo-nextest that are not supported yet, and what to do instead.
@@ -176,7 +174,7 @@ mod tests {
         for (line, name) in [
             ("cargo-harness run --stress-count 2", "--stress-count"),
             ("cargo-harness run --stress-count=2", "--stress-count"),
-            ("cargo-harness nextest run --debugger gdb", "--debugger"),
+            ("cargo-harness nextest run --rerun latest", "--rerun"),
             ("cargo-harness replay", "replay"),
             (
                 "cargo-nextest nextest run --message-format libtest-json",
@@ -188,7 +186,7 @@ mod tests {
             };
             assert!(sentence.starts_with(&format!("`{name}` is cargo-nextest's")));
         }
-        assert_eq!(look("cargo-harness run -- --debugger"), None);
+        assert_eq!(look("cargo-harness run -- --rerun"), None);
         assert_eq!(look("cargo-harness run replay"), None);
         assert_eq!(look("cargo-harness list --message-format json"), None);
     }

@@ -1,6 +1,7 @@
 //! `cargo harness run`.
 
 use super::{
+    below::Program,
     GlobalOptions,
     filter_options::FilterArgs,
     prepared::{self, session_error},
@@ -61,15 +62,19 @@ pub(super) struct RunCommand {
 impl RunCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         let filters = self.filter.interpret(self.runner.no_capture)?;
-        let capture = if filters.no_capture {
-            Capture::Inherit
-        } else {
-            Capture::Pipes
+        let program = Program::of(&self.runner)?;
+        let capture = match &program {
+            Some(program) => program.capture(),
+            None if filters.no_capture => Capture::Inherit { terminal: true },
+            None => Capture::Pipes,
         };
-        if capture == Capture::Inherit {
+        if capture == (Capture::Inherit { terminal: true }) {
             terminal::lend();
         }
-        let overrides = overrides(&self.runner, &self.reporter);
+        let mut overrides = overrides(&self.runner, &self.reporter);
+        if program.is_some() {
+            Program::lift_limits(&mut overrides);
+        }
         let mut options = prepared::options(
             global,
             self.cargo.clone(),
@@ -97,6 +102,9 @@ impl RunCommand {
         let session = start
             .prepare(&options, &mut notify)
             .map_err(session_error(colors))?;
+        if let Some(program) = &program {
+            program.check(&session)?;
+        }
         let nothing_to_run = session.plan.tests.is_empty();
         let sinks = self.sinks(&session, &options.cwd, global, capture, user)?;
         let command_line = env::args_os()
@@ -107,6 +115,7 @@ impl RunCommand {
             capture,
             keys: self.keys(capture, user),
             trace_live: self.runner.trace_live,
+            below: program.as_ref().map(Program::below),
             break_exec: self.runner.break_exec.clone().map(|breakpoint| BreakExec {
                 breakpoint,
                 command: self.runner.break_command.clone(),
@@ -223,7 +232,7 @@ impl RunCommand {
         capture: Capture,
         user: UserSettings,
     ) -> TerminalOptions {
-        let no_capture = capture == Capture::Inherit;
+        let no_capture = capture != Capture::Pipes;
         let asked = self.reporter.show_progress.map(ShowProgress::from);
         let asked = asked.or(user.show_progress).unwrap_or(ShowProgress::Auto);
         let progress = match asked {
@@ -255,7 +264,8 @@ impl RunCommand {
             indent_output: !self.reporter.no_output_indent && user.output_indent.unwrap_or(true),
             durations: settings.durations,
             size: None,
-            verbosity: u8::from(global.verbose),
+            // Who debugs a test wants to see its command.
+            verbosity: u8::from(global.verbose || self.runner.runs_below()),
             no_capture,
         }
     }

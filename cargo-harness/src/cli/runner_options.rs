@@ -86,6 +86,24 @@ pub(crate) struct RunnerArgs {
     /// Run this by `sh -c` for each process that is stopped; `{pid}` stands for it.
     #[arg(long, value_name = "COMMAND", requires = "break_exec")]
     pub(super) break_command: Option<String>,
+    /// Run the one selected test in this debugger, such as `gdb --args`: without capture and limits,
+    /// with the terminal.
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        allow_hyphen_values = true,
+        conflicts_with_all = ["tracer", "no_run", "break_exec"]
+    )]
+    pub(super) debugger: Option<String>,
+    /// Run the one selected test below this system call tracer, such as `strace -f`: without capture
+    /// and limits.
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        allow_hyphen_values = true,
+        conflicts_with_all = ["no_run", "break_exec"]
+    )]
+    pub(super) tracer: Option<String>,
     /// Set the behavior if no test is selected.
     #[arg(
         long,
@@ -97,6 +115,13 @@ pub(crate) struct RunnerArgs {
     /// Let tests write to the terminal, one test at a time.
     #[arg(long, visible_alias = "nocapture")]
     pub(super) no_capture: bool,
+}
+
+impl RunnerArgs {
+    /// Returns whether a test runs below a debugger or a tracer.
+    pub(super) fn runs_below(&self) -> bool {
+        self.debugger.is_some() || self.tracer.is_some()
+    }
 }
 
 /// Options for output.

@@ -10,6 +10,8 @@ pub(super) struct Given {
     pub(super) no_run: bool,
     pub(super) no_capture: bool,
     pub(super) break_exec: bool,
+    /// Whether the test runs below a debugger or a tracer.
+    pub(super) below: bool,
     pub(super) trace_off: bool,
     /// Whether there is a screen on which a bar can be drawn.
     pub(super) no_screen: bool,
@@ -50,6 +52,23 @@ const RULES: &[Rule] = &[
         "with `--no-capture`, where tests write to the terminal one at a time",
         &[
             "--test-threads",
+            "--failure-output",
+            "--success-output",
+            "--show-progress",
+            "--no-output-indent",
+        ],
+    ),
+    (
+        |given| given.below,
+        "with `--debugger` or `--tracer`, where one test runs without limits",
+        &[
+            "--test-threads",
+            "--retries",
+            "--flaky-result",
+            "--trace",
+            "--trace-required",
+            "--trace-live",
+            "--no-capture",
             "--failure-output",
             "--success-output",
             "--show-progress",
@@ -105,6 +124,7 @@ impl Given {
         Self {
             no_run: runner.no_run,
             no_capture,
+            below: runner.runs_below(),
             break_exec: runner.break_exec.is_some(),
             trace_off: runner.trace.map(TraceLevel::from) == Some(TraceLevel::Off),
             no_screen: surface != Surface::Full,

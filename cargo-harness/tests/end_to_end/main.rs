@@ -7,6 +7,7 @@ mod archives;
 mod bad_input;
 mod bad_surroundings;
 mod breaks;
+mod below;
 mod cargo_facts;
 mod coming_over;
 mod config_input;

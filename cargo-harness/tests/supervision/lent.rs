@@ -122,6 +122,37 @@ fn ctrl_c_ends_the_run_of_a_test_that_has_the_terminal() {
     terminal.exit();
 }
 
+#[test]
+fn a_debugger_has_the_terminal_and_ctrl_c_stops_its_program_and_not_the_run() {
+    const TEST: &str = "a debugger in a terminal";
+    if !environment::installed("gdb", &["--version"]) {
+        return scene::skip(TEST, "there is no gdb");
+    }
+    let scene = Scene::new();
+    let folder = scene.package("asks", ASKS);
+    let Some(terminal) = Terminal::with_shell(&scene, TEST) else {
+        return;
+    };
+    let before = terminal.mode();
+    let options = ["--debugger", "gdb -q -nx --args"];
+    terminal.type_in(&line(&run(&scene, &folder, "waits", &options)));
+    terminal.await_shown("(gdb)");
+    terminal.type_in("run\n");
+    terminal.await_shown("waits''now");
+    terminal.type_in("\x03");
+    terminal.await_shown("SIGINT");
+    terminal.type_in("kill\n");
+    terminal.await_shown("(y or n)");
+    terminal.type_in("y\n");
+    terminal.await_shown("killed]");
+    terminal.type_in("quit\n");
+    terminal.await_shown("Summary");
+    terminal.await_shell();
+    terminal.assert_mode(&before);
+    terminal.await_code(exit_code::OK);
+    terminal.exit();
+}
+
 /// Tests that end as soon as they have begun.
 fn instant_tests() -> String {
     let mut source = String::new();

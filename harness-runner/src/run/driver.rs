@@ -155,6 +155,7 @@ impl Driver {
                 blocks,
                 output_cap: work.output_cap,
                 capture: work.capture,
+                stdin: work.stdin,
                 trace_files: work.trace_files,
                 cgroups: work.cgroups,
                 break_exec: BreakExec::pattern(work.break_exec.as_ref()),
@@ -240,7 +241,7 @@ impl Driver {
     ) {
         match self.shared.work.capture {
             Capture::Pipes => (None, None),
-            Capture::Inherit => {
+            Capture::Inherit { .. } => {
                 let (shown, is_shown) = std_mpsc::sync_channel(1);
                 (Some(shown), Some(is_shown))
             }

@@ -1,7 +1,7 @@
 //! The state that the slots and the dispatcher of a run share.
 
 use super::{
-    Capture, Tracing,
+    Capture, StandardInput, Tracing,
     clock::Clock,
     environment, live,
     road::Road,
@@ -26,6 +26,7 @@ pub(super) struct SharedWork {
     pub(super) blocks: environment::Blocks,
     pub(super) output_cap: u64,
     pub(super) capture: Capture,
+    pub(super) stdin: StandardInput,
     pub(super) live: Option<live::Road>,
     /// Empty for none.
     pub(super) break_exec: String,

@@ -42,6 +42,8 @@ pub struct Work {
     pub output_cap: u64,
     /// Whether output is captured or goes where the run's own goes.
     pub capture: Capture,
+    /// The standard input of tests without capture.
+    pub stdin: StandardInput,
     /// True if every event of a trace is sent at once:
     /// [`harness_metadata::EventKind::AttemptTraced`].
     pub trace_live: bool,
@@ -60,8 +62,32 @@ pub struct Work {
 pub enum Capture {
     /// Into pipes that the run reads.
     Pipes,
-    /// The target of the run's own output.
-    Inherit,
+    /// The target of the run's own output. One test runs at a time.
+    Inherit {
+        /// Whether it has the terminal.
+        terminal: bool,
+    },
+}
+
+/// A program that runs a test's process, such as a debugger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Below {
+    /// The program and its arguments. The test's command follows.
+    pub words: Vec<OsString>,
+    /// Its standard input.
+    pub stdin: StandardInput,
+}
+
+/// The standard input of a test without capture.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum StandardInput {
+    /// The input of the run, if it is a terminal.
+    #[default]
+    Terminal,
+    /// The input of the run.
+    Own,
+    /// None.
+    Null,
 }
 
 /// A test to run.

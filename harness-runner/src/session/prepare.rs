@@ -199,9 +199,13 @@ pub(super) fn binary(
     workspace: &Workspace,
     built: &Built,
     listed: &list::ListedBinary,
+    below: Option<&run::Below>,
 ) -> run::Binary {
     let binary = &listed.binary;
-    let mut program = Vec::new();
+    let mut program: Vec<_> = below
+        .into_iter()
+        .flat_map(|below| below.words.clone())
+        .collect();
     if let Some(runner) = workspace.runners.get(binary.target.as_deref()) {
         program.push(runner.program.clone().into_os_string());
         program.extend(runner.args.iter().cloned());

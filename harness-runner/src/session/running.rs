@@ -86,7 +86,7 @@ impl Session {
     fn slots(&self, options: &RunOptions) -> SlotCount {
         let asked = match options.capture {
             run::Capture::Pipes => self.profile.run_settings().test_threads.resolve(cpus()),
-            run::Capture::Inherit => 1,
+            run::Capture::Inherit { .. } => 1,
         };
         let (room, open_files) = stub::open_files::room_for_slots();
         SlotCount {
@@ -236,7 +236,9 @@ impl Session {
                 .tests
                 .binaries
                 .iter()
-                .map(|listed| prepare::binary(&self.workspace, &self.built, listed))
+                .map(|listed| {
+                    prepare::binary(&self.workspace, &self.built, listed, options.below.as_ref())
+                })
                 .collect(),
             slots,
             cpus: cpus(),
@@ -248,6 +250,7 @@ impl Session {
             skipped: self.plan.skipped.len(),
             output_cap: settings.output_cap,
             capture: options.capture,
+            stdin: (options.below.as_ref()).map_or_else(Default::default, |below| below.stdin),
             trace_live: options.trace_live,
             break_exec: options.break_exec.clone(),
             trace_files: None,

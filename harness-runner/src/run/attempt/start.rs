@@ -4,7 +4,7 @@ use super::Running;
 use crate::{
     protocol::{Request, Spawn, Trace},
     run::{
-        Capture, Image,
+        Capture, Image, StandardInput,
         arguments::{arguments, word},
         causes::with_causes,
         environment::OfAttempt,
@@ -48,7 +48,12 @@ impl Running<'_> {
         let [stdout, stderr] = self.outputs()?;
         let null = self.slot.null.open()?;
         let own = io::stdin();
-        let asks = work.capture == Capture::Inherit && own.is_terminal();
+        let terminal = work.capture == Capture::Inherit { terminal: true };
+        let asks = match work.stdin {
+            StandardInput::Terminal => terminal && own.is_terminal(),
+            StandardInput::Own => true,
+            StandardInput::Null => false,
+        };
         let stdin = if asks { own.as_fd() } else { null.as_fd() };
         let spawn = Spawn {
             ticket: self.ticket,
@@ -64,7 +69,7 @@ impl Running<'_> {
                 no_new_privs: self.tracing.no_new_privs,
                 break_exec: work.break_exec.as_bytes(),
             },
-            foreground: work.capture == Capture::Inherit,
+            foreground: terminal,
             cgroup: self.slot.bounds.cgroup(),
             image: binary.image.as_ref().map(Image::to_protocol),
         };
@@ -102,7 +107,7 @@ impl Running<'_> {
                 let (stdout, stderr) = self.streams.open(work.output_cap, word)?;
                 Ok([stdout, stderr])
             }
-            Capture::Inherit => Ok([
+            Capture::Inherit { .. } => Ok([
                 io::stdout().as_fd().try_clone_to_owned()?,
                 io::stderr().as_fd().try_clone_to_owned()?,
             ]),
