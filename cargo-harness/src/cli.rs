@@ -3,6 +3,7 @@
 mod archive;
 mod below;
 mod completions;
+mod doctests;
 mod filter_options;
 mod list;
 mod man;

@@ -8,6 +8,7 @@
 
 mod artifacts;
 mod cargo_config;
+mod doctests;
 mod environment;
 mod folders;
 mod locate;
@@ -27,6 +28,7 @@ use crate::sys;
 pub(crate) use crate::protocol::Identity;
 pub use artifacts::Built;
 pub use cargo_config::{CargoConfig, ConfigError, Origin};
+pub use doctests::Doctests;
 pub use locate::{LocateError, locate_workspace};
 pub use moved::{Libdirs, Moved, Reused};
 pub use options::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};

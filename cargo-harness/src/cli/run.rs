@@ -1,8 +1,9 @@
 //! `cargo harness run`.
 
 use super::{
-    below::Program,
     GlobalOptions,
+    below::Program,
+    doctests::Documentation,
     filter_options::FilterArgs,
     prepared::{self, session_error},
     reuse_options::ReuseArgs,
@@ -105,6 +106,10 @@ impl RunCommand {
         if let Some(program) = &program {
             program.check(&session)?;
         }
+        let documentation = match &program {
+            None => Documentation::of(&session, &options, &self.runner)?,
+            Some(_) => None,
+        };
         let nothing_to_run = session.plan.tests.is_empty();
         let sinks = self.sinks(&session, &options.cwd, global, capture, user)?;
         let command_line = env::args_os()
@@ -129,7 +134,15 @@ impl RunCommand {
             let warning = format!("{why}, so this run is not kept whole: {source}");
             prepared::warn(&warning, colors);
         }
-        self.conclude(summary, nothing_to_run, colors)
+        let cancelled = summary.cancelled.and_then(CancelReason::signal).is_some();
+        let concluded = self.conclude(summary, nothing_to_run, colors);
+        match documentation.filter(|_| !cancelled) {
+            Some(documentation) => {
+                let told = documentation.conclude(&options, concluded.is_ok(), colors);
+                concluded.and_then(|code| told.map(|()| code))
+            }
+            None => concluded,
+        }
     }
 
     fn conclude(

@@ -11,7 +11,7 @@ use harness_metadata::{
 use harness_runner::{
     config::{
         CliOverrides, ShowProgress,
-        settings::{FlakyResult, MaxFail, Order, RetryPolicy, TestThreads},
+        settings::{Doctests, FlakyResult, MaxFail, Order, RetryPolicy, TestThreads},
     },
     tracer::breakpoint::Breakpoint,
 };
@@ -86,6 +86,12 @@ pub(crate) struct RunnerArgs {
     /// Run this by `sh -c` for each process that is stopped; `{pid}` stands for it.
     #[arg(long, value_name = "COMMAND", requires = "break_exec")]
     pub(super) break_command: Option<String>,
+    /// Run documentation tests after the others, by `cargo test --doc`.
+    #[arg(long, conflicts_with_all = ["no_run", "no_doc"])]
+    pub(super) doc: bool,
+    /// Do not mention documentation tests.
+    #[arg(long)]
+    pub(super) no_doc: bool,
     /// Run the one selected test in this debugger, such as `gdb --args`: without capture and limits,
     /// with the terminal.
     #[arg(
@@ -286,6 +292,11 @@ pub(super) fn overrides(runner: &RunnerArgs, reporter: &ReporterArgs) -> CliOver
     cli.run.order = match runner.shuffle {
         Some(_) => Some(Order::Shuffle),
         None => runner.order,
+    };
+    cli.run.doctests = match (runner.doc, runner.no_doc) {
+        (true, _) => Some(Doctests::Run),
+        (_, true) => Some(Doctests::Skip),
+        _ => None,
     };
     cli.test.retries = runner.retries.map(RetryPolicy::at_once);
     cli.test.flaky_result = runner.flaky_result;

@@ -6,11 +6,12 @@
 mod archives;
 mod bad_input;
 mod bad_surroundings;
-mod breaks;
 mod below;
+mod breaks;
 mod cargo_facts;
 mod coming_over;
 mod config_input;
+mod doctests;
 mod first_run;
 mod fixture;
 mod limits;

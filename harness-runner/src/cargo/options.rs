@@ -174,6 +174,22 @@ impl CargoOptions {
         command
     }
 
+    /// Returns `cargo test --doc` with everything that was asked for.
+    pub(super) fn doctest_command(&self) -> Command {
+        let mut command = self.cargo();
+        command.args(["test", "--doc"]);
+        self.add_build(&mut command);
+        command
+    }
+
+    /// Returns `cargo test --doc` as a shell would take it.
+    pub fn shown_doctest_command(&self) -> String {
+        let mut command = Command::new("cargo");
+        command.args(["test", "--doc"]);
+        self.add_build(&mut command);
+        shown(&command)
+    }
+
     /// Returns `cargo test` with everything that was asked for, in silence: nothing is left to
     /// build.
     pub(super) fn probe_command(&self) -> Command {

@@ -258,6 +258,12 @@ layer! {
         JunitOutputCap, "junit.output-cap", Profile, kind::SIZE, default 1 << 20,
         "the size of each stream in the report"
     }
+    /// The treatment of documentation tests.
+    doctests: Doctests {
+        Doctests, "doctests", Profile, words(), default Doctests::Warn,
+        flag "--doc",
+        "whether [documentation tests](documentation-tests.md) run after the others"
+    }
     /// The paths that go into an archive beside the products of the build.
     archive_include: Vec<ArchiveInclude> {
         ArchiveInclude, "archive.include", Profile, kind::ARCHIVE_INCLUDE, default Vec::new(),

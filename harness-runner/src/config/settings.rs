@@ -39,6 +39,20 @@ pub struct TestSettings {
     pub trace: TraceSetting,
 }
 
+/// The treatment of documentation tests.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Doctests {
+    /// Say that they were not run.
+    #[default]
+    Warn,
+    /// Run them after the others.
+    Run,
+    /// Leave them out.
+    Skip,
+}
+
+words!(Doctests { Warn = "warn", Run = "run", Skip = "skip" });
+
 /// The number of retries of a failed test, and the delays between them.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub enum RetryPolicy {

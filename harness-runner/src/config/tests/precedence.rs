@@ -83,6 +83,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         junit.path = none
         junit.report-name = "harness-run"
         junit.output-cap = "1 MiB"
+        doctests = "warn"
         archive.include = []
     "#]]
     .assert_eq(&explained(profile.explain_run()));
@@ -210,6 +211,7 @@ fn every_key_is_read() {
         junit.path = "junit.xml"  # profile `ci`
         junit.report-name = "mine"  # profile `ci`
         junit.output-cap = 1000  # profile `ci`
+        doctests = "warn"  # built-in default
         archive.include = []  # built-in default
     "#]]
     .assert_eq(&explained(profile.explain_run()));

@@ -1,0 +1,95 @@
+//! Documentation tests, after those of a run.
+
+use super::{prepared, runner_options::RunnerArgs};
+use crate::command_error::{CommandError, Kind};
+use harness_runner::{
+    cargo::{CargoOptions, Doctests},
+    config::RunSettings,
+    config::settings::{Doctests as Wanted, MaxFail},
+    report::plural,
+    session::{Options, Session},
+};
+
+/// The documentation tests that belong to a run.
+pub(super) struct Documentation {
+    wanted: Wanted,
+    found: Doctests,
+    fail_fast: bool,
+}
+
+impl Documentation {
+    /// Returns the documentation tests that `cargo test` would run with the same options, if any.
+    pub(super) fn of(
+        session: &Session,
+        options: &Options,
+        runner: &RunnerArgs,
+    ) -> Result<Option<Self>, CommandError> {
+        let settings: &RunSettings = session.profile.run_settings();
+        let targets = options.cargo.selects_targets();
+        if runner.doc && targets {
+            let message = "`--doc` does not go with a choice of targets, such as `--lib`";
+            return Err(CommandError::new(Kind::Usage, message));
+        }
+        // A few tests that were chosen are not the suite, and what was built elsewhere stays there.
+        let whole = !targets && !options.filter.is_set() && options.reuse.is_none();
+        let wanted = match settings.doctests {
+            Wanted::Warn if !whole => Wanted::Skip,
+            Wanted::Run if !whole && !runner.doc => Wanted::Skip,
+            wanted => wanted,
+        };
+        if wanted == Wanted::Skip {
+            return Ok(None);
+        }
+        let binaries = session.built.binaries.iter();
+        let packages = binaries.map(|binary| binary.package_id.as_str());
+        let found = session.workspace.doctests(packages);
+        Ok((found.examples > 0).then_some(Self {
+            wanted,
+            found,
+            fail_fast: settings.max_fail != MaxFail::All,
+        }))
+    }
+
+    /// Runs them, or says that they were not run. `passed` tells of the tests of the run.
+    pub(super) fn conclude(
+        &self,
+        options: &Options,
+        passed: bool,
+        colors: bool,
+    ) -> Result<(), CommandError> {
+        if self.wanted != Wanted::Run {
+            prepared::warn(&self.not_run(&options.cargo), colors);
+            return Ok(());
+        }
+        if !passed && self.fail_fast {
+            let text = format!("{}, because tests failed", self.not_run(&options.cargo));
+            prepared::warn(&text, colors);
+            return Ok(());
+        }
+        let ended = options.cargo.run_doctests(&options.cwd, self.fail_fast);
+        let status = ended.map_err(|source| {
+            let message = format!("failed to start `cargo test --doc`: {source}");
+            CommandError::new(Kind::Build, message)
+        })?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(CommandError::new(
+                Kind::TestRun,
+                format!("documentation tests failed (`cargo test --doc`: {status})"),
+            )),
+        }
+    }
+
+    fn not_run(&self, cargo: &CargoOptions) -> String {
+        let names: Vec<String> = (self.found.packages.iter())
+            .map(|name| format!("`{name}`"))
+            .collect();
+        format!(
+            "documentation tests were not run: about {} in {}; `{}` runs them, so does `--doc`, and \
+             `doctests = \"skip\"` in the profile says that they are run elsewhere",
+            plural(self.found.examples, "example", "examples"),
+            names.join(", "),
+            cargo.shown_doctest_command()
+        )
+    }
+}
