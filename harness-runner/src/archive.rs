@@ -7,10 +7,12 @@
 mod contents;
 mod create;
 mod extract;
+mod inputs;
 
 pub use contents::{Contents, ContentsError, Left};
 pub use create::{CreateError, Created, Creation};
 pub use extract::{ExtractError, Extracted, Extraction, To};
+pub use inputs::{Inputs, Places};
 
 use camino::Utf8Path;
 use thiserror::Error;
@@ -21,6 +23,8 @@ const BINARIES: &str = "target/nextest/binaries-metadata.json";
 const METADATA: &str = "target/nextest/cargo-metadata.json";
 /// The folder of the standard libraries.
 const LIBDIRS: &str = "target/nextest/libdirs";
+/// The folder of the workspace's files that tests were seen to use.
+const SOURCES: &str = "target/harness/workspace";
 /// The folder that everything is in.
 const TOP: &str = "target";
 

@@ -239,7 +239,12 @@ impl Start {
         let Some(taken_up) = &self.taken_up else {
             return Ok(Workspace::load(&options.cargo, &options.cwd, graph)?);
         };
-        let workspace = taken_up.reused.workspace(&options.cargo, &options.cwd);
+        // Cargo's configuration came along with the sources.
+        let cwd = match taken_up.own_sources {
+            true => taken_up.root()?,
+            false => &options.cwd,
+        };
+        let workspace = taken_up.reused.workspace(&options.cargo, cwd);
         Ok(workspace.map_err(TakeUpError::from)?)
     }
 
@@ -293,7 +298,12 @@ impl Start {
             profile,
             run_id,
             stubs,
-            reports: self.config.reports(&self.root),
+            reports: self.config.reports(match &self.taken_up {
+                Some(TakenUp {
+                    own_sources: true, ..
+                }) => &options.cwd,
+                _ => &self.root,
+            }),
             shuffled,
             partial: options.cargo.selects() || options.filter.is_set(),
             _extracted: self.taken_up.and_then(|taken_up| taken_up.folder),

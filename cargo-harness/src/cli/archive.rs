@@ -12,13 +12,13 @@ use crate::{
 };
 use camino::Utf8PathBuf;
 use clap::Args;
-use harness_metadata::exit_code;
+use harness_metadata::{TestId, exit_code};
 use harness_runner::{
-    archive::{Creation, Format},
+    archive::{Creation, Format, Inputs},
     config::CliOverrides,
     filter::FilterOptions,
-    report::size,
-    session::{Archived, Start, compressing_threads},
+    report::{plural, size},
+    session::{Archived, Options, Start, compressing_threads},
 };
 
 /// Build tests, and put them into an archive.
@@ -47,6 +47,10 @@ pub(super) struct ArchiveCommand {
         help_heading = "Archive options"
     )]
     zstd_level: i32,
+    /// Put the files of the workspace into it that the tests were seen to use in the last traced
+    /// runs, so that it runs without a checkout.
+    #[arg(long, help_heading = "Archive options")]
+    with_inputs: bool,
     /// Archive binaries in this set. It cannot ask about tests.
     #[arg(
         long = "filterset",
@@ -78,6 +82,10 @@ impl ArchiveCommand {
         )?;
         let colors = global.stderr_colors();
         let mut notify = |notice| prepared::tell(&notice, colors);
+        let inputs = match self.with_inputs {
+            true => Some(inputs(&options, colors)?),
+            false => None,
+        };
         let start = Start::new(&options, &mut notify).map_err(session_error(colors))?;
         let creation = Creation {
             file: options.cwd.join(&self.archive_file),
@@ -85,11 +93,50 @@ impl ArchiveCommand {
             threads: compressing_threads(),
         };
         let archived = start
-            .archive(&options, &creation, &mut notify)
+            .archive(&options, &creation, inputs.as_ref(), &mut notify)
             .map_err(session_error(colors))?;
         prepared::note(&told(&archived, &self.archive_file), colors);
         Ok(exit_code::OK)
     }
+}
+
+/// Builds and lists, and finds the inputs of the tests. Says of which tests nothing is known.
+fn inputs(options: &Options, colors: bool) -> Result<Inputs, CommandError> {
+    let failed = session_error(colors);
+    let start = Start::new(options, &mut |_| ()).map_err(&failed)?;
+    let session = start.prepare(options, &mut |_| ()).map_err(&failed)?;
+    let inputs = session.inputs().map_err(&failed)?;
+    prepared::note(
+        &format!(
+            "{} of the workspace, which {} used",
+            plural(inputs.files.len(), "file", "files"),
+            plural(inputs.traced, "traced test", "traced tests"),
+        ),
+        colors,
+    );
+    if let Some(text) = named(&inputs.untraced) {
+        let text = format!(
+            "no trace with files is kept of {text}: what they need may be missing from the archive; \
+             `cargo harness run --trace io` makes traces"
+        );
+        prepared::warn(&text, colors);
+    }
+    if let Some(text) = named(&inputs.doubtful) {
+        let text = format!("the trace may lack files of {text}");
+        prepared::warn(&text, colors);
+    }
+    Ok(inputs)
+}
+
+/// Returns the number of tests, and the first of them by name.
+fn named(tests: &[TestId]) -> Option<String> {
+    const MOST: usize = 8;
+    let names: Vec<String> = (tests.iter().take(MOST))
+        .map(|test| format!("`{test}`"))
+        .collect();
+    let more = if tests.len() > MOST { ", …" } else { "" };
+    let count = plural(tests.len(), "test", "tests");
+    (!tests.is_empty()).then(|| format!("{count}: {}{more}", names.join(", ")))
 }
 
 fn told(archived: &Archived, file: &Utf8PathBuf) -> String {

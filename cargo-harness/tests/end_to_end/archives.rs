@@ -358,3 +358,48 @@ fn options_of_the_build_do_not_go_with_a_build_that_is_there() {
         .assert_code(exit_code::SETUP)
         .assert_says("failed to open the archive `");
 }
+
+#[test]
+fn an_archive_with_the_inputs_that_tests_were_seen_to_use_runs_without_a_checkout() {
+    let scene = Scene::new();
+    let source = "#[test] fn reads() {\n\
+        assert_eq!(std::fs::read_to_string(\"data/used.txt\").unwrap(), \"used\");\n\
+        std::fs::write(\"made.txt\", \"made\").unwrap(); }\n\
+        #[test] fn unseen() { assert!(std::fs::exists(\"data/unused.txt\").unwrap()); }\n";
+    let folder = scene.package("inputs", source);
+    scene.write("inputs/data/used.txt", "used");
+    scene.write("inputs/data/unused.txt", "unused");
+    let run = ["run", "--trace", "io", "-E", "test(=reads)"];
+    scene
+        .run(scene.harness_in(&folder, &run))
+        .assert_code(exit_code::OK);
+    archive(&scene, &folder, &["--with-inputs"])
+        .assert_code(exit_code::OK)
+        .assert_says("files of the workspace, which 1 traced test used")
+        .assert_says("no trace with files is kept of 1 test: `inputs unseen`");
+    fs::remove_dir_all(&folder).unwrap();
+    let nowhere = scene.path("nowhere");
+    fs::create_dir(&nowhere).unwrap();
+    let archive = ["run", "--archive-file", "../a.tar.zst", "--no-fail-fast"];
+    scene
+        .run(without_toolchain(&scene, &archive, &nowhere))
+        .assert_code(exit_code::TEST_RUN_FAILED)
+        .assert_says("2 tests run: 1 passed, 1 failed");
+    // The recording stays where the run was started.
+    assert!(nowhere.join("target/harness/runs").is_dir());
+    let to = scene.path("to");
+    fs::create_dir(&to).unwrap();
+    let list = [
+        "list",
+        "--archive-file",
+        "../a.tar.zst",
+        "--extract-to",
+        "../to",
+    ];
+    scene
+        .run(without_toolchain(&scene, &list, &nowhere))
+        .assert_code(exit_code::OK);
+    let sources = to.join("target/harness/workspace");
+    assert!(sources.join("Cargo.toml").exists() && sources.join("data/used.txt").exists());
+    assert!(!sources.join("data/unused.txt").exists() && !sources.join("made.txt").exists());
+}

@@ -1,6 +1,6 @@
 //! Collects what goes into an archive.
 
-use super::{BINARIES, LIBDIRS, METADATA, TOP};
+use super::{BINARIES, LIBDIRS, METADATA, SOURCES, TOP, inputs::Inputs};
 use crate::{
     cargo::{Built, TestBinary, Workspace},
     config::{ArchiveInclude, Depth, OnMissing, RelativeTo},
@@ -128,6 +128,19 @@ impl Contents {
     /// Returns the number of files.
     pub fn files(&self) -> usize {
         self.files.len()
+    }
+
+    /// Adds files of the workspace.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be read.
+    pub fn add_inputs(&mut self, inputs: &Inputs) -> Result<(), ContentsError> {
+        for file in &inputs.files {
+            let path = Utf8Path::new(SOURCES).join(file);
+            self.add_file(&inputs.root.join(file), path)?;
+        }
+        Ok(())
     }
 
     fn make(&mut self, path: &str, contents: Vec<u8>) {

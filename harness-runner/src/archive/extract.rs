@@ -1,7 +1,7 @@
 //! Reads an archive, which may be from anywhere: nothing in it is believed before it is checked, and
 //! nothing is written outside the folder that it is extracted to.
 
-use super::{BINARIES, Format, LIBDIRS, METADATA, TOP, UnknownFormat};
+use super::{BINARIES, Format, LIBDIRS, METADATA, SOURCES, TOP, UnknownFormat};
 use crate::cargo::Libdirs;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use nextest_metadata::BinaryListSummary;
@@ -61,6 +61,8 @@ pub struct Extracted {
     pub summary: BinaryListSummary,
     /// The standard libraries that came along.
     pub libdirs: Libdirs,
+    /// The workspace, if files of it came along.
+    pub sources: Option<Utf8PathBuf>,
     /// The folder, if it goes when this is dropped.
     pub temporary: Option<TempDir>,
 }
@@ -194,7 +196,9 @@ impl Extraction {
             }
             other => other,
         };
+        let sources = folder.join(SOURCES);
         Ok(Extracted {
+            sources: sources.join("Cargo.toml").is_file().then_some(sources),
             metadata: self.description(&folder, METADATA)?,
             summary: self.description(&folder, BINARIES)?,
             folder,

@@ -1,13 +1,18 @@
 //! Builds, and writes an archive of what was built.
 
-use super::{Notice, Options, SessionError, Start, cpus, prepare};
+use super::{Notice, Options, Session, SessionError, Start, cpus, prepare};
 use crate::{
-    archive::{Contents, ContentsError, CreateError, Created, Creation, UnknownFormat},
+    archive::{
+        Contents, ContentsError, CreateError, Created, Creation, Inputs, Places, UnknownFormat,
+    },
     cargo::{Build, Graph, Workspace},
     filter::BinaryFilter,
     protocol::Environment,
+    store,
 };
+use camino::{Utf8Path, Utf8PathBuf};
 use guppy::PackageId;
+use harness_metadata::TestId;
 use nextest_filtering::ParseContext;
 use std::{io, sync::mpsc};
 use thiserror::Error;
@@ -18,6 +23,14 @@ pub enum ArchiveError {
     /// The form of the archive is not known.
     #[error(transparent)]
     Format(#[from] UnknownFormat),
+    /// The recordings of earlier runs could not be read.
+    #[error("failed to read the runs in `{folder}`")]
+    Recordings {
+        /// Their folder.
+        folder: Utf8PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// Something cannot go into it.
     #[error(transparent)]
     Contents(#[from] ContentsError),
@@ -37,6 +50,34 @@ pub struct Archived {
     pub created: Created,
 }
 
+impl Session {
+    /// Finds the files of the workspace that the tests of the plan were seen to use.
+    ///
+    /// # Errors
+    ///
+    /// When the recordings of earlier runs cannot be read.
+    pub fn inputs(&self) -> Result<Inputs, SessionError> {
+        let workspace = &self.workspace;
+        let members = workspace.graph.workspace().iter();
+        let folders = members.filter_map(|member| member.manifest_path().parent());
+        let packages = folders.map(Utf8Path::to_owned).collect();
+        let places = Places {
+            root: workspace.root(),
+            kept_in: workspace.kept_in(),
+            built: [workspace.target_directory(), workspace.build_directory()],
+            packages: &packages,
+        };
+        let tests: Vec<TestId> = (self.plan.tests.iter())
+            .map(|test| test.id.clone())
+            .collect();
+        let inputs = Inputs::find(places, &tests);
+        Ok(inputs.map_err(|source| ArchiveError::Recordings {
+            folder: store::folder(workspace.kept_in()),
+            source,
+        })?)
+    }
+}
+
 impl Start {
     /// Builds, and archives the binaries that the filtersets of the options select. They are asked about
     /// binaries only.
@@ -48,6 +89,7 @@ impl Start {
         self,
         options: &Options,
         creation: &Creation,
+        inputs: Option<&Inputs>,
         notify: &mut dyn FnMut(Notice),
     ) -> Result<Archived, SessionError> {
         // The archive's reader may ask for dependencies.
@@ -72,7 +114,10 @@ impl Start {
             },
             includes,
         );
-        let contents = contents.map_err(ArchiveError::from)?;
+        let mut contents = contents.map_err(ArchiveError::from)?;
+        if let Some(inputs) = inputs {
+            contents.add_inputs(inputs).map_err(ArchiveError::from)?;
+        }
         for left in &contents.left {
             notify(Notice::LeftOut(left.to_string()));
         }

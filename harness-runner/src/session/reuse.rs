@@ -81,6 +81,8 @@ pub enum TakeUpError {
 #[derive(Debug)]
 pub(super) struct TakenUp {
     pub(super) reused: Reused,
+    /// Whether the sources are those of the archive.
+    pub(super) own_sources: bool,
     /// Goes when this is dropped.
     pub(super) folder: Option<TempDir>,
 }
@@ -95,13 +97,25 @@ impl TakenUp {
             ReuseFrom::Archive(extraction) => extracted(extraction, notify)?,
             ReuseFrom::Files(files) => (described(files)?, None),
         };
-        reused.moved.workspace.clone_from(&reuse.workspace);
+        // The sources that came along make a run the same everywhere.
+        let own_sources = reuse.workspace.is_none() && reused.moved.workspace.is_some();
+        if let Some(workspace) = &reuse.workspace {
+            reused.moved.workspace = Some(workspace.clone());
+        }
         let root = reused.root().map_err(TakeUpError::from)?.to_owned();
         if !root.join("Cargo.toml").is_file() {
             return Err(TakeUpError::NoWorkspace { root }.into());
         }
-        reused.kept_in = kept_in(&root, options);
-        Ok(Self { reused, folder })
+        reused.kept_in = match own_sources {
+            // Those go when the run is over.
+            true => options.cwd.join("target"),
+            false => kept_in(&root, options),
+        };
+        Ok(Self {
+            reused,
+            own_sources,
+            folder,
+        })
     }
 
     pub(super) fn root(&self) -> Result<&Utf8Path, SessionError> {
@@ -123,7 +137,7 @@ fn extracted(
         metadata_file: extraction.file.to_string(),
         summary: extracted.summary,
         moved: Moved {
-            workspace: None,
+            workspace: extracted.sources,
             target: Some(extracted.folder.join("target")),
             build: None,
             libdirs: Some(extracted.libdirs),
