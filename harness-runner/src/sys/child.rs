@@ -101,10 +101,10 @@ impl Block {
     pub(crate) fn new(strings: &[u8]) -> Self {
         let bytes = strings.to_vec();
         let mut pointers = Vec::with_capacity(128);
-        let mut rest = bytes.as_slice();
-        while let Ok(string) = CStr::from_bytes_until_nul(rest) {
-            pointers.push(string.as_ptr());
-            rest = &rest[string.count_bytes() + 1..];
+        let mut start = 0;
+        for end in memchr::memchr_iter(0, &bytes) {
+            pointers.push(bytes[start..].as_ptr().cast());
+            start = end + 1;
         }
         pointers.push(ptr::null());
         Self { bytes, pointers }
