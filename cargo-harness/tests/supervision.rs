@@ -335,12 +335,6 @@ fn what_multiplies_as_fast_as_it_can_is_killed_and_the_dead_do_not_pile_up() {
 
 #[test]
 fn what_multiplies_is_killed_and_reaped_by_the_runner_if_its_stub_was_killed() {
-    if !nix::unistd::geteuid().is_root() {
-        return scene::skip(
-            "what multiplies after its stub was killed",
-            "a runner may raise its priority only as root: see faults.md",
-        );
-    }
     let bombs = package::bombs().into_iter();
     for test in bombs.filter(|test| test.ends_with(WITHOUT_A_STUB)) {
         let scene = Scene::new();

@@ -4,7 +4,7 @@ use super::{
     holds::Interest,
     status,
     survivors::{self, Chase, ChildList, Survived},
-    sys::{self, Pace},
+    sys::{self, KernelReaps, Pace},
 };
 use crate::protocol::{
     Available, Request, Response,
@@ -45,6 +45,9 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// The time for which orphans are chased at once.
 const CHASE_LIMIT: Duration = Duration::from_secs(2);
+
+/// If more of them than this have been reaped in a chase, they multiply.
+const MANY_REAPED: usize = 64;
 
 /// A running stub. When it is dropped, the stub kills whatever it runs, exits, and is reaped.
 #[derive(Debug)]
@@ -171,12 +174,17 @@ impl Orphans<'_> {
         !self.stubs.contains(&pid) && !is_stranger(pid)
     }
 
-    /// Sends a signal to all of them and to those that come meanwhile, and reaps them. The stub would
-    /// have done the same: see `Tree::kill_all`.
+    /// Sends a signal to all of them and to those that come meanwhile, and reaps them, or has the kernel
+    /// reap them if they multiply: without a privilege, this process gets as little of the CPU as each of
+    /// those that die. The stub would have done the same: see `Tree::kill_all`.
     fn chase(&self, signal: i32) {
         let mut list = ChildList::open();
         let mut chase = Chase::new(None, signal);
         let deadline = Instant::now() + CHASE_LIMIT;
+        let mut reaped = 0;
+        // Held no longer than the set of stubs, so that there is one. A stub that ends meanwhile is
+        // reaped like all others; nothing depends on how it ended.
+        let mut kernel_reaps = None;
         while Instant::now() < deadline {
             let orphans = match list.as_mut().map(ChildList::read) {
                 Some(Ok(mut children)) => {
@@ -191,6 +199,10 @@ impl Orphans<'_> {
             let dead = orphans.into_iter().filter(|orphan| sys::reap(*orphan));
             let dead: Vec<_> = dead.take(most).collect();
             dead.iter().for_each(|orphan| chase.reaped(*orphan));
+            reaped += dead.len();
+            if reaped > MANY_REAPED {
+                kernel_reaps.get_or_insert_with(KernelReaps::begin);
+            }
             if !go_on && dead.is_empty() {
                 break;
             }
