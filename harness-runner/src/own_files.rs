@@ -81,6 +81,37 @@ pub fn create_new(path: impl AsRef<Path>) -> io::Result<File> {
     options.open(path)
 }
 
+/// As [`create_new`], and only its owner can open it. Who can read a file can lock it.
+///
+/// # Errors
+///
+/// As [`create_new`].
+pub fn create_private(path: impl AsRef<Path>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create_new(true);
+    options.mode(0o600).open(path)
+}
+
+/// Opens a file for reading and writing that only its owner can open, and makes it if it is not there.
+///
+/// # Errors
+///
+/// When it cannot be opened, or something else is there.
+pub fn private(path: impl AsRef<Path>) -> io::Result<File> {
+    let path = path.as_ref();
+    match create_private(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            check(&path.symlink_metadata()?)?;
+            let mut options = OpenOptions::new();
+            let options = options.read(true).write(true).custom_flags(FLAGS);
+            let file = options.open(path)?;
+            check(&file.metadata()?)?;
+            Ok(file)
+        }
+        created => created,
+    }
+}
+
 /// Creates a file in the place of what is there, which is removed. A device is opened as it is: only
 /// a privileged user can have made it, and may need it.
 ///

@@ -50,6 +50,8 @@ use thiserror::Error;
 const RECORDING: &str = "events.ndjson";
 const OUTPUT: &str = "output";
 const LOCK: &str = "lock";
+/// The extension of the file beside the folder of runs that is locked while one is made or deleted.
+const GATE: &str = "gate";
 
 /// Data older than this survives a power cut.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -161,7 +163,9 @@ impl Run {
         let gate = gate(&runs);
         fs::create_dir(&folder).map_err(keep_error(&folder))?;
         let path = folder.join(LOCK);
-        let mut lock = create(&path).map_err(keep_error(&path))?;
+        // Another user could lock it before this process, and hold the run up for ever.
+        let lock = own_files::create_private(&path);
+        let mut lock = lock.map_err(keep_error(&path))?;
         lock.lock().map_err(keep_error(&path))?;
         let claim = Claim {
             junit: junit.map(Utf8Path::to_owned),
@@ -457,11 +461,17 @@ fn in_progress(folder: &Utf8Path) -> bool {
     }
 }
 
+/// Opens what is locked while runs are made and deleted: a file beside their folder that no other user
+/// can lock, or the folder itself where another user has made that file.
+fn gate_of(runs: &Utf8Path) -> io::Result<File> {
+    own_files::private(runs.with_extension(GATE)).or_else(|_| File::open(runs))
+}
+
 /// Keeps other processes from deleting runs as long as the file is open: a run that is being made
 /// looks like an abandoned one. Waits for a process that deletes; it holds the lock only while it
 /// renames.
 fn gate(runs: &Utf8Path) -> Option<File> {
-    let gate = File::open(runs).ok()?;
+    let gate = gate_of(runs).ok()?;
     let limit = Instant::now() + GATE_LIMIT;
     while let Err(fs::TryLockError::WouldBlock) = gate.try_lock_shared() {
         if Instant::now() >= limit {

@@ -1,11 +1,11 @@
 //! Deletes old runs.
 
-use super::{PastRun, folder, in_progress, runs, worth::Ending};
+use super::{PastRun, folder, gate_of, in_progress, runs, worth::Ending};
 use crate::own_files;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
     collections::BTreeSet,
-    fs::{self, DirEntry, File},
+    fs::{self, DirEntry},
     io,
     time::{Duration, SystemTime},
 };
@@ -57,7 +57,7 @@ pub fn prune(target: &Utf8Path, retention: Retention) -> io::Result<()> {
         Ok(()) => {}
     };
     // Where there are no locks, no run is kept.
-    let gate = File::open(folder(target))?;
+    let gate = gate_of(&folder(target))?;
     if gate.try_lock().is_err() {
         return Ok(());
     }

@@ -515,6 +515,29 @@ fn a_run_has_the_modes_that_the_umask_leaves() {
 }
 
 #[test]
+fn another_user_can_read_a_run_and_lock_nothing_of_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_folder, target) = target();
+    let run = Run::create(&target, RunId::random(), None).unwrap();
+    let mode = |path: Utf8PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(run.folder.join(LOCK)) & 0o077, 0);
+    let runs = folder(&target);
+    assert_eq!(mode(runs.with_extension(GATE)) & 0o077, 0);
+    // Any other user can do that to the folder.
+    let locked = File::open(&runs).unwrap();
+    locked.lock().unwrap();
+    let since = Instant::now();
+    let gate = gate(&runs);
+    assert!(gate.is_some() && since.elapsed() < GATE_LIMIT);
+    // A pipe in the place of the file: then it is the folder.
+    drop((gate, locked));
+    fs::remove_file(runs.with_extension(GATE)).unwrap();
+    let place = runs.with_extension(GATE);
+    nix::unistd::mkfifo(place.as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(super::gate(&runs).is_some());
+}
+
+#[test]
 fn a_run_that_is_being_made_is_not_deleted() {
     let (_folder, target) = target();
     fs::create_dir_all(folder(&target)).unwrap();
