@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     List,
     /// Tests did not pass.
     TestRun,
+    /// A setup script failed.
+    SetupScript,
     /// The run as a whole ran out of time.
     OutOfTime,
     /// This signal ended the run.
@@ -89,6 +91,7 @@ impl CommandError {
             Kind::Metadata => exit_code::METADATA_FAILED,
             Kind::List => exit_code::LIST_FAILED,
             Kind::TestRun => exit_code::TEST_RUN_FAILED,
+            Kind::SetupScript => exit_code::SETUP_SCRIPT_FAILED,
             Kind::OutOfTime => exit_code::GLOBAL_TIMEOUT,
             Kind::EndedBy(signal) => exit_code::ended_by(signal),
             Kind::Write => exit_code::WRITE_FAILED,

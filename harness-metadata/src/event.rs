@@ -3,10 +3,14 @@
 //! Events are owned data. Captured output does not travel in them; a sink asks for it by
 //! [`AttemptId`](crate::AttemptId) while the event is handled.
 
+mod script;
+
+pub use script::{ScriptFinished, ScriptStarted};
+
 use crate::{
     id::{RunId, TestId},
     machine::Machine,
-    outcome::{Attempt, Interruption, StuckTask, Verdict},
+    outcome::{Attempt, Interruption, StuckTask, Survivor, Verdict},
     raw::RawString,
     stats::RunStats,
     trace::{Backend, TraceEvent},
@@ -178,6 +182,32 @@ pub enum EventKind {
         running: usize,
         /// The counts so far.
         stats: RunStats,
+    },
+    /// A setup script starts. These come before the first attempt.
+    SetupStarted(Box<ScriptStarted>),
+    /// A setup script, or its teardown, has run for another slow period.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
+    SetupSlow {
+        /// The id by which reports name it.
+        test: TestId,
+        /// Its running time so far.
+        elapsed: Duration,
+        /// True if it has exceeded its time limit and is being terminated.
+        terminating: bool,
+    },
+    /// A setup script has ended.
+    SetupFinished(Box<ScriptFinished>),
+    /// The teardown of a setup script starts.
+    TeardownStarted(Box<ScriptStarted>),
+    /// The teardown of a setup script has ended.
+    TeardownFinished(Box<ScriptFinished>),
+    /// Processes that a setup script had left running were killed, because they are no longer wanted.
+    #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
+    SetupLeft {
+        /// The setup script's name.
+        script: String,
+        /// The processes.
+        survivors: Vec<Survivor>,
     },
     /// The last event.
     RunFinished(Box<RunFinished>),
@@ -409,6 +439,8 @@ impl TestFinished {
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum CancelReason {
+    /// A setup script failed.
+    SetupFailed,
     /// Enough tests failed.
     TestFailure,
     /// Results could no longer be reported.
@@ -429,7 +461,8 @@ impl CancelReason {
         match self {
             Self::Interrupt => Some(2),
             Self::Signal(signal) => Some(signal),
-            Self::TestFailure
+            Self::SetupFailed
+            | Self::TestFailure
             | Self::TestFailureImmediate
             | Self::ReportFailed
             | Self::GlobalTimeout => None,
@@ -439,7 +472,9 @@ impl CancelReason {
     /// Returns the interruption that is reported for the tests that it ends.
     pub fn interruption(self) -> Interruption {
         match self {
-            Self::TestFailure | Self::TestFailureImmediate => Interruption::FailFast,
+            Self::SetupFailed | Self::TestFailure | Self::TestFailureImmediate => {
+                Interruption::FailFast
+            }
             Self::ReportFailed => Interruption::ReportFailed,
             Self::GlobalTimeout => Interruption::GlobalTimeout,
             Self::Signal(signal) => Interruption::Signal(signal),
@@ -527,4 +562,7 @@ pub struct RunFinished {
     pub cancelled: Option<CancelReason>,
     /// Tests that were never started, in the order in which they would have been.
     pub not_run: Vec<TestId>,
+    /// The setup scripts that failed, or whose teardown did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_scripts: Vec<String>,
 }

@@ -29,6 +29,8 @@ pub const METADATA_FAILED: i32 = 102;
 pub const ARCHIVE_FAILED: i32 = 103;
 /// A test binary could not be listed.
 pub const LIST_FAILED: i32 = 104;
+/// A setup script failed, or its teardown did and nothing worse happened.
+pub const SETUP_SCRIPT_FAILED: i32 = 105;
 /// Results could not be written.
 pub const WRITE_FAILED: i32 = 110;
 /// The run as a whole ran out of time (`global-timeout`). As timeout(1) has it.

@@ -17,12 +17,15 @@ mod filter_text;
 mod kind;
 mod layer;
 mod migrate;
+mod names;
 mod overrides;
 mod parse;
 mod place;
 mod profile;
 mod requirement;
+mod rules;
 mod schema;
+pub(crate) mod scripts;
 pub mod settings;
 mod show;
 mod size;
@@ -35,7 +38,7 @@ mod version;
 mod tests;
 
 pub use archive_include::{ArchiveInclude, Depth, OnMissing, RelativeTo};
-pub use compiled::{BinarySettings, CompiledProfile, DefaultFilter, Resolved};
+pub use compiled::{BinarySettings, CompiledProfile, DefaultFilter, Resolved, TestScripts};
 pub use declared::{
     CliOverrides, FlakyFailStatus, RunLayer, RunOrigins, RunSetting, RunSettings, TestLayer,
     TestOrigins, TestSetting, TestValues, declared,
@@ -46,6 +49,7 @@ pub use migrate::{Migrated, migrate};
 pub use profile::{Platforms, Profile};
 pub use requirement::{PEER_VERSION, Program, Requirement, Standing};
 pub use schema::schema;
+pub use scripts::{CommandBase, ScriptCommand, SetupScript, WithRunner, WrapperScript};
 pub use sources::{InvalidToolFile, Sources, ToolFile};
 pub use user::{ShowProgress, UserSettings, UserSource};
 
@@ -88,6 +92,7 @@ pub struct Config {
     /// The tables of each profile: the repository's, then those of tools.
     profiles: BTreeMap<Arc<str>, Vec<Arc<ProfileTable>>>,
     test_groups: Arc<BTreeMap<String, TestThreads>>,
+    scripts: Arc<scripts::Scripts>,
     asks_for_dependencies: bool,
     dialect: Dialect,
     store_dir: Option<Utf8PathBuf>,
@@ -123,6 +128,7 @@ impl Config {
         let mut config = Self {
             profiles: BTreeMap::new(),
             test_groups: Arc::default(),
+            scripts: Arc::default(),
             asks_for_dependencies: false,
             dialect,
             store_dir: None,
@@ -132,6 +138,7 @@ impl Config {
             config.profiles.insert(Arc::from(name), Vec::new());
         }
         let mut test_groups = BTreeMap::new();
+        let mut scripts = scripts::Scripts::default();
         for file in files {
             for profile in file.profiles {
                 let name = Arc::clone(&profile.name);
@@ -139,6 +146,8 @@ impl Config {
                 tables.push(Arc::new(profile));
             }
             test_groups.extend(file.test_groups);
+            scripts.setup.extend(file.scripts.setup);
+            scripts.wrapper.extend(file.scripts.wrapper);
             config.asks_for_dependencies |= file.asks_for_dependencies;
             config.store_dir = config.store_dir.or(file.store_dir);
             config.requirements.extend(file.requirements);
@@ -149,6 +158,7 @@ impl Config {
             }
         }
         config.test_groups = Arc::new(test_groups);
+        config.scripts = Arc::new(scripts);
         file::check_inheritance(&config.profiles)?;
         Ok(config)
     }
@@ -181,6 +191,7 @@ impl Config {
             chain,
             defaults: self.defaults(),
             test_groups: Arc::clone(&self.test_groups),
+            scripts: Arc::clone(&self.scripts),
         })
     }
 
@@ -261,6 +272,7 @@ impl Config {
                 ours == theirs && file::same(&self.profiles[*name], &other.profiles[*name])
             })
             && self.test_groups == other.test_groups
+            && self.scripts == other.scripts
             && asked(self) == asked(other)
             && (self.reports(root) == other.reports(root)
                 || !names.iter().any(|name| with_report(name)))

@@ -22,8 +22,9 @@ use harness_metadata::{Exit, StartFailure};
 use nextest_metadata::{RustBinaryId, RustTestKind, TestCaseName};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
-    io,
+    fmt, io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -239,7 +240,6 @@ fn dump(stdout: &str, stderr: &str) -> String {
 }
 
 /// The options of listing.
-#[derive(Debug)]
 pub struct ListOptions<'a> {
     /// The program that runs the binaries.
     pub runners: &'a Runners,
@@ -249,6 +249,25 @@ pub struct ListOptions<'a> {
     pub target_directory: Option<&'a Utf8Path>,
     /// Variables that depend on the run, such as `NEXTEST_RUN_ID`.
     pub environment: &'a [(OsString, OsString)],
+    /// Returns what stands before the path of a binary that a wrapper lists.
+    pub wrapper: &'a (dyn Fn(&TestBinary) -> Option<Wrapper> + Sync),
+}
+
+impl fmt::Debug for ListOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListOptions")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A wrapper that lists a binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrapper {
+    /// The words before the path of the binary, at least one.
+    pub words: Vec<OsString>,
+    /// Variables of its environment.
+    pub env: BTreeMap<String, String>,
 }
 
 /// Lists binaries as they arrive, as many processes at a time as there are workers.

@@ -6,7 +6,7 @@
 mod order;
 
 use crate::{
-    config::{BinarySettings, CompiledProfile, settings::TestSettings},
+    config::{BinarySettings, CompiledProfile, TestScripts, settings::TestSettings},
     filter::{BinaryMatch, BinaryMismatch, Dealer, TestFilter},
 };
 use harness_metadata::{ReportSkipped, TestId};
@@ -48,6 +48,8 @@ pub struct PlannedTest {
     pub bench: bool,
     /// Its settings.
     pub settings: Arc<TestSettings>,
+    /// The scripts that run for it.
+    pub scripts: TestScripts,
 }
 
 /// A test that was listed and will not run.
@@ -135,6 +137,7 @@ impl Plan {
                     index,
                     binary,
                     settings: &settings,
+                    profile,
                 };
                 plan.add(test, place, filter, dealer.as_mut());
             }
@@ -184,6 +187,7 @@ impl Plan {
                 ignored: test.ignored,
                 bench: *test.kind == RustTestKind::BENCH,
                 settings: Arc::clone(&resolved.settings),
+                scripts: place.profile.scripts_for(&query),
             }),
             FilterMatch::Mismatch { reason } => {
                 self.counts.skipped_by_default_filter +=
@@ -205,6 +209,7 @@ struct Place<'a> {
     index: usize,
     binary: &'a ListedBinary<'a>,
     settings: &'a BinarySettings<'a>,
+    profile: &'a CompiledProfile,
 }
 
 #[cfg(test)]

@@ -103,10 +103,6 @@ pub fn push_variable(block: &mut Vec<u8>, name: &OsStr, value: &OsStr) {
 pub type Ticket = u64;
 
 /// A message from the runner.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, on the stack"
-)]
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request<'a> {
     /// Start a process. Comes with three descriptors: standard input, output and error.
@@ -129,6 +125,12 @@ pub enum Request<'a> {
     /// Put the runner's terminal back when the runner is gone. Comes with the two descriptors of a
     /// [`Guard`](crate::keys::Guard).
     GuardTerminal,
+    /// Run this if the runner dies, once the attempt is gone. Replaces what was to be run before. Comes
+    /// with three descriptors, as [`Request::Spawn`].
+    #[serde(borrow)]
+    Will(Will<'a>),
+    /// Run nothing if the runner dies.
+    RevokeWill,
     /// Name what is alive of the attempt and kill it, until nothing is left.
     Kill {
         /// The attempt.
@@ -162,6 +164,25 @@ pub struct Spawn<'a> {
     /// The file that must not have changed when the process executes; `None` for no such file.
     #[serde(borrow)]
     pub image: Option<Image<'a>>,
+}
+
+/// A command that a stub runs if the runner dies. Strings are ended by NUL.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Will<'a> {
+    /// The program's path; searched for in `PATH` if it has no slash.
+    #[serde(with = "serde_bytes")]
+    pub program: &'a [u8],
+    /// All arguments, argument zero included.
+    #[serde(with = "serde_bytes")]
+    pub args: &'a [u8],
+    /// The environment block.
+    #[serde(with = "serde_bytes")]
+    pub environment: &'a [u8],
+    /// The working directory.
+    #[serde(with = "serde_bytes")]
+    pub cwd: &'a [u8],
+    /// The time after which it is killed.
+    pub limit: Duration,
 }
 
 /// A file in a known state.

@@ -14,6 +14,7 @@ pub mod outlet;
 pub mod progress;
 #[cfg(test)]
 pub(crate) mod sample;
+mod script;
 mod stuck;
 pub mod style;
 pub mod terminal;

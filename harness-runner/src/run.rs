@@ -7,6 +7,7 @@
 mod again;
 mod arguments;
 mod attempt;
+mod blocks;
 mod bounds;
 mod capture;
 mod causes;
@@ -19,6 +20,7 @@ pub mod ladder;
 pub(crate) mod live;
 mod pulse;
 mod road;
+mod scripts;
 mod serve;
 mod shared;
 mod signals;
@@ -26,13 +28,16 @@ mod slot;
 mod status;
 mod streams;
 mod unit;
+mod will;
 mod word;
 mod work;
 
 pub use capture::Output;
 pub use debugger::BreakExec;
 pub(crate) use dispatch::Shortage;
-pub use work::{Below, Binary, Capture, Image, StandardInput, Test, Tracing, Work};
+pub use work::{
+    Below, Binary, Capture, Image, Role, Script, StandardInput, Test, Tracing, Work, Wrapped,
+};
 
 use crate::{
     keys::{self, Key},
@@ -211,6 +216,9 @@ mod tests {
                 ladder: None,
             },
             trace_number: None,
+            role: Role::Test,
+            scripts: Vec::new(),
+            wrapped: None,
         };
         let work = Work {
             run_id: harness_metadata::RunId::random(),
@@ -232,6 +240,7 @@ mod tests {
             trace_files: None,
             cgroups: None,
             stubs: Vec::new(),
+            scripts: Vec::new(),
         };
         let started = Running::start(work, thread::current());
         let (running, events) = started.expect("there is a thread");

@@ -15,10 +15,12 @@ mod machine;
 mod notice;
 mod outputs;
 mod prepare;
+mod query;
 mod queue;
 mod reporting;
 mod reuse;
 mod running;
+mod scripts;
 mod tracing;
 
 pub use archiving::{ArchiveError, Archived, compressing_threads};
@@ -323,6 +325,8 @@ pub struct Summary {
     pub stats: RunStats,
     /// The reason of its cancellation.
     pub cancelled: Option<CancelReason>,
+    /// The setup scripts that failed, or whose teardown did.
+    pub failed_scripts: Vec<String>,
     /// The reason why the run is not recorded as a whole, if it is not.
     pub not_kept: Option<store::KeepError>,
     /// The output that the sinks could not write.

@@ -28,6 +28,7 @@ pub mod terminal;
 mod traced;
 mod tree;
 mod watch;
+mod will;
 
 use crate::{
     keys::Guard,
@@ -54,6 +55,7 @@ use survivors::NAMING;
 use sys::{Pace, Signals, WaitAny, Woken};
 use tree::Ended;
 use watch::Way;
+use will::OwnWill;
 
 /// The argument by which the executable is asked to be a stub.
 pub const ARGUMENT: &str = "__double-spawn";
@@ -114,6 +116,8 @@ struct Stub {
     has_begun: bool,
     /// Whether processes end faster than they are reaped.
     flooded: bool,
+    /// The command to run if the runner dies.
+    will: Option<OwnWill>,
 }
 
 impl Stub {
@@ -155,6 +159,7 @@ impl Stub {
             more_news: false,
             has_begun: false,
             flooded: false,
+            will: None,
         })
     }
 
@@ -195,6 +200,7 @@ impl Stub {
             lending.take_back();
         }
         self.abandon();
+        self.execute_will();
         // A runner that is gone cannot do it.
         let orphaned = nix::unistd::getppid() != self.runner;
         self.spawner.remove_den(orphaned);
@@ -425,6 +431,8 @@ impl Stub {
                     attempt.tree.signal_group(signal);
                 }
             }
+            Request::Will(will) => self.will = Some(OwnWill::new(&will, stdio)),
+            Request::RevokeWill => self.will = None,
             Request::Beat => send_response(self.socket.as_fd(), &Response::Beat)?,
             Request::Inspect { ticket } => {
                 if let Some(attempt) = self.attempt.as_ref().filter(|a| a.ticket == ticket) {

@@ -451,3 +451,18 @@ fn arguments(source: &str) -> Vec<(String, String)> {
     }
     found
 }
+
+#[test]
+fn every_key_of_a_script_is_in_its_page() {
+    let mut keys: BTreeSet<String> = BTreeSet::new();
+    for file in ["scripts.rs", "rules.rs"] {
+        let source = read(&format!("harness-runner/src/config/{file}"));
+        keys.extend(first_strings(&source, ".read("));
+        keys.extend(first_strings(&source, ".get("));
+        keys.extend(first_strings(&source, "flag(&mut table, "));
+    }
+    assert!(keys.len() > 10, "too few keys were found: {keys:?}");
+    let page = read("site/docs/scripts.md");
+    let missing: Vec<_> = keys.iter().filter(|key| !in_page(&page, key)).collect();
+    assert!(missing.is_empty(), "not in scripts.md: {missing:?}");
+}

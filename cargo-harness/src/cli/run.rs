@@ -182,7 +182,18 @@ impl RunCommand {
         if let Some(error) = last {
             return Err(CommandError::new(Kind::Write, error));
         }
+        let scripts = &summary.failed_scripts;
+        let failed = || {
+            let names: Vec<String> = scripts.iter().map(|name| format!("`{name}`")).collect();
+            let message = match scripts.len() {
+                1 => format!("setup script {} failed", names[0]),
+                _ => format!("setup scripts {} failed", names.join(", ")),
+            };
+            CommandError::new(Kind::SetupScript, message)
+        };
         match summary.cancelled {
+            Some(CancelReason::SetupFailed) => Err(failed()),
+            None if summary.stats.success() && !scripts.is_empty() => Err(failed()),
             None if summary.stats.success() => Ok(exit_code::OK),
             Some(CancelReason::GlobalTimeout) => Err(CommandError::new(
                 Kind::OutOfTime,

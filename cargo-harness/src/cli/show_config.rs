@@ -196,7 +196,8 @@ fn tests(tests: &[ExplainedTest]) -> Result<String, CommandError> {
         return Err(CommandError::new(Kind::NoTests, "no test is selected"));
     }
     let block = |test: &ExplainedTest| {
-        let settings = settings(&test.settings);
+        let all = [&test.settings[..], &test.scripts[..]].concat();
+        let settings = settings(&all);
         let lines = settings.lines().map(|line| format!("    {line}\n"));
         format!(
             "{}\n{}",

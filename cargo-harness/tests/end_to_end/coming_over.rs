@@ -199,11 +199,11 @@ fn one_line_says_that_the_file_of_cargo_nextest_is_read() {
     };
     scene.write(
         THEIRS,
-        "[profile.ci]\ntest-threads = 3\n[[profile.ci.scripts]]\nfilter = 'all()'\n",
+        "[profile.ci]\ntest-threads = 3\nbench.slow-timeout = \"1s\"\n",
     );
     let shown = show();
     assert_eq!(shown.stderr.matches(SAID).count(), 1, "{}", shown.stderr);
-    shown.assert_says("`profile.ci.scripts` (.config/nextest.toml:3:1)");
+    shown.assert_says("`profile.ci.bench.slow-timeout` (.config/nextest.toml:3:7)");
     assert!(
         shown.stdout.contains("test-threads = 3"),
         "{}",
@@ -409,7 +409,7 @@ fn a_run_that_is_interrupted_ends_as_under_cargo_nextest_by_its_name() {
 fn the_migration_writes_once_and_tells_what_is_left_to_do() {
     let scene = Scene::new();
     let package = scene.package("over", TESTS);
-    let theirs = "# Ours.\n[profile.ci]\nretries = 2\nscripts = []\n";
+    let theirs = "# Ours.\n[profile.ci]\nretries = 2\nbench = {}\n";
     migrate(&scene, &package, &[])
         .assert_code(exit_code::OK)
         .assert_says("there is no `.config/nextest.toml`, so no file is written");
@@ -420,7 +420,7 @@ fn the_migration_writes_once_and_tells_what_is_left_to_do() {
     );
     let expected = "# Ours.\n[profile.ci]\nretries = 2\n\
                     # Of cargo-nextest; cargo harness does not support this yet:\n\
-                    # scripts = []\n";
+                    # bench = {}\n";
     let shown = migrate(&scene, &package, &["--dry-run"]);
     shown.assert_code(exit_code::OK);
     assert_eq!(shown.stdout, expected);
@@ -431,7 +431,7 @@ fn the_migration_writes_once_and_tells_what_is_left_to_do() {
 
     migrate(&scene, &package, &[])
         .assert_code(exit_code::OK)
-        .assert_says(".config/nextest.toml:4:11: `profile.ci.scripts` has no effect")
+        .assert_says(".config/nextest.toml:4:9: `profile.ci.bench` has no effect")
         .assert_says(
             ".github/workflows/ci.yml:2\n  - - run: cargo nextest run -P ci\n  \
              + - run: cargo harness run -P ci\n",

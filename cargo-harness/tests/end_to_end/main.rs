@@ -24,6 +24,7 @@ mod peer;
 mod ptrace_refused;
 mod rerun;
 mod scheduling;
+mod scripts;
 mod show_config;
 mod strays;
 mod survive;

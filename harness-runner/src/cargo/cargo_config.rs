@@ -131,7 +131,7 @@ impl CargoConfig {
 
     /// Applies `[env]`: what is inherited wins unless `force` is set, and what cargo itself sets
     /// (`is_cargos`) wins always.
-    pub(super) fn apply_env(
+    pub(crate) fn apply_env(
         &self,
         environment: &mut Environment,
         inherited: &Environment,

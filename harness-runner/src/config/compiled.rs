@@ -7,7 +7,9 @@
 use super::{
     RunSettings,
     declared::{FlakyFailStatus, RunOrigins, TestLayer, TestOrigins, TestValues},
-    layer::{Explained, Origin},
+    layer::{Explained, Origin, OverrideOrigin},
+    rules::RuleScripts,
+    scripts::{Scripts, SetupScript, WrapperScript},
     settings::{LeakPolicy, TestSettings, TestThreads, TraceSetting},
 };
 use crate::filter::Known;
@@ -68,10 +70,34 @@ impl DefaultFilter {
 pub(super) struct CompiledOverride {
     pub(super) layer: TestLayer,
     pub(super) origin: Origin,
+    pub(super) scope: Applicability,
+}
+
+/// A rule that says for which tests scripts run.
+#[derive(Debug)]
+pub(super) struct CompiledRule {
+    pub(super) origin: Arc<OverrideOrigin>,
+    pub(super) scripts: RuleScripts,
+    pub(super) scope: Applicability,
+}
+
+/// The tests that an override or a rule is for.
+#[derive(Debug)]
+pub(super) struct Applicability {
     /// `None` for all tests.
     pub(super) filter: Option<CompiledExpr>,
     pub(super) on_host: bool,
     pub(super) on_targets: OnTargets,
+}
+
+/// The scripts of a test.
+#[derive(Clone, Debug, Default)]
+pub struct TestScripts {
+    /// Its setup scripts, by their indexes among [`CompiledProfile::setup_scripts`], ascending, and
+    /// the rule that names each.
+    pub setup: Vec<(usize, Arc<OverrideOrigin>)>,
+    /// The wrapper that runs it.
+    pub run_wrapper: Option<(Arc<WrapperScript>, Arc<OverrideOrigin>)>,
 }
 
 /// Whether an override is for binaries that are built for the target.
@@ -109,7 +135,7 @@ impl OnTargets {
     }
 }
 
-impl CompiledOverride {
+impl Applicability {
     fn matches_binary(&self, query: &BinaryQuery<'_>, cx: &EvalContext<'_>) -> Option<bool> {
         let on_platform = match query.platform {
             BuildPlatform::Host => self.on_host,
@@ -138,6 +164,9 @@ pub(super) struct Parts {
     pub(super) run: RunSettings,
     pub(super) run_origins: RunOrigins,
     pub(super) test_groups: Arc<BTreeMap<String, TestThreads>>,
+    pub(super) scripts: Arc<Scripts>,
+    /// In order of precedence.
+    pub(super) rules: Vec<CompiledRule>,
 }
 
 /// A profile that can tell the settings of every test.
@@ -200,7 +229,7 @@ impl CompiledProfile {
         let cx = self.eval_context();
         let mut candidates = Vec::new();
         for (index, candidate) in (0u32..).zip(&self.parts.overrides) {
-            match candidate.matches_binary(query, &cx) {
+            match candidate.scope.matches_binary(query, &cx) {
                 Some(true) => candidates.push((index, Applies::Always)),
                 None => candidates.push((index, Applies::Sometimes)),
                 Some(false) => {}
@@ -216,6 +245,53 @@ impl CompiledProfile {
             candidates,
             shared,
         }
+    }
+
+    /// Returns all setup scripts, in the order in which they run.
+    pub fn setup_scripts(&self) -> &[Arc<SetupScript>] {
+        &self.parts.scripts.setup
+    }
+
+    /// Returns which scripts run for a test.
+    pub fn scripts_for(&self, query: &TestQuery<'_>) -> TestScripts {
+        let mut scripts = TestScripts::default();
+        let cx = self.eval_context();
+        let known = Known::new(&query.binary_query);
+        let by_id = known.test(query);
+        for rule in &self.parts.rules {
+            let matches = match rule.scope.matches_binary(&query.binary_query, &cx) {
+                Some(decided) => decided,
+                None => (rule.scope.filter.as_ref())
+                    .is_none_or(|filter| filter.matches_test(&by_id, &cx)),
+            };
+            if matches {
+                scripts.add(&self.parts.scripts, rule);
+            }
+        }
+        scripts.setup.sort_by_key(|(index, _)| *index);
+        scripts
+    }
+
+    /// Returns whether a wrapper may list binaries.
+    pub fn has_list_wrappers(&self) -> bool {
+        let mut rules = self.parts.rules.iter();
+        rules.any(|rule| rule.scripts.list_wrapper.is_some())
+    }
+
+    /// Returns the wrapper by which a binary is listed.
+    pub fn list_wrapper(
+        &self,
+        query: &BinaryQuery<'_>,
+    ) -> Option<(Arc<WrapperScript>, Arc<OverrideOrigin>)> {
+        let cx = self.eval_context();
+        let wrappers = &self.parts.scripts.wrapper;
+        self.parts.rules.iter().find_map(|rule| {
+            let name = rule.scripts.list_wrapper.as_deref()?;
+            let matches = rule.scope.matches_binary(query, &cx) == Some(true);
+            let wrapper = wrappers.iter().find(|wrapper| &*wrapper.name == name);
+            let wrapper = wrapper.filter(|_| matches)?;
+            Some((Arc::clone(wrapper), Arc::clone(&rule.origin)))
+        })
     }
 
     fn eval_context(&self) -> EvalContext<'_> {
@@ -250,6 +326,12 @@ impl CompiledProfile {
         let layers: Vec<_> = cli.chain(overrides).chain(profiles).collect();
         let (mut values, origins) = TestValues::merge(layers.iter().copied());
         values.leak = leak_policy(layers.iter().map(|(layer, _)| *layer));
+        // Variable by variable: the first layer that sets one counts.
+        let set = layers
+            .iter()
+            .rev()
+            .filter_map(|(layer, _)| layer.env.as_ref());
+        values.env = set.flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
         let settings = TestSettings {
             retries: values.retries,
             flaky_result: values.flaky_result,
@@ -265,6 +347,7 @@ impl CompiledProfile {
             test_group: values.test_group.clone(),
             priority: values.priority,
             run_extra_args: values.run_extra_args.clone(),
+            env: values.env.clone(),
             require_result: values.require_result,
             output: OutputPolicy {
                 success: values.success_output,
@@ -322,6 +405,28 @@ impl GroupLookup for CompiledProfile {
     }
 }
 
+impl TestScripts {
+    /// Adds the scripts of a rule that is for the test, unless an earlier rule has said so.
+    fn add(&mut self, scripts: &Scripts, rule: &CompiledRule) {
+        for name in &rule.scripts.setup {
+            let mut setup = scripts.setup.iter();
+            let index = setup.position(|script| *script.name == **name);
+            if let Some(index) = index
+                && !self.setup.iter().any(|(known, _)| *known == index)
+            {
+                self.setup.push((index, Arc::clone(&rule.origin)));
+            }
+        }
+        let name = rule.scripts.run_wrapper.as_deref();
+        if let (None, Some(name)) = (&self.run_wrapper, name) {
+            let mut wrappers = scripts.wrapper.iter();
+            let wrapper = wrappers.find(|wrapper| &*wrapper.name == name);
+            self.run_wrapper =
+                wrapper.map(|wrapper| (Arc::clone(wrapper), Arc::clone(&rule.origin)));
+        }
+    }
+}
+
 /// To which tests of a binary an override applies.
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Applies {
@@ -347,7 +452,7 @@ impl BinarySettings<'_> {
         let known = Known::new(&query.binary_query);
         let query = known.test(query);
         let applies = |&(index, applies): &(u32, Applies)| {
-            let filter = &self.profile.parts.overrides[index as usize].filter;
+            let filter = &self.profile.parts.overrides[index as usize].scope.filter;
             applies == Applies::Always
                 || filter
                     .as_ref()

@@ -18,7 +18,7 @@ use harness_metadata::{
     event::{OutputWhen, TraceLevel},
     words,
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 layer! {
     /// The settings of a test from one place.
@@ -102,6 +102,11 @@ layer! {
     run_extra_args: Vec<String> {
         RunExtraArgs, "run-extra-args", Both, kind::STRINGS, default Vec::new(),
         "arguments added to the test's command line"
+    }
+    /// Variables of the test's environment.
+    env: BTreeMap<String, String> {
+        Env, "env", Override, kind::ENV, default BTreeMap::new(),
+        "[variables of the test's environment](scripts.md#variables)"
     }
     /// Whether exit code 0 is a pass only if the test harness reported one.
     require_result: bool {

@@ -120,6 +120,34 @@ pub enum ConfigWarning {
     /// Keys that mean something to cargo-nextest only: where each stands, and its dotted key.
     #[error("keys of cargo-nextest that have no effect here yet: {}", with_places(.0))]
     UnsupportedKeys(Vec<(Place, String)>),
+    /// An old form of a key.
+    #[error("{place}: `{key}` is the old form of `{new}`")]
+    OldForm {
+        /// Its place.
+        place: Place,
+        /// The dotted key.
+        key: String,
+        /// The key in its place.
+        new: &'static str,
+    },
+    /// A script that no rule names.
+    #[error("{place}: the {noun} `{name}` never runs, because no rule of a profile names it")]
+    UnusedScript {
+        /// Its place.
+        place: Place,
+        /// Its kind.
+        noun: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A rule that names no script.
+    #[error("{place}: `{key}` has no effect, because it names no script")]
+    EmptyRule {
+        /// Its place.
+        place: Place,
+        /// The dotted key.
+        key: String,
+    },
     /// The workspace recommends a newer version.
     #[error("{0}")]
     RecommendedVersion(Requirement),
@@ -155,6 +183,9 @@ impl ConfigWarning {
         match self {
             Self::UnknownKey { place, .. }
             | Self::ReservedProfile { place, .. }
+            | Self::OldForm { place, .. }
+            | Self::UnusedScript { place, .. }
+            | Self::EmptyRule { place, .. }
             | Self::UnknownTarget { place, .. } => place,
             Self::UnsupportedKeys(keys) => &keys[0].0,
             Self::RecommendedVersion(requirement) | Self::IgnoredVersion(requirement) => {

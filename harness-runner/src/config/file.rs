@@ -7,8 +7,11 @@ use super::{
     error::{ConfigError, ConfigWarning, Place, nearest, quoted},
     filter_text::{FilterText, filter},
     layer::Scope,
+    names::is_identifier,
     overrides::{self, OverrideTable},
     parse::{Sections, Table, Value},
+    rules::{self, RuleTable},
+    scripts::{self, Scripts},
     settings::TestThreads,
     value,
 };
@@ -26,6 +29,7 @@ pub(super) struct ProfileTable {
     pub(super) test: TestLayer,
     pub(super) run: RunLayer,
     pub(super) overrides: Vec<OverrideTable>,
+    pub(super) rules: Vec<RuleTable>,
 }
 
 impl ProfileTable {
@@ -37,6 +41,7 @@ impl ProfileTable {
             test: TestLayer::default(),
             run: RunLayer::default(),
             overrides: Vec::new(),
+            rules: Vec::new(),
         }
     }
 }
@@ -46,6 +51,7 @@ impl ProfileTable {
 pub(super) struct FileTables {
     pub(super) profiles: Vec<ProfileTable>,
     pub(super) test_groups: TestGroups,
+    pub(super) scripts: Scripts,
     pub(super) store_dir: Option<Utf8PathBuf>,
     pub(super) requirements: Vec<Requirement>,
     pub(super) asks_for_dependencies: bool,
@@ -73,7 +79,7 @@ pub(super) fn read(
         root.get(key);
     }
     root.read("experimental", |value| experimental(&value, tool))?;
-    root.unsupported_below(&["scripts", "script"], 2);
+    file.scripts = scripts::read(&mut root, tool)?;
     let groups = root.read("test-groups", |value| test_groups(&value.table()?, tool))?;
     file.test_groups = groups.unwrap_or_default();
     root.declare_test_groups(file.test_groups.keys().cloned());
@@ -171,12 +177,6 @@ fn test_groups(table: &Table<'_>, tool: Option<&str>) -> Result<TestGroups, Conf
     Ok(groups)
 }
 
-pub(super) fn is_identifier(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars.next().is_some_and(char::is_alphabetic)
-        && chars.all(|c| c.is_alphanumeric() || c == '_' || c == '-')
-}
-
 fn profile(name: &str, mut table: Table<'_>) -> Result<ProfileTable, ConfigError> {
     let mut profile = ProfileTable::empty(name);
     profile.inherits = table.read("inherits", |value| inherits(name, &value))?;
@@ -198,8 +198,17 @@ fn profile(name: &str, mut table: Table<'_>) -> Result<ProfileTable, ConfigError
                 .push(overrides::read(&profile.name, index, &element)?);
         }
     }
+    if let Some(list) = table.get("scripts") {
+        let Some(elements) = list.as_array() else {
+            let hint = format!("write `[[profile.{name}.scripts]]`");
+            return Err(list.wrong_type("an array of tables", Some(hint)));
+        };
+        for (index, element) in elements.enumerate() {
+            let rule = rules::read(&profile.name, index, &element)?;
+            profile.rules.push(rule);
+        }
+    }
     table.unsupported_below(&["bench"], 1);
-    table.unsupported(&["scripts"]);
     table.warn_of_unknown();
     Ok(profile)
 }
@@ -233,6 +242,13 @@ pub(super) fn same(tables: &[Arc<ProfileTable>], others: &[Arc<ProfileTable>]) -
         });
         overrides.collect()
     };
+    let rules = |table: &ProfileTable| -> Vec<_> {
+        let rules = table.rules.iter().map(|rule| {
+            let platform = rule.origin.platform.clone();
+            (filter(&rule.filter), platform, rule.run.clone())
+        });
+        rules.collect()
+    };
     let same = |table: &ProfileTable, other: &ProfileTable| {
         let inherits = |table: &ProfileTable| table.inherits.clone().map(|(parent, _)| parent);
         table.name == other.name
@@ -240,6 +256,7 @@ pub(super) fn same(tables: &[Arc<ProfileTable>], others: &[Arc<ProfileTable>]) -
             && filter(&table.default_filter) == filter(&other.default_filter)
             && table.test.unplaced() == other.test.unplaced()
             && overrides(table) == overrides(other)
+            && rules(table) == rules(other)
     };
     let pairs = tables.iter().zip(others);
     tables.len() == others.len() && pairs.into_iter().all(|(table, other)| same(table, other))

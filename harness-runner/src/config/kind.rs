@@ -4,6 +4,7 @@ use super::{
     archive_include::{self, ArchiveInclude, OnMissing, RelativeTo},
     error::ConfigError,
     parse::Value,
+    scripts,
     settings::*,
     show::Show,
     size, value,
@@ -11,7 +12,7 @@ use super::{
 use camino::Utf8PathBuf;
 use harness_metadata::{Cpus, Word};
 use serde_json::{Value as Json, json};
-use std::{str::FromStr, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 /// A kind of value.
 pub(super) struct Kind<T> {
@@ -42,6 +43,8 @@ kinds! {
     TEXT: String = |value| value.string().map(str::to_owned), "string", json!({ "type": "string" });
     STRINGS: Vec<String> = value::strings, "array of strings",
         json!({ "type": "array", "items": { "type": "string" } });
+    ENV: BTreeMap<String, String> = scripts::env, "table of names and strings",
+        json!({ "type": "object", "additionalProperties": { "type": "string" } });
     PATH: Option<Utf8PathBuf> = value::path, "path", json!({ "type": "string", "minLength": 1 });
     COUNT: usize = |value| Ok(value::count(&value, 0)?.try_into().unwrap_or(usize::MAX)),
         "integer from 0", integer_from(0);

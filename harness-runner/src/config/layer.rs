@@ -17,6 +17,8 @@ pub enum Origin {
     Profile(Arc<str>),
     /// An override.
     Override(Arc<OverrideOrigin>),
+    /// A rule for scripts.
+    Rule(Arc<OverrideOrigin>),
     /// The command line or the environment.
     CommandLine,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("built-in default"),
             Self::Profile(name) => write!(f, "profile `{name}`"),
             Self::Override(origin) => origin.fmt(f),
+            Self::Rule(origin) => origin.describe("scripts", f),
             Self::CommandLine => f.write_str("command line"),
         }
     }
@@ -49,11 +52,14 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for OverrideOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`overrides[{}]` of profile `{}`",
-            self.index, self.profile
-        )?;
+        self.describe("overrides", f)
+    }
+}
+
+impl OverrideOrigin {
+    /// Writes its place in an array of its profile, and for which tests it is.
+    fn describe(&self, array: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{array}[{}]` of profile `{}`", self.index, self.profile)?;
         let conditions = [("filter", &self.filter), ("platform", &self.platform)];
         let conditions: Vec<String> = conditions
             .into_iter()

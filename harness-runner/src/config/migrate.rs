@@ -76,9 +76,7 @@ fn parse(
 fn is_unsupported(path: &[&str]) -> bool {
     matches!(
         path,
-        ["scripts" | "script"]
-            | ["profile", _, "scripts" | "bench"]
-            | ["profile", _, "overrides", "bench"]
+        ["profile", _, "bench"] | ["profile", _, "overrides", "bench"]
     )
 }
 

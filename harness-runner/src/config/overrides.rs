@@ -84,13 +84,13 @@ pub(super) fn read(
 
 /// The platforms that an override is for.
 #[derive(Default)]
-struct PlatformTable {
-    host: Option<TargetSpec>,
-    target: Option<TargetSpec>,
-    text: Option<String>,
+pub(super) struct PlatformTable {
+    pub(super) host: Option<TargetSpec>,
+    pub(super) target: Option<TargetSpec>,
+    pub(super) text: Option<String>,
 }
 
-fn platform(value: &Value<'_>) -> Result<PlatformTable, ConfigError> {
+pub(super) fn platform(value: &Value<'_>) -> Result<PlatformTable, ConfigError> {
     if let Some(text) = value.as_str() {
         let target = target_spec(value)?;
         return Ok(PlatformTable {

@@ -2,7 +2,10 @@
 //!
 //! A [`Table`] remembers which keys were read; the others are unknown.
 
-use super::error::{ConfigError, ConfigWarning, Place, nearest};
+use super::{
+    error::{ConfigError, ConfigWarning, Place, nearest},
+    names::KnownScript,
+};
 use camino::Utf8Path;
 use std::{cell::RefCell, ops::Range, sync::Arc};
 use toml::{
@@ -64,6 +67,8 @@ pub(super) struct Context<'a> {
     pub(super) warnings: &'a RefCell<Vec<ConfigWarning>>,
     /// The names of the test groups: those of files read before, and of this one once they are read.
     pub(super) test_groups: &'a RefCell<Vec<String>>,
+    /// The scripts, as the test groups.
+    pub(super) scripts: &'a RefCell<Vec<KnownScript>>,
 }
 
 /// A value, with its dotted key.
@@ -130,6 +135,11 @@ impl<'a> Value<'a> {
     /// Returns the names of the document's test groups.
     pub(super) fn test_groups(&self) -> Vec<String> {
         self.context.test_groups.borrow().clone()
+    }
+
+    /// Returns the scripts that rules can name.
+    pub(super) fn scripts(&self) -> &'a RefCell<Vec<KnownScript>> {
+        self.context.scripts
     }
 
     pub(super) fn as_str(&self) -> Option<&'a str> {

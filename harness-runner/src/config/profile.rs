@@ -2,17 +2,20 @@
 
 use super::{
     CliOverrides, ConfigError,
-    compiled::{CompiledOverride, CompiledProfile, DefaultFilter, OnTargets},
+    compiled::{
+        Applicability, CompiledOverride, CompiledProfile, CompiledRule, DefaultFilter, OnTargets,
+    },
     declared::{RunLayer, RunOrigins, RunSettings},
     file::ProfileTable,
     filter_text::FilterText,
     layer::{Explained, Origin},
-    overrides::OverrideTable,
+    rules::RuleTable,
+    scripts::Scripts,
     settings::TestThreads,
 };
 use nextest_filtering::{Filterset, KnownGroups, ParseContext};
 use std::{collections::BTreeMap, sync::Arc};
-use target_spec::Platform;
+use target_spec::{Platform, TargetSpec};
 
 /// The platforms of a build.
 #[derive(Clone, Debug)]
@@ -31,6 +34,7 @@ pub struct Profile {
     /// The differences from the built-in defaults.
     pub(super) defaults: RunLayer,
     pub(super) test_groups: Arc<BTreeMap<String, TestThreads>>,
+    pub(super) scripts: Arc<Scripts>,
 }
 
 impl Profile {
@@ -79,7 +83,7 @@ impl Profile {
         let mut default_filters = Vec::new();
         for table in self.chain.iter().flat_map(|profile| &profile.overrides) {
             let origin = Origin::Override(Arc::clone(&table.origin));
-            let applies = PlatformMatch::new(table, platforms);
+            let applies = PlatformMatch::new(&table.host, &table.target, platforms);
             let filter = compile(table.filter.as_ref(), packages)?;
             if let Some(filter) = compile(table.default_filter.as_ref(), packages)?
                 && applies.targets.all()
@@ -90,9 +94,11 @@ impl Profile {
                 overrides.push(CompiledOverride {
                     layer: table.test.clone(),
                     origin,
-                    filter: filter.map(|filter| filter.compiled),
-                    on_host: applies.host,
-                    on_targets: applies.targets,
+                    scope: Applicability {
+                        filter: filter.map(|filter| filter.compiled),
+                        on_host: applies.host,
+                        on_targets: applies.targets,
+                    },
                 });
             }
         }
@@ -108,6 +114,9 @@ impl Profile {
             },
             None => DefaultFilter::all(),
         };
+        let rules = self.chain.iter().flat_map(|profile| &profile.rules);
+        let rules = rules.map(|rule| compile_rule(rule, packages, platforms));
+        let rules = rules.collect::<Result<_, _>>()?;
         let (run, run_origins) = self.run_settings(&cli);
         let layers = self
             .chain
@@ -123,6 +132,8 @@ impl Profile {
             run,
             run_origins,
             test_groups: Arc::clone(&self.test_groups),
+            scripts: Arc::clone(&self.scripts),
+            rules,
         }))
     }
 
@@ -141,14 +152,14 @@ struct PlatformMatch {
 }
 
 impl PlatformMatch {
-    fn new(table: &OverrideTable, platforms: &Platforms) -> Self {
+    fn new(host: &Option<TargetSpec>, target: &Option<TargetSpec>, platforms: &Platforms) -> Self {
         // An expression about unknown target features may hold.
-        let holds = |spec: &Option<target_spec::TargetSpec>, platform: &Platform| {
+        let holds = |spec: &Option<TargetSpec>, platform: &Platform| {
             spec.as_ref()
                 .is_none_or(|spec| spec.eval(platform).unwrap_or(true))
         };
-        let host = holds(&table.host, &platforms.host);
-        let on = |platform: &Platform| host && holds(&table.target, platform);
+        let host = holds(host, &platforms.host);
+        let on = |platform: &Platform| host && holds(target, platform);
         let on_host = on(&platforms.host);
         Self {
             host: on_host,
@@ -163,6 +174,24 @@ impl PlatformMatch {
             },
         }
     }
+}
+
+fn compile_rule(
+    rule: &RuleTable,
+    packages: &ParseContext<'_>,
+    platforms: &Platforms,
+) -> Result<CompiledRule, ConfigError> {
+    let applies = PlatformMatch::new(&rule.host, &rule.target, platforms);
+    let filter = compile(rule.filter.as_ref(), packages)?;
+    Ok(CompiledRule {
+        origin: Arc::clone(&rule.origin),
+        scripts: rule.run.clone(),
+        scope: Applicability {
+            filter: filter.map(|filter| filter.compiled),
+            on_host: applies.host,
+            on_targets: applies.targets,
+        },
+    })
 }
 
 fn compile(

@@ -4,7 +4,9 @@ use super::{
     declared::declared,
     kind,
     layer::{Declared, Scope},
+    scripts::{CommandBase, WithRunner},
 };
+use harness_metadata::Word;
 use serde_json::{Map, Value as Json, json};
 
 /// Returns the JSON Schema of `harness.toml` (draft 2020-12), made from the declarations of all
@@ -15,6 +17,8 @@ pub fn schema() -> Json {
     profile.insert("default-filter".to_owned(), json!({ "type": "string" }));
     let overrides = json!({ "type": "array", "items": object(override_properties()) });
     profile.insert("overrides".to_owned(), overrides);
+    let rules = json!({ "type": "array", "items": object(rule_properties()) });
+    profile.insert("scripts".to_owned(), rules);
     let group = json!({
         "type": "object",
         "properties": { "max-threads": (kind::TEST_THREADS.schema)() },
@@ -32,6 +36,8 @@ pub fn schema() -> Json {
             "nextest-version": versions(),
             "experimental": { "type": ["array", "object"] },
             "store": object(Map::from_iter([("dir".to_owned(), json!({ "type": "string" }))])),
+            "scripts": scripts(),
+            "script": { "type": "object", "additionalProperties": setup_script() },
             "test-groups": { "type": "object", "additionalProperties": group },
         },
         "additionalProperties": false,
@@ -48,17 +54,94 @@ fn versions() -> Json {
     json!({ "anyOf": [version, table] })
 }
 
-fn override_properties() -> Map<String, Json> {
-    let mut properties = properties(Scope::Override);
-    properties.insert("filter".to_owned(), json!({ "type": "string" }));
-    properties.insert("default-filter".to_owned(), json!({ "type": "string" }));
+/// Returns the schema of `scripts`.
+fn scripts() -> Json {
+    let wrapper = json!({
+        "type": "object",
+        "properties": {
+            "command": command(),
+            "target-runner": { "enum": WithRunner::words() },
+        },
+        "required": ["command"],
+        "additionalProperties": false,
+    });
+    json!({
+        "type": "object",
+        "properties": {
+            "setup": { "type": "object", "additionalProperties": setup_script() },
+            "wrapper": { "type": "object", "additionalProperties": wrapper },
+        },
+        "additionalProperties": false,
+    })
+}
+
+fn setup_script() -> Json {
+    let flag = json!({ "type": "boolean" });
+    let junit = json!({
+        "type": "object",
+        "properties": { "store-success-output": flag, "store-failure-output": flag },
+        "additionalProperties": false,
+    });
+    json!({
+        "type": "object",
+        "properties": {
+            "command": command(),
+            "teardown": command(),
+            "teardown-timeout": (kind::DURATION.schema)(),
+            "slow-timeout": (kind::SLOW_TIMEOUT.schema)(),
+            "leak-timeout": (kind::LEAK_TIMEOUT.schema)(),
+            "capture-stdout": flag,
+            "capture-stderr": flag,
+            "junit": junit,
+        },
+        "required": ["command"],
+        "additionalProperties": false,
+    })
+}
+
+/// Returns the schema of a script's command.
+fn command() -> Json {
+    let strings = json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 });
+    let line = json!({ "anyOf": [{ "type": "string", "minLength": 1 }, strings] });
+    let table = json!({
+        "type": "object",
+        "properties": {
+            "command-line": line,
+            "relative-to": { "enum": CommandBase::words() },
+            "env": (kind::ENV.schema)(),
+        },
+        "required": ["command-line"],
+        "additionalProperties": false,
+    });
+    json!({ "anyOf": [line, table] })
+}
+
+fn rule_properties() -> Map<String, Json> {
+    let name = json!({ "type": "string" });
+    let names = json!({ "anyOf": [name, { "type": "array", "items": name }] });
+    Map::from_iter([
+        ("filter".to_owned(), name.clone()),
+        ("platform".to_owned(), platform()),
+        ("setup".to_owned(), names),
+        ("list-wrapper".to_owned(), name.clone()),
+        ("run-wrapper".to_owned(), name),
+    ])
+}
+
+fn platform() -> Json {
     let platforms = json!({
         "type": "object",
         "properties": { "host": { "type": "string" }, "target": { "type": "string" } },
         "additionalProperties": false,
     });
-    let platform = json!({ "anyOf": [{ "type": "string" }, platforms] });
-    properties.insert("platform".to_owned(), platform);
+    json!({ "anyOf": [{ "type": "string" }, platforms] })
+}
+
+fn override_properties() -> Map<String, Json> {
+    let mut properties = properties(Scope::Override);
+    properties.insert("filter".to_owned(), json!({ "type": "string" }));
+    properties.insert("default-filter".to_owned(), json!({ "type": "string" }));
+    properties.insert("platform".to_owned(), platform());
     properties
 }
 

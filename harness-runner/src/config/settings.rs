@@ -5,7 +5,7 @@ use harness_metadata::{
     event::{OutputPolicy, TraceLevel},
     words,
 };
-use std::{num::NonZeroU32, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, time::Duration};
 use thiserror::Error;
 
 /// Everything that a test's attempts run under.
@@ -31,6 +31,8 @@ pub struct TestSettings {
     pub priority: i8,
     /// Arguments added to the test's command line.
     pub run_extra_args: Vec<String>,
+    /// Variables of its environment.
+    pub env: BTreeMap<String, String>,
     /// Whether exit code 0 is a pass only if the test harness reported one.
     pub require_result: bool,
     /// When and where its output is shown.

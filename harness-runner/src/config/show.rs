@@ -6,7 +6,7 @@ use super::settings::{
 };
 use camino::Utf8PathBuf;
 use harness_metadata::{Cpus, Word};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// A setting that can be written in TOML.
 pub(super) trait Show {
@@ -27,6 +27,18 @@ macro_rules! show_with {
 
 show_with!("{}": bool, i8, u32, usize, Cpus);
 show_with!("{:?}": String, Utf8PathBuf, Vec<String>);
+
+impl Show for BTreeMap<String, String> {
+    fn show(&self) -> String {
+        let entries: Vec<_> = (self.iter())
+            .map(|(name, value)| format!("{name} = {value:?}"))
+            .collect();
+        match entries.is_empty() {
+            true => "{}".to_owned(),
+            false => format!("{{ {} }}", entries.join(", ")),
+        }
+    }
+}
 
 impl Show for Duration {
     fn show(&self) -> String {

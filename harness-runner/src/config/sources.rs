@@ -3,6 +3,7 @@
 use super::{
     Config, ConfigError, ConfigWarning, DEFAULT_PATH, Dialect, PEER_PATH, Standing,
     file::{self, FileTables},
+    names::is_identifier,
     parse::{Context, Document, Table},
     version,
 };
@@ -42,7 +43,7 @@ impl FromStr for ToolFile {
         let invalid = || InvalidToolFile(text.to_owned());
         let (tool, path) = text.split_once(':').ok_or_else(invalid)?;
         let path = Utf8PathBuf::from(path);
-        if !file::is_identifier(tool) || !path.is_absolute() {
+        if !is_identifier(tool) || !path.is_absolute() {
             return Err(invalid());
         }
         Ok(Self {
@@ -164,6 +165,7 @@ fn combine(
 ) -> Result<(Config, Vec<ConfigWarning>), ConfigError> {
     let warnings = RefCell::new(Vec::new());
     let test_groups = RefCell::new(Vec::new());
+    let scripts = RefCell::new(Vec::new());
     let mut files = Vec::new();
     // A file may name the groups of those that it beats.
     for source in sources.iter().rev() {
@@ -173,6 +175,7 @@ fn combine(
             document,
             warnings: &warnings,
             test_groups: &test_groups,
+            scripts: &scripts,
         };
         let requirements = version::read(&mut Table::root(context, &root))?;
         for requirement in requirements.iter().filter(|asked| !asked.holds()) {
@@ -191,6 +194,15 @@ fn combine(
     }
     files.reverse();
     let files: Vec<FileTables> = files;
+    let unused = scripts.into_inner();
+    let unused = unused.into_iter().filter(|script| !script.used);
+    warnings
+        .borrow_mut()
+        .extend(unused.map(|script| ConfigWarning::UnusedScript {
+            place: script.place,
+            noun: script.kind.noun(),
+            name: script.name,
+        }));
     let config = Config::from_files(files, dialect)?;
     Ok((config, sorted(warnings.into_inner())))
 }

@@ -2,6 +2,7 @@
 
 mod migrate;
 mod precedence;
+mod scripts;
 mod sources;
 mod structure;
 mod values;

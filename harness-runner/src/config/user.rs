@@ -103,11 +103,13 @@ impl UserSettings {
         let root = document.parse()?;
         let warnings = RefCell::new(Vec::new());
         let test_groups = RefCell::new(Vec::new());
+        let scripts = RefCell::new(Vec::new());
         let mut root = Table::root(
             Context {
                 document,
                 warnings: &warnings,
                 test_groups: &test_groups,
+                scripts: &scripts,
             },
             &root,
         );

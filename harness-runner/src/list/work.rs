@@ -150,6 +150,18 @@ fn command(binary: &TestBinary, ignored: bool, options: &ListOptions<'_>) -> Com
     let args = args.into_iter().map(OsString::from);
     let cwd = binary.cwd.clone().into();
     let path: Utf8PathBuf = binary.path.clone();
+    if let Some(wrapper) = (options.wrapper)(binary) {
+        for (name, value) in &wrapper.env {
+            environment.set(name, value);
+        }
+        let mut words = wrapper.words.into_iter().chain([path.into_os_string()]);
+        return Command {
+            program: words.next().unwrap_or_default().into(),
+            args: words.chain(args).collect(),
+            environment,
+            cwd,
+        };
+    }
     match options.runners.get(binary.target.as_deref()) {
         None => Command {
             program: path.into(),

@@ -153,6 +153,14 @@ fn failed_attempt(event: &Event) -> Option<AttemptId> {
                 attempt,
             })
         }
+        EventKind::SetupFinished(finished) | EventKind::TeardownFinished(finished)
+            if finished.attempt.verdict != Verdict::Pass =>
+        {
+            Some(AttemptId {
+                test: finished.test.clone(),
+                attempt: finished.attempt.number,
+            })
+        }
         _ => None,
     }
 }

@@ -27,7 +27,7 @@ use chrono::{DateTime, FixedOffset};
 use frame::Frame;
 use harness_metadata::{
     Event, EventKind, RunId, TestId,
-    event::{CancelReason, RunFinished, RunStarted},
+    event::{CancelReason, RunFinished, RunStarted, ScriptFinished},
 };
 use interim::{Change, Interim, Part};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
@@ -230,6 +230,37 @@ impl Junit {
             });
             self.suites.len() - 1
         })
+    }
+
+    /// Adds a setup script or its teardown: a test case of a suite of its own.
+    fn script(&mut self, finished: &ScriptFinished, outputs: &dyn Outputs) -> io::Result<()> {
+        let mut case = self
+            .cases
+            .finished(&super::script::as_test(finished), outputs);
+        if let Some(problem) = &finished.problem {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            let problem = case::legal(problem);
+            status
+                .set_type("setup script failure")
+                .set_message(problem.clone())
+                .set_description(problem);
+            case.status = status;
+        }
+        let at = self.suite(&finished.test);
+        let suite = &mut self.suites[at].counts;
+        if suite.properties.is_empty() && !self.options.plain {
+            let mut words = finished.command.iter();
+            let program = words.next().cloned().unwrap_or_default();
+            suite.add_property(property("command", program));
+            let args: Vec<_> = words.map(|word| shell_words::quote(word)).collect();
+            suite.add_property(property("args", args.join(" ")));
+            for (name, value) in &finished.environment {
+                suite.add_property(property(&format!("output-env:{name}"), value.clone()));
+            }
+        }
+        let started = finished.attempt.started_at;
+        let took = chrono::TimeDelta::from_std(finished.attempt.elapsed).unwrap_or_default();
+        self.add(&finished.test, case, Some((started, started + took)))
     }
 
     /// Puts a test case in the place of what closes the report, and closes it again.
@@ -471,12 +502,19 @@ impl Sink for Junit {
                 });
                 self.add(&finished.test, case, span)
             }
+            EventKind::SetupFinished(finished) | EventKind::TeardownFinished(finished) => {
+                self.script(finished, outputs)
+            }
             EventKind::Cancelled { reason, .. } => {
                 self.cancelled = Some(*reason);
                 Ok(())
             }
             EventKind::RunFinished(run) => self.finish(run),
             EventKind::AttemptStarted(_)
+            | EventKind::SetupStarted(_)
+            | EventKind::TeardownStarted(_)
+            | EventKind::SetupSlow { .. }
+            | EventKind::SetupLeft { .. }
             | EventKind::AttemptSlow { .. }
             | EventKind::AttemptTraced { .. }
             | EventKind::AttemptBroke { .. }

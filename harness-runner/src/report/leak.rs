@@ -47,6 +47,11 @@ pub(super) fn survivors(attempt: &Attempt, pids: Pids) -> impl Iterator<Item = S
     survivors.map(move |survivor| describe(attempt.pid, survivor, pids))
 }
 
+/// Returns the name of a survivor.
+pub(super) fn named_survivor(survivor: &Survivor, pids: Pids) -> String {
+    named(survivor.pid, &escaped(&survivor.command), pids)
+}
+
 fn describe(test: Option<i32>, survivor: &Survivor, pids: Pids) -> String {
     let end = if survivor.killed { "killed" } else { "gone" };
     let command = escaped(&survivor.command);

@@ -8,6 +8,7 @@ mod block;
 mod ending;
 mod moments;
 mod running;
+mod scripts;
 mod traces;
 
 use super::{
@@ -24,6 +25,7 @@ use harness_metadata::{
     trace::Disturbance,
 };
 use owo_colors::Style;
+use scripts::Step;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     io::Write,
@@ -414,6 +416,20 @@ impl<W: Write> Sink for Terminal<W> {
                 self.put_off(test, attempt.number + 1, *total_attempts, *delay);
             }
             EventKind::TestFinished(finished) => self.finished(finished, outputs),
+            EventKind::SetupStarted(started) => self.script_started(started, Step::Setup),
+            EventKind::TeardownStarted(started) => self.script_started(started, Step::Teardown),
+            EventKind::SetupSlow {
+                test,
+                elapsed,
+                terminating,
+            } => self.script_slow(test, *elapsed, *terminating),
+            EventKind::SetupFinished(finished) => {
+                self.script_finished(finished, Step::Setup, outputs);
+            }
+            EventKind::TeardownFinished(finished) => {
+                self.script_finished(finished, Step::Teardown, outputs);
+            }
+            EventKind::SetupLeft { script, survivors } => self.script_left(script, survivors),
             EventKind::Cancelled {
                 reason,
                 running,

@@ -322,6 +322,7 @@ pub(super) fn interruption(by: Interruption) -> String {
 /// Returns why a run was cancelled.
 pub(super) fn cancel_reason(reason: CancelReason) -> String {
     match reason {
+        CancelReason::SetupFailed => "setup script failure".to_owned(),
         CancelReason::TestFailure | CancelReason::TestFailureImmediate => "test failure".to_owned(),
         CancelReason::ReportFailed => "error while reporting".to_owned(),
         CancelReason::GlobalTimeout => "global timeout".to_owned(),
@@ -334,7 +335,9 @@ pub(super) fn cancel_reason(reason: CancelReason) -> String {
 /// failures explain it.
 pub(super) fn cut_off(reason: CancelReason) -> Option<(&'static str, String)> {
     let told = match reason {
-        CancelReason::TestFailure | CancelReason::TestFailureImmediate => return None,
+        CancelReason::SetupFailed
+        | CancelReason::TestFailure
+        | CancelReason::TestFailureImmediate => return None,
         CancelReason::ReportFailed => ("Cut off", "results could not be reported".to_owned()),
         CancelReason::GlobalTimeout => (
             "Out of time",

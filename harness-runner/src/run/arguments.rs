@@ -3,14 +3,18 @@
 use super::{
     Binary, Test,
     word::{Speaker, Word},
+    work::Role,
 };
 use std::ffi::{OsStr, OsString};
 
 /// The arguments of a test's process, argument zero included.
 pub(super) fn arguments<'a>(binary: &'a Binary, test: &'a Test) -> Vec<&'a OsStr> {
     let name = test.id.name.as_str();
-    let program = binary.program.iter().map(OsString::as_os_str);
+    let program = test.program(binary).iter().map(OsString::as_os_str);
     let mut args: Vec<&OsStr> = program.collect();
+    if test.role != Role::Test {
+        return args;
+    }
     args.push(OsStr::new("--exact"));
     let escaped = looks_like_an_option(name);
     if !escaped {

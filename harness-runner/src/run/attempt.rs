@@ -21,7 +21,7 @@ use super::{
     streams::Streams,
     unit::{Action, Ending, Input, Unit},
     until,
-    work::Test,
+    work::{Role, Test},
 };
 use crate::{
     protocol::{Request, Response, Ticket},
@@ -30,6 +30,7 @@ use crate::{
 use known::Known;
 use std::{
     collections::VecDeque,
+    ffi::OsString,
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
@@ -55,6 +56,8 @@ pub(super) struct Running<'a> {
     /// If it is traced live.
     live: Option<Live>,
     known: Known,
+    /// The file for variables, if it is a setup script.
+    env_file: Option<OsString>,
     /// The receivers of the answers to the inspections that the stub has been asked for, in order:
     /// the sender of a question, or the attempt's own record.
     inspections: VecDeque<Option<mpsc::UnboundedSender<Described>>>,
@@ -101,11 +104,13 @@ impl<'a> Running<'a> {
                 begun,
                 test.settings.slow_timeout,
                 test.settings.leak_timeout,
-            ),
+            )
+            .with_lingering(matches!(test.role, Role::Setup { .. })),
             pulse: Pulse::new(begun),
             streams: Streams::default(),
             live: shared.work.live.as_ref().map(Live::new),
             known: Known::default(),
+            env_file: None,
             inspections: VecDeque::new(),
             cut: None,
         }
@@ -268,7 +273,7 @@ impl<'a> Running<'a> {
                 self.inspect(Some(to));
                 self.streams.read(&mut self.slot.buffer)
             }
-            ToSlot::Start(_) => Vec::new(),
+            ToSlot::Start(_) | ToSlot::End => Vec::new(),
         }
     }
 }

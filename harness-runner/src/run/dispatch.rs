@@ -6,7 +6,9 @@
 
 mod cancel;
 mod group;
+mod lost;
 mod scarce;
+mod scripts;
 
 use super::unit::Force;
 use crate::config::settings::{
@@ -15,12 +17,13 @@ use crate::config::settings::{
 use chrono::{DateTime, FixedOffset};
 use group::Group;
 use harness_metadata::{
-    Attempt, EventKind, Fault, Interruption, Outcome, RunStats, TestId, Usage, Verdict,
+    Attempt, EventKind, Interruption, RunStats, Survivor, TestId, Verdict,
     event::{AttemptStarted, CancelReason, RunFinished, RunningState, RunningTest, TestFinished},
-    outcome::StreamSize,
 };
 use scarce::Scarcity;
 pub(crate) use scarce::Shortage;
+use scripts::Scripts;
+pub(super) use scripts::{ScriptCandidate, StepCandidate, Variables};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A test as the run sees it.
@@ -59,6 +62,17 @@ pub(super) enum Input {
         /// Whether it never began, because the system did not have enough for it.
         refused: bool,
     },
+    /// A setup script or its teardown is over.
+    ScriptOver {
+        slot: usize,
+        attempt: Box<Attempt>,
+        variables: Variables,
+    },
+    /// The last process of a setup script is gone. These were killed.
+    ScriptEnded {
+        slot: usize,
+        survivors: Vec<Survivor>,
+    },
     /// A slot is gone, without a report of its attempt.
     SlotLost { slot: usize, message: String },
     /// The time of [`Dispatcher::deadline`] has come.
@@ -88,6 +102,8 @@ pub(super) enum Action {
     },
     /// Give up what a slot has: nothing will be started in it.
     Close { slot: usize },
+    /// Kill what the setup script in a slot has left, and say so: [`Input::ScriptEnded`].
+    End { slot: usize },
     /// Tell the sinks.
     Emit(EventKind),
     /// The run is over.
@@ -130,6 +146,7 @@ pub(super) struct Dispatcher {
     slots: BTreeMap<usize, Occupant>,
     used: usize,
     scarcity: Scarcity,
+    scripts: Scripts,
     stats: RunStats,
     cancelled: Option<CancelReason>,
     shutdowns: u32,
@@ -152,6 +169,7 @@ impl Dispatcher {
             slots: BTreeMap::new(),
             used: 0,
             scarcity: Scarcity::default(),
+            scripts: Scripts::default(),
             stats: RunStats {
                 selected: tests.len(),
                 skipped: limits.skipped,
@@ -196,7 +214,8 @@ impl Dispatcher {
             .limits
             .global_timeout
             // A lesser reason lets tests run on, and those are still bounded by it.
-            .filter(|_| self.cancelled < Some(CancelReason::GlobalTimeout));
+            .filter(|_| self.cancelled < Some(CancelReason::GlobalTimeout))
+            .filter(|_| self.has_tests());
         let waits = self.cancelled.is_none() && self.has_waiting();
         let reopens = self.scarcity.reopens_at().filter(|_| waits);
         retries.chain(global).chain(reopens).min()
@@ -206,6 +225,7 @@ impl Dispatcher {
     pub(super) fn is_out_of_time(&self, now: Duration) -> bool {
         let limit = self.limits.global_timeout;
         limit.is_some_and(|limit| limit <= now)
+            && self.has_tests()
             && self.cancelled < Some(CancelReason::GlobalTimeout)
     }
 
@@ -243,6 +263,14 @@ impl Dispatcher {
                 }
                 self.attempt_over(now, slot, *attempt, &mut actions);
             }
+            Input::ScriptOver {
+                slot,
+                attempt,
+                variables,
+            } => self.script_over(slot, *attempt, variables, &mut actions),
+            Input::ScriptEnded { slot, survivors } => {
+                self.script_ended(slot, survivors, &mut actions);
+            }
             Input::SlotLost { slot, message } => self.slot_lost(now, slot, message, &mut actions),
             Input::Deadline => self.deadline_reached(now, &mut actions),
             Input::Shutdown { signal } => self.shutdown(now, signal, &mut actions),
@@ -251,8 +279,9 @@ impl Dispatcher {
             }
         }
         self.fill_slots(now, &mut actions);
+        let torn_down = self.run_scripts(now, &mut actions) || self.impatient.is_some();
         let nothing_left = self.cancelled.is_some() || !self.has_waiting();
-        if self.slots.is_empty() && nothing_left && !self.finished {
+        if self.slots.is_empty() && nothing_left && torn_down && !self.finished {
             self.finish(now, &mut actions);
         }
         actions
@@ -274,13 +303,19 @@ impl Dispatcher {
             },
             detail: None,
         };
-        self.slots.iter().map(describe).collect()
+        let scripts = self.scripts.status(now);
+        self.slots.iter().map(describe).chain(scripts).collect()
     }
 
     fn attempt_number(&self, occupant: &Occupant) -> u32 {
         u32::try_from(occupant.attempts.len())
             .unwrap_or(u32::MAX)
             .saturating_add(1)
+    }
+
+    /// Returns whether a test runs or waits.
+    fn has_tests(&self) -> bool {
+        !self.slots.is_empty() || self.has_waiting()
     }
 
     fn has_waiting(&self) -> bool {
@@ -292,7 +327,8 @@ impl Dispatcher {
     // Slots
 
     fn fill_slots(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        while self.cancelled.is_none() && self.used < self.limits.slots {
+        let may_start = self.cancelled.is_none() && self.scripts.are_up();
+        while may_start && self.cancelled.is_none() && self.used < self.limits.slots {
             if !self.start_refused(now, actions) || self.used >= self.limits.slots {
                 break;
             }
@@ -461,50 +497,6 @@ impl Dispatcher {
         }
     }
 
-    fn slot_lost(
-        &mut self,
-        now: Duration,
-        slot: usize,
-        message: String,
-        actions: &mut Vec<Action>,
-    ) {
-        let outcome = Outcome::HarnessFault(Fault { message });
-        if let Some(lost) = self.lost_attempt(now, slot, outcome, Verdict::Fail) {
-            self.attempt_over(now, slot, lost, actions);
-        }
-    }
-
-    /// Returns the facts about the attempt in a slot that sent no report; `None` if it had none.
-    fn lost_attempt(
-        &self,
-        now: Duration,
-        slot: usize,
-        outcome: Outcome,
-        verdict: Verdict,
-    ) -> Option<Attempt> {
-        let occupant = self.slots.get(&slot)?;
-        let Occupancy::Running { since } = occupant.state else {
-            return None;
-        };
-        Some(Attempt {
-            number: self.attempt_number(occupant),
-            outcome,
-            leak: None,
-            limits: Vec::new(),
-            verdict,
-            slow: false,
-            started_at: self.limits.started_at + since,
-            elapsed: now.saturating_sub(since),
-            usage: Usage::default(),
-            stdout: StreamSize::default(),
-            stderr: StreamSize::default(),
-            pid: None,
-            stuck: Vec::new(),
-            trace: None,
-            earlier: Vec::new(),
-        })
-    }
-
     /// Ends the test in a slot with the attempts that it has.
     fn test_over(&mut self, slot: usize, actions: &mut Vec<Action>) {
         if let Some(occupant) = self.vacate(slot) {
@@ -514,6 +506,7 @@ impl Dispatcher {
 
     /// Tells the result of a test that has given up its slot.
     fn result(&mut self, slot: usize, occupant: Occupant, actions: &mut Vec<Action>) {
+        self.scripts.test_over(occupant.test);
         let candidate = &self.tests[occupant.test];
         let last = occupant
             .attempts
@@ -569,6 +562,7 @@ impl Dispatcher {
                 stats: self.stats,
                 cancelled: self.cancelled,
                 not_run: not_run.map(|(test, _)| test.id.clone()).collect(),
+                failed_scripts: self.scripts.failed(),
             },
         ))));
         actions.push(Action::Finish {

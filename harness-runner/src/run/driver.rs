@@ -6,12 +6,14 @@ use super::{
     dispatch::{Action, Candidate, Dispatcher, Input, Limits},
     environment, live,
     road::Road,
+    scripts,
     serve::serve,
     shared::{Shared, SharedWork},
     signals::{Heard, Signals},
     slot::{self, Broken, FromSlot, Made, Mail, Slot, ToSlot},
     status::{Asking, gathered},
     until,
+    work::Role,
 };
 use crate::{
     keys,
@@ -129,9 +131,12 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(work: Work, tell: std_mpsc::Sender<Told>) -> Self {
+    fn new(mut work: Work, tell: std_mpsc::Sender<Told>) -> Self {
+        let own_tests = work.tests.len();
+        let scripts = mem::take(&mut work.scripts);
+        let scripts = scripts::add_units(scripts, &mut work.tests, &mut work.binaries);
         let blocks = environment::Blocks::new(&work);
-        let candidates = work.tests.iter().map(|test| Candidate {
+        let candidates = work.tests[..own_tests].iter().map(|test| Candidate {
             id: test.id.clone(),
             settings: Arc::clone(&test.settings),
             command: arguments::displayed_command(&work.binaries[test.binary], test),
@@ -146,6 +151,7 @@ impl Driver {
             started_at: work.started_at,
         };
         let dispatcher = Dispatcher::new(candidates.collect(), limits, fastrand::f64);
+        let dispatcher = dispatcher.with_scripts(scripts);
         let shared = Shared {
             clock: Clock::start(),
             road: Road::default(),
@@ -163,6 +169,7 @@ impl Driver {
                 started_at: work.started_at,
             },
             learned: RefCell::default(),
+            scripts: scripts::Shared::default(),
         };
         Self {
             dispatcher,
@@ -213,13 +220,17 @@ impl Driver {
                     self.send(slot, ToSlot::Interrupt(by, force), slot_tx);
                 }
                 Action::Close { slot } => drop(self.slots.remove(&slot)),
+                Action::End { slot } => self.send(slot, ToSlot::End, slot_tx),
                 Action::Emit(kind) => {
                     let ends = matches!(
                         kind,
-                        EventKind::TestFinished(_) | EventKind::AttemptFailed { .. }
+                        EventKind::TestFinished(_)
+                            | EventKind::AttemptFailed { .. }
+                            | EventKind::SetupFinished(_)
+                            | EventKind::TeardownFinished(_)
                     );
                     let output = if ends { output.take() } else { None };
-                    let show = self.show_before_start();
+                    let show = self.show_before_start(&kind);
                     self.emit(kind, output, show.0);
                     shown = show.1;
                 }
@@ -235,17 +246,22 @@ impl Driver {
     /// without capture prints to where results are shown.
     fn show_before_start(
         &self,
+        kind: &EventKind,
     ) -> (
         Option<std_mpsc::SyncSender<()>>,
         Option<std_mpsc::Receiver<()>>,
     ) {
-        match self.shared.work.capture {
-            Capture::Pipes => (None, None),
-            Capture::Inherit { .. } => {
-                let (shown, is_shown) = std_mpsc::sync_channel(1);
-                (Some(shown), Some(is_shown))
+        let uncaptured = match kind {
+            EventKind::SetupStarted(started) | EventKind::TeardownStarted(started) => {
+                started.uncaptured
             }
+            _ => false,
+        };
+        if self.shared.work.capture == Capture::Pipes && !uncaptured {
+            return (None, None);
         }
+        let (shown, is_shown) = std_mpsc::sync_channel(1);
+        (Some(shown), Some(is_shown))
     }
 
     fn heard(&mut self, message: FromSlot, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
@@ -256,11 +272,20 @@ impl Driver {
                 elapsed,
                 terminating,
             } => {
-                let kind = EventKind::AttemptSlow {
-                    test: self.dispatcher.test(test).id.clone(),
-                    attempt,
-                    elapsed,
-                    terminating,
+                let slow = &self.shared.work.tests[test];
+                let test = slow.id.clone();
+                let kind = match slow.role {
+                    Role::Test => EventKind::AttemptSlow {
+                        test,
+                        attempt,
+                        elapsed,
+                        terminating,
+                    },
+                    Role::Setup { .. } | Role::Teardown { .. } => EventKind::SetupSlow {
+                        test,
+                        elapsed,
+                        terminating,
+                    },
                 };
                 self.emit(kind, None, None);
             }
@@ -300,6 +325,9 @@ impl Driver {
                 self.step(Input::SlotLost { slot, message }, slot_tx);
             }
             FromSlot::Over(made) => self.attempt_over(made, slot_tx),
+            FromSlot::Ended { slot, survivors } => {
+                self.step(Input::ScriptEnded { slot, survivors }, slot_tx);
+            }
         }
     }
 
@@ -308,15 +336,24 @@ impl Driver {
             // Before a next test could start, or the run be over.
             self.step(Input::Shutdown { signal }, slot_tx);
         }
+        let test = &self.shared.work.tests[made.test];
+        let is_test = test.role == Role::Test;
         let id = AttemptId {
-            test: self.dispatcher.test(made.test).id.clone(),
+            test: test.id.clone(),
             attempt: made.attempt.number,
         };
         let output = made.output.map(|output| (id, output));
-        let over = Input::AttemptOver {
-            slot: made.slot,
-            attempt: made.attempt,
-            refused: made.refused,
+        let over = match is_test {
+            true => Input::AttemptOver {
+                slot: made.slot,
+                attempt: made.attempt,
+                refused: made.refused,
+            },
+            false => Input::ScriptOver {
+                slot: made.slot,
+                attempt: made.attempt,
+                variables: made.variables,
+            },
         };
         self.step_with(over, output, slot_tx);
     }

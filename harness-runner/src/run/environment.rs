@@ -1,6 +1,6 @@
 //! Variables of a test beyond those that the tests of its binary share.
 
-use super::{Test, Work};
+use super::{Test, Work, scripts::ENV_FILE};
 use crate::{
     config::settings::TestGroup,
     protocol::{Environment, push_variable},
@@ -29,7 +29,14 @@ const PREFIXES: [&str; 2] = ["HARNESS_", "NEXTEST_"];
 /// The environment blocks of the binaries, made once.
 pub(super) struct Blocks {
     blocks: Vec<Vec<u8>>,
-    run_id: String,
+    run: OfRun,
+}
+
+/// The variables that all processes of a run have.
+struct OfRun {
+    id: String,
+    profile: String,
+    threads: String,
 }
 
 /// The properties of an attempt that are in its environment.
@@ -43,25 +50,29 @@ pub(super) struct OfAttempt<'a> {
 
 impl Blocks {
     pub(super) fn new(work: &Work) -> Self {
-        let blocks = work.binaries.iter().map(|binary| {
-            let mut environment = binary.environment.clone();
-            for name in OF_ATTEMPT {
-                for prefix in PREFIXES {
-                    environment.remove(format!("{prefix}{name}"));
-                }
-            }
-            add_run(&mut environment, work);
-            environment.to_block()
-        });
+        let run = OfRun {
+            id: work.run_id.to_string(),
+            profile: work.profile.clone(),
+            threads: work.slots.to_string(),
+        };
+        let binaries = work.binaries.iter();
+        let blocks = binaries.map(|binary| run.block(binary.environment.clone()));
         Self {
             blocks: blocks.collect(),
-            run_id: work.run_id.to_string(),
+            run,
         }
     }
 
-    /// Returns the environment block of an attempt.
-    pub(super) fn of_attempt(&self, of: &OfAttempt<'_>) -> Vec<u8> {
-        let base = &self.blocks[of.test.binary];
+    /// Returns the block of an environment, with the variables of the run.
+    pub(super) fn of_run(&self, environment: Environment) -> Vec<u8> {
+        self.run.block(environment)
+    }
+
+    /// Returns the environment block of an attempt. `own` is what its binary's environment is for this
+    /// test, if that is another than for all of them.
+    pub(super) fn of_attempt(&self, of: &OfAttempt<'_>, own: Option<Environment>) -> Vec<u8> {
+        let own = own.map(|environment| self.run.block(environment));
+        let base = own.as_ref().unwrap_or(&self.blocks[of.test.binary]);
         let mut block = Vec::with_capacity(base.len() + 1024);
         block.extend_from_slice(base);
         let number = if of.attempt > 1 {
@@ -78,7 +89,7 @@ impl Blocks {
             id.name.as_str().to_owned(),
             of.attempt.to_string(),
             of.total_attempts.to_string(),
-            format!("{}:{}${}{number}", self.run_id, id.binary, id.name),
+            format!("{}:{}${}{number}", self.run.id, id.binary, id.name),
             group.to_owned(),
             of.slot.to_string(),
             of.group_slot
@@ -100,13 +111,27 @@ pub(super) fn mark(run_id: RunId) -> String {
     format!("{}RUN_ID={run_id}", PREFIXES[0])
 }
 
-fn add_run(environment: &mut Environment, work: &Work) {
-    let run_id = work.run_id.to_string();
-    let threads = work.slots.to_string();
+impl OfRun {
+    /// Returns the block of an environment, with the variables of the run and without those of attempts.
+    fn block(&self, mut environment: Environment) -> Vec<u8> {
+        for prefix in PREFIXES {
+            for name in OF_ATTEMPT {
+                environment.remove(format!("{prefix}{name}"));
+            }
+        }
+        for name in ENV_FILE {
+            environment.remove(name);
+        }
+        add_run(&mut environment, self);
+        environment.to_block()
+    }
+}
+
+fn add_run(environment: &mut Environment, run: &OfRun) {
     let both = [
-        ("RUN_ID", run_id.as_str()),
-        ("PROFILE", work.profile.as_str()),
-        ("TEST_THREADS", threads.as_str()),
+        ("RUN_ID", run.id.as_str()),
+        ("PROFILE", run.profile.as_str()),
+        ("TEST_THREADS", run.threads.as_str()),
         ("RUN_MODE", "test"),
     ];
     for (name, value) in both {

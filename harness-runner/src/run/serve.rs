@@ -4,13 +4,16 @@ use super::{
     Output,
     again::{again, earlier},
     attempt::{Cut, Over, Running},
+    dispatch::Variables,
     road::Toll,
     shared::Shared,
     slot::{FromSlot, Made, Slot, Start, ToSlot},
     unit::Force,
+    will,
+    work::Role,
 };
-use harness_metadata::Attempt;
-use std::rc::Rc;
+use harness_metadata::{Attempt, Verdict};
+use std::{collections::BTreeMap, rc::Rc};
 
 /// Takes orders until there are no more.
 pub(super) async fn serve(mut slot: Slot, shared: Rc<Shared>) {
@@ -21,18 +24,48 @@ pub(super) async fn serve(mut slot: Slot, shared: Rc<Shared>) {
                 if let Some(output) = &mut over.output {
                     output.toll = enter_road(&mut slot, &shared, output).await;
                 }
+                slot.lingering = over.lingers;
+                let variables = variables(&mut slot, &shared, start, &over.attempt);
                 slot.tell(FromSlot::Over(Made {
                     slot: slot.number,
+                    variables,
                     test: start.test,
                     attempt: Box::new(over.attempt),
                     output: over.output,
                     refused: over.cut == Some(Cut::Refused),
                 }));
             }
+            ToSlot::End => {
+                let survivors = slot.end_script().await;
+                let slot_number = slot.number;
+                slot.tell(FromSlot::Ended {
+                    slot: slot_number,
+                    survivors,
+                });
+            }
             order => slot.idle(order),
         }
     }
     slot.end_stub().await;
+}
+
+/// Takes the variables that a setup script sets. Its teardown sees them, also if the runner dies.
+fn variables(slot: &mut Slot, shared: &Shared, start: Start, attempt: &Attempt) -> Variables {
+    let Role::Setup {
+        script, teardown, ..
+    } = shared.work.tests[start.test].role
+    else {
+        return Ok(BTreeMap::new());
+    };
+    if attempt.verdict != Verdict::Pass {
+        return Ok(BTreeMap::new());
+    }
+    let variables = shared.scripts.read_file(script)?;
+    if let Some(unit) = teardown.filter(|_| !variables.is_empty()) {
+        // Without a stub nothing is torn down by it.
+        let _ = will::leave(slot, shared, unit);
+    }
+    Ok(variables)
 }
 
 /// Makes an attempt, and makes it again if the tracer was in its way.

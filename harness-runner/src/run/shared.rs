@@ -5,6 +5,7 @@ use super::{
     clock::Clock,
     environment, live,
     road::Road,
+    scripts,
     work::{Binary, Test},
 };
 use crate::{store::TraceFiles, stub::cgroup::Cgroups};
@@ -17,6 +18,7 @@ pub(super) struct Shared {
     pub(super) road: Road,
     /// The tracing of tests that this run has found to need another backend.
     pub(super) learned: RefCell<BTreeMap<usize, Tracing>>,
+    pub(super) scripts: scripts::Shared,
 }
 
 /// The parts of [`Work`] that slots need.

@@ -28,6 +28,8 @@ pub(super) struct Slot {
     tell: mpsc::UnboundedSender<FromSlot>,
     last_ticket: Ticket,
     pub(super) null: Null,
+    /// The number of the attempt whose descendants live on in the stub.
+    pub(super) lingering: Option<Ticket>,
 }
 
 /// The ends of a slot's channels.
@@ -48,6 +50,7 @@ impl Slot {
             tell: mail.tell,
             last_ticket: 0,
             null: Null::default(),
+            lingering: None,
         }
     }
 

@@ -81,6 +81,8 @@ pub(super) struct Ending {
     pub(super) slow: bool,
     /// The stub has finished with the attempt and can take another.
     pub(super) stub_free: bool,
+    /// The stub still has descendants, which are to live on.
+    pub(super) lingers: bool,
 }
 
 /// The reason why an attempt is ended.
@@ -127,6 +129,8 @@ pub(super) struct Unit {
     output_open: bool,
     /// Whether its limits count.
     limited: bool,
+    /// Whether descendants may live on.
+    may_linger: bool,
 }
 
 impl Unit {
@@ -140,7 +144,14 @@ impl Unit {
             slow_periods: 0,
             output_open: true,
             limited: true,
+            may_linger: false,
         }
+    }
+
+    /// Lets descendants live on when the leak window is over, which is reported all the same.
+    pub(super) fn with_lingering(mut self, may_linger: bool) -> Self {
+        self.may_linger = may_linger;
+        self
     }
 
     /// Returns the active time at which [`Input::Deadline`] is due.
@@ -440,6 +451,17 @@ impl Unit {
         descendants: bool,
     ) -> Vec<Action> {
         let output_open = self.output_open;
+        if descendants && self.may_linger {
+            let leak = Leak {
+                output_open,
+                ..Leak::default()
+            };
+            let mut actions = self.finish(outcome, Some(leak), true);
+            if let [Action::Finish(ending)] = &mut actions[..] {
+                ending.lingers = true;
+            }
+            return actions;
+        }
         if descendants {
             self.phase = Phase::Reaping {
                 outcome,
@@ -462,6 +484,7 @@ impl Unit {
             leak,
             slow: self.slow_periods > 0,
             stub_free,
+            lingers: false,
         })]
     }
 }

@@ -55,6 +55,23 @@ pub struct Work {
     pub cgroups: Option<Arc<Cgroups>>,
     /// Stubs that have been started already.
     pub stubs: Vec<Stub>,
+    /// The setup scripts, in the order in which they run.
+    pub scripts: Vec<Script>,
+}
+
+/// A setup script.
+#[derive(Debug)]
+pub struct Script {
+    /// Its name.
+    pub name: String,
+    /// Its settings and its command.
+    pub setup: (Arc<TestSettings>, Binary),
+    /// As before, for its teardown.
+    pub teardown: Option<(Arc<TestSettings>, Binary)>,
+    /// Whether its standard output and its standard error are captured.
+    pub capture: [bool; 2],
+    /// The tests that want it.
+    pub tests: Vec<usize>,
 }
 
 /// The target of the tests' output.
@@ -106,6 +123,52 @@ pub struct Test {
     /// The number of the trace of its first attempt, if it is traced; that of the next one is the
     /// next.
     pub trace_number: Option<u64>,
+    /// Its part in the run.
+    pub role: Role,
+    /// The setup scripts whose variables it has.
+    pub scripts: Vec<usize>,
+    /// The wrapper that runs it, if one does.
+    pub wrapped: Option<Wrapped>,
+}
+
+/// A test's process as a wrapper runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrapped {
+    /// The program and its first arguments, the test's binary included.
+    pub program: Vec<OsString>,
+    /// Variables of its environment.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Test {
+    /// Returns the program and its first arguments.
+    pub(super) fn program<'a>(&'a self, binary: &'a Binary) -> &'a [OsString] {
+        let wrapped = self.wrapped.as_ref();
+        wrapped.map_or(&binary.program, |wrapped| &wrapped.program)
+    }
+}
+
+/// The part of a process in a run.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is a test.
+    Test,
+    /// It prepares tests.
+    Setup {
+        /// The script, by its index.
+        script: usize,
+        /// Whether its standard output and its standard error are captured.
+        capture: [bool; 2],
+        /// The unit that undoes what it did.
+        teardown: Option<usize>,
+    },
+    /// It undoes what a setup script did.
+    Teardown {
+        /// The script, by its index.
+        script: usize,
+        /// As above.
+        capture: [bool; 2],
+    },
 }
 
 /// The tracing of a test, from its settings and the working backends.
@@ -139,8 +202,8 @@ pub struct Binary {
 impl Binary {
     /// Returns the outcome of an attempt that passed. What a target runner executes, and when, is not
     /// known: if the file has changed by now, neither is what has passed.
-    pub(super) fn judge_image(&self, exit: Exit) -> Outcome {
-        let runs_below = self.program.len() > 1;
+    pub(super) fn judge_image(&self, test: &Test, exit: Exit) -> Outcome {
+        let runs_below = test.program(self).len() > 1;
         match self.image.as_ref().filter(|_| runs_below) {
             Some(image) if image.has_changed() => Outcome::BinaryChanged(Fault {
                 message: format!(

@@ -1,6 +1,6 @@
 //! Builds, and writes an archive of what was built.
 
-use super::{Notice, Options, Session, SessionError, Start, cpus, prepare};
+use super::{Notice, Options, Session, SessionError, Start, cpus, query::query};
 use crate::{
     archive::{
         Contents, ContentsError, CreateError, Created, Creation, Inputs, Places, UnknownFormat,
@@ -110,7 +110,7 @@ impl Start {
             &built,
             |binary| {
                 let package_id = PackageId::new(binary.package_id.clone());
-                filter.selects(&prepare::query(binary, &package_id))
+                filter.selects(&query(binary, &package_id))
             },
             includes,
         );

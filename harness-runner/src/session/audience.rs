@@ -41,6 +41,10 @@ impl<S: Sink + ?Sized> Audience<S> {
             &mut self.panicked,
             handle,
         );
+        if let EventKind::SetupFinished(script) | EventKind::TeardownFinished(script) = &event.kind
+        {
+            self.store.forget(&script.test, script.attempt.number);
+        }
         if let EventKind::TestFinished(test) = &event.kind {
             let attempts = test.attempts.last().map_or(0, |attempt| attempt.number);
             if !self.sinks.iter().any(|sink| sink.keeps_output(test)) {
@@ -88,6 +92,9 @@ fn ended(event: &Event) -> Option<AttemptId> {
     let (test, attempt) = match &event.kind {
         EventKind::AttemptFailed { test, attempt, .. } => (test, attempt.number),
         EventKind::TestFinished(finished) => (&finished.test, finished.attempts.last()?.number),
+        EventKind::SetupFinished(finished) | EventKind::TeardownFinished(finished) => {
+            (&finished.test, finished.attempt.number)
+        }
         _ => return None,
     };
     Some(AttemptId {

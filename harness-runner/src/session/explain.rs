@@ -1,11 +1,14 @@
 //! Answers which settings are in force, and why.
 
-use super::{Options, Session, Start, prepare::query};
-use crate::config::{Explained, settings::TestThreads};
+use super::{Options, Session, Start, query::query};
+use crate::{
+    config::{Explained, Origin, OverrideOrigin, settings::TestThreads},
+    plan::PlannedTest,
+};
 use guppy::PackageId;
 use harness_metadata::TestId;
 use nextest_filtering::TestQuery;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A test with its settings.
 #[derive(Clone, Debug)]
@@ -16,6 +19,8 @@ pub struct ExplainedTest {
     pub group: String,
     /// Every setting with its value and its origin.
     pub settings: Vec<Explained>,
+    /// The scripts that run for it, as settings.
+    pub scripts: Vec<Explained>,
 }
 
 /// A profile, and from where it takes what it does not say.
@@ -63,9 +68,30 @@ impl Session {
                 id: test.id.clone(),
                 group: resolved.settings.test_group.name().to_owned(),
                 settings: resolved.explain(),
+                scripts: self.explain_scripts(test),
             }
         });
         tests.collect()
+    }
+
+    fn explain_scripts(&self, test: &PlannedTest) -> Vec<Explained> {
+        let explained = |key, name: &str, rule: &Arc<OverrideOrigin>| Explained {
+            key,
+            value: format!("{name:?}"),
+            origin: Origin::Rule(Arc::clone(rule)),
+            place: Some(rule.place.clone()),
+        };
+        let all = self.profile.setup_scripts();
+        let setup = test.scripts.setup.iter();
+        let setup = setup.map(|(index, rule)| explained("setup", &all[*index].name, rule));
+        let wrapper = test.scripts.run_wrapper.iter();
+        let wrapper = wrapper.map(|(script, rule)| explained("run-wrapper", &script.name, rule));
+        let binary = &self.tests.binaries[test.binary].binary;
+        let package_id = PackageId::new(binary.package_id.clone());
+        let list = self.profile.list_wrapper(&query(binary, &package_id));
+        let list = list.iter();
+        let list = list.map(|(script, rule)| explained("list-wrapper", &script.name, rule));
+        setup.chain(wrapper).chain(list).collect()
     }
 
     /// Returns the test groups and how many of their tests may run at once.

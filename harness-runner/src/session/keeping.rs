@@ -261,6 +261,7 @@ fn is_wanted(event: &Event) -> bool {
             finished.verdict != Verdict::Pass
                 || (finished.attempts.last()).is_some_and(|last| wanted(last, &finished.output))
         }
+        EventKind::SetupFinished(_) | EventKind::TeardownFinished(_) => true,
         _ => false,
     }
 }
@@ -269,6 +270,9 @@ fn ended_mut(event: &mut Event) -> Option<&mut Attempt> {
     match &mut event.kind {
         EventKind::AttemptFailed { attempt, .. } => Some(attempt),
         EventKind::TestFinished(finished) => finished.attempts.last_mut(),
+        EventKind::SetupFinished(finished) | EventKind::TeardownFinished(finished) => {
+            Some(&mut finished.attempt)
+        }
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Builds, lists while cargo still builds, and plans.
 
-use super::{Options, SessionError};
+use super::{Options, SessionError, query::query, scripts};
 use crate::{
     cargo::{Build, BuildError, Built, Graph, Reused, TestBinary, Workspace},
     config::{CompiledProfile, Config, settings::Order},
@@ -13,8 +13,7 @@ use crate::{
 };
 use guppy::PackageId;
 use harness_metadata::RunId;
-use nextest_filtering::BinaryQuery;
-use nextest_metadata::{BuildPlatform, RustTestKind};
+use nextest_metadata::RustTestKind;
 use std::{
     ffi::OsString,
     io,
@@ -93,8 +92,10 @@ pub(super) fn build_and_list(
     let list_options = ListOptions {
         runners: &workspace.runners,
         limit: profile.run_settings().list_timeout,
-        target_directory: Some(workspace.kept_in()),
+        // What a wrapper answers depends on more than the binary.
+        target_directory: (!profile.has_list_wrappers()).then(|| workspace.kept_in()),
         environment: &environment,
+        wrapper: &|binary| scripts::list_wrapper(workspace, profile, binary),
     };
     let select = |binary: &TestBinary| {
         let package_id = PackageId::new(binary.package_id.clone());
@@ -121,19 +122,6 @@ pub(super) fn build_and_list(
         }?;
         Ok((built, tests?))
     })
-}
-
-pub(super) fn query<'a>(binary: &'a TestBinary, package_id: &'a PackageId) -> BinaryQuery<'a> {
-    BinaryQuery {
-        package_id,
-        binary_id: &binary.id,
-        binary_name: &binary.name,
-        kind: &binary.kind,
-        platform: match binary.platform {
-            BuildPlatform::Host => guppy::graph::cargo::BuildPlatform::Host,
-            BuildPlatform::Target => guppy::graph::cargo::BuildPlatform::Target,
-        },
-    }
 }
 
 /// Decides what runs.

@@ -216,14 +216,18 @@ impl Session {
         stubs: Vec<Stub>,
     ) -> run::Work {
         let settings = self.profile.run_settings();
-        let tests = self.plan.tests.iter().zip(choices);
-        let tests = tests.map(|(test, choice)| run::Test {
+        let (scripts, scripts_of_tests) = self.setup_scripts();
+        let tests = self.plan.tests.iter().zip(choices).zip(scripts_of_tests);
+        let tests = tests.map(|((test, choice), scripts)| run::Test {
             id: test.id.clone(),
             settings: Arc::clone(&test.settings),
             binary: test.binary,
             ignored: test.ignored,
             tracing: choice.tracing,
             trace_number: numbers.get(&test.id).copied(),
+            role: run::Role::Test,
+            scripts,
+            wrapped: self.wrapped(test),
         });
         let limit = |threads: &crate::config::settings::TestThreads| threads.resolve(cpus());
         let groups = self.profile.test_groups().iter();
@@ -256,6 +260,7 @@ impl Session {
             trace_files: None,
             cgroups: None,
             stubs,
+            scripts,
         }
     }
 }
@@ -328,6 +333,7 @@ fn drive(
     Ok(Summary {
         stats: finished.stats,
         cancelled: finished.cancelled,
+        failed_scripts: finished.failed_scripts,
         not_kept,
         unwritten,
     })

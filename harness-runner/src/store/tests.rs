@@ -373,6 +373,7 @@ fn ended(target: &Utf8Path, seconds: i64, passed: usize, failed: usize, partial:
         },
         cancelled: None,
         not_run: Vec::new(),
+        failed_scripts: Vec::new(),
     };
     let finished = event(EventKind::RunFinished(Box::new(finished)));
     run.record(&finished, Belongings::default()).unwrap();

@@ -50,8 +50,6 @@ fn what_has_no_effect_becomes_a_comment() {
          \x20   \"run\",\n\
          ]\n\
          \n\
-         [scripts.setup.empty]\n\
-         \n\
          # All tests.\n\
          [profile.ci]\n\
          bench.slow-timeout = '1s'\n\
@@ -72,14 +70,11 @@ fn what_has_no_effect_becomes_a_comment() {
             experimental = ["setup-scripts"]
 
             # The database.
-            # Of cargo-nextest; cargo harness does not support this yet:
-            # [scripts.setup.db]
-            # command = [
-            #     "cargo",
-            #     "run",
-            # ]
-
-            # [scripts.setup.empty]
+            [scripts.setup.db]
+            command = [
+                "cargo",
+                "run",
+            ]
 
             # All tests.
             [profile.ci]
@@ -87,12 +82,11 @@ fn what_has_no_effect_becomes_a_comment() {
             # bench.slow-timeout = '1s'
             retries = 2
 
-            # Of cargo-nextest; cargo harness does not support this yet:
-            # [[profile.ci.scripts]]
-            # filter = '''
-            # all()
-            # '''
-            # setup = 'db'
+            [[profile.ci.scripts]]
+            filter = '''
+            all()
+            '''
+            setup = 'db'
 
             [[profile.ci.overrides]]
             filter = 'all()'
@@ -121,39 +115,35 @@ fn what_has_no_effect_is_taken_out_of_a_table_in_one_line() {
 #[test]
 fn a_value_of_several_lines_becomes_a_comment_as_a_whole() {
     becomes(
-        "script = {}\n\
-         profile.ci.scripts = []\n\
+        "profile.ci.bench = {}\n\
          [profile.nightly]\n\
-         scripts = [ # two\n\
+         bench.x = [ # two\n\
          \x20   # The first.\n\
-         \x20   { filter = 'all()', setup = 'x' },\n\
+         \x20   { path = 'x' },\n\
          \n\
-         \x20   { filter = 'all()', setup = 'y' },\n\
+         \x20   { path = 'y' },\n\
          ]\n\
          retries = 1\n\
          [profile.last.bench]\n\
          [profile.\"last\".bench.'slow-timeout'] # quoted\n\
          period = '1s'\n\
-         [\"scripts\"]\n\
          [test-groups]\n",
         expect![[r##"
             # Of cargo-nextest; cargo harness does not support this yet:
-            # script = {}
-            # profile.ci.scripts = []
+            # profile.ci.bench = {}
             [profile.nightly]
             # Of cargo-nextest; cargo harness does not support this yet:
-            # scripts = [ # two
+            # bench.x = [ # two
             #     # The first.
-            #     { filter = 'all()', setup = 'x' },
+            #     { path = 'x' },
             # 
-            #     { filter = 'all()', setup = 'y' },
+            #     { path = 'y' },
             # ]
             retries = 1
             # Of cargo-nextest; cargo harness does not support this yet:
             # [profile.last.bench]
             # [profile.last.bench.'slow-timeout'] # quoted
             # period = '1s'
-            # ["scripts"]
             [test-groups]
 
             [profile.ci]
@@ -165,12 +155,12 @@ fn a_value_of_several_lines_becomes_a_comment_as_a_whole() {
 
 #[test]
 fn lines_may_end_as_they_do_elsewhere() {
-    let text = "[profile.ci]\r\nretries = 2\r\nscripts = [\r\n]\r\nfail-fast = false\r\n";
+    let text = "[profile.ci]\r\nretries = 2\r\nbench.x = [\r\n]\r\nfail-fast = false\r\n";
     assert_eq!(
         migrated(text).text,
         "[profile.ci]\r\nretries = 2\r\n\
          # Of cargo-nextest; cargo harness does not support this yet:\r\n\
-         # scripts = [\r\n# ]\r\nfail-fast = false\r\n"
+         # bench.x = [\r\n# ]\r\nfail-fast = false\r\n"
     );
 }
 
@@ -181,7 +171,7 @@ const KEYS: &[&str] = &[
     "archive.include = [\n  { path = \"x\", relative-to = \"target\" }, # why\n]",
     "archive = { include = [] }",
     "bench.slow-timeout = \"1s\"",
-    "scripts = [{ filter = \"all()\", setup = \"s\" }]",
+    "scripts = [{ filter = \"all()\" }]",
     "default-filter = \"\"\"\n  test(a)\n  | test(/[x]/)\n\"\"\"",
     "junit.path = \"j.xml\"",
     "junit = { path = \"j.xml\", report-name = \"r\" }",
@@ -194,9 +184,9 @@ const KEYS: &[&str] = &[
 const TOPS: &[&str] = &[
     "# A comment.\n",
     "\n",
-    "[[profile.p.scripts]]\nfilter = \"all()\"\nsetup = \"s\"\n",
+    "[[profile.p.scripts]]\nfilter = \"all()\"\n",
     "[scripts.setup.s]\ncommand = \"\"\"\nx\n[y]\n\"\"\"\n",
-    "[script.t]\n",
+    "[scripts.wrapper.w]\ncommand = 'w'\n",
     "[[profile.p.overrides]]\nfilter = 'test(c)'\nretries = 3\n[profile.p.overrides.bench]\n",
     "[profile.p.bench.slow-timeout]\nperiod = \"1s\"\n",
     "[test-groups.g]\nmax-threads = 1\n",

@@ -100,6 +100,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         test-group = "@global"
         priority = 0
         run-extra-args = []
+        env = {}
         require-result = true
         trace.level = "io"
         trace.required = false
@@ -228,6 +229,7 @@ fn every_key_is_read() {
         test-group = "@global"  # built-in default
         priority = 0  # built-in default
         run-extra-args = ["--verbose", "a b"]  # profile `ci`
+        env = {}  # built-in default
         require-result = false  # profile `ci`
         trace.level = "full"  # profile `ci`
         trace.required = true  # profile `ci`
@@ -255,6 +257,7 @@ fn every_key_is_read() {
         test-group = "serial"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         priority = -100  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         run-extra-args = []  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        env = {}  # built-in default
         require-result = true  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         trace.level = "off"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         trace.required = true  # profile `ci`

@@ -79,19 +79,13 @@ fn unknown_keys_are_warned_about_with_the_nearest_known_key() {
 #[test]
 fn keys_of_cargo_nextest_that_do_nothing_yet_are_named_in_one_warning() {
     warnings(
-        "[scripts.setup.db]\n\
-         command = 'x'\n\
-         [script.old]\n\
-         command = 'x'\n\
-         [profile.ci]\n\
+        "[profile.ci]\n\
          bench.slow-timeout = '1s'\n\
-         [[profile.ci.scripts]]\n\
-         filter = 'all()'\n\
          [[profile.ci.overrides]]\n\
          filter = 'all()'\n\
          bench.slow-timeout = '1s'\n",
         expect![
-            "keys of cargo-nextest that have no effect here yet: `scripts.setup.db` (1:16), `script.old.command` (4:1), `profile.ci.bench.slow-timeout` (6:7), `profile.ci.scripts` (7:1), `profile.ci.overrides[0].bench.slow-timeout` (11:7)"
+            "keys of cargo-nextest that have no effect here yet: `profile.ci.bench.slow-timeout` (2:7), `profile.ci.overrides[0].bench.slow-timeout` (5:7)"
         ],
     );
 }

@@ -3,6 +3,7 @@
 use super::Running;
 use crate::{
     config::settings::LeakPolicy,
+    protocol::Ticket,
     run::{
         Output,
         live::Batch,
@@ -21,6 +22,8 @@ pub(in crate::run) struct Over {
     pub(in crate::run) output: Option<Output>,
     /// The reason why it was cut short, if it was.
     pub(in crate::run) cut: Option<Cut>,
+    /// The number of the attempt, if descendants of it live on in the stub.
+    pub(in crate::run) lingers: Option<Ticket>,
 }
 
 /// The reason why an attempt was cut short.
@@ -43,6 +46,7 @@ impl Running<'_> {
         let usage = &mut self.known.so_far.usage;
         let limits = self.slot.bounds.end(usage, escapes, !ending.stub_free);
         self.streams.read_rest(&mut self.slot.buffer);
+        let lingers = ending.lingers.then_some(self.ticket);
         let ending = self.judge(ending);
         let leak = leak.map(|leak| Leak {
             allowed: self.test.settings.leak == LeakPolicy::Allow,
@@ -74,6 +78,7 @@ impl Running<'_> {
             attempt,
             output,
             cut: self.cut,
+            lingers,
         }
     }
 
@@ -96,7 +101,7 @@ impl Running<'_> {
         let binary = &self.shared.work.binaries[self.test.binary];
         Ending {
             outcome: match judged(ending.outcome, self.streams.word(), require_result) {
-                Outcome::Exited(exit) if exit.success() => binary.judge_image(exit),
+                Outcome::Exited(exit) if exit.success() => binary.judge_image(self.test, exit),
                 other => other,
             },
             ..ending

@@ -6,9 +6,13 @@ use crate::{
     run::{
         Capture, Image, StandardInput,
         arguments::{arguments, word},
+        blocks,
         causes::with_causes,
         environment::OfAttempt,
+        scripts,
         unit::Input,
+        will,
+        work::Role,
     },
     stub::{blocking::terminated, link::StubError},
 };
@@ -32,26 +36,49 @@ impl Running<'_> {
                 errno: error.source.raw_os_error().unwrap_or_default(),
             })
         })?;
+        self.prepare_script()?;
         self.ask_to_start().map_err(|error| {
             self.refused(error.is_scarcity());
             Input::StubLost(with_causes(&error))
         })
     }
 
+    /// Gives a setup script the file for its variables, and its stub the teardown.
+    fn prepare_script(&mut self) -> Result<(), Input> {
+        let Role::Setup {
+            script, teardown, ..
+        } = self.test.role
+        else {
+            return Ok(());
+        };
+        let made = self.shared.scripts.make_file(script);
+        self.env_file = Some(made.map_err(|error| {
+            Input::StartFailed(StartFailure {
+                message: format!("no file for its variables could be made: {error}"),
+                errno: error.raw_os_error().unwrap_or_default(),
+            })
+        })?);
+        let left = teardown.map(|unit| will::leave(self.slot, self.shared, unit));
+        left.transpose()
+            .map(drop)
+            .map_err(|error| Input::StubLost(with_causes(&error)))
+    }
+
     fn ask_to_start(&mut self) -> Result<(), StubError> {
         let work = &self.shared.work;
         let binary = &work.binaries[self.test.binary];
-        let program = binary.program.first();
+        let program = self.test.program(binary).first();
         let args = arguments(binary, self.test);
         let args: Vec<u8> = args.iter().flat_map(|arg| terminated(arg)).collect();
         let (environment, trace_file) = (self.environment(), self.trace_file());
         let [stdout, stderr] = self.outputs()?;
         let null = self.slot.null.open()?;
         let own = io::stdin();
-        let terminal = work.capture == Capture::Inherit { terminal: true };
+        let is_test = self.test.role == Role::Test;
+        let terminal = is_test && work.capture == Capture::Inherit { terminal: true };
         let asks = match work.stdin {
             StandardInput::Terminal => terminal && own.is_terminal(),
-            StandardInput::Own => true,
+            StandardInput::Own => is_test,
             StandardInput::Null => false,
         };
         let stdin = if asks { own.as_fd() } else { null.as_fd() };
@@ -78,13 +105,23 @@ impl Running<'_> {
     }
 
     fn environment(&self) -> Vec<u8> {
-        self.shared.work.blocks.of_attempt(&OfAttempt {
-            test: self.test,
-            attempt: self.start.attempt,
-            total_attempts: self.start.total_attempts,
-            slot: self.slot.number,
-            group_slot: self.start.group_slot,
-        })
+        if self.test.role != Role::Test {
+            let mut block = blocks::of_script(self.shared, self.test);
+            if let Some(path) = &self.env_file {
+                scripts::push_file(&mut block, path);
+            }
+            return block;
+        }
+        blocks::of_attempt(
+            self.shared,
+            &OfAttempt {
+                test: self.test,
+                attempt: self.start.attempt,
+                total_attempts: self.start.total_attempts,
+                slot: self.slot.number,
+                group_slot: self.start.group_slot,
+            },
+        )
     }
 
     /// Returns where its trace is written; empty for nowhere.
@@ -101,16 +138,28 @@ impl Running<'_> {
     /// Returns its standard output and its standard error.
     fn outputs(&mut self) -> io::Result<[OwnedFd; 2]> {
         let work = &self.shared.work;
-        match work.capture {
-            Capture::Pipes => {
-                let word = word(&work.binaries[self.test.binary], self.test);
-                let (stdout, stderr) = self.streams.open(work.output_cap, word)?;
-                Ok([stdout, stderr])
+        let captured = match (work.capture, self.test.role) {
+            (Capture::Inherit { .. }, _) => [false; 2],
+            (Capture::Pipes, Role::Test) => [true; 2],
+            (Capture::Pipes, Role::Setup { capture, .. } | Role::Teardown { capture, .. }) => {
+                capture
             }
-            Capture::Inherit { .. } => Ok([
+        };
+        let own = || -> io::Result<[OwnedFd; 2]> {
+            Ok([
                 io::stdout().as_fd().try_clone_to_owned()?,
                 io::stderr().as_fd().try_clone_to_owned()?,
-            ]),
+            ])
+        };
+        if captured == [false; 2] {
+            return own();
         }
+        let word = word(&work.binaries[self.test.binary], self.test);
+        let (stdout, stderr) = self.streams.open(work.output_cap, word)?;
+        let [own_stdout, own_stderr] = own()?;
+        Ok([
+            if captured[0] { stdout } else { own_stdout },
+            if captured[1] { stderr } else { own_stderr },
+        ])
     }
 }

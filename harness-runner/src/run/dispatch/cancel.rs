@@ -23,7 +23,7 @@ impl Dispatcher {
             self.start(now, slot, actions);
         }
         self.reopen(now, actions);
-        if self.limits.global_timeout.is_some_and(|limit| limit <= now) {
+        if self.has_tests() && self.limits.global_timeout.is_some_and(|limit| limit <= now) {
             self.cancel(CancelReason::GlobalTimeout, actions);
         }
     }
@@ -93,7 +93,7 @@ impl Dispatcher {
             }
         }
         let signal = match reason {
-            CancelReason::TestFailure => return,
+            CancelReason::SetupFailed | CancelReason::TestFailure => return,
             CancelReason::Interrupt => SIGINT,
             CancelReason::Signal(signal) => signal,
             CancelReason::ReportFailed
@@ -109,6 +109,9 @@ impl Dispatcher {
             by,
             force,
         };
-        actions.extend(self.slots.keys().map(interrupt));
+        // A teardown runs whatever happens.
+        let setting_up = self.scripts.setting_up();
+        let slots = self.slots.keys().chain(&setting_up);
+        actions.extend(slots.map(interrupt));
     }
 }

@@ -1,3 +1,5 @@
+mod scripts;
+
 use super::{
     cancel::{SIGINT, SIGTERM},
     *,
@@ -33,6 +35,7 @@ pub(in crate::run) fn settings() -> TestSettings {
         test_group: TestGroup::Global,
         priority: 0,
         run_extra_args: Vec::new(),
+        env: BTreeMap::new(),
         require_result: true,
         output: sample::POLICY,
         trace: TraceSetting::default(),

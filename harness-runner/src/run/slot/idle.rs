@@ -1,10 +1,19 @@
 //! The work of a slot between attempts.
 
 use super::{FromSlot, Slot, ToSlot, WatchedStub};
-use crate::{protocol::Request, stub::link};
+use crate::{
+    protocol::{Request, Response, Ticket},
+    stub::link,
+};
 use harness_metadata::Survivor;
-use std::thread;
-use tokio::sync::oneshot;
+use std::{thread, time::Duration};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+
+/// The time that a stub has to kill what a setup script has left. Longer than its own limit.
+const KILL_LIMIT: Duration = Duration::from_secs(15);
 
 impl Slot {
     /// Takes an order that is not the start of an attempt.
@@ -25,7 +34,45 @@ impl Slot {
                 drop(looked);
             }
             // These are meant for an attempt that is over.
-            ToSlot::Start(_) | ToSlot::Interrupt(..) | ToSlot::Describe(_) => {}
+            ToSlot::Start(_) | ToSlot::Interrupt(..) | ToSlot::Describe(_) | ToSlot::End => {}
+        }
+    }
+
+    /// Kills what a setup script has left, and has the stub forget its teardown. Returns what was
+    /// killed.
+    pub(in crate::run) async fn end_script(&mut self) -> Vec<Survivor> {
+        let survivors = match self.lingering.take() {
+            Some(ticket) => self.kill_lingering(ticket).await,
+            None => Vec::new(),
+        };
+        self.stub.ask(&Request::RevokeWill, "forget the teardown");
+        self.end_stub().await;
+        survivors
+    }
+
+    async fn kill_lingering(&mut self, ticket: Ticket) -> Vec<Survivor> {
+        // Answered in order: without the first answer there is nothing to kill.
+        self.stub
+            .ask(&Request::Inspect { ticket }, "say what is left");
+        self.stub.ask(&Request::Beat, "say that it is there");
+        let until = Instant::now() + KILL_LIMIT;
+        let mut killing = false;
+        loop {
+            let Some(stub) = self.stub.current() else {
+                return Vec::new();
+            };
+            match timeout_at(until, stub.receive()).await {
+                Ok(Ok(Response::Inspected { .. })) => {
+                    killing = true;
+                    self.bounds.spoil();
+                    self.stub
+                        .ask(&Request::Kill { ticket }, "kill what is left");
+                }
+                Ok(Ok(Response::Beat)) if !killing => return Vec::new(),
+                Ok(Ok(Response::Gone { survivors, .. })) => return survivors,
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => return Vec::new(),
+            }
         }
     }
 

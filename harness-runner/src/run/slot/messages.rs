@@ -2,12 +2,14 @@
 
 use crate::protocol::RunnerStopped;
 use crate::run::{
-    Output, live,
+    Output,
+    dispatch::Variables,
+    live,
     streams::Streams,
     unit::{Force, Unit},
 };
 use harness_metadata::{
-    Attempt, Interruption, RawString,
+    Attempt, Interruption, RawString, Survivor,
     event::{RunningDetail, RunningState},
     outcome::StuckTask,
 };
@@ -30,6 +32,8 @@ pub(in crate::run) enum ToSlot {
         /// Dropped when that has been done.
         passed_on: Option<PassedOn>,
     },
+    /// Kill what a setup script has left, and forget its teardown: [`FromSlot::Ended`].
+    End,
 }
 
 /// An attempt that runs.
@@ -114,6 +118,11 @@ pub(in crate::run) enum FromSlot {
         message: String,
     },
     Over(Made),
+    /// Of a setup script, nothing is left. These were killed.
+    Ended {
+        slot: usize,
+        survivors: Vec<Survivor>,
+    },
 }
 
 /// An attempt that has been made.
@@ -125,6 +134,8 @@ pub(in crate::run) struct Made {
     pub(in crate::run) output: Option<Output>,
     /// Whether it never began, because the system did not have enough for it.
     pub(in crate::run) refused: bool,
+    /// If it is a setup script: the variables that it sets.
+    pub(in crate::run) variables: Variables,
 }
 
 /// A process that is stopped for a debugger.

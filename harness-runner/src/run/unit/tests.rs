@@ -362,3 +362,11 @@ fn a_test_that_waits_for_another_tracer_is_killed_at_once() {
     let mut unit = unit(None, 10);
     assert_eq!(unit.handle(secs(1), Input::Stuck), [Action::Kill]);
 }
+
+#[test]
+fn descendants_that_may_live_on_are_reported_and_not_killed() {
+    let mut unit = unit(None, 10).with_lingering(true);
+    assert_eq!(unit.handle(secs(1), exited(true)), []);
+    let ending = ended(unit.handle(secs(2), Input::Deadline));
+    assert!(ending.lingers && ending.stub_free && ending.leak.is_some());
+}

@@ -1,0 +1,20 @@
+//! Setup scripts in the words of tests.
+
+use harness_metadata::{
+    RunStats,
+    event::{ScriptFinished, TestFinished},
+};
+
+/// Returns a script as a test with one attempt.
+pub(super) fn as_test(finished: &ScriptFinished) -> TestFinished {
+    TestFinished {
+        test: finished.test.clone(),
+        verdict: finished.attempt.verdict,
+        attempts: vec![finished.attempt.clone()],
+        total_attempts: 1,
+        slot: 0,
+        output: finished.output,
+        stats: RunStats::default(),
+        running: 0,
+    }
+}
