@@ -9,6 +9,7 @@ pub use script::{ScriptFinished, ScriptStarted};
 
 use crate::{
     id::{RunId, TestId},
+    location::Location,
     machine::Machine,
     outcome::{Attempt, Interruption, StuckTask, Survivor, Verdict},
     raw::RawString,
@@ -55,6 +56,12 @@ pub enum EventKind {
         reason: MismatchReason,
         /// True if the profile wants it in reports that may leave skipped tests out, such as JUnit.
         reported: bool,
+        /// The reason of `#[ignore = "…"]`, for a test that is skipped because it is ignored.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ignore_reason: Option<String>,
+        /// The place of its definition, if it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        location: Option<Location>,
     },
     /// An attempt was given to a slot.
     AttemptStarted(AttemptStarted),
@@ -405,6 +412,9 @@ pub struct AttemptStarted {
 pub struct TestFinished {
     /// The test.
     pub test: TestId,
+    /// The place of its definition, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
     /// Its attempts in order, at least one.
     pub attempts: Vec<Attempt>,
     /// The greatest possible number of attempts.

@@ -5,6 +5,7 @@ pub mod exit_code;
 pub mod id;
 pub mod level;
 pub mod limit;
+pub mod location;
 pub mod machine;
 pub mod noise;
 pub mod outcome;
@@ -20,6 +21,7 @@ pub use event::{Event, EventKind};
 pub use id::{AttemptId, RunId, TestId};
 pub use level::{FinalStatusLevel, ReportSkipped, StatusLevel};
 pub use limit::{Cpus, LimitHit, LimitKind, Limits};
+pub use location::Location;
 pub use machine::Machine;
 pub use nextest_metadata::{RustBinaryId, TestCaseName};
 pub use outcome::{

@@ -4,6 +4,7 @@
 //! told by a callback. Which of the tests run is decided in `plan`.
 
 mod collection;
+mod located;
 mod output;
 mod parse;
 mod recognise;
@@ -18,7 +19,7 @@ use crate::{
 };
 use camino::Utf8Path;
 use collection::Collection;
-use harness_metadata::{Exit, StartFailure};
+use harness_metadata::{Exit, Location, StartFailure};
 use nextest_metadata::{RustBinaryId, RustTestKind, TestCaseName};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -85,8 +86,12 @@ pub struct ListedTest {
     pub name: TestCaseName,
     /// Whether it is marked as ignored.
     pub ignored: bool,
-    /// The kind of value found.
+    /// Test or benchmark.
     pub kind: TestKind,
+    /// The reason of `#[ignore = "…"]`, if it is known.
+    pub reason: Option<String>,
+    /// Its place in the source, as the compiler has it; `None` if the harness does not say.
+    pub location: Option<Arc<Location>>,
 }
 
 /// Whether a binary is to be asked.

@@ -9,7 +9,7 @@ use crate::{
     config::{BinarySettings, CompiledProfile, TestScripts, settings::TestSettings},
     filter::{BinaryMatch, BinaryMismatch, Dealer, TestFilter},
 };
-use harness_metadata::{ReportSkipped, TestId};
+use harness_metadata::{Location, ReportSkipped, TestId};
 use nextest_filtering::{BinaryQuery, TestQuery};
 use nextest_metadata::{FilterMatch, MismatchReason, RustTestKind, TestCaseName};
 use std::{cmp::Reverse, sync::Arc};
@@ -33,6 +33,10 @@ pub struct ListedTest<'a> {
     pub ignored: bool,
     /// Test or benchmark.
     pub kind: &'a RustTestKind,
+    /// The reason why it is ignored, if there is one.
+    pub ignore_reason: Option<&'a str>,
+    /// The place of its definition.
+    pub location: Option<&'a Arc<Location>>,
 }
 
 /// A test that will run.
@@ -46,6 +50,8 @@ pub struct PlannedTest {
     pub ignored: bool,
     /// Whether it is a benchmark.
     pub bench: bool,
+    /// The place of its definition.
+    pub location: Option<Arc<Location>>,
     /// Its settings.
     pub settings: Arc<TestSettings>,
     /// The scripts that run for it.
@@ -63,6 +69,10 @@ pub struct SkippedTest {
     pub reason: MismatchReason,
     /// Whether it is marked `#[ignore]`.
     pub ignored: bool,
+    /// The reason of `#[ignore = "…"]`, if it is skipped because of that.
+    pub ignore_reason: Option<String>,
+    /// The place of its definition.
+    pub location: Option<Arc<Location>>,
     /// The setting for skipped tests in JUnit reports, for this test.
     pub report_skipped: ReportSkipped,
 }
@@ -186,6 +196,7 @@ impl Plan {
                 binary: place.index,
                 ignored: test.ignored,
                 bench: *test.kind == RustTestKind::BENCH,
+                location: test.location.cloned(),
                 settings: Arc::clone(&resolved.settings),
                 scripts: place.profile.scripts_for(&query),
             }),
@@ -197,6 +208,11 @@ impl Plan {
                     binary: place.index,
                     reason,
                     ignored: test.ignored,
+                    ignore_reason: test
+                        .ignore_reason
+                        .filter(|_| reason == MismatchReason::Ignored)
+                        .map(str::to_owned),
+                    location: test.location.cloned(),
                     report_skipped: resolved.report_skipped,
                 });
             }

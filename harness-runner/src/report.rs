@@ -7,6 +7,8 @@
 pub mod captured;
 pub mod evidence;
 pub mod extract;
+mod failure;
+pub mod github;
 pub mod json;
 pub mod junit;
 mod leak;

@@ -209,6 +209,7 @@ mod tests {
             // There is none.
             binary: 7,
             ignored: false,
+            location: None,
             tracing: Tracing {
                 level: harness_metadata::event::TraceLevel::Off,
                 backend: harness_metadata::trace::Backend::None,

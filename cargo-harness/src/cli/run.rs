@@ -7,7 +7,7 @@ use super::{
     filter_options::FilterArgs,
     prepared::{self, session_error},
     reuse_options::ReuseArgs,
-    runner_options::{NoTests, ReporterArgs, RunnerArgs, overrides},
+    runner_options::{Annotations, NoTests, ReporterArgs, RunnerArgs, overrides},
     surroundings,
     useless::Given,
     variables,
@@ -22,6 +22,7 @@ use harness_metadata::{StatusLevel, event::CancelReason, exit_code};
 use harness_runner::{
     config::{RunSettings, ShowProgress, UserSettings},
     report::{
+        github::Github,
         json::{EmbeddedOutput, JsonLines},
         junit::{Junit, JunitOptions},
         outlet::Outlet,
@@ -230,12 +231,32 @@ impl RunCommand {
                 .readers
                 .push(Box::new(JsonLines::new(writer, place, embedded)));
         }
+        if self.annotates() {
+            let commands: Box<dyn io::Write> = match self.reporter.events.as_deref() {
+                Some(path) if path == "-" => Box::new(io::stderr()),
+                _ => Box::new(io::stdout()),
+            };
+            let summary = env::var("GITHUB_STEP_SUMMARY").ok();
+            let summary = summary
+                .filter(|path| !path.is_empty())
+                .map(Utf8PathBuf::from);
+            sinks.readers.push(Box::new(Github::new(commands, summary)));
+        }
         // Last, so that what it shows is in the events, whatever happens next.
         let terminal = self.terminal(settings, global, capture, user);
         sinks
             .readers
             .push(Box::new(Terminal::new(io::stderr(), terminal)));
         Ok(sinks)
+    }
+
+    /// Returns whether GitHub's annotations are written.
+    fn annotates(&self) -> bool {
+        match self.reporter.annotations {
+            Annotations::Auto => env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true"),
+            Annotations::Github => true,
+            Annotations::None => false,
+        }
     }
 
     /// True if keys are read: if a person sits at the terminal and no other program, such as a

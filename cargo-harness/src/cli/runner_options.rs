@@ -182,6 +182,15 @@ pub(crate) struct ReporterArgs {
     /// Write a JUnit report to this file.
     #[arg(long, value_name = "PATH")]
     pub(super) junit: Option<camino::Utf8PathBuf>,
+    /// Annotate the lines of failed tests for the service that runs this, and write its summary.
+    #[arg(
+        long,
+        value_name = "SERVICE",
+        env = "HARNESS_ANNOTATIONS",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub(super) annotations: Annotations,
     /// Write the events of the run to this file, one JSON object a line; `-` is standard output.
     #[arg(long, value_name = "PATH")]
     pub(super) events: Option<camino::Utf8PathBuf>,
@@ -199,6 +208,17 @@ pub(crate) enum NoTests {
     /// Fail.
     #[value(alias = "error")]
     Fail,
+}
+
+/// The service whose annotations are written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Annotations {
+    /// GitHub if `GITHUB_ACTIONS` is `true`, none otherwise.
+    Auto,
+    /// GitHub Actions.
+    Github,
+    /// None.
+    None,
 }
 
 /// The form of progress.

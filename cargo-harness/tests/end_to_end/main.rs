@@ -21,6 +21,7 @@ mod oracle;
 mod packages;
 mod packages_run;
 mod peer;
+mod places;
 mod ptrace_refused;
 mod rerun;
 mod scheduling;

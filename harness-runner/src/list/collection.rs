@@ -2,7 +2,7 @@
 
 use super::{
     ListError, ListedBinary, ListedTest, Selection, Status, TestList, parse,
-    work::{Answer, Job},
+    work::{Answer, Call, Job, Output, Question},
 };
 use crate::{
     cache::{Cache, Encoding, Memory},
@@ -22,7 +22,7 @@ use std::{
 /// The tests of binaries that have the standard harness, by path.
 const TESTS: Memory = Memory {
     file: "harness/tests.cache",
-    version: 3,
+    version: 4,
     encoding: Encoding::Compact,
     longest: 256 * 1024 * 1024,
     lifetime: None,
@@ -75,17 +75,23 @@ impl Collection {
             self.listed.insert(binary.id.clone(), known);
             return;
         }
-        for ignored in [false, true] {
+        let questions = match binary.harness {
+            Harness::Libtest => &[Question::Everything][..],
+            Harness::Custom => &[Question::Names(Call::All), Question::Names(Call::Ignored)],
+        };
+        for question in questions {
             let _ = jobs.send(Job {
                 binary: Arc::clone(&binary),
-                ignored,
+                question: *question,
             });
         }
         let asked = Asked {
             binary: Arc::clone(&binary),
             identity,
             libtest: false,
-            outputs: [None, None],
+            tests: None,
+            all: None,
+            ignored: None,
         };
         self.asked.insert(binary.id.clone(), asked);
     }
@@ -119,8 +125,12 @@ impl Collection {
                         .asked
                         .get_mut(&answer.id)
                         .expect("only what was asked answers");
-                    asked.outputs[usize::from(answer.ignored)] = Some(output);
                     asked.libtest |= answer.libtest;
+                    match output {
+                        Output::Tests(tests) => asked.tests = Some(tests),
+                        Output::Names(Call::All, output) => asked.all = Some(output),
+                        Output::Names(Call::Ignored, output) => asked.ignored = Some(output),
+                    }
                 }
                 Err(why) => drop(error.get_or_insert(why)),
             }
@@ -136,16 +146,20 @@ impl Collection {
                 binary,
                 identity,
                 libtest,
-                outputs,
+                tests,
+                all,
+                ignored,
             } = asked;
-            let [all, ignored] = outputs.map(|output| {
-                output.expect("every call was answered, or an error was returned above")
-            });
-            let tests = parse::parse(&all, &ignored).map_err(|source| ListError::Malformed {
-                command: binary.path.to_string(),
-                stdout: String::from_utf8_lossy(&all).into_owned(),
-                source,
-            })?;
+            let named = || {
+                const ANSWERED: &str = "each call was answered, or an error was returned above";
+                let (all, ignored) = (all.expect(ANSWERED), ignored.expect(ANSWERED));
+                parse::parse(&all, &ignored).map_err(|source| ListError::Malformed {
+                    command: binary.path.to_string(),
+                    stdout: String::from_utf8_lossy(&all).into_owned(),
+                    source,
+                })
+            };
+            let tests = tests.map_or_else(named, Ok)?;
             if let Some(identity) = identity.filter(|_| libtest) {
                 let name = binary.path.to_string();
                 self.cache.put(name, identity, tests.clone());
@@ -179,6 +193,10 @@ struct Asked {
     binary: Arc<TestBinary>,
     identity: Option<Identity>,
     libtest: bool,
-    /// Of the calls without and with `--ignored`.
-    outputs: [Option<Vec<u8>>; 2],
+    /// The answer to all at once; `None` if the two calls were answered instead.
+    tests: Option<Vec<ListedTest>>,
+    /// The answer of the call without `--ignored`.
+    all: Option<Vec<u8>>,
+    /// The answer of the call with `--ignored`.
+    ignored: Option<Vec<u8>>,
 }

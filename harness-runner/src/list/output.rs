@@ -5,16 +5,19 @@ use crate::{
     cargo::{Built, TestBinary},
     report::style::escaped,
 };
+use camino::Utf8Path;
 use guppy::PackageId;
+use harness_metadata::Location;
 use nextest_filtering::{BinaryQuery, TestQuery};
 use nextest_metadata::{
-    BuildPlatform, FilterMatch, RustBuildMetaSummary, RustTestCaseSummary,
-    RustTestSuiteStatusSummary, RustTestSuiteSummary, TestListSummary,
+    BuildPlatform, FilterMatch, RustBinaryId, RustBuildMetaSummary, RustTestBinarySummary,
+    RustTestCaseSummary, RustTestSuiteStatusSummary, TestCaseName,
 };
 use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     io::{self, Write},
 };
 
@@ -82,10 +85,47 @@ pub struct Listing<'a> {
     pub filter: &'a dyn Fn(&ListingTest<'_>) -> FilterMatch,
 }
 
+/// The list as other programs read it: [`nextest_metadata::TestListSummary`], and what only this
+/// program knows of a test.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Summary<'a> {
+    rust_build_meta: &'a RustBuildMetaSummary,
+    test_count: usize,
+    rust_suites: BTreeMap<&'a RustBinaryId, Suite<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Suite<'a> {
+    package_name: &'a str,
+    #[serde(flatten)]
+    binary: RustTestBinarySummary,
+    cwd: &'a Utf8Path,
+    status: RustTestSuiteStatusSummary,
+    #[serde(rename = "testcases")]
+    test_cases: BTreeMap<&'a TestCaseName, Case<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Case<'a> {
+    #[serde(flatten)]
+    summary: RustTestCaseSummary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ignore_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<&'a Location>,
+}
+
 impl Listing<'_> {
     /// Returns the summary that other programs read.
-    pub fn summary(&self) -> TestListSummary {
-        let mut summary = TestListSummary::new(self.meta.clone());
+    pub fn summary(&self) -> Summary<'_> {
+        let mut summary = Summary {
+            rust_build_meta: self.meta,
+            test_count: 0,
+            rust_suites: BTreeMap::new(),
+        };
         for listed in &self.tests.binaries {
             let status = match listed.status {
                 Status::Listed(_) => RustTestSuiteStatusSummary::LISTED,
@@ -93,26 +133,15 @@ impl Listing<'_> {
                 Status::SkippedDefaultFilter => RustTestSuiteStatusSummary::SKIPPED_DEFAULT_FILTER,
             };
             let cases = self.matched(&listed.binary, &listed.status).into_iter();
-            let case = |(test, filter_match): (&ListedTest, FilterMatch)| {
-                let (kind, ignored) = (Some(test.kind.into()), test.ignored);
-                (
-                    test.name.clone(),
-                    RustTestCaseSummary {
-                        kind,
-                        ignored,
-                        filter_match,
-                    },
-                )
-            };
-            let suite = RustTestSuiteSummary {
-                package_name: listed.binary.package_name.clone(),
+            let suite = Suite {
+                package_name: &listed.binary.package_name,
                 binary: listed.binary.summary(),
-                cwd: listed.binary.cwd.clone(),
+                cwd: &listed.binary.cwd,
                 status,
                 test_cases: cases.map(case).collect(),
             };
             summary.test_count += suite.test_cases.len();
-            summary.rust_suites.insert(listed.binary.id.clone(), suite);
+            summary.rust_suites.insert(&listed.binary.id, suite);
         }
         summary
     }
@@ -145,6 +174,20 @@ impl Listing<'_> {
         };
         tests.iter().map(judged).collect()
     }
+}
+
+fn case((test, filter_match): (&ListedTest, FilterMatch)) -> (&TestCaseName, Case<'_>) {
+    let summary = RustTestCaseSummary {
+        kind: Some(test.kind.into()),
+        ignored: test.ignored,
+        filter_match,
+    };
+    let case = Case {
+        summary,
+        ignore_reason: test.reason.as_deref(),
+        location: test.location.as_deref(),
+    };
+    (&test.name, case)
 }
 
 /// Prints tests.

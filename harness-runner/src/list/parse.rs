@@ -49,6 +49,8 @@ pub(super) fn parse(all: &[u8], ignored: &[u8]) -> Result<Vec<ListedTest>, Parse
         name: TestCaseName::new(name),
         ignored,
         kind,
+        reason: None,
+        location: None,
     };
     Ok(tests.into_iter().map(listed).collect())
 }
@@ -87,7 +89,7 @@ pub(super) fn lines(output: &[u8]) -> Result<Vec<(&str, TestKind)>, ParseError> 
 
 /// Returns why a test cannot be run by its name, if so. A name with a line break is two lines, of
 /// which the first is no test.
-fn unusable(name: &str) -> Option<&'static str> {
+pub(super) fn unusable(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("is empty")
     } else if name.contains('\0') {

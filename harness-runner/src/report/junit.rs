@@ -26,7 +26,7 @@ use case::Cases;
 use chrono::{DateTime, FixedOffset};
 use frame::Frame;
 use harness_metadata::{
-    Event, EventKind, RunId, TestId,
+    Event, EventKind, Location, RunId, TestId,
     event::{CancelReason, RunFinished, RunStarted, ScriptFinished},
 };
 use interim::{Change, Interim, Part};
@@ -341,10 +341,15 @@ impl Junit {
         suite
     }
 
-    fn skip(&mut self, test: &TestId, message: String) -> io::Result<()> {
+    fn skip(
+        &mut self,
+        test: &TestId,
+        location: Option<&Location>,
+        message: String,
+    ) -> io::Result<()> {
         let mut status = TestCaseStatus::skipped();
         status.set_message(message);
-        let mut case = self.cases.empty(test, status);
+        let mut case = self.cases.empty(test, location, status);
         case.set_time(Duration::ZERO);
         self.add(test, case, None)
     }
@@ -355,7 +360,7 @@ impl Junit {
             None => "the run ended".to_owned(),
         };
         for test in &run.not_run {
-            if let Err(error) = self.skip(test, format!("not run: {why}")) {
+            if let Err(error) = self.skip(test, None, format!("not run: {why}")) {
                 self.lose(error);
             }
         }
@@ -490,8 +495,18 @@ impl Sink for Junit {
             EventKind::TestSkipped {
                 reported: false, ..
             } => Ok(()),
-            EventKind::TestSkipped { test, reason, .. } => {
-                self.skip(test, format!("skipped: {reason}"))
+            EventKind::TestSkipped {
+                test,
+                reason,
+                ignore_reason,
+                location,
+                ..
+            } => {
+                let message = match ignore_reason {
+                    Some(why) => format!("ignored: {}", case::legal(why)),
+                    None => format!("skipped: {reason}"),
+                };
+                self.skip(test, location.as_ref(), message)
             }
             EventKind::TestFinished(finished) => {
                 let case = self.cases.finished(finished, outputs);

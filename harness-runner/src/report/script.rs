@@ -8,6 +8,7 @@ use harness_metadata::{
 /// Returns a script as a test with one attempt.
 pub(super) fn as_test(finished: &ScriptFinished) -> TestFinished {
     TestFinished {
+        location: None,
         test: finished.test.clone(),
         verdict: finished.attempt.verdict,
         attempts: vec![finished.attempt.clone()],

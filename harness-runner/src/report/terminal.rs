@@ -12,7 +12,9 @@ mod scripts;
 mod traces;
 
 use super::{
-    Outputs, Sink, SinkError, leak,
+    Outputs, Sink, SinkError,
+    failure::Reason,
+    leak,
     progress::{Bar, ProgressMode, terminal_size},
     stuck::Pids,
     style::{Styles, escaped, paint},
@@ -103,6 +105,7 @@ pub struct Terminal<W: Write> {
     disturbed: BTreeMap<Disturbance, usize>,
     /// Binaries whose tests were not counted, since `default-filter` leaves all of them out.
     binaries_skipped_by_default: usize,
+    workspace_root: String,
     ended: bool,
 }
 
@@ -129,6 +132,7 @@ impl<W: Write> Terminal<W> {
             run_again: BTreeMap::new(),
             disturbed: BTreeMap::new(),
             binaries_skipped_by_default: 0,
+            workspace_root: String::new(),
             ended: false,
             options,
         }
@@ -270,7 +274,8 @@ impl<W: Write> Terminal<W> {
         }
         let listed = self.options.final_status_level >= listed_from(class);
         if listed || when.at_end() {
-            self.kept.push(Kept::new(finished));
+            let reason = Reason::of(finished, &self.workspace_root, outputs);
+            self.kept.push(Kept::new(finished, reason.as_ref()));
         }
         self.remember_slow(finished);
     }

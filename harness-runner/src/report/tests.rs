@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use quick_junit::Report;
 use std::{io, time::Duration};
 
-fn mixed() -> (Vec<Event>, Memory) {
+pub(super) fn mixed() -> (Vec<Event>, Memory) {
     let mut outputs = Memory::default();
     outputs.put(
         &test("a::fails"),
@@ -142,8 +142,11 @@ fn the_terminal_tells_what_happened() {
              Summary [   5.000s] 6 tests run: 3 passed (1 flaky, 1 leaky), 2 failed, 1 timed out, 0 skipped
            FLAKY 2/2 [   1.234s] (3/6) sample a::flaky
                 FAIL [   1.234s] (2/6) sample a::fails
+                     src/a.rs:3: boom
              SIGABRT [   1.234s] (4/6) sample a::aborts
+                     src/lib.rs:7: test aborted with signal 6: SIGABRT
              TIMEOUT [   1.234s] (6/6) sample a::hangs\n
+                     src/lib.rs:7: test timed out and could not be killed
     "#]]
     .assert_eq(&terminal(TerminalOptions::default(), &events, &outputs));
 }
@@ -260,7 +263,8 @@ fn the_final_list_says_that_a_test_was_slow() {
         Summary [   5.000s] 3 tests run: 2 passed (1 slow), 1 failed, 0 skipped
         SLOW [   1.234s] (1/3) sample passes
         SLOW+TMPASS [   1.234s] (3/3) sample runs_out
-        FAIL [   1.234s] (2/3) sample fails"#]]
+        FAIL [   1.234s] (2/3) sample fails
+        src/lib.rs:7: test failed with exit code 1"#]]
     .assert_eq(&ending.join("\n"));
 }
 
@@ -273,13 +277,19 @@ fn skipped_tests_are_in_the_report_if_they_are_to_be_reported() {
             test: test(name),
             reason: MismatchReason::Ignored,
             reported,
+            ignore_reason: reported.then(|| "needs <a> disk".to_owned()),
+            location: None,
         },
     };
     events.splice(1..1, [skipped("told", true), skipped("untold", false)]);
     let report = junit(&events, &outputs, |_| ());
     Report::deserialize_from_str(&report).expect("well-formed");
     assert!(report.contains("<testcase name=\"told\""), "{report}");
-    assert!(report.contains("<skipped message=\"skipped: "), "{report}");
+    assert!(
+        report.contains("<skipped message=\"ignored: needs &lt;a> disk\"")
+            || report.contains("<skipped message=\"ignored: needs &lt;a&gt; disk\""),
+        "{report}"
+    );
     assert!(!report.contains("untold"), "{report}");
 }
 
@@ -398,8 +408,8 @@ fn the_junit_report_has_one_verdict_a_test() {
         <?xml version="1.0" encoding="UTF-8"?>
         <testsuites name="harness-run" tests="6" skipped="0" failures="3" errors="0" uuid="6f1ed002-ab59-4f6f-b8a1-6d2f3e1d9c11" timestamp="2023-11-14T22:13:20.000+00:00" time="5.000">
             <testsuite name="sample" tests="6" skipped="0" errors="0" failures="3" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" hostname="localhost">
-                <testcase name="a::passes" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs"/>
-                <testcase name="a::fails" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/a.rs" line="3">
+                <testcase name="a::passes" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs" line="7"/>
+                <testcase name="a::fails" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs" line="7">
                     <failure message="boom" type="test failure with exit code 101">boom
         thread &apos;a::fails&apos; panicked at src/a.rs:3:5:
         boom</failure>
@@ -409,7 +419,7 @@ fn the_junit_report_has_one_verdict_a_test() {
         boom
         </system-err>
                 </testcase>
-                <testcase name="a::flaky" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs">
+                <testcase name="a::flaky" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs" line="7">
                     <flakyFailure timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" message="Error: first" type="test failure with exit code 1">
                         <stackTrace>Error: first</stackTrace>
                         <system-out>out
@@ -418,14 +428,14 @@ fn the_junit_report_has_one_verdict_a_test() {
         </system-err>
                     </flakyFailure>
                 </testcase>
-                <testcase name="a::aborts" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs">
+                <testcase name="a::aborts" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs" line="7">
                     <failure message="test aborted with signal 6: SIGABRT" type="test abort">test aborted with signal 6: SIGABRT</failure>
                     <system-out></system-out>
                     <system-err>bye
         </system-err>
                 </testcase>
-                <testcase name="a::leaks" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs"/>
-                <testcase name="a::hangs\n" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs">
+                <testcase name="a::leaks" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs" line="7"/>
+                <testcase name="a::hangs\n" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs" line="7">
                     <failure message="test timed out and could not be killed" type="test timeout">test timed out and could not be killed</failure>
                     <system-out>(stdout not captured)</system-out>
                     <system-err>(stderr not captured)</system-err>

@@ -17,7 +17,7 @@ use crate::config::settings::{
 use chrono::{DateTime, FixedOffset};
 use group::Group;
 use harness_metadata::{
-    Attempt, EventKind, Interruption, RunStats, Survivor, TestId, Verdict,
+    Attempt, EventKind, Interruption, Location, RunStats, Survivor, TestId, Verdict,
     event::{AttemptStarted, CancelReason, RunFinished, RunningState, RunningTest, TestFinished},
 };
 use scarce::Scarcity;
@@ -30,6 +30,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) id: TestId,
+    pub(super) location: Option<Arc<Location>>,
     pub(super) settings: Arc<TestSettings>,
     pub(super) command: Vec<String>,
 }
@@ -523,6 +524,7 @@ impl Dispatcher {
         };
         let mut finished = TestFinished {
             test: candidate.id.clone(),
+            location: candidate.location.as_deref().cloned(),
             total_attempts: total_attempts(&candidate.settings),
             attempts: occupant.attempts,
             verdict,

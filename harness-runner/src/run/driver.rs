@@ -138,6 +138,7 @@ impl Driver {
         let blocks = environment::Blocks::new(&work);
         let candidates = work.tests[..own_tests].iter().map(|test| Candidate {
             id: test.id.clone(),
+            location: test.location.clone(),
             settings: Arc::clone(&test.settings),
             command: arguments::displayed_command(&work.binaries[test.binary], test),
         });

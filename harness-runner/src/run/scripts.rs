@@ -133,6 +133,7 @@ pub(super) fn add_units(
             };
             binaries.push(binary);
             tests.push(Test {
+                location: None,
                 id: step.id.clone(),
                 settings,
                 binary: binaries.len() - 1,

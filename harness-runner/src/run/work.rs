@@ -10,7 +10,9 @@ use crate::{
     stub::link::Stub,
 };
 use camino::{Utf8Path, Utf8PathBuf};
-use harness_metadata::{Exit, Fault, Outcome, RunId, TestId, event::TraceLevel, trace::Backend};
+use harness_metadata::{
+    Exit, Fault, Location, Outcome, RunId, TestId, event::TraceLevel, trace::Backend,
+};
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 /// Everything that a run needs. Complete before the first test starts.
@@ -118,6 +120,8 @@ pub struct Test {
     pub binary: usize,
     /// Whether it is marked as ignored.
     pub ignored: bool,
+    /// The place of its definition.
+    pub location: Option<Arc<Location>>,
     /// Its tracing.
     pub tracing: Tracing,
     /// The number of the trace of its first attempt, if it is traced; that of the next one is the

@@ -150,6 +150,8 @@ pub(super) fn plan(tests: &TestList, filter: &TestFilter, profile: &CompiledProf
                             name: &test.name,
                             ignored: test.ignored,
                             kind: kind(test.kind),
+                            ignore_reason: test.reason.as_deref(),
+                            location: test.location.as_ref(),
                         })
                         .collect(),
                 ),

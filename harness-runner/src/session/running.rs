@@ -138,6 +138,8 @@ impl Session {
                 test: skipped.id.clone(),
                 reason: skipped.reason,
                 reported: skipped.reported(),
+                ignore_reason: skipped.ignore_reason.clone(),
+                location: skipped.location.as_deref().cloned(),
             }));
         }
     }
@@ -223,6 +225,7 @@ impl Session {
             settings: Arc::clone(&test.settings),
             binary: test.binary,
             ignored: test.ignored,
+            location: test.location.clone(),
             tracing: choice.tracing,
             trace_number: numbers.get(&test.id).copied(),
             role: run::Role::Test,

@@ -2,12 +2,12 @@
 
 use super::{JunitOptions, property};
 use crate::report::{
-    Excerpt, Outputs, Stream, captured::plain, evidence, excerpt, extract, leak, stuck::Pids,
-    style::escaped, wording,
+    Excerpt, Outputs, Stream, captured::plain, evidence, excerpt, extract, failure, leak,
+    stuck::Pids, style::escaped, wording,
 };
 use harness_metadata::NoResultKind;
 use harness_metadata::{
-    Attempt, AttemptId, Exit, Outcome, TestId, Verdict,
+    Attempt, AttemptId, Exit, Location, Outcome, TestId, Verdict,
     event::{OutputPolicy, RunStarted, TestFinished},
 };
 use quick_junit::{FlakyOrRerun, NonSuccessKind, TestCase, TestCaseStatus, TestRerun};
@@ -23,7 +23,6 @@ pub(super) struct Cases {
     left: u64,
     properties: bool,
     plain: bool,
-    root: String,
     files: BTreeMap<String, String>,
     failed: HashMap<TestId, Vec<Told>>,
 }
@@ -35,7 +34,6 @@ struct Told {
     ty: String,
     message: String,
     body: String,
-    place: Option<(String, u32)>,
     stdout: Option<String>,
     stderr: Option<String>,
 }
@@ -47,25 +45,39 @@ impl Cases {
             left: options.total_cap,
             properties: options.properties && !options.plain,
             plain: options.plain,
-            root: String::new(),
             files: BTreeMap::new(),
             failed: HashMap::new(),
         }
     }
 
     pub(super) fn know(&mut self, run: &RunStarted) {
-        self.root.clone_from(&run.workspace_root);
         let files = run.sources.iter();
         self.files = files
             .map(|(id, source)| (id.to_string(), source.file.clone()))
             .collect();
     }
 
-    pub(super) fn empty(&self, test: &TestId, status: TestCaseStatus) -> TestCase {
+    /// Returns a test case with its name and the place of its definition, which is the same for every
+    /// result. Without a place, the file is the root of its binary.
+    pub(super) fn empty(
+        &self,
+        test: &TestId,
+        location: Option<&Location>,
+        status: TestCaseStatus,
+    ) -> TestCase {
         let mut case = TestCase::new(legal(&escaped(test.name.as_str())), status);
         case.set_classname(legal(test.binary.as_str()));
-        if let Some(file) = self.files.get(test.binary.as_str()).filter(|_| !self.plain) {
+        if self.plain {
+            return case;
+        }
+        let location = location.filter(|location| location.is_inside());
+        let root = self.files.get(test.binary.as_str());
+        if let Some(file) = location.map(|location| &location.file).or(root) {
             case.extra.insert("file".into(), legal(file).into());
+        }
+        if let Some(location) = location {
+            let line = location.line.to_string();
+            case.extra.insert("line".into(), line.into());
         }
         case
     }
@@ -85,7 +97,7 @@ impl Cases {
         let test = &finished.test;
         let earlier = self.failed.remove(test).unwrap_or_default();
         let Some(last) = finished.attempts.last() else {
-            return self.empty(test, lost_status());
+            return self.empty(test, finished.location.as_ref(), lost_status());
         };
         let passed = last.verdict == Verdict::Pass;
         let policy = finished.output;
@@ -114,23 +126,19 @@ impl Cases {
             status.add_reruns(self.reruns(&all, finished.attempts.get(1..).unwrap_or_default()));
             (status, first, finished.attempts.first().unwrap_or(last))
         };
-        let mut case = self.empty(test, status);
-        self.describe(&mut case, attempt, shown, passed);
+        let mut case = self.empty(test, finished.location.as_ref(), status);
+        self.describe(&mut case, attempt, shown);
         if self.properties {
             self.add_properties(&mut case, finished, last);
         }
         case
     }
 
-    /// Adds when and where an attempt was, and what it printed.
-    fn describe(&self, case: &mut TestCase, attempt: &Attempt, shown: Told, passed: bool) {
+    /// Adds when an attempt was, and what it printed.
+    fn describe(&self, case: &mut TestCase, attempt: &Attempt, shown: Told) {
         case.set_time(attempt.elapsed);
         if !self.plain {
             case.set_timestamp(attempt.started_at);
-            if let Some((file, line)) = shown.place.filter(|_| !passed) {
-                case.extra.insert("file".into(), legal(&file).into());
-                case.extra.insert("line".into(), line.to_string().into());
-            }
         }
         if let Some(stdout) = shown.stdout {
             case.set_system_out(stdout);
@@ -186,10 +194,7 @@ impl Cases {
         };
         let stdout = excerpt(outputs, &id, Stream::Stdout, cap);
         let stderr = excerpt(outputs, &id, Stream::Stderr, cap);
-        if failed && let Some(text) = failure_text(stdout.as_ref(), stderr.as_ref()) {
-            if let Some((file, line)) = extract::location(&text) {
-                told.place = Some((relative(file, &self.root), line));
-            }
+        if failed && let Some(text) = failure::text(stdout.as_ref(), stderr.as_ref()) {
             let text = extract::without_thread_ids(&text);
             let plain = matches!(attempt.outcome, Outcome::Exited(Exit::Code(code)) if code != 0);
             if !plain || !attempt.limits.is_empty() {
@@ -278,7 +283,6 @@ impl Cases {
             ty,
             message,
             body,
-            place: None,
             stdout: None,
             stderr: None,
         }
@@ -351,23 +355,6 @@ fn passed_status(finished: &TestFinished, last: &Attempt) -> TestCaseStatus {
         .set_description(message);
     status.set_rerun_kind(FlakyOrRerun::Flaky);
     status
-}
-
-fn failure_text(stdout: Option<&Excerpt>, stderr: Option<&Excerpt>) -> Option<String> {
-    let in_stderr = stderr.and_then(|e| Some(e.end().get(extract::in_stderr(e.end())?)?.to_vec()));
-    let found = in_stderr.or_else(|| {
-        stdout.and_then(|e| Some(e.end().get(extract::in_stdout(e.end())?)?.to_vec()))
-    })?;
-    Some(plain(&found))
-}
-
-/// Returns a path that a panic named relative to the workspace.
-fn relative(file: &str, root: &str) -> String {
-    let inside = file
-        .strip_prefix(root)
-        .and_then(|file| file.strip_prefix('/'));
-    let file = inside.filter(|_| !root.is_empty()).unwrap_or(file);
-    file.strip_prefix("./").unwrap_or(file).to_owned()
 }
 
 /// Returns what of a stream the report has; `why` says what it lacks more than `output-cap`.

@@ -11,6 +11,7 @@ use std::io::Write;
 
 impl<W: Write> Terminal<W> {
     pub(super) fn run_started(&mut self, run: &RunStarted) {
+        self.workspace_root.clone_from(&run.workspace_root);
         self.stats.selected = run.tests;
         self.stats.skipped = run.skipped_tests;
         self.binaries_skipped_by_default = run.skipped_binaries_by_default_filter;

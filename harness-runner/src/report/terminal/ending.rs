@@ -3,6 +3,7 @@
 use super::Terminal;
 use crate::report::{
     Outputs,
+    progress::{clipped, terminal_size},
     style::{escaped, paint},
     wording::{self, Class},
 };
@@ -14,6 +15,9 @@ use std::{io::Write, mem, time::Duration};
 
 /// The number of tests to name that may have stopped the run.
 const MOST_SUSPECTS: usize = 8;
+
+/// The columns before a reason.
+const REASON_INDENT: usize = 13;
 
 impl<W: Write> Terminal<W> {
     pub(super) fn fewer_slots(&mut self, slots: usize, because: &str) {
@@ -127,10 +131,24 @@ impl<W: Write> Terminal<W> {
             let test = &kept.finished;
             self.finished_line(test, &wording::final_status(test));
             self.left_behind(test);
+            if let Some(reason) = &kept.reason {
+                self.say(&format!(
+                    "             {}",
+                    clipped(reason, self.reason_width())
+                ));
+            }
             if self.output_when(test).at_end() {
                 self.block_of(test, &kept.evidence, outputs);
             }
         }
+    }
+
+    /// Returns the columns that a reason may have, so that it is one line.
+    fn reason_width(&self) -> usize {
+        let columns = self.options.size.or_else(terminal_size).map(|size| size.0);
+        usize::from(columns.unwrap_or(u16::MAX))
+            .saturating_sub(REASON_INDENT)
+            .max(20)
     }
 
     fn not_run(&mut self, run: &RunFinished) {

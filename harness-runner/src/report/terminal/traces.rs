@@ -1,9 +1,12 @@
 //! Traces on the terminal: live lines, and the evidence for a failure.
 
 use super::Terminal;
-use crate::report::{evidence, trace_line};
+use crate::report::{evidence, failure::Reason, progress::clipped, trace_line};
 use harness_metadata::{Attempt, TestId, TraceEvent, event::TestFinished};
 use std::io::Write;
+
+/// The most columns of a reason that are kept: there may be many.
+const LONGEST_REASON: usize = 500;
 
 /// A test that is shown again at the end of the run.
 pub(super) struct Kept {
@@ -11,13 +14,18 @@ pub(super) struct Kept {
     pub(super) finished: TestFinished,
     /// The part of the last one's that is shown.
     pub(super) evidence: Vec<String>,
+    /// The reason of its failure, in a line.
+    pub(super) reason: Option<String>,
 }
 
 impl Kept {
-    pub(super) fn new(finished: &TestFinished) -> Self {
+    pub(super) fn new(finished: &TestFinished, reason: Option<&Reason>) -> Self {
         Self {
             finished: without_traces(finished),
             evidence: last_evidence(finished),
+            reason: reason
+                .and_then(Reason::line)
+                .map(|line| clipped(&line, LONGEST_REASON)),
         }
     }
 }
@@ -36,6 +44,7 @@ pub(super) fn without_traces(finished: &TestFinished) -> TestFinished {
     TestFinished {
         attempts: attempts.collect(),
         test: finished.test.clone(),
+        location: finished.location.clone(),
         ..*finished
     }
 }

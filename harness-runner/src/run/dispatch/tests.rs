@@ -45,6 +45,7 @@ pub(in crate::run) fn settings() -> TestSettings {
 fn candidate(name: &str, settings: TestSettings) -> Candidate {
     Candidate {
         id: sample::test("krate", name),
+        location: None,
         settings: Arc::new(settings),
         command: Vec::new(),
     }
