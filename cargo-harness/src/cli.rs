@@ -2,6 +2,7 @@
 
 mod archive;
 mod below;
+mod before;
 mod completions;
 mod doctests;
 mod filter_options;

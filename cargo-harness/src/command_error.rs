@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Metadata,
     /// A binary could not be listed.
     List,
+    /// Tests of a rerun's chain are outstanding.
+    Outstanding,
     /// Tests did not pass.
     TestRun,
     /// A setup script failed.
@@ -90,6 +92,7 @@ impl CommandError {
             Kind::Build => exit_code::BUILD_FAILED,
             Kind::Metadata => exit_code::METADATA_FAILED,
             Kind::List => exit_code::LIST_FAILED,
+            Kind::Outstanding => exit_code::OUTSTANDING,
             Kind::TestRun => exit_code::TEST_RUN_FAILED,
             Kind::SetupScript => exit_code::SETUP_SCRIPT_FAILED,
             Kind::OutOfTime => exit_code::GLOBAL_TIMEOUT,

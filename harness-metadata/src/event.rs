@@ -231,6 +231,9 @@ pub struct RunStarted {
     pub harness_version: String,
     /// The run's id.
     pub run_id: RunId,
+    /// The run that this one continues (`--rerun`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<RunId>,
     /// The profile's name.
     pub profile: String,
     /// The command line, for the record.
@@ -249,6 +252,9 @@ pub struct RunStarted {
     pub skipped_tests: usize,
     /// Of these: because of the profile's `default-filter`.
     pub skipped_by_default_filter: usize,
+    /// Of these: because they passed before, in a run that this one continues.
+    #[serde(default)]
+    pub skipped_passed_before: usize,
     /// The number of binaries that were left out as a whole.
     pub skipped_binaries: usize,
     /// Of these: because of the profile's `default-filter`.

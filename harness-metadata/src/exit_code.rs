@@ -9,6 +9,8 @@ pub const INTERNAL: i32 = 1;
 pub const USAGE: i32 = 2;
 /// No test was selected, and `--no-tests` does not allow that; or no trace of it is kept.
 pub const NO_TESTS: i32 = 4;
+/// Every test that ran passed, and tests of a rerun's chain are still outstanding.
+pub const OUTSTANDING: i32 = 5;
 /// The double-spawn stub could not start; seen by the runner only.
 pub const DOUBLE_SPAWN: i32 = 70;
 /// A newer version is recommended; of `show-config version` only.

@@ -10,6 +10,7 @@ mod known;
 mod names;
 mod partition;
 mod syntax;
+mod test_set;
 
 pub use diagnostic::FiltersetError;
 pub use emulated::{Emulated, EmulatedError};
@@ -18,6 +19,7 @@ pub use names::NameFilter;
 pub use partition::{Dealer, Partition, PartitionError};
 pub use syntax::check_filtersets;
 pub(crate) use syntax::{asks_for_dependencies, check_syntax};
+pub use test_set::TestSet;
 
 use known::WholeId;
 use nextest_filtering::{
@@ -43,6 +45,10 @@ pub struct FilterOptions {
     pub mode: Mode,
     /// The part of the selection to run.
     pub partition: Option<Partition>,
+    /// Tests that passed before, and so do not run again (`--rerun`).
+    pub passed: Option<Arc<TestSet>>,
+    /// The tests to choose from (`--last-failed`); `None` for all.
+    pub among: Option<Arc<TestSet>>,
 }
 
 impl FilterOptions {
@@ -52,6 +58,8 @@ impl FilterOptions {
             || !self.filtersets.is_empty()
             || self.run_ignored == RunIgnored::Only
             || self.partition.is_some()
+            || self.passed.is_some()
+            || self.among.is_some()
     }
 }
 
@@ -223,6 +231,8 @@ pub struct TestFilter {
     default_filter: CompiledExpr,
     default_filter_use: DefaultFilterUse,
     partition: Option<Partition>,
+    passed: Option<Arc<TestSet>>,
+    among: Option<Arc<TestSet>>,
     groups: Arc<dyn GroupLookup + Send + Sync>,
 }
 
@@ -259,6 +269,8 @@ impl TestFilter {
             default_filter,
             default_filter_use: options.default_filter,
             partition: options.partition,
+            passed: options.passed,
+            among: options.among,
             groups,
         })
     }
@@ -269,6 +281,10 @@ impl TestFilter {
         let known = Known::new(query);
         let query = known.binary(query);
         let excluded = |expr: &CompiledExpr| expr.matches_binary(&query, &cx) == Some(false);
+        let among = self.among.as_ref();
+        if among.is_some_and(|among| !among.has_binary(query.binary_id)) {
+            return BinaryMatch::Never(BinaryMismatch::Expression);
+        }
         if !self.expressions.is_empty() && self.expressions.iter().all(excluded) {
             BinaryMatch::Never(BinaryMismatch::Expression)
         } else if self.bounded() && excluded(&self.default_filter) {
@@ -278,7 +294,14 @@ impl TestFilter {
         }
     }
 
-    /// Returns whether a test is selected, partitions aside, and if not the first reason why.
+    /// Returns whether a test passed before and so does not run again.
+    pub fn passed_before(&self, query: &TestQuery<'_>) -> bool {
+        let passed = self.passed.as_ref();
+        passed.is_some_and(|passed| passed.contains(query.binary_query.binary_id, query.test_name))
+    }
+
+    /// Returns whether a test is selected, partitions and earlier passes aside, and if not the first
+    /// reason why.
     pub fn matches_test(
         &self,
         query: &TestQuery<'_>,
@@ -307,6 +330,11 @@ impl TestFilter {
     }
 
     fn in_expressions(&self, query: &TestQuery<'_>) -> bool {
+        let binary = query.binary_query.binary_id;
+        let among = self.among.as_ref();
+        if among.is_some_and(|among| !among.contains(binary, query.test_name)) {
+            return false;
+        }
         if self.expressions.is_empty() {
             return true;
         }

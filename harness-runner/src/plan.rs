@@ -7,7 +7,7 @@ mod order;
 
 use crate::{
     config::{BinarySettings, CompiledProfile, TestScripts, settings::TestSettings},
-    filter::{BinaryMatch, BinaryMismatch, Dealer, TestFilter},
+    filter::{BinaryMatch, BinaryMismatch, Dealer, TestFilter, TestSet},
 };
 use harness_metadata::{Location, ReportSkipped, TestId};
 use nextest_filtering::{BinaryQuery, TestQuery};
@@ -111,6 +111,8 @@ pub struct PlanCounts {
     pub binaries_skipped_by_default_filter: usize,
     /// Tests skipped because of the profile's default filter.
     pub skipped_by_default_filter: usize,
+    /// Tests skipped because they passed before, in a run that this one continues.
+    pub passed_before: usize,
 }
 
 impl Plan {
@@ -159,6 +161,12 @@ impl Plan {
         plan
     }
 
+    /// Lets these tests start before all others, whatever their priority.
+    pub fn put_first(&mut self, tests: &TestSet) {
+        let first = |test: &PlannedTest| tests.contains(&test.id.binary, &test.id.name);
+        self.tests.sort_by_key(|test| !first(test));
+    }
+
     fn skip_binary(&mut self, matched: BinaryMatch) {
         self.counts.skipped_binaries += 1;
         if matched == BinaryMatch::Never(BinaryMismatch::DefaultFilter) {
@@ -185,6 +193,15 @@ impl Plan {
                 reason: MismatchReason::Partition,
             };
         }
+        // It has been dealt, so that parts stay the same from rerun to rerun.
+        let is_other_kind = FilterMatch::Mismatch {
+            reason: MismatchReason::NotBenchmark,
+        };
+        if matched != is_other_kind && filter.passed_before(&query) {
+            matched = FilterMatch::Mismatch {
+                reason: MismatchReason::RerunAlreadyPassed,
+            };
+        }
         let id = TestId {
             binary: place.binary.query.binary_id.clone(),
             name: test.name.clone(),
@@ -203,6 +220,8 @@ impl Plan {
             FilterMatch::Mismatch { reason } => {
                 self.counts.skipped_by_default_filter +=
                     usize::from(reason == MismatchReason::DefaultFilter);
+                self.counts.passed_before +=
+                    usize::from(reason == MismatchReason::RerunAlreadyPassed);
                 self.skipped.push(SkippedTest {
                     id,
                     binary: place.index,

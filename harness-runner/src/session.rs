@@ -19,6 +19,7 @@ mod query;
 mod queue;
 mod reporting;
 mod reuse;
+mod rerun;
 mod running;
 mod scripts;
 mod tracing;
@@ -28,6 +29,7 @@ pub use explain::{ExplainedProfile, ExplainedTest};
 pub use notice::Notice;
 pub use reporting::Sinks;
 pub use reuse::{Descriptions, Reuse, ReuseFrom, TakeUpError};
+pub use rerun::Scope;
 
 use crate::{
     cargo::{
@@ -38,7 +40,7 @@ use crate::{
         self, CliOverrides, CompiledProfile, Config, ConfigError, DEFAULT_PROFILE, MIRI_PROFILE,
         Platforms, RunSettings,
     },
-    filter::{FilterOptions, FiltersetsError, TestFilter},
+    filter::{FilterOptions, FiltersetsError, TestFilter, TestSet},
     history::History,
     list::{ListError, TestList},
     plan::Plan,
@@ -75,6 +77,10 @@ pub struct Options {
     pub profile: Option<String>,
     /// The selection of tests.
     pub filter: FilterOptions,
+    /// The chain of runs that this one continues, if it is a rerun.
+    pub rerun: Option<Arc<store::Standing>>,
+    /// Tests that start before all others.
+    pub first: Option<Arc<TestSet>>,
     /// The settings that beat the profile.
     pub overrides: CliOverrides,
     /// The seed of a random order; `None` for a new one.
@@ -158,6 +164,8 @@ pub struct Session {
     partial: bool,
     /// The folder of an archive, which goes with the session.
     _extracted: Option<TempDir>,
+    /// The note for a rerun of this run.
+    chain: store::Chain,
 }
 
 /// A configuration that was read before anything else.
@@ -292,6 +300,10 @@ impl Start {
         let mut plan = prepare::plan(&tests, &filter, &profile);
         let history = History::load(workspace.kept_in());
         let shuffled = prepare::order(&mut plan, &profile, &history, options.seed);
+        if let Some(first) = &options.first {
+            plan.put_first(first);
+        }
+        let chain = rerun::chain(options, &tests, &plan);
         Ok(Session {
             workspace,
             built,
@@ -309,6 +321,7 @@ impl Start {
             shuffled,
             partial: options.cargo.selects() || options.filter.is_set(),
             _extracted: self.taken_up.and_then(|taken_up| taken_up.folder),
+            chain,
         })
     }
 }

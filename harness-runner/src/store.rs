@@ -11,6 +11,7 @@
 //!
 //! Nothing here is needed to run tests: where it cannot be written, the run goes on without.
 
+mod chain;
 mod find;
 mod killed;
 mod overview;
@@ -21,6 +22,7 @@ mod spool;
 mod tests;
 mod worth;
 
+pub use chain::{Chain, Standing, last_failed};
 pub use find::{FindError, Found, Query, WhichRun, find};
 pub use killed::{Killed, take_killed};
 pub use overview::{Overview, State};

@@ -36,6 +36,20 @@ pub(crate) struct FilterArgs {
     /// Run one part of several: `slice:1/3`, `hash:1/3`, `count:1/3`.
     #[arg(long, value_name = "PARTITION")]
     partition: Option<Partition>,
+    /// Run what failed, did not run or is new since this run: `latest`, or the beginning of an id.
+    /// What passed since does not run again.
+    #[arg(
+        long,
+        short = 'R',
+        value_name = "RUN",
+        num_args = 0..=1,
+        default_missing_value = "latest",
+        conflicts_with = "last_failed"
+    )]
+    rerun: Option<String>,
+    /// Run tests that failed when they ran last.
+    #[arg(long, visible_alias = "lf")]
+    last_failed: bool,
     /// Further names, and flags of the standard test harness: `--ignored`,
     /// `--include-ignored`, `--skip NAME`, `--exact`, `--nocapture`.
     #[arg(
@@ -51,9 +65,28 @@ pub(super) struct Filters {
     pub(super) options: FilterOptions,
     /// Whether output is to be captured.
     pub(super) no_capture: bool,
+    /// The part of earlier runs in it.
+    pub(super) before: Before,
+}
+
+/// The options that look at earlier runs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Before {
+    /// `--rerun`: `latest`, or the beginning of an id.
+    pub(super) rerun: Option<String>,
+    pub(super) last_failed: bool,
+    pub(super) failed_first: bool,
 }
 
 impl FilterArgs {
+    pub(super) fn is_rerun(&self) -> bool {
+        self.rerun.is_some()
+    }
+
+    pub(super) fn wants_last_failed(&self) -> bool {
+        self.last_failed
+    }
+
     /// Interprets the options. `no_capture` is the option before `--`.
     pub(super) fn interpret(&self, no_capture: bool) -> Result<Filters, CommandError> {
         let setup = |error| CommandError::new(Kind::Setup, error);
@@ -72,10 +105,17 @@ impl FilterArgs {
             default_filter,
             mode: Mode::Tests,
             partition: self.partition,
+            passed: None,
+            among: None,
         };
         Ok(Filters {
             options,
             no_capture,
+            before: Before {
+                rerun: self.rerun.clone(),
+                last_failed: self.last_failed,
+                failed_first: false,
+            },
         })
     }
 }

@@ -78,7 +78,7 @@ enum ListType {
 impl ListCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         let filters = self.filter.interpret(false)?;
-        let options = prepared::options(
+        let mut options = prepared::options(
             global,
             self.cargo,
             &self.reuse,
@@ -86,6 +86,7 @@ impl ListCommand {
             CliOverrides::default(),
         )?;
         let colors = global.stderr_colors();
+        filters.before.apply(&mut options, colors)?;
         let mut notify = |notice| prepared::tell(&notice, colors);
         let format = self.message_format.resolve(global.verbose);
         let styles = match global.stdout_colors() {

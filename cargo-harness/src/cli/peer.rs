@@ -10,7 +10,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("--message-format", "use `--events`"),
     ("--message-format-version", "use `--events`"),
     ("--platform-filter", "use `-E 'platform(host)'`"),
-    ("--rerun", "select the tests with a filterset"),
     ("--stress-count", "repeat the command"),
     ("--stress-duration", "repeat the command"),
 ];

@@ -46,6 +46,8 @@ pub(super) fn options(
         sources: global.sources(),
         profile: global.profile.clone(),
         filter,
+        rerun: None,
+        first: None,
         overrides,
         seed: None,
         reuse,

@@ -1,10 +1,10 @@
 //! `cargo harness run`.
 
 use super::{
-    GlobalOptions,
+    GlobalOptions, before,
     below::Program,
     doctests::Documentation,
-    filter_options::FilterArgs,
+    filter_options::{Before, FilterArgs},
     prepared::{self, session_error},
     reuse_options::ReuseArgs,
     runner_options::{Annotations, NoTests, ReporterArgs, RunnerArgs, overrides},
@@ -86,6 +86,11 @@ impl RunCommand {
         )?;
         options.seed = self.runner.shuffle.flatten();
         let colors = global.stderr_colors();
+        let before = Before {
+            failed_first: self.runner.failed_first,
+            ..filters.before
+        };
+        before.apply(&mut options, colors)?;
         let mut notify = |notice| prepared::tell(&notice, colors);
         let args = (&self.runner, &self.reporter);
         let given = Given::of(args, filters.no_capture, surroundings::surface());
@@ -112,6 +117,7 @@ impl RunCommand {
             Some(_) => None,
         };
         let nothing_to_run = session.plan.tests.is_empty();
+        let left_aside = session.left_aside().cloned();
         let sinks = self.sinks(&session, &options.cwd, global, capture, user)?;
         let command_line = env::args_os()
             .map(|arg| arg.to_string_lossy().into_owned())
@@ -137,6 +143,10 @@ impl RunCommand {
         }
         let cancelled = summary.cancelled.and_then(CancelReason::signal).is_some();
         let concluded = self.conclude(summary, nothing_to_run, colors);
+        let concluded = concluded.and_then(|code| match left_aside {
+            Some(left_aside) => before::conclude(&left_aside, colors),
+            None => Ok(code),
+        });
         match documentation.filter(|_| !cancelled) {
             Some(documentation) => {
                 let told = documentation.conclude(&options, concluded.is_ok(), colors);
@@ -157,6 +167,12 @@ impl RunCommand {
                 NoTests::Pass => Ok(exit_code::OK),
                 NoTests::Warn => {
                     prepared::warn("no tests to run", colors);
+                    Ok(exit_code::OK)
+                }
+                // What is outstanding decides.
+                NoTests::Auto if self.filter.is_rerun() => Ok(exit_code::OK),
+                NoTests::Auto if self.filter.wants_last_failed() => {
+                    prepared::note("no selected test failed when it ran last", colors);
                     Ok(exit_code::OK)
                 }
                 NoTests::Auto | NoTests::Fail => {

@@ -70,6 +70,9 @@ pub(crate) struct RunnerArgs {
         conflicts_with_all = ["fail_fast", "no_fail_fast", "no_run"]
     )]
     max_fail: Option<MaxFail>,
+    /// Run tests first that failed when they ran last, whatever their priority.
+    #[arg(long)]
+    pub(super) failed_first: bool,
     /// Trace tests at this level.
     #[arg(long, value_name = "LEVEL", env = "HARNESS_TRACE")]
     pub(super) trace: Option<TraceArg>,

@@ -168,8 +168,9 @@ fn versions(asked: &[Requirement], verdict: Verdict) -> String {
 impl Selected {
     fn prepare(self, global: &GlobalOptions) -> Result<Session, CommandError> {
         let filters = self.filter.interpret(false)?;
-        let (start, options) = start(self.cargo, &self.reuse, filters.options, global)?;
+        let (start, mut options) = start(self.cargo, &self.reuse, filters.options, global)?;
         let colors = global.stderr_colors();
+        filters.before.apply(&mut options, colors)?;
         let mut notify = |notice| prepared::tell(&notice, colors);
         start
             .prepare(&options, &mut notify)

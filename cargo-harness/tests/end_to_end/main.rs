@@ -4,6 +4,7 @@
 //! processes that still carry it: see [`scene`].
 
 mod archives;
+mod again;
 mod bad_input;
 mod bad_surroundings;
 mod below;

@@ -1,11 +1,13 @@
 //! The user's options for cargo, and the command lines made of them.
 
 use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
 use std::{ffi::OsString, process::Command};
 use thiserror::Error;
 
 /// Everything that is passed on to cargo. Field names are those of the flags.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[allow(missing_docs, reason = "each field is the flag of the same name")]
 pub struct CargoOptions {
     pub package: Vec<String>,
@@ -48,7 +50,9 @@ pub struct CargoOptions {
     pub config: Vec<String>,
     /// `-Z`.
     pub unstable: Vec<String>,
+    #[serde(skip)]
     pub message_format: CargoMessageFormat,
+    #[serde(skip)]
     pub color: Color,
 }
 
@@ -163,6 +167,40 @@ impl CargoOptions {
         ];
         let flags = [self.lib, self.bins, self.examples, self.tests, self.benches];
         lists.iter().any(|list| !list.is_empty()) || flags.contains(&true)
+    }
+
+    /// Returns the options that decide which binaries there are and how they are built, without
+    /// those that decide where, how fast and how loudly.
+    pub fn scope(&self) -> Self {
+        Self::default().with_scope(self)
+    }
+
+    /// Returns these options with the scope of others.
+    #[must_use]
+    pub fn with_scope(&self, other: &Self) -> Self {
+        Self {
+            build_jobs: self.build_jobs.clone(),
+            target_dir: self.target_dir.clone(),
+            unit_graph: self.unit_graph,
+            timings: self.timings.clone(),
+            manifest_path: self.manifest_path.clone(),
+            frozen: self.frozen,
+            locked: self.locked,
+            offline: self.offline,
+            cargo_quiet: self.cargo_quiet,
+            cargo_verbose: self.cargo_verbose,
+            future_incompat_report: self.future_incompat_report,
+            message_format: self.message_format.clone(),
+            color: self.color,
+            ..other.clone()
+        }
+    }
+
+    /// Returns the scope as flags, quoted as a shell would need it; empty for the default.
+    pub fn scope_flags(&self) -> String {
+        let mut command = Command::new("");
+        self.scope().add_build(&mut command);
+        shell_words::join(command.get_args().map(|word| word.to_string_lossy()))
     }
 
     /// Returns `cargo test --no-run` with everything that was asked for.

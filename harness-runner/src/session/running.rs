@@ -48,6 +48,10 @@ impl Session {
         let numbers = self.trace_numbers(&choices);
         let target = self.workspace.kept_in();
         let kept = store::Run::create(target, self.run_id, options.junit.as_deref());
+        if let Ok(run) = &kept {
+            // Without it a rerun knows less: see `store::Standing`.
+            let _ = run.note_chain(&self.chain);
+        }
         let unkept = kept.as_ref().err().filter(|_| !numbers.is_empty());
         let trace = trace_in_force(options, &choices, unkept);
         let trace_files = kept.as_ref().ok().map(store::Run::trace_files);
@@ -183,6 +187,7 @@ impl Session {
             schema_version: SCHEMA_VERSION,
             harness_version: env!("CARGO_PKG_VERSION").to_owned(),
             run_id: self.run_id,
+            rerun_of: self.chain.rerun_of,
             profile: self.profile.name().to_owned(),
             command_line: options.command_line.clone(),
             started_at,
@@ -192,6 +197,7 @@ impl Session {
             binaries: self.plan.counts.binaries,
             skipped_tests: self.plan.skipped.len(),
             skipped_by_default_filter: self.plan.counts.skipped_by_default_filter,
+            skipped_passed_before: self.plan.counts.passed_before,
             skipped_binaries: self.plan.counts.skipped_binaries,
             skipped_binaries_by_default_filter: self.plan.counts.binaries_skipped_by_default_filter,
             partial: self.partial,

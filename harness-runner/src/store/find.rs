@@ -101,6 +101,12 @@ pub enum FindError {
         /// The ids of those that are kept, the latest first.
         kept: Vec<String>,
     },
+    /// It has not come to its end.
+    #[error("run `{id}` is still in progress")]
+    InProgress {
+        /// Its id.
+        id: String,
+    },
     /// Several runs have ids that begin so.
     #[error("several runs have an id that begins with `{id}`")]
     ManyRuns {
@@ -190,6 +196,37 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
             nearest: nearest(names, test),
         }),
     }
+}
+
+/// Returns the run that is meant, of the workspace with this root: the latest that is not in
+/// progress, unless an id is given.
+pub(super) fn ended(
+    target: &Utf8Path,
+    workspace: &Utf8Path,
+    which: &WhichRun,
+) -> Result<PastRun, FindError> {
+    let folder = super::folder(target);
+    let kept = runs(target).map_err(|source| FindError::Read {
+        path: folder.clone(),
+        source,
+    })?;
+    let runs = match which {
+        WhichRun::Id(_) => chosen_runs(kept, &folder, which)?,
+        WhichRun::Any | WhichRun::Latest => kept_of(kept, &folder, workspace)?,
+    };
+    let latest = runs[0].header.run_id.to_string();
+    let ended = runs.into_iter().find(|run| !run.in_progress());
+    ended.ok_or(FindError::InProgress { id: latest })
+}
+
+/// Returns the runs of a workspace, the latest first: at least one.
+pub(super) fn kept_of(
+    runs: Vec<PastRun>,
+    folder: &Utf8Path,
+    workspace: &Utf8Path,
+) -> Result<Vec<PastRun>, FindError> {
+    let runs = of_workspace(runs, folder, workspace)?;
+    chosen_runs(runs, folder, &WhichRun::Any)
 }
 
 /// The part of a run that answers a query.

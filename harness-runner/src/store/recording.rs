@@ -153,6 +153,20 @@ impl Head {
     }
 }
 
+/// Returns the tests that have a result, each with the profile's verdict over all attempts.
+pub(super) fn results(path: &Path) -> io::Result<impl Iterator<Item = (TestId, Verdict)> + use<>> {
+    #[derive(Deserialize)]
+    struct Finished {
+        test: TestId,
+        verdict: Verdict,
+    }
+    let finished = lines(path)?.filter(|line| kind(line) == Some(b"test-finished"));
+    Ok(finished.filter_map(|line| {
+        let Finished { test, verdict } = serde_json::from_slice(&line).ok()?;
+        Some((test, verdict))
+    }))
+}
+
 /// Returns the kind of a line's event by its name, without reading on.
 fn kind(line: &[u8]) -> Option<&[u8]> {
     const KEY: &[u8] = b"\"event\":\"";

@@ -617,3 +617,46 @@ fn the_cost_of_many_attempts() {
     );
     eprintln!("finding one of them: {:?}", start.elapsed());
 }
+
+#[test]
+fn a_chain_is_known_after_each_run_also_after_one_that_was_killed() {
+    let (_folder, target) = target();
+    let began = began(0);
+    let mut run = create(&target, &began);
+    let tests = |names: &[&str]| {
+        let tests = names.iter().map(|name| test("crate::tests", name));
+        tests.collect::<crate::filter::TestSet>()
+    };
+    let chain = Chain {
+        rerun_of: Some(RunId::random()),
+        scope: serde_json::json!({ "any": 1 }),
+        passed: tests(&["before"]),
+        outstanding: tests(&["aside"]),
+        selected: tests(&["failed", "passed", "not-run"]),
+    };
+    run.note_chain(&chain).unwrap();
+    for (name, code) in [("failed", 1), ("passed", 0)] {
+        let event = finished(test("crate::tests", name), attempt(1, code));
+        run.record(&event, Belongings::default()).unwrap();
+    }
+    let root = Utf8Path::new("/work");
+    let busy = Standing::of(&target, root, &WhichRun::Latest);
+    assert!(matches!(busy, Err(FindError::InProgress { .. })));
+    // As the end of its process does.
+    drop(run);
+    let standing = Standing::of(&target, root, &WhichRun::Latest).unwrap();
+    let expected = Standing {
+        run: began.run_id,
+        scope: Some(chain.scope.clone()),
+        passed: tests(&["before", "passed"]),
+        outstanding: tests(&["aside", "failed", "not-run"]),
+    };
+    assert_eq!(standing, expected);
+    assert_eq!(last_failed(&target, root).unwrap(), tests(&["failed"]));
+    // The note is a file that anybody can write.
+    let runs = runs(&target).unwrap();
+    fs::write(runs[0].folder.join("chain.json"), "{").unwrap();
+    let standing = Standing::after(&runs[0]).unwrap();
+    assert_eq!(standing.scope, None);
+    assert_eq!(standing.outstanding, tests(&["failed"]));
+}

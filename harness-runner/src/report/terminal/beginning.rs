@@ -94,9 +94,19 @@ fn starting(run: &RunStarted, styles: &Styles) -> String {
             let binaries = run.skipped_binaries_by_default_filter;
             by_default.push(count(binaries, "binary", "binaries"));
         }
+        let mut reasons = Vec::new();
         if !by_default.is_empty() {
-            let skipped = by_default.join(" and ");
-            text.push_str(&format!(", including {skipped} due to `default-filter`"));
+            reasons.push(format!(
+                "{} due to `default-filter`",
+                by_default.join(" and ")
+            ));
+        }
+        if run.skipped_passed_before > 0 {
+            let passed = count(run.skipped_passed_before, "test", "tests");
+            reasons.push(format!("{passed} that already passed"));
+        }
+        if !reasons.is_empty() {
+            text.push_str(&format!(", including {}", reasons.join(" and ")));
         }
         text.push(')');
     }
