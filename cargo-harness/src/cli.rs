@@ -1,8 +1,9 @@
 //! The command line: argv to options.
 
 mod archive;
-mod below;
 mod before;
+mod below;
+mod changed;
 mod completions;
 mod doctests;
 mod filter_options;

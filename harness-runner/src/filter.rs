@@ -27,7 +27,7 @@ use nextest_filtering::{
     ParseContext, TestQuery,
 };
 use nextest_metadata::{FilterMatch, MismatchReason, RustTestKind};
-use std::{str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 use thiserror::Error;
 
 /// The selection of tests by the command line.
@@ -49,6 +49,8 @@ pub struct FilterOptions {
     pub passed: Option<Arc<TestSet>>,
     /// The tests to choose from (`--last-failed`); `None` for all.
     pub among: Option<Arc<TestSet>>,
+    /// The ids of the packages to choose from (`--changed`); `None` for all.
+    pub packages: Option<Arc<BTreeSet<String>>>,
 }
 
 impl FilterOptions {
@@ -60,6 +62,7 @@ impl FilterOptions {
             || self.partition.is_some()
             || self.passed.is_some()
             || self.among.is_some()
+            || self.packages.is_some()
     }
 }
 
@@ -233,6 +236,7 @@ pub struct TestFilter {
     partition: Option<Partition>,
     passed: Option<Arc<TestSet>>,
     among: Option<Arc<TestSet>>,
+    packages: Option<Arc<BTreeSet<String>>>,
     groups: Arc<dyn GroupLookup + Send + Sync>,
 }
 
@@ -271,6 +275,7 @@ impl TestFilter {
             partition: options.partition,
             passed: options.passed,
             among: options.among,
+            packages: options.packages,
             groups,
         })
     }
@@ -282,7 +287,8 @@ impl TestFilter {
         let query = known.binary(query);
         let excluded = |expr: &CompiledExpr| expr.matches_binary(&query, &cx) == Some(false);
         let among = self.among.as_ref();
-        if among.is_some_and(|among| !among.has_binary(query.binary_id)) {
+        let excluded_before = among.is_some_and(|among| !among.has_binary(query.binary_id));
+        if excluded_before || !self.in_packages(&query) {
             return BinaryMatch::Never(BinaryMismatch::Expression);
         }
         if !self.expressions.is_empty() && self.expressions.iter().all(excluded) {
@@ -332,7 +338,8 @@ impl TestFilter {
     fn in_expressions(&self, query: &TestQuery<'_>) -> bool {
         let binary = query.binary_query.binary_id;
         let among = self.among.as_ref();
-        if among.is_some_and(|among| !among.contains(binary, query.test_name)) {
+        let excluded = among.is_some_and(|among| !among.contains(binary, query.test_name));
+        if excluded || !self.in_packages(&query.binary_query) {
             return false;
         }
         if self.expressions.is_empty() {
@@ -347,6 +354,11 @@ impl TestFilter {
         let query = known.test(query);
         let mut expressions = self.expressions.iter();
         expressions.any(|expr| expr.matches_test_with_groups(&query, &cx, &groups))
+    }
+
+    fn in_packages(&self, query: &BinaryQuery<'_>) -> bool {
+        let packages = self.packages.as_ref();
+        packages.is_none_or(|packages| packages.contains(query.package_id.repr()))
     }
 
     fn in_default_filter(&self, query: &TestQuery<'_>) -> bool {

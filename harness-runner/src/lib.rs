@@ -2,14 +2,15 @@
 //! every process under a tracer.
 //!
 //! Modules import one way, in this order: `sys`; then `proc`, `own_files`; then `filter`, `report`, `protocol`,
-//! `tracer`, `keys`; then `stub`, `config`, `cargo`, `store`, `cache`; then `trace`, `archive`, `history`; then
-//! `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
+//! `tracer`, `keys`; then `stub`, `config`, `cargo`, `store`, `cache`, `changes`; then `trace`, `archive`,
+//! `history`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
 //!
 //! The tracer can be used by itself, too: see [its module](trace).
 
 pub mod archive;
 mod cache;
 pub mod cargo;
+pub mod changes;
 pub mod config;
 pub mod filter;
 pub mod history;

@@ -7,6 +7,7 @@
 mod archiving;
 mod audience;
 mod backends;
+mod changed;
 mod choices;
 mod explain;
 mod keeping;
@@ -18,18 +19,19 @@ mod prepare;
 mod query;
 mod queue;
 mod reporting;
-mod reuse;
 mod rerun;
+mod reuse;
 mod running;
 mod scripts;
 mod tracing;
 
 pub use archiving::{ArchiveError, Archived, compressing_threads};
+pub use changed::{Changed, ChangedError};
 pub use explain::{ExplainedProfile, ExplainedTest};
 pub use notice::Notice;
 pub use reporting::Sinks;
-pub use reuse::{Descriptions, Reuse, ReuseFrom, TakeUpError};
 pub use rerun::Scope;
+pub use reuse::{Descriptions, Reuse, ReuseFrom, TakeUpError};
 
 use crate::{
     cargo::{

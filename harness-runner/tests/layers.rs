@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["sys"],
     &["proc", "own_files"],
     &["filter", "report", "protocol", "tracer", "keys"],
-    &["stub", "config", "cargo", "store", "cache"],
+    &["stub", "config", "cargo", "store", "cache", "changes"],
     &["trace", "archive", "history"],
     &["list"],
     &["plan"],

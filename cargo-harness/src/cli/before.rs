@@ -1,6 +1,6 @@
-//! The part of earlier runs in a selection: reruns, and tests that failed last.
+//! The part of earlier runs and states in a selection: reruns, tests that failed last, and changes.
 
-use super::{filter_options::Before, prepared, trace::locate_error};
+use super::{GlobalOptions, changed, filter_options::Before, prepared, trace::locate_error};
 use crate::command_error::{CommandError, Kind};
 use harness_metadata::exit_code;
 use harness_runner::{
@@ -17,7 +17,15 @@ const NAMED: usize = 20;
 
 impl Before {
     /// Looks at the runs that are kept, and adds what they say to the options.
-    pub(super) fn apply(&self, options: &mut Options, colors: bool) -> Result<(), CommandError> {
+    pub(super) fn apply(
+        &self,
+        options: &mut Options,
+        global: &GlobalOptions,
+    ) -> Result<(), CommandError> {
+        let colors = global.stderr_colors();
+        if let Some(since) = &self.changed {
+            changed::select(options, since, global.verbose, colors)?;
+        }
         if self.rerun.is_none() && !self.last_failed && !self.failed_first {
             return Ok(());
         }

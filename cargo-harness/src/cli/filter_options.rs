@@ -3,6 +3,7 @@
 use super::runner_options::one_of;
 use crate::command_error::{CommandError, Kind};
 use clap::Args;
+use harness_runner::changes::Since;
 use harness_runner::filter::{
     DefaultFilterUse, Emulated, FilterOptions, Mode, Partition, RunIgnored, check_filtersets,
 };
@@ -50,6 +51,16 @@ pub(crate) struct FilterArgs {
     /// Run tests that failed when they ran last.
     #[arg(long, visible_alias = "lf")]
     last_failed: bool,
+    /// Run tests of packages that have changed since the working tree left this revision, and of
+    /// those that depend on them; without a revision since it left the main branch.
+    #[arg(
+        long,
+        value_name = "BASE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    changed: Option<String>,
     /// Further names, and flags of the standard test harness: `--ignored`,
     /// `--include-ignored`, `--skip NAME`, `--exact`, `--nocapture`.
     #[arg(
@@ -69,18 +80,24 @@ pub(super) struct Filters {
     pub(super) before: Before,
 }
 
-/// The options that look at earlier runs.
+/// The options that look at earlier runs and states.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Before {
     /// `--rerun`: `latest`, or the beginning of an id.
     pub(super) rerun: Option<String>,
     pub(super) last_failed: bool,
     pub(super) failed_first: bool,
+    /// The revision to compare with.
+    pub(super) changed: Option<Since>,
 }
 
 impl FilterArgs {
     pub(super) fn is_rerun(&self) -> bool {
         self.rerun.is_some()
+    }
+
+    pub(super) fn wants_changed(&self) -> bool {
+        self.changed.is_some()
     }
 
     pub(super) fn wants_last_failed(&self) -> bool {
@@ -107,6 +124,7 @@ impl FilterArgs {
             partition: self.partition,
             passed: None,
             among: None,
+            packages: None,
         };
         Ok(Filters {
             options,
@@ -115,6 +133,10 @@ impl FilterArgs {
                 rerun: self.rerun.clone(),
                 last_failed: self.last_failed,
                 failed_first: false,
+                changed: self.changed.as_ref().map(|base| match base.as_str() {
+                    "" => Since::Main,
+                    base => Since::Revision(base.to_owned()),
+                }),
             },
         })
     }

@@ -86,7 +86,7 @@ impl ListCommand {
             CliOverrides::default(),
         )?;
         let colors = global.stderr_colors();
-        filters.before.apply(&mut options, colors)?;
+        filters.before.apply(&mut options, global)?;
         let mut notify = |notice| prepared::tell(&notice, colors);
         let format = self.message_format.resolve(global.verbose);
         let styles = match global.stdout_colors() {

@@ -90,7 +90,11 @@ impl RunCommand {
             failed_first: self.runner.failed_first,
             ..filters.before
         };
-        before.apply(&mut options, colors)?;
+        before.apply(&mut options, global)?;
+        if options.nothing_changed() && self.runner.no_tests != NoTests::Fail {
+            // It has been said, and nothing needs to be built.
+            return Ok(exit_code::OK);
+        }
         let mut notify = |notice| prepared::tell(&notice, colors);
         let args = (&self.runner, &self.reporter);
         let given = Given::of(args, filters.no_capture, surroundings::surface());
@@ -171,6 +175,7 @@ impl RunCommand {
                 }
                 // What is outstanding decides.
                 NoTests::Auto if self.filter.is_rerun() => Ok(exit_code::OK),
+                NoTests::Auto if self.filter.wants_changed() => Ok(exit_code::OK),
                 NoTests::Auto if self.filter.wants_last_failed() => {
                     prepared::note("no selected test failed when it ran last", colors);
                     Ok(exit_code::OK)

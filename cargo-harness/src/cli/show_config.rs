@@ -170,7 +170,7 @@ impl Selected {
         let filters = self.filter.interpret(false)?;
         let (start, mut options) = start(self.cargo, &self.reuse, filters.options, global)?;
         let colors = global.stderr_colors();
-        filters.before.apply(&mut options, colors)?;
+        filters.before.apply(&mut options, global)?;
         let mut notify = |notice| prepared::tell(&notice, colors);
         start
             .prepare(&options, &mut notify)

@@ -3,13 +3,14 @@
 //! Every run carries a mark in its environment, and after every run the machine is searched for
 //! processes that still carry it: see [`scene`].
 
-mod archives;
 mod again;
+mod archives;
 mod bad_input;
 mod bad_surroundings;
 mod below;
 mod breaks;
 mod cargo_facts;
+mod changed;
 mod coming_over;
 mod config_input;
 mod doctests;
