@@ -11,7 +11,7 @@ use crate::{
     id::{RunId, TestId},
     location::Location,
     machine::Machine,
-    outcome::{Attempt, Interruption, StuckTask, Survivor, Verdict},
+    outcome::{Attempt, Interruption, Quarantine, StuckTask, Survivor, Verdict},
     raw::RawString,
     stats::RunStats,
     trace::{Backend, TraceEvent},
@@ -427,6 +427,9 @@ pub struct TestFinished {
     pub total_attempts: u32,
     /// The profile's verdict over all attempts.
     pub verdict: Verdict,
+    /// The entry of the profile's quarantine that has the test; `None` if it is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Box<Quarantine>>,
     /// The slot of the last attempt.
     pub slot: usize,
     /// The policy for its output.

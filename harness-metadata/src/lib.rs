@@ -25,8 +25,8 @@ pub use location::Location;
 pub use machine::Machine;
 pub use nextest_metadata::{RustBinaryId, TestCaseName};
 pub use outcome::{
-    Attempt, Exit, Fault, Interruption, Leak, NoResult, NoResultKind, Outcome, StartFailure,
-    Survivor, Verdict,
+    Attempt, Exit, Fault, Interruption, Leak, NoResult, NoResultKind, Outcome, Quarantine,
+    StartFailure, Survivor, Verdict,
 };
 pub use raw::RawString;
 pub use stats::RunStats;

@@ -5,7 +5,7 @@ use crate::{
     trace::{Disturbance, EarlierTime, TraceSummary},
     usage::Usage,
 };
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, FixedOffset, NaiveDate};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -289,6 +289,25 @@ pub enum Verdict {
     Fail,
     /// Neither: the run was cancelled before the test had a result.
     Interrupted,
+    /// A failure that does not fail the run, because the profile has the test in quarantine. The verdict of
+    /// a test, never of an attempt.
+    Quarantined,
+}
+
+/// An entry of a profile's quarantine: failures of a test do not fail the run until a date.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
+pub struct Quarantine {
+    /// The reason.
+    pub reason: String,
+    /// The person or team that is to mend the test.
+    pub owner: String,
+    /// The last day on which failures do not fail the run.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub expires: NaiveDate,
+    /// True if that day has passed: failures count.
+    pub expired: bool,
 }
 
 /// The size of an output stream.

@@ -42,6 +42,9 @@ pub struct RunStats {
     pub timed_out: usize,
     /// Could not be started.
     pub start_failed: usize,
+    /// Failed in quarantine, which does not fail the run.
+    #[serde(default)]
+    pub quarantined: usize,
     /// Ended because the run was cancelled.
     pub interrupted: usize,
     /// Lost to a failure of the harness.
@@ -87,6 +90,7 @@ impl RunStats {
                 self.passed_leaky += usize::from(last.leaked().is_some());
             }
             Verdict::Interrupted => self.interrupted += 1,
+            Verdict::Quarantined => self.quarantined += 1,
             Verdict::Fail => match &last.outcome {
                 Outcome::Exited(exit) => {
                     self.failed += 1;

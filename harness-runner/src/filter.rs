@@ -300,6 +300,12 @@ impl TestFilter {
         }
     }
 
+    /// Returns the part, counted from 0, and the number of parts, if the selected tests are dealt out by
+    /// their durations.
+    pub fn part_by_time(&self) -> Option<(usize, usize)> {
+        self.partition?.by_time()
+    }
+
     /// Returns whether a test passed before and so does not run again.
     pub fn passed_before(&self, query: &TestQuery<'_>) -> bool {
         let passed = self.passed.as_ref();

@@ -4,6 +4,10 @@
 //! The facts are about a test by the id of its binary and its name, whatever becomes of the binary:
 //! a changed test takes about as long as before.
 
+mod timings;
+
+pub use timings::{Others, Timings, TimingsError};
+
 use crate::{
     cache::{Cache, Encoding, Memory},
     report::{Outputs, Sink, SinkError},
@@ -54,7 +58,8 @@ impl Ending {
     /// Returns the facts of a result; `None` if the test was interrupted, which says nothing of it.
     fn of(finished: &TestFinished) -> Option<Self> {
         let failed = match finished.verdict {
-            Verdict::Pass => false,
+            // Its failure is expected, and need not come first.
+            Verdict::Pass | Verdict::Quarantined => false,
             Verdict::Fail => true,
             Verdict::Interrupted => return None,
         };

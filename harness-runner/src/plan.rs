@@ -4,6 +4,7 @@
 //! or evaluates a filterset.
 
 mod order;
+mod part;
 
 use crate::{
     config::{BinarySettings, CompiledProfile, TestScripts, settings::TestSettings},
@@ -12,7 +13,7 @@ use crate::{
 use harness_metadata::{Location, ReportSkipped, TestId};
 use nextest_filtering::{BinaryQuery, TestQuery};
 use nextest_metadata::{FilterMatch, MismatchReason, RustTestKind, TestCaseName};
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 /// A binary, and the tests that it listed.
 #[derive(Clone, Debug)]
@@ -56,6 +57,10 @@ pub struct PlannedTest {
     pub settings: Arc<TestSettings>,
     /// The scripts that run for it.
     pub scripts: TestScripts,
+    /// The index of the entry of the profile's quarantine that has it.
+    pub quarantine: Option<usize>,
+    /// The setting for skipped tests in JUnit reports, in case that it is skipped.
+    report_skipped: ReportSkipped,
 }
 
 /// A test that was listed and will not run.
@@ -96,6 +101,8 @@ pub struct Plan {
     pub tests: Vec<PlannedTest>,
     /// The tests that were listed and will not run, by binary and then by name.
     pub skipped: Vec<SkippedTest>,
+    /// The indexes of the entries of the quarantine that have a listed test.
+    pub quarantine: BTreeSet<usize>,
     /// Numbers of the above.
     pub counts: PlanCounts,
 }
@@ -207,6 +214,9 @@ impl Plan {
             name: test.name.clone(),
         };
         let resolved = place.settings.settings_for(&query);
+        let quarantine = place.settings.quarantine(&query);
+        let first = quarantine.first().copied();
+        self.quarantine.extend(quarantine);
         match matched {
             FilterMatch::Matches => self.tests.push(PlannedTest {
                 id,
@@ -216,6 +226,8 @@ impl Plan {
                 location: test.location.cloned(),
                 settings: Arc::clone(&resolved.settings),
                 scripts: place.profile.scripts_for(&query),
+                quarantine: first,
+                report_skipped: resolved.report_skipped,
             }),
             FilterMatch::Mismatch { reason } => {
                 self.counts.skipped_by_default_filter +=

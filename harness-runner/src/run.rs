@@ -206,6 +206,8 @@ mod tests {
                 name: harness_metadata::TestCaseName::new("test"),
             },
             settings: std::sync::Arc::new(dispatch::tests::settings()),
+            memory: 0,
+            quarantine: None,
             // There is none.
             binary: 7,
             ignored: false,
@@ -229,6 +231,7 @@ mod tests {
             binaries: Vec::new(),
             slots: 1,
             cpus: 1,
+            memory: None,
             groups: BTreeMap::new(),
             max_fail: MaxFail::All,
             global_timeout: None,

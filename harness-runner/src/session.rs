@@ -43,7 +43,7 @@ use crate::{
         Platforms, RunSettings,
     },
     filter::{FilterOptions, FiltersetsError, TestFilter, TestSet},
-    history::History,
+    history::{History, TimingsError},
     list::{ListError, TestList},
     plan::Plan,
     report::SinkError,
@@ -107,6 +107,8 @@ pub struct RunOptions {
     /// The processes to stop for a debugger, and the command for each. Tests are then traced at the
     /// level `process`.
     pub break_exec: Option<run::BreakExec>,
+    /// The timing file to bring up to date at the end.
+    pub write_timings: Option<Utf8PathBuf>,
     /// The path of the JUnit report, for readers after a crash.
     pub junit: Option<Utf8PathBuf>,
 }
@@ -139,6 +141,9 @@ pub enum SessionError {
     /// Tracing was asked for as required.
     #[error("tests cannot be traced here as closely as is required: {reason}")]
     TraceRequired { reason: String },
+    /// The timing file cannot be used.
+    #[error(transparent)]
+    Timings(#[from] TimingsError),
     /// The run could not be driven.
     #[error("the run could not be driven to its end")]
     Run { source: io::Error },
@@ -160,8 +165,12 @@ pub struct Session {
     stubs: Stubs,
     /// The folder of the profile's reports, if the configuration says so.
     reports: Option<Utf8PathBuf>,
+    /// The last result of each test.
+    history: History,
     /// The seed of a random order.
     shuffled: Option<u64>,
+    /// Whether the command line chose packages or targets.
+    chose_binaries: bool,
     /// Whether the command line chose a part of the workspace's tests.
     partial: bool,
     /// The folder of an archive, which goes with the session.
@@ -301,6 +310,8 @@ impl Start {
         let (built, tests) = prepare::build_and_list(source, &filter, &profile, run_id, workers)?;
         let mut plan = prepare::plan(&tests, &filter, &profile);
         let history = History::load(workspace.kept_in());
+        let file = timings_file(&self.root, &profile);
+        prepare::part(&mut plan, &filter, file.as_deref(), &history, notify)?;
         let shuffled = prepare::order(&mut plan, &profile, &history, options.seed);
         if let Some(first) = &options.first {
             plan.put_first(first);
@@ -320,12 +331,18 @@ impl Start {
                 }) => &options.cwd,
                 _ => &self.root,
             }),
+            history,
             shuffled,
+            chose_binaries: options.cargo.selects(),
             partial: options.cargo.selects() || options.filter.is_set(),
             _extracted: self.taken_up.and_then(|taken_up| taken_up.folder),
             chain,
         })
     }
+}
+
+fn timings_file(root: &Utf8Path, profile: &CompiledProfile) -> Option<Utf8PathBuf> {
+    Some(root.join(profile.run_settings().timings.as_ref()?))
 }
 
 /// Returns how many CPUs this process may use.
@@ -359,6 +376,11 @@ impl Session {
         let folder = self.reports.clone();
         let folder = folder.unwrap_or_else(|| self.workspace.kept_in().join("harness"));
         folder.join(self.profile.name())
+    }
+
+    /// Returns the path of the timing file, if the profile has one.
+    pub fn timings_file(&self) -> Option<Utf8PathBuf> {
+        timings_file(self.workspace.root(), &self.profile)
     }
 
     /// Returns for every listed test whether it is selected.

@@ -173,7 +173,10 @@ mod tests {
         for (line, name) in [
             ("cargo-harness run --stress-count 2", "--stress-count"),
             ("cargo-harness run --stress-count=2", "--stress-count"),
-            ("cargo-harness nextest run --stress-count 3", "--stress-count"),
+            (
+                "cargo-harness nextest run --stress-count 3",
+                "--stress-count",
+            ),
             ("cargo-harness replay", "replay"),
             (
                 "cargo-nextest nextest run --message-format libtest-json",

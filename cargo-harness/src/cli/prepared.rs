@@ -9,6 +9,7 @@ use camino::Utf8PathBuf;
 use harness_runner::{
     config::{CliOverrides, ConfigError, DEFAULT_PATH, PEER_PATH},
     filter::FilterOptions,
+    history::TimingsError,
     report::{awaits_system, style::escaped_lines},
     session::{Notice, Options, SessionError, TakeUpError},
 };
@@ -65,9 +66,14 @@ pub(super) fn tell(notice: &Notice, colors: bool) {
             colors,
         ),
         Notice::Config(warning) => warn(&warning.to_string(), colors),
-        Notice::Runner(warning) => warn(warning, colors),
         Notice::Archive(text) => note(text, colors),
         Notice::LeftOut(text) => warn(text, colors),
+        Notice::Runner(warning) | Notice::Quarantine(warning) => warn(warning, colors),
+        Notice::PartsOfThisMachine => warn(
+            "the parts rest on the record of this machine, and another machine may have others; \
+             `--write-timings FILE` and `timings = \"FILE\"` in the profile make them the same",
+            colors,
+        ),
         Notice::Killed(killed) => warn(&killed.to_string(), colors),
         Notice::UsesRunner(info) => note(info, colors),
         Notice::AwaitsSystem { because, limit } => {
@@ -131,9 +137,11 @@ pub(super) fn config_error(error: ConfigError) -> CommandError {
 fn kind(error: &SessionError) -> Kind {
     match error {
         SessionError::Locate(_) | SessionError::Metadata(_) => Kind::Metadata,
-        SessionError::Config(_) | SessionError::TraceRequired { .. } | SessionError::TakeUp(_) => {
-            Kind::Setup
-        }
+        SessionError::Timings(TimingsError::Write { .. }) => Kind::Write,
+        SessionError::Config(_)
+        | SessionError::TraceRequired { .. }
+        | SessionError::TakeUp(_)
+        | SessionError::Timings(_) => Kind::Setup,
         SessionError::Archive(_) => Kind::Archive,
         SessionError::Filtersets(_) => Kind::Filterset,
         SessionError::Build(_) => Kind::Build,

@@ -136,9 +136,11 @@ impl RunCommand {
                 breakpoint,
                 command: self.runner.break_command.clone(),
             }),
+            write_timings: self.timings_path(&session, &options.cwd)?,
             junit: self.junit_path(&session, session.profile.run_settings(), &options.cwd),
         };
         session.tell_of_killed(&mut notify);
+        session.tell_of_quarantine(&mut notify);
         let summary = session.run(&run, sinks).map_err(session_error(colors))?;
         if let Some(why) = &summary.not_kept {
             let source = &why.source;
@@ -333,6 +335,22 @@ impl RunCommand {
             // Who debugs a test wants to see its command.
             verbosity: u8::from(global.verbose || self.runner.runs_below()),
             no_capture,
+        }
+    }
+
+    /// Returns the timing file to write: that of the command line, or that of the profile.
+    fn timings_path(
+        &self,
+        session: &Session,
+        cwd: &Utf8Path,
+    ) -> Result<Option<Utf8PathBuf>, CommandError> {
+        match &self.runner.write_timings {
+            None => Ok(None),
+            Some(Some(path)) => Ok(Some(cwd.join(path))),
+            Some(None) => session.timings_file().map(Some).ok_or_else(|| {
+                let message = "`--write-timings` needs a path, as the profile has no `timings`";
+                CommandError::new(Kind::Setup, message)
+            }),
         }
     }
 

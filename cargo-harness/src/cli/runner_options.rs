@@ -73,6 +73,10 @@ pub(crate) struct RunnerArgs {
     /// Run tests first that failed when they ran last, whatever their priority.
     #[arg(long)]
     pub(super) failed_first: bool,
+    /// Write how long each test takes to this file, or to that of the profile, for `--partition
+    /// time:M/N`.
+    #[arg(long, value_name = "PATH", num_args = 0..=1)]
+    pub(super) write_timings: Option<Option<camino::Utf8PathBuf>>,
     /// Trace tests at this level.
     #[arg(long, value_name = "LEVEL", env = "HARNESS_TRACE")]
     pub(super) trace: Option<TraceArg>,

@@ -2,8 +2,13 @@
 
 use crate::scene::{Finished, Scene};
 use fixture_kit::results;
-use harness_metadata::{Event, EventKind, exit_code};
-use std::{path::Path, process::Command};
+use harness_metadata::{Event, EventKind, Verdict, exit_code};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 /// Three tests, of which the second is the longest and the third fails.
 const SOURCE: &str = "\
@@ -76,4 +81,171 @@ fn a_word_in_the_place_of_a_seed_is_named() {
     let run = scene.run(scene.harness(["run", "--shuffle", "a_filter"]));
     run.assert_code(2)
         .assert_says("invalid value 'a_filter' for '--shuffle [<SEED>]'");
+}
+
+/// Returns for each test the names of those that ran while it ran.
+fn beside(events: &[Event]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut running = BTreeSet::new();
+    let mut beside: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for event in events {
+        match &event.kind {
+            EventKind::AttemptStarted(attempt) => {
+                let name = attempt.test.name.to_string();
+                for other in &running {
+                    beside
+                        .entry(name.clone())
+                        .or_default()
+                        .insert(String::clone(other));
+                    beside
+                        .entry(other.clone())
+                        .or_default()
+                        .insert(name.clone());
+                }
+                running.insert(name);
+            }
+            EventKind::TestFinished(finished) => {
+                running.remove(finished.test.name.as_str());
+            }
+            _ => {}
+        }
+    }
+    beside
+}
+
+/// Tests that each wait until another one has begun, but for `alone`.
+const MEETING: &str = "\
+fn meet(name: &str, other: &str) {
+    let folder = std::path::Path::new(env!(\"CARGO_MANIFEST_DIR\"));
+    std::fs::write(folder.join(name), name).unwrap();
+    while !folder.join(other).exists() {
+        std::thread::yield_now();
+    }
+}
+#[test] fn one() { meet(\"one\", \"two\"); }
+#[test] fn two() { meet(\"two\", \"one\"); }
+#[test] fn alone() {}
+#[test] fn third() {}
+";
+
+#[test]
+fn an_exclusive_test_has_no_test_beside_it() {
+    let scene = Scene::new();
+    let folder = scene.package("exclusive", MEETING);
+    let config = "[[profile.default.overrides]]\nfilter = \"test(=alone)\"\nexclusive = true\n";
+    scene.write("exclusive/.config/harness.toml", config);
+    let (run, events) = run(&scene, scene.harness_in(&folder, &["run", "-j", "4"]));
+    run.assert_code(exit_code::OK);
+    let beside = beside(&events);
+    assert!(!beside.contains_key("alone"), "{beside:?}");
+    assert!(beside["one"].contains("two"), "{beside:?}");
+}
+
+#[test]
+fn a_test_that_needs_more_memory_than_there_is_runs_alone() {
+    let scene = Scene::new();
+    let folder = scene.package("memory", MEETING);
+    let config = "[profile.default]\nmemory-required = \"learnt\"\n\
+                  [[profile.default.overrides]]\nfilter = \"test(=alone)\"\n\
+                  memory-required = \"1000000 GiB\"\n";
+    scene.write("memory/.config/harness.toml", config);
+    for _ in 0..2 {
+        let (run, events) = run(&scene, scene.harness_in(&folder, &["run", "-j", "4"]));
+        run.assert_code(exit_code::OK);
+        let beside = beside(&events);
+        assert!(!beside.contains_key("alone"), "{beside:?}");
+        assert!(beside["one"].contains("two"), "{beside:?}");
+    }
+}
+
+#[test]
+fn a_failure_in_quarantine_is_reported_and_fails_no_run_until_its_day() {
+    let scene = Scene::new();
+    let folder = scene.package(
+        "quarantine",
+        "#[test] fn sound() {}\n#[test] fn shaky() { panic!(\"the port is taken\"); }\n",
+    );
+    let entry = |filter: &str, expires: &str| {
+        format!(
+            "[[profile.default.quarantine]]\nfilter = \"test(={filter})\"\n\
+             reason = \"takes port 80\"\nowner = \"team net\"\nexpires = {expires}\n"
+        )
+    };
+    let config = entry("shaky", "2999-12-31") + &entry("gone", "2999-12-31");
+    scene.write("quarantine/.config/harness.toml", &config);
+    let mut command = scene.harness_in(&folder, &["run", "--fail-fast"]);
+    command.arg("--junit").arg(scene.path("junit.xml"));
+    let (first, events) = run(&scene, command);
+    first
+        .assert_code(exit_code::OK)
+        .assert_says("QUARANTINED")
+        .assert_says("quarantine until 2999-12-31, team net: takes port 80")
+        .assert_says("the port is taken")
+        .assert_says("2 tests run: 1 passed, 1 failed in quarantine, 0 skipped")
+        .assert_says("harness.toml:6:1: the quarantine of `test(=gone)` has no test");
+    let verdicts = events.iter().filter_map(|event| match &event.kind {
+        EventKind::TestFinished(test) => Some((test.test.name.to_string(), test.verdict)),
+        _ => None,
+    });
+    let verdicts: BTreeMap<_, _> = verdicts.collect();
+    assert_eq!(verdicts["shaky"], Verdict::Quarantined);
+    assert_eq!(verdicts["sound"], Verdict::Pass);
+    let junit = fs::read_to_string(scene.path("junit.xml")).expect("it was written");
+    assert!(junit.contains("failures=\"0\""), "{junit}");
+    assert!(junit.contains("<skipped "), "{junit}");
+    assert!(junit.contains("the port is taken"), "{junit}");
+
+    scene.write(
+        "quarantine/.config/harness.toml",
+        &entry("shaky", "2020-02-29"),
+    );
+    let (second, _) = run(&scene, scene.harness_in(&folder, &["run"]));
+    second
+        .assert_code(exit_code::TEST_RUN_FAILED)
+        .assert_says("has expired after 2020-02-29, so failures count again")
+        .assert_says("quarantine expired after 2020-02-29, team net: takes port 80");
+}
+
+#[test]
+fn parts_by_time_are_the_same_on_every_machine_with_the_file() {
+    let scene = Scene::new();
+    let source: String = (0..6)
+        .map(|number| format!("#[test] fn t{number}() {{}}\n"))
+        .collect();
+    let folder = scene.package("parts", &source);
+    let config = "[profile.default]\ntimings = \"timings.json\"\n";
+    scene.write("parts/.config/harness.toml", config);
+    let missing = scene.run(scene.harness_in(&folder, &["list", "--partition", "time:1/2"]));
+    missing
+        .assert_code(exit_code::SETUP)
+        .assert_says("failed to read the timing file");
+    scene
+        .run(scene.harness_in(&folder, &["run", "--write-timings"]))
+        .assert_code(exit_code::OK);
+    let written = fs::read_to_string(scene.path("parts/timings.json")).expect("it was written");
+    assert_eq!(written.matches("\"t").count(), 6, "{written}");
+
+    // One test takes as long as all others together.
+    let timings = "{\"version\": 1, \"milliseconds\": {\"parts\": {\"t3\": 500, \"t0\": 100, \
+                   \"t1\": 100, \"t2\": 100, \"t4\": 100}}}";
+    scene.write("parts/timings.json", timings);
+    let part = |part: &str| {
+        let list = scene.run(scene.harness_in(&folder, &["list", "--partition", part]));
+        list.assert_code(exit_code::OK);
+        list.stdout
+    };
+    assert_eq!(part("time:1/2"), "parts t3\n");
+    assert_eq!(
+        part("time:2/2"),
+        "parts t0\nparts t1\nparts t2\nparts t4\nparts t5\n"
+    );
+
+    scene.write("parts/.config/harness.toml", "");
+    scene
+        .run(scene.harness_in(&folder, &["list", "--partition", "time:1/2"]))
+        .assert_code(exit_code::OK)
+        .assert_says("the parts rest on the record of this machine");
+    scene
+        .run(scene.harness_in(&folder, &["run", "--write-timings"]))
+        .assert_code(exit_code::SETUP)
+        .assert_says("`--write-timings` needs a path");
 }

@@ -8,6 +8,7 @@ use super::{
     RunSettings,
     declared::{FlakyFailStatus, RunOrigins, TestLayer, TestOrigins, TestValues},
     layer::{Explained, Origin, OverrideOrigin},
+    quarantine::QuarantineEntry,
     rules::RuleScripts,
     scripts::{Scripts, SetupScript, WrapperScript},
     settings::{LeakPolicy, TestSettings, TestThreads, TraceSetting},
@@ -161,6 +162,8 @@ pub(super) struct Parts {
     /// In order of precedence.
     pub(super) profiles: Vec<(TestLayer, Origin)>,
     pub(super) default_filter: DefaultFilter,
+    /// In order of precedence.
+    pub(super) quarantine: Vec<QuarantineEntry>,
     pub(super) run: RunSettings,
     pub(super) run_origins: RunOrigins,
     pub(super) test_groups: Arc<BTreeMap<String, TestThreads>>,
@@ -211,6 +214,11 @@ impl CompiledProfile {
     /// Returns the filterset that bounds what a run selects.
     pub fn default_filter(&self) -> &DefaultFilter {
         &self.parts.default_filter
+    }
+
+    /// Returns the entries of the quarantine, the one that wins first.
+    pub fn quarantine(&self) -> &[QuarantineEntry] {
+        &self.parts.quarantine
     }
 
     /// Returns the test groups and how many of their tests may run at once.
@@ -344,6 +352,8 @@ impl CompiledProfile {
                 cpu_max: values.cpu_max,
             },
             threads_required: values.threads_required,
+            exclusive: values.exclusive,
+            memory_required: values.memory_required,
             test_group: values.test_group.clone(),
             priority: values.priority,
             run_extra_args: values.run_extra_args.clone(),
@@ -443,6 +453,16 @@ pub struct BinarySettings<'a> {
 }
 
 impl BinarySettings<'_> {
+    /// Returns the indexes of all entries of the quarantine that have a test of this binary.
+    pub fn quarantine(&self, query: &TestQuery<'_>) -> Vec<usize> {
+        let cx = self.profile.eval_context();
+        let known = Known::new(&query.binary_query);
+        let query = known.test(query);
+        let entries = self.profile.parts.quarantine.iter().enumerate();
+        let entries = entries.filter(|(_, entry)| entry.has(&query, &cx));
+        entries.map(|(index, _)| index).collect()
+    }
+
     /// Returns the settings of a test of this binary.
     pub fn settings_for(&self, query: &TestQuery<'_>) -> Arc<Resolved> {
         if let Some(shared) = &self.shared {

@@ -88,6 +88,17 @@ layer! {
         default ThreadsRequired::Count(1),
         "the number of slots that the test takes"
     }
+    /// Whether no other test runs beside it.
+    exclusive: bool {
+        Exclusive, "exclusive", Both, kind::BOOLEAN, default false,
+        "whether [no other test runs beside it](scheduling.md#exclusive-tests)"
+    }
+    /// The memory that the test needs to start.
+    memory_required: MemoryRequired {
+        MemoryRequired, "memory-required", Both, kind::MEMORY_REQUIRED,
+        default MemoryRequired::None,
+        "[the memory](scheduling.md#memory) that has to be available before it starts"
+    }
     /// The group that limits how many tests like it run at once.
     test_group: TestGroup {
         TestGroup, "test-group", Override, kind::TEST_GROUP, default TestGroup::Global,
@@ -207,6 +218,11 @@ layer! {
         Order, "order", Profile, words(), default Order::LongestFirst,
         flag "--order",
         "[the order](scheduling.md#order) in which tests of the same priority start"
+    }
+    /// The path of the timing file, as written; `None` for none.
+    timings: Option<Utf8PathBuf> {
+        Timings, "timings", Profile, kind::PATH, default None,
+        "the path of [the timing file](scheduling.md#parts-of-equal-duration) of `--partition time:M/N`, relative to the workspace"
     }
     /// When the run gives up.
     max_fail: MaxFail {

@@ -10,6 +10,7 @@ use super::{
     names::is_identifier,
     overrides::{self, OverrideTable},
     parse::{Sections, Table, Value},
+    quarantine::{self, QuarantineTable},
     rules::{self, RuleTable},
     scripts::{self, Scripts},
     settings::TestThreads,
@@ -30,6 +31,7 @@ pub(super) struct ProfileTable {
     pub(super) run: RunLayer,
     pub(super) overrides: Vec<OverrideTable>,
     pub(super) rules: Vec<RuleTable>,
+    pub(super) quarantine: Vec<QuarantineTable>,
 }
 
 impl ProfileTable {
@@ -42,6 +44,7 @@ impl ProfileTable {
             run: RunLayer::default(),
             overrides: Vec::new(),
             rules: Vec::new(),
+            quarantine: Vec::new(),
         }
     }
 }
@@ -206,6 +209,15 @@ fn profile(name: &str, mut table: Table<'_>) -> Result<ProfileTable, ConfigError
         for (index, element) in elements.enumerate() {
             let rule = rules::read(&profile.name, index, &element)?;
             profile.rules.push(rule);
+        }
+    }
+    if let Some(list) = table.get("quarantine") {
+        let Some(elements) = list.as_array() else {
+            let hint = format!("write `[[profile.{name}.quarantine]]`");
+            return Err(list.wrong_type("an array of tables", Some(hint)));
+        };
+        for element in elements {
+            profile.quarantine.push(quarantine::read(&element)?);
         }
     }
     table.unsupported_below(&["bench"], 1);

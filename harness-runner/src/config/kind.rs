@@ -66,6 +66,8 @@ kinds! {
     THREADS_REQUIRED: ThreadsRequired = value::threads_required,
         "integer from 1, `\"num-cpus\"` or `\"num-test-threads\"`",
         json!({ "anyOf": [integer_from(1), { "enum": ["num-cpus", "num-test-threads"] }] });
+    MEMORY_REQUIRED: MemoryRequired = value::memory_required,
+        "size, `\"learnt\"` for as much as last time, or `\"none\"`", size_schema();
     TEST_THREADS: TestThreads = value::threads, "integer other than 0, or `\"num-cpus\"`",
         json!({ "anyOf": [{ "type": "integer", "not": { "const": 0 } }, { "const": "num-cpus" }] });
     TEST_GROUP: TestGroup = value::test_group, "name of a group, or `\"@global\"` for none",

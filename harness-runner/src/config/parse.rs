@@ -150,6 +150,11 @@ impl<'a> Value<'a> {
         self.value.as_bool()
     }
 
+    /// Returns a date or a time as it is written.
+    pub(super) fn as_date(&self) -> Option<String> {
+        self.value.as_datetime().map(ToString::to_string)
+    }
+
     /// Returns an integer; `None` for other types and for integers beyond 64 bits.
     pub(super) fn as_integer(&self) -> Option<i64> {
         self.value.as_integer().and_then(to_i64)

@@ -117,6 +117,12 @@ impl Profile {
         let rules = self.chain.iter().flat_map(|profile| &profile.rules);
         let rules = rules.map(|rule| compile_rule(rule, packages, platforms));
         let rules = rules.collect::<Result<_, _>>()?;
+        let mut quarantine = Vec::new();
+        for table in self.chain.iter().flat_map(|profile| &profile.quarantine) {
+            if let Some(filter) = compile(Some(&table.filter), packages)? {
+                quarantine.push(table.compiled(filter.compiled));
+            }
+        }
         let (run, run_origins) = self.run_settings(&cli);
         let layers = self
             .chain
@@ -129,6 +135,7 @@ impl Profile {
             overrides,
             profiles: layers.collect(),
             default_filter,
+            quarantine,
             run,
             run_origins,
             test_groups: Arc::clone(&self.test_groups),

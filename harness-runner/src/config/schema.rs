@@ -19,6 +19,7 @@ pub fn schema() -> Json {
     profile.insert("overrides".to_owned(), overrides);
     let rules = json!({ "type": "array", "items": object(rule_properties()) });
     profile.insert("scripts".to_owned(), rules);
+    profile.insert("quarantine".to_owned(), quarantine());
     let group = json!({
         "type": "object",
         "properties": { "max-threads": (kind::TEST_THREADS.schema)() },
@@ -42,6 +43,17 @@ pub fn schema() -> Json {
         },
         "additionalProperties": false,
     })
+}
+
+fn quarantine() -> Json {
+    let text = json!({ "type": "string", "minLength": 1 });
+    let entry = json!({
+        "type": "object",
+        "properties": { "filter": text, "reason": text, "owner": text, "expires": text },
+        "required": ["filter", "reason", "owner", "expires"],
+        "additionalProperties": false,
+    });
+    json!({ "type": "array", "items": entry })
 }
 
 fn versions() -> Json {

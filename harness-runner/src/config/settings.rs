@@ -25,6 +25,10 @@ pub struct TestSettings {
     pub limits: Limits,
     /// The number of slots that the test takes.
     pub threads_required: ThreadsRequired,
+    /// Whether no other test runs beside it.
+    pub exclusive: bool,
+    /// The memory that it needs to start.
+    pub memory_required: MemoryRequired,
     /// The group that limits how many tests like it run at once.
     pub test_group: TestGroup,
     /// Tests with a higher priority start earlier; −100 to 100.
@@ -205,6 +209,17 @@ pub enum ThreadsRequired {
     NumCpus,
     /// All slots: nothing else runs beside it.
     NumTestThreads,
+}
+
+/// The memory that has to be available before a test starts.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum MemoryRequired {
+    /// None: the test starts whatever is available.
+    None,
+    /// So many bytes.
+    Bytes(u64),
+    /// As much as it used last time.
+    Learnt,
 }
 
 /// The group of a test.

@@ -1,8 +1,8 @@
 //! Writes settings the way the configuration would.
 
 use super::settings::{
-    LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TerminateMode, TestGroup, TestThreads,
-    ThreadsRequired,
+    LeakTimeout, MaxFail, MemoryRequired, RetryPolicy, SlowTimeout, TerminateMode, TestGroup,
+    TestThreads, ThreadsRequired,
 };
 use camino::Utf8PathBuf;
 use harness_metadata::{Cpus, Word};
@@ -147,6 +147,16 @@ impl Show for ThreadsRequired {
             Self::Count(count) => count.to_string(),
             Self::NumCpus => "\"num-cpus\"".to_owned(),
             Self::NumTestThreads => "\"num-test-threads\"".to_owned(),
+        }
+    }
+}
+
+impl Show for MemoryRequired {
+    fn show(&self) -> String {
+        match self {
+            Self::None => "\"none\"".to_owned(),
+            Self::Learnt => "\"learnt\"".to_owned(),
+            Self::Bytes(bytes) => bytes.show(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod migrate;
 mod precedence;
+mod quarantine;
 mod scripts;
 mod sources;
 mod structure;

@@ -4,8 +4,8 @@ use super::{
     error::{ConfigError, nearest, quoted},
     parse::Value,
     settings::{
-        LeakTimeout, MaxFail, RetryPolicy, SlowTimeout, TestGroup, TestThreads, ThreadsRequired,
-        TimeoutResult,
+        LeakTimeout, MaxFail, MemoryRequired, RetryPolicy, SlowTimeout, TestGroup, TestThreads,
+        ThreadsRequired, TimeoutResult,
     },
     size,
 };
@@ -290,6 +290,15 @@ pub(super) fn threads_required(value: Value<'_>) -> Result<ThreadsRequired, Conf
             &value,
             "an integer, `\"num-cpus\"` or `\"num-test-threads\"`",
         )),
+    }
+}
+
+/// `memory-required`.
+pub(super) fn memory_required(value: Value<'_>) -> Result<MemoryRequired, ConfigError> {
+    match value.as_str() {
+        Some("none") => Ok(MemoryRequired::None),
+        Some("learnt") => Ok(MemoryRequired::Learnt),
+        _ => size::read(value).map(MemoryRequired::Bytes),
     }
 }
 

@@ -22,13 +22,15 @@ enum Scheme {
     Count,
     /// By name.
     Hash,
+    /// So that each part takes as long as the others, which takes all tests to decide.
+    Time,
 }
 
 /// An error in the syntax of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PartitionError {
     /// It has another form.
-    #[error("`{0}` is not of the form `slice:M/N`, `hash:M/N` or `count:M/N`")]
+    #[error("`{0}` is not of the form `slice:M/N`, `hash:M/N`, `count:M/N` or `time:M/N`")]
     Form(String),
     /// There is no such part.
     #[error("part {part} of {total} does not exist: in `M/N`, M goes from 1 to N")]
@@ -51,6 +53,7 @@ impl FromStr for Partition {
             "slice" => Scheme::Slice,
             "count" => Scheme::Count,
             "hash" => Scheme::Hash,
+            "time" => Scheme::Time,
             _ => return Err(form()),
         };
         let part: u64 = part.parse().map_err(|_| form())?;
@@ -63,6 +66,16 @@ impl FromStr for Partition {
             part,
             total,
         })
+    }
+}
+
+impl Partition {
+    /// Returns the part, counted from 0, and the number of parts, if tests are dealt out by their
+    /// durations.
+    pub fn by_time(self) -> Option<(usize, usize)> {
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let by_time = self.scheme == Scheme::Time;
+        by_time.then(|| (number(self.part - 1), number(self.total)))
     }
 }
 
@@ -106,6 +119,8 @@ impl Dealer {
                 index
             }
             Scheme::Hash => xxh64(name.as_bytes(), 0),
+            // Decided when all tests are known.
+            Scheme::Time => return true,
         };
         index % self.partition.total == self.partition.part - 1
     }
@@ -210,7 +225,7 @@ mod tests {
                 .expect_err("it is wrong")
                 .to_string()
         };
-        let form = "is not of the form `slice:M/N`, `hash:M/N` or `count:M/N`";
+        let form = "is not of the form `slice:M/N`, `hash:M/N`, `count:M/N` or `time:M/N`";
         assert_eq!(message("1/2"), format!("`1/2` {form}"));
         assert_eq!(message("shuffle:1/2"), format!("`shuffle:1/2` {form}"));
         assert_eq!(message("hash:1"), format!("`hash:1` {form}"));

@@ -55,5 +55,6 @@ impl Plan {
 }
 
 fn needs_all(test: &PlannedTest) -> bool {
-    test.settings.threads_required == ThreadsRequired::NumTestThreads
+    let settings = &test.settings;
+    settings.exclusive || settings.threads_required == ThreadsRequired::NumTestThreads
 }

@@ -13,6 +13,7 @@ pub(super) fn as_test(finished: &ScriptFinished) -> TestFinished {
         verdict: finished.attempt.verdict,
         attempts: vec![finished.attempt.clone()],
         total_attempts: 1,
+        quarantine: None,
         slot: 0,
         output: finished.output,
         stats: RunStats::default(),

@@ -266,6 +266,7 @@ impl<W: Write> Terminal<W> {
         let when = self.output_when(finished);
         if self.options.status_level >= shown_from(class, &self.options) || when.immediate() {
             self.finished_line(finished, &wording::finished_status(finished));
+            self.quarantined(finished);
             self.run_again(finished);
             self.left_behind(finished);
             if when.immediate() {
@@ -283,7 +284,9 @@ impl<W: Write> Terminal<W> {
     fn finished_line(&mut self, finished: &TestFinished, status: &str) {
         let style = match Class::of(finished) {
             Class::Failed => self.styles.fail,
-            Class::Interrupted | Class::Slow | Class::Leaky => self.styles.warn,
+            Class::Interrupted | Class::Quarantined | Class::Slow | Class::Leaky => {
+                self.styles.warn
+            }
             Class::Flaky => self.styles.retry,
             Class::Passed => self.styles.pass,
         };
@@ -299,6 +302,13 @@ impl<W: Write> Terminal<W> {
             nth,
             &finished.test,
         );
+    }
+
+    fn quarantined(&mut self, finished: &TestFinished) {
+        if let Some(line) = wording::quarantined(finished) {
+            let line = escaped(&line).into_owned();
+            self.say(&format!("             {}", paint(&line, self.styles.warn)));
+        }
     }
 
     fn run_again(&mut self, finished: &TestFinished) {
@@ -367,7 +377,7 @@ impl<W: Write> Terminal<W> {
         match finished.verdict {
             _ if self.options.no_capture || !own_end => OutputWhen::Never,
             Verdict::Pass => finished.output.success,
-            Verdict::Fail | Verdict::Interrupted => finished.output.failure,
+            Verdict::Fail | Verdict::Interrupted | Verdict::Quarantined => finished.output.failure,
         }
     }
 
@@ -508,7 +518,7 @@ impl<W: Write> Sink for Terminal<W> {
 
 fn shown_from(class: Class, options: &TerminalOptions) -> StatusLevel {
     match class {
-        Class::Failed | Class::Interrupted => StatusLevel::Fail,
+        Class::Failed | Class::Interrupted | Class::Quarantined => StatusLevel::Fail,
         Class::Flaky => StatusLevel::Retry,
         Class::Slow => StatusLevel::Slow,
         Class::Leaky => StatusLevel::Leak,
@@ -519,7 +529,7 @@ fn shown_from(class: Class, options: &TerminalOptions) -> StatusLevel {
 
 fn listed_from(class: Class) -> FinalStatusLevel {
     match class {
-        Class::Failed | Class::Interrupted => FinalStatusLevel::Fail,
+        Class::Failed | Class::Interrupted | Class::Quarantined => FinalStatusLevel::Fail,
         Class::Flaky => FinalStatusLevel::Flaky,
         Class::Slow => FinalStatusLevel::Slow,
         Class::Leaky => FinalStatusLevel::Leak,

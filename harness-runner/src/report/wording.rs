@@ -1,7 +1,7 @@
 //! The words for what happened: statuses, closing sentences, counts.
 
 use harness_metadata::{
-    Attempt, Exit, Interruption, LimitHit, NoResultKind, Outcome, RawString, RunStats,
+    Attempt, Exit, Interruption, LimitHit, NoResultKind, Outcome, Quarantine, RawString, RunStats,
     RustBinaryId, Verdict,
     event::{CancelReason, TestFinished},
     trace::{Backend, Disturbance, EarlierTime},
@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub(super) enum Class {
     Failed,
     Interrupted,
+    Quarantined,
     Flaky,
     Slow,
     Leaky,
@@ -25,6 +26,7 @@ impl Class {
         match test.verdict {
             Verdict::Fail => Self::Failed,
             Verdict::Interrupted => Self::Interrupted,
+            Verdict::Quarantined => Self::Quarantined,
             Verdict::Pass if test.flaky() => Self::Flaky,
             Verdict::Pass if last.is_some_and(|last| last.leaked().is_some()) => Self::Leaky,
             Verdict::Pass if last.is_some_and(|last| last.slow) => Self::Slow,
@@ -137,6 +139,7 @@ pub(super) fn try_status(attempt: &Attempt) -> String {
 /// Returns the status of a finished test as its line shows it when it finishes.
 pub(super) fn finished_status(test: &TestFinished) -> String {
     match test.attempts.last() {
+        _ if test.verdict == Verdict::Quarantined => "QUARANTINED".to_owned(),
         Some(last) if test.attempts.len() > 1 => try_status(last),
         Some(last) => attempt_status(last),
         None => "FAULT".to_owned(),
@@ -148,6 +151,7 @@ pub(super) fn final_status(test: &TestFinished) -> String {
     let (done, of) = (test.attempts.len(), test.total_attempts);
     match test.verdict {
         Verdict::Pass if test.flaky() => format!("FLAKY {done}/{of}"),
+        Verdict::Quarantined => "QUARANTINED".to_owned(),
         Verdict::Fail if test.flaky() => format!("FLKY-FL {done}/{of}"),
         _ => match (finished_status(test).as_str(), test.attempts.last()) {
             ("PASS", Some(last)) if last.slow => "SLOW".to_owned(),
@@ -155,6 +159,23 @@ pub(super) fn final_status(test: &TestFinished) -> String {
             (status, _) => status.to_owned(),
         },
     }
+}
+
+/// Returns what a test's quarantine says of its failure; `None` if it has not failed or is in none.
+pub(super) fn quarantined(test: &TestFinished) -> Option<String> {
+    let entry = test.quarantine.as_deref()?;
+    let Quarantine {
+        reason,
+        owner,
+        expires,
+        ..
+    } = entry;
+    let until = match test.verdict {
+        Verdict::Quarantined => "until",
+        Verdict::Fail => "expired after",
+        Verdict::Pass | Verdict::Interrupted => return None,
+    };
+    Some(format!("quarantine {until} {expires}, {owner}: {reason}"))
 }
 
 /// Returns how an attempt ended, as the closing line below its output. `None` for an ordinary
@@ -432,6 +453,7 @@ pub(super) fn counts(stats: &RunStats) -> Vec<(usize, String, Option<bool>)> {
     add(stats.no_result, "without a result".to_owned(), Some(false));
     add(stats.start_failed, "exec failed".to_owned(), Some(false));
     add(stats.timed_out, "timed out".to_owned(), Some(false));
+    add(stats.quarantined, "failed in quarantine".to_owned(), None);
     add(stats.interrupted, "interrupted".to_owned(), Some(false));
     add(
         stats.faults,

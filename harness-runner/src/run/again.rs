@@ -26,7 +26,7 @@ pub(super) fn again(tracing: Tracing, attempt: &Attempt) -> Option<Tracing> {
     let failed = match attempt.verdict {
         Verdict::Fail => true,
         Verdict::Pass => false,
-        Verdict::Interrupted => return None,
+        Verdict::Interrupted | Verdict::Quarantined => return None,
     };
     if !ended || !failed && attempt.elapsed > LONG {
         return None;

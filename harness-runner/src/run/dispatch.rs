@@ -7,18 +7,17 @@
 mod cancel;
 mod group;
 mod lost;
+mod results;
 mod scarce;
 mod scripts;
 
 use super::unit::Force;
-use crate::config::settings::{
-    FlakyResult, MaxFail, TerminateMode, TestGroup, TestSettings, ThreadsRequired,
-};
+use crate::config::settings::{MaxFail, TestGroup, TestSettings, ThreadsRequired};
 use chrono::{DateTime, FixedOffset};
 use group::Group;
 use harness_metadata::{
-    Attempt, EventKind, Interruption, Location, RunStats, Survivor, TestId, Verdict,
-    event::{AttemptStarted, CancelReason, RunFinished, RunningState, RunningTest, TestFinished},
+    Attempt, EventKind, Interruption, Location, Quarantine, RunStats, Survivor, TestId,
+    event::{AttemptStarted, CancelReason, RunningState, RunningTest},
 };
 use scarce::Scarcity;
 pub(crate) use scarce::Shortage;
@@ -32,6 +31,10 @@ pub(super) struct Candidate {
     pub(super) id: TestId,
     pub(super) location: Option<Arc<Location>>,
     pub(super) settings: Arc<TestSettings>,
+    /// The bytes of memory that have to be available before it starts.
+    pub(super) memory: u64,
+    /// The entry of the quarantine that has it.
+    pub(super) quarantine: Option<Box<Quarantine>>,
     pub(super) command: Vec<String>,
 }
 
@@ -42,6 +45,8 @@ pub(super) struct Limits {
     pub(super) slots: usize,
     /// CPUs of the machine.
     pub(super) cpus: usize,
+    /// Bytes of memory for the tests that need some; `None` if that is not known.
+    pub(super) memory: Option<u64>,
     pub(super) groups: BTreeMap<String, usize>,
     pub(super) max_fail: MaxFail,
     pub(super) global_timeout: Option<Duration>,
@@ -146,6 +151,8 @@ pub(super) struct Dispatcher {
     /// Occupants by slot number.
     slots: BTreeMap<usize, Occupant>,
     used: usize,
+    /// Bytes of memory that the tests with a slot need.
+    used_memory: u64,
     scarcity: Scarcity,
     scripts: Scripts,
     stats: RunStats,
@@ -169,6 +176,7 @@ impl Dispatcher {
             groups: groups.collect(),
             slots: BTreeMap::new(),
             used: 0,
+            used_memory: 0,
             scarcity: Scarcity::default(),
             scripts: Scripts::default(),
             stats: RunStats {
@@ -335,7 +343,7 @@ impl Dispatcher {
             }
             let Some(test) = self.next_test() else { break };
             let weight = self.weight(test);
-            if self.used + weight > self.limits.slots {
+            if !self.has_room(test, weight) {
                 // It keeps its turn, so that lighter tests behind it cannot starve it.
                 self.put_back(test);
                 break;
@@ -389,6 +397,15 @@ impl Dispatcher {
         }
     }
 
+    /// Returns whether there are slots and memory for a test.
+    fn has_room(&self, test: usize, weight: usize) -> bool {
+        let needed = self.used_memory + self.tests[test].memory;
+        // Alone, a test may need more than there is.
+        let alone = self.used == 0;
+        self.used + weight <= self.limits.slots
+            && (alone || self.limits.memory.is_none_or(|there| needed <= there))
+    }
+
     fn weight(&self, test: usize) -> usize {
         weight(&self.tests[test], &self.limits)
     }
@@ -401,6 +418,7 @@ impl Dispatcher {
         };
         let group_slot = group.map(|group| group.enter(weight));
         self.used += weight;
+        self.used_memory += self.tests[test].memory;
         self.started[test] = true;
         let state = Occupancy::Running { since: now };
         let occupant = Occupant {
@@ -447,6 +465,7 @@ impl Dispatcher {
     fn vacate(&mut self, slot: usize) -> Option<Occupant> {
         let occupant = self.slots.remove(&slot)?;
         self.used -= occupant.weight;
+        self.used_memory -= self.tests[occupant.test].memory;
         if let TestGroup::Named(name) = &self.tests[occupant.test].settings.test_group
             && let Some(group) = self.groups.get_mut(name)
             && let Some(group_slot) = occupant.group_slot
@@ -455,125 +474,13 @@ impl Dispatcher {
         }
         Some(occupant)
     }
-
-    // Results
-
-    fn attempt_over(
-        &mut self,
-        now: Duration,
-        slot: usize,
-        attempt: Attempt,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(occupant) = self.slots.get_mut(&slot) else {
-            return;
-        };
-        let candidate = &self.tests[occupant.test];
-        let number = attempt.number;
-        let total_attempts = total_attempts(&candidate.settings);
-        let again =
-            attempt.verdict == Verdict::Fail && number < total_attempts && self.cancelled.is_none();
-        if !again {
-            occupant.attempts.push(attempt);
-            self.test_over(slot, actions);
-            return;
-        }
-        let (delay, jitter) = candidate.settings.retries.delay_after(number);
-        let delay = if jitter {
-            delay.mul_f64(1.0 - (self.random)() / 2.0)
-        } else {
-            delay
-        };
-        occupant.attempts.push(attempt.clone());
-        occupant.state = Occupancy::Waiting { until: now + delay };
-        actions.push(Action::Emit(EventKind::AttemptFailed {
-            test: candidate.id.clone(),
-            attempt: Box::new(attempt),
-            total_attempts,
-            delay,
-            output: candidate.settings.output,
-        }));
-        if delay.is_zero() {
-            self.start(now, slot, actions);
-        }
-    }
-
-    /// Ends the test in a slot with the attempts that it has.
-    fn test_over(&mut self, slot: usize, actions: &mut Vec<Action>) {
-        if let Some(occupant) = self.vacate(slot) {
-            self.result(slot, occupant, actions);
-        }
-    }
-
-    /// Tells the result of a test that has given up its slot.
-    fn result(&mut self, slot: usize, occupant: Occupant, actions: &mut Vec<Action>) {
-        self.scripts.test_over(occupant.test);
-        let candidate = &self.tests[occupant.test];
-        let last = occupant
-            .attempts
-            .last()
-            .map_or(Verdict::Interrupted, |last| last.verdict);
-        let flaky = last == Verdict::Pass && occupant.attempts.len() > 1;
-        let verdict = match last {
-            Verdict::Pass if flaky && candidate.settings.flaky_result == FlakyResult::Fail => {
-                Verdict::Fail
-            }
-            // The run was cancelled during a further attempt: the test had failed before.
-            Verdict::Interrupted if occupant.attempts.len() > 1 => Verdict::Fail,
-            verdict => verdict,
-        };
-        let mut finished = TestFinished {
-            test: candidate.id.clone(),
-            location: candidate.location.as_deref().cloned(),
-            total_attempts: total_attempts(&candidate.settings),
-            attempts: occupant.attempts,
-            verdict,
-            slot,
-            output: candidate.settings.output,
-            stats: self.stats,
-            running: self.slots.len(),
-        };
-        self.stats.add(&finished);
-        finished.stats = self.stats;
-        actions.push(Action::Emit(EventKind::TestFinished(Box::new(finished))));
-        if verdict == Verdict::Fail
-            && let MaxFail::Count {
-                max_fail,
-                terminate,
-            } = self.limits.max_fail
-            && self.stats.failures() >= max_fail
-        {
-            let reason = match terminate {
-                TerminateMode::Wait => CancelReason::TestFailure,
-                TerminateMode::Immediate => CancelReason::TestFailureImmediate,
-            };
-            self.cancel(reason, actions);
-        }
-    }
-
-    fn finish(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        self.finished = true;
-        let not_run = self
-            .tests
-            .iter()
-            .zip(&self.started)
-            .filter(|(_, started)| !**started);
-        actions.push(Action::Emit(EventKind::RunFinished(Box::new(
-            RunFinished {
-                elapsed: now,
-                stats: self.stats,
-                cancelled: self.cancelled,
-                not_run: not_run.map(|(test, _)| test.id.clone()).collect(),
-                failed_scripts: self.scripts.failed(),
-            },
-        ))));
-        actions.push(Action::Finish {
-            impatient: self.impatient,
-        });
-    }
 }
 
 fn weight(test: &Candidate, limits: &Limits) -> usize {
+    let too_large = limits.memory.is_some_and(|there| test.memory > there);
+    if test.settings.exclusive || too_large {
+        return limits.slots;
+    }
     let weight = match test.settings.threads_required {
         ThreadsRequired::Count(count) => count,
         ThreadsRequired::NumCpus => limits.cpus,

@@ -140,11 +140,14 @@ impl Driver {
             id: test.id.clone(),
             location: test.location.clone(),
             settings: Arc::clone(&test.settings),
+            memory: test.memory,
+            quarantine: test.quarantine.clone(),
             command: arguments::displayed_command(&work.binaries[test.binary], test),
         });
         let limits = Limits {
             slots: work.slots,
             cpus: work.cpus,
+            memory: work.memory,
             groups: work.groups,
             max_fail: work.max_fail,
             global_timeout: work.global_timeout,

@@ -136,6 +136,8 @@ pub(super) fn add_units(
                 location: None,
                 id: step.id.clone(),
                 settings,
+                memory: 0,
+                quarantine: None,
                 binary: binaries.len() - 1,
                 ignored: false,
                 tracing: Tracing {

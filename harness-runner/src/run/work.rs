@@ -11,7 +11,7 @@ use crate::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
-    Exit, Fault, Location, Outcome, RunId, TestId, event::TraceLevel, trace::Backend,
+    Exit, Fault, Location, Outcome, Quarantine, RunId, TestId, event::TraceLevel, trace::Backend,
 };
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
@@ -32,6 +32,8 @@ pub struct Work {
     pub slots: usize,
     /// CPUs of the machine.
     pub cpus: usize,
+    /// Bytes of memory for the tests that need some; `None` if that is not known.
+    pub memory: Option<u64>,
     /// Limits of test groups.
     pub groups: BTreeMap<String, usize>,
     /// When the run gives up.
@@ -116,6 +118,10 @@ pub struct Test {
     pub id: TestId,
     /// Its settings.
     pub settings: Arc<TestSettings>,
+    /// The bytes of memory that have to be available before it starts.
+    pub memory: u64,
+    /// The entry of the quarantine that has it.
+    pub quarantine: Option<Box<Quarantine>>,
     /// Index of its binary.
     pub binary: usize,
     /// Whether it is marked as ignored.

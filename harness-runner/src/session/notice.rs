@@ -22,6 +22,10 @@ pub enum Notice {
     Archive(String),
     /// Something is not in the archive.
     LeftOut(String),
+    /// Parts by time rest on the record of this machine, because the profile has no timing file.
+    PartsOfThisMachine,
+    /// An entry of the quarantine has expired, or has no test.
+    Quarantine(String),
     /// The runner of an earlier run was killed.
     Killed(store::Killed),
     /// Binaries cannot be listed now, because the system does not have enough. It is tried again.

@@ -1,16 +1,17 @@
 //! Builds, lists while cargo still builds, and plans.
 
-use super::{Options, SessionError, query::query, scripts};
+use super::{Notice, Options, SessionError, query::query, scripts};
 use crate::{
     cargo::{Build, BuildError, Built, Graph, Reused, TestBinary, Workspace},
     config::{CompiledProfile, Config, settings::Order},
     filter::{self, BinaryMatch, BinaryMismatch, TestFilter},
-    history::History,
+    history::{History, Timings, TimingsError},
     list::{self, Execute, ListError, ListOptions, Selection, Status, TestList},
     plan::{ListedBinary, ListedTest, Plan},
     protocol::Environment,
     run,
 };
+use camino::Utf8Path;
 use guppy::PackageId;
 use harness_metadata::RunId;
 use nextest_metadata::RustTestKind;
@@ -160,6 +161,28 @@ pub(super) fn plan(tests: &TestList, filter: &TestFilter, profile: &CompiledProf
         })
         .collect();
     Plan::new(&binaries, filter, profile)
+}
+
+/// Keeps the part of a plan that `--partition time:M/N` asks for.
+pub(super) fn part(
+    plan: &mut Plan,
+    filter: &TestFilter,
+    timings: Option<&Utf8Path>,
+    history: &History,
+    notify: &mut dyn FnMut(Notice),
+) -> Result<(), TimingsError> {
+    let Some((part, total)) = filter.part_by_time() else {
+        return Ok(());
+    };
+    if let Some(file) = timings {
+        let timings = Timings::read(file)?;
+        plan.keep_part(part, total, |test| timings.of(test));
+        return Ok(());
+    }
+    notify(Notice::PartsOfThisMachine);
+    let past = |test: &_| history.of(test).map(|past| past.elapsed());
+    plan.keep_part(part, total, past);
+    Ok(())
 }
 
 /// Puts a plan into the order of its profile. Returns the seed of a random one.

@@ -1,7 +1,7 @@
 //! Runs a plan, and tells the sinks of it.
 
 use super::{
-    RunOptions, Session, SessionError, Summary,
+    Notice, RunOptions, Session, SessionError, Summary,
     backends::Learning,
     cpus,
     keeping::Keeping,
@@ -10,17 +10,21 @@ use super::{
     tracing::{self, Choice},
 };
 use crate::{
-    history::Remembering,
+    config::settings::MemoryRequired,
+    history::{History, Others, Remembering, Timings, TimingsError},
     keys::Keys,
+    plan::PlannedTest,
     run, store,
     stub::{
         self,
-        cgroup::{Cgroups, Made},
+        cgroup::{Cgroups, Made, available_memory},
         link::Stub,
     },
 };
+use camino::Utf8Path;
+use chrono::NaiveDate;
 use harness_metadata::{
-    Event, EventKind, TestId,
+    Event, EventKind, Quarantine, TestId,
     event::{RunStarted, SCHEMA_VERSION, Source, TraceInForce, TraceLevel},
 };
 use std::{
@@ -37,7 +41,37 @@ impl Session {
     ///
     /// When the run cannot begin or cannot be driven. The sinks have the events
     /// of the tests until then.
-    pub fn run(self, options: &RunOptions, mut sinks: Sinks<'_>) -> Result<Summary, SessionError> {
+    pub fn run(self, options: &RunOptions, sinks: Sinks<'_>) -> Result<Summary, SessionError> {
+        let summary = self.run_plan(options, sinks)?;
+        if let Some(file) = &options.write_timings {
+            self.write_timings(file)?;
+        }
+        Ok(summary)
+    }
+
+    /// Brings a timing file up to date with the record. Of a workspace that was listed as a whole it has
+    /// no other tests then.
+    fn write_timings(&self, file: &Utf8Path) -> Result<(), TimingsError> {
+        let old = match file.exists() {
+            true => Timings::read(file)?,
+            false => Timings::default(),
+        };
+        let others = match self.chose_binaries || self.plan.counts.skipped_binaries > 0 {
+            true => Others::Stay,
+            false => Others::Leave,
+        };
+        let history = History::load(self.workspace.kept_in());
+        let tests = self.plan.tests.iter().map(|test| &test.id);
+        let skipped = self.plan.skipped.iter().map(|test| &test.id);
+        old.updated(tests.chain(skipped), others, &history)
+            .write(file)
+    }
+
+    fn run_plan(
+        &self,
+        options: &RunOptions,
+        mut sinks: Sinks<'_>,
+    ) -> Result<Summary, SessionError> {
         stub::open_files::raise();
         let slots = self.slots(options);
         let mut stubs = self.stubs.take();
@@ -214,6 +248,34 @@ impl Session {
         }
     }
 
+    /// Returns the entry of the quarantine that has a test, as of a day.
+    fn quarantine(&self, test: &PlannedTest, day: NaiveDate) -> Option<Box<Quarantine>> {
+        let entry = self.profile.quarantine().get(test.quarantine?)?;
+        Some(Box::new(entry.on(day)))
+    }
+
+    /// Tells of the entries of the quarantine that have expired, and of those that have no test.
+    pub fn tell_of_quarantine(&self, notify: &mut dyn FnMut(Notice)) {
+        let today = chrono::Local::now().date_naive();
+        let all = !self.partial && self.plan.counts.skipped_binaries == 0;
+        for (index, entry) in self.profile.quarantine().iter().enumerate() {
+            if all && !self.plan.quarantine.contains(&index) {
+                notify(Notice::Quarantine(entry.has_no_test()));
+            } else if entry.on(today).expired {
+                notify(Notice::Quarantine(entry.has_expired()));
+            }
+        }
+    }
+
+    /// Returns how much memory has to be available before a test starts.
+    fn memory(&self, test: &PlannedTest) -> u64 {
+        match test.settings.memory_required {
+            MemoryRequired::None => 0,
+            MemoryRequired::Bytes(bytes) => bytes,
+            MemoryRequired::Learnt => self.history.of(&test.id).map_or(0, |past| past.memory),
+        }
+    }
+
     fn work(
         &self,
         options: &RunOptions,
@@ -229,6 +291,8 @@ impl Session {
         let tests = tests.map(|((test, choice), scripts)| run::Test {
             id: test.id.clone(),
             settings: Arc::clone(&test.settings),
+            memory: self.memory(test),
+            quarantine: self.quarantine(test, started_at.date_naive()),
             binary: test.binary,
             ignored: test.ignored,
             location: test.location.clone(),
@@ -240,11 +304,13 @@ impl Session {
         });
         let limit = |threads: &crate::config::settings::TestThreads| threads.resolve(cpus());
         let groups = self.profile.test_groups().iter();
+        let tests: Vec<_> = tests.collect();
+        let needs_memory = tests.iter().any(|test| test.memory > 0);
         run::Work {
             run_id: self.run_id,
             profile: self.profile.name().to_owned(),
             started_at,
-            tests: tests.collect(),
+            tests,
             binaries: self
                 .tests
                 .binaries
@@ -255,6 +321,7 @@ impl Session {
                 .collect(),
             slots,
             cpus: cpus(),
+            memory: needs_memory.then(available_memory).flatten(),
             groups: groups
                 .map(|(name, threads)| (name.clone(), limit(threads)))
                 .collect::<BTreeMap<_, _>>(),

@@ -6,8 +6,8 @@ use crate::{
     config::{
         CommandBase, CompiledProfile, ScriptCommand, SetupScript, WithRunner, WrapperScript,
         settings::{
-            FlakyResult, LeakPolicy, RetryPolicy, SlowTimeout, TestGroup, TestSettings,
-            ThreadsRequired, TimeoutResult, TraceSetting,
+            FlakyResult, LeakPolicy, MemoryRequired, RetryPolicy, SlowTimeout, TestGroup,
+            TestSettings, ThreadsRequired, TimeoutResult, TraceSetting,
         },
     },
     list::{self, ListedBinary},
@@ -76,6 +76,8 @@ impl Session {
             },
             limits: Limits::default(),
             threads_required: ThreadsRequired::Count(1),
+            exclusive: false,
+            memory_required: MemoryRequired::None,
             test_group: TestGroup::Global,
             priority: 0,
             run_extra_args: Vec::new(),

@@ -8,6 +8,7 @@
 //! A group is in the hierarchy of version 2, if there is one, and in those of version 1 that have
 //! a controller which that one lacks, if a limit needs it. See cgroups(7).
 
+mod available;
 mod den;
 mod files;
 mod group;
@@ -15,6 +16,7 @@ mod inside;
 mod mounts;
 mod stale;
 
+pub use available::available_memory;
 pub(crate) use den::Den;
 pub use group::{CgroupError, Group};
 

@@ -107,7 +107,7 @@ impl Tree<'_> {
         let style = match record.verdict {
             Verdict::Pass => self.styles.pass,
             Verdict::Fail => self.styles.fail,
-            Verdict::Interrupted => self.styles.warn,
+            Verdict::Interrupted | Verdict::Quarantined => self.styles.warn,
         };
         let run = self.found.run.header.run_id.to_string();
         writeln!(

@@ -44,7 +44,7 @@ fn compile_for(
         .compile(&ParseContext::new(&graph), platforms, cli)
 }
 
-fn compile(text: &str, profile: &str) -> CompiledProfile {
+pub(super) fn compile(text: &str, profile: &str) -> CompiledProfile {
     compile_for(text, profile, &linux(), CliOverrides::default()).expect("it is right")
 }
 
@@ -73,6 +73,7 @@ fn without_a_configuration_every_setting_has_its_default() {
     expect![[r#"
         test-threads = "num-cpus"
         order = "longest-first"
+        timings = none
         fail-fast = true
         global-timeout = none
         list-timeout = "1m"
@@ -97,6 +98,8 @@ fn without_a_configuration_every_setting_has_its_default() {
         pids-max = "none"
         cpu-max = "none"
         threads-required = 1
+        exclusive = false
+        memory-required = "none"
         test-group = "@global"
         priority = 0
         run-extra-args = []
@@ -133,6 +136,7 @@ default-filter = "not test(slow)"
 test-threads = -2
 order = "name"
 threads-required = "num-cpus"
+memory-required = "learnt"
 retries = { backoff = "exponential", count = 3, delay = "1s", jitter = true, max-delay = "5s" }
 flaky-result = "fail"
 slow-timeout = { period = "30s", terminate-after = 4, grace-period = "0s", on-timeout = "pass" }
@@ -169,6 +173,8 @@ platform = { host = "cfg(unix)", target = "cfg(target_os = \"linux\")" }
 priority = -100
 test-group = "serial"
 threads-required = "num-test-threads"
+exclusive = true
+memory-required = "2GiB"
 retries = { backoff = "fixed", count = 2, delay = "1s" }
 slow-timeout = "2m"
 leak-timeout = "1s"
@@ -202,6 +208,7 @@ fn every_key_is_read() {
     expect![[r#"
         test-threads = -2  # profile `ci`
         order = "name"  # profile `ci`
+        timings = none  # built-in default
         fail-fast = { max-fail = 5, terminate = "immediate" }  # profile `ci`
         global-timeout = "1h 30m"  # profile `ci`
         list-timeout = "5s"  # profile `ci`
@@ -226,6 +233,8 @@ fn every_key_is_read() {
         pids-max = 100  # profile `ci`
         cpu-max = 1.5  # profile `ci`
         threads-required = "num-cpus"  # profile `ci`
+        exclusive = false  # built-in default
+        memory-required = "learnt"  # profile `ci`
         test-group = "@global"  # built-in default
         priority = 0  # built-in default
         run-extra-args = ["--verbose", "a b"]  # profile `ci`
@@ -254,6 +263,8 @@ fn every_key_is_read() {
         pids-max = 100  # profile `ci`
         cpu-max = 2  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         threads-required = "num-test-threads"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        exclusive = true  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        memory-required = "2 GiB"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         test-group = "serial"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         priority = -100  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         run-extra-args = []  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)

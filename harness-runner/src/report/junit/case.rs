@@ -117,8 +117,16 @@ impl Cases {
         } else {
             let mut all = earlier;
             all.push(told);
-            let first = all.remove(0);
+            let mut first = all.remove(0);
+            if let Some(line) = wording::quarantined(finished) {
+                first.message = format!("{line}: {}", first.message);
+                first.body = format!("{line}\n{}", first.body);
+            }
             let mut status = TestCaseStatus::non_success(first.kind);
+            if finished.verdict == Verdict::Quarantined {
+                // Readers count a skipped test as no failure.
+                status = TestCaseStatus::skipped();
+            }
             status
                 .set_type(legal(&first.ty))
                 .set_message(legal(&first.message))
@@ -296,6 +304,9 @@ impl Cases {
         case.add_property(property("peak-memory", last.usage.peak_memory.to_string()));
         if let Some(peak) = last.usage.peak_tree_memory {
             case.add_property(property("peak-tree-memory", peak.to_string()));
+        }
+        if let Some(line) = wording::quarantined(finished) {
+            case.add_property(property("quarantine", line));
         }
         let attempts = || finished.attempts.iter();
         if let Some(line) = attempts().find_map(wording::disturbed) {

@@ -130,6 +130,7 @@ impl<W: Write> Terminal<W> {
         for kept in &kept {
             let test = &kept.finished;
             self.finished_line(test, &wording::final_status(test));
+            self.quarantined(test);
             self.left_behind(test);
             if let Some(reason) = &kept.reason {
                 self.say(&format!(

@@ -45,6 +45,7 @@ pub(super) fn without_traces(finished: &TestFinished) -> TestFinished {
         attempts: attempts.collect(),
         test: finished.test.clone(),
         location: finished.location.clone(),
+        quarantine: finished.quarantine.clone(),
         ..*finished
     }
 }

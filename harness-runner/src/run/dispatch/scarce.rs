@@ -254,12 +254,13 @@ impl Dispatcher {
     pub(super) fn start_refused(&mut self, now: Duration, actions: &mut Vec<Action>) -> bool {
         while let Some((_, occupant)) = self.scarcity.refused.front() {
             let weight = occupant.weight.min(self.limits.slots);
+            let has_room = self.has_room(occupant.test, weight);
             let group = match &self.tests[occupant.test].settings.test_group {
                 TestGroup::Named(name) => self.groups.get_mut(name),
                 TestGroup::Global => None,
             };
             let room = group.as_ref().is_none_or(|group| group.has_room(weight));
-            if !room || self.used + weight > self.limits.slots {
+            if !room || !has_room {
                 return false;
             }
             let group_slot = group.map(|group| group.enter(weight));
@@ -268,6 +269,7 @@ impl Dispatcher {
             };
             let slot = self.free_slot();
             self.used += weight;
+            self.used_memory += self.tests[occupant.test].memory;
             self.started[occupant.test] = true;
             let occupant = Occupant {
                 weight,

@@ -5,10 +5,14 @@ use super::{
     *,
 };
 use crate::config::settings::{
-    LeakPolicy, LeakTimeout, RetryPolicy, SlowTimeout, TimeoutResult, TraceSetting,
+    FlakyResult, LeakPolicy, LeakTimeout, MemoryRequired, RetryPolicy, SlowTimeout, TerminateMode,
+    TimeoutResult, TraceSetting,
 };
 use fixture_kit::sample;
-use harness_metadata::{Exit, Outcome};
+use harness_metadata::{
+    Exit, Outcome, Verdict,
+    event::{RunFinished, TestFinished},
+};
 use std::collections::VecDeque;
 
 fn secs(secs: u64) -> Duration {
@@ -32,6 +36,8 @@ pub(in crate::run) fn settings() -> TestSettings {
         leak: LeakPolicy::Warn,
         limits: harness_metadata::Limits::default(),
         threads_required: ThreadsRequired::Count(1),
+        exclusive: false,
+        memory_required: MemoryRequired::None,
         test_group: TestGroup::Global,
         priority: 0,
         run_extra_args: Vec::new(),
@@ -47,6 +53,8 @@ fn candidate(name: &str, settings: TestSettings) -> Candidate {
         id: sample::test("krate", name),
         location: None,
         settings: Arc::new(settings),
+        memory: 0,
+        quarantine: None,
         command: Vec::new(),
     }
 }
@@ -61,6 +69,7 @@ fn limits(slots: usize) -> Limits {
     Limits {
         slots,
         cpus: 4,
+        memory: None,
         groups: BTreeMap::new(),
         max_fail: MaxFail::All,
         global_timeout: None,
@@ -437,6 +446,80 @@ fn a_test_that_wants_more_slots_than_there_are_gets_all() {
 }
 
 #[test]
+fn an_exclusive_test_runs_beside_no_other_whatever_its_group() {
+    let mut alone = settings();
+    alone.exclusive = true;
+    let mut grouped = settings();
+    grouped.test_group = TestGroup::Named("db".to_owned());
+    let tests = vec![
+        candidate("free", settings()),
+        candidate("alone", alone),
+        candidate("grouped", grouped),
+    ];
+    let limits = Limits {
+        groups: BTreeMap::from([("db".to_owned(), 4)]),
+        ..limits(4)
+    };
+    let mut run = dispatcher(tests, limits);
+    assert_eq!(starts(&run.handle(secs(0), Input::Begin)), [(0, 0, 1)]);
+    assert_eq!(
+        starts(&run.handle(secs(1), over(0, 1, Verdict::Pass))),
+        [(0, 1, 1)]
+    );
+    assert_eq!(
+        starts(&run.handle(secs(2), over(0, 1, Verdict::Pass))),
+        [(0, 2, 1)]
+    );
+}
+
+#[test]
+fn tests_start_as_long_as_there_is_memory_for_them() {
+    let needs = |memory| Candidate {
+        memory,
+        ..candidate(&format!("needs{memory}"), settings())
+    };
+    let tests = vec![needs(60), needs(50), needs(40), needs(0)];
+    let limits = Limits {
+        memory: Some(100),
+        ..limits(4)
+    };
+    let mut run = dispatcher(tests, limits);
+    assert_eq!(
+        starts(&run.handle(secs(0), Input::Begin)),
+        [(0, 0, 1)],
+        "the second one keeps its turn"
+    );
+    assert_eq!(
+        starts(&run.handle(secs(1), over(0, 1, Verdict::Pass))),
+        [(0, 1, 1), (1, 2, 1), (2, 3, 1)]
+    );
+}
+
+#[test]
+fn a_test_that_needs_more_memory_than_there_is_runs_alone() {
+    let mut tests = candidates(2);
+    let large = Candidate {
+        memory: 101,
+        ..candidate("large", settings())
+    };
+    tests.insert(1, large);
+    let limits = Limits {
+        memory: Some(100),
+        ..limits(4)
+    };
+    let mut run = dispatcher(tests, limits);
+    assert_eq!(starts(&run.handle(secs(0), Input::Begin)), [(0, 0, 1)]);
+    assert_eq!(
+        starts(&run.handle(secs(1), over(0, 1, Verdict::Pass))),
+        [(0, 1, 1)]
+    );
+    assert_eq!(
+        starts(&run.handle(secs(2), over(0, 1, Verdict::Pass))),
+        [(0, 2, 1)]
+    );
+}
+
+#[test]
 fn a_full_group_is_overtaken_by_tests_outside_it() {
     let mut grouped = settings();
     grouped.test_group = TestGroup::Named("db".to_owned());
@@ -733,4 +816,37 @@ fn a_test_that_waits_for_a_process_keeps_the_result_it_had_when_the_run_is_cance
     });
     let not_run = &finished.expect("the run is over").not_run;
     assert_eq!(not_run.len(), 1, "{not_run:?}");
+}
+
+#[test]
+fn a_failure_in_quarantine_ends_no_run_until_it_has_expired() {
+    let quarantined = |expired| Candidate {
+        quarantine: Some(Box::new(Quarantine {
+            reason: "a race".to_owned(),
+            owner: "net".to_owned(),
+            expires: "2026-12-31".parse().expect("it is a day"),
+            expired,
+        })),
+        ..candidate("shaky", settings())
+    };
+    for (expired, verdict, cancelled) in [
+        (false, Verdict::Quarantined, false),
+        (true, Verdict::Fail, true),
+    ] {
+        let limits = Limits {
+            max_fail: MaxFail::from_fail_fast(true),
+            ..limits(1)
+        };
+        let mut run = dispatcher(
+            vec![quarantined(expired), candidate("t", settings())],
+            limits,
+        );
+        run.handle(secs(0), Input::Begin);
+        let actions = run.handle(secs(1), over(0, 1, Verdict::Fail));
+        let finished = &finished_tests(&actions)[0];
+        assert_eq!(finished.verdict, verdict);
+        assert_eq!(finished.attempts[0].verdict, Verdict::Fail);
+        assert_eq!(run.stats().failures(), usize::from(expired));
+        assert_eq!(run.cancelled.is_some(), cancelled);
+    }
 }

@@ -89,6 +89,22 @@ impl Mounts {
         self.0.iter().find(has).map(|mount| mount.own.clone())
     }
 
+    /// Returns the cgroup of this process and those above it, as far as they are mounted, in each
+    /// hierarchy that counts memory; whether its version is 2.
+    pub(super) fn memory(&self) -> Vec<(PathBuf, bool)> {
+        let mut groups = Vec::new();
+        for mount in &self.0 {
+            let unified = mount.controllers.is_none();
+            let names = mount.controllers.iter().flatten();
+            if unified || names.into_iter().any(|name| name == "memory") {
+                let above = mount.own.ancestors();
+                let above = above.take_while(|folder| folder.starts_with(&mount.top));
+                groups.extend(above.map(|folder| (folder.to_owned(), unified)));
+            }
+        }
+        groups
+    }
+
     /// Returns which group has this folder.
     pub(super) fn home(&self, folder: &Path) -> Option<Home> {
         let mounts = self.0.iter().filter(|mount| folder.starts_with(&mount.top));
