@@ -7,6 +7,14 @@
 //!
 //! The tracer can be used by itself, too: see [its module](trace).
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::too_many_lines,
+        reason = "a test is read from top to bottom, and may be a table"
+    )
+)]
+
 pub mod archive;
 mod cache;
 pub mod cargo;

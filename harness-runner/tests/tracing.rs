@@ -4,6 +4,10 @@
 //! This has a `main` of its own because a stub is a process of this executable, and so are the
 //! programs.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test is read from top to bottom, and may be a table"
+)]
 #![allow(unsafe_code, reason = "the programs do what only system calls can")]
 #![allow(
     clippy::multiple_unsafe_ops_per_block,

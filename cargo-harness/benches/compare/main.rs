@@ -43,15 +43,7 @@ fn main() {
 
     let other = args.iter().find_map(|arg| arg.strip_prefix(before::OPTION));
     if let Some(other) = other {
-        // Runs have folders of their own.
-        let other = fs::canonicalize(other).expect("it names a program, by an absolute path");
-        for name in [Workload::THOUSAND, Workload::NOTHING] {
-            if wanted(name) {
-                let workload = Workload::prepare(name).expect("it is generated");
-                before::compare(&other, &workload, if quick { 7 } else { 21 });
-            }
-        }
-        return;
+        return compare_with(other, &wanted, quick);
     }
     let contenders = Contender::installed();
     println!("{} slots; medians of the rounds\n", contender::slots());
@@ -86,6 +78,18 @@ fn main() {
     }
     if wanted(memory::NAME) {
         memory::compare(&contenders);
+    }
+}
+
+/// Compares with another build of the runner.
+fn compare_with(other: &str, wanted: &dyn Fn(&str) -> bool, quick: bool) {
+    // Runs have folders of their own.
+    let other = fs::canonicalize(other).expect("it names a program, by an absolute path");
+    for name in [Workload::THOUSAND, Workload::NOTHING] {
+        if wanted(name) {
+            let workload = Workload::prepare(name).expect("it is generated");
+            before::compare(&other, &workload, if quick { 7 } else { 21 });
+        }
     }
 }
 

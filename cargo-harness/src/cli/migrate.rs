@@ -40,58 +40,23 @@ pub(super) struct MigrateCommand {
 
 impl MigrateCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
-        let setup = |message: String| CommandError::new(Kind::Setup, message);
-        let cwd = env::current_dir().map_err(|error| {
-            setup(format!(
-                "the current directory cannot be determined: {error}"
-            ))
-        })?;
-        let cwd = Utf8PathBuf::from_path_buf(cwd).map_err(|path| {
-            setup(format!(
-                "the current directory `{}` is not UTF-8",
-                path.display()
-            ))
-        })?;
-        let root = locate_workspace(self.manifest_path.as_deref(), &cwd)
-            .map_err(|error| CommandError::new(Kind::Metadata, error))?;
+        let root = self.root()?;
         let colors = global.stderr_colors();
         let note = |text: &str| prepared::note(text, colors);
-
-        let target = root.join(DEFAULT_PATH);
-        let mut left_to_do = false;
-        match read(&root.join(PEER_PATH))? {
-            None => note(&format!("there is no `{PEER_PATH}`, so no file is written")),
+        let mut left_to_do = match read(&root.join(PEER_PATH))? {
+            None => {
+                note(&format!("there is no `{PEER_PATH}`, so no file is written"));
+                false
+            }
             Some(text) => {
                 let migrated = migrate(&text).map_err(config_error)?;
-                if !migrated.same {
-                    let message = format!("`{PEER_PATH}` cannot be carried without a change");
-                    return Err(CommandError::new(Kind::Internal, message));
-                }
-                let there = read(&target)?;
-                if self.dry_run {
-                    print(&migrated.text)?;
-                } else if self.check {
-                    left_to_do |= there.is_none();
-                    if there.is_none() {
-                        note(&format!("`{DEFAULT_PATH}` is not written yet"));
-                    }
-                } else if there.is_some() && !self.force {
-                    return Err(setup(format!("`{DEFAULT_PATH}` is there already"))
-                        .with_hint("`--force` replaces it, `--dry-run` shows the new one"));
-                } else {
-                    fs::write(&target, &migrated.text).map_err(|error| {
-                        let message = format!("failed to write `{DEFAULT_PATH}`: {error}");
-                        CommandError::new(Kind::Write, message)
-                    })?;
-                    note(&format!(
-                        "wrote `{DEFAULT_PATH}`; `{PEER_PATH}` is not read any more and can go"
-                    ));
-                }
+                let left_to_do = self.carry(&root, &migrated, &note)?;
                 for line in told(&migrated) {
                     note(&line);
                 }
+                left_to_do
             }
-        }
+        };
         let found = invocations::find(&root);
         let report = report(&found);
         left_to_do |= found.iter().any(|found| found.instead != Instead::Same);
@@ -105,6 +70,63 @@ impl MigrateCommand {
             false => Ok(exit_code::OK),
         }
     }
+
+    /// Returns the root of the workspace.
+    fn root(&self) -> Result<Utf8PathBuf, CommandError> {
+        let cwd = env::current_dir().map_err(|error| {
+            setup(format!(
+                "the current directory cannot be determined: {error}"
+            ))
+        })?;
+        let cwd = Utf8PathBuf::from_path_buf(cwd).map_err(|path| {
+            setup(format!(
+                "the current directory `{}` is not UTF-8",
+                path.display()
+            ))
+        })?;
+        locate_workspace(self.manifest_path.as_deref(), &cwd)
+            .map_err(|error| CommandError::new(Kind::Metadata, error))
+    }
+
+    /// Writes the new file, or does what the flags want instead. Returns whether it is still to be
+    /// written.
+    fn carry(
+        &self,
+        root: &Utf8Path,
+        migrated: &Migrated,
+        note: &dyn Fn(&str),
+    ) -> Result<bool, CommandError> {
+        if !migrated.same {
+            let message = format!("`{PEER_PATH}` cannot be carried without a change");
+            return Err(CommandError::new(Kind::Internal, message));
+        }
+        let target = root.join(DEFAULT_PATH);
+        let there = read(&target)?;
+        if self.dry_run {
+            print(&migrated.text)?;
+        } else if self.check {
+            if there.is_none() {
+                note(&format!("`{DEFAULT_PATH}` is not written yet"));
+            }
+            return Ok(there.is_none());
+        } else if there.is_some() && !self.force {
+            return Err(setup(format!("`{DEFAULT_PATH}` is there already"))
+                .with_hint("`--force` replaces it, `--dry-run` shows the new one"));
+        } else {
+            fs::write(&target, &migrated.text).map_err(|error| {
+                let message = format!("failed to write `{DEFAULT_PATH}`: {error}");
+                CommandError::new(Kind::Write, message)
+            })?;
+            note(&format!(
+                "wrote `{DEFAULT_PATH}`; `{PEER_PATH}` is not read any more and can go"
+            ));
+        }
+        Ok(false)
+    }
+}
+
+fn setup(message: String) -> CommandError {
+    CommandError::new(Kind::Setup, message)
 }
 
 /// Returns a sentence for each thing about the new file that has to be known.

@@ -96,14 +96,7 @@ impl RunCommand {
             return Ok(exit_code::OK);
         }
         let mut notify = |notice| prepared::tell(&notice, colors);
-        let args = (&self.runner, &self.reporter);
-        let given = Given::of(args, filters.no_capture, surroundings::surface());
-        for warning in given.warnings() {
-            prepared::warn(&warning, colors);
-        }
-        for warning in variables::unheeded(&|name| env::var(name).ok()) {
-            prepared::warn(&warning, colors);
-        }
+        self.warn(filters.no_capture, colors);
         let user = global.user_settings()?;
         let start = Start::new(&options, &mut notify).map_err(session_error(colors))?;
         if self.runner.no_run {
@@ -123,30 +116,15 @@ impl RunCommand {
         let nothing_to_run = session.plan.tests.is_empty();
         let left_aside = session.left_aside().cloned();
         let sinks = self.sinks(&session, &options.cwd, global, capture, user)?;
-        let command_line = env::args_os()
-            .map(|arg| arg.to_string_lossy().into_owned())
-            .collect();
         let run = RunOptions {
-            command_line,
-            capture,
-            keys: self.keys(capture, user),
-            trace_live: self.runner.trace_live,
             below: program.as_ref().map(Program::below),
-            break_exec: self.runner.break_exec.clone().map(|breakpoint| BreakExec {
-                breakpoint,
-                command: self.runner.break_command.clone(),
-            }),
             write_timings: self.timings_path(&session, &options.cwd)?,
             junit: self.junit_path(&session, session.profile.run_settings(), &options.cwd),
+            ..self.run_options(capture, user)
         };
         session.tell_of_killed(&mut notify);
         session.tell_of_quarantine(&mut notify);
         let summary = session.run(&run, sinks).map_err(session_error(colors))?;
-        if let Some(why) = &summary.not_kept {
-            let source = &why.source;
-            let warning = format!("{why}, so this run is not kept whole: {source}");
-            prepared::warn(&warning, colors);
-        }
         let cancelled = summary.cancelled.and_then(CancelReason::signal).is_some();
         let concluded = self.conclude(summary, nothing_to_run, colors);
         let concluded = concluded.and_then(|code| match left_aside {
@@ -162,12 +140,46 @@ impl RunCommand {
         }
     }
 
+    fn run_options(&self, capture: Capture, user: UserSettings) -> RunOptions {
+        RunOptions {
+            command_line: env::args_os()
+                .map(|arg| arg.to_string_lossy().into_owned())
+                .collect(),
+            capture,
+            keys: self.keys(capture, user),
+            trace_live: self.runner.trace_live,
+            below: None,
+            break_exec: self.runner.break_exec.clone().map(|breakpoint| BreakExec {
+                breakpoint,
+                command: self.runner.break_command.clone(),
+            }),
+            junit: None,
+        }
+    }
+
+    /// Warns of flags and variables that have no effect.
+    fn warn(&self, no_capture: bool, colors: bool) {
+        let args = (&self.runner, &self.reporter);
+        let given = Given::of(args, no_capture, surroundings::surface());
+        for warning in given.warnings() {
+            prepared::warn(&warning, colors);
+        }
+        for warning in variables::unheeded(&|name| env::var(name).ok()) {
+            prepared::warn(&warning, colors);
+        }
+    }
+
     fn conclude(
         &self,
         summary: Summary,
         nothing_to_run: bool,
         colors: bool,
     ) -> Result<i32, CommandError> {
+        if let Some(why) = &summary.not_kept {
+            let source = &why.source;
+            let warning = format!("{why}, so this run is not kept whole: {source}");
+            prepared::warn(&warning, colors);
+        }
         if nothing_to_run && summary.cancelled.is_none() && summary.unwritten.is_empty() {
             return match self.runner.no_tests {
                 NoTests::Pass => Ok(exit_code::OK),

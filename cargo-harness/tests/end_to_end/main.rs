@@ -3,6 +3,11 @@
 //! Every run carries a mark in its environment, and after every run the machine is searched for
 //! processes that still carry it: see [`scene`].
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test is read from top to bottom, and may be a table"
+)]
+
 mod again;
 mod archives;
 mod bad_input;

@@ -2,7 +2,7 @@
 
 use super::{
     error::{ConfigError, nearest, quoted},
-    parse::Value,
+    parse::{Table, Value},
     settings::{
         LeakTimeout, MaxFail, MemoryRequired, RetryPolicy, SlowTimeout, TestGroup, TestThreads,
         ThreadsRequired, TimeoutResult,
@@ -109,61 +109,89 @@ pub(super) fn retries(value: Value<'_>) -> Result<RetryPolicy, ConfigError> {
         ));
     };
     let backoff = table.get("backoff");
-    let count_value = table.get("count");
-    let count_given = count_value
-        .as_ref()
-        .map(|value| count(value, 0))
-        .transpose()?;
-    let delay = table.read("delay", |value| duration(&value))?;
-    let jitter = table.get("jitter");
-    let jitter_given = jitter.as_ref().map(Value::boolean).transpose()?;
+    let retries = Retries::read(&mut table)?;
     let Some(backoff) = backoff else {
         return Err(table.invalid("lacks `backoff`, which is `\"fixed\"` or `\"exponential\"`"));
     };
-    let exponential = one_of(&backoff, &[("fixed", false), ("exponential", true)])?;
-    if !exponential {
+    if one_of(&backoff, &[("fixed", false), ("exponential", true)])? {
+        retries.exponential(&mut table)
+    } else {
+        retries.fixed(&table)
+    }
+}
+
+/// The keys that both kinds of `backoff` have, and the places of those that may make no sense.
+struct Retries<'a> {
+    count: Option<(Value<'a>, u32)>,
+    delay: Option<Duration>,
+    jitter: Option<(Value<'a>, bool)>,
+}
+
+impl<'a> Retries<'a> {
+    fn read(table: &mut Table<'a>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            count: table.read("count", |value| {
+                let count = count(&value, 0)?;
+                Ok((value, count))
+            })?,
+            delay: table.read("delay", |value| duration(&value))?,
+            jitter: table.read("jitter", |value| {
+                let jitter = value.boolean()?;
+                Ok((value, jitter))
+            })?,
+        })
+    }
+
+    fn fixed(self, table: &Table<'_>) -> Result<RetryPolicy, ConfigError> {
         table.forbid_unknown()?;
-        let Some(count) = count_given else {
+        let Some((_, count)) = self.count else {
             return Err(table.invalid("lacks `count`"));
         };
-        let no_delay = delay.is_none_or(|delay| delay.is_zero());
-        if let (Some(jitter), Some(true), true) = (jitter, jitter_given, no_delay) {
+        let no_delay = self.delay.is_none_or(|delay| delay.is_zero());
+        if let (Some((value, true)), true) = (&self.jitter, no_delay) {
             return Err(
-                jitter.invalid("needs `delay`, because without one there is nothing to vary")
+                value.invalid("needs `delay`, because without one there is nothing to vary")
             );
         }
-        return Ok(RetryPolicy::Fixed {
+        Ok(RetryPolicy::Fixed {
             count,
-            delay: delay.unwrap_or_default(),
-            jitter: jitter_given.unwrap_or_default(),
-        });
+            delay: self.delay.unwrap_or_default(),
+            jitter: self.jitter.is_some_and(|(_, jitter)| jitter),
+        })
     }
-    let max_delay_value = table.get("max-delay");
-    let max_delay = max_delay_value.as_ref().map(duration).transpose()?;
-    table.forbid_unknown()?;
-    let (Some(count), Some(count_value)) = (count_given, count_value) else {
-        return Err(table.invalid("lacks `count`"));
-    };
-    if count == 0 {
-        return Err(count_value.invalid("must be at least 1 with exponential backoff"));
+
+    fn exponential(self, table: &mut Table<'_>) -> Result<RetryPolicy, ConfigError> {
+        let max_delay = table.read("max-delay", |value| {
+            let max = duration(&value)?;
+            Ok((value, max))
+        })?;
+        table.forbid_unknown()?;
+        let Some((value, count)) = self.count else {
+            return Err(table.invalid("lacks `count`"));
+        };
+        if count == 0 {
+            return Err(value.invalid("must be at least 1 with exponential backoff"));
+        }
+        let Some(delay) = self.delay else {
+            return Err(table.invalid("lacks `delay`, which exponential backoff needs"));
+        };
+        if delay.is_zero() {
+            return Err(
+                table.invalid("has a `delay` of zero, which exponential backoff cannot double")
+            );
+        }
+        if let Some((value, max)) = &max_delay
+            && *max < delay
+        {
+            return Err(value.invalid("must not be shorter than `delay`"));
+        }
+        Ok(RetryPolicy::Exponential {
+            count,
+            delay,
+            jitter: self.jitter.is_some_and(|(_, jitter)| jitter),
+            max_delay: max_delay.map(|(_, max)| max),
+        })
     }
-    let Some(delay) = delay else {
-        return Err(table.invalid("lacks `delay`, which exponential backoff needs"));
-    };
-    if delay.is_zero() {
-        return Err(table.invalid("has a `delay` of zero, which exponential backoff cannot double"));
-    }
-    if let (Some(value), Some(max)) = (&max_delay_value, max_delay)
-        && max < delay
-    {
-        return Err(value.invalid("must not be shorter than `delay`"));
-    }
-    Ok(RetryPolicy::Exponential {
-        count,
-        delay,
-        jitter: jitter_given.unwrap_or_default(),
-        max_delay,
-    })
 }
 
 /// `slow-timeout`: a duration or a table.

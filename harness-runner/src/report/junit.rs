@@ -487,6 +487,22 @@ fn add_counts(suite: &mut TestSuite, other: &TestSuite) {
     suite.skipped += other.skipped;
 }
 
+impl Junit {
+    fn finished(
+        &mut self,
+        finished: &harness_metadata::event::TestFinished,
+        outputs: &dyn Outputs,
+    ) -> io::Result<()> {
+        let case = self.cases.finished(finished, outputs);
+        let span = finished.attempts.first().zip(finished.attempts.last());
+        let span = span.map(|(first, last)| {
+            let took = chrono::TimeDelta::from_std(last.elapsed).unwrap_or_default();
+            (first.started_at, last.started_at + took)
+        });
+        self.add(&finished.test, case, span)
+    }
+}
+
 impl Sink for Junit {
     fn handle(&mut self, event: &Event, outputs: &dyn Outputs) -> Result<(), SinkError> {
         self.at = event.at;
@@ -508,15 +524,7 @@ impl Sink for Junit {
                 };
                 self.skip(test, location.as_ref(), message)
             }
-            EventKind::TestFinished(finished) => {
-                let case = self.cases.finished(finished, outputs);
-                let span = finished.attempts.first().zip(finished.attempts.last());
-                let span = span.map(|(first, last)| {
-                    let took = chrono::TimeDelta::from_std(last.elapsed).unwrap_or_default();
-                    (first.started_at, last.started_at + took)
-                });
-                self.add(&finished.test, case, span)
-            }
+            EventKind::TestFinished(finished) => self.finished(finished, outputs),
             EventKind::SetupFinished(finished) | EventKind::TeardownFinished(finished) => {
                 self.script(finished, outputs)
             }

@@ -396,7 +396,21 @@ impl<W: Write> Terminal<W> {
     }
 }
 
+impl<W: Write> Terminal<W> {
+    /// Draws what is pending if that is much.
+    fn draw_much(&mut self) -> Result<(), SinkError> {
+        if self.pending.len() > BATCH {
+            return self.draw();
+        }
+        Ok(())
+    }
+}
+
 impl<W: Write> Sink for Terminal<W> {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "an arm for each event, and each only calls what shows it"
+    )]
     fn handle(&mut self, event: &Event, outputs: &dyn Outputs) -> Result<(), SinkError> {
         self.at = event.at;
         match &event.kind {
@@ -408,9 +422,7 @@ impl<W: Write> Sink for Terminal<W> {
                 attempt,
                 elapsed,
                 terminating,
-            } => {
-                self.slow(test, *attempt, *elapsed, *terminating);
-            }
+            } => self.slow(test, *attempt, *elapsed, *terminating),
             EventKind::AttemptTraced {
                 test,
                 attempt,
@@ -470,11 +482,7 @@ impl<W: Write> Sink for Terminal<W> {
                 return self.close();
             }
         }
-        if self.pending.len() > BATCH {
-            self.draw()
-        } else {
-            Ok(())
-        }
+        self.draw_much()
     }
 
     fn keeps_output(&self, finished: &TestFinished) -> bool {

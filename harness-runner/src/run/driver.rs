@@ -277,20 +277,7 @@ impl Driver {
                 terminating,
             } => {
                 let slow = &self.shared.work.tests[test];
-                let test = slow.id.clone();
-                let kind = match slow.role {
-                    Role::Test => EventKind::AttemptSlow {
-                        test,
-                        attempt,
-                        elapsed,
-                        terminating,
-                    },
-                    Role::Setup { .. } | Role::Teardown { .. } => EventKind::SetupSlow {
-                        test,
-                        elapsed,
-                        terminating,
-                    },
-                };
+                let kind = slow_event(slow, attempt, elapsed, terminating);
                 self.emit(kind, None, None);
             }
             FromSlot::Traced {
@@ -548,5 +535,23 @@ impl Driver {
         });
         // A slot lives as long as its sender.
         let _ = slot.send(message);
+    }
+}
+
+/// Returns the event of a test or script that is slow.
+fn slow_event(slow: &super::Test, attempt: u32, elapsed: Duration, terminating: bool) -> EventKind {
+    let test = slow.id.clone();
+    match slow.role {
+        Role::Test => EventKind::AttemptSlow {
+            test,
+            attempt,
+            elapsed,
+            terminating,
+        },
+        Role::Setup { .. } | Role::Teardown { .. } => EventKind::SetupSlow {
+            test,
+            elapsed,
+            terminating,
+        },
     }
 }

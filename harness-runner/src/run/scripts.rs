@@ -105,6 +105,14 @@ fn parse(bytes: &[u8]) -> Variables {
     Ok(variables)
 }
 
+/// Scripts are not traced.
+const UNTRACED: Tracing = Tracing {
+    level: TraceLevel::Off,
+    backend: Backend::None,
+    no_new_privs: false,
+    ladder: None,
+};
+
 /// Adds the processes of scripts behind the tests of a run. Returns the scripts as the dispatcher knows
 /// them.
 pub(super) fn add_units(
@@ -140,12 +148,7 @@ pub(super) fn add_units(
                 quarantine: None,
                 binary: binaries.len() - 1,
                 ignored: false,
-                tracing: Tracing {
-                    level: TraceLevel::Off,
-                    backend: Backend::None,
-                    no_new_privs: false,
-                    ladder: None,
-                },
+                tracing: UNTRACED,
                 trace_number: None,
                 role,
                 scripts: Vec::new(),

@@ -379,7 +379,7 @@ fn changes(number: Sysno) -> Option<Shape> {
     })
 }
 
-/// Programs, sockets, and what a trace may be blind to.
+/// Programs, sockets, rights, and what a trace may be blind to.
 fn others(number: Sysno) -> Option<Shape> {
     Some(match number {
         Sysno::execve => Shape::Exec {
@@ -429,6 +429,13 @@ fn others(number: Sysno) -> Option<Shape> {
         | Sysno::getpgid
         | Sysno::getsid
         | Sysno::capget => Shape::Nothing,
+        _ => return hidden(number),
+    })
+}
+
+/// Calls after which a trace may be blind to something.
+fn hidden(number: Sysno) -> Option<Shape> {
+    Some(match number {
         Sysno::io_uring_setup => Shape::Doubt(Doubt::IoUring),
         Sysno::pidfd_getfd => Shape::Doubt(Doubt::ForeignDescriptor),
         Sysno::open_by_handle_at => Shape::Doubt(Doubt::OpenedByHandle),
