@@ -3,6 +3,8 @@
 //!
 //! Sources are cut into words and punctuation, so that comments and strings do not count.
 
+#[path = "layers/formatting.rs"]
+mod formatting;
 #[path = "layers/source.rs"]
 mod source;
 

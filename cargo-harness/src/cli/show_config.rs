@@ -307,12 +307,12 @@ mod unit_tests {
             explained("leak", "\"warn\"", None),
             explained("junit.report-name", &long, Some(9)),
         ]);
-        expect![[r#"
+        let expected = expect![[r#"
             retries = 2    # .config/harness.toml:3:1, profile `ci`
             leak = "warn"  # built-in default
             junit.report-name = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"  # .config/harness.toml:9:1, profile `ci`
-        "#]]
-        .assert_eq(&text);
+        "#]];
+        expected.assert_eq(&text);
     }
 
     #[test]

@@ -13,18 +13,8 @@ use std::{
     time::Duration,
 };
 
-/// A package whose tests are made by one program without the standard harness: `TESTS` of them, each
-/// sleeps for `SLEEP` milliseconds, and prints `BYTES` bytes and fails if there are any.
-fn package(scene: &Scene) -> PathBuf {
-    let folder = scene.package("load", "");
-    scene.write(
-        "load/Cargo.toml",
-        "[package]\nname = \"load\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
-         [lib]\ntest = false\ndoctest = false\n\n[[test]]\nname = \"load\"\nharness = false\n",
-    );
-    scene.write(
-        "load/tests/load.rs",
-        r#"use std::io::Write;
+/// The program of the package.
+const PROGRAM: &str = r#"use std::io::Write;
 fn number(name: &str) -> usize { std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(0) }
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -42,8 +32,18 @@ fn main() {
     out.flush().unwrap();
     std::process::exit(i32::from(number("BYTES") > 0));
 }
-"#,
+"#;
+
+/// A package whose tests are made by one program without the standard harness: `TESTS` of them, each
+/// sleeps for `SLEEP` milliseconds, and prints `BYTES` bytes and fails if there are any.
+fn package(scene: &Scene) -> PathBuf {
+    let folder = scene.package("load", "");
+    scene.write(
+        "load/Cargo.toml",
+        "[package]\nname = \"load\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
+         [lib]\ntest = false\ndoctest = false\n\n[[test]]\nname = \"load\"\nharness = false\n",
     );
+    scene.write("load/tests/load.rs", PROGRAM);
     folder
 }
 

@@ -624,7 +624,8 @@ fn a_test_that_waits_for_a_stop_which_the_tracer_takes_is_run_again_at_once() {
         .replace(" ptrace(", " syscall(PTRACE, ")
         .replace(
             "    unsafe extern",
-            "    const PTRACE: c_long = if cfg!(target_arch = \"x86_64\") { 101 } else { 117 };\n    unsafe extern",
+            "    const PTRACE: c_long = if cfg!(target_arch = \"x86_64\") { 101 } else { 117 };\n\
+             \x20   unsafe extern",
         );
     assert!(!by_number.contains("ptrace("));
     for (package, source) in [("ignores", IGNORES), ("ignores_by_number", &by_number)] {

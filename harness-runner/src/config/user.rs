@@ -280,14 +280,16 @@ mod tests {
             ],
         );
         let (_, warnings) = parse(
-            "ui.pager = 'less'\nui.pagr = 1\nrecord.enabled = true\nexperimental.record = true\nx = 1",
+            "ui.pager = 'less'\nui.pagr = 1\nrecord.enabled = true\n\
+             experimental.record = true\nx = 1",
         )
         .expect("it is usable");
         let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        expect![[r#"
+        let expected = expect![[r#"
             keys of cargo-nextest that have no effect here yet: `ui.pager` (config.toml:1:12), `record.enabled` (config.toml:3:8), `experimental.record` (config.toml:4:14)
             config.toml:2:4: unknown key `ui.pagr`
-            config.toml:5:1: unknown key `x`"#]].assert_eq(&warnings.join("\n"));
+            config.toml:5:1: unknown key `x`"#]];
+        expected.assert_eq(&warnings.join("\n"));
     }
 
     #[test]

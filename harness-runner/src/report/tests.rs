@@ -106,7 +106,7 @@ fn a_test_that_escaped_its_limits_says_how_and_is_no_leak() {
 #[test]
 fn the_terminal_tells_what_happened() {
     let (events, outputs) = mixed();
-    expect![[r#"
+    let expected = expect![[r#"
         ────────────
                  Run 6f1ed002 with profile default, trace process
             Starting 6 tests across 1 binary
@@ -147,8 +147,8 @@ fn the_terminal_tells_what_happened() {
                      src/lib.rs:7: test aborted with signal 6: SIGABRT
              TIMEOUT [   1.234s] (6/6) sample a::hangs\n
                      src/lib.rs:7: test timed out and could not be killed
-    "#]]
-    .assert_eq(&terminal(TerminalOptions::default(), &events, &outputs));
+    "#]];
+    expected.assert_eq(&terminal(TerminalOptions::default(), &events, &outputs));
 }
 
 /// A test that failed because it could not bind, with a trace that says so.

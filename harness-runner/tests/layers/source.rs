@@ -65,7 +65,7 @@ impl Named {
 /// A word or a piece of punctuation.
 pub(crate) struct Token {
     pub(crate) text: String,
-    line: usize,
+    pub(crate) line: usize,
 }
 
 /// The paths in a source.

@@ -223,7 +223,7 @@ fn every_key_is_read() {
         archive.include = []  # built-in default
     "#]]
     .assert_eq(&explained(profile.explain_run()));
-    expect![[r#"
+    let expected = expect![[r#"
         retries = { backoff = "exponential", count = 3, delay = "1s", jitter = true, max-delay = "5s" }  # profile `ci`
         flaky-result = "fail"  # profile `ci`
         slow-timeout = { period = "30s", terminate-after = 4, grace-period = "0s", on-timeout = "pass" }  # profile `ci`
@@ -250,10 +250,11 @@ fn every_key_is_read() {
         junit.store-failure-output = false  # profile `ci`
         junit.report-skipped = "ignored"  # profile `ci`
         junit.flaky-fail-status = "success"  # profile `ci`
-    "#]].assert_eq(&explained(
+    "#]];
+    expected.assert_eq(&explained(
         resolve(&profile, &fixture::alpha(), "light").explain(),
     ));
-    expect![[r#"
+    let expected = expect![[r#"
         retries = { backoff = "fixed", count = 2, delay = "1s", jitter = false }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         flaky-result = "fail"  # profile `ci`
         slow-timeout = { period = "2m", grace-period = "10s", on-timeout = "fail" }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
@@ -280,7 +281,8 @@ fn every_key_is_read() {
         junit.store-failure-output = false  # profile `ci`
         junit.report-skipped = "all"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         junit.flaky-fail-status = "success"  # profile `ci`
-    "#]].assert_eq(&explained(
+    "#]];
+    expected.assert_eq(&explained(
         resolve(&profile, &fixture::alpha(), "heavy").explain(),
     ));
     assert_eq!(profile.default_filter().text, "not test(slow)");

@@ -9,14 +9,19 @@ use std::time::Duration;
 pub(super) const SIGINT: i32 = 2;
 pub(super) const SIGTERM: i32 = 15;
 
+impl Occupancy {
+    /// Returns whether the next attempt is to start now.
+    fn is_due(&self, now: Duration) -> bool {
+        matches!(self, Self::Waiting { until } if *until <= now)
+    }
+}
+
 impl Dispatcher {
     pub(super) fn deadline_reached(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let due: Vec<usize> = self
             .slots
             .iter()
-            .filter(|(_, occupant)| {
-                matches!(occupant.state, Occupancy::Waiting { until } if until <= now)
-            })
+            .filter(|(_, occupant)| occupant.state.is_due(now))
             .map(|(slot, _)| *slot)
             .collect();
         for slot in due {

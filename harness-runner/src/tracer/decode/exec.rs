@@ -271,9 +271,9 @@ impl Stop<'_> {
         let refused = matches!(named, Err(ReadError::Refused));
         let mut native = false;
         if let Ok(named) = named {
+            // Arguments that the kernel cannot read or finds too many may be the error. An environment
+            // may be, too, before Linux 6.8, which is not worth to be read each time.
             if let Some(errno) = self.missing(&named, flags)
-                // Arguments that the kernel cannot read or finds too many may be the error. An environment
-                // may be, too, before Linux 6.8, which is not worth to be read each time.
                 && let Ok(args) = Strings::read(&self.memory, executing.args)
                 && !args.truncated
             {
