@@ -14,7 +14,7 @@ mod operation;
 mod summary;
 
 pub use disturbance::{Disturbance, EarlierTime};
-pub use less::{Less, Reason};
+pub use less::{Less, Missing, Reason};
 pub use operation::{FileOperation, NetworkOperation, Operation};
 pub use summary::{
     Backend, Dropped, Failure, FileSummary, FileUse, PeerSummary, ProcessSummary, TraceSummary,

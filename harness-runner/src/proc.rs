@@ -6,6 +6,7 @@
 pub(crate) mod maps;
 
 use crate::sys::Pid;
+use harness_metadata::trace;
 use std::{
     ffi::{OsStr, OsString},
     fmt::Display,
@@ -58,13 +59,11 @@ impl Mounted {
     }
 
     /// Returns why processes cannot be looked at, if so.
-    pub(crate) fn lacks(self) -> Option<&'static str> {
+    pub(crate) fn lacks(self) -> Option<trace::Missing> {
         match self {
             Self::Own => None,
-            Self::Foreign => Some(
-                "/proc is that of another PID namespace (`unshare --mount-proc` mounts the own one)",
-            ),
-            Self::Missing => Some("there is no /proc"),
+            Self::Foreign => Some(trace::Missing::OwnProc),
+            Self::Missing => Some(trace::Missing::Proc),
         }
     }
 }

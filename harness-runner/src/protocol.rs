@@ -14,7 +14,9 @@ pub use crate::sys::Identity;
 
 use harness_metadata::{
     Exit, LimitHit, RawString, StartFailure, Survivor, TraceEvent, TraceSummary, Usage,
-    event::TraceLevel, outcome::StuckTask, trace::Backend,
+    event::TraceLevel,
+    outcome::StuckTask,
+    trace::{Backend, Missing},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -423,30 +425,27 @@ pub enum Left {
 pub struct Available {
     /// The reason why [`Backend::Lifecycle`] does not work, if there is one. Without it [`Backend::Ptrace`] does not
     /// either.
-    pub no_ptrace: Option<String>,
+    pub no_ptrace: Option<Missing>,
     /// The reason why a process cannot have a filter that stops it for its tracer, if there is one.
-    pub no_filter: Option<String>,
+    pub no_filter: Option<Missing>,
     /// The reason why [`Backend::Notify`] does not work, if there is one.
-    pub no_notify: Option<String>,
+    pub no_notify: Option<Missing>,
     /// At which level the tracer around this run traces it; `None` if it is not there.
     pub outer: Option<TraceLevel>,
     /// The reason why [`Backend::Outer`] does not work, if there seems to be such a tracer.
-    pub no_outer: Option<String>,
+    pub no_outer: Option<Missing>,
 }
 
 impl Available {
     /// Returns why a backend does not work here, if so.
-    pub fn missing(&self, backend: Backend) -> Option<&str> {
+    pub fn missing(&self, backend: Backend) -> Option<&Missing> {
         match backend {
             Backend::None => None,
-            Backend::Lifecycle => self.no_ptrace.as_deref(),
-            Backend::Ptrace => self.no_ptrace.as_deref().or(self.no_filter.as_deref()),
-            Backend::Notify => self.no_notify.as_deref(),
+            Backend::Lifecycle => self.no_ptrace.as_ref(),
+            Backend::Ptrace => self.no_ptrace.as_ref().or(self.no_filter.as_ref()),
+            Backend::Notify => self.no_notify.as_ref(),
             Backend::Outer if self.outer.is_some() => None,
-            Backend::Outer => {
-                let nobody = "no other run traces this one";
-                Some(self.no_outer.as_deref().unwrap_or(nobody))
-            }
+            Backend::Outer => Some(self.no_outer.as_ref().unwrap_or(&Missing::Outer)),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod github;
 pub mod json;
 pub mod junit;
 mod leak;
+pub mod less;
 pub mod outlet;
 pub mod progress;
 #[cfg(test)]

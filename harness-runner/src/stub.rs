@@ -41,7 +41,7 @@ use crate::{
 };
 use attempt::{Attempt, Taken};
 use guard::{Guard as RunnerGuard, LOOK};
-use harness_metadata::exit_code;
+use harness_metadata::{exit_code, trace::Missing};
 use nest::Nest;
 use spawn::{Loaders, SpawnError, Spawner};
 use std::{
@@ -83,7 +83,7 @@ pub fn restore_signals() {
 }
 
 /// Returns why there is no /proc by which a stub finds and names what is not traced, if so.
-pub fn no_proc() -> Option<&'static str> {
+pub fn no_proc() -> Option<Missing> {
     proc::mounted().lacks()
 }
 

@@ -1,13 +1,11 @@
-//! Reasons to trace a test at a lower level than requested.
+//! Reasons to trace a test at a lower level than requested. The words for them are the reports' business.
 
 use super::Backend;
 use crate::event::TraceLevel;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// A lower level of tracing than requested: the reasons and the remaining backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Less {
     /// The reasons, each once.
@@ -20,12 +18,11 @@ pub struct Less {
 
 /// A reason to trace at a lower level.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// A backend does not work here; a sentence fragment says why.
-    Unavailable(String),
+    /// A backend does not work here.
+    Unavailable(Missing),
     /// A filter needs no_new_privs, and the settings forbid that.
     NoNewPrivsForbidden,
     /// The run is part of another run, which traces at this level only.
@@ -34,55 +31,45 @@ pub enum Reason {
     PrivilegedRunner(String),
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable(why) => f.write_str(why),
-            Self::NoNewPrivsForbidden => f.write_str(
-                "a filter of system calls needs no_new_privs, which `trace.no-new-privs` forbids",
-            ),
-            Self::OuterLevel(level) => write!(
-                f,
-                "the run that this run is part of traces at level {} only",
-                level.as_str()
-            ),
-            Self::PrivilegedRunner(runner) => write!(
-                f,
-                "`{runner}`, which runs the tests, gets privileges from its file that a tracer would take \
-                 from it"
-            ),
-        }
-    }
-}
-
-/// Shows it as a sentence fragment.
-impl fmt::Display for Less {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts: Vec<String> = self.because.iter().map(ToString::to_string).collect();
-        let cost = match (self.left, self.has_proc) {
-            // It tells what ours would see, if it looks as closely.
-            (Backend::Outer, _) => None,
-            (Backend::Ptrace, _) => Some("nothing is lost"),
-            (Backend::Notify, _) => Some(
-                "seccomp notification is used instead, which sees the questions to the kernel but \
-                 not the answers",
-            ),
-            (Backend::Lifecycle, true) => {
-                Some("processes are followed, but files and the network are not seen")
-            }
-            (Backend::Lifecycle, false) => Some(
-                "processes are followed, but files and the network are not seen; what a test leaves \
-                 behind is killed, but cannot be named",
-            ),
-            (Backend::None, true) => Some(
-                "descendants are known by the subreaper and the process group only, and processes \
-                 are not counted",
-            ),
-            (Backend::None, false) => Some(
-                "processes are not counted; what a test leaves behind is killed, but cannot be named",
-            ),
-        };
-        parts.extend(cost.map(str::to_owned));
-        f.write_str(&parts.join("; "))
-    }
+/// A reason why a backend does not work here. Numbers are errors of errno(3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missing {
+    /// There is no /proc.
+    Proc,
+    /// The /proc is that of another PID namespace.
+    OwnProc,
+    /// ptrace is refused.
+    PtraceRefused(i32),
+    /// ptrace does not report what it should.
+    PtraceUntrue,
+    /// Filters stop a task for a tracer by ptrace, which is missing.
+    Ptrace,
+    /// seccomp is refused.
+    FilterRefused(i32),
+    /// A filter does not stop what it should.
+    FilterUntrue,
+    /// seccomp notification is refused.
+    NotifyRefused(i32),
+    /// Another program listens to system calls, and only one can.
+    NotifyTaken,
+    /// Notification does not tell what it should.
+    NotifyUntrue,
+    /// This run is part of a test that is traced, and a process has one tracer.
+    TracedAlready,
+    /// No other run traces this one.
+    Outer,
+    /// The tracer around this run cannot be reached, for this reason.
+    OuterUnreachable(String),
+    /// It has nothing to say to this process.
+    OuterSilent,
+    /// It refuses, in its own words.
+    OuterRefuses(String),
+    /// Nothing is known of the process at its socket.
+    OuterUnknown(i32),
+    /// Another user listens at its socket.
+    OuterStranger(u32),
+    /// Another process than the one at its socket traces this one.
+    OuterElsewhere,
 }

@@ -12,6 +12,7 @@ use crate::{
     list::ListedBinary,
     plan::PlannedTest,
     protocol::Available,
+    report::less,
     stub::{self, link::Stub},
 };
 use std::time::Duration;
@@ -64,7 +65,7 @@ impl Session {
                 Choice {
                     lost: Some(less), ..
                 } if setting.required => Err(SessionError::TraceRequired {
-                    reason: less.to_string(),
+                    reason: less::less(&less),
                 }),
                 choice => Ok(choice),
             }

@@ -14,6 +14,7 @@ use crate::{
     history::{History, Others, Remembering, Timings, TimingsError},
     keys::Keys,
     plan::PlannedTest,
+    report::less,
     run, store,
     stub::{
         self,
@@ -357,9 +358,9 @@ fn trace_in_force(
     choices: &[Choice],
     unkept: Option<&store::KeepError>,
 ) -> TraceInForce {
-    let mut trace = tracing::in_force(choices, stub::no_proc());
+    let mut trace = tracing::in_force(choices, stub::no_proc().as_ref());
     if options.break_exec.is_some() && trace.level > TraceLevel::Off {
-        trace.degraded.get_or_insert_with(tracing::cost_of_breaks);
+        trace.degraded.get_or_insert_with(less::breaks);
     }
     if let Some(error) = unkept {
         trace.degraded.get_or_insert_with(|| {

@@ -6,6 +6,7 @@ use crate::{
     config::settings::{TraceBackend, TraceSetting},
     proc,
     protocol::{Available, Trace},
+    report::less,
     run::{
         Tracing,
         ladder::{Disturbances, Ladder, Step},
@@ -13,7 +14,7 @@ use crate::{
 };
 use harness_metadata::{
     event::{TraceInForce, TraceLevel},
-    trace::{Backend, Less, Reason},
+    trace::{Backend, Less, Missing, Reason},
 };
 use std::{env, fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -29,7 +30,7 @@ pub(super) struct Means {
     /// The privileges of this process.
     pub(super) privileges: Privileges,
     /// The reason why /proc is missing, if it is.
-    pub(super) no_proc: Option<&'static str>,
+    pub(super) no_proc: Option<Missing>,
 }
 
 /// The capabilities of this process that matter.
@@ -98,13 +99,6 @@ fn for_breaks(setting: &TraceSetting) -> TraceSetting {
         },
         ..*setting
     }
-}
-
-/// Returns what that costs.
-pub(super) fn cost_of_breaks() -> String {
-    "a process that `--break-exec` lets go of must not have a filter; \
-     files and the network are not seen"
-        .to_owned()
 }
 
 impl Means {
@@ -183,7 +177,7 @@ impl Means {
     /// Returns why a backend cannot be used for a test, if so.
     fn missing(&self, backend: Backend, setting: &TraceSetting) -> Option<Reason> {
         if let Some(reason) = self.available.missing(backend) {
-            return Some(Reason::Unavailable(reason.to_owned()));
+            return Some(Reason::Unavailable(reason.clone()));
         }
         let has_filter = matches!(backend, Backend::Ptrace | Backend::Notify);
         (has_filter && !setting.no_new_privs && !self.privileges.filters)
@@ -227,7 +221,7 @@ impl Means {
 /// Returns what is in force in a run whose tests are traced like this.
 pub(super) fn in_force<'a>(
     choices: impl IntoIterator<Item = &'a Choice>,
-    no_proc: Option<&str>,
+    no_proc: Option<&Missing>,
 ) -> TraceInForce {
     let mut force = TraceInForce {
         level: TraceLevel::Off,
@@ -242,12 +236,11 @@ pub(super) fn in_force<'a>(
             force.backend = choice.tracing.backend;
         }
         if force.degraded.is_none() {
-            force.degraded = choice.lost.as_ref().map(ToString::to_string);
+            force.degraded = choice.lost.as_ref().map(less::less);
         }
     }
     if let (Some(why), None) = (no_proc, &force.degraded) {
-        let lost = format!("{why}; what a test leaves behind is killed, but cannot be named");
-        force.degraded = Some(lost);
+        force.degraded = Some(less::nameless(why));
     }
     force
 }

@@ -21,7 +21,7 @@ pub(crate) use den::Den;
 pub use group::{CgroupError, Group};
 
 use super::sys;
-use crate::proc;
+use crate::{proc, report::less};
 use files::Version;
 use harness_metadata::{LimitKind, Limits};
 use mounts::Mounts;
@@ -72,8 +72,9 @@ impl Cgroups {
     /// memory, RLIMIT_NPROC counts all processes of the user, and there is none of CPUs.
     pub fn make(wanted: &BTreeSet<LimitKind>) -> Made {
         let Some(name) = stale::own_name() else {
-            let why = proc::mounted().lacks();
-            return Made::nothing(wanted, why.unwrap_or("/proc does not show this process"));
+            let why = proc::mounted().lacks().map(|why| less::missing(&why));
+            let why = why.as_deref().unwrap_or("/proc does not show this process");
+            return Made::nothing(wanted, why);
         };
         let mounts = Mounts::read();
         let mut cgroups = Self {

@@ -12,7 +12,7 @@ use crate::{
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
     event::TraceLevel,
-    trace::{Creation, Doubt, EnvironmentChange, Sender, Signal},
+    trace::{Creation, Doubt, EnvironmentChange, Missing, Sender, Signal},
 };
 use nix::{
     errno::Errno,
@@ -77,17 +77,16 @@ impl Outer {
     ///
     /// # Errors
     ///
-    /// A sentence fragment that says why it does not help.
-    pub(super) fn find() -> Option<Result<(Self, TraceLevel), String>> {
+    /// The reason why it does not help.
+    pub(super) fn find() -> Option<Result<(Self, TraceLevel), Missing>> {
         let name = env::var_os(VARIABLE)?;
         Some(
-            Self::greet(name.as_bytes()).unwrap_or_else(|error| {
-                Err(format!("the outer tracer cannot be reached: {error}"))
-            }),
+            Self::greet(name.as_bytes())
+                .unwrap_or_else(|error| Err(Missing::OuterUnreachable(error.to_string()))),
         )
     }
 
-    fn greet(name: &[u8]) -> io::Result<Result<(Self, TraceLevel), String>> {
+    fn greet(name: &[u8]) -> io::Result<Result<(Self, TraceLevel), Missing>> {
         let mut outer = Self::connect(name, ANSWER)?;
         if let Err(why) = outer.check_peer() {
             return Ok(Err(why));
@@ -95,8 +94,8 @@ impl Outer {
         let answer = outer.say_hello().and_then(|()| outer.answer(ANSWER));
         let answer = match answer {
             // It has nothing to say to strangers.
-            Err(error) if is_end(&error) => Err("it is not traced by the outer tracer".to_owned()),
-            answer => answer?,
+            Err(error) if is_end(&error) => Err(Missing::OuterSilent),
+            answer => answer?.map_err(Missing::OuterRefuses),
         };
         // So that what it says does not pile up while we wait for something else.
         sys::interrupt_waits_for(outer.as_fd())?;
@@ -128,15 +127,12 @@ impl Outer {
 
     /// Checks that the tracer listens and no other process: another one may have had this name before, the
     /// name of an abstract socket that is closed can be taken by every user.
-    fn check_peer(&self) -> Result<(), String> {
+    fn check_peer(&self) -> Result<(), Missing> {
         let peer = getsockopt(&self.socket, PeerCredentials);
-        let peer = peer.map_err(|errno| format!("nothing is known of it: {}", errno.desc()))?;
+        let peer = peer.map_err(|errno| Missing::OuterUnknown(errno as i32))?;
         let own = nix::unistd::geteuid().as_raw();
         if peer.uid() != 0 && peer.uid() != own {
-            return Err(format!(
-                "user {} listens at the outer tracer's socket",
-                peer.uid()
-            ));
+            return Err(Missing::OuterStranger(peer.uid()));
         }
         let status = proc::read("/proc/self/status").unwrap_or_default();
         let tracer = proc::field(&status, "TracerPid:").and_then(|pid| pid.parse().ok());
@@ -144,7 +140,7 @@ impl Outer {
             // Not traced, or not from within this PID namespace: it will say so.
             None | Some(0) => Ok(()),
             Some(tracer) if tracer == peer.pid() => Ok(()),
-            Some(_) => Err("the outer tracer does not trace this process".to_owned()),
+            Some(_) => Err(Missing::OuterElsewhere),
         }
     }
 

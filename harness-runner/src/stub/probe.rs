@@ -14,7 +14,7 @@ use crate::{
         filter::{self, Action},
     },
 };
-use harness_metadata::{Exit, event::TraceLevel};
+use harness_metadata::{Exit, event::TraceLevel, trace::Missing};
 use nix::errno::Errno;
 use std::{
     ffi::CStr,
@@ -34,18 +34,17 @@ const PATH: &CStr = c"/cargo-harness looks whether a filter works";
 enum Why {
     /// There was no process or no pipe to try it with, so nothing is known.
     Scarce(Errno),
-    /// A sentence fragment.
-    Missing(String),
+    Missing(Missing),
 }
 
-impl From<String> for Why {
-    fn from(missing: String) -> Self {
+impl From<Missing> for Why {
+    fn from(missing: Missing) -> Self {
         Self::Missing(missing)
     }
 }
 
 /// Returns what is missing, if something is.
-fn missing(probed: Result<(), Why>) -> Result<Option<String>, Errno> {
+fn missing(probed: Result<(), Why>) -> Result<Option<Missing>, Errno> {
     match probed {
         Ok(()) => Ok(None),
         Err(Why::Missing(why)) => Ok(Some(why)),
@@ -70,7 +69,7 @@ pub(super) fn available() -> Result<(Available, Option<Outer>), Errno> {
     let no_filter = match (&no_ptrace, &no_paths) {
         (_, Some(why)) => Some(why.clone()),
         // It would not be asked for.
-        (Some(_), _) => Some("it needs ptrace".to_owned()),
+        (Some(_), _) => Some(Missing::Ptrace),
         (None, None) => missing(filtering())?,
     };
     let no_notify = match no_paths {
@@ -89,22 +88,21 @@ pub(super) fn available() -> Result<(Available, Option<Outer>), Errno> {
 
 /// Returns why the paths that tests ask for cannot be looked up, if so: a path is relative to what
 /// /proc says.
-pub(super) fn no_paths() -> Option<String> {
-    proc::mounted().lacks().map(str::to_owned)
+pub(super) fn no_paths() -> Option<Missing> {
+    proc::mounted().lacks()
 }
 
 /// Returns what works in a run that is traced at this level itself.
 fn traced(level: TraceLevel) -> Result<Available, Errno> {
-    const WHY: &str = "this run is part of a test that is traced, and a process has one tracer";
     // One that sees the probe would wonder about a filter and a descriptor that is taken.
     let no_notify = match level {
         _ if no_paths().is_some() => no_paths(),
         TraceLevel::Off | TraceLevel::Process => missing(notifying())?,
-        TraceLevel::Io | TraceLevel::Full => Some(WHY.to_owned()),
+        TraceLevel::Io | TraceLevel::Full => Some(Missing::TracedAlready),
     };
     Ok(Available {
-        no_ptrace: Some(WHY.to_owned()),
-        no_filter: Some(WHY.to_owned()),
+        no_ptrace: Some(Missing::TracedAlready),
+        no_filter: Some(Missing::TracedAlready),
         no_notify,
         outer: Some(level),
         no_outer: None,
@@ -115,11 +113,11 @@ fn traced(level: TraceLevel) -> Result<Available, Errno> {
 ///
 /// # Errors
 ///
-/// A sentence fragment that says why tracing does not work.
+/// The reason why tracing does not work.
 fn tracing() -> Result<(), Why> {
     let (seized, seen) = trace(false, sys::fork_and_reap)?;
     match (seized, seen) {
-        (Err(errno), _) => Err(format!("ptrace is refused here: {}", errno.desc()).into()),
+        (Err(errno), _) => Err(Missing::PtraceRefused(errno as i32).into()),
         (Ok(()), Some(seen)) if seen.forked && seen.grandchild && seen.exit == Exit::Code(0) => {
             Ok(())
         }
@@ -130,9 +128,7 @@ fn tracing() -> Result<(), Why> {
                 ..
             }),
         ) => Err(Why::Scarce(Errno::from_raw(errno))),
-        (Ok(()), _) => Err("ptrace does not report what it should here"
-            .to_owned()
-            .into()),
+        (Ok(()), _) => Err(Missing::PtraceUntrue.into()),
     }
 }
 
@@ -141,7 +137,7 @@ fn tracing() -> Result<(), Why> {
 ///
 /// # Errors
 ///
-/// A sentence fragment that says why filters do not work.
+/// The reason why filters do not work.
 fn filtering() -> Result<(), Why> {
     let filter = Filter {
         program: filter::program(TraceLevel::Io, Action::Trace).into(),
@@ -157,13 +153,8 @@ fn filtering() -> Result<(), Why> {
                 exit: Exit::Code(errno),
                 ..
             }),
-        ) if errno > 0 => {
-            let errno = Errno::from_raw(errno);
-            Err(format!("seccomp is refused here: {}", errno.desc()).into())
-        }
-        _ => Err("a seccomp filter does not stop what it should here"
-            .to_owned()
-            .into()),
+        ) if errno > 0 => Err(Missing::FilterRefused(errno).into()),
+        _ => Err(Missing::FilterUntrue.into()),
     }
 }
 
@@ -171,9 +162,8 @@ fn filtering() -> Result<(), Why> {
 ///
 /// # Errors
 ///
-/// A sentence fragment that says why notification does not work.
+/// The reason why notification does not work.
 fn notifying() -> Result<(), Why> {
-    let refused = |errno: Errno| format!("seccomp notification is refused here: {}", errno.desc());
     let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Why::Scarce);
     let (go, ready) = (pipe()?, pipe()?);
     let filter = Filter {
@@ -193,15 +183,9 @@ fn notifying() -> Result<(), Why> {
     let exit = watch(child).map(|seen| seen.exit);
     match (heard, exit) {
         (Ok(true), Some(Exit::Code(0))) => Ok(()),
-        (Err(Errno::EBUSY), _) => Err(
-            "another program listens to system calls here already (seccomp), and only one can"
-                .to_owned()
-                .into(),
-        ),
-        (Err(errno), _) => Err(refused(errno).into()),
-        _ => Err("seccomp notification does not tell what it should here"
-            .to_owned()
-            .into()),
+        (Err(Errno::EBUSY), _) => Err(Missing::NotifyTaken.into()),
+        (Err(errno), _) => Err(Missing::NotifyRefused(errno as i32).into()),
+        _ => Err(Missing::NotifyUntrue.into()),
     }
 }
 

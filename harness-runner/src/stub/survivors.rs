@@ -10,7 +10,10 @@ use super::{
     status::{self, Stat, command_line, stat},
     sys::{self, Pid},
 };
-use crate::proc::{self, Mounted};
+use crate::{
+    proc::{self, Mounted},
+    report::less,
+};
 use harness_metadata::{Survivor, TraceSummary};
 use nix::time::{ClockId, clock_gettime};
 use std::{
@@ -247,6 +250,7 @@ pub(super) fn name(pids: &BTreeSet<Pid>, survived: &Survived<'_>) -> Vec<Survivo
     let outlived = survived.at.elapsed();
     let budget = Budget::of_this_thread();
     let nameless = proc::mounted().lacks();
+    let nameless = nameless.map(|why| less::missing(&why));
     let mut survivors = Vec::new();
     for &pid in pids {
         if survivors.len() >= MOST_DESCRIBED && budget.has_used(NAMING)
@@ -258,14 +262,16 @@ pub(super) fn name(pids: &BTreeSet<Pid>, survived: &Survived<'_>) -> Vec<Survivo
         let mut survivor = Survivor {
             pid,
             parent: 0,
-            command: nameless.map_or_else(String::new, |why| format!("[unknown: {why}]")),
+            command: nameless
+                .as_ref()
+                .map_or_else(String::new, |why| format!("[unknown: {why}]")),
             outlived,
             killed: true,
             age: None,
             ancestry: Vec::new(),
             holds: Vec::new(),
         };
-        let stat = match nameless {
+        let stat = match &nameless {
             Some(_) => None,
             None => stat(pid),
         };

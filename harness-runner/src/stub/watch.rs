@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use harness_metadata::{
         TraceEventKind,
-        trace::{CallResult, FileCall, FileOperation, TracedPath},
+        trace::{CallResult, FileCall, FileOperation, Missing, TracedPath},
     };
 
     #[test]
@@ -289,15 +289,15 @@ mod tests {
         };
         let all = Available::default();
         let no_notify = Available {
-            no_notify: Some(String::new()),
+            no_notify: Some(Missing::PtraceUntrue),
             ..all.clone()
         };
         let no_filter = Available {
-            no_filter: Some(String::new()),
+            no_filter: Some(Missing::PtraceUntrue),
             ..all.clone()
         };
         let no_ptrace = Available {
-            no_ptrace: Some(String::new()),
+            no_ptrace: Some(Missing::PtraceUntrue),
             ..all.clone()
         };
         let way = |asked: Trace<'_>, available: &Available| {

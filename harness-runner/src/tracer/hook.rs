@@ -125,7 +125,9 @@ impl Hook {
     }
 }
 
-/// Whether there is to be a trap as if there were no padding.
+/// Whether there is to be a trap as if there were no padding. The only switch for tests in this crate: no
+/// loader that can be installed here lacks the padding, and what is done without it rewrites a running
+/// program, so it has to be tried. In a build for users it is a constant.
 #[cfg(not(test))]
 const fn tests_plain() -> bool {
     false

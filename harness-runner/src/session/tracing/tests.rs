@@ -17,12 +17,12 @@ fn setting(level: TraceLevel) -> TraceSetting {
 }
 
 fn means(no_ptrace: bool, no_filter: bool, no_notify: bool) -> Means {
-    let why = |missing: bool, why: &str| missing.then(|| why.to_owned());
+    let why = |missing: bool, why: Missing| missing.then_some(why);
     Means {
         available: Available {
-            no_ptrace: why(no_ptrace, "no ptrace"),
-            no_filter: why(no_filter, "no filter"),
-            no_notify: why(no_notify, "no notify"),
+            no_ptrace: why(no_ptrace, Missing::PtraceUntrue),
+            no_filter: why(no_filter, Missing::FilterUntrue),
+            no_notify: why(no_notify, Missing::NotifyUntrue),
             ..Available::default()
         },
         privileges: Privileges::default(),
@@ -55,11 +55,8 @@ fn files_are_seen_by_the_best_backend_that_works_and_the_loss_is_told() {
     let notify = choose(means(true, false, false));
     assert_eq!(chosen(&notify), (TraceLevel::Full, Backend::Notify));
     assert!(
-        notify
-            .lost
-            .unwrap()
-            .to_string()
-            .starts_with("no ptrace; seccomp")
+        less::less(&notify.lost.unwrap())
+            .starts_with("ptrace does not report what it should here; seccomp")
     );
     let lifecycle = choose(means(false, true, true));
     assert_eq!(
@@ -67,20 +64,15 @@ fn files_are_seen_by_the_best_backend_that_works_and_the_loss_is_told() {
         (TraceLevel::Process, Backend::Lifecycle)
     );
     assert_eq!(
-        lifecycle.lost.unwrap().to_string(),
-        "no filter; no notify; processes are followed, but files and the network are not seen"
+        less::less(&lifecycle.lost.unwrap()),
+        "a seccomp filter does not stop what it should here; seccomp notification does not tell what it should here; processes are followed, but files and the network are not seen"
     );
     let nothing = choose(means(true, true, true));
     assert_eq!(chosen(&nothing), (TraceLevel::Off, Backend::None));
     // A reason that two backends share is reported once.
     assert_eq!(
-        nothing
-            .lost
-            .unwrap()
-            .to_string()
-            .matches("no ptrace")
-            .count(),
-        1
+        nothing.lost.unwrap().because,
+        [Missing::PtraceUntrue, Missing::NotifyUntrue].map(Reason::Unavailable)
     );
 }
 
@@ -255,13 +247,7 @@ fn what_a_privileged_runner_would_lose_it_keeps() {
     let mut means = means(false, false, false);
     let choice = means.choose(&setting(TraceLevel::Io), &test);
     assert_eq!(chosen(&choice), (TraceLevel::Off, Backend::None));
-    assert!(
-        choice
-            .lost
-            .unwrap()
-            .to_string()
-            .starts_with("`sudo`, which")
-    );
+    assert!(less::less(&choice.lost.unwrap()).starts_with("`sudo`, which"));
     means.privileges = Privileges {
         filters: true,
         traces: true,
@@ -280,7 +266,7 @@ fn without_no_new_privs_only_the_privileged_get_a_filter() {
     let mut means = means(false, false, false);
     let choice = means.choose(&setting, &NOTHING);
     assert_eq!(chosen(&choice), (TraceLevel::Process, Backend::Lifecycle));
-    assert!(choice.lost.unwrap().to_string().contains("no_new_privs"));
+    assert!(less::less(&choice.lost.unwrap()).contains("no_new_privs"));
     means.privileges.filters = true;
     let choice = means.choose(&setting, &NOTHING);
     assert_eq!(chosen(&choice), (TraceLevel::Io, Backend::Ptrace));
@@ -320,11 +306,7 @@ fn what_is_in_force_in_a_run_is_its_highest_level() {
         (force.level, force.backend, force.degraded),
         (TraceLevel::Io, Backend::Ptrace, None)
     );
-    assert!(
-        in_force(&choices, Some("there is no /proc"))
-            .degraded
-            .is_some()
-    );
+    assert!(in_force(&choices, Some(&Missing::Proc)).degraded.is_some());
     assert_eq!(in_force(&[], None).level, TraceLevel::Off);
 }
 
