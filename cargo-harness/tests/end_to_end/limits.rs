@@ -333,22 +333,28 @@ use std::{fs, path::{Path, PathBuf}, process::{self, Command}, thread, time::Dur
 
 const LIMITS: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
 
-/// The group that has the limit of memory.
-fn own() -> PathBuf {
+/// The groups of this run that it is in, one a hierarchy.
+fn groups() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let mut found = Vec::new();
     for mount in mounts.lines().filter(|mount| mount.contains(" - cgroup")) {
         let fields: Vec<&str> = mount.split(' ').collect();
         for group in groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
             let below = group.strip_prefix(fields[3].trim_end_matches('/')).unwrap_or(group);
             let folder = PathBuf::from(format!("{}{below}", fields[4]));
-            let limited = LIMITS.iter().any(|file| folder.join(file).exists());
-            if limited && below.contains("/slot-") {
-                return folder;
+            if below.contains("/slot-") && folder.exists() {
+                found.push(folder);
             }
         }
     }
-    panic!("no limits in {groups}")
+    found
+}
+
+/// The group that has the limit of memory.
+fn own() -> PathBuf {
+    let limited = |folder: &PathBuf| LIMITS.iter().any(|file| folder.join(file).exists());
+    groups().into_iter().find(limited).expect("there are limits")
 }
 
 fn enter(folder: &Path, pid: u32) -> bool {
@@ -417,17 +423,8 @@ fn leaves_and_comes_back() {
 
 #[test]
 fn leaves_every_hierarchy_and_ends() {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
-    for mount in mounts.lines().filter(|mount| mount.contains(" - cgroup")) {
-        let fields: Vec<&str> = mount.split(' ').collect();
-        for group in groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
-            let below = group.strip_prefix(fields[3].trim_end_matches('/')).unwrap_or(group);
-            let folder = PathBuf::from(format!("{}{below}", fields[4]));
-            if below.contains("/slot-") && folder.exists() {
-                folder.ancestors().skip(1).any(|folder| enter(folder, process::id()));
-            }
-        }
+    for folder in groups() {
+        folder.ancestors().skip(1).any(|folder| enter(folder, process::id()));
     }
 }
 

@@ -53,6 +53,20 @@ fn run(scene: &Scene, folder: &Path, tests: &str, args: &[&str]) -> Command {
     command
 }
 
+/// The configuration of a run with a report.
+const JUNIT: &str = "[profile.default.junit]\npath = \"junit.xml\"\n";
+
+/// Returns the package in its scene, with this configuration, after a run of so many tests.
+fn built(config: &str, tests: &str) -> (Scene, PathBuf) {
+    let scene = Scene::new();
+    let folder = package(&scene);
+    scene.write("load/.config/harness.toml", config);
+    scene
+        .run(run(&scene, &folder, tests, &[]))
+        .assert_code(exit_code::OK);
+    (scene, folder)
+}
+
 /// Programs that do nothing but use a CPU, as long as this is there.
 struct Busy(Vec<Child>);
 
@@ -80,15 +94,10 @@ impl Drop for Busy {
 
 #[test]
 fn tests_that_start_nothing_never_leak_however_busy_the_machine_is() {
-    let scene = Scene::new();
-    let folder = package(&scene);
-    scene.write(
-        "load/.config/harness.toml",
+    let (scene, folder) = built(
         "[profile.default]\nleak-timeout = { period = \"1ms\", result = \"fail\" }\n",
+        "1",
     );
-    scene
-        .run(run(&scene, &folder, "1", &[]))
-        .assert_code(exit_code::OK);
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let _busy = Busy::start(2 * cpus);
     let mut command = run(&scene, &folder, "400", &["-j", "200", "--no-fail-fast"]);
@@ -212,15 +221,7 @@ fn a_reader_that_goes_away_after_the_run_costs_no_result() {
 
 #[test]
 fn runs_beside_each_other_keep_their_reports_and_recordings() {
-    let scene = Scene::new();
-    let folder = package(&scene);
-    scene.write(
-        "load/.config/harness.toml",
-        "[profile.default.junit]\npath = \"junit.xml\"\n",
-    );
-    scene
-        .run(run(&scene, &folder, "5", &[]))
-        .assert_code(exit_code::OK);
+    let (scene, folder) = built(JUNIT, "5");
     let report = folder.join("target/harness/default/junit.xml");
     for _ in 0..2 {
         let runs: Vec<_> = (0..50)
@@ -285,11 +286,7 @@ const OBSTACLES: [&str; 7] = [
 
 #[test]
 fn whatever_is_in_the_place_of_our_files_a_run_ends_in_time_with_its_results() {
-    let scene = Scene::new();
-    let folder = package(&scene);
-    scene
-        .run(run(&scene, &folder, "2", &[]))
-        .assert_code(exit_code::OK);
+    let (scene, folder) = built("", "2");
     let files = [
         "tests.cache",
         "answers.cache",
@@ -356,16 +353,8 @@ fn a_target_folder_that_is_a_link_is_one_like_any_other() {
 
 #[test]
 fn what_is_in_the_place_of_the_report_is_replaced_or_said() {
-    let scene = Scene::new();
-    let folder = package(&scene);
-    scene.write(
-        "load/.config/harness.toml",
-        "[profile.default.junit]\npath = \"junit.xml\"\n",
-    );
+    let (scene, folder) = built(JUNIT, "2");
     let report = folder.join("target/harness/default/junit.xml");
-    scene
-        .run(run(&scene, &folder, "2", &[]))
-        .assert_code(exit_code::OK);
     for by in ["a folder", "a link to itself", "a large file"] {
         obstruct(&report, by);
         let run: Finished = scene.run(run(&scene, &folder, "2", &[]));
@@ -386,15 +375,7 @@ fn what_is_in_the_place_of_the_report_is_replaced_or_said() {
 
 #[test]
 fn reports_and_recordings_have_the_modes_that_the_umask_leaves() {
-    let scene = Scene::new();
-    let folder = package(&scene);
-    scene.write(
-        "load/.config/harness.toml",
-        "[profile.default.junit]\npath = \"junit.xml\"\n",
-    );
-    scene
-        .run(run(&scene, &folder, "1", &[]))
-        .assert_code(exit_code::OK);
+    let (scene, folder) = built(JUNIT, "1");
     for (umask, file, of_folder) in [
         ("022", 0o644, 0o755),
         ("027", 0o640, 0o750),

@@ -63,10 +63,7 @@ fn a_test_whose_output_is_captured_has_no_terminal_to_be_stopped_by() {
             &["--trace", level],
         )));
         terminal.await_shown("Summary");
-        terminal.await_shell();
-        terminal.assert_mode(&before);
-        terminal.await_code(exit_code::OK);
-        terminal.exit();
+        terminal.assert_given_back(&before, exit_code::OK);
     }
 }
 
@@ -97,10 +94,7 @@ fn without_capture_the_terminal_belongs_to_the_test_that_runs() {
         terminal.type_in("two\n");
         terminal.await_shown(r#"answers: "one\ntwo\n""#);
         terminal.await_shown("Summary");
-        terminal.await_shell();
-        terminal.assert_mode(&before);
-        terminal.await_code(exit_code::OK);
-        terminal.exit();
+        terminal.assert_given_back(&before, exit_code::OK);
     }
 }
 
@@ -116,10 +110,7 @@ fn ctrl_c_ends_the_run_of_a_test_that_has_the_terminal() {
     terminal.await_shown("waits''now");
     terminal.type_in("\x03");
     terminal.await_shown("Cancelling due to interrupt");
-    terminal.await_shell();
-    terminal.assert_mode(&before);
-    terminal.await_code(exit_code::ended_by(SIGINT));
-    terminal.exit();
+    terminal.assert_given_back(&before, exit_code::ended_by(SIGINT));
 }
 
 #[test]

@@ -185,6 +185,16 @@ impl Terminal {
         wait_until(SOON, back).unwrap_or_else(|| panic!("no shell: {}", self.text()));
     }
 
+    /// Waits until the shell has the terminal again, as it was before a run that ended with this code.
+    /// Then the shell ends.
+    #[track_caller]
+    fn assert_given_back(self, before: &Termios, code: i32) {
+        self.await_shell();
+        self.assert_mode(before);
+        self.await_code(code);
+        self.exit();
+    }
+
     /// Ends the shell.
     fn exit(mut self) {
         self.type_in("exit\n");
@@ -284,10 +294,7 @@ fn keys_tell_what_runs_and_how_far_the_run_is() {
     terminal.type_in("\x03");
     terminal.await_shown("Cancelling due to interrupt");
     terminal.type_in("\x03");
-    terminal.await_shell();
-    terminal.assert_mode(&before);
-    terminal.await_code(exit_code::ended_by(SIGINT));
-    terminal.exit();
+    terminal.assert_given_back(&before, exit_code::ended_by(SIGINT));
 }
 
 #[test]
@@ -361,10 +368,7 @@ fn the_third_ctrl_c_leaves_the_terminal_as_it_was_found() {
     terminal.type_in("\x03");
     terminal.await_shown("Killing due to interrupt");
     terminal.type_in("\x03");
-    terminal.await_shell();
-    terminal.assert_mode(&before);
-    terminal.await_code(exit_code::ended_by(SIGINT));
-    terminal.exit();
+    terminal.assert_given_back(&before, exit_code::ended_by(SIGINT));
 }
 
 #[test]
@@ -406,10 +410,7 @@ fn job_control_gives_the_terminal_back_and_takes_it_again() {
     // A shell sends no signal when a running job comes to the foreground.
     terminal.await_keys(true);
     terminal.type_in("\x03");
-    terminal.await_shell();
-    terminal.assert_mode(&before);
-    terminal.await_code(exit_code::ended_by(SIGINT));
-    terminal.exit();
+    terminal.assert_given_back(&before, exit_code::ended_by(SIGINT));
 }
 
 #[test]
@@ -428,10 +429,7 @@ fn keys_are_left_alone_where_nobody_wants_them() {
         terminal.await_shown("echoed");
         terminal.assert_mode(&before);
         terminal.type_in("\x03");
-        terminal.await_shell();
-        terminal.assert_mode(&before);
-        terminal.await_code(exit_code::ended_by(SIGINT));
-        terminal.exit();
+        terminal.assert_given_back(&before, exit_code::ended_by(SIGINT));
     }
 }
 
