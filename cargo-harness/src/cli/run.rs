@@ -4,7 +4,7 @@ use super::{
     GlobalOptions, before,
     below::Program,
     doctests::Documentation,
-    filter_options::{Before, FilterArgs},
+    filter_options::{Before, FilterArgs, Filters},
     prepared::{self, session_error},
     reuse_options::ReuseArgs,
     runner_options::{Annotations, NoTests, ReporterArgs, RunnerArgs, overrides},
@@ -31,7 +31,7 @@ use harness_runner::{
         terminal::{Terminal, TerminalOptions},
     },
     run::{BreakExec, Capture},
-    session::{RunOptions, Session, Sinks, Start, Summary},
+    session::{Options, RunOptions, Session, Sinks, Start, Summary},
     stub::terminal,
 };
 use std::{
@@ -65,38 +65,23 @@ impl RunCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         let filters = self.filter.interpret(self.runner.no_capture)?;
         let program = Program::of(&self.runner)?;
+        let no_capture = filters.no_capture;
         let capture = match &program {
             Some(program) => program.capture(),
-            None if filters.no_capture => Capture::Inherit { terminal: true },
+            None if no_capture => Capture::Inherit { terminal: true },
             None => Capture::Pipes,
         };
         if capture == (Capture::Inherit { terminal: true }) {
             terminal::lend();
         }
-        let mut overrides = overrides(&self.runner, &self.reporter);
-        if program.is_some() {
-            Program::lift_limits(&mut overrides);
-        }
-        let mut options = prepared::options(
-            global,
-            self.cargo.clone(),
-            &self.reuse,
-            filters.options,
-            overrides,
-        )?;
-        options.seed = self.runner.shuffle.flatten();
+        let options = self.session_options(filters, program.is_some(), global)?;
         let colors = global.stderr_colors();
-        let before = Before {
-            failed_first: self.runner.failed_first,
-            ..filters.before
-        };
-        before.apply(&mut options, global)?;
         if options.nothing_changed() && self.runner.no_tests != NoTests::Fail {
             // It has been said, and nothing needs to be built.
             return Ok(exit_code::OK);
         }
         let mut notify = |notice| prepared::tell(&notice, colors);
-        self.warn(filters.no_capture, colors);
+        self.warn(no_capture, colors);
         let user = global.user_settings()?;
         let start = Start::new(&options, &mut notify).map_err(session_error(colors))?;
         if self.runner.no_run {
@@ -140,6 +125,29 @@ impl RunCommand {
         }
     }
 
+    /// Returns the options of the session; below another program a test has no limits.
+    fn session_options(
+        &self,
+        filters: Filters,
+        below: bool,
+        global: &GlobalOptions,
+    ) -> Result<Options, CommandError> {
+        let mut overrides = overrides(&self.runner, &self.reporter);
+        if below {
+            Program::lift_limits(&mut overrides);
+        }
+        let cargo = self.cargo.clone();
+        let mut options =
+            prepared::options(global, cargo, &self.reuse, filters.options, overrides)?;
+        options.seed = self.runner.shuffle.flatten();
+        let before = Before {
+            failed_first: self.runner.failed_first,
+            ..filters.before
+        };
+        before.apply(&mut options, global)?;
+        Ok(options)
+    }
+
     fn run_options(&self, capture: Capture, user: UserSettings) -> RunOptions {
         RunOptions {
             command_line: env::args_os()
@@ -153,6 +161,7 @@ impl RunCommand {
                 breakpoint,
                 command: self.runner.break_command.clone(),
             }),
+            write_timings: None,
             junit: None,
         }
     }

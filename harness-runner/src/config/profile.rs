@@ -117,12 +117,6 @@ impl Profile {
         let rules = self.chain.iter().flat_map(|profile| &profile.rules);
         let rules = rules.map(|rule| compile_rule(rule, packages, platforms));
         let rules = rules.collect::<Result<_, _>>()?;
-        let mut quarantine = Vec::new();
-        for table in self.chain.iter().flat_map(|profile| &profile.quarantine) {
-            if let Some(filter) = compile(Some(&table.filter), packages)? {
-                quarantine.push(table.compiled(filter.compiled));
-            }
-        }
         let (run, run_origins) = self.run_settings(&cli);
         let layers = self
             .chain
@@ -135,13 +129,26 @@ impl Profile {
             overrides,
             profiles: layers.collect(),
             default_filter,
-            quarantine,
+            quarantine: self.compile_quarantine(packages)?,
             run,
             run_origins,
             test_groups: Arc::clone(&self.test_groups),
             scripts: Arc::clone(&self.scripts),
             rules,
         }))
+    }
+
+    fn compile_quarantine(
+        &self,
+        packages: &ParseContext<'_>,
+    ) -> Result<Vec<super::quarantine::QuarantineEntry>, ConfigError> {
+        let mut compiled = Vec::new();
+        for table in self.chain.iter().flat_map(|profile| &profile.quarantine) {
+            if let Some(filter) = compile(Some(&table.filter), packages)? {
+                compiled.push(table.compiled(filter.compiled));
+            }
+        }
+        Ok(compiled)
     }
 
     fn origins(&self) -> impl Iterator<Item = Origin> {

@@ -30,6 +30,7 @@ use harness_metadata::{
     event::{CancelReason, RunFinished, RunStarted, ScriptFinished},
 };
 use interim::{Change, Interim, Part};
+use nextest_metadata::MismatchReason;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 use std::{
     collections::HashMap,
@@ -518,16 +519,12 @@ impl Sink for Junit {
                 location,
                 ..
             } => {
-                let message = match ignore_reason {
-                    Some(why) => format!("ignored: {}", case::legal(why)),
-                    None => format!("skipped: {reason}"),
-                };
-                self.skip(test, location.as_ref(), message)
+                let why = why_skipped(ignore_reason, *reason);
+                self.skip(test, location.as_ref(), why)
             }
             EventKind::TestFinished(finished) => self.finished(finished, outputs),
-            EventKind::SetupFinished(finished) | EventKind::TeardownFinished(finished) => {
-                self.script(finished, outputs)
-            }
+            EventKind::SetupFinished(script) => self.script(script, outputs),
+            EventKind::TeardownFinished(script) => self.script(script, outputs),
             EventKind::Cancelled { reason, .. } => {
                 self.cancelled = Some(*reason);
                 Ok(())
@@ -582,6 +579,13 @@ impl Sink for Junit {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed(error)),
         }
+    }
+}
+
+fn why_skipped(ignore_reason: &Option<String>, reason: MismatchReason) -> String {
+    match ignore_reason {
+        Some(why) => format!("ignored: {}", case::legal(why)),
+        None => format!("skipped: {reason}"),
     }
 }
 
