@@ -9,6 +9,7 @@ mod doctests;
 mod filter_options;
 mod list;
 mod man;
+mod merge;
 mod migrate;
 mod peer;
 mod prepared;
@@ -188,6 +189,8 @@ enum Command {
     Trace(Box<trace::TraceCommand>),
     /// List the recorded runs, for `trace --run`.
     Runs(runs::RunsCommand),
+    /// Merge the JUnit reports and the events of several parts of a run.
+    Merge(merge::MergeCommand),
     /// Show the settings in force, with the origin of each.
     ShowConfig(show_config::ShowConfigCommand),
     /// Write `.config/harness.toml` from cargo-nextest's file, and find where cargo-nextest is
@@ -254,6 +257,7 @@ impl App {
             Command::Archive(command) => command.run(&self.global),
             Command::Trace(command) => command.run(&self.global),
             Command::Runs(command) => command.run(&self.global),
+            Command::Merge(command) => command.run(&self.global),
             Command::ShowConfig(command) => command.run(&self.global),
             Command::Migrate(command) => command.run(&self.global),
             Command::Completions(command) => command.run(),

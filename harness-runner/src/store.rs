@@ -14,6 +14,7 @@
 mod chain;
 mod find;
 mod killed;
+pub mod merge;
 mod overview;
 mod recording;
 mod retention;

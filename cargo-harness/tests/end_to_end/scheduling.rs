@@ -1,7 +1,7 @@
 //! The order in which tests start, and the tests that run beside each other.
 
 use crate::scene::{Finished, Scene};
-use fixture_kit::results;
+use fixture_kit::{model::parse_events, results};
 use harness_metadata::{Event, EventKind, Verdict, exit_code};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -248,4 +248,68 @@ fn parts_by_time_are_the_same_on_every_machine_with_the_file() {
         .run(scene.harness_in(&folder, &["run", "--write-timings"]))
         .assert_code(exit_code::SETUP)
         .assert_says("`--write-timings` needs a path");
+}
+
+#[test]
+fn the_reports_of_all_parts_become_one_and_a_missing_part_is_named() {
+    let scene = Scene::new();
+    let folder = scene.package("merged", SOURCE);
+    for part in ["1", "2"] {
+        let mut command = scene.harness_in(&folder, &["run", "--no-fail-fast"]);
+        command.args(["--partition", &format!("slice:{part}/2")]);
+        command
+            .arg("--junit")
+            .arg(scene.path(&format!("{part}.xml")));
+        command
+            .arg("--events")
+            .arg(scene.path(&format!("{part}.ndjson")));
+        scene.run(command);
+    }
+    let merge = |args: &[&str]| {
+        let mut command = scene.command(env!("CARGO_BIN_EXE_cargo-harness"));
+        command.arg("merge").args(args).current_dir(scene.path(""));
+        scene.run(command)
+    };
+    let outputs = [
+        "--junit",
+        "all.xml",
+        "--events",
+        "all.ndjson",
+        "--timings",
+        "all.json",
+    ];
+    let all = ["1.xml", "2.xml", "1.ndjson", "2.ndjson"];
+    merge(&[&all[..], &outputs].concat()).assert_code(exit_code::OK);
+    let read = |name| fs::read_to_string(scene.path(name)).expect("it was written");
+    let junit = read("all.xml");
+    assert!(
+        junit.contains("tests=\"3\" skipped=\"0\" failures=\"1\""),
+        "{junit}"
+    );
+    assert_eq!(junit.matches("<testsuite ").count(), 1, "{junit}");
+    let events = parse_events(&read("all.ndjson")).expect("they are events");
+    let Some(EventKind::RunFinished(end)) = events.last().map(|event| &event.kind) else {
+        panic!("it has no end")
+    };
+    assert_eq!((end.stats.finished, end.stats.passed), (3, 2));
+    assert_eq!((end.stats.selected, end.stats.skipped), (3, 0));
+    assert_eq!(read("all.json").matches(": ").count(), 6);
+
+    let missing = merge(&["2.ndjson", "--events", "part.ndjson"]);
+    missing
+        .assert_code(exit_code::SETUP)
+        .assert_says("part `slice:1/2` is missing");
+    merge(&["2.ndjson", "--events", "part.ndjson", "--incomplete"])
+        .assert_code(exit_code::OK)
+        .assert_says("warning: part `slice:1/2` is missing");
+    merge(&["1.xml", "1.xml", "--junit", "twice.xml"])
+        .assert_code(exit_code::OK)
+        .assert_says("has a result in `1.xml` and in `1.xml`");
+    merge(&["1.xml"])
+        .assert_code(exit_code::SETUP)
+        .assert_says("`--junit` says where the merged one goes");
+    scene.write("no.ndjson", "{}\n");
+    merge(&["no.ndjson", "--events", "x"])
+        .assert_code(exit_code::SETUP)
+        .assert_says("no.ndjson:1:2: no event of a run");
 }

@@ -18,6 +18,7 @@
 mod case;
 mod frame;
 mod interim;
+pub mod merge;
 
 use super::{Outputs, Sink, SinkError, outlet::Outlet};
 use crate::own_files::{self, Beside};
