@@ -118,6 +118,24 @@ fn a_rerun_goes_on_until_nothing_is_outstanding() {
 }
 
 #[test]
+fn a_failure_in_quarantine_is_not_outstanding() {
+    let place = Place::new();
+    place.scene.write(
+        "again/.config/harness.toml",
+        "[[profile.default.quarantine]]\nfilter = 'test(c_) | test(d_)'\nreason = 'x'\n\
+         owner = 'y'\nexpires = 9999-12-31\n",
+    );
+    let first = place.harness(&["run"]);
+    first
+        .assert_code(exit_code::OK)
+        .assert_says("2 failed in quarantine");
+    let again = place.harness(&LATEST);
+    again
+        .assert_code(exit_code::OK)
+        .assert_says("no outstanding tests remain");
+}
+
+#[test]
 fn a_rerun_has_what_was_not_run_and_what_is_new_and_forgets_what_is_gone() {
     let place = Place::new();
     // One at a time, and the first failure ends it.
