@@ -118,12 +118,16 @@ fn compare(name: &str, package: &str, version: &str) {
     let Some(folder) = unpack(package, version) else {
         return skip(name, "the registry cannot be reached");
     };
+    // Tests find what is left in it, by the run before or by another one at the same time.
+    let temporary = scene.path("temporary");
     let run = |level: &str| {
-        // Some find what an earlier run has left.
         let _ = fs::remove_dir_all(folder.join("tests/temp"));
+        let _ = fs::remove_dir_all(&temporary);
+        fs::create_dir(&temporary).expect("it is not there");
         let arguments = ["run", "--tests", "--no-fail-fast", "-j1", "--trace", level];
         let mut command = scene.harness([]);
         command.args(arguments).current_dir(&folder);
+        command.env("TMPDIR", &temporary);
         // The shell of the wrapper would set it, and shells that tests start look at it.
         command.env_remove("PWD");
         command
