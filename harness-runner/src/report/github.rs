@@ -7,7 +7,7 @@
 use super::{Outputs, Sink, SinkError, failure::Reason, wording};
 use camino::Utf8PathBuf;
 use harness_metadata::{
-    Event, EventKind, TestId,
+    Event, EventKind, TestId, Verdict,
     event::{RunFinished, TestFinished},
 };
 use std::{
@@ -30,6 +30,7 @@ pub struct Github<W: Write> {
     summary: Option<Utf8PathBuf>,
     workspace_root: String,
     failed: Listed,
+    quarantined: Listed,
     flaky: Listed,
     finished: Option<RunFinished>,
 }
@@ -59,6 +60,7 @@ impl<W: Write> Github<W> {
             summary,
             workspace_root: String::new(),
             failed: Listed::default(),
+            quarantined: Listed::default(),
             flaky: Listed::default(),
             finished: None,
         }
@@ -68,6 +70,9 @@ impl<W: Write> Github<W> {
         let failed = Reason::of(finished, &self.workspace_root, outputs);
         let flaky = || finished.flaky().then(|| Reason::of_flaky(finished));
         let (listed, command, what) = match &failed {
+            Some(_) if finished.verdict == Verdict::Quarantined => {
+                (&mut self.quarantined, "warning", "failed in quarantine")
+            }
             Some(_) => (&mut self.failed, "error", "failed"),
             None => (&mut self.flaky, "warning", "is flaky"),
         };
@@ -117,7 +122,11 @@ impl<W: Write> Github<W> {
             }
             None => "### Tests did not end\n\nThe run did not reach its end.\n".to_owned(),
         };
-        for (heading, listed) in [("Failed", &self.failed), ("Flaky", &self.flaky)] {
+        for (heading, listed) in [
+            ("Failed", &self.failed),
+            ("Failed in quarantine", &self.quarantined),
+            ("Flaky", &self.flaky),
+        ] {
             if listed.count == 0 {
                 continue;
             }
@@ -283,6 +292,26 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.matches("### Tests").count(), 1);
+    }
+
+    #[test]
+    fn a_failure_in_quarantine_is_a_warning() {
+        let (events, outputs) = mixed();
+        let mut sink = Github::new(Vec::new(), None);
+        for event in &events {
+            if let EventKind::TestFinished(finished) = &event.kind
+                && finished.verdict == Verdict::Fail
+            {
+                let mut finished = finished.clone();
+                finished.verdict = Verdict::Quarantined;
+                sink.test_finished(&finished, &outputs).unwrap();
+            }
+        }
+        assert!(sink.text().contains("#### Failed in quarantine"));
+        assert_eq!(sink.failed.count, 0);
+        let commands = String::from_utf8(sink.commands).unwrap();
+        assert!(commands.lines().all(|line| line.starts_with("::warning ")));
+        assert_eq!(commands.lines().count(), sink.quarantined.count);
     }
 
     #[test]
