@@ -38,7 +38,7 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_name = "PARTITION")]
     partition: Option<Partition>,
     /// Run what failed, did not run or is new since this run: `latest`, or the beginning of an id.
-    /// What passed since does not run again.
+    /// Tests that have passed since do not run again.
     #[arg(
         long,
         short = 'R',

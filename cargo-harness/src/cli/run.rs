@@ -196,7 +196,7 @@ impl RunCommand {
                     prepared::warn("no tests to run", colors);
                     Ok(exit_code::OK)
                 }
-                // What is outstanding decides.
+                // The outstanding tests decide.
                 NoTests::Auto if self.filter.is_rerun() => Ok(exit_code::OK),
                 NoTests::Auto if self.filter.wants_changed() => Ok(exit_code::OK),
                 NoTests::Auto if self.filter.wants_last_failed() => {
@@ -353,7 +353,7 @@ impl RunCommand {
             indent_output: !self.reporter.no_output_indent && user.output_indent.unwrap_or(true),
             durations: settings.durations,
             size: None,
-            // Who debugs a test wants to see its command.
+            // The command is wanted when a test is debugged.
             verbosity: u8::from(global.verbose || self.runner.runs_below()),
             no_capture,
         }

@@ -107,7 +107,7 @@ fn a_rerun_goes_on_until_nothing_is_outstanding() {
         done.assert_code(exit_code::OK)
             .assert_says("no outstanding tests remain");
     }
-    // What is listed says why.
+    // The list says why.
     let list = place.harness(&["list", "--rerun", "latest", "-T", "json"]);
     list.assert_code(exit_code::OK);
     let list: serde_json::Value = serde_json::from_str(&list.stdout).expect("it is JSON");

@@ -96,7 +96,7 @@ fn an_archive_runs_elsewhere_without_cargo_and_rustc() {
     ));
     run.assert_code(exit_code::OK)
         .assert_says("5 tests run: 5 passed");
-    // What the run leaves is with the sources, and not in the folder that is gone.
+    // The files of the run are with the sources, and not in the folder that is gone.
     let runs = fs::read_dir(elsewhere.join("target/harness/runs")).unwrap();
     assert_eq!(
         runs.filter(|entry| entry.as_ref().unwrap().path().is_dir())

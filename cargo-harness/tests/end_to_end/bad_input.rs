@@ -197,7 +197,7 @@ fn an_error_about_a_variable_names_the_variable() {
     }
     assert!(refused.len() > 20, "{refused:?}");
 
-    // What is given on the command line is not taken from a variable.
+    // The command line wins over a variable.
     let mut command = scene.harness_in(&folder, &["run", "--trace", "bogus"]);
     command.env("HARNESS_TRACE", "io");
     let run = scene.run(command);

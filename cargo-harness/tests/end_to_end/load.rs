@@ -402,7 +402,7 @@ fn reports_and_recordings_have_the_modes_that_the_umask_leaves() {
                     assert_eq!(mode, 0o2000 | of_folder, "{umask}: {}", name.display());
                     folders.push(name);
                 } else {
-                    // Who could read this one could lock it.
+                    // A user who may read this one may lock it.
                     let private = name.ends_with("runs.gate");
                     let file = if private { 0o600 } else { file };
                     assert_eq!(mode, file, "{umask}: {}", name.display());
