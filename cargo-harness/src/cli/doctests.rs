@@ -10,15 +10,16 @@ use harness_runner::{
     session::{Options, Session},
 };
 
-/// The documentation tests that belong to a run.
+/// The policy for the documentation tests that belong to a run. They are looked for after it, since that
+/// takes a read of all sources.
 pub(super) struct Documentation {
     wanted: Wanted,
-    found: Doctests,
     fail_fast: bool,
 }
 
 impl Documentation {
-    /// Returns the documentation tests that `cargo test` would run with the same options, if any.
+    /// Returns the policy for those that `cargo test` would run with the same options; `None` for no word
+    /// about them.
     pub(super) fn of(
         session: &Session,
         options: &Options,
@@ -40,12 +41,8 @@ impl Documentation {
         if wanted == Wanted::Skip {
             return Ok(None);
         }
-        let binaries = session.built.binaries.iter();
-        let packages = binaries.map(|binary| binary.package_id.as_str());
-        let found = session.workspace.doctests(packages);
-        Ok((found.examples > 0).then_some(Self {
+        Ok(Some(Self {
             wanted,
-            found,
             fail_fast: settings.max_fail != MaxFail::All,
         }))
     }
@@ -53,16 +50,23 @@ impl Documentation {
     /// Runs them, or says that they were not run. `passed` tells of the tests of the run.
     pub(super) fn conclude(
         &self,
+        session: &Session,
         options: &Options,
         passed: bool,
         colors: bool,
     ) -> Result<(), CommandError> {
+        let binaries = session.built.binaries.iter();
+        let packages = binaries.map(|binary| binary.package_id.as_str());
+        let found = session.workspace.doctests(packages);
+        if found.examples == 0 {
+            return Ok(());
+        }
         if self.wanted != Wanted::Run {
-            prepared::warn(&self.not_run(&options.cargo), colors);
+            prepared::warn(&not_run(&found, &options.cargo), colors);
             return Ok(());
         }
         if !passed && self.fail_fast {
-            let text = format!("{}, because tests failed", self.not_run(&options.cargo));
+            let text = format!("{}, because tests failed", not_run(&found, &options.cargo));
             prepared::warn(&text, colors);
             return Ok(());
         }
@@ -79,17 +83,17 @@ impl Documentation {
             )),
         }
     }
+}
 
-    fn not_run(&self, cargo: &CargoOptions) -> String {
-        let names: Vec<String> = (self.found.packages.iter())
-            .map(|name| format!("`{name}`"))
-            .collect();
-        format!(
-            "documentation tests were not run: about {} in {}; `{}` runs them, so does `--doc`, and \
-             `doctests = \"skip\"` in the profile says that they are run elsewhere",
-            plural(self.found.examples, "example", "examples"),
-            names.join(", "),
-            cargo.shown_doctest_command()
-        )
-    }
+fn not_run(found: &Doctests, cargo: &CargoOptions) -> String {
+    let names: Vec<String> = (found.packages.iter())
+        .map(|name| format!("`{name}`"))
+        .collect();
+    format!(
+        "documentation tests were not run: about {} in {}; `{}` runs them, so does `--doc`, and \
+         `doctests = \"skip\"` in the profile says that they are run elsewhere",
+        plural(found.examples, "example", "examples"),
+        names.join(", "),
+        cargo.shown_doctest_command()
+    )
 }

@@ -118,7 +118,7 @@ impl RunCommand {
         });
         match documentation.filter(|_| !cancelled) {
             Some(documentation) => {
-                let told = documentation.conclude(&options, concluded.is_ok(), colors);
+                let told = documentation.conclude(&session, &options, concluded.is_ok(), colors);
                 concluded.and_then(|code| told.map(|()| code))
             }
             None => concluded,

@@ -217,7 +217,7 @@ impl Contents {
         }
         let walk = Walk {
             depth: include.depth.levels(),
-            // Who says a depth knows it.
+            // A depth that was written down is no surprise.
             warns: matches!(
                 include.depth,
                 Depth::Levels { given: false, .. } | Depth::Levels { levels: 0, .. }

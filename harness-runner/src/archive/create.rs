@@ -99,7 +99,7 @@ impl Creation {
         encoder.multithread(self.threads.max(1)).map_err(failed)?;
         let mut builder = Builder::new(encoder);
         let mut bytes = 0;
-        // What describes the rest comes first, so that a reader knows it at once.
+        // The descriptions come first, so that a reader has them at once.
         let first = [BINARIES, METADATA].map(Utf8Path::new);
         let is_first = |path: &Utf8Path| first.contains(&path);
         let leading = first

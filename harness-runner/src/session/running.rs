@@ -42,7 +42,7 @@ impl Session {
     ///
     /// When the run cannot begin or cannot be driven. The sinks have the events
     /// of the tests until then.
-    pub fn run(self, options: &RunOptions, sinks: Sinks<'_>) -> Result<Summary, SessionError> {
+    pub fn run(&self, options: &RunOptions, sinks: Sinks<'_>) -> Result<Summary, SessionError> {
         let summary = self.run_plan(options, sinks)?;
         if let Some(file) = &options.write_timings {
             self.write_timings(file)?;

@@ -127,16 +127,14 @@ impl<W: Write> Terminal<W> {
         }
         let mut kept = mem::take(&mut self.kept);
         kept.sort_by_key(|kept| std::cmp::Reverse(Class::of(&kept.finished)));
+        let width = self.reason_width();
         for kept in &kept {
             let test = &kept.finished;
             self.finished_line(test, &wording::final_status(test));
             self.quarantined(test);
             self.left_behind(test);
             if let Some(reason) = &kept.reason {
-                self.say(&format!(
-                    "             {}",
-                    clipped(reason, self.reason_width())
-                ));
+                self.say(&format!("             {}", clipped(reason, width)));
             }
             if self.output_when(test).at_end() {
                 self.block_of(test, &kept.evidence, outputs);
