@@ -3,9 +3,21 @@
 //! Events are owned data. Captured output does not travel in them; a sink asks for it by
 //! [`AttemptId`](crate::AttemptId) while the event is handled.
 
+mod finished;
+mod mode;
+mod printed;
 mod script;
+mod service;
+mod source;
+mod stress;
 
+pub use finished::RunFinished;
+pub use mode::RunMode;
+pub use printed::{AttemptPrinted, OutputStream};
 pub use script::{ScriptFinished, ScriptStarted};
+pub use service::{ServiceFinished, ServiceReady, ServiceStarted, UsedService};
+pub use source::Source;
+pub use stress::{IterationFinished, StressStarted};
 
 use crate::{
     id::{RunId, TestId},
@@ -91,6 +103,8 @@ pub enum EventKind {
         /// shown.
         dropped: u64,
     },
+    /// An attempt has printed something. Only in runs with `--live`, and never in files.
+    AttemptPrinted(Box<AttemptPrinted>),
     /// A process of an attempt is stopped at its execution, for a debugger. From now on the attempt
     /// has no limits, and the process is not traced.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
@@ -120,6 +134,8 @@ pub enum EventKind {
     },
     /// A test is finished and has its result.
     TestFinished(Box<TestFinished>),
+    /// All tests of an iteration of a stress run have a result, or the run ends before they have.
+    IterationFinished(Box<IterationFinished>),
     /// No further tests are started.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Cancelled {
@@ -216,6 +232,12 @@ pub enum EventKind {
         /// The processes.
         survivors: Vec<Survivor>,
     },
+    /// A service starts.
+    ServiceStarted(Box<ServiceStarted>),
+    /// A service is ready.
+    ServiceReady(Box<ServiceReady>),
+    /// A service has ended.
+    ServiceFinished(Box<ServiceFinished>),
     /// The last event.
     RunFinished(Box<RunFinished>),
 }
@@ -234,6 +256,9 @@ pub struct RunStarted {
     /// The run that this one continues (`--rerun`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<RunId>,
+    /// The kind of items that run.
+    #[serde(default, skip_serializing_if = "RunMode::is_test")]
+    pub mode: RunMode,
     /// The profile's name.
     pub profile: String,
     /// The command line, for the record.
@@ -244,7 +269,8 @@ pub struct RunStarted {
     pub workspace_root: String,
     /// Tests that can run at the same time.
     pub slots: usize,
-    /// The number of tests that will run.
+    /// The number of tests that will run: in all iterations of a stress run if their number is known, in
+    /// one otherwise.
     pub tests: usize,
     /// The number of binaries that hold them.
     pub binaries: usize,
@@ -266,6 +292,9 @@ pub struct RunStarted {
     /// The seed of the random order in which the tests start; `None` for another order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shuffle_seed: Option<u64>,
+    /// The iterations of a stress run; `None` for a run of another kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stress: Option<StressStarted>,
     /// The tracing in force.
     pub trace: TraceInForce,
     /// The machine; `None` in recordings that are older than this field.
@@ -281,17 +310,6 @@ pub struct RunStarted {
     /// For each binary that has tests in the run: its source, for reports.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, Source>"))]
     pub sources: BTreeMap<nextest_metadata::RustBinaryId, Source>,
-}
-
-/// The source of a binary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
-pub struct Source {
-    /// The package's name.
-    pub package: String,
-    /// The crate root's file, relative to the workspace root where it is inside.
-    pub file: String,
 }
 
 /// The tracing in force, and the reason if it is less than requested.
@@ -438,6 +456,9 @@ pub struct TestFinished {
     pub stats: RunStats,
     /// The number of tests that are still running.
     pub running: usize,
+    /// If it did not pass: the services that it used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<UsedService>,
 }
 
 impl TestFinished {
@@ -458,7 +479,7 @@ impl TestFinished {
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 #[serde(rename_all = "kebab-case")]
 pub enum CancelReason {
-    /// A setup script failed.
+    /// A setup script failed, or a service was not ready in time.
     SetupFailed,
     /// Enough tests failed.
     TestFailure,
@@ -566,22 +587,4 @@ pub enum RunningState {
     Draining,
     /// Waiting for its next attempt.
     Waiting,
-}
-
-/// The end of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
-pub struct RunFinished {
-    /// Its duration, in active time.
-    pub elapsed: Duration,
-    /// The counts.
-    pub stats: RunStats,
-    /// The reason for a cancelled run.
-    pub cancelled: Option<CancelReason>,
-    /// Tests that were never started, in the order in which they would have been.
-    pub not_run: Vec<TestId>,
-    /// The setup scripts that failed, or whose teardown did.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failed_scripts: Vec<String>,
 }

@@ -37,6 +37,33 @@ pub struct TestId {
     pub name: TestCaseName,
 }
 
+/// The end of the id of a binary in an iteration of a stress run, before its number.
+const ITERATION: &str = "@stress-";
+
+impl TestId {
+    /// Returns the id of the test's instance in an iteration of a stress run, from 0.
+    pub fn of_iteration(&self, number: usize) -> Self {
+        Self {
+            binary: RustBinaryId::new(&format!("{}{ITERATION}{number}", self.binary)),
+            name: self.name.clone(),
+        }
+    }
+
+    /// Returns the id of the test itself and, if this is one of its instances in a stress run, the number
+    /// of the iteration.
+    pub fn without_iteration(&self) -> (Self, Option<usize>) {
+        let parts = self.binary.as_str().rsplit_once(ITERATION);
+        match parts.and_then(|(binary, number)| Some((binary, number.parse().ok()?))) {
+            Some((binary, number)) => {
+                let binary = RustBinaryId::new(binary);
+                let name = self.name.clone();
+                (Self { binary, name }, Some(number))
+            }
+            None => (self.clone(), None),
+        }
+    }
+}
+
 impl fmt::Display for TestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.binary, self.name)

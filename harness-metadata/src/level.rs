@@ -76,6 +76,33 @@ pub enum ReportSkipped {
     All,
 }
 
+/// The order of tests in the list of `--durations`, the largest first.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
+#[serde(rename_all = "kebab-case")]
+pub enum DurationsBy {
+    /// By elapsed time.
+    #[default]
+    Time,
+    /// By CPU time.
+    Cpu,
+    /// By peak memory.
+    Memory,
+    /// By bytes read from and written to disks.
+    Io,
+    /// By number of processes.
+    Processes,
+}
+
+words!(DurationsBy {
+    Time = "time",
+    Cpu = "cpu",
+    Memory = "memory",
+    Io = "io",
+    Processes = "processes",
+});
+
 words!(StatusLevel {
     None = "none",
     Fail = "fail",
@@ -121,6 +148,7 @@ mod tests {
         reads_its_words::<StatusLevel>();
         reads_its_words::<FinalStatusLevel>();
         reads_its_words::<ReportSkipped>();
+        reads_its_words::<DurationsBy>();
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub mod word;
 
 pub use event::{Event, EventKind};
 pub use id::{AttemptId, RunId, TestId};
-pub use level::{FinalStatusLevel, ReportSkipped, StatusLevel};
+pub use level::{DurationsBy, FinalStatusLevel, ReportSkipped, StatusLevel};
 pub use limit::{Cpus, LimitHit, LimitKind, Limits};
 pub use location::Location;
 pub use machine::Machine;

@@ -2,6 +2,10 @@
 //! C library for locales, time zones and name services, of the standard library for limits, of its
 //! panics for debug information, and of the test harness for the terminal's description.
 
+/// The first of the ports that the kernel gives to those who ask for any (`ip_local_port_range` of ip(7)).
+/// Tests that look for a free port themselves choose among these, too.
+pub const FIRST_CHOSEN_PORT: u16 = 32_768;
+
 /// Beginnings of paths that are asked for in vain on many machines.
 const PREFIXES: &[&[u8]] = &[
     b"/etc/ld.so.",

@@ -66,6 +66,10 @@ pub enum Interruption {
     GlobalTimeout,
     /// The results could no longer be reported.
     ReportFailed,
+    /// A service that the test uses has ended.
+    ServiceLost,
+    /// No test wants the service any more.
+    NotWanted,
 }
 
 /// The outcome of one attempt.

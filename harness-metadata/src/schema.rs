@@ -14,6 +14,11 @@ use serde_json::Value;
 struct Line {
     #[serde(flatten)]
     event: Event,
+    /// The number of the line, from 0.
+    seq: u64,
+    /// The reason of the attempt that it ends, if that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<Failure>,
     /// Standard output of the last attempt, if it failed; long output without its middle. Bytes that are
     /// not UTF-8 are U+FFFD.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -21,6 +26,20 @@ struct Line {
     /// Standard error, in the same way.
     #[serde(skip_serializing_if = "Option::is_none")]
     stderr: Option<String>,
+}
+
+/// The reason of a failure.
+#[derive(Serialize, JsonSchema)]
+struct Failure {
+    /// The first line of the message of the panic, or the words of the harness. Empty if there are none.
+    message: String,
+    /// The file of the panic, or else of the test's definition, relative to the root of the workspace. Absent
+    /// if it is outside or unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// The line there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
 }
 
 /// Returns the schema of a line, as it is written.

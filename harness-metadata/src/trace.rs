@@ -199,8 +199,7 @@ pub enum CallResult {
     Ok(i64),
     /// It failed with this `errno(3)`.
     Err(i32),
-    /// Not awaited: the tracer asked the kernel the same question at the call's entry, and it
-    /// succeeded.
+    /// Not seen, but foreseen: an exec that a backend without results takes to succeed.
     Found,
 }
 
@@ -414,7 +413,9 @@ pub enum Doubt {
     Undumpable,
     /// Memory that could not be read, for another reason.
     Unreadable,
-    /// A descriptor came from a process outside (SCM_RIGHTS, `pidfd_getfd(2)`).
+    /// A path or an address was rewritten while a call was made with it, or led elsewhere afterwards.
+    Rewritten,
+    /// A descriptor came from a process outside, or went there (SCM_RIGHTS, `pidfd_getfd(2)`).
     ForeignDescriptor,
     /// The meaning of paths was changed (mount, namespaces) in a way that could not be followed.
     ChangedNamespace,
@@ -424,6 +425,9 @@ pub enum Doubt {
     TracesOthers,
     /// BPF, perf events, userfaultfd, keys: state that is no file.
     KernelFacility,
+    /// A call whose effects and answers are not recorded, such as `syslog`, or something else of that
+    /// kind, such as a netlink socket.
+    Untold(String),
     /// A signal came from outside.
     ForeignSignal,
     /// More happened than the limits of a trace allow to record.
@@ -446,11 +450,13 @@ impl fmt::Display for Doubt {
             Self::OwnFilter => "a seccomp filter of the test's own may hide calls",
             Self::Undumpable => "a process forbade reading its memory",
             Self::Unreadable => "memory of a process could not be read",
-            Self::ForeignDescriptor => "a descriptor came from outside",
+            Self::Rewritten => "a path or an address changed while a call was made with it",
+            Self::ForeignDescriptor => "a descriptor came from outside or went there",
             Self::ChangedNamespace => "mounts or namespaces changed what paths mean",
             Self::OpenedByHandle => "a file was opened by handle",
             Self::TracesOthers => "a process traced or read another one",
             Self::KernelFacility => "BPF, perf events, userfaultfd or keys were used",
+            Self::Untold(what) => return write!(f, "what is done by {what} is not recorded"),
             Self::ForeignSignal => "a signal came from outside",
             Self::Overflow => "more happened than is recorded",
             Self::Backend(missing) => return write!(f, "the backend does not see {missing}"),

@@ -28,6 +28,12 @@ pub struct Usage {
     /// The number of processes, the test's own included, threads not counted. `None` if it takes a
     /// tracer to count them and there was none.
     pub processes: Option<u32>,
+    /// Bytes that were read from disks, pages of memory-mapped files included.
+    #[serde(default)]
+    pub disk_read: u64,
+    /// Bytes that were written and have to go to disks.
+    #[serde(default)]
+    pub disk_written: u64,
     /// Voluntary context switches.
     pub voluntary_switches: u64,
     /// Involuntary context switches.
