@@ -15,6 +15,7 @@ mod memory;
 pub(crate) mod notify;
 mod process;
 mod ptrace;
+mod reaping;
 mod wait;
 
 pub(crate) use child::{
@@ -25,20 +26,21 @@ pub(crate) use fork::by_fork;
 pub use identity::Identity;
 pub(crate) use mappings::next_file_mapping;
 pub(crate) use process::{
-    Blocked, KernelReaps, Pace, SignalMask, Signals, Woken, become_subreaper, block_signals,
-    continue_every, continue_when_parent_dies, either, give_up_terminal, interrupt_waits_for,
-    interrupted, is_ignored, is_interrupted, is_live_child, keep_only, kill_by_pidfd, monotonic,
-    owned, pidfd_open, reap, restore_default_action, restore_signals, set_pace, stop_by_pidfd,
+    Blocked, Pace, SignalMask, Signals, Woken, become_subreaper, block_signals, continue_every,
+    continue_when_parent_dies, either, give_up_terminal, interrupt_waits_for, interrupted,
+    is_ignored, is_interrupted, is_live_child, keep_only, kill_by_pidfd, monotonic, owned,
+    pidfd_open, reap, restore_default_action, restore_signals, set_pace, stop_by_pidfd,
     stop_group_by_pidfd, wait_for_end_of,
 };
 
 pub(crate) use clocks::cpu_time;
-pub(crate) use files::{Looked, Version, look, look_closely, open_in_root};
+pub(crate) use files::{Looked, inherited, look, look_closely, open_in_root};
 pub(crate) use memory::{read_memory, write_memory};
 pub(crate) use ptrace::{
     CreatedBy, End, Options, RawSignal, Stop, Stopped, SyscallInfo, event_message, exit_to_be,
     seize, set_options, signal_origin, stack_pointer, syscall_info,
 };
+pub(crate) use reaping::{HeldChild, KernelReaps};
 pub(crate) use wait::{
     RawUsage, WaitAny, Waited, child_with_news, has_news, has_own_children, news_at, news_of,
     report_stops, usage_of_reaped, wait_any, wait_for_news, wait_for_own,

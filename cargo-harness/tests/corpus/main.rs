@@ -12,7 +12,7 @@ mod runs;
 mod trace;
 
 use checklist::{PARTS, program};
-use expectations::{DOUBTS, EXPECTATIONS};
+use expectations::{DOUBTS, EXPECTATIONS, UNTOLD};
 use fixture_kit::{environment, scene};
 use harness_metadata::{
     Attempt, Verdict,
@@ -141,7 +141,14 @@ fn problems(program: &str, trace: &Trace, user: User) -> Vec<String> {
     let expected = DOUBTS
         .iter()
         .filter(|(name, _, by)| *name == program && by.contains(&trace.backend));
-    let expected: Vec<_> = expected.map(|(_, doubt, _)| doubt.clone()).collect();
+    let untold = UNTOLD.iter().filter(|(name, _)| *name == program);
+    let untold = untold.map(|(_, what)| Doubt::Untold((*what).to_owned()));
+    let mut expected: Vec<_> = expected
+        .map(|(_, doubt, _)| doubt.clone())
+        .chain(untold)
+        .collect();
+    expected.sort();
+    doubts.sort();
     if doubts != expected {
         wrong.push(format!("its doubts should be {expected:?}"));
     }

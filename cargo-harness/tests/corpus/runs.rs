@@ -1,9 +1,13 @@
 //! Runs the programs: in which way, and as whom.
 
 use crate::{environment::installed, scene::Scene, trace::Trace};
+use camino::Utf8Path;
 use fixture_kit::results;
 use harness_metadata::{Attempt, RawString, TraceEvent, event::TraceLevel, exit_code};
-use harness_runner::trace::{self, Options, command};
+use harness_runner::{
+    store,
+    trace::{self, Options, command},
+};
 use nix::{
     sys::{
         signal::{self, Signal},
@@ -180,12 +184,16 @@ impl Programs {
 
     /// Returns the traces of a run, by the tests' own processes.
     pub(crate) fn traces(&self) -> BTreeMap<i32, Trace> {
-        let runs = self.scene.path("target/harness/runs");
-        let runs = fs::read_dir(runs).expect("there was a run").flatten();
-        let folders = runs.filter_map(|run| fs::read_dir(run.path()).ok());
-        let files = folders.flatten().flatten().map(|file| file.path());
-        let traces = files.filter(|path| path.extension().is_some_and(|kind| kind == "trace"));
-        traces.map(|path| Trace::read(&path)).collect()
+        let target = self.scene.path("target");
+        let target = Utf8Path::from_path(&target).expect("it is UTF-8");
+        let mut traces = BTreeMap::new();
+        for run in store::runs(&store::usual(target)).expect("there was a run") {
+            for record in run.records().expect("it can be read") {
+                let trace = record.kept_trace.map(|kept| run.trace(&kept));
+                traces.extend(trace.map(|trace| Trace::read(trace.expect("it can be read"))));
+            }
+        }
+        traces
     }
 
     /// Traces each program of a run once more, by itself, and no more of it than the lives of its

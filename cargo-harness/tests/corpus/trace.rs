@@ -9,7 +9,7 @@ use harness_metadata::{
     },
 };
 use harness_runner::tracer::record::file::{Ending, Reader};
-use std::{fmt, path::Path};
+use std::{fmt, io::Read};
 
 /// The facts about one test of one run.
 pub(crate) struct Trace {
@@ -23,12 +23,11 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Reads a file to its end. Returns it with the test's own process.
-    pub(crate) fn read(path: &Path) -> (i32, Self) {
-        let mut reader = Reader::open(path).expect("it can be read");
+    /// Reads a trace to its end. Returns it with the test's own process.
+    pub(crate) fn read(mut reader: Reader<Box<dyn Read>>) -> (i32, Self) {
         let events = reader.by_ref().collect();
         let Some(Ending::Complete(trailer)) = reader.ending() else {
-            panic!("{} has no end", path.display());
+            panic!("it has no end");
         };
         let doubts = trailer.doubts.clone();
         let backend = reader.header().backend;

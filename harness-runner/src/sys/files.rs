@@ -1,5 +1,6 @@
 //! Looks at files without opening, waiting or mounting anything.
 
+use super::Identity;
 use harness_metadata::trace::FileId;
 use nix::errno::Errno;
 use std::{
@@ -37,16 +38,6 @@ impl Looked {
         }
     }
 
-    /// Returns whether a task of this user (geteuid(2)) may read the file for sure, and enter it if it
-    /// is a directory: if everybody may, or its owner, who that is. Those who are denied are an access
-    /// list's exception. What root may says nothing: a task can have given that up.
-    pub(crate) fn is_readable_by(&self, user: impl FnOnce() -> u32) -> bool {
-        let may = if self.file.directory { 0o5 } else { 0o4 };
-        let has = |bits: u32| self.mode & bits == bits;
-        let by_owner = |user| user != 0 && user == self.owner;
-        has(may << 6 | may << 3 | may) || has(may << 6) && by_owner(user())
-    }
-
     /// Returns true if the file may give another identity to a process that executes it.
     pub(crate) fn gives_rights(&self) -> bool {
         self.mode & (libc::S_ISUID | libc::S_ISGID) != 0
@@ -69,34 +60,28 @@ impl Looked {
     }
 }
 
-/// By what a file differs from itself after a change.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Version {
-    size: u64,
-    /// When its content was changed last: seconds since 1970, and nanoseconds.
-    modified: (i64, u32),
-    /// When that or what is said of it was.
-    pub(crate) changed: (i64, u32),
-}
-
 /// Looks at a file without opening, waiting or mounting anything.
 pub(crate) fn look(directory: c_int, path: &CStr, follow: bool) -> Result<Looked, Errno> {
     statx(directory, path, follow, 0).map(|stat| Looked::from_raw(&stat))
 }
 
-/// As [`look`], from the working directory and at its version too.
+/// As [`look`], from the working directory and at its state too.
 ///
 /// Not for every file: who asks for the times of a file has the kernel take more exact ones the next
 /// time that it is changed (since 6.13).
-pub(crate) fn look_closely(path: &CStr) -> Result<(Looked, Version), Errno> {
+pub(crate) fn look_closely(path: &CStr) -> Result<(Looked, Identity), Errno> {
     let more = libc::STATX_SIZE | libc::STATX_MTIME | libc::STATX_CTIME;
     let stat = statx(libc::AT_FDCWD, path, true, more)?;
-    let version = Version {
+    let looked = Looked::from_raw(&stat);
+    let time = |time: libc::statx_timestamp| (time.tv_sec, i64::from(time.tv_nsec));
+    let identity = Identity {
+        device: looked.file.device,
+        inode: looked.file.inode,
         size: stat.stx_size,
-        modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
-        changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+        modified: time(stat.stx_mtime),
+        changed: time(stat.stx_ctime),
     };
-    Ok((Looked::from_raw(&stat), version))
+    Ok((looked, identity))
 }
 
 fn statx(directory: c_int, path: &CStr, follow: bool, more: u32) -> Result<libc::statx, Errno> {
@@ -114,6 +99,21 @@ fn statx(directory: c_int, path: &CStr, follow: bool, more: u32) -> Result<libc:
     // SAFETY: the path is valid and ended by NUL, and the last pointer is to a live local.
     Errno::result(unsafe { libc::statx(directory, path.as_ptr(), flags, mask, &raw mut stat) })?;
     Ok(stat)
+}
+
+/// Copies a descriptor that this program was started with. Programs that it starts inherit neither the copy nor,
+/// from now on, the original.
+pub(crate) fn inherited(number: c_int) -> Result<OwnedFd, Errno> {
+    // SAFETY: plain numbers; a number that is no descriptor is an error.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    let copy = Errno::result(copy)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+    if number > libc::STDERR_FILENO {
+        // SAFETY: as above.
+        Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    }
+    Ok(copy)
 }
 
 /// Opens a file for its identity only (O_PATH), as a task with this root directory would find it
@@ -137,45 +137,4 @@ pub(crate) fn open_in_root(
     let opened = Errno::result(opened)?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(opened as c_int) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_be_read_for_sure_depends_on_the_file_and_on_who_we_are() {
-        let readable_if = |directory, mode, user| {
-            let looked = Looked {
-                file: FileId {
-                    device: 1,
-                    inode: 1,
-                    directory,
-                },
-                regular: !directory,
-                mode,
-                owner: 1000,
-                group: 1000,
-                mount: 0,
-            };
-            looked.is_readable_by(|| user)
-        };
-        let readable = |mode, user| readable_if(false, mode, user);
-        assert!(readable(0o444, 1));
-        assert!(readable(0o600, 1000));
-        assert!(!readable(0o600, 1));
-        assert!(!readable(0o640, 0), "root's task may have another identity");
-        assert!(!readable(0o200, 1000));
-        assert!(!readable(0o004, 1000), "the owner is none of the others");
-        assert!(readable_if(true, 0o755, 1));
-        assert!(readable_if(true, 0o700, 1000));
-        assert!(
-            !readable_if(true, 0o700, 0),
-            "root's task may have another identity"
-        );
-        assert!(
-            !readable_if(true, 0o754, 1),
-            "it may be listed and not entered"
-        );
-    }
 }

@@ -324,35 +324,6 @@ fn handle(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) {
     unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
 }
 
-/// While this lives, children of this process that are not traced end without a zombie: the kernel
-/// reaps them (sigaction(2), SA_NOCLDWAIT). How they ended and what they used is lost. A process has
-/// one at a time.
-pub(crate) struct KernelReaps {
-    /// The action of SIGCHLD.
-    before: libc::sigaction,
-}
-
-impl KernelReaps {
-    pub(crate) fn begin() -> Self {
-        // SAFETY: sigaction is plain data, for which zero is valid.
-        let mut before: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: no action is given; the pointer is to a live local.
-        unsafe { libc::sigaction(libc::SIGCHLD, ptr::null(), &raw mut before) };
-        let mut action = before;
-        action.sa_flags |= libc::SA_NOCLDWAIT;
-        // SAFETY: the handler is the one that was there, and the pointer is to a live local.
-        unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, ptr::null_mut()) };
-        Self { before }
-    }
-}
-
-impl Drop for KernelReaps {
-    fn drop(&mut self) {
-        // SAFETY: the action is one that was there, and the pointer is to live data.
-        unsafe { libc::sigaction(libc::SIGCHLD, &raw const self.before, ptr::null_mut()) };
-    }
-}
-
 /// The reason for the end of a wait.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
@@ -495,7 +466,7 @@ pub(crate) fn stop_group_by_pidfd(leader: BorrowedFd<'_>) {
     }
 }
 
-fn signal_by_pidfd(
+pub(super) fn signal_by_pidfd(
     pidfd: BorrowedFd<'_>,
     signal: c_int,
     flags: libc::c_uint,

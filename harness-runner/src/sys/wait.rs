@@ -32,12 +32,17 @@ pub(crate) enum WaitAny {
     Nobody,
 }
 
+/// The unit of `ru_inblock` and `ru_oublock`, whatever the file system's is.
+const BLOCK: u64 = 512;
+
 /// The parts of `struct rusage` that are of interest.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RawUsage {
     pub(crate) user: Duration,
     pub(crate) system: Duration,
     pub(crate) max_rss_bytes: u64,
+    pub(crate) disk_read: u64,
+    pub(crate) disk_written: u64,
     pub(crate) voluntary_switches: u64,
     pub(crate) involuntary_switches: u64,
 }
@@ -187,6 +192,8 @@ impl RawUsage {
             user: duration(usage.ru_utime),
             system: duration(usage.ru_stime),
             max_rss_bytes: count(usage.ru_maxrss) * 1024,
+            disk_read: count(usage.ru_inblock) * BLOCK,
+            disk_written: count(usage.ru_oublock) * BLOCK,
             voluntary_switches: count(usage.ru_nvcsw),
             involuntary_switches: count(usage.ru_nivcsw),
         }

@@ -4,17 +4,18 @@
 //! Which calls are watched, and how their arguments are laid out, says one table (`calls`), from
 //! which [`super::filter`] is built too; so a call that the filter stops at is one that is decoded.
 //!
-//! A call that only asks is answered at its entry: the tracer asks the kernel the same question
-//! ([`Task::look`]). So is an exec of what is not there, and a chdir. A call that changes something else,
-//! or whose result only the caller learns, is awaited, and so is one that asks with other rights than the tracer has. What
-//! cannot be seen at all from a call's arguments: names in an io_uring, and what a call's memory said a
-//! moment later, when another thread of the program had rewritten it. What a program was started with is
-//! read from its own memory ([`Vectors::on_stack`]), which is still unchanged.
+//! A call is read at its entry and told when it has returned, with its own result: what the tracer would
+//! find if it asked the kernel itself can be another answer. What was read is compared then: another thread
+//! may have rewritten it. What cannot be seen at all from a call's arguments: names in an io_uring. What a
+//! program was started with is read from its own memory ([`Vectors::on_stack`]), which is still unchanged.
+//! A call without an event that is not known to be `harmless` is a doubt.
 
 mod calls;
+mod control;
 mod environment;
 mod exec;
 mod files;
+mod harmless;
 mod memory;
 mod names;
 mod network;
@@ -24,6 +25,7 @@ mod received;
 mod sockets;
 #[cfg(test)]
 pub(super) mod tests;
+mod untold;
 mod vectors;
 
 pub use environment::{Environment, environment_change};
@@ -35,8 +37,10 @@ pub use super::disturbed::Question;
 pub use crate::sys::{Syscall, arch::NATIVE_ARCHITECTURE};
 pub(super) use calls::watched;
 pub(super) use exec::interpreters_of_executed;
+pub(super) use harmless::is_rare;
 pub(super) use names::QUESTION;
 pub(super) use process::{ASKED, CLONE_FLAGS, PROMISES, PTRACE_STARTS, RIGHTS, UNSHARED};
+pub(super) use untold::TERMINAL;
 
 use calls::{At, Call, Shape};
 use exec::Executing;
@@ -110,15 +114,6 @@ pub trait Task {
     /// The errno. EAGAIN if a file system would have to be waited for.
     fn look(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32>;
 
-    /// As [`Self::look`], for a file that is going to be opened for reading, or to become the working
-    /// directory.
-    ///
-    /// # Errors
-    ///
-    /// The errno. EAGAIN also if the call alone can tell: opening may wait, as for a pipe, or not
-    /// everybody may read the file, or enter the directory.
-    fn look_to_read(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32>;
-
     /// Reads from a regular file, named as for [`Self::look`] with links followed. Returns how much;
     /// `None` if it cannot be read or is no regular file.
     fn file(&self, directory: i32, path: &[u8], offset: u64, buffer: &mut [u8]) -> Option<usize>;
@@ -135,6 +130,9 @@ pub trait Task {
         let _ = fd;
         None
     }
+
+    /// Whether a process or thread is of the attempt.
+    fn is_own(&self, process: i32) -> bool;
 
     /// Takes notice that the task, or what it creates or executes, may come to have other rights than
     /// the tracer (credentials(7), capabilities(7)).
@@ -157,16 +155,20 @@ pub trait Task {
         None
     }
 
+    /// Takes notice that the task queues a signal with a value (rt_sigqueueinfo(2)), which one arrives of.
+    fn queues_signal(&self) {}
+
+    /// Returns true if a signal that was queued can be one that the attempt itself has queued, once for each.
+    fn has_queued(&self) -> bool {
+        false
+    }
+
     /// Takes notice that the task gives up gaining privileges (PR_SET_NO_NEW_PRIVS).
     fn promises(&self) {}
 
     /// Takes notice that memory of the attempt's may be served by a task of the attempt
     /// (userfaultfd(2)): to read it could wait for who is stopped.
     fn serves_memory(&self) {}
-
-    /// Whether the kernel tells the task of files what it tells the tracer: if the task has the same
-    /// rights and is not confined.
-    fn has_our_rights(&self) -> bool;
 
     /// The environment that the process was started with; `None` if it is not known, as before the
     /// root's first exec.
@@ -195,6 +197,11 @@ pub struct Pending {
     doubt: Option<Doubt>,
     /// The possible reason of an EPERM.
     asks: Option<Question>,
+    /// Paths and addresses that were read at the entry, and where. The kernel reads them again.
+    texts: Vec<(u64, Vec<u8>)>,
+    /// The address at which memory of the call could not be read. Some memory can be read by the kernel alone,
+    /// for the caller (memfd_secret(2)).
+    unread: Option<u64>,
     /// The facts that its result allows to find out.
     then: Then,
 }
@@ -204,8 +211,12 @@ pub struct Pending {
 enum Then {
     /// Nothing.
     Tell,
-    /// The file that the returned descriptor is.
-    Returned,
+    /// The file that the returned descriptor is; and whether that is what the path leads to.
+    Opened(Option<files::Question>),
+    /// The file that a path leads to.
+    Asked(files::Question),
+    /// The working directory.
+    Entered,
     /// The file that is there now.
     Made { directory: i32, path: Vec<u8> },
     /// The arguments and environment of a program, and the descriptors that stayed open.
@@ -214,6 +225,8 @@ enum Then {
     Socket(NetworkOperation),
     /// Another root directory.
     Root,
+    /// The sender of a signal that was taken, by the `siginfo_t` at this address.
+    Signal { info: u64 },
     /// The descriptors that have arrived with these messages (`struct msghdr`).
     Received { fd: i32, headers: Vec<u64> },
 }
@@ -222,28 +235,42 @@ impl Pending {
     fn new(event: TraceEventKind, then: Then) -> Self {
         Self {
             events: vec![event],
-            doubt: None,
-            asks: None,
             then,
+            ..Self::silent()
         }
     }
 
     /// A call that is reported only as a doubt, if it succeeds.
     fn doubt(doubt: Doubt) -> Self {
         Self {
-            events: Vec::new(),
             doubt: Some(doubt),
-            asks: None,
-            then: Then::Tell,
+            ..Self::silent()
         }
     }
 
     /// A call that is reported only if it is refused because of the tracer.
     fn asks(question: Question) -> Self {
         Self {
+            asks: Some(question),
+            ..Self::silent()
+        }
+    }
+
+    /// A call whose memory could not be read. It fails for that reason, or is a doubt.
+    fn unread(at: u64) -> Self {
+        Self {
+            unread: Some(at),
+            ..Self::silent()
+        }
+    }
+
+    fn silent() -> Self {
+        Self {
             events: Vec::new(),
             doubt: None,
-            asks: Some(question),
+            asks: None,
+            texts: Vec::new(),
+            unread: None,
             then: Then::Tell,
         }
     }
@@ -251,6 +278,23 @@ impl Pending {
     /// Returns true for an exec, which ends in PTRACE_EVENT_EXEC if it succeeds.
     pub fn is_exec(&self) -> bool {
         matches!(self.then, Then::Executed(_))
+    }
+
+    /// Returns true if memory with a path or an address is not what it was at the call's entry: what the
+    /// kernel has read is not known then.
+    fn is_rewritten(&self, result: CallResult, task: &dyn Task) -> bool {
+        // A new program has other memory.
+        if result == CallResult::Unknown || self.is_exec() && result.error().is_none() {
+            return false;
+        }
+        let memory = Memory::new(task);
+        self.texts.iter().any(|(address, text)| {
+            let mut now = vec![0; text.len()];
+            match memory.fill(*address, &mut now) {
+                Ok(()) => now != *text,
+                Err(error) => error == ReadError::Fault,
+            }
+        })
     }
 
     /// Returns the environment that the process has if this is an exec that succeeds: what
@@ -303,9 +347,11 @@ pub fn entry(
         events.push(TraceEventKind::Doubt(Doubt::ForeignArchitecture));
         return Entry::Done;
     }
-    let Some((name, Call { shape, .. })) = Sysno::new(number as usize)
-        .and_then(|number| Some((number.name(), watched(number, level)?)))
-    else {
+    let Some(known) = Sysno::new(number as usize) else {
+        let doubt = Doubt::Untold(format!("system call {number}"));
+        return Entry::Await(Pending::doubt(doubt));
+    };
+    let (name, Some(Call { shape, .. })) = (known.name(), watched(known, level)) else {
         return Entry::Done;
     };
     let mut stop = Stop {
@@ -313,10 +359,15 @@ pub fn entry(
         args: call.args,
         task,
         memory: Memory::new(task),
+        texts: RefCell::default(),
         events,
     };
     match stop.decode(shape) {
-        Ok(entry) => entry,
+        Ok(Entry::Await(mut pending)) => {
+            pending.texts = stop.texts.take();
+            Entry::Await(pending)
+        }
+        Ok(Entry::Done) => Entry::Done,
         Err(ReadError::Refused) => {
             stop.tell(TraceEventKind::Doubt(Doubt::Undumpable));
             Entry::Done
@@ -325,8 +376,9 @@ pub fn entry(
             stop.tell(TraceEventKind::Doubt(Doubt::Unreadable));
             Entry::Done
         }
-        // The call fails with EFAULT, or no task waits for it.
-        Err(ReadError::Fault | ReadError::Gone) => Entry::Done,
+        Err(ReadError::Fault) => Entry::Await(Pending::unread(stop.memory.fault())),
+        // No task waits for it.
+        Err(ReadError::Gone) => Entry::Done,
     }
 }
 
@@ -383,14 +435,22 @@ fn complete(
             _ => {}
         }
     }
+    let mut rewritten = pending.is_rewritten(result, task);
     match &pending.then {
         Then::Tell | Then::Root => {}
-        Then::Returned => files::returned(&mut pending.events, result, task),
+        Then::Opened(question) => {
+            rewritten |= files::opened(&mut pending.events, result, *question, task);
+        }
+        Then::Asked(question) => files::asked(&mut pending.events, result, *question, task),
+        Then::Entered => files::entered(&mut pending.events, result, task),
         Then::Made { directory, path } => {
             files::made(&mut pending.events, result, (*directory, path), task);
         }
         Then::Executed(executing) => {
             exec::executed(&mut pending.events, result, executing, task);
+        }
+        Then::Signal { info } => {
+            untold::taken(&mut pending.events, result, *info, task);
         }
         Then::Received { fd, headers } => {
             received::returned(&mut pending.events, result, (*fd, headers), task);
@@ -407,8 +467,17 @@ fn complete(
         let refused = Doubt::Disturbed(Disturbance::PtraceRefused);
         events.push(TraceEventKind::Doubt(refused));
     }
+    if pending
+        .unread
+        .is_some_and(|at| untold::may_have_been_read(at, result))
+    {
+        events.push(TraceEventKind::Doubt(Doubt::Unreadable));
+    }
+    if rewritten {
+        events.push(TraceEventKind::Doubt(Doubt::Rewritten));
+    }
     if let Some(doubt) = pending.doubt
-        && result.error().is_none()
+        && untold::is_raised_by(&doubt, result)
     {
         events.push(TraceEventKind::Doubt(doubt));
     }
@@ -420,6 +489,8 @@ struct Stop<'a> {
     args: [u64; 6],
     task: &'a dyn Task,
     memory: Memory<'a>,
+    /// The paths and addresses that were read.
+    texts: RefCell<Vec<(u64, Vec<u8>)>>,
     events: &'a mut Vec<TraceEventKind>,
 }
 
@@ -429,6 +500,21 @@ type Decoded = Result<Entry, ReadError>;
 impl Stop<'_> {
     fn tell(&mut self, event: TraceEventKind) {
         self.events.push(event);
+    }
+
+    /// Takes notice of what was read of the call's memory: it is looked at again when the call has
+    /// returned.
+    fn has_read(&self, address: u64, bytes: &[u8]) {
+        self.texts.borrow_mut().push((address, bytes.to_vec()));
+    }
+
+    /// As [`Self::has_read`], for a string: its end belongs to it.
+    fn has_read_text(&self, address: u64, text: &memory::Text) {
+        let mut bytes = text.bytes.clone();
+        if text.whole {
+            bytes.push(0);
+        }
+        self.texts.borrow_mut().push((address, bytes));
     }
 
     fn arg(&self, index: u8) -> u64 {
@@ -478,6 +564,15 @@ impl Stop<'_> {
                 }
                 Ok(Entry::Await(Pending::doubt(doubt)))
             }
+            Shape::Untold => Ok(self.untold(self.name.to_owned())),
+            Shape::Socket => Ok(self.socket()),
+            Shape::Control => self.control(),
+            Shape::Process(pid) => Ok(self.concerns_process(pid)),
+            Shape::QueuesSignal => {
+                self.task.queues_signal();
+                Ok(self.concerns_process(0))
+            }
+            Shape::TakesSignal => Ok(self.takes_signal()),
             Shape::Clone => Ok(self.clone_flags(self.arg(0))),
             Shape::Clone3 => self.clone3(),
             Shape::Prctl => Ok(self.prctl()),
@@ -486,7 +581,6 @@ impl Stop<'_> {
             Shape::ProcessMemory => Ok(self.process_memory()),
             Shape::Unshare => Ok(self.unshare()),
             Shape::Keyed => Ok(self.keyed()),
-            Shape::Nothing => Ok(Entry::Done),
             Shape::Rights => {
                 self.task.changes_rights();
                 Ok(Entry::Done)

@@ -53,6 +53,8 @@ pub fn program(level: TraceLevel, action: Action) -> Vec<sock_filter> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
     Never,
+    /// The shorter one of both.
+    Either,
     Always,
     /// If all tests of one of these hold.
     If(Vec<Vec<Test>>),
@@ -97,16 +99,18 @@ fn high(argument: u8, is: Is) -> Test {
 
 /// Calls that say in a number that there is nothing to tell.
 fn rule(number: Sysno) -> Rule {
-    /// fstat(2) as libc makes it. A call with this flag and a path is missed.
+    /// fstat(2) as libc makes it, with a descriptor. A call with this flag, a descriptor and a path is
+    /// missed.
     const EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
+    let of_cwd = low(0, Is::Equal(libc::AT_FDCWD as u32));
     const SHORTEST: u32 = *decode::QUESTION.start() as u32;
     const LONGEST: u32 = *decode::QUESTION.end() as u32;
     Rule::If(match number {
         #[cfg(target_arch = "x86_64")]
-        Sysno::newfstatat => vec![vec![low(3, Is::Without(EMPTY_PATH))]],
+        Sysno::newfstatat => vec![vec![low(3, Is::Without(EMPTY_PATH))], vec![of_cwd]],
         #[cfg(target_arch = "aarch64")]
-        Sysno::fstatat => vec![vec![low(3, Is::Without(EMPTY_PATH))]],
-        Sysno::statx => vec![vec![low(2, Is::Without(EMPTY_PATH))]],
+        Sysno::fstatat => vec![vec![low(3, Is::Without(EMPTY_PATH))], vec![of_cwd]],
+        Sysno::statx => vec![vec![low(2, Is::Without(EMPTY_PATH))], vec![of_cwd]],
         Sysno::clone => vec![vec![low(0, Is::Any(decode::CLONE_FLAGS))]],
         Sysno::unshare => vec![vec![low(0, Is::Any(decode::UNSHARED))]],
         Sysno::prctl => vec![
@@ -134,6 +138,11 @@ fn rule(number: Sysno) -> Rule {
         Sysno::shmget | Sysno::semget | Sysno::msgget => {
             vec![vec![low(0, Is::Not(libc::IPC_PRIVATE as u32))]]
         }
+        Sysno::socket => sockets(),
+        Sysno::ioctl => vec![
+            vec![low(1, Is::AtMost(*decode::TERMINAL.start() - 1))],
+            vec![low(1, Is::AtLeast(*decode::TERMINAL.end() + 1))],
+        ],
         // To an address, or what may be a question to a name server.
         Sysno::sendto => vec![
             vec![low(4, Is::Not(0))],
@@ -146,6 +155,25 @@ fn rule(number: Sysno) -> Rule {
         ],
         _ => return Rule::Always,
     })
+}
+
+/// Sockets of families and types whose traffic is not told.
+fn sockets() -> Vec<Vec<Test>> {
+    vec![
+        vec![
+            low(0, Is::Not(libc::AF_UNIX as u32)),
+            low(0, Is::Not(libc::AF_INET as u32)),
+            low(0, Is::Not(libc::AF_INET6 as u32)),
+            low(0, Is::Not(libc::AF_VSOCK as u32)),
+        ],
+        // Of the types below 8, SOCK_RAW has both bits.
+        vec![
+            low(0, Is::Not(libc::AF_UNIX as u32)),
+            low(1, Is::Any(1)),
+            low(1, Is::Any(2)),
+        ],
+        vec![low(0, Is::Not(libc::AF_UNIX as u32)), low(1, Is::Any(8))],
+    ]
 }
 
 /// Numbers from one on, up to the next segment, that have one rule.
@@ -168,10 +196,15 @@ fn segments(level: TraceLevel) -> Vec<Segment> {
     for number in 0..=Sysno::last().id() as u32 + 1 {
         let rule = match Sysno::new(number as usize) {
             Some(call) if decode::watched(call, level).is_some() => rule(call),
-            _ => Rule::Never,
+            Some(call) if decode::is_rare(call) => Rule::Either,
+            Some(_) => Rule::Never,
+            // There is none, so that it fails.
+            None if number < Sysno::last().id() as u32 => Rule::Either,
+            // A call of a later kernel.
+            None => Rule::Always,
         };
         match segments.last_mut() {
-            Some(last) if last.rule == rule => continue,
+            Some(last) if last.rule == rule || rule == Rule::Either => continue,
             Some(last) if last.from == number => {
                 last.rule = rule;
                 continue;
@@ -273,7 +306,7 @@ impl Code {
         let mut next = Self::ALLOW;
         for (index, segment) in segments.iter().enumerate().rev() {
             let leaf = match &segment.rule {
-                Rule::Never => continue,
+                Rule::Never | Rule::Either => continue,
                 Rule::Always => Self::STOP,
                 Rule::If(alternatives) => self.alternatives(alternatives),
             };

@@ -6,7 +6,7 @@
 
 use crate::{
     proc,
-    sys::{self, Tgid, Version},
+    sys::{self, Identity, Tgid},
 };
 use harness_metadata::trace::FileId;
 use std::{cell::RefCell, collections::HashMap, ffi::CString, fs::File, os::unix::fs::FileExt};
@@ -31,7 +31,7 @@ const SHT_SYMTAB: u64 = 2;
 const SHT_DYNSYM: u64 = 11;
 
 thread_local! {
-    static KNOWN: RefCell<HashMap<FileId, (Version, bool)>> = RefCell::default();
+    static KNOWN: RefCell<HashMap<FileId, (Identity, bool)>> = RefCell::default();
 }
 
 /// Returns whether the program that a process has executed may meet its tracer.
@@ -39,12 +39,12 @@ pub(super) fn may_meet_tracer(process: Tgid) -> bool {
     let Ok(name) = CString::new(proc::path(process, "exe")) else {
         return false;
     };
-    let Ok((looked, version)) = sys::look_closely(&name) else {
+    let Ok((looked, identity)) = sys::look_closely(&name) else {
         return false;
     };
     KNOWN.with_borrow_mut(|known| {
         if let Some((of, may)) = known.get(&looked.file)
-            && *of == version
+            && *of == identity
         {
             return *may;
         }
@@ -53,7 +53,7 @@ pub(super) fn may_meet_tracer(process: Tgid) -> bool {
         }
         let file = File::open(proc::path(process, "exe")).ok();
         let may = file.is_some_and(|file| meets_tracer(&file).unwrap_or(false));
-        known.insert(looked.file, (version, may));
+        known.insert(looked.file, (identity, may));
         may
     })
 }

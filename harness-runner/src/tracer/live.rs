@@ -63,6 +63,8 @@ pub(crate) struct Context {
     promised: RefCell<Vec<Tgid>>,
     /// Processes that a signal has stopped.
     stopped: RefCell<Vec<Tgid>>,
+    /// The signals with a value that the attempt has queued, but for those that have arrived.
+    queued: Cell<u64>,
     /// Whether memory may be served by a task (userfaultfd(2)).
     serves_memory: Cell<bool>,
     /// Whether a task may be refused what its rights allow.
@@ -117,6 +119,13 @@ impl Context {
             let own = *self.own_root.get_or_init(|| root_mount(None));
             self.elsewhere = root_mount(Some(process)).is_some_and(|mount| Some(mount) != own);
         }
+    }
+
+    /// Returns true if a signal that was queued can be one that the attempt has queued, once for each.
+    pub(crate) fn has_queued(&self) -> bool {
+        let queued = self.queued.get();
+        self.queued.set(queued.saturating_sub(1));
+        queued > 0
     }
 
     /// Takes notice of what changes the meaning of paths.
@@ -232,17 +241,6 @@ impl Task for Live<'_> {
             .map_err(|errno| errno as i32)
     }
 
-    fn look_to_read(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32> {
-        let looked = self.find(directory, path, follow);
-        let looked = looked.map_err(|errno| errno as i32)?;
-        let readable = looked.is_readable_by(|| nix::unistd::geteuid().as_raw());
-        if readable && (looked.regular || looked.file.directory) {
-            Ok(looked.file)
-        } else {
-            Err(libc::EAGAIN)
-        }
-    }
-
     fn file(&self, directory: i32, path: &[u8], offset: u64, buffer: &mut [u8]) -> Option<usize> {
         let file = if self.context.elsewhere {
             let found = self.open_elsewhere(directory, path, true).ok()?;
@@ -272,6 +270,10 @@ impl Task for Live<'_> {
         Some(self.context.processes.contains_key(&Tgid::new(peer.pid())))
     }
 
+    fn is_own(&self, process: i32) -> bool {
+        self.owns(process)
+    }
+
     fn changes_rights(&self) {
         self.context.other_rights.set(true);
     }
@@ -297,23 +299,20 @@ impl Task for Live<'_> {
         self.sees(path)
     }
 
+    fn queues_signal(&self) {
+        self.context.queued.update(|queued| queued + 1);
+    }
+
+    fn has_queued(&self) -> bool {
+        self.context.has_queued()
+    }
+
     fn promises(&self) {
         self.context.promised.borrow_mut().push(self.process);
     }
 
     fn serves_memory(&self) {
         self.context.serves_memory.set(true);
-    }
-
-    fn has_our_rights(&self) -> bool {
-        if self.context.confined.get() {
-            return false;
-        }
-        if !self.context.other_rights.get() {
-            return true;
-        }
-        let own = self.context.own_rights.get_or_init(|| rights(None));
-        own.is_some() && rights(Some(self.tid)) == *own
     }
 
     fn environment(&self) -> Option<Rc<Environment>> {
@@ -335,6 +334,19 @@ impl<'a> Live<'a> {
             process,
             context,
         }
+    }
+
+    /// Whether the kernel tells the task of files what it tells the tracer: if the task has the same
+    /// rights and is not confined.
+    pub(crate) fn has_our_rights(&self) -> bool {
+        if self.context.confined.get() {
+            return false;
+        }
+        if !self.context.other_rights.get() {
+            return true;
+        }
+        let own = self.context.own_rights.get_or_init(|| rights(None));
+        own.is_some() && rights(Some(self.tid)) == *own
     }
 
     fn find(&self, directory: i32, path: &[u8], follow: bool) -> Result<Looked, Errno> {

@@ -41,8 +41,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts a record of an attempt whose root is `root`. The whole trace goes to `file`, which is
-    /// created with the first event that is written out; `None` for a summary only.
+    /// Starts a record of an attempt whose root is `root`. The whole trace is added to `file`, which is
+    /// made if it is not there when the first event is written out; `None` for a summary only.
     pub fn new(root: i32, level: TraceLevel, backend: Backend, file: Option<PathBuf>) -> Self {
         let file = file.map(|path| {
             let header = Header {
@@ -99,12 +99,12 @@ impl Recorder {
         }
     }
 
-    /// Completes the file.
+    /// Completes the file. Nothing is added to it afterwards.
     ///
     /// # Errors
     ///
-    /// When something could not be written; the summary is not concerned.
-    pub fn finish(mut self) -> io::Result<()> {
+    /// When something could not be written, which shows in the summary.
+    pub fn complete(&mut self) -> io::Result<()> {
         let TraceSummary {
             doubts,
             counts,
@@ -114,12 +114,13 @@ impl Recorder {
             Some(file) if file.began() => self.totals(),
             _ => return Ok(()),
         };
-        match self.file.take() {
-            Some(file) => file.finish(&Trailer {
-                doubts,
-                counts,
-                dropped,
-            }),
+        let trailer = Trailer {
+            doubts,
+            counts,
+            dropped,
+        };
+        match &mut self.file {
+            Some(file) => file.complete(&trailer),
             None => Ok(()),
         }
     }

@@ -1,11 +1,8 @@
 //! The calls that are watched: from which level on, and how their arguments are laid out.
 //!
-//! Not here are read, write, close, mmap, futex and clocks, of which there are too many; socket and
-//! memfd_create, whose use is seen elsewhere or is the program's own; ftruncate, as the file was opened
-//! for writing (chmod and the like by descriptor are here: it may have been opened for reading); and
-//! what asks for the state of the machine (uname, sysinfo, sched_getaffinity, prlimit64), which every test is
-//! taken to depend on.
+//! What is not here and not [`harmless`] is watched too: such a call is a doubt.
 
+use super::harmless::harmless;
 use harness_metadata::{
     event::TraceLevel,
     trace::{Doubt, FileOperation, NetworkOperation},
@@ -58,20 +55,6 @@ pub(super) struct Ask {
     pub(super) flags: Option<u8>,
     /// Whether a link is followed if no flag says otherwise.
     pub(super) follow: bool,
-    pub(super) answer: Answer,
-}
-
-/// The conclusion from a file's existence to a call's result.
-#[derive(Copy, Clone, Debug)]
-pub(super) enum Answer {
-    /// It succeeds.
-    Exists,
-    /// It succeeds if the mode in this argument is F_OK.
-    Mode(u8),
-    /// Nothing, unless it is a directory, which is no link.
-    Link,
-    /// Nothing.
-    Nothing,
 }
 
 /// A call that changes something of one existing file.
@@ -136,6 +119,18 @@ pub(super) enum Shape {
     ReceiveMessages,
     /// The doubt that a success raises.
     Doubt(Doubt),
+    /// A call whose effects and answers are not told, which is a doubt.
+    Untold,
+    /// socket(2), of a family or a type whose traffic is not told.
+    Socket,
+    /// ioctl(2), with a request that concerns more than a terminal.
+    Control,
+    /// A signal for the process in this argument, or a question about it.
+    Process(u8),
+    /// A signal with a value for the process in the first argument.
+    QueuesSignal,
+    /// A signal is taken that was never delivered.
+    TakesSignal,
     Clone,
     Clone3,
     Prctl,
@@ -149,10 +144,6 @@ pub(super) enum Shape {
     Rights,
     /// The caller gives up what its rights would allow.
     Confine,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
-    /// Nothing. Few make this call, its number is between two of interest, and the filter is shorter
-    /// for it.
-    Nothing,
 }
 
 impl Shape {
@@ -177,23 +168,12 @@ pub(super) enum RemoveWhat {
     Flags(u8),
 }
 
-const fn look(operation: FileOperation, at: At, flags: Option<u8>, follow: bool) -> Shape {
-    ask(operation, at, flags, follow, Answer::Exists)
-}
-
-const fn ask(
-    operation: FileOperation,
-    at: At,
-    flags: Option<u8>,
-    follow: bool,
-    answer: Answer,
-) -> Shape {
+const fn ask(operation: FileOperation, at: At, flags: Option<u8>, follow: bool) -> Shape {
     Shape::Ask(Ask {
         operation,
         at,
         flags,
         follow,
-        answer,
     })
 }
 
@@ -226,10 +206,26 @@ pub(in crate::tracer) fn watched(number: Sysno, level: TraceLevel) -> Option<Cal
 
 /// The table.
 fn call(number: Sysno) -> Option<Call> {
-    let tables = [looks, old_looks, changes, old_changes, others];
-    let shape = tables.iter().find_map(|table| table(number))?;
+    let shape = told(number).or_else(|| harmless(number).is_none().then_some(Shape::Untold))?;
     let level = shape.level();
     Some(Call { level, shape })
+}
+
+fn told(number: Sysno) -> Option<Shape> {
+    let tables = [looks, old_looks, changes, old_changes, others];
+    tables.iter().find_map(|table| table(number))
+}
+
+/// Returns true for a call that is a doubt because nothing is known of it.
+#[cfg(test)]
+pub(super) fn is_untold(number: Sysno) -> bool {
+    matches!(
+        call(number),
+        Some(Call {
+            shape: Shape::Untold,
+            ..
+        })
+    )
 }
 
 /// Look-ups, on architectures with calls from before directories had descriptors.
@@ -238,10 +234,10 @@ fn old_looks(number: Sysno) -> Option<Shape> {
     use FileOperation::*;
     let path = At::Path(0);
     Some(match number {
-        Sysno::stat => look(Stat, path, None, true),
-        Sysno::lstat => look(Stat, path, None, false),
-        Sysno::access => ask(Access, path, None, true, Answer::Mode(1)),
-        Sysno::readlink => ask(ReadLink, path, None, false, Answer::Link),
+        Sysno::stat => ask(Stat, path, None, true),
+        Sysno::lstat => ask(Stat, path, None, false),
+        Sysno::access => ask(Access, path, None, true),
+        Sysno::readlink => ask(ReadLink, path, None, false),
         Sysno::getdents => Shape::List,
         _ => return None,
     })
@@ -293,24 +289,22 @@ fn looks(number: Sysno) -> Option<Shape> {
     let at = At::Relative(0, 1);
     Some(match number {
         #[cfg(target_arch = "x86_64")]
-        Sysno::newfstatat => look(Stat, at, Some(3), true),
+        Sysno::newfstatat => ask(Stat, at, Some(3), true),
         #[cfg(target_arch = "aarch64")]
-        Sysno::fstatat => look(Stat, at, Some(3), true),
-        Sysno::statx => look(Stat, at, Some(2), true),
-        Sysno::statfs => ask(Stat, At::Path(0), None, true, Answer::Nothing),
-        Sysno::name_to_handle_at => ask(Stat, at, None, false, Answer::Nothing),
-        Sysno::file_getattr => ask(Stat, at, Some(4), true, Answer::Nothing),
-        Sysno::getxattr | Sysno::listxattr => ask(Stat, At::Path(0), None, true, Answer::Nothing),
-        Sysno::lgetxattr | Sysno::llistxattr => {
-            ask(Stat, At::Path(0), None, false, Answer::Nothing)
-        }
-        Sysno::getxattrat | Sysno::listxattrat => ask(Stat, at, Some(2), true, Answer::Nothing),
-        Sysno::faccessat => ask(Access, at, None, true, Answer::Mode(2)),
-        Sysno::faccessat2 => ask(Access, at, Some(3), true, Answer::Mode(2)),
-        Sysno::readlinkat => ask(ReadLink, at, None, false, Answer::Link),
+        Sysno::fstatat => ask(Stat, at, Some(3), true),
+        Sysno::statx => ask(Stat, at, Some(2), true),
+        Sysno::statfs => ask(Stat, At::Path(0), None, true),
+        Sysno::name_to_handle_at => ask(Stat, at, None, false),
+        Sysno::file_getattr => ask(Stat, at, Some(4), true),
+        Sysno::getxattr | Sysno::listxattr => ask(Stat, At::Path(0), None, true),
+        Sysno::lgetxattr | Sysno::llistxattr => ask(Stat, At::Path(0), None, false),
+        Sysno::getxattrat | Sysno::listxattrat => ask(Stat, at, Some(2), true),
+        Sysno::faccessat => ask(Access, at, None, true),
+        Sysno::faccessat2 => ask(Access, at, Some(3), true),
+        Sysno::readlinkat => ask(ReadLink, at, None, false),
         Sysno::getdents64 => Shape::List,
-        Sysno::inotify_add_watch => ask(Watch, At::Path(1), None, true, Answer::Nothing),
-        Sysno::fanotify_mark => ask(Watch, At::RelativeOrNull(3, 4), None, true, Answer::Nothing),
+        Sysno::inotify_add_watch => ask(Watch, At::Path(1), None, true),
+        Sysno::fanotify_mark => ask(Watch, At::RelativeOrNull(3, 4), None, true),
         _ => return None,
     })
 }
@@ -422,13 +416,11 @@ fn others(number: Sysno) -> Option<Shape> {
         | Sysno::setfsgid
         | Sysno::capset => Shape::Rights,
         Sysno::landlock_restrict_self => Shape::Confine,
-        #[cfg(target_arch = "x86_64")]
-        Sysno::getgroups
-        | Sysno::getresuid
-        | Sysno::getresgid
-        | Sysno::getpgid
-        | Sysno::getsid
-        | Sysno::capget => Shape::Nothing,
+        Sysno::socket => Shape::Socket,
+        Sysno::ioctl => Shape::Control,
+        Sysno::kill | Sysno::tkill | Sysno::tgkill | Sysno::pidfd_open => Shape::Process(0),
+        Sysno::rt_sigtimedwait => Shape::TakesSignal,
+        Sysno::rt_sigqueueinfo | Sysno::rt_tgsigqueueinfo => Shape::QueuesSignal,
         _ => return hidden(number),
     })
 }
@@ -449,6 +441,10 @@ fn hidden(number: Sysno) -> Option<Shape> {
         | Sysno::add_key
         | Sysno::request_key
         | Sysno::mq_open => Shape::Doubt(Doubt::KernelFacility),
+        // Signals that are read from it are never delivered, and a sender can be outside.
+        #[cfg(target_arch = "x86_64")]
+        Sysno::signalfd => Shape::Doubt(Doubt::ForeignSignal),
+        Sysno::signalfd4 => Shape::Doubt(Doubt::ForeignSignal),
         _ => return None,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Decoded, Entry, Environment, Pending, ReadError, Stop, Task, Then, Vectors,
-    calls::{Answer, Ask, At},
+    calls::{Ask, At},
     environment::environment_change,
     files::Named,
     memory::Memory,
@@ -231,20 +231,6 @@ impl Pending {
 }
 
 impl Stop<'_> {
-    /// Returns the error of an exec of what is not there, as for the most part of a search in PATH.
-    fn missing(&self, named: &Named, flags: i32) -> Option<i32> {
-        const FLAGS: i32 = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW;
-        // A link may lead to what only the task has, in /proc/self.
-        const FOLLOW: bool = false;
-        let path = named.path.asked.as_bytes();
-        if named.overlong || named.descriptor || path.is_empty() || flags & !FLAGS != 0 {
-            return None;
-        }
-        let errno = self.task.look(named.directory, path, FOLLOW).err()?;
-        let missing = matches!(errno, libc::ENOENT | libc::ENOTDIR) && self.task.has_our_rights();
-        missing.then_some(errno)
-    }
-
     pub(super) fn exec(&mut self, at: At, args: u8, environment: u8, flags: Option<u8>) -> Decoded {
         if self.flags(flags) & EXECVE_CHECK != 0 {
             return self.ask(Ask {
@@ -252,7 +238,6 @@ impl Stop<'_> {
                 at,
                 flags,
                 follow: true,
-                answer: Answer::Nothing,
             });
         }
         let flags = self.flags(flags);
@@ -269,22 +254,15 @@ impl Stop<'_> {
             read: None,
         };
         let refused = matches!(named, Err(ReadError::Refused));
-        let mut native = false;
+        let unread = matches!(named, Err(ReadError::Fault)).then(|| self.memory.fault());
+        let (mut native, mut is_there) = (false, true);
         if let Ok(named) = named {
-            // Arguments that the kernel cannot read or finds too many may be the error. An environment
-            // may be, too, before Linux 6.8, which is not worth to be read each time.
-            if let Some(errno) = self.missing(&named, flags)
-                && let Ok(args) = Strings::read(&self.memory, executing.args)
-                && !args.truncated
-            {
-                exec.program = named.path;
-                exec.args = args.into_raw();
-                exec.result = CallResult::Err(errno);
-                self.tell(TraceEventKind::Exec(Box::new(exec)));
-                return Ok(Entry::Done);
+            // Most of a search in PATH is for what is not there.
+            is_there = named.look(self.task, true).is_ok();
+            if is_there {
+                let image = self.image(&named);
+                (exec.interpreters, native) = (image.interpreters, image.native);
             }
-            let image = self.image(&named);
-            (exec.interpreters, native) = (image.interpreters, image.native);
             executing.directory = named.directory;
             executing.path = match named.path.asked.as_bytes() {
                 _ if named.descriptor => Some(Vec::new()),
@@ -298,9 +276,10 @@ impl Stop<'_> {
         }
         let event = TraceEventKind::Exec(Box::new(exec));
         let mut pending = Pending::new(event, Then::Executed(executing));
+        pending.unread = unread;
         // The stack of another architecture looks different, and of a script the kernel changes the
         // arguments.
-        if !native {
+        if is_there && !native {
             pending.read_vectors(self.task, self.events);
         }
         Ok(Entry::Await(pending))

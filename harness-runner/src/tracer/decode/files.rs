@@ -2,7 +2,7 @@
 
 use super::{
     Decoded, Entry, Pending, ReadError, Stop, Task, Then,
-    calls::{Answer, Ask, At, Change, How, Name, RemoveWhat},
+    calls::{Ask, At, Change, How, Name, RemoveWhat},
     paths,
 };
 use harness_metadata::{
@@ -23,7 +23,7 @@ pub(super) struct Named {
 
 impl Named {
     /// The question of [`Task::look`]. An empty path that does not mean a descriptor is none.
-    fn look(&self, task: &dyn Task, follow: bool) -> Result<FileId, i32> {
+    pub(super) fn look(&self, task: &dyn Task, follow: bool) -> Result<FileId, i32> {
         if self.overlong {
             Err(libc::ENAMETOOLONG)
         } else if self.descriptor {
@@ -33,14 +33,6 @@ impl Named {
         } else {
             task.look(self.directory, self.path.asked.as_bytes(), follow)
         }
-    }
-
-    /// As [`Self::look`], for a file that is going to be opened for reading.
-    fn look_to_read(&self, task: &dyn Task, follow: bool) -> Result<FileId, i32> {
-        if self.overlong || self.path.asked.is_empty() {
-            return self.look(task, follow);
-        }
-        task.look_to_read(self.directory, self.path.asked.as_bytes(), follow)
     }
 
     /// Whether it is a descriptor of something that is no file: a pipe, a socket.
@@ -66,6 +58,7 @@ pub(super) fn named(stop: &Stop<'_>, at: At, flags: i32) -> Result<Named, ReadEr
         return Ok(descriptor(stop.task, directory));
     }
     let text = stop.memory.string(address, paths::PATH_MAX - 1)?;
+    stop.has_read_text(address, &text);
     if empty && text.bytes.is_empty() {
         return Ok(descriptor(stop.task, directory));
     }
@@ -106,24 +99,6 @@ impl Stop<'_> {
         }
     }
 
-    /// Tells what the kernel answered to the tracer.
-    fn found(&mut self, mut call: FileCall, answer: Result<FileId, i32>) -> Entry {
-        // The answer would take a wait or other rights: then the call itself gives it.
-        let unsure = answer == Err(libc::EAGAIN)
-            || call.operation != FileOperation::List && !self.task.has_our_rights();
-        if unsure {
-            call.file = answer.ok();
-            let opens = call.operation == FileOperation::Open;
-            return awaited(call, if opens { Then::Returned } else { Then::Tell });
-        }
-        (call.result, call.file) = match answer {
-            Ok(file) => (CallResult::Found, Some(file)),
-            Err(errno) => (CallResult::Err(errno), None),
-        };
-        self.tell(TraceEventKind::File(Box::new(call)));
-        Entry::Done
-    }
-
     pub(super) fn open(&mut self, at: At, how: How) -> Decoded {
         let (flags, resolve) = self.open_flags(how)?;
         let mut named = self.named(at, 0)?;
@@ -140,27 +115,14 @@ impl Stop<'_> {
         if named.path.path().as_bytes() == b"/dev/userfaultfd" {
             self.task.serves_memory();
         }
-        let mut call = self.file(FileOperation::Open, named.path.clone());
+        // A file without a name, and one that may lie below another root, cannot be asked for again.
+        let again = (!access.unnamed && resolve == 0).then_some(Question {
+            directory: named.directory,
+            follow: flags & libc::O_NOFOLLOW == 0,
+        });
+        let mut call = self.file(FileOperation::Open, named.path);
         call.access = Some(access);
-        let changes = access.write || access.create || access.truncate || access.unnamed;
-        if changes || resolve != 0 {
-            return Ok(awaited(call, Then::Returned));
-        }
-        let follow = flags & libc::O_NOFOLLOW == 0;
-        let mut answer = if access.path_only {
-            named.look(self.task, follow)
-        } else {
-            named.look_to_read(self.task, follow)
-        };
-        if let Ok(file) = answer {
-            if access.directory && !file.directory {
-                answer = Err(libc::ENOTDIR);
-            } else if !follow && !access.path_only && !file.directory {
-                // It may be a link, which fails.
-                return Ok(awaited(call, Then::Returned));
-            }
-        }
-        Ok(self.found(call, answer))
+        Ok(awaited(call, Then::Opened(again)))
     }
 
     /// Returns the flags of a call that opens a file, and its limits on the resolution of the path
@@ -200,43 +162,19 @@ impl Stop<'_> {
             // Of a file that was opened already.
             return Ok(Entry::Done);
         }
-        let answer = named.look(self.task, follows(flags, ask.follow));
-        let call = self.file(ask.operation, named.path);
-        let sure = match (ask.answer, &answer) {
-            (Answer::Exists, _) | (_, Err(_)) => true,
-            (Answer::Mode(index), Ok(_)) => self.int(index) == libc::F_OK,
-            (Answer::Link, Ok(file)) if file.directory => {
-                return Ok(self.found(call, Err(libc::EINVAL)));
-            }
-            (Answer::Link | Answer::Nothing, Ok(_)) => false,
+        let question = Question {
+            directory: named.directory,
+            follow: follows(flags, ask.follow),
         };
-        if sure {
-            return Ok(self.found(call, answer));
-        }
-        Ok(awaited(
-            FileCall {
-                file: answer.ok(),
-                ..call
-            },
-            Then::Tell,
-        ))
+        let call = self.file(ask.operation, named.path);
+        Ok(awaited(call, Then::Asked(question)))
     }
 
-    /// chdir(2), which succeeds if it is a directory that all may enter. Of a link only the call can tell:
-    /// it may lead to what the task has and the tracer has not, in /proc/self.
+    /// chdir(2).
     pub(super) fn enter(&mut self, at: At) -> Decoded {
         let named = self.named(at, 0)?;
-        let answer = match named.look_to_read(self.task, false) {
-            Ok(file) if !file.directory => Err(libc::ENOTDIR),
-            answer => answer,
-        };
-        let unsure = answer == Err(libc::EAGAIN);
-        let file = unsure.then(|| named.look(self.task, true).ok()).flatten();
         let call = self.file(FileOperation::ChangeDirectory, named.path);
-        if unsure {
-            return Ok(awaited(FileCall { file, ..call }, Then::Tell));
-        }
-        Ok(self.found(call, answer))
+        Ok(awaited(call, Then::Entered))
     }
 
     pub(super) fn list(&mut self) -> Decoded {
@@ -244,15 +182,12 @@ impl Stop<'_> {
         if named.elsewhere() {
             return Ok(Entry::Done);
         }
-        let answer = named.look(self.task, true).and_then(|file| {
-            if file.directory {
-                Ok(file)
-            } else {
-                Err(libc::ENOTDIR)
-            }
-        });
+        let question = Question {
+            directory: named.directory,
+            follow: true,
+        };
         let call = self.file(FileOperation::List, named.path);
-        Ok(self.found(call, answer))
+        Ok(awaited(call, Then::Asked(question)))
     }
 
     pub(super) fn change(&mut self, change: Change) -> Decoded {
@@ -323,10 +258,10 @@ impl Stop<'_> {
     }
 
     pub(super) fn symbolic_link(&mut self, text: u8, at: At) -> Decoded {
-        let text = self
-            .memory
-            .string(self.arg(text), paths::PATH_MAX - 1)?
-            .bytes;
+        let address = self.arg(text);
+        let text = self.memory.string(address, paths::PATH_MAX - 1)?;
+        self.has_read_text(address, &text);
+        let text = text.bytes;
         let named = self.named(at, 0)?;
         let mut entry = self.made(FileOperation::SymbolicLink, named);
         if let Entry::Await(pending) = &mut entry
@@ -376,12 +311,79 @@ fn access(flags: i32) -> Access {
     }
 }
 
-/// An open has returned: which file is it?
-pub(super) fn returned(events: &mut [TraceEventKind], result: CallResult, task: &dyn Task) {
-    if let CallResult::Ok(fd) = result
-        && let Ok(fd) = i32::try_from(fd)
+/// The way in which a path was asked for.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Question {
+    directory: i32,
+    follow: bool,
+}
+
+/// An open has returned: which file is it? Returns true if that is not what the path leads to: it was
+/// rewritten after it had been read, or leads elsewhere now.
+pub(super) fn opened(
+    events: &mut [TraceEventKind],
+    result: CallResult,
+    question: Option<Question>,
+    task: &dyn Task,
+) -> bool {
+    let CallResult::Ok(fd) = result else {
+        return false;
+    };
+    let Ok(fd) = i32::try_from(fd) else {
+        return false;
+    };
+    let Some(TraceEventKind::File(call)) = events.first_mut() else {
+        return false;
+    };
+    call.file = task.look(fd, b"", true).ok();
+    let (Some(question), Some(file)) = (question, call.file) else {
+        return false;
+    };
+    let path = call.path.path().as_bytes();
+    if task
+        .descriptor(fd)
+        .is_some_and(|shown| is_shown_as(&shown, path))
     {
-        find(events, || task.look(fd, b"", true).ok());
+        return false;
+    }
+    let asked = call.path.asked.as_bytes();
+    // Links, a path that is too long for this question, a file that has moved since.
+    match task.look(question.directory, asked, question.follow) {
+        Ok(now) => now != file,
+        Err(libc::ELOOP | libc::ENAMETOOLONG) => false,
+        Err(_) => true,
+    }
+}
+
+/// Returns whether a descriptor's name in /proc is a path, or that of a file that was removed.
+fn is_shown_as(shown: &[u8], path: &[u8]) -> bool {
+    shown == path || shown.strip_suffix(b" (deleted)") == Some(path)
+}
+
+/// A call that only asks has returned: which file is it about?
+pub(super) fn asked(
+    events: &mut [TraceEventKind],
+    result: CallResult,
+    question: Question,
+    task: &dyn Task,
+) {
+    let Some(TraceEventKind::File(call)) = events.first_mut() else {
+        return;
+    };
+    // The kernel has read no link, and knows no directory, of what is not there.
+    if matches!(result, CallResult::Ok(_)) {
+        let path = match call.operation {
+            FileOperation::List => b"",
+            _ => call.path.asked.as_bytes(),
+        };
+        call.file = task.look(question.directory, path, question.follow).ok();
+    }
+}
+
+/// A directory was entered: which is it?
+pub(super) fn entered(events: &mut [TraceEventKind], result: CallResult, task: &dyn Task) {
+    if matches!(result, CallResult::Ok(_)) {
+        find(events, || task.look(libc::AT_FDCWD, b"", true).ok());
     }
 }
 

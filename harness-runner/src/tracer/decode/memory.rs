@@ -2,7 +2,7 @@
 //! an argument vector lie next to each other.
 
 use super::{ReadError, Task};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// No page of any architecture is smaller, so what starts in one ends in it.
 const PAGE: u64 = 4096;
@@ -19,6 +19,8 @@ const PIECES: usize = 16;
 pub(super) struct Memory<'a> {
     task: &'a dyn Task,
     pieces: RefCell<Pieces>,
+    /// The address of the last fault.
+    fault: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -42,6 +44,7 @@ impl<'a> Memory<'a> {
         Self {
             task,
             pieces: RefCell::default(),
+            fault: Cell::default(),
         }
     }
 
@@ -61,7 +64,11 @@ impl<'a> Memory<'a> {
             false => PIECE,
         };
         let mut bytes = vec![0; length.min(PAGE - address % PAGE) as usize];
-        let length = self.task.read(address, &mut bytes)?;
+        let length = self.task.read(address, &mut bytes).inspect_err(|error| {
+            if *error == ReadError::Fault {
+                self.fault.set(address);
+            }
+        })?;
         bytes.truncate(length);
         if bytes.is_empty() {
             return Err(ReadError::Fault);
@@ -74,6 +81,11 @@ impl<'a> Memory<'a> {
         }
         pieces.next = (next + 1) % PIECES;
         Ok(taken)
+    }
+
+    /// Returns the address at which there was nothing to read last.
+    pub(super) fn fault(&self) -> u64 {
+        self.fault.get()
     }
 
     /// Fills a buffer.

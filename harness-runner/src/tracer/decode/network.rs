@@ -1,9 +1,11 @@
 //! Calls on sockets.
 
-use super::{Decoded, Entry, Pending, ReadError, Stop, Task, Then, memory::Memory, names, paths};
+use super::{
+    Decoded, Entry, Pending, ReadError, Stop, Task, Then, control, memory::Memory, names, paths,
+};
 use harness_metadata::{
     TraceEventKind,
-    trace::{Address, CallResult, NameLookup, NetworkCall, NetworkOperation, Reach},
+    trace::{Address, CallResult, Doubt, NameLookup, NetworkCall, NetworkOperation, Reach},
 };
 use std::{
     collections::BTreeSet,
@@ -68,14 +70,19 @@ pub(super) fn read_address(
     at: u64,
     length: u64,
 ) -> Result<Option<Address>, ReadError> {
+    let bytes = read_bytes(memory, at, length)?;
+    Ok(bytes.and_then(|bytes| address(&bytes)))
+}
+
+fn read_bytes(memory: &Memory<'_>, at: u64, length: u64) -> Result<Option<Vec<u8>>, ReadError> {
     // The kernel takes an int. A negative length is an error.
     let length = u64::from(length as u32).min(LONGEST) as usize;
     if at == 0 || length < 2 {
         return Ok(None);
     }
-    let mut bytes = [0; LONGEST as usize];
-    memory.fill(at, &mut bytes[..length])?;
-    Ok(address(&bytes[..length]))
+    let mut bytes = vec![0; length];
+    memory.fill(at, &mut bytes)?;
+    Ok(Some(bytes))
 }
 
 /// A message that is sent.
@@ -89,8 +96,11 @@ struct Message {
 impl Stop<'_> {
     /// Reads an address; `None` if there is none.
     fn address(&self, at: u64, length: u64) -> Result<Option<Address>, ReadError> {
-        let address = read_address(&self.memory, at, length)?;
-        Ok(address.map(|address| absolute(self.task, address)))
+        let Some(bytes) = read_bytes(&self.memory, at, length)? else {
+            return Ok(None);
+        };
+        self.has_read(at, &bytes);
+        Ok(address(&bytes).map(|address| absolute(self.task, address)))
     }
 
     fn call(&self, operation: NetworkOperation, address: Option<Address>) -> NetworkCall {
@@ -140,6 +150,7 @@ impl Stop<'_> {
 
     pub(super) fn send_message(&mut self) -> Decoded {
         let message = self.message(self.arg(1))?;
+        self.hands_out(&[self.arg(1)], std::slice::from_ref(&message));
         Ok(self.sent(&[message]))
     }
 
@@ -156,7 +167,25 @@ impl Stop<'_> {
             // Why?
             self.message(self.arg(1))?;
         }
+        let headers = (0..messages.len() as u64)
+            .map(|index| self.arg(1).wrapping_add(index * MESSAGE_OF_SEVERAL));
+        self.hands_out(&headers.collect::<Vec<_>>(), &messages);
         Ok(self.sent(&messages))
+    }
+
+    /// A descriptor that is sent outside may be a socket by which others come back: its holder writes
+    /// to where the attempt reads.
+    fn hands_out(&mut self, headers: &[u64], messages: &[Message]) {
+        let is_own = |message: &Message| match &message.to {
+            Some(to) => self.task.sockets().borrow().reach(to) == Reach::Tree,
+            None => self.task.peer_is_own(self.int(0)) == Some(true),
+        };
+        let handed = headers.iter().zip(messages).any(|(header, message)| {
+            control::has_descriptors(&self.memory, *header) && !is_own(message)
+        });
+        if handed {
+            self.tell(TraceEventKind::Doubt(Doubt::ForeignDescriptor));
+        }
     }
 
     /// Reads a `struct msghdr`.
@@ -233,9 +262,8 @@ impl Stop<'_> {
             .collect();
         Entry::Await(Pending {
             events,
-            asks: None,
-            doubt: None,
             then: Then::Socket(NetworkOperation::Send),
+            ..Pending::silent()
         })
     }
 

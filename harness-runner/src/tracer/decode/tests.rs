@@ -7,6 +7,7 @@ mod fuzz;
 mod network;
 mod programs;
 mod sockets;
+mod untold;
 mod vectors;
 
 use super::{Entry, NATIVE_ARCHITECTURE, Syscall, entry, exit};

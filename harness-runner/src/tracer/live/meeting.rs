@@ -101,6 +101,11 @@ impl Live<'_> {
         line.any(|pid| known(&pid)).then_some(process)
     }
 
+    /// Returns whether a task is of the attempt.
+    pub(super) fn owns(&self, task: Pid) -> bool {
+        self.tid.raw() == task || self.own_process(task).is_some()
+    }
+
     /// Returns whether this task could trace another one of the attempt, if that were not traced.
     fn could_attach(&self, target: Pid) -> Option<bool> {
         let process = kin(target)?.process;

@@ -7,7 +7,7 @@
 //! Most of what a loader asks for is not there, and all of that in a few directories. As long as such a
 //! directory has not been changed, it has no other names than when they were asked for last.
 
-use crate::sys::{self, Looked, Version};
+use crate::sys::{self, Identity, Looked};
 use harness_metadata::trace::{CallResult, FileCall};
 use nix::{errno::Errno, sys::statfs::statfs};
 use std::{
@@ -52,8 +52,8 @@ pub(super) struct Missing {
     looked: Looked,
     /// The paths of the names. They are no links that lead nowhere.
     paths: Vec<CString>,
-    /// The version of the directory at which they were not there, if another one shows for sure.
-    version: Cell<Option<Version>>,
+    /// The state of the directory at which they were not there, if another one shows for sure.
+    state: Cell<Option<Identity>>,
 }
 
 /// Facts that are being collected.
@@ -82,9 +82,11 @@ impl Facts {
     pub(super) fn of_call(&mut self, call: &FileCall) -> Option<()> {
         let answer = self.of(call.path.path().as_bytes())?;
         let same = match call.result {
-            CallResult::Found => call.file == answer.ok().map(|(looked, _)| looked.file),
+            CallResult::Found | CallResult::Ok(_) => {
+                call.file == answer.ok().map(|(looked, _)| looked.file)
+            }
             CallResult::Err(errno) => answer.err() == Some(Errno::from_raw(errno)),
-            CallResult::Ok(_) | CallResult::Unknown => false,
+            CallResult::Unknown => false,
         };
         same.then_some(())
     }
@@ -139,7 +141,7 @@ impl Fact {
 }
 
 impl Missing {
-    /// `None` if a directory's version does not tell whether names have appeared in it.
+    /// `None` if a directory's state does not tell whether names have appeared in it.
     fn new(directory: &[u8], looked: &Looked) -> Option<Self> {
         let directory = CString::new(directory).ok()?;
         let kind = statfs(directory.as_c_str()).ok()?.filesystem_type().0;
@@ -149,27 +151,27 @@ impl Missing {
             directory,
             looked: *looked,
             paths: Vec::new(),
-            version: Cell::new(None),
+            state: Cell::new(None),
         })
     }
 
     fn holds(&self, now: Duration) -> bool {
-        let Ok((looked, version)) = sys::look_closely(&self.directory) else {
+        let Ok((looked, state)) = sys::look_closely(&self.directory) else {
             return false;
         };
         if looked != self.looked {
             return false;
         }
-        if self.version.get() == Some(version) {
+        if self.state.get() == Some(state) {
             return true;
         }
         if !self.paths.iter().all(|path| is_absent(path)) {
             return false;
         }
-        // A name that appears from here on gives the directory another version, since this one was not
+        // A name that appears from here on gives the directory another state, since this one was not
         // new any more before it was asked for. One that did so before has just been looked for.
-        let settled = changed(&version).is_some_and(|changed| changed + SETTLED <= now);
-        self.version.set(settled.then_some(version));
+        let settled = changed(&state).is_some_and(|changed| changed + SETTLED <= now);
+        self.state.set(settled.then_some(state));
         true
     }
 }
@@ -180,9 +182,10 @@ fn is_absent(path: &CStr) -> bool {
 }
 
 /// Returns when a file was changed last, since 1970.
-fn changed(version: &Version) -> Option<Duration> {
-    let (seconds, nanoseconds) = version.changed;
-    Some(Duration::new(u64::try_from(seconds).ok()?, nanoseconds))
+fn changed(state: &Identity) -> Option<Duration> {
+    let (seconds, nanoseconds) = state.changed;
+    let (seconds, nanoseconds) = (seconds.try_into().ok()?, nanoseconds.try_into().ok()?);
+    Some(Duration::new(seconds, nanoseconds))
 }
 
 /// Returns the time since 1970.
@@ -190,16 +193,14 @@ fn now() -> Option<Duration> {
     SystemTime::now().duration_since(UNIX_EPOCH).ok()
 }
 
-/// The file that a path leads to.
-pub(super) type Answer = Result<(Looked, Version), Errno>;
+/// The file that a path leads to, with its state unless it is a directory: what is in one is not its
+/// own business.
+pub(super) type Answer = Result<(Looked, Option<Identity>), Errno>;
 
-/// Asks what a path leads to. What is in a directory is not its own business.
+/// Asks what a path leads to.
 pub(super) fn look(path: &CStr) -> Answer {
-    let (looked, version) = sys::look_closely(path)?;
-    Ok(match looked.file.directory {
-        true => (looked, Version::default()),
-        false => (looked, version),
-    })
+    let (looked, state) = sys::look_closely(path)?;
+    Ok((looked, (!looked.file.directory).then_some(state)))
 }
 
 fn parent(path: &[u8]) -> Option<&[u8]> {
@@ -216,7 +217,7 @@ pub(super) fn is_fresh(facts: &[Fact]) -> bool {
         return true;
     };
     let mut changed = facts.iter().filter_map(|fact| match fact {
-        Fact::Path { answer, .. } => changed(&answer.ok()?.1),
+        Fact::Path { answer, .. } => changed(&answer.ok()?.1?),
         Fact::Missing(_) => None,
     });
     changed.any(|changed| changed + TICK > now)
@@ -290,7 +291,7 @@ mod tests {
 
     /// Waits until a change of the directory in which something is missing gives it another time.
     fn wait_for_another_time(facts: &[Fact]) {
-        let changed = |path: &CStr| sys::look_closely(path).map(|(_, version)| version.changed);
+        let changed = |path: &CStr| sys::look_closely(path).map(|(_, state)| state.changed);
         let before = changed(&missing(facts).directory).expect("it is there");
         loop {
             let folder = tempfile::tempdir().expect("a folder can be made");
@@ -311,24 +312,24 @@ mod tests {
         let path = folder.path();
         let facts = without(path, &["a.so", "b.so"]);
         let directory = missing(&facts);
-        assert_eq!(directory.version.get(), None);
+        assert_eq!(directory.state.get(), None);
         wait_for_another_time(&facts);
         assert!(hold_at(&facts, later()));
-        let known = directory.version.get();
+        let known = directory.state.get();
         assert!(known.is_some());
 
-        // It is believed without a look at names: here is one that the version does not tell of.
+        // It is believed without a look at names: here is one that the state does not tell of.
         fs::write(path.join("b.so"), "").expect("a file can be made");
-        let (_, version) = sys::look_closely(&directory.directory).expect("it is there");
-        directory.version.set(Some(version));
+        let (_, state) = sys::look_closely(&directory.directory).expect("it is there");
+        directory.state.set(Some(state));
         assert!(hold_at(&facts, later()));
-        directory.version.set(known);
+        directory.state.set(known);
         assert!(!hold_at(&facts, later()));
         fs::remove_file(path.join("b.so")).expect("it is there");
 
         fs::write(path.join("unrelated"), "").expect("a file can be made");
         assert!(hold_at(&facts, later()));
-        let again = directory.version.get();
+        let again = directory.state.get();
         assert!(again.is_some() && again != known);
     }
 
@@ -357,9 +358,9 @@ mod tests {
         let facts = without(folder.path(), &["a.so"]);
         let now = now().expect("it is after 1970");
         assert!(hold_at(&facts, now));
-        assert_eq!(missing(&facts).version.get(), None);
+        assert_eq!(missing(&facts).state.get(), None);
         assert!(hold_at(&facts, later()));
-        assert!(missing(&facts).version.get().is_some());
+        assert!(missing(&facts).state.get().is_some());
     }
 
     #[test]

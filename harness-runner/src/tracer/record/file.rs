@@ -4,7 +4,8 @@
 //! what follows and a checksum of both, each as four bytes, little-endian, and then a value in
 //! postcard's format: first the [`Header`], then chunks of items one after the other, compressed with
 //! zstd if they are big, last the [`Trailer`]. A file whose writer was killed ends anywhere: it is
-//! read up to its last complete frame.
+//! read up to its last complete frame. In a file with several traces the next one follows with its own
+//! [`MAGIC`].
 //!
 //! An item is a byte that tells what it is, and a value in postcard's format:
 //!
@@ -132,6 +133,8 @@ pub(super) struct Writer {
     written_events: u64,
     written_bytes: u64,
     dropped: u64,
+    /// Whether the trailer is written, or was to be.
+    complete: bool,
     error: Option<io::Error>,
 }
 
@@ -157,6 +160,7 @@ impl Writer {
             written_events: 0,
             written_bytes: 0,
             dropped: 0,
+            complete: false,
             error: None,
         }
     }
@@ -224,7 +228,8 @@ impl Writer {
 
     /// Returns how many events may be added.
     fn room(&self) -> u64 {
-        if self.written_bytes >= self.limits.bytes || self.error.is_some() {
+        let full = self.written_bytes >= self.limits.bytes;
+        if full || self.complete || self.error.is_some() {
             return 0;
         }
         let events = self.written_events + self.pending_events;
@@ -265,14 +270,18 @@ impl Writer {
         }
     }
 
-    pub(super) fn finish(mut self, trailer: &Trailer) -> io::Result<()> {
+    /// Writes what waits, and the trailer, once.
+    pub(super) fn complete(&mut self, trailer: &Trailer) -> io::Result<()> {
+        if std::mem::replace(&mut self.complete, true) {
+            return Ok(());
+        }
         let mut frames = Vec::with_capacity(self.pending.len() + 512);
         self.push_events(&mut frames);
         if self.error.is_none() {
             push_frame(&mut frames, TRAILER, &serialized(trailer));
             self.write(&frames);
         }
-        match self.error {
+        match self.error.take() {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -312,7 +321,7 @@ impl Writer {
     fn try_write(&mut self, frames: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(own_files::create(&self.path)?),
+            none => none.insert(own_files::append(&self.path)?),
         };
         file.write_all(frames)
     }

@@ -335,7 +335,7 @@ fn what_the_summary_leaves_out_is_no_doubt_as_long_as_the_file_has_it() {
     let summary = recorder.summary();
     assert_eq!(summary.dropped.files, 5_000 - FILES as u64);
     assert_eq!(summary.doubts, []);
-    recorder.finish().unwrap();
+    recorder.complete().unwrap();
     let mut reader = Reader::open(&path).unwrap();
     assert_eq!(reader.by_ref().count(), 5_000);
     let Some(Ending::Complete(trailer)) = reader.ending() else {
@@ -363,7 +363,7 @@ fn doubts_come_from_events_and_from_outside_each_once() {
 fn an_attempt_without_events_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("1.trace");
-    recorder(Some(&path)).finish().unwrap();
+    recorder(Some(&path)).complete().unwrap();
     assert!(!path.exists());
 }
 
@@ -378,7 +378,7 @@ fn a_full_disk_is_an_error_and_a_doubt_and_the_summary_is_kept() {
     assert_eq!(summary.doubts, [Doubt::Overflow]);
     assert_eq!(summary.dropped.events, 2);
     assert_eq!(summary.files.len(), 2);
-    let error = recorder.finish().unwrap_err();
+    let error = recorder.complete().unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
 }
 
@@ -395,7 +395,7 @@ fn a_file_has_a_limit_after_which_events_are_only_counted() {
         writer.event(&event(ROOT, number, open("/in", CallResult::Found)));
     }
     assert_eq!(writer.dropped(), 15);
-    writer.finish(&Trailer::default()).unwrap();
+    writer.complete(&Trailer::default()).unwrap();
     assert_eq!(Reader::open(&path).unwrap().count(), 10);
 
     let limits = file::Limits {
@@ -408,7 +408,7 @@ fn a_file_has_a_limit_after_which_events_are_only_counted() {
         writer.event(&event(ROOT, number, open(&name, CallResult::Found)));
     }
     assert!(writer.dropped() > 900_000);
-    writer.finish(&Trailer::default()).unwrap();
+    writer.complete(&Trailer::default()).unwrap();
     assert!(fs::metadata(&path).unwrap().len() < 300_000);
 }
 
@@ -476,7 +476,7 @@ fn a_file_of_another_version_is_said_to_be_one() {
     };
     let mut writer = Writer::with_limits(path.clone(), header, limits);
     writer.event(&event(ROOT, 0, TraceEventKind::ThreadEnded));
-    writer.finish(&Trailer::default()).unwrap();
+    writer.complete(&Trailer::default()).unwrap();
     let error = Reader::open(&path).unwrap_err();
     assert!(error.to_string().contains("its version is 99"), "{error}");
 }
@@ -513,7 +513,7 @@ fn small_file() -> (Vec<u8>, Vec<TraceEvent>) {
         recorder.event(&event);
         events.push(event);
     }
-    recorder.finish().unwrap();
+    recorder.complete().unwrap();
     (fs::read(path).unwrap(), events)
 }
 
@@ -620,7 +620,7 @@ proptest! {
             recorder.event(event);
         }
         let summary = recorder.summary();
-        recorder.finish().unwrap();
+        recorder.complete().unwrap();
         let mut reader = Reader::open(&path).unwrap();
         let read: Vec<_> = reader.by_ref().collect();
         prop_assert_eq!(&read, &events);
@@ -658,7 +658,7 @@ fn the_cost_of_a_small_attempt() {
                 recorder.event(event);
             }
             std::hint::black_box(recorder.summary());
-            recorder.finish().unwrap();
+            recorder.complete().unwrap();
         }
         eprintln!("{what}: {:?} an attempt", start.elapsed() / ATTEMPTS);
     }

@@ -24,7 +24,8 @@ use crate::{
 };
 use harness_metadata::{
     Exit, TraceEventKind,
-    trace::{Exited, Sender, Signal},
+    event::TraceLevel,
+    trace::{Doubt, Exited, Sender, Signal},
 };
 use std::time::Duration;
 
@@ -282,6 +283,14 @@ impl<K: Kernel> Tasks<K> {
                 sender: Sender::Harness,
             });
             self.outbox.event(tracee, signal);
+        }
+        if let Exit::Signal {
+            core_dumped: true, ..
+        } = exit
+            && self.root.level >= TraceLevel::Io
+        {
+            let doubt = Doubt::Untold("a core dump".to_owned());
+            self.outbox.event(tracee, TraceEventKind::Doubt(doubt));
         }
         let kind = TraceEventKind::Exited(Exited {
             exit,

@@ -12,7 +12,6 @@ use crate::{
     sys::{Tgid, Tid},
     tracer::{
         Map,
-        decode::Task,
         hook::{Installing, Reached, Trap},
         loads::{Key, Known, Load, Loads, Seen},
         stop::{Kernel, Tracee},

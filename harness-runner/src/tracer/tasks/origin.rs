@@ -66,7 +66,13 @@ impl<K: Kernel> Tasks<K> {
             sender,
         });
         self.outbox.event(tracee, kind);
-        if let Sender::Outside(_) = sender {
+        // The sender of a queued signal chooses what it shows (rt_sigqueueinfo(2)), SI_TIMER for example.
+        let may_be_forged = match code {
+            libc::SI_TKILL => false,
+            libc::SI_QUEUE => !self.context.has_queued(),
+            code => code < 0,
+        };
+        if may_be_forged || matches!(sender, Sender::Outside(_)) {
             let doubt = TraceEventKind::Doubt(Doubt::ForeignSignal);
             self.outbox.event(tracee, doubt);
         }

@@ -188,13 +188,6 @@ impl Task for Fake {
         })
     }
 
-    /// Opening what is called a pipe may wait.
-    fn look_to_read(&self, directory: i32, path: &[u8], follow: bool) -> Result<FileId, i32> {
-        let file = self.look(directory, path, follow)?;
-        let pipe = path.ends_with(b".pipe");
-        if pipe { Err(libc::EAGAIN) } else { Ok(file) }
-    }
-
     fn file(&self, directory: i32, path: &[u8], offset: u64, buffer: &mut [u8]) -> Option<usize> {
         let content = self.files.get(&self.whole(directory, path)?)?;
         let rest = content.get(usize::try_from(offset).ok()?..)?;
@@ -216,6 +209,10 @@ impl Task for Fake {
         self.own_peers.get(&fd).copied()
     }
 
+    fn is_own(&self, process: i32) -> bool {
+        [PID, TID].contains(&process)
+    }
+
     fn changes_rights(&self) {
         self.other_rights.set(true);
     }
@@ -225,10 +222,6 @@ impl Task for Fake {
     }
 
     fn executed(&self) {}
-
-    fn has_our_rights(&self) -> bool {
-        !self.other_rights.get()
-    }
 
     fn environment(&self) -> Option<Rc<Environment>> {
         self.environment.clone()

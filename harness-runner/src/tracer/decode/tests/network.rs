@@ -122,10 +122,8 @@ fn p72_lengths_of_addresses_that_make_no_sense() {
     }
     // More than is there.
     for length in [17, 1000, u64::MAX] {
-        assert_eq!(
-            io(&task, Sysno::connect, &[3, at, length], -22).at_entry(),
-            []
-        );
+        let told = io(&task, Sysno::connect, &[3, at, length], -14);
+        assert_eq!(told.at_exit(), []);
     }
 }
 
@@ -381,7 +379,7 @@ fn messages_without_room_for_a_descriptor_are_not_awaited() {
     let mut task = Fake::new();
     let header = task.words(&[0, 0, 0, 0, 0x1000, 16, 0]);
     let other = task.words(&[0, 0, 0, 0, 0, 24, 0]);
-    for header in [header, other, 0, u64::MAX - 8] {
+    for header in [header, other] {
         let received = io(&task, Sysno::recvmsg, &[4, header, 0], 1);
         assert_eq!(received.at_entry(), []);
     }

@@ -41,7 +41,7 @@ fn both(
             }
         }
         let summary = recorder.summary();
-        recorder.finish().unwrap();
+        recorder.complete().unwrap();
         let mut reader = Reader::open(&path).unwrap();
         let events = reader.by_ref().collect();
         (summary, events, reader.ending().unwrap().clone())
@@ -150,12 +150,14 @@ fn a_loader_is_in_a_file_once_and_as_far_as_there_is_room() {
     let write = |events: u64, times: u64| {
         let bytes = u64::MAX;
         let limits = file::Limits { events, bytes };
+        // What is there is added to.
+        let _ = fs::remove_file(&path);
         let mut writer = Writer::with_limits(path.clone(), header(), limits);
         for number in 0..times {
             writer.loaded(Duration::from_millis(number), ROOT, &loader);
         }
         let dropped = writer.dropped();
-        writer.finish(&Trailer::default()).unwrap();
+        writer.complete(&Trailer::default()).unwrap();
         let length = fs::metadata(&path).unwrap().len();
         (Reader::open(&path).unwrap().count() as u64, dropped, length)
     };
@@ -193,7 +195,7 @@ fn what_a_loader_did_is_lost_whole_if_it_cannot_be_written() {
     assert_eq!(recorder.summary().dropped.events, 2);
     recorder.loaded(Duration::ZERO, ROOT, &loader);
     assert_eq!(recorder.summary().dropped.events, 4);
-    recorder.finish().unwrap_err();
+    recorder.complete().unwrap_err();
 }
 
 #[test]
