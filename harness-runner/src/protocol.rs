@@ -8,9 +8,12 @@
 //! and starts another stub.
 
 pub mod broker;
+mod command;
 pub mod packet;
 
 pub use crate::sys::Identity;
+pub(crate) use command::terminated;
+pub use command::{Command, CommandBlocks, Environment, RawCommand, push_variable};
 
 use harness_metadata::{
     Exit, LimitHit, RawString, StartFailure, Survivor, TraceEvent, TraceSummary, Usage,
@@ -19,87 +22,7 @@ use harness_metadata::{
     trace::{Backend, Missing},
 };
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    ffi::{OsStr, OsString},
-    os::unix::ffi::OsStrExt,
-    path::PathBuf,
-    time::Duration,
-};
-
-/// A program to run, with all that it sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
-    /// The program, absolute or searched for in the `PATH` of `environment`.
-    pub program: PathBuf,
-    /// Its arguments, without argument zero.
-    pub args: Vec<OsString>,
-    /// Its whole environment. Nothing is inherited.
-    pub environment: Environment,
-    /// Its working directory.
-    pub cwd: PathBuf,
-}
-
-/// The environment of a process. Names do not contain `=`, and neither names nor values NUL.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment(BTreeMap<OsString, OsString>);
-
-impl Environment {
-    /// Returns the environment of this process. Entries without a name are dropped.
-    pub fn inherited() -> Self {
-        let mut environment = Self::default();
-        for (name, value) in std::env::vars_os() {
-            environment.set(name, value);
-        }
-        environment
-    }
-
-    /// Sets a variable. A name or value that no environment can hold is left out: an empty name,
-    /// a name with `=`, or NUL in either.
-    pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
-        let (name, value) = (name.into(), value.into());
-        let (n, v) = (name.as_bytes(), value.as_bytes());
-        if n.is_empty() || n.contains(&b'=') || n.contains(&0) || v.contains(&0) {
-            return;
-        }
-        self.0.insert(name, value);
-    }
-
-    /// Removes a variable.
-    pub fn remove(&mut self, name: impl AsRef<OsStr>) {
-        self.0.remove(name.as_ref());
-    }
-
-    /// Returns a variable's value.
-    pub fn get(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
-        self.0.get(name.as_ref()).map(OsString::as_os_str)
-    }
-
-    /// Returns the variables, ordered by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
-    }
-
-    /// Returns the variables as execve(2) wants them: `NAME=VALUE`, each ended by NUL.
-    pub fn to_block(&self) -> Vec<u8> {
-        let mut block = Vec::with_capacity(8 * 1024);
-        for (name, value) in &self.0 {
-            push_variable(&mut block, name, value);
-        }
-        block
-    }
-}
-
-/// Appends `NAME=VALUE` and NUL to an environment block. Later entries do not replace earlier
-/// ones: the caller appends only names that the block does not have.
-pub fn push_variable(block: &mut Vec<u8>, name: &OsStr, value: &OsStr) {
-    block.extend_from_slice(name.as_bytes());
-    block.push(b'=');
-    block.extend_from_slice(value.as_bytes());
-    block.push(0);
-}
+use std::time::Duration;
 
 /// Number of an attempt; an answer carries the number of its request.
 pub type Ticket = u64;
@@ -107,7 +30,8 @@ pub type Ticket = u64;
 /// A message from the runner.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request<'a> {
-    /// Start a process. Comes with three descriptors: standard input, output and error.
+    /// Start a process. Comes with three descriptors: standard input, output and error. If it has a
+    /// [`Farewell`], the reading ends of its output may follow.
     #[serde(borrow)]
     Spawn(Spawn<'a>),
     /// Send a signal to the process group of the attempt.
@@ -140,23 +64,14 @@ pub enum Request<'a> {
     },
 }
 
-/// A process to start. Strings are ended by NUL, as the system call takes them.
+/// A process to start.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spawn<'a> {
     /// The attempt's number.
     pub ticket: Ticket,
-    /// The program's path; searched for in `PATH` if it has no slash.
-    #[serde(with = "serde_bytes")]
-    pub program: &'a [u8],
-    /// All arguments, argument zero included.
-    #[serde(with = "serde_bytes")]
-    pub args: &'a [u8],
-    /// The environment block.
-    #[serde(with = "serde_bytes")]
-    pub environment: &'a [u8],
-    /// The working directory.
-    #[serde(with = "serde_bytes")]
-    pub cwd: &'a [u8],
+    /// The command.
+    #[serde(borrow)]
+    pub command: RawCommand<'a>,
     /// The level of tracing, and the treatment of the trace.
     pub trace: Trace<'a>,
     /// Its cgroup.
@@ -166,23 +81,61 @@ pub struct Spawn<'a> {
     /// The file that must not have changed when the process executes; `None` for no such file.
     #[serde(borrow)]
     pub image: Option<Image<'a>>,
+    /// The end that it is given if the runner dies; `None` if it is killed at once.
+    #[serde(borrow)]
+    pub farewell: Option<Farewell<'a>>,
 }
 
-/// A command that a stub runs if the runner dies. Strings are ended by NUL.
+/// The end that a process is given if the runner dies.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Farewell<'a> {
+    /// The signal that asks its process group to end.
+    pub signal: i32,
+    /// The time until all that is left is killed.
+    pub grace: Duration,
+    /// The folder that is removed afterwards; empty for none.
+    #[serde(with = "serde_bytes")]
+    pub folder: &'a [u8],
+}
+
+/// As [`Farewell`], with a folder of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnFarewell {
+    /// The signal.
+    pub signal: i32,
+    /// The time.
+    pub grace: Duration,
+    /// The folder.
+    pub folder: Vec<u8>,
+}
+
+impl OwnFarewell {
+    /// Returns it as a part of a message.
+    pub fn to_protocol(&self) -> Farewell<'_> {
+        Farewell {
+            signal: self.signal,
+            grace: self.grace,
+            folder: &self.folder,
+        }
+    }
+}
+
+impl From<Farewell<'_>> for OwnFarewell {
+    fn from(farewell: Farewell<'_>) -> Self {
+        Self {
+            signal: farewell.signal,
+            grace: farewell.grace,
+            folder: farewell.folder.to_vec(),
+        }
+    }
+}
+
+/// A command that a stub runs if the runner dies.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Will<'a> {
-    /// The program's path; searched for in `PATH` if it has no slash.
-    #[serde(with = "serde_bytes")]
-    pub program: &'a [u8],
-    /// All arguments, argument zero included.
-    #[serde(with = "serde_bytes")]
-    pub args: &'a [u8],
-    /// The environment block.
-    #[serde(with = "serde_bytes")]
-    pub environment: &'a [u8],
-    /// The working directory.
-    #[serde(with = "serde_bytes")]
-    pub cwd: &'a [u8],
+    /// The command.
+    #[serde(borrow)]
+    pub command: RawCommand<'a>,
     /// The time after which it is killed.
     pub limit: Duration,
 }

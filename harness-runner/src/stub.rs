@@ -19,6 +19,7 @@ mod nest;
 pub mod open_files;
 mod outer;
 mod probe;
+mod reaping;
 mod spawn;
 pub(crate) mod standalone;
 mod status;
@@ -34,7 +35,7 @@ use crate::{
     keys::Guard,
     proc,
     protocol::{
-        Available, Exited, Left, Request, Response, RunnerStopped, Spawn,
+        Available, Exited, Left, OwnFarewell, Request, Response, RunnerStopped, Spawn,
         packet::{self, Packet, send_response},
     },
     sys,
@@ -199,8 +200,7 @@ impl Stub {
         if let Some(lending) = &mut self.lending {
             lending.take_back();
         }
-        self.abandon();
-        self.execute_will();
+        self.bequeath();
         // A runner that is gone cannot do it.
         let orphaned = nix::unistd::getppid() != self.runner;
         self.spawner.remove_den(orphaned);
@@ -337,6 +337,9 @@ impl Stub {
         }
         let outer = &mut self.nest.outer;
         attempt.tree.listen_to_the_end(outer, nobody_left);
+        if nobody_left {
+            attempt.tree.watch().complete();
+        }
         let ticket = attempt.ticket;
         let response = match self.spawner.failure_of(attempt.tree.executed(), ended.exit) {
             Some(failure) => Response::StartFailed { ticket, failure },
@@ -355,7 +358,7 @@ impl Stub {
         send_response(self.socket.as_fd(), &response)?;
         if nobody_left && let Some(attempt) = self.attempt.take() {
             self.spawner.reaped = attempt.reaped;
-            attempt.tree.into_watch().finish();
+            attempt.tree.into_watch().attempt_over();
         }
         Ok(())
     }
@@ -398,6 +401,7 @@ impl Stub {
         let all = left == Left::Nothing;
         attempt.tree.listen_to_the_end(&mut self.nest.outer, all);
         attempt.tell_events(self.socket.as_fd(), 1)?;
+        attempt.tree.watch().complete();
         let response = Response::Gone {
             ticket: attempt.ticket,
             so_far: attempt.so_far(),
@@ -408,17 +412,23 @@ impl Stub {
         };
         send_response(self.socket.as_fd(), &response)?;
         self.spawner.reaped = attempt.reaped.filter(|_| all);
-        attempt.tree.into_watch().finish();
+        attempt.tree.into_watch().attempt_over();
         Ok(())
     }
 
     fn obey(&mut self, packet: &mut Packet) -> io::Result<()> {
-        let stdio = std::mem::take(&mut packet.fds);
+        let mut stdio = std::mem::take(&mut packet.fds);
         let request = packet.decode::<Request<'_>>()?;
         let stop = matches!(&request, Request::Signal { signal, .. } if *signal == libc::SIGTSTP);
         self.guard.heard(stop);
         match request {
-            Request::Spawn(spawn) => return self.spawn(&spawn, &stdio),
+            Request::Spawn(spawn) => {
+                let output = stdio.split_off(stdio.len().min(3));
+                self.spawn(&spawn, &stdio)?;
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.output = output;
+                }
+            }
             Request::GuardTerminal => {
                 self.terminal = <[OwnedFd; 2]>::try_from(stdio).ok().map(Guard::new);
             }
@@ -472,6 +482,8 @@ impl Stub {
                     exit_told: false,
                     killing: None,
                     reaped: None,
+                    farewell: spawn.farewell.map(OwnFarewell::from),
+                    output: Vec::new(),
                 });
                 self.has_begun = true;
                 Ok(())

@@ -25,7 +25,7 @@ use std::{
 const INLINE_MAX: usize = 48 * 1024;
 
 /// Most descriptors beside a message: the standard streams and a memfd.
-const MAX_FDS: usize = 4;
+const MAX_FDS: usize = 6;
 
 /// First byte of a packet: where the message is.
 const INLINE: u8 = 0;
@@ -247,19 +247,22 @@ pub fn readable(socket: impl AsFd, limit: std::time::Duration) -> io::Result<boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Cgroup, Spawn, Trace};
+    use crate::protocol::{Cgroup, RawCommand, Spawn, Trace};
     use std::os::fd::AsFd;
 
     fn request(environment: &[u8]) -> Request<'_> {
         Request::Spawn(Spawn {
             ticket: 7,
-            program: b"/bin/true\0",
-            args: b"true\0",
-            environment,
-            cwd: b"/\0",
+            command: RawCommand {
+                program: b"/bin/true\0",
+                args: b"true\0",
+                environment,
+                cwd: b"/\0",
+            },
             trace: Trace::LIFECYCLE,
             cgroup: Cgroup::default(),
             image: None,
+            farewell: None,
             foreground: true,
         })
     }

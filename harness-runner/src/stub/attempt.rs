@@ -6,13 +6,13 @@ use super::{
     tree::Tree,
 };
 use crate::{
-    protocol::{Response, SoFar, Ticket, packet::send_response},
+    protocol::{OwnFarewell, Response, SoFar, Ticket, packet::send_response},
     tracer::tasks::Broke,
 };
 use harness_metadata::Survivor;
 use std::{
     io,
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -25,6 +25,10 @@ pub(super) struct Attempt {
     pub(super) killing: Option<Killing>,
     /// The usage of the stub's children, when it was reported last.
     pub(super) reaped: Option<RawUsage>,
+    /// The end that it is given if the runner dies.
+    pub(super) farewell: Option<OwnFarewell>,
+    /// The reading ends of its output, for that time.
+    pub(super) output: Vec<OwnedFd>,
 }
 
 /// The count of changes of tasks that have been taken.

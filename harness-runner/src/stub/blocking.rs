@@ -2,7 +2,7 @@
 
 use super::link::{Stub, StubError};
 use crate::protocol::{
-    Cgroup, Command, Request, Response, Spawn, Ticket, Trace,
+    Cgroup, Command, CommandBlocks, Request, Response, Spawn, Ticket, Trace,
     packet::{readable, receive_response},
 };
 use harness_metadata::{Exit, StartFailure, Survivor};
@@ -12,13 +12,9 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use std::{
-    ffi::OsStr,
     fs::File,
     io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -93,21 +89,15 @@ impl Stub {
         stderr: &OwnedFd,
     ) -> Result<(), StubError> {
         let null = File::open("/dev/null")?;
-        let program = terminated(command.program.as_os_str());
-        let mut args = program.clone();
-        for arg in &command.args {
-            args.extend(terminated(arg));
-        }
+        let blocks = CommandBlocks::of(command);
         let spawn = Spawn {
             ticket,
-            program: &program,
-            args: &args,
-            environment: &command.environment.to_block(),
-            cwd: &terminated(command.cwd.as_os_str()),
+            command: blocks.raw(),
             trace,
             foreground: false,
             cgroup: Cgroup::default(),
             image: None,
+            farewell: None,
         };
         self.send(
             &Request::Spawn(spawn),
@@ -219,18 +209,6 @@ impl Running {
             survivors: self.survivors,
         })
     }
-}
-
-/// Returns a string ended by NUL. What follows a NUL within cannot be passed to a program.
-pub(crate) fn terminated(text: &OsStr) -> Vec<u8> {
-    let mut bytes: Vec<u8> = text
-        .as_bytes()
-        .iter()
-        .copied()
-        .take_while(|byte| *byte != 0)
-        .collect();
-    bytes.push(0);
-    bytes
 }
 
 /// Waits until one of the descriptors can be read. Returns false if the time is up.

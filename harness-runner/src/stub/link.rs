@@ -2,9 +2,10 @@
 
 use super::{
     holds::Interest,
+    reaping::Lasting,
     status,
     survivors::{self, Chase, ChildList, Survived},
-    sys::{self, KernelReaps, Pace},
+    sys::{self, HeldChild, Pace},
 };
 use crate::protocol::{
     Available, Request, Response,
@@ -46,15 +47,14 @@ const POLL: Duration = Duration::from_millis(5);
 /// The time for which orphans are chased at once.
 const CHASE_LIMIT: Duration = Duration::from_secs(2);
 
-/// If more of them than this have been reaped in a chase, they multiply.
-const MANY_REAPED: usize = 64;
-
 /// A running stub. When it is dropped, the stub kills whatever it runs, exits, and is reaped.
 #[derive(Debug)]
 pub struct Stub {
     /// `None` only while dropping.
     socket: Option<OwnedFd>,
     process: Child,
+    /// The kernel may reap it.
+    held: HeldChild,
     /// Its report of readiness; `None` before.
     ready: OnceCell<Available>,
 }
@@ -90,8 +90,9 @@ fn is_stranger(pid: sys::Pid) -> bool {
 
 /// Makes this process the one that descendants of a stub come to if the stub is killed. All of them
 /// were given this variable, as `NAME=value`. To be called when tests begin to run: what a build
-/// leaves behind is none of a run's business.
-pub fn adopt_orphans(variable: String) {
+/// leaves behind is none of a run's business. While the answer lives, the kernel reaps the dead: nothing else
+/// in this process may depend on how its child ended.
+pub fn adopt_orphans(variable: String) -> Lasting {
     // A process has one run.
     let mark = MARK.get_or_init(|| variable);
     let stubs = stubs();
@@ -104,6 +105,7 @@ pub fn adopt_orphans(variable: String) {
     drop(stubs);
     // Without it they come to init, as with any other runner.
     let _ = sys::become_subreaper();
+    Lasting::run()
 }
 
 /// Kills what has come to this process from stubs that were killed, until nothing is left. What a
@@ -113,6 +115,7 @@ pub fn adopt_orphans(variable: String) {
 /// To be called on a thread of its own, which is given priority if there is something to kill.
 pub fn kill_orphans() -> Vec<Survivor> {
     let since = Instant::now();
+    let _killing = Lasting::killing();
     let mut killed = BTreeMap::new();
     let mut looked = false;
     let deadline = Instant::now() + super::KILL_LIMIT;
@@ -174,17 +177,12 @@ impl Orphans<'_> {
         !self.stubs.contains(&pid) && !is_stranger(pid)
     }
 
-    /// Sends a signal to all of them and to those that come meanwhile, and reaps them, or has the kernel
-    /// reap them if they multiply: without a privilege, this process gets as little of the CPU as each of
-    /// those that die. The stub would have done the same: see `Tree::kill_all`.
+    /// Sends a signal to all of them and to those that come meanwhile, and reaps those that had died
+    /// before the kernel was to do that. The stub would have done the same: see `Tree::kill_all`.
     fn chase(&self, signal: i32) {
         let mut list = ChildList::open();
         let mut chase = Chase::new(None, signal);
         let deadline = Instant::now() + CHASE_LIMIT;
-        let mut reaped = 0;
-        // Held no longer than the set of stubs, so that there is one. A stub that ends meanwhile is
-        // reaped like all others; nothing depends on how it ended.
-        let mut kernel_reaps = None;
         while Instant::now() < deadline {
             let orphans = match list.as_mut().map(ChildList::read) {
                 Some(Ok(mut children)) => {
@@ -199,10 +197,6 @@ impl Orphans<'_> {
             let dead = orphans.into_iter().filter(|orphan| sys::reap(*orphan));
             let dead: Vec<_> = dead.take(most).collect();
             dead.iter().for_each(|orphan| chase.reaped(*orphan));
-            reaped += dead.len();
-            if reaped > MANY_REAPED {
-                kernel_reaps.get_or_insert_with(KernelReaps::begin);
-            }
             if !go_on && dead.is_empty() {
                 break;
             }
@@ -302,10 +296,12 @@ impl Stub {
             program: program.display().to_string(),
             source,
         })?;
-        stubs.insert(process.id().cast_signed());
+        let pid = process.id().cast_signed();
+        stubs.insert(pid);
         Ok(Self {
             socket: Some(near),
             process,
+            held: HeldChild::of_new(pid),
             ready: OnceCell::new(),
         })
     }
@@ -355,18 +351,16 @@ impl Stub {
 
     /// Continues the stub if it was stopped. Tests can stop it: it is their parent.
     pub fn wake(&self) {
-        // It is not reaped before this is dropped, so the id is its own.
-        let _ = sys::kill(self.process.id().cast_signed(), libc::SIGCONT);
+        self.held.signal(libc::SIGCONT);
     }
 
     /// Kills a stub that is lost, and what it traces with it (PTRACE_O_EXITKILL).
     pub fn kill(&self) {
-        // As above.
-        let _ = sys::kill(self.process.id().cast_signed(), libc::SIGKILL);
+        self.held.signal(libc::SIGKILL);
     }
 
     fn ends_within(&mut self, limit: Duration) -> bool {
-        match sys::pidfd_open(self.process.id().cast_signed()) {
+        match self.held.pidfd() {
             Some(pidfd) => packet::readable(pidfd, limit).unwrap_or(false),
             None => self.reaped_within(limit),
         }
@@ -374,8 +368,8 @@ impl Stub {
 
     fn reaped_within(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
-        // A stub that another thread has reaped is gone, too.
-        while self.process.try_wait().is_ok_and(|status| status.is_none()) {
+        // A stub that the kernel or another thread has reaped is gone, too.
+        while !self.held.reap() {
             if Instant::now() >= deadline {
                 return false;
             }
@@ -401,12 +395,13 @@ impl AsFd for Stub {
 
 impl Drop for Stub {
     fn drop(&mut self) {
+        let _ending = self.held.lives().then(Lasting::ending);
         drop(self.socket.take());
         self.wake();
         // The stub bounds its own killing. One that does not come to it is killed, and takes what
         // it traces along (PTRACE_O_EXITKILL).
         if !self.ends_within(super::KILL_LIMIT + Duration::from_secs(2)) {
-            let _ = self.process.kill();
+            self.kill();
             let _ = self.ends_within(KILLED_LIMIT);
         }
         let mut stubs = stubs();

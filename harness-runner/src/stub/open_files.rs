@@ -9,8 +9,8 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use std::{ffi::OsString, fs, sync::OnceLock};
 
 /// The most that a slot needs: the socket of its stub twice, four ends of pipes and two spilled
-/// streams while it starts and runs a test, the CPU time of its cgroup, a pidfd and a thread's worth
-/// while it ends a stub.
+/// streams while it starts and runs a test, the CPU time of its cgroup, the pidfd of its stub and a thread's
+/// worth while it ends that.
 const PER_SLOT: u64 = 11;
 
 /// The descriptors that a run needs besides: the event loop, reports, the store, the history.

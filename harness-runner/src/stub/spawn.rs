@@ -187,7 +187,7 @@ impl Spawner {
             broker,
             den,
         } = self.create(spawn, stdio, way, Some(nest), manner)?;
-        let workspace = || holds::workspace(spawn.environment);
+        let workspace = || holds::workspace(spawn.command.environment);
         let workspace = self.workspace.get_or_init(workspace).clone();
         let watch = match &traced {
             Traced::Not => Watch::default(),
@@ -246,11 +246,12 @@ impl Spawner {
         let Asked { spawn, way, manner } = asked;
         let broker = nest.and_then(|nest| nest.broker(way));
         let environment = match nest {
-            Some(nest) => nest.environment(spawn.environment, broker.as_ref()),
-            None => Cow::Borrowed(spawn.environment),
+            Some(nest) => nest.environment(spawn.command.environment, broker.as_ref()),
+            None => Cow::Borrowed(spawn.command.environment),
         };
-        let cwd = recipe::string(spawn.cwd)?;
-        let program = recipe::find_program(recipe::string(spawn.program)?, &environment, cwd);
+        let cwd = recipe::string(spawn.command.cwd)?;
+        let program =
+            recipe::find_program(recipe::string(spawn.command.program)?, &environment, cwd);
         let breakpoint = recipe::breakpoint(&spawn.trace, way)?;
         let loads = remembers(way, manner).then(|| Rc::clone(&self.loads));
         let loader = loads
@@ -289,7 +290,7 @@ impl Spawner {
         let den = recipe.den.as_ref();
         Ok(Box::new(Child {
             program: recipe.program.clone(),
-            args: Block::new(spawn.args),
+            args: Block::new(spawn.command.args),
             environment: Block::new(&recipe.environment),
             cwd: recipe.cwd.to_owned(),
             stdio: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],

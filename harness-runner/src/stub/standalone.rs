@@ -1,14 +1,13 @@
 //! A command that is traced in this process: see [`crate::trace`].
 
 use super::{
-    blocking::terminated,
     probe,
     spawn::{Loaders, Manner, SpawnError, Spawner, Started},
     sys::{self, Blocked, Pid, WaitAny, Waited},
     watch::Way,
 };
 use crate::{
-    protocol::{Available, Cgroup, Command, Environment, Spawn, Trace},
+    protocol::{Available, Cgroup, Command, CommandBlocks, Environment, Spawn, Trace},
     sys::Tid,
     tracer::{Observer, tasks::Tasks},
 };
@@ -216,19 +215,15 @@ fn start(
     asked: Trace<'_>,
     way: &Way,
 ) -> Result<Started, TraceError> {
-    let program = terminated(command.program.as_os_str());
-    let args = command.args.iter().flat_map(|arg| terminated(arg));
-    let args: Vec<u8> = program.iter().copied().chain(args).collect();
+    let blocks = CommandBlocks::of(command);
     let spawn = Spawn {
         ticket: 0,
-        program: &program,
-        args: &args,
-        environment: &command.environment.to_block(),
-        cwd: &terminated(command.cwd.as_os_str()),
+        command: blocks.raw(),
         trace: asked,
         foreground: false,
         cgroup: Cgroup::default(),
         image: None,
+        farewell: None,
     };
     let stdio = match stdio {
         Some(streams) => streams.iter().map(above_standard).collect(),

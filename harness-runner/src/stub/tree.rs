@@ -551,6 +551,8 @@ impl Tree {
             throttled: None,
             processes: (self.traced.tasks().map(Tasks::count))
                 .or_else(|| self.traced.subtree().map(Subtree::processes)),
+            disk_read: now.disk_read.saturating_sub(self.baseline.disk_read),
+            disk_written: (now.disk_written).saturating_sub(self.baseline.disk_written),
             voluntary_switches: now.voluntary_switches - self.baseline.voluntary_switches,
             involuntary_switches: now.involuntary_switches - self.baseline.involuntary_switches,
         }

@@ -185,14 +185,18 @@ impl Watch {
         (unsaid.len() >= least).then(|| std::mem::take(unsaid))
     }
 
-    /// Completes the record. That it could not be written is no reason to fail: who looks for it
-    /// finds that it is not whole.
-    pub(super) fn finish(self) {
+    /// Completes the record, before the runner learns that the attempt is over: it looks then where the
+    /// record ends. That it could not be written shows in the summary.
+    pub(super) fn complete(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            let _ = recorder.complete();
+        }
+    }
+
+    /// Tells runs within the test that it is over.
+    pub(super) fn attempt_over(self) {
         if let Some(broker) = self.broker {
             broker.borrow_mut().attempt_over();
-        }
-        if let Some(recorder) = self.recorder {
-            let _ = recorder.finish();
         }
     }
 }

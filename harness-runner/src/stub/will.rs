@@ -2,20 +2,19 @@
 
 use super::{SWEEP, Stub, attempt::Attempt, sys::WaitAny};
 use crate::{
-    protocol::{Cgroup, Spawn, Trace, Will},
+    protocol::{Cgroup, CommandBlocks, Spawn, Trace, Will},
     stub::sys,
 };
 use std::{
-    os::fd::OwnedFd,
+    ffi::OsStr,
+    fs,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
     time::{Duration, Instant},
 };
 
 /// A command that a stub runs if its runner dies.
 pub(super) struct OwnWill {
-    program: Vec<u8>,
-    args: Vec<u8>,
-    environment: Vec<u8>,
-    cwd: Vec<u8>,
+    command: CommandBlocks,
     limit: Duration,
     stdio: Vec<OwnedFd>,
 }
@@ -23,35 +22,79 @@ pub(super) struct OwnWill {
 impl OwnWill {
     pub(super) fn new(will: &Will<'_>, stdio: Vec<OwnedFd>) -> Self {
         Self {
-            program: will.program.to_vec(),
-            args: will.args.to_vec(),
-            environment: will.environment.to_vec(),
-            cwd: will.cwd.to_vec(),
+            command: will.command.into(),
             limit: will.limit,
             stdio,
         }
     }
 }
 
+/// Reads what is in a pipe that does not block.
+fn discard(pipe: &OwnedFd) {
+    let mut buffer = [0; 4096];
+    while nix::unistd::read(pipe, &mut buffer).is_ok_and(|read| read > 0) {}
+}
+
 impl Stub {
-    /// Runs the command that was left for this, if there is one. All else of the stub is gone.
-    pub(super) fn execute_will(&mut self) {
+    /// Ends what the stub has, because no runner is left, and runs the command that was left for this. As
+    /// in a run, a process that its attempt has left is there until that command is over.
+    pub(super) fn bequeath(&mut self) {
+        let attempt = self.attempt.as_ref();
+        let runs = attempt.is_some_and(|attempt| attempt.tree.root_ended().is_none());
+        if runs || self.will.is_none() {
+            self.bid_farewell();
+            self.abandon();
+        }
+        self.execute_will();
+    }
+
+    /// Asks the attempt to end and waits, if that was agreed.
+    fn bid_farewell(&mut self) {
+        let Some(Attempt {
+            tree,
+            farewell,
+            output,
+            ..
+        }) = &mut self.attempt
+        else {
+            return;
+        };
+        let Some(farewell) = farewell.take() else {
+            return;
+        };
+        tree.signal_group(farewell.signal);
+        let deadline = Instant::now() + farewell.grace;
+        while tree.root_ended().is_none() && Instant::now() < deadline {
+            // Without a reader its last words would end it by SIGPIPE.
+            output.iter().for_each(discard);
+            match sys::wait_any() {
+                WaitAny::News { pid, waited, usage } => tree.handle(pid, waited, usage),
+                WaitAny::Quiet => self.signals.wait_for_child(SWEEP),
+                WaitAny::Nobody => break,
+            }
+        }
+        self.abandon();
+        if !farewell.folder.is_empty() {
+            let _ = fs::remove_dir_all(OsStr::from_bytes(&farewell.folder));
+        }
+    }
+
+    /// Runs the command that was left for the end of the runner, if there is one.
+    fn execute_will(&mut self) {
         let Some(will) = self.will.take() else {
             return;
         };
         let spawn = Spawn {
             ticket: 0,
-            program: &will.program,
-            args: &will.args,
-            environment: &will.environment,
-            cwd: &will.cwd,
+            command: will.command.raw(),
             trace: Trace::NONE,
             cgroup: Cgroup::default(),
             foreground: false,
             image: None,
+            farewell: None,
         };
-        self.attempt = None;
         if self.spawn(&spawn, &will.stdio).is_err() {
+            self.abandon();
             return;
         }
         let deadline = Instant::now() + will.limit;

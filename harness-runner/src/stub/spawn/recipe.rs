@@ -87,7 +87,7 @@ impl Recipe<'_> {
             started: born.at,
             level: self.asked.way.level,
             program: self.program.into_bytes(),
-            args: self.asked.spawn.args.to_vec(),
+            args: self.asked.spawn.command.args.to_vec(),
             environment: self.environment.into_owned(),
             cwd: self.cwd.to_bytes().to_vec(),
             breakpoint: self.breakpoint,

@@ -135,14 +135,17 @@ impl Slot {
         };
         let spawn = Spawn {
             ticket: 0,
-            program: &terminated,
-            args: &terminated,
-            environment: self.environment.as_bytes(),
-            cwd: &cwd,
+            command: crate::protocol::RawCommand {
+                program: &terminated,
+                args: &terminated,
+                environment: self.environment.as_bytes(),
+                cwd: &cwd,
+            },
             trace,
             foreground: false,
             cgroup: crate::protocol::Cgroup::default(),
             image: None,
+            farewell: None,
         };
         let null = File::options()
             .read(true)
@@ -386,13 +389,13 @@ fn what_constructors_do_is_seen_each_time() {
         seen.assert_whole();
         assert_eq!(seen.known, HOOKED && time > 0);
         let expected = match time {
-            2 => CallResult::Found,
-            _ => CallResult::Err(libc::ENOENT),
+            2 => None,
+            _ => Some(libc::ENOENT),
         };
         let [by_library] = seen.of(&file)[..] else {
             panic!("{:?}", seen.events);
         };
-        assert_eq!(by_library.result, expected);
+        assert_eq!(by_library.result.error(), expected);
         assert_eq!(seen.of(&slot.path("by-program")).len(), 1);
     }
 }
@@ -411,7 +414,7 @@ fn a_library_that_appears_is_seen() {
     let [found] = after.of(&slot.path("first/libanswer.so"))[..] else {
         panic!("{:?}", after.events);
     };
-    assert_eq!(found.result, CallResult::Found);
+    assert_eq!(found.result.error(), None);
     assert!(after.of(&slot.path("second/libanswer.so")).is_empty());
 }
 
@@ -430,7 +433,7 @@ fn a_file_that_is_no_library_and_appears_is_seen() {
     slot.settle(&file);
     let after = assert_the_same_each_time(&mut slot, &program, HOOKED);
     assert_eq!(after.exit, Exit::Code(0));
-    assert_eq!(after.of(&file)[0].result, CallResult::Found);
+    assert_eq!(after.of(&file)[0].result.error(), None);
 }
 
 #[test]

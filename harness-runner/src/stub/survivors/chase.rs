@@ -3,7 +3,7 @@
 use super::{Children, own_pid};
 use crate::{
     proc,
-    stub::sys::{self, Pid},
+    stub::sys::{self, HeldChild, KernelReaps, Pid},
 };
 use foldhash::fast::RandomState;
 use std::{
@@ -71,14 +71,27 @@ impl Chase {
     /// Sends the signal to those of these children that have not had it. Returns whether another look
     /// is worth it.
     pub(in crate::stub) fn look(&mut self, children: &[Pid]) -> bool {
+        let kernel_reaps = KernelReaps::is_on();
         let mut has_new = false;
         for child in children.iter().rev() {
-            if self.before.insert(*child) {
+            if !self.before.insert(*child) {
+                continue;
+            }
+            has_new = true;
+            if !kernel_reaps {
                 // A child's id is its own until it has been waited for.
                 let _ = sys::kill(*child, self.signal);
                 self.groups.signal_that_of(*child, self.signal);
-                has_new = true;
+            } else if let Some(held) = HeldChild::hold(*child) {
+                // The group goes first: a child that dies has none soon.
+                self.groups.signal_that_of(*child, self.signal);
+                held.signal(self.signal);
             }
+        }
+        if kernel_reaps {
+            // Another one may come with the id of one that is gone.
+            let listed: HashSet<_, _> = children.iter().copied().collect();
+            self.before = listed;
         }
         self.quiet = if has_new { 0 } else { self.quiet + 1 };
         self.quiet <= QUIET_LOOKS
