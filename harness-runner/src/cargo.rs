@@ -28,7 +28,9 @@ use crate::sys;
 pub(crate) use crate::protocol::Identity;
 pub use artifacts::Built;
 pub use cargo_config::{CargoConfig, ConfigError, Origin};
-pub use doctests::Doctests;
+pub use doctests::{
+    CompiledDoctests, DoctestBinary, DoctestError, Doctests, Example, Process, stand_in,
+};
 pub use locate::{LocateError, locate_workspace};
 pub use moved::{Libdirs, Moved, Reused};
 pub use options::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};

@@ -181,6 +181,18 @@ impl CargoConfig {
         Ok(EnvValue { value, force })
     }
 
+    /// Returns the value of a key that is true or false, such as `term.hyperlinks`; `None` if it is not set, or
+    /// something else.
+    pub fn switch(&self, key: &[&str]) -> Option<bool> {
+        let entry = self.root.get(key);
+        let weakest = Origin::File(Utf8PathBuf::new());
+        let origin = entry.map_or(&weakest, Entry::origin);
+        match self.variable_over(&key.join("."), origin) {
+            Some(set) => set.value.parse().ok(),
+            None => entry?.scalar()?.as_bool(),
+        }
+    }
+
     /// Returns what is built for: `build.target`. Paths of specifications are absolute.
     pub(super) fn build_targets(&self) -> Result<Vec<String>, ConfigError> {
         let found = self.words(&["build", "target"], |text| vec![text.to_owned()])?;
@@ -218,6 +230,15 @@ impl CargoConfig {
                 None => Compiler::new("rustc".into()),
             },
         }
+    }
+
+    /// Returns the program that cargo takes for rustdoc, if it is not that of the toolchain.
+    pub(super) fn rustdoc(&self) -> Option<Utf8PathBuf> {
+        let own = self.variable("RUSTDOC").map(Utf8PathBuf::from);
+        own.or_else(|| {
+            let set = self.text(&["build", "rustdoc"])?;
+            Some(self.program(&set.value, &set.origin))
+        })
     }
 
     /// Returns a program as cargo resolves it: a bare name is left to `PATH`, and a path is

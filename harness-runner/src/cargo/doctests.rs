@@ -1,9 +1,24 @@
-//! Documentation tests, which `cargo test --no-run` does not build: finds whether there are any, and runs
-//! them.
+//! Documentation tests, which `cargo test --no-run` does not build.
 //!
-//! Stable rustdoc neither leaves the programs that it builds nor runs one test by its name, since names
-//! have spaces and it splits its arguments there. So they are run by `cargo test --doc` as a whole, and
-//! looked for in the sources: to ask rustdoc takes a process for each package in every run.
+//! `cargo test --doc` calls rustdoc, and [`found`] has it call this program instead, to learn how
+//! ([`calls`]). With its unstable options unlocked, rustdoc says which tests there are ([`extracted`]) and
+//! leaves the programs that it compiles ([`compiled`]). Where it refuses, `cargo test --doc` runs them as a
+//! whole. A run that does not want them looks for them in the sources: to ask rustdoc takes a process
+//! for each package.
+
+mod calls;
+mod compiled;
+mod extracted;
+mod found;
+mod refusal;
+mod signs;
+mod stand_in;
+
+pub use compiled::Process;
+pub use extracted::Example;
+pub use found::{CompiledDoctests, DoctestBinary};
+pub use refusal::DoctestError;
+pub use stand_in::stand_in;
 
 use super::{CargoOptions, Workspace};
 use crate::{own_files, sys::by_fork};

@@ -1,6 +1,7 @@
 //! The user's options for cargo, and the command lines made of them.
 
 use camino::Utf8PathBuf;
+use harness_metadata::event::RunMode;
 use serde::{Deserialize, Serialize};
 use std::{ffi::OsString, process::Command};
 use thiserror::Error;
@@ -10,6 +11,8 @@ use thiserror::Error;
 #[serde(default)]
 #[allow(missing_docs, reason = "each field is the flag of the same name")]
 pub struct CargoOptions {
+    /// Whether tests are built, by `cargo test`, or benchmarks, by `cargo bench`.
+    pub mode: RunMode,
     pub package: Vec<String>,
     /// `--workspace` or `--all`.
     pub workspace: bool,
@@ -179,6 +182,7 @@ impl CargoOptions {
     #[must_use]
     pub fn with_scope(&self, other: &Self) -> Self {
         Self {
+            mode: self.mode,
             build_jobs: self.build_jobs.clone(),
             target_dir: self.target_dir.clone(),
             unit_graph: self.unit_graph,
@@ -203,10 +207,10 @@ impl CargoOptions {
         shell_words::join(command.get_args().map(|word| word.to_string_lossy()))
     }
 
-    /// Returns `cargo test --no-run` with everything that was asked for.
+    /// Returns `cargo test --no-run`, or `cargo bench --no-run`, with everything that was asked for.
     pub fn build_command(&self) -> Command {
         let mut command = self.cargo();
-        command.args(["test", "--no-run", "--message-format"]);
+        command.args([self.verb(), "--no-run", "--message-format"]);
         command.arg(self.message_format.for_cargo());
         self.add_build(&mut command);
         command
@@ -240,9 +244,25 @@ impl CargoOptions {
             ..self.clone()
         };
         let mut command = options.cargo();
-        command.args(["test", "--no-fail-fast"]);
+        command.args([options.verb(), "--no-fail-fast"]);
         options.add_build(&mut command);
         command
+    }
+
+    /// Returns the name of cargo's command.
+    fn verb(&self) -> &'static str {
+        match self.mode {
+            RunMode::Benchmark => "bench",
+            _ => "test",
+        }
+    }
+
+    /// Returns the profile of cargo, if it has to be named.
+    fn profile(&self) -> Option<&str> {
+        // `cargo bench` builds with its own profile, and has no `--release`.
+        let release = self.release && self.mode == RunMode::Benchmark;
+        let profile = self.cargo_profile.as_deref();
+        profile.or(release.then_some("release"))
     }
 
     fn add_build(&self, command: &mut Command) {
@@ -256,7 +276,7 @@ impl CargoOptions {
             (self.all_targets, "--all-targets"),
             (self.all_features, "--all-features"),
             (self.no_default_features, "--no-default-features"),
-            (self.release, "--release"),
+            (self.release && self.mode.is_test(), "--release"),
             (self.unit_graph, "--unit-graph"),
             (self.ignore_rust_version, "--ignore-rust-version"),
             (self.future_incompat_report, "--future-incompat-report"),
@@ -283,7 +303,7 @@ impl CargoOptions {
         }
         let values = [
             ("--jobs", self.build_jobs.as_deref()),
-            ("--profile", self.cargo_profile.as_deref()),
+            ("--profile", self.profile()),
             (
                 "--target-dir",
                 self.target_dir.as_deref().map(|dir| dir.as_str()),
