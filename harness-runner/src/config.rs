@@ -41,24 +41,29 @@ mod tests;
 pub use archive_include::{ArchiveInclude, Depth, OnMissing, RelativeTo};
 pub use compiled::{BinarySettings, CompiledProfile, DefaultFilter, Resolved, TestScripts};
 pub use declared::{
-    CliOverrides, FlakyFailStatus, RunLayer, RunOrigins, RunSetting, RunSettings, TestLayer,
-    TestOrigins, TestSetting, TestValues, declared,
+    CliOverrides, FlakyFailStatus, JunitSchema, RunLayer, RunOrigins, RunSetting, RunSettings,
+    TestLayer, TestOrigins, TestSetting, TestValues, declared,
 };
 pub use error::{ConfigError, ConfigWarning, Place};
 pub use layer::{Declared, Explained, Origin, OverrideOrigin, Scope};
-pub use migrate::{Migrated, migrate};
+pub use migrate::{Migrated, SCHEMA_FILE, migrate};
 pub use profile::{Platforms, Profile};
 pub use quarantine::QuarantineEntry;
 pub use requirement::{PEER_VERSION, Program, Requirement, Standing};
-pub use schema::schema;
-pub use scripts::{CommandBase, ScriptCommand, SetupScript, WithRunner, WrapperScript};
-pub use sources::{InvalidToolFile, Sources, ToolFile};
-pub use user::{ShowProgress, UserSettings, UserSource};
+pub use schema::{schema, user_schema};
+pub use scripts::{
+    CommandBase, Placeholder, Ready, ScriptCommand, Service, ServiceScope, SetupScript, StopSignal,
+    WithRunner, WrapperScript, filled,
+};
+pub use sources::{InvalidToolFile, Sources, ToolFile, runs_dir};
+pub use user::{Hyperlinks, PagerCommand, Paginate, ShowProgress, UserSettings, UserSource};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use error::nearest;
 use file::{FileTables, ProfileTable};
-use nextest_filtering::KnownGroups;
+use guppy::graph::PackageGraph;
+use nextest_filtering::{KnownGroups, ParseContext};
+use parse::Found;
 use settings::TestThreads;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -98,7 +103,19 @@ pub struct Config {
     asks_for_dependencies: bool,
     dialect: Dialect,
     store_dir: Option<Utf8PathBuf>,
+    runs_dir: Option<Utf8PathBuf>,
     requirements: Vec<Requirement>,
+}
+
+/// A configuration without mistakes.
+#[derive(Debug)]
+pub struct Checked {
+    /// The configuration.
+    pub config: Config,
+    /// The files that it is read from.
+    pub files: Vec<Arc<Utf8Path>>,
+    /// The warnings about it.
+    pub warnings: Vec<ConfigWarning>,
 }
 
 impl Config {
@@ -116,6 +133,55 @@ impl Config {
         sources::load(workspace_root, sources)
     }
 
+    /// Reads as [`Config::load`] does, and resolves the filtersets of every profile for the workspace
+    /// that `workspace` answers, whatever other mistakes there are.
+    ///
+    /// # Errors
+    ///
+    /// With all mistakes, or with the first error of `workspace`, if there are no others.
+    pub fn check<E>(
+        root: &Utf8Path,
+        sources: &Sources,
+        workspace: impl FnOnce(&Self) -> Result<(PackageGraph, Platforms), E>,
+    ) -> Result<Checked, E>
+    where
+        E: From<ConfigError>,
+    {
+        let (config, found, files) = sources::load_all(root, sources)?;
+        match workspace(&config) {
+            Ok((graph, platforms)) => config.check_filtersets(&graph, &platforms, &found),
+            Err(error) if found.mistakes.borrow().is_empty() => return Err(error),
+            Err(_) => {}
+        }
+        let warnings = sources::finish(found, &files)?;
+        Ok(Checked {
+            config,
+            files,
+            warnings,
+        })
+    }
+
+    /// Notes the filtersets that name what does not exist, each once.
+    fn check_filtersets(&self, graph: &PackageGraph, platforms: &Platforms, found: &Found) {
+        let packages = ParseContext::new(graph);
+        for name in self.profiles.keys() {
+            // A profile with wrong parents may be in a circle.
+            if file::follow(&self.profiles, name).is_err() {
+                continue;
+            }
+            let compiled = self
+                .profile(name)
+                .and_then(|profile| profile.compile(&packages, platforms, CliOverrides::default()));
+            let Err(error) = compiled else { continue };
+            for mistake in error.into_each() {
+                let known = |known: &ConfigError| known.place() == mistake.place();
+                if !found.mistakes.borrow().iter().any(known) {
+                    found.note(mistake);
+                }
+            }
+        }
+    }
+
     /// Reads a configuration from its text. `file` is what messages call it.
     ///
     /// # Errors
@@ -126,7 +192,7 @@ impl Config {
     }
 
     /// Puts the tables of several files together, the one of highest precedence first.
-    fn from_files(files: Vec<FileTables>, dialect: Dialect) -> Result<Self, ConfigError> {
+    fn from_files(files: Vec<FileTables>, dialect: Dialect) -> Self {
         let mut config = Self {
             profiles: BTreeMap::new(),
             test_groups: Arc::default(),
@@ -134,6 +200,7 @@ impl Config {
             asks_for_dependencies: false,
             dialect,
             store_dir: None,
+            runs_dir: None,
             requirements: Vec::new(),
         };
         for name in [DEFAULT_PROFILE, MIRI_PROFILE] {
@@ -150,8 +217,10 @@ impl Config {
             test_groups.extend(file.test_groups);
             scripts.setup.extend(file.scripts.setup);
             scripts.wrapper.extend(file.scripts.wrapper);
+            scripts.service.extend(file.scripts.service);
             config.asks_for_dependencies |= file.asks_for_dependencies;
             config.store_dir = config.store_dir.or(file.store_dir);
+            config.runs_dir = config.runs_dir.or(file.runs_dir);
             config.requirements.extend(file.requirements);
         }
         for (name, tables) in &mut config.profiles {
@@ -161,8 +230,7 @@ impl Config {
         }
         config.test_groups = Arc::new(test_groups);
         config.scripts = Arc::new(scripts);
-        file::check_inheritance(&config.profiles)?;
-        Ok(config)
+        config
     }
 
     /// Returns a profile with all that it inherits.
@@ -236,6 +304,11 @@ impl Config {
             (None, Dialect::Peer) => Some(workspace_root.join(PEER_STORE)),
             (None, Dialect::Harness) => None,
         }
+    }
+
+    /// Returns the folder for recorded runs, relative to the workspace root, if one is chosen.
+    pub fn runs_dir(&self) -> Option<&Utf8PathBuf> {
+        self.runs_dir.as_ref()
     }
 
     /// Returns which versions the workspace requires and recommends.

@@ -1,8 +1,7 @@
 //! `archive.include`: paths that go into an archive beside the products of the build.
 
 use super::{
-    error::ConfigError,
-    parse::Value,
+    parse::{Noted, Value, all},
     show::Show,
     value::{count, word},
 };
@@ -75,26 +74,24 @@ words!(OnMissing {
 });
 
 /// Reads `archive.include`.
-pub(super) fn read(value: Value<'_>) -> Result<Vec<ArchiveInclude>, ConfigError> {
+pub(super) fn read(value: Value<'_>) -> Result<Vec<ArchiveInclude>, Noted> {
     let Some(elements) = value.as_array() else {
         return Err(value.wrong_type("an array of tables", None));
     };
-    elements.map(|element| include(&element)).collect()
+    all(elements.map(|element| include(&element)))
 }
 
-fn include(value: &Value<'_>) -> Result<ArchiveInclude, ConfigError> {
+fn include(value: &Value<'_>) -> Result<ArchiveInclude, Noted> {
     let mut table = value.table()?;
-    let path = table.read("path", |value| inside(&value))?;
-    let relative_to = table.read("relative-to", |value| word(&value))?;
-    let depth = table.read("depth", |value| depth(&value))?;
-    let on_missing = table.read("on-missing", |value| word(&value))?;
+    let path = table.read("path", |value| inside(&value));
+    let relative_to = table.read("relative-to", |value| word(&value));
+    let depth = table.read("depth", |value| depth(&value));
+    let on_missing = table.read("on-missing", |value| word(&value));
     table.forbid_unknown()?;
-    let Some(path) = path else {
-        return Err(table.invalid("lacks `path`"));
-    };
-    let Some(relative_to) = relative_to else {
-        return Err(table.invalid("lacks `relative-to`, which is `\"target\"`"));
-    };
+    let path = path.ok_or_else(|| table.lacks("path", ""));
+    let relative_to =
+        relative_to.ok_or_else(|| table.lacks("relative-to", ", which is `\"target\"`"));
+    let (path, relative_to) = (path?, relative_to?);
     Ok(ArchiveInclude {
         path,
         relative_to,
@@ -107,7 +104,7 @@ fn include(value: &Value<'_>) -> Result<ArchiveInclude, ConfigError> {
 }
 
 /// A path that cannot lead out of the folder that it is relative to.
-fn inside(value: &Value<'_>) -> Result<Utf8PathBuf, ConfigError> {
+fn inside(value: &Value<'_>) -> Result<Utf8PathBuf, Noted> {
     let path = Utf8Path::new(value.string()?);
     let mut clean = Utf8PathBuf::new();
     for component in path.components() {
@@ -124,7 +121,7 @@ fn inside(value: &Value<'_>) -> Result<Utf8PathBuf, ConfigError> {
     Ok(clean)
 }
 
-fn depth(value: &Value<'_>) -> Result<Depth, ConfigError> {
+fn depth(value: &Value<'_>) -> Result<Depth, Noted> {
     match value.as_str() {
         Some("infinite") => Ok(Depth::Infinite),
         Some(_) => Err(value.wrong_type("an integer from 0 or `\"infinite\"`", None)),

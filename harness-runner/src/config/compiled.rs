@@ -10,12 +10,15 @@ use super::{
     layer::{Explained, Origin, OverrideOrigin},
     quarantine::QuarantineEntry,
     rules::RuleScripts,
-    scripts::{Scripts, SetupScript, WrapperScript},
+    scripts::{Scripts, Service, SetupScript, WrapperScript},
     settings::{LeakPolicy, TestSettings, TestThreads, TraceSetting},
 };
 use crate::filter::Known;
 use guppy::graph::cargo::BuildPlatform;
-use harness_metadata::{Limits, ReportSkipped, event::OutputPolicy};
+use harness_metadata::{
+    Limits, ReportSkipped,
+    event::{OutputPolicy, RunMode},
+};
 use nextest_filtering::{
     BinaryQuery, CompiledExpr, EvalContext, GroupLookup, NameMatcher, TestQuery,
 };
@@ -24,6 +27,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 /// The settings of a test, and where each comes from.
@@ -99,6 +103,9 @@ pub struct TestScripts {
     pub setup: Vec<(usize, Arc<OverrideOrigin>)>,
     /// The wrapper that runs it.
     pub run_wrapper: Option<(Arc<WrapperScript>, Arc<OverrideOrigin>)>,
+    /// Its services, by their indexes among [`CompiledProfile::services`], ascending, and the rule
+    /// that names each.
+    pub services: Vec<(usize, Arc<OverrideOrigin>)>,
 }
 
 /// Whether an override is for binaries that are built for the target.
@@ -157,6 +164,7 @@ impl Applicability {
 pub(super) struct Parts {
     pub(super) name: String,
     pub(super) cli: TestLayer,
+    pub(super) mode: RunMode,
     /// In order of precedence.
     pub(super) overrides: Vec<CompiledOverride>,
     /// In order of precedence.
@@ -196,9 +204,22 @@ impl CompiledProfile {
         &self.parts.name
     }
 
+    /// Returns the kind of items that run.
+    pub fn mode(&self) -> RunMode {
+        self.parts.mode
+    }
+
     /// Returns the settings of the run as a whole.
     pub fn run_settings(&self) -> &RunSettings {
         &self.parts.run
+    }
+
+    /// Returns the time limit of the run; `None` for no limit.
+    pub fn global_timeout(&self) -> Option<Duration> {
+        match self.parts.mode {
+            RunMode::Benchmark => self.parts.run.bench_global_timeout,
+            _ => self.parts.run.global_timeout,
+        }
     }
 
     /// Returns where each setting of the run comes from.
@@ -260,6 +281,11 @@ impl CompiledProfile {
         &self.parts.scripts.setup
     }
 
+    /// Returns all services, in the order in which they are written.
+    pub fn services(&self) -> &[Arc<Service>] {
+        &self.parts.scripts.service
+    }
+
     /// Returns which scripts run for a test.
     pub fn scripts_for(&self, query: &TestQuery<'_>) -> TestScripts {
         let mut scripts = TestScripts::default();
@@ -277,6 +303,7 @@ impl CompiledProfile {
             }
         }
         scripts.setup.sort_by_key(|(index, _)| *index);
+        scripts.services.sort_by_key(|(index, _)| *index);
         scripts
     }
 
@@ -340,7 +367,22 @@ impl CompiledProfile {
             .rev()
             .filter_map(|(layer, _)| layer.env.as_ref());
         values.env = set.flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let settings = TestSettings {
+        let mut settings = TestSettings::from(&values);
+        if self.parts.mode == RunMode::Benchmark {
+            settings.slow_timeout = values.bench_slow_timeout;
+        }
+        Resolved {
+            settings: Arc::new(settings),
+            report_skipped: values.report_skipped,
+            origins,
+            values,
+        }
+    }
+}
+
+impl From<&TestValues> for TestSettings {
+    fn from(values: &TestValues) -> Self {
+        Self {
             retries: values.retries,
             flaky_result: values.flaky_result,
             slow_timeout: values.slow_timeout,
@@ -372,13 +414,14 @@ impl CompiledProfile {
                 backend: values.trace_backend,
                 no_new_privs: values.trace_no_new_privs,
             },
-        };
-        Resolved {
-            settings: Arc::new(settings),
-            report_skipped: values.report_skipped,
-            origins,
-            values,
         }
+    }
+}
+
+/// The settings where nothing is configured.
+impl Default for TestSettings {
+    fn default() -> Self {
+        Self::from(&TestValues::merge([]).0)
     }
 }
 
@@ -421,11 +464,12 @@ impl TestScripts {
         for name in &rule.scripts.setup {
             let mut setup = scripts.setup.iter();
             let index = setup.position(|script| *script.name == **name);
-            if let Some(index) = index
-                && !self.setup.iter().any(|(known, _)| *known == index)
-            {
-                self.setup.push((index, Arc::clone(&rule.origin)));
-            }
+            note(&mut self.setup, index, rule);
+        }
+        for name in &rule.scripts.service {
+            let mut services = scripts.service.iter();
+            let index = services.position(|service| *service.name == **name);
+            note(&mut self.services, index, rule);
         }
         let name = rule.scripts.run_wrapper.as_deref();
         if let (None, Some(name)) = (&self.run_wrapper, name) {
@@ -434,6 +478,15 @@ impl TestScripts {
             self.run_wrapper =
                 wrapper.map(|wrapper| (Arc::clone(wrapper), Arc::clone(&rule.origin)));
         }
+    }
+}
+
+/// Notes what a rule names, unless an earlier rule has.
+fn note(noted: &mut Vec<(usize, Arc<OverrideOrigin>)>, index: Option<usize>, rule: &CompiledRule) {
+    if let Some(index) = index
+        && !noted.iter().any(|(known, _)| *known == index)
+    {
+        noted.push((index, Arc::clone(&rule.origin)));
     }
 }
 

@@ -5,17 +5,17 @@
 
 use super::{
     archive_include::ArchiveInclude,
-    error::{ConfigError, Place},
+    error::Place,
     kind::{self, Kind, words},
     layer::{Declared, Explained, Origin, Scope, layer},
     parse::Sections,
     settings::*,
-    value::{GRACE_PERIOD, SLOW_PERIOD},
+    value::{GRACE_PERIOD, NO_LIMIT, SLOW_PERIOD},
 };
 use camino::Utf8PathBuf;
 use harness_metadata::{
-    Cpus, FinalStatusLevel, ReportSkipped, StatusLevel,
-    event::{OutputWhen, TraceLevel},
+    Cpus, DurationsBy, FinalStatusLevel, ReportSkipped, StatusLevel,
+    event::{OutputWhen, RunMode, TraceLevel},
     words,
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -52,6 +52,17 @@ layer! {
             on_timeout: TimeoutResult::Fail,
         },
         "[the time after which a test is slow](limits-of-a-test.md#slow-tests), and after which it is ended"
+    }
+    /// When a benchmark is slow, and when it is ended.
+    bench_slow_timeout: SlowTimeout {
+        BenchSlowTimeout, "bench.slow-timeout", Both, kind::SLOW_TIMEOUT,
+        default SlowTimeout {
+            period: NO_LIMIT,
+            terminate_after: None,
+            grace_period: GRACE_PERIOD,
+            on_timeout: TimeoutResult::Fail,
+        },
+        "the time after which a [benchmark](bench.md#limits) is slow, and after which it is ended"
     }
     /// The time that descendants and open output may outlive the test.
     leak_timeout: LeakTimeout {
@@ -197,6 +208,23 @@ words!(FlakyFailStatus {
     Success = "success",
 });
 
+/// The schema that the JUnit report keeps to.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum JunitSchema {
+    /// None: with all that is known.
+    Free,
+    /// `junit-10.xsd`, which Jenkins has.
+    Junit10,
+    /// `surefire-test-report.xsd`, which Maven has.
+    Surefire,
+}
+
+words!(JunitSchema {
+    Free = "free",
+    Junit10 = "junit-10",
+    Surefire = "surefire",
+});
+
 layer! {
     /// The settings of a run from one place.
     layer RunLayer;
@@ -235,6 +263,11 @@ layer! {
         GlobalTimeout, "global-timeout", Profile, kind::TIME_LIMIT, default None,
         "the time limit of the run"
     }
+    /// The time limit of a run of benchmarks; `None` for no limit.
+    bench_global_timeout: Option<Duration> {
+        BenchGlobalTimeout, "bench.global-timeout", Profile, kind::TIME_LIMIT, default None,
+        "the time limit of a run of [benchmarks](bench.md#limits)"
+    }
     /// The time limit for listing a binary.
     list_timeout: Duration {
         ListTimeout, "list-timeout", Profile, kind::DURATION, default Duration::from_secs(60),
@@ -258,10 +291,21 @@ layer! {
         flag "--durations",
         "the number of slowest tests to name at the end"
     }
+    /// The order of those tests.
+    durations_by: DurationsBy {
+        DurationsBy, "durations-by", Profile, words(), default DurationsBy::Time,
+        flag "--durations-by",
+        "the use by which those tests are [sorted](output.md#durations)"
+    }
     /// The number of bytes to keep of each output stream.
     output_cap: u64 {
         OutputCap, "output-cap", Profile, kind::SIZE, default 64 << 20,
         "the kept size of each output stream of a test"
+    }
+    /// The bytes of recorded runs.
+    keep_size: u64 {
+        KeepSize, "keep-size", Profile, kind::SIZE, default 1 << 30,
+        "the size of all [recorded runs](recordings.md#store) together"
     }
     /// The path of the JUnit report, as written; `None` for no report.
     junit_path: Option<Utf8PathBuf> {
@@ -274,16 +318,39 @@ layer! {
         JunitReportName, "junit.report-name", Profile, kind::TEXT, default "harness-run".to_owned(),
         "the report's name"
     }
+    /// The schema that the JUnit report keeps to.
+    junit_schema: JunitSchema {
+        JunitSchema, "junit.schema", Profile, words(), default JunitSchema::Free,
+        "the [schema](output.md#strict-schemas) that the report keeps to"
+    }
     /// The number of bytes of each output stream in the JUnit report.
     junit_output_cap: u64 {
         JunitOutputCap, "junit.output-cap", Profile, kind::SIZE, default 1 << 20,
         "the size of each stream in the report"
     }
+    /// The path of the HTML report, as written; `None` for no report.
+    html_path: Option<Utf8PathBuf> {
+        HtmlPath, "html.path", Profile, kind::PATH, default None,
+        flag "--html",
+        "the path of the [HTML report](html-report.md), below [the store](#store) unless absolute"
+    }
+    /// The path of the CTRF report, as written; `None` for no report.
+    ctrf_path: Option<Utf8PathBuf> {
+        CtrfPath, "ctrf.path", Profile, kind::PATH, default None,
+        flag "--ctrf",
+        "the path of the [CTRF report](output.md#ctrf), below [the store](#store) unless absolute"
+    }
+    /// The folder of the results for Allure, as written; `None` for none.
+    allure_path: Option<Utf8PathBuf> {
+        AllurePath, "allure.path", Profile, kind::PATH, default None,
+        flag "--allure",
+        "the folder of the [results for Allure](output.md#allure), below [the store](#store) unless absolute"
+    }
     /// The treatment of documentation tests.
     doctests: Doctests {
         Doctests, "doctests", Profile, words(), default Doctests::Warn,
         flag "--doc",
-        "whether [documentation tests](documentation-tests.md) run after the others"
+        "whether [documentation tests](documentation-tests.md) run with the others"
     }
     /// The paths that go into an archive beside the products of the build.
     archive_include: Vec<ArchiveInclude> {
@@ -299,6 +366,8 @@ pub struct CliOverrides {
     pub test: TestLayer,
     /// For the run as a whole.
     pub run: RunLayer,
+    /// The kind of items that run: benchmarks have time limits of their own.
+    pub mode: RunMode,
 }
 
 /// Returns every setting as it is declared: those of a test, then those of the run as a whole.

@@ -82,6 +82,9 @@ pub enum ConfigError {
     /// The workspace requires a newer version.
     #[error("{0}")]
     RequiredVersion(Requirement),
+    /// Several mistakes, in the order of the files and of their places. None is this variant.
+    #[error("{} mistakes in the configuration:\n{}", .0.len(), one_by_one(.0))]
+    Several(Vec<Self>),
     /// The profile asked for does not exist.
     #[error("profile `{name}` does not exist{}; known profiles: {}", did_you_mean(.nearest), quoted(.known))]
     UnknownProfile {
@@ -102,6 +105,59 @@ impl ConfigError {
             _ => None,
         }
     }
+
+    /// Returns each mistake.
+    pub fn into_each(self) -> Vec<Self> {
+        match self {
+            Self::Several(mistakes) => mistakes,
+            mistake => vec![mistake],
+        }
+    }
+
+    /// Returns the place of a single mistake.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Syntax { place, .. }
+            | Self::WrongType { place, .. }
+            | Self::Invalid { place, .. }
+            | Self::Filterset { place, .. }
+            | Self::Platform { place, .. } => Some(place),
+            Self::RequiredVersion(requirement) => Some(&requirement.place),
+            Self::Missing { .. }
+            | Self::Read { .. }
+            | Self::Several(_)
+            | Self::UnknownProfile { .. } => None,
+        }
+    }
+
+    /// Returns whether a single mistake is in the value of a key, or of a table that it is in.
+    pub(super) fn is_about(&self, dotted: &str) -> bool {
+        match self {
+            Self::WrongType { key, .. } | Self::Invalid { key, .. } => {
+                let rest = dotted.strip_prefix(key.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            }
+            _ => false,
+        }
+    }
+
+    /// Fails if there are mistakes, with all of them.
+    pub(super) fn of(mut mistakes: Vec<Self>) -> Result<(), Self> {
+        match mistakes.len() {
+            0 => Ok(()),
+            1 => Err(mistakes.remove(0)),
+            _ => Err(Self::Several(mistakes)),
+        }
+    }
+}
+
+/// Returns mistakes, one below the other, with their diagrams.
+fn one_by_one(mistakes: &[ConfigError]) -> String {
+    let each = mistakes.iter().map(|mistake| match mistake.filterset() {
+        Some(filterset) => format!("{mistake}\n{filterset}"),
+        None => mistake.to_string(),
+    });
+    each.collect::<Vec<_>>().join("\n")
 }
 
 /// Something in a configuration that has no effect. The run goes on.

@@ -2,7 +2,7 @@
 
 use super::{
     error::{ConfigError, Place},
-    parse::Value,
+    parse::{Noted, Value},
 };
 use crate::filter::check_syntax;
 use nextest_filtering::FiltersetKind;
@@ -17,12 +17,14 @@ pub(super) struct FilterText {
 }
 
 /// Reads a filterset, and checks its syntax. What it names is checked when it is compiled.
-pub(super) fn filter(kind: FiltersetKind, value: &Value<'_>) -> Result<FilterText, ConfigError> {
+pub(super) fn filter(kind: FiltersetKind, value: &Value<'_>) -> Result<FilterText, Noted> {
     let text = value.string()?;
-    check_syntax(text, kind).map_err(|source| ConfigError::Filterset {
-        place: value.place(),
-        key: value.key().to_owned(),
-        source,
+    check_syntax(text, kind).map_err(|source| {
+        value.note(ConfigError::Filterset {
+            place: value.place(),
+            key: value.key().to_owned(),
+            source,
+        })
     })?;
     Ok(FilterText {
         kind,

@@ -2,8 +2,7 @@
 
 use super::{
     archive_include::{self, ArchiveInclude, OnMissing, RelativeTo},
-    error::ConfigError,
-    parse::Value,
+    parse::{Noted, Value},
     scripts,
     settings::*,
     show::Show,
@@ -16,8 +15,8 @@ use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 /// A kind of value.
 pub(super) struct Kind<T> {
-    /// Reads a value, or says what is wrong with it.
-    pub(super) read: fn(Value<'_>) -> Result<T, ConfigError>,
+    /// Reads a value, or notes what is wrong with it.
+    pub(super) read: fn(Value<'_>) -> Result<T, Noted>,
     /// Shows a value as the configuration would have it.
     pub(super) show: fn(&T) -> String,
     /// Says what may be written, in Markdown.

@@ -209,19 +209,16 @@ macro_rules! layer {
 
         impl $Layer {
             /// Reads what a table sets, which is a profile or an override.
-            pub(super) fn read(
-                sections: &mut Sections<'_>,
-                table: Scope,
-            ) -> Result<Self, ConfigError> {
+            pub(super) fn read(sections: &mut Sections<'_>, table: Scope) -> Self {
                 let mut layer = Self::default();
                 $(if Scope::$scope.covers(table)
-                    && let Some(value) = sections.get($key)?
+                    && let Some(value) = sections.get($key)
                 {
                     const KIND: Kind<$type> = $kind;
                     layer.places.push(($Setting::$Name, value.place()));
-                    layer.$field = Some((KIND.read)(value)?);
+                    layer.$field = (KIND.read)(value).ok();
                 })+
-                Ok(layer)
+                layer
             }
 
             /// Returns what is set, without where.

@@ -14,6 +14,7 @@ pub(super) fn is_identifier(name: &str) -> bool {
 pub(super) enum ScriptKind {
     Setup,
     Wrapper,
+    Service,
 }
 
 impl ScriptKind {
@@ -21,6 +22,7 @@ impl ScriptKind {
         match self {
             Self::Setup => "setup script",
             Self::Wrapper => "wrapper script",
+            Self::Service => "service",
         }
     }
 }

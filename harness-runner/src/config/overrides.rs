@@ -5,7 +5,7 @@ use super::{
     error::{ConfigError, ConfigWarning},
     filter_text::{FilterText, filter},
     layer::{OverrideOrigin, Scope},
-    parse::{Sections, Value},
+    parse::{Noted, Sections, Table, Value},
 };
 use nextest_filtering::FiltersetKind;
 use std::sync::Arc;
@@ -27,42 +27,24 @@ pub(super) fn read(
     profile: &Arc<str>,
     index: usize,
     value: &Value<'_>,
-) -> Result<OverrideTable, ConfigError> {
+) -> Result<OverrideTable, Noted> {
     let mut table = value.table()?;
-    let filter_value = table.get("filter");
-    let filter_text = filter_value
-        .as_ref()
-        .map(|value| filter(FiltersetKind::OverrideFilter, value))
-        .transpose()?;
-    let platform_value = table.get("platform");
-    let platform = platform_value
-        .as_ref()
-        .map(platform)
-        .transpose()?
-        .unwrap_or_default();
-    let default_filter_value = table.get("default-filter");
-    let default_filter = default_filter_value
-        .as_ref()
-        .map(|value| filter(FiltersetKind::DefaultFilter, value))
-        .transpose()?;
-
-    let has_platform = platform.host.is_some() || platform.target.is_some();
-    if filter_text.is_none() && !has_platform {
-        return Err(value.invalid("needs `filter` or `platform`, to say which tests it is for"));
-    }
-    if let Some(default_filter) = default_filter_value {
-        if filter_text.is_some() {
-            return Err(default_filter.invalid("cannot be combined with `filter`"));
-        }
-        if !has_platform {
-            return Err(default_filter.invalid("needs `platform`"));
-        }
+    let filter_text = table.read("filter", |value| {
+        filter(FiltersetKind::OverrideFilter, &value)
+    });
+    let has_filter = table.has("filter");
+    let (platform, has_platform) = platform_of(&mut table);
+    let default_filter = table.read("default-filter", |value| match has_filter {
+        true => Err(value.invalid("cannot be combined with `filter`")),
+        false => filter(FiltersetKind::DefaultFilter, &value),
+    });
+    if !has_filter && !has_platform {
+        value.invalid("needs `filter` or `platform`, to say which tests it is for");
     }
 
     let mut sections = Sections::of(table);
-    let test = TestLayer::read(&mut sections, Scope::Override)?;
-    let mut table = sections.close();
-    table.unsupported_below(&["bench"], 1);
+    let test = TestLayer::read(&mut sections, Scope::Override);
+    let table = sections.close();
     table.warn_of_unknown();
 
     let origin = OverrideOrigin {
@@ -90,7 +72,18 @@ pub(super) struct PlatformTable {
     pub(super) text: Option<String>,
 }
 
-pub(super) fn platform(value: &Value<'_>) -> Result<PlatformTable, ConfigError> {
+/// Reads the platforms of a table, and returns whether there are any, right or wrong.
+pub(super) fn platform_of(table: &mut Table<'_>) -> (PlatformTable, bool) {
+    match table.read("platform", |value| platform(&value)) {
+        Some(platform) => {
+            let any = platform.host.is_some() || platform.target.is_some();
+            (platform, any)
+        }
+        None => (PlatformTable::default(), table.has("platform")),
+    }
+}
+
+fn platform(value: &Value<'_>) -> Result<PlatformTable, Noted> {
     if let Some(text) = value.as_str() {
         let target = target_spec(value)?;
         return Ok(PlatformTable {
@@ -102,30 +95,33 @@ pub(super) fn platform(value: &Value<'_>) -> Result<PlatformTable, ConfigError> 
     let Some(mut table) = value.as_table() else {
         return Err(value.wrong_type("a string or a table with `host` and `target`", None));
     };
-    let host = table.get("host");
-    let target = table.get("target");
-    table.warn_of_unknown();
-    let written: Vec<String> = [("host", &host), ("target", &target)]
+    let written: Vec<String> = ["host", "target"]
         .into_iter()
-        .filter_map(|(name, value)| Some(format!("{name} = {}", value.as_ref()?.as_str()?)))
+        .filter_map(|name| Some(format!("{name} = {}", table.get(name)?.as_str()?)))
         .collect();
+    let host = table.read("host", |value| target_spec(&value));
+    let target = table.read("target", |value| target_spec(&value));
+    table.warn_of_unknown();
+    table.whole()?;
     Ok(PlatformTable {
-        host: host.as_ref().map(target_spec).transpose()?,
-        target: target.as_ref().map(target_spec).transpose()?,
+        host,
+        target,
         text: (!written.is_empty()).then(|| written.join(", ")),
     })
 }
 
-pub(super) fn target_spec(value: &Value<'_>) -> Result<TargetSpec, ConfigError> {
+pub(super) fn target_spec(value: &Value<'_>) -> Result<TargetSpec, Noted> {
     let text = value.string()?;
-    let spec = TargetSpec::new(text.to_owned()).map_err(|error| ConfigError::Platform {
-        place: value.place(),
-        key: value.key().to_owned(),
-        problem: match error {
-            target_spec::Error::InvalidExpression(error) => error.kind.to_string(),
-            target_spec::Error::InvalidTargetSpecString(error) => error.to_string(),
-            error => error.to_string(),
-        },
+    let spec = TargetSpec::new(text.to_owned()).map_err(|error| {
+        value.note(ConfigError::Platform {
+            place: value.place(),
+            key: value.key().to_owned(),
+            problem: match error {
+                target_spec::Error::InvalidExpression(error) => error.kind.to_string(),
+                target_spec::Error::InvalidTargetSpecString(error) => error.to_string(),
+                error => error.to_string(),
+            },
+        })
     })?;
     if !spec.is_known() {
         let triple = text.to_owned();

@@ -36,22 +36,26 @@ impl Document {
 
     /// Parses the text.
     pub(super) fn parse(&self) -> Result<Spanned<DeTable<'_>>, ConfigError> {
-        DeTable::parse(&self.text).map_err(|error| {
-            let place = self.place(error.span().map_or(self.text.len(), |span| span.start));
-            let before = self.text.lines().take(place.line as usize);
-            let line = before.last().unwrap_or_default();
-            // Tabs stay tabs, so that the caret stands where the terminal puts the character.
-            let indent: String = line
-                .chars()
-                .take(place.column as usize - 1)
-                .map(|c| if c == '\t' { '\t' } else { ' ' })
-                .collect();
-            ConfigError::Syntax {
-                message: error.message().lines().collect::<Vec<_>>().join(", "),
-                excerpt: format!("  | {line}\n  | {indent}^"),
-                place,
-            }
-        })
+        DeTable::parse(&self.text)
+            .map_err(|error| self.broken(error.span().map(|span| span.start), error.message()))
+    }
+
+    /// Returns the error of a text that a parser refuses at a byte, or at its end.
+    pub(super) fn broken(&self, at: Option<usize>, message: &str) -> ConfigError {
+        let place = self.place(at.unwrap_or(self.text.len()));
+        let before = self.text.lines().take(place.line as usize);
+        let line = before.last().unwrap_or_default();
+        // Tabs stay tabs, so that the caret stands where the terminal puts the character.
+        let indent: String = line
+            .chars()
+            .take(place.column as usize - 1)
+            .map(|c| if c == '\t' { '\t' } else { ' ' })
+            .collect();
+        ConfigError::Syntax {
+            message: message.lines().collect::<Vec<_>>().join(", "),
+            excerpt: format!("  | {line}\n  | {indent}^"),
+            place,
+        }
     }
 }
 
@@ -64,11 +68,37 @@ fn from_one(index: usize) -> u32 {
 #[derive(Copy, Clone)]
 pub(super) struct Context<'a> {
     pub(super) document: &'a Document,
-    pub(super) warnings: &'a RefCell<Vec<ConfigWarning>>,
+    pub(super) found: &'a Found,
+}
+
+/// The findings in the documents that are read together.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) warnings: RefCell<Vec<ConfigWarning>>,
+    pub(super) mistakes: RefCell<Vec<ConfigError>>,
     /// The names of the test groups: those of files read before, and of this one once they are read.
-    pub(super) test_groups: &'a RefCell<Vec<String>>,
+    test_groups: RefCell<Vec<String>>,
     /// The scripts, as the test groups.
-    pub(super) scripts: &'a RefCell<Vec<KnownScript>>,
+    pub(super) scripts: RefCell<Vec<KnownScript>>,
+}
+
+impl Found {
+    /// Notes a mistake. Reading goes on, so that all mistakes are found at once.
+    pub(super) fn note(&self, mistake: ConfigError) -> Noted {
+        self.mistakes.borrow_mut().push(mistake);
+        Noted(())
+    }
+}
+
+/// A mistake was noted. The reader of a value gives up with this; the table that the value stands in
+/// is read to its end.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Noted(());
+
+/// Puts results together. All are looked at, so that the mistake of each is noted.
+pub(super) fn all<T>(results: impl Iterator<Item = Result<T, Noted>>) -> Result<Vec<T>, Noted> {
+    let results: Vec<_> = results.collect();
+    results.into_iter().collect()
 }
 
 /// A value, with its dotted key.
@@ -89,30 +119,34 @@ impl<'a> Value<'a> {
         &self.key
     }
 
-    /// Returns the error of a value that is not of the `expected` type.
-    pub(super) fn wrong_type(&self, expected: &'static str, hint: Option<String>) -> ConfigError {
-        ConfigError::WrongType {
+    /// Notes that the value is not of the `expected` type.
+    pub(super) fn wrong_type(&self, expected: &'static str, hint: Option<String>) -> Noted {
+        self.context.found.note(ConfigError::WrongType {
             place: self.place(),
             key: self.key.clone(),
             expected,
             found: describe(self.value),
             hint,
-        }
+        })
     }
 
-    /// Returns the error of a value that makes no sense; `problem` continues a sentence that
-    /// starts with the key.
-    pub(super) fn invalid(&self, problem: impl Into<String>) -> ConfigError {
-        ConfigError::Invalid {
+    /// Notes that the value makes no sense; `problem` continues a sentence that starts with the key.
+    pub(super) fn invalid(&self, problem: impl Into<String>) -> Noted {
+        self.context.found.note(ConfigError::Invalid {
             place: self.place(),
             key: self.key.clone(),
             problem: problem.into(),
-        }
+        })
+    }
+
+    /// Notes another mistake.
+    pub(super) fn note(&self, mistake: ConfigError) -> Noted {
+        self.context.found.note(mistake)
     }
 
     pub(super) fn warn(&self, warning: impl FnOnce(Place, String) -> ConfigWarning) {
-        self.context
-            .warnings
+        let warnings = &self.context.found.warnings;
+        warnings
             .borrow_mut()
             .push(warning(self.place(), self.key.clone()));
     }
@@ -134,12 +168,12 @@ impl<'a> Value<'a> {
 
     /// Returns the names of the document's test groups.
     pub(super) fn test_groups(&self) -> Vec<String> {
-        self.context.test_groups.borrow().clone()
+        self.context.found.test_groups.borrow().clone()
     }
 
     /// Returns the scripts that rules can name.
     pub(super) fn scripts(&self) -> &'a RefCell<Vec<KnownScript>> {
-        self.context.scripts
+        &self.context.found.scripts
     }
 
     pub(super) fn as_str(&self) -> Option<&'a str> {
@@ -188,15 +222,16 @@ impl<'a> Value<'a> {
             entries,
             start: self.span.start,
             asked: Vec::new(),
+            wrong: None,
         })
     }
 
-    pub(super) fn string(&self) -> Result<&'a str, ConfigError> {
+    pub(super) fn string(&self) -> Result<&'a str, Noted> {
         self.as_str()
             .ok_or_else(|| self.wrong_type("a string", self.quoting_hint()))
     }
 
-    pub(super) fn boolean(&self) -> Result<bool, ConfigError> {
+    pub(super) fn boolean(&self) -> Result<bool, Noted> {
         let hint = match self.as_str() {
             Some("true" | "false") => Some("remove the quotes".to_owned()),
             _ => None,
@@ -205,7 +240,7 @@ impl<'a> Value<'a> {
             .ok_or_else(|| self.wrong_type("`true` or `false`", hint))
     }
 
-    pub(super) fn table(&self) -> Result<Table<'a>, ConfigError> {
+    pub(super) fn table(&self) -> Result<Table<'a>, Noted> {
         self.as_table()
             .ok_or_else(|| self.wrong_type("a table", None))
     }
@@ -227,6 +262,8 @@ pub(super) struct Table<'a> {
     entries: &'a DeTable<'a>,
     start: usize,
     asked: Vec<&'static str>,
+    /// Whether the value of a key was wrong.
+    wrong: Option<Noted>,
 }
 
 impl<'a> Table<'a> {
@@ -238,12 +275,15 @@ impl<'a> Table<'a> {
             entries: root.get_ref(),
             start: 0,
             asked: Vec::new(),
+            wrong: None,
         }
     }
 
     /// Returns the value of a key, if it is there, and remembers that the key has a meaning.
     pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         let value = self.entries.get(key)?;
         Some(Value {
             context: self.context,
@@ -253,18 +293,39 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Returns the value of a key converted by `read`, if it is there.
+    /// Returns the value of a key converted by `read`, if it is there and right.
     pub(super) fn read<T>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(Value<'a>) -> Result<T, ConfigError>,
-    ) -> Result<Option<T>, ConfigError> {
-        self.get(key).map(read).transpose()
+        read: impl FnOnce(Value<'a>) -> Result<T, Noted>,
+    ) -> Option<T> {
+        let read = self.get(key).map(read)?;
+        self.wrong = self.wrong.or(read.as_ref().err().copied());
+        read.ok()
+    }
+
+    /// Returns whether a key is there, right or wrong.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Fails if a key was wrong: one that seems to contradict another, or to be left out, may only be
+    /// the wrong one.
+    pub(super) fn whole(&self) -> Result<(), Noted> {
+        self.wrong.map_or(Ok(()), Err)
+    }
+
+    /// Notes that a key is left out, unless it is there and wrong; `rest` ends the sentence.
+    pub(super) fn lacks(&self, key: &str, rest: &str) -> Noted {
+        match self.wrong {
+            Some(noted) if self.has(key) => noted,
+            _ => self.invalid(format!("lacks `{key}`{rest}")),
+        }
     }
 
     /// Lets values know the document's test groups.
     pub(super) fn declare_test_groups(&self, names: impl Iterator<Item = String>) {
-        self.context.test_groups.borrow_mut().extend(names);
+        self.context.found.test_groups.borrow_mut().extend(names);
     }
 
     /// Warns about keys that mean something to cargo-nextest only.
@@ -312,50 +373,44 @@ impl<'a> Table<'a> {
             .collect()
     }
 
-    /// Returns the error of a table that makes no sense as a whole.
-    pub(super) fn invalid(&self, problem: impl Into<String>) -> ConfigError {
-        ConfigError::Invalid {
+    /// Notes that the table makes no sense as a whole.
+    pub(super) fn invalid(&self, problem: impl Into<String>) -> Noted {
+        self.context.found.note(ConfigError::Invalid {
             place: self.context.document.place(self.start),
             key: self.key.clone(),
             problem: problem.into(),
-        }
+        })
     }
 
     /// Warns about keys that were not read.
     pub(super) fn warn_of_unknown(&self) {
         for (place, key, nearest) in self.unknown() {
-            self.context
-                .warnings
-                .borrow_mut()
-                .push(ConfigWarning::UnknownKey {
-                    place,
-                    key,
-                    nearest: nearest.map(str::to_owned),
-                });
+            let warning = ConfigWarning::UnknownKey {
+                place,
+                key,
+                nearest: nearest.map(str::to_owned),
+            };
+            self.context.found.warnings.borrow_mut().push(warning);
         }
     }
 
-    /// Fails if there is a key that was not read.
-    pub(super) fn forbid_unknown(&self) -> Result<(), ConfigError> {
-        match self.unknown().into_iter().next() {
-            None => Ok(()),
-            Some((place, key, nearest)) => {
-                let problem = match nearest {
-                    Some(nearest) => format!("is unknown (did you mean `{nearest}`?)"),
-                    None => {
-                        format!(
-                            "is unknown; known keys: {}",
-                            super::error::quoted(&self.asked)
-                        )
-                    }
-                };
-                Err(ConfigError::Invalid {
-                    place,
-                    key,
-                    problem,
-                })
-            }
-        }
+    /// Fails if there are keys that were not read.
+    pub(super) fn forbid_unknown(&self) -> Result<(), Noted> {
+        let unknown = self.unknown().into_iter().map(|(place, key, nearest)| {
+            let problem = match nearest {
+                Some(nearest) => format!("is unknown (did you mean `{nearest}`?)"),
+                None => {
+                    let known = super::error::quoted(&self.asked);
+                    format!("is unknown; known keys: {known}")
+                }
+            };
+            self.context.found.note(ConfigError::Invalid {
+                place,
+                key,
+                problem,
+            })
+        });
+        unknown.last().map_or(Ok(()), Err)
     }
 
     fn unknown(&self) -> Vec<(Place, String, Option<&'static str>)> {
@@ -404,7 +459,7 @@ impl<'a> Table<'a> {
 /// A table whose keys may stand in sections: `junit.path` is `path` in the table `junit`.
 pub(super) struct Sections<'a> {
     table: Table<'a>,
-    /// Those that were asked for.
+    /// The sections that were asked for; one that is wrong is as good as missing.
     open: Vec<(&'static str, Section<'a>)>,
 }
 
@@ -432,15 +487,15 @@ impl<'a> Sections<'a> {
     }
 
     /// Returns the value of a dotted key, if it is there.
-    pub(super) fn get(&mut self, key: &'static str) -> Result<Option<Value<'a>>, ConfigError> {
+    pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
         let Some((section, key)) = key.split_once('.') else {
-            return Ok(self.table.get(key));
+            return self.table.get(key);
         };
-        Ok(match self.section(section)? {
+        match self.section(section) {
             Section::Missing => None,
             Section::Table(table) => table.get(key),
             Section::Short(short, value) => (*short == key).then(|| value.clone()),
-        })
+        }
     }
 
     /// Warns about keys of a section that mean something to cargo-nextest only.
@@ -461,24 +516,21 @@ impl<'a> Sections<'a> {
         self.table
     }
 
-    fn section(&mut self, name: &'static str) -> Result<&mut Section<'a>, ConfigError> {
+    fn section(&mut self, name: &'static str) -> &mut Section<'a> {
         let index = match self.open.iter().position(|(open, _)| *open == name) {
             Some(index) => index,
             None => {
-                let section = match self.table.get(name) {
-                    None => Section::Missing,
-                    Some(value) => Section::new(name, value)?,
-                };
-                self.open.push((name, section));
+                let section = self.table.read(name, |value| Section::new(name, value));
+                self.open.push((name, section.unwrap_or(Section::Missing)));
                 self.open.len() - 1
             }
         };
-        Ok(&mut self.open[index].1)
+        &mut self.open[index].1
     }
 }
 
 impl<'a> Section<'a> {
-    fn new(name: &str, value: Value<'a>) -> Result<Self, ConfigError> {
+    fn new(name: &str, value: Value<'a>) -> Result<Self, Noted> {
         if let Some(table) = value.as_table() {
             return Ok(Self::Table(table));
         }

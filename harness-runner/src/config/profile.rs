@@ -13,6 +13,7 @@ use super::{
     scripts::Scripts,
     settings::TestThreads,
 };
+use crate::filter::parse_filterset;
 use nextest_filtering::{Filterset, KnownGroups, ParseContext};
 use std::{collections::BTreeMap, sync::Arc};
 use target_spec::{Platform, TargetSpec};
@@ -54,9 +55,9 @@ impl Profile {
     pub fn run_settings(&self, cli: &CliOverrides) -> (RunSettings, RunOrigins) {
         let origins: Vec<Origin> = self.origins().collect();
         let profiles = self.chain.iter().map(|table| &table.run).zip(&origins);
-        let cli = std::iter::once((&cli.run, &Origin::CommandLine));
+        let cli_run = std::iter::once((&cli.run, &Origin::CommandLine));
         let defaults = std::iter::once((&self.defaults, &Origin::Default));
-        RunSettings::merge(cli.chain(profiles).chain(defaults))
+        RunSettings::merge(cli_run.chain(profiles).chain(defaults))
     }
 
     /// Returns every setting of the run as a whole with its value and its origin.
@@ -77,6 +78,7 @@ impl Profile {
         platforms: &Platforms,
         cli: CliOverrides,
     ) -> Result<CompiledProfile, ConfigError> {
+        let mut filters = Filters::new(packages);
         let mut overrides = Vec::new();
         // The first one counts. All are compiled, also those for other platforms, so that a
         // mistake shows everywhere.
@@ -84,8 +86,8 @@ impl Profile {
         for table in self.chain.iter().flat_map(|profile| &profile.overrides) {
             let origin = Origin::Override(Arc::clone(&table.origin));
             let applies = PlatformMatch::new(&table.host, &table.target, platforms);
-            let filter = compile(table.filter.as_ref(), packages)?;
-            if let Some(filter) = compile(table.default_filter.as_ref(), packages)?
+            let filter = filters.compile(table.filter.as_ref());
+            if let Some(filter) = filters.compile(table.default_filter.as_ref())
                 && applies.targets.all()
             {
                 default_filters.push((filter, origin.clone()));
@@ -103,7 +105,7 @@ impl Profile {
             }
         }
         for (profile, origin) in self.chain.iter().zip(self.origins()) {
-            let filter = compile(profile.default_filter.as_ref(), packages)?;
+            let filter = filters.compile(profile.default_filter.as_ref());
             default_filters.extend(filter.map(|filter| (filter, origin)));
         }
         let default_filter = match default_filters.into_iter().next() {
@@ -115,21 +117,21 @@ impl Profile {
             None => DefaultFilter::all(),
         };
         let rules = self.chain.iter().flat_map(|profile| &profile.rules);
-        let rules = rules.map(|rule| compile_rule(rule, packages, platforms));
-        let rules = rules.collect::<Result<_, _>>()?;
+        let rules = rules.map(|rule| compile_rule(rule, &mut filters, platforms));
+        let rules = rules.collect();
+        let quarantine = self.compile_quarantine(&mut filters);
+        filters.finish()?;
         let (run, run_origins) = self.run_settings(&cli);
-        let layers = self
-            .chain
-            .iter()
-            .map(|table| table.test.clone())
-            .zip(self.origins());
+        let layers = self.chain.iter().map(|table| table.test.clone());
+        let layers = layers.zip(self.origins());
         Ok(CompiledProfile::new(super::compiled::Parts {
             name: self.name().to_owned(),
             cli: cli.test,
+            mode: cli.mode,
             overrides,
             profiles: layers.collect(),
             default_filter,
-            quarantine: self.compile_quarantine(packages)?,
+            quarantine,
             run,
             run_origins,
             test_groups: Arc::clone(&self.test_groups),
@@ -140,15 +142,15 @@ impl Profile {
 
     fn compile_quarantine(
         &self,
-        packages: &ParseContext<'_>,
-    ) -> Result<Vec<super::quarantine::QuarantineEntry>, ConfigError> {
-        let mut compiled = Vec::new();
-        for table in self.chain.iter().flat_map(|profile| &profile.quarantine) {
-            if let Some(filter) = compile(Some(&table.filter), packages)? {
-                compiled.push(table.compiled(filter.compiled));
-            }
-        }
-        Ok(compiled)
+        filters: &mut Filters<'_, '_>,
+    ) -> Vec<super::quarantine::QuarantineEntry> {
+        let tables = self.chain.iter().flat_map(|profile| &profile.quarantine);
+        tables
+            .filter_map(|table| {
+                let filter = filters.compile(Some(&table.filter))?;
+                Some(table.compiled(filter.compiled))
+            })
+            .collect()
     }
 
     fn origins(&self) -> impl Iterator<Item = Origin> {
@@ -192,12 +194,12 @@ impl PlatformMatch {
 
 fn compile_rule(
     rule: &RuleTable,
-    packages: &ParseContext<'_>,
+    filters: &mut Filters<'_, '_>,
     platforms: &Platforms,
-) -> Result<CompiledRule, ConfigError> {
+) -> CompiledRule {
     let applies = PlatformMatch::new(&rule.host, &rule.target, platforms);
-    let filter = compile(rule.filter.as_ref(), packages)?;
-    Ok(CompiledRule {
+    let filter = filters.compile(rule.filter.as_ref());
+    CompiledRule {
         origin: Arc::clone(&rule.origin),
         scripts: rule.run.clone(),
         scope: Applicability {
@@ -205,24 +207,46 @@ fn compile_rule(
             on_host: applies.host,
             on_targets: applies.targets,
         },
-    })
+    }
 }
 
-fn compile(
-    filter: Option<&FilterText>,
-    packages: &ParseContext<'_>,
-) -> Result<Option<Filterset>, ConfigError> {
-    let Some(filter) = filter else {
-        return Ok(None);
-    };
-    // `group()` is not allowed in configuration, so no groups are needed.
-    let (text, groups) = (filter.text.clone(), KnownGroups::Unavailable);
-    match Filterset::parse(text, packages, filter.kind, &groups) {
-        Ok(filterset) => Ok(Some(filterset)),
-        Err(errors) => Err(ConfigError::Filterset {
-            place: filter.place.clone(),
-            key: filter.key.clone(),
-            source: errors.into(),
-        }),
+/// Resolves filtersets, and collects the mistakes of those that name what does not exist.
+struct Filters<'a, 'g> {
+    packages: &'a ParseContext<'g>,
+    mistakes: Vec<ConfigError>,
+}
+
+impl<'a, 'g> Filters<'a, 'g> {
+    fn new(packages: &'a ParseContext<'g>) -> Self {
+        Self {
+            packages,
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Fails if there were mistakes.
+    fn finish(mut self) -> Result<(), ConfigError> {
+        self.mistakes.sort_by_cached_key(|mistake| {
+            let place = mistake.place()?;
+            Some((place.file.to_owned(), place.line, place.column))
+        });
+        ConfigError::of(self.mistakes)
+    }
+
+    fn compile(&mut self, filter: Option<&FilterText>) -> Option<Filterset> {
+        let filter = filter?;
+        // `group()` is not allowed in configuration, so no groups are needed.
+        let (text, groups) = (filter.text.clone(), KnownGroups::Unavailable);
+        match parse_filterset(text, self.packages, filter.kind, &groups) {
+            Ok(filterset) => Some(filterset),
+            Err(source) => {
+                self.mistakes.push(ConfigError::Filterset {
+                    place: filter.place.clone(),
+                    key: filter.key.clone(),
+                    source,
+                });
+                None
+            }
+        }
     }
 }

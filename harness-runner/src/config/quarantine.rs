@@ -2,9 +2,9 @@
 //! date.
 
 use super::{
-    error::{ConfigError, Place},
+    error::Place,
     filter_text::{FilterText, filter},
-    parse::{Table, Value},
+    parse::{Noted, Table, Value},
 };
 use chrono::NaiveDate;
 use harness_metadata::Quarantine;
@@ -21,36 +21,40 @@ pub(super) struct QuarantineTable {
 }
 
 /// Reads an entry. Each of its keys has to be there: an entry without an owner or an end stays for ever.
-pub(super) fn read(value: &Value<'_>) -> Result<QuarantineTable, ConfigError> {
+pub(super) fn read(value: &Value<'_>) -> Result<QuarantineTable, Noted> {
     let mut table = value.table()?;
     let tests = table.read("filter", |value| {
         filter(FiltersetKind::OverrideFilter, &value)
-    })?;
-    let reason = table.read("reason", |value| text(&value))?;
-    let owner = table.read("owner", |value| text(&value))?;
-    let expires = table.read("expires", |value| date(&value))?;
+    });
+    let reason = table.read("reason", |value| text(&value));
+    let owner = table.read("owner", |value| text(&value));
+    let expires = table.read("expires", |value| date(&value));
     table.forbid_unknown()?;
+    let tests = required(&table, "filter", tests);
+    let reason = required(&table, "reason", reason);
+    let owner = required(&table, "owner", owner);
+    let expires = required(&table, "expires", expires);
     Ok(QuarantineTable {
-        filter: required(&table, "filter", tests)?,
-        reason: required(&table, "reason", reason)?,
-        owner: required(&table, "owner", owner)?,
-        expires: required(&table, "expires", expires)?,
+        filter: tests?,
+        reason: reason?,
+        owner: owner?,
+        expires: expires?,
         place: value.place(),
     })
 }
 
-fn required<T>(table: &Table<'_>, key: &str, value: Option<T>) -> Result<T, ConfigError> {
-    value.ok_or_else(|| table.invalid(format!("lacks `{key}`")))
+fn required<T>(table: &Table<'_>, key: &str, value: Option<T>) -> Result<T, Noted> {
+    value.ok_or_else(|| table.lacks(key, ""))
 }
 
-fn text(value: &Value<'_>) -> Result<String, ConfigError> {
+fn text(value: &Value<'_>) -> Result<String, Noted> {
     match value.string()?.trim() {
         "" => Err(value.invalid("must not be empty")),
         text => Ok(text.to_owned()),
     }
 }
 
-fn date(value: &Value<'_>) -> Result<NaiveDate, ConfigError> {
+fn date(value: &Value<'_>) -> Result<NaiveDate, Noted> {
     let written = value.as_date();
     let Some(text) = value.as_str().map(str::to_owned).or(written) else {
         return Err(value.wrong_type("a date such as `2026-12-31`", None));

@@ -1,12 +1,12 @@
 //! Reads the entries of a profile's `scripts`: which scripts run for which tests.
 
 use super::{
-    error::{ConfigError, ConfigWarning},
+    error::ConfigWarning,
     filter_text::{FilterText, filter},
     layer::OverrideOrigin,
     names::ScriptKind,
-    overrides::platform,
-    parse::Value,
+    overrides::platform_of,
+    parse::{Noted, Value},
     scripts,
 };
 use crate::filter::check_syntax;
@@ -30,6 +30,7 @@ pub(super) struct RuleScripts {
     pub(super) setup: Vec<String>,
     pub(super) list_wrapper: Option<String>,
     pub(super) run_wrapper: Option<String>,
+    pub(super) service: Vec<String>,
 }
 
 /// Reads an entry.
@@ -37,26 +38,27 @@ pub(super) fn read(
     profile: &Arc<str>,
     index: usize,
     value: &Value<'_>,
-) -> Result<RuleTable, ConfigError> {
+) -> Result<RuleTable, Noted> {
     let mut table = value.table()?;
     // Neither `default()` nor `group()`, as in a default filter.
     let filter_value = table.get("filter");
-    let filter_text = filter_value
-        .as_ref()
-        .map(|value| filter(FiltersetKind::DefaultFilter, value))
-        .transpose()?;
-    let platform_value = table.get("platform");
-    let platform = platform_value.as_ref().map(platform).transpose()?;
-    let platform = platform.unwrap_or_default();
-    if filter_text.is_none() && platform.host.is_none() && platform.target.is_none() {
-        return Err(value.invalid("needs `filter` or `platform`, to say which tests it is for"));
+    let filter_text = table.read("filter", |value| {
+        filter(FiltersetKind::DefaultFilter, &value)
+    });
+    let (platform, has_platform) = platform_of(&mut table);
+    if filter_value.is_none() && !has_platform {
+        value.invalid("needs `filter` or `platform`, to say which tests it is for");
     }
-    let setup = table.read("setup", |value| scripts::names(&value, ScriptKind::Setup))?;
+    let setup = table.read("setup", |value| scripts::names(&value, ScriptKind::Setup));
+    let service = table.read("service", |value| {
+        scripts::names(&value, ScriptKind::Service)
+    });
     let wrapper = |value: Value<'_>| scripts::name(&value, ScriptKind::Wrapper);
-    let list_wrapper = table.get("list-wrapper");
-    if let (Some(_), Some(filter_value)) = (&list_wrapper, &filter_value) {
+    let list_wrapper = table.read("list-wrapper", wrapper);
+    let lists = table.has("list-wrapper");
+    if let (true, Some(filter), Some(filter_value)) = (lists, &filter_text, filter_value) {
         // A binary is listed before its tests are known.
-        check_syntax(filter_value.string()?, FiltersetKind::TestArchive).map_err(|_| {
+        check_syntax(&filter.text, FiltersetKind::TestArchive).map_err(|_| {
             filter_value.invalid(
                 "must not ask for tests, because `list-wrapper` lists whole binaries: `test()` \
                  cannot be used",
@@ -65,10 +67,12 @@ pub(super) fn read(
     }
     let run = RuleScripts {
         setup: setup.unwrap_or_default(),
-        list_wrapper: list_wrapper.map(wrapper).transpose()?,
-        run_wrapper: table.read("run-wrapper", wrapper)?,
+        list_wrapper,
+        run_wrapper: table.read("run-wrapper", wrapper),
+        service: service.unwrap_or_default(),
     };
     table.warn_of_unknown();
+    table.whole()?;
     if run == RuleScripts::default() {
         value.warn(|place, key| ConfigWarning::EmptyRule { place, key });
     }

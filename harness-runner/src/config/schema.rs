@@ -1,10 +1,10 @@
-//! The JSON Schema of `harness.toml`, for editors.
+//! The JSON Schemas of `harness.toml` and of the settings of a person, for editors.
 
 use super::{
     declared::declared,
     kind,
     layer::{Declared, Scope},
-    scripts::{CommandBase, WithRunner},
+    scripts::{CommandBase, ServiceScope, StopSignal, WithRunner},
 };
 use harness_metadata::Word;
 use serde_json::{Map, Value as Json, json};
@@ -36,11 +36,47 @@ pub fn schema() -> Json {
             "harness-version": versions(),
             "nextest-version": versions(),
             "experimental": { "type": ["array", "object"] },
-            "store": object(Map::from_iter([("dir".to_owned(), json!({ "type": "string" }))])),
+            "store": object(store(&["dir", RUNS_DIR])),
             "scripts": scripts(),
             "script": { "type": "object", "additionalProperties": setup_script() },
             "test-groups": { "type": "object", "additionalProperties": group },
         },
+        "additionalProperties": false,
+    })
+}
+
+/// The key below `store` of the folder for recorded runs.
+const RUNS_DIR: &str = "runs-dir";
+
+/// Returns the JSON Schemas of these keys below `store`.
+fn store(keys: &[&str]) -> Map<String, Json> {
+    let path = |key: &&str| {
+        let says = match *key {
+            RUNS_DIR => "the folder for recorded runs, relative to the workspace root",
+            _ => "the folder for reports, relative to the workspace root",
+        };
+        let path = json!({ "type": "string", "minLength": 1, "description": says });
+        ((*key).to_owned(), path)
+    };
+    keys.iter().map(path).collect()
+}
+
+/// Returns the JSON Schema of the settings of a person (draft 2020-12).
+pub fn user_schema() -> Json {
+    let ui = object(super::user::properties());
+    let store = object(store(&[RUNS_DIR]));
+    let entry = json!({
+        "type": "object",
+        "properties": { "platform": { "type": "string" }, "ui": ui, "store": store },
+        "required": ["platform"],
+        "additionalProperties": false,
+    });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "harness/config.toml",
+        "description": "The settings of a person for cargo harness",
+        "type": "object",
+        "properties": { "ui": ui, "store": store, "overrides": { "type": "array", "items": entry } },
         "additionalProperties": false,
     })
 }
@@ -82,7 +118,46 @@ fn scripts() -> Json {
         "properties": {
             "setup": { "type": "object", "additionalProperties": setup_script() },
             "wrapper": { "type": "object", "additionalProperties": wrapper },
+            "service": { "type": "object", "additionalProperties": service() },
         },
+        "additionalProperties": false,
+    })
+}
+
+fn service() -> Json {
+    let flag = json!({ "type": "boolean" });
+    let text = json!({ "type": "string" });
+    let junit = json!({
+        "type": "object",
+        "properties": { "store-success-output": flag, "store-failure-output": flag },
+        "additionalProperties": false,
+    });
+    let port = json!({ "type": "integer", "minimum": 1, "maximum": 65535 });
+    let ready = json!({
+        "type": "object",
+        "properties": {
+            "line": text,
+            "port": { "anyOf": [port, text] },
+            "path": text,
+            "command": command(),
+            "timeout": (kind::DURATION.schema)(),
+            "interval": (kind::DURATION.schema)(),
+        },
+        "minProperties": 1,
+        "additionalProperties": false,
+    });
+    json!({
+        "type": "object",
+        "properties": {
+            "command": command(),
+            "scope": { "enum": ServiceScope::words() },
+            "ready": ready,
+            "env": (kind::ENV.schema)(),
+            "stop-signal": { "enum": StopSignal::words() },
+            "grace-period": (kind::DURATION.schema)(),
+            "junit": junit,
+        },
+        "required": ["command"],
         "additionalProperties": false,
     })
 }
@@ -134,7 +209,8 @@ fn rule_properties() -> Map<String, Json> {
     Map::from_iter([
         ("filter".to_owned(), name.clone()),
         ("platform".to_owned(), platform()),
-        ("setup".to_owned(), names),
+        ("setup".to_owned(), names.clone()),
+        ("service".to_owned(), names),
         ("list-wrapper".to_owned(), name.clone()),
         ("run-wrapper".to_owned(), name),
     ])

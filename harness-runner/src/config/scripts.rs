@@ -1,9 +1,13 @@
 //! Reads scripts: what runs before tests, and what runs around them.
 
+mod services;
+
+pub use services::{Placeholder, Ready, Service, ServiceScope, StopSignal, filled};
+
 use super::{
-    error::{ConfigError, ConfigWarning, Place, nearest, quoted},
+    error::{ConfigWarning, Place, nearest, quoted},
     names::{KnownScript, ScriptKind, is_identifier},
-    parse::{Table, Value},
+    parse::{Noted, Table, Value, all},
     settings::{LeakTimeout, SlowTimeout, TimeoutResult},
     value,
 };
@@ -13,7 +17,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 /// The slow period of a setup script unless configured: as good as none.
 const SLOW_PERIOD: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 /// The leak period of a setup script unless configured.
-const LEAK_PERIOD: Duration = Duration::from_millis(200);
+pub(crate) const LEAK_PERIOD: Duration = Duration::from_millis(200);
 /// The time limit of a teardown unless configured.
 const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -113,83 +117,81 @@ words!(WithRunner {
 pub(super) struct Scripts {
     pub(super) setup: Vec<Arc<SetupScript>>,
     pub(super) wrapper: Vec<Arc<WrapperScript>>,
+    pub(super) service: Vec<Arc<Service>>,
 }
 
 /// Reads the scripts of a document. `tool` is the name of the tool whose file it is.
-pub(super) fn read(root: &mut Table<'_>, tool: Option<&str>) -> Result<Scripts, ConfigError> {
+pub(super) fn read(root: &mut Table<'_>, tool: Option<&str>) -> Scripts {
     let mut scripts = Scripts::default();
-    let old = root.get("script");
-    let new = root.get("scripts");
-    if let (Some(old), Some(_)) = (&old, &new) {
-        return Err(old.invalid("is the old form of `scripts.setup`, and both are there"));
-    }
-    if let Some(old) = old {
+    let both = root.has("script") && root.has("scripts");
+    root.read("script", |old| {
+        if both {
+            return Err(old.invalid("is the old form of `scripts.setup`, and both are there"));
+        }
         old.warn(|place, key| ConfigWarning::OldForm {
             place,
             key,
             new: "scripts.setup",
         });
-        setup_scripts(&old.table()?, tool, &mut scripts)?;
-    }
-    if let Some(new) = new {
-        let mut table = new.table()?;
-        if let Some(setup) = table.get("setup") {
-            setup_scripts(&setup.table()?, tool, &mut scripts)?;
+        setup_scripts(&old.table()?, tool, &mut scripts);
+        Ok(())
+    });
+    if let Some(mut table) = root.read("scripts", |new| new.table()) {
+        if let Some(setup) = table.read("setup", |setup| setup.table()) {
+            setup_scripts(&setup, tool, &mut scripts);
         }
-        if let Some(wrapper) = table.get("wrapper") {
-            for (place, name, value) in wrapper.table()?.named() {
-                declare(place, name, &value, ScriptKind::Wrapper, tool)?;
-                scripts
-                    .wrapper
-                    .push(Arc::new(wrapper_script(name, &value)?));
+        if let Some(wrapper) = table.read("wrapper", |wrapper| wrapper.table()) {
+            for (place, name, value) in wrapper.named() {
+                declare(place, name, &value, ScriptKind::Wrapper, tool);
+                let script = wrapper_script(name, &value);
+                scripts.wrapper.extend(script.ok().map(Arc::new));
+            }
+        }
+        if let Some(service) = table.read("service", |service| service.table()) {
+            for (place, name, value) in service.named() {
+                declare(place, name, &value, ScriptKind::Service, tool);
+                let service = services::read(name, &value);
+                scripts.service.extend(service.ok().map(Arc::new));
             }
         }
         table.warn_of_unknown();
     }
-    Ok(scripts)
+    scripts
 }
 
-fn setup_scripts(
-    table: &Table<'_>,
-    tool: Option<&str>,
-    scripts: &mut Scripts,
-) -> Result<(), ConfigError> {
+fn setup_scripts(table: &Table<'_>, tool: Option<&str>, scripts: &mut Scripts) {
     for (place, name, value) in table.named() {
-        declare(place, name, &value, ScriptKind::Setup, tool)?;
-        scripts.setup.push(Arc::new(setup_script(name, &value)?));
+        declare(place, name, &value, ScriptKind::Setup, tool);
+        let script = setup_script(name, &value);
+        scripts.setup.extend(script.ok().map(Arc::new));
     }
-    Ok(())
 }
 
-/// Lets rules know a script, whose name is that of no other.
-fn declare(
-    place: Place,
-    name: &str,
-    value: &Value<'_>,
-    kind: ScriptKind,
-    tool: Option<&str>,
-) -> Result<(), ConfigError> {
+/// Lets rules know a script, whose name is that of no other. They know one with a wrong name too, so
+/// that its name is the only mistake.
+fn declare(place: Place, name: &str, value: &Value<'_>, kind: ScriptKind, tool: Option<&str>) {
     let noun = kind.noun();
     if let Some(tool) = tool {
         let prefix = format!("@tool:{tool}:");
         if !name.strip_prefix(&prefix).is_some_and(is_identifier) {
-            return Err(value.invalid(format!(
+            value.invalid(format!(
                 "is not a name for a {noun} of a tool: it must be `{prefix}` and a name"
-            )));
+            ));
         }
     } else if !is_identifier(name) {
-        return Err(value.invalid(format!(
+        value.invalid(format!(
             "is not a name for a {noun}: it must begin with a letter and go on with letters, \
              digits, `_` and `-`"
-        )));
+        ));
     }
     let mut known = value.scripts().borrow_mut();
     if let Some(other) = known.iter().find(|script| script.name == name) {
-        return Err(value.invalid(format!(
+        value.invalid(format!(
             "has the name of the {} at {}",
             other.kind.noun(),
             other.place
-        )));
+        ));
+        return;
     }
     known.push(KnownScript {
         name: name.to_owned(),
@@ -197,38 +199,34 @@ fn declare(
         place,
         used: false,
     });
-    Ok(())
 }
 
-fn setup_script(name: &str, value: &Value<'_>) -> Result<SetupScript, ConfigError> {
+fn setup_script(name: &str, value: &Value<'_>) -> Result<SetupScript, Noted> {
     let mut table = value.table()?;
-    let command = table.read("command", |value| command(&value))?;
-    let Some(command) = command else {
-        return Err(table.invalid("lacks `command`"));
-    };
-    let teardown = table.read("teardown", |value| self::command(&value))?;
-    let teardown_timeout = table.get("teardown-timeout");
-    if let (Some(timeout), None) = (&teardown_timeout, &teardown) {
-        return Err(timeout.invalid("needs `teardown`"));
-    }
-    let slow_timeout = table.read("slow-timeout", value::slow_timeout)?;
-    let leak_timeout = table.read("leak-timeout", value::leak_timeout)?;
+    let command = table.read("command", |value| command(&value));
+    let teardown = table.read("teardown", |value| self::command(&value));
+    let can_end = table.has("teardown");
+    let teardown_timeout = table.read("teardown-timeout", |value| match can_end {
+        true => value::positive_duration(value),
+        false => Err(value.invalid("needs `teardown`")),
+    });
+    let slow_timeout = table.read("slow-timeout", value::slow_timeout);
+    let leak_timeout = table.read("leak-timeout", value::leak_timeout);
     let flag = |table: &mut Table<'_>, key| table.read(key, |value| value.boolean());
-    let capture_stdout = flag(&mut table, "capture-stdout")?.unwrap_or(false);
-    let capture_stderr = flag(&mut table, "capture-stderr")?.unwrap_or(false);
+    let capture_stdout = flag(&mut table, "capture-stdout").unwrap_or(false);
+    let capture_stderr = flag(&mut table, "capture-stderr").unwrap_or(false);
     let (mut junit_success, mut junit_failure) = (true, true);
-    if let Some(mut junit) = table.read("junit", |value| value.table())? {
-        junit_success = flag(&mut junit, "store-success-output")?.unwrap_or(true);
-        junit_failure = flag(&mut junit, "store-failure-output")?.unwrap_or(true);
+    if let Some(mut junit) = table.read("junit", |value| value.table()) {
+        junit_success = flag(&mut junit, "store-success-output").unwrap_or(true);
+        junit_failure = flag(&mut junit, "store-failure-output").unwrap_or(true);
         junit.warn_of_unknown();
     }
     table.warn_of_unknown();
-    let timeout = teardown_timeout.map(value::positive_duration).transpose()?;
     Ok(SetupScript {
         name: Arc::from(name),
-        command,
+        command: command.ok_or_else(|| table.lacks("command", ""))?,
         teardown,
-        teardown_timeout: timeout.unwrap_or(TEARDOWN_TIMEOUT),
+        teardown_timeout: teardown_timeout.unwrap_or(TEARDOWN_TIMEOUT),
         slow_timeout: slow_timeout.unwrap_or(NEVER_SLOW),
         leak_timeout: leak_timeout.unwrap_or(LeakTimeout {
             period: LEAK_PERIOD,
@@ -242,29 +240,27 @@ fn setup_script(name: &str, value: &Value<'_>) -> Result<SetupScript, ConfigErro
 }
 
 /// The slow timeout of scripts for which nothing else is configured.
-const NEVER_SLOW: SlowTimeout = SlowTimeout {
+pub(crate) const NEVER_SLOW: SlowTimeout = SlowTimeout {
     period: SLOW_PERIOD,
     terminate_after: None,
     grace_period: value::GRACE_PERIOD,
     on_timeout: TimeoutResult::Fail,
 };
 
-fn wrapper_script(name: &str, value: &Value<'_>) -> Result<WrapperScript, ConfigError> {
+fn wrapper_script(name: &str, value: &Value<'_>) -> Result<WrapperScript, Noted> {
     let mut table = value.table()?;
-    let Some(command) = table.read("command", |value| command(&value))? else {
-        return Err(table.invalid("lacks `command`"));
-    };
-    let target_runner = table.read("target-runner", |value| value::word(&value))?;
+    let command = table.read("command", |value| command(&value));
+    let target_runner = table.read("target-runner", |value| value::word(&value));
     table.warn_of_unknown();
     Ok(WrapperScript {
         name: Arc::from(name),
-        command,
+        command: command.ok_or_else(|| table.lacks("command", ""))?,
         target_runner: target_runner.unwrap_or_default(),
     })
 }
 
 /// Reads a command: a string in the words of a shell, an array, or a table with either.
-fn command(value: &Value<'_>) -> Result<ScriptCommand, ConfigError> {
+fn command(value: &Value<'_>) -> Result<ScriptCommand, Noted> {
     if value.as_table().is_none() {
         let expected = "a string, an array of strings or a table with `command-line`";
         let (program, args) = command_line(value, expected)?;
@@ -278,15 +274,13 @@ fn command(value: &Value<'_>) -> Result<ScriptCommand, ConfigError> {
     let mut table = value.table()?;
     let line = table.read("command-line", |value| {
         command_line(&value, "a string or an array of strings")
-    })?;
+    });
     let relative_to = table.get("relative-to");
-    let env = table.read("env", env)?;
-    table.forbid_unknown()?;
-    let Some((program, args)) = line else {
-        return Err(table.invalid("lacks `command-line`"));
-    };
-    let base = relative_to.as_ref().map(value::word).transpose()?;
+    let base = table.read("relative-to", |value| value::word(&value));
     let base = base.unwrap_or_default();
+    let env = table.read("env", env);
+    table.forbid_unknown()?;
+    let (program, args) = line.ok_or_else(|| table.lacks("command-line", ""))?;
     if let Some(relative_to) = relative_to
         && base != CommandBase::None
         && program.starts_with('/')
@@ -303,10 +297,7 @@ fn command(value: &Value<'_>) -> Result<ScriptCommand, ConfigError> {
     })
 }
 
-fn command_line(
-    value: &Value<'_>,
-    expected: &'static str,
-) -> Result<(String, Vec<String>), ConfigError> {
+fn command_line(value: &Value<'_>, expected: &'static str) -> Result<(String, Vec<String>), Noted> {
     let mut words = if let Some(text) = value.as_str() {
         let words = shell_words::split(text);
         words.map_err(|_| value.invalid("has a quote that is not closed"))?
@@ -326,22 +317,19 @@ fn command_line(
 }
 
 /// Reads variables and their values.
-pub(super) fn env(value: Value<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
+pub(super) fn env(value: Value<'_>) -> Result<BTreeMap<String, String>, Noted> {
     let Some(table) = value.as_table() else {
         return Err(value.wrong_type("a table of names and strings", None));
     };
-    let mut env = BTreeMap::new();
-    for (_, name, value) in table.named() {
-        if let Err(problem) = check_variable(name) {
-            return Err(value.invalid(problem));
-        }
+    let variables = table.named().into_iter().map(|(_, name, value)| {
+        check_variable(name).map_err(|problem| value.invalid(problem))?;
         let text = value.string()?;
         if text.contains('\0') {
             return Err(value.invalid("has a NUL, which no variable can have"));
         }
-        env.insert(name.to_owned(), text.to_owned());
-    }
-    Ok(env)
+        Ok((name.to_owned(), text.to_owned()))
+    });
+    Ok(all(variables)?.into_iter().collect())
 }
 
 /// Fails, with the end of a sentence that starts with the name, if a script may not set a variable.
@@ -367,17 +355,17 @@ pub(crate) fn check_variable(name: &str) -> Result<(), String> {
 }
 
 /// Reads the names of scripts of a kind: one or an array of them.
-pub(super) fn names(value: &Value<'_>, kind: ScriptKind) -> Result<Vec<String>, ConfigError> {
+pub(super) fn names(value: &Value<'_>, kind: ScriptKind) -> Result<Vec<String>, Noted> {
     let elements: Vec<Value<'_>> = match value.as_array() {
         Some(array) => array.collect(),
         None if value.as_str().is_some() => vec![value.clone()],
         None => return Err(value.wrong_type("the name of a script, or an array of names", None)),
     };
-    elements.iter().map(|element| name(element, kind)).collect()
+    all(elements.iter().map(|element| name(element, kind)))
 }
 
 /// Reads the name of a script of a kind.
-pub(super) fn name(value: &Value<'_>, kind: ScriptKind) -> Result<String, ConfigError> {
+pub(super) fn name(value: &Value<'_>, kind: ScriptKind) -> Result<String, Noted> {
     let name = value.string()?;
     let mut known = value.scripts().borrow_mut();
     if let Some(script) = known.iter_mut().find(|script| script.name == name) {

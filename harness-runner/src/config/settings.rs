@@ -51,7 +51,7 @@ pub enum Doctests {
     /// Say that they were not run.
     #[default]
     Warn,
-    /// Run them after the others.
+    /// Run them with the others.
     Run,
     /// Leave them out.
     Skip,

@@ -1,9 +1,9 @@
 //! Reads numbers of bytes.
 
-use super::{error::ConfigError, parse::Value};
+use super::parse::{Noted, Value};
 
 /// A number of bytes: `"64 MiB"` or an integer.
-pub(super) fn read(value: Value<'_>) -> Result<u64, ConfigError> {
+pub(super) fn read(value: Value<'_>) -> Result<u64, Noted> {
     if let Some(number) = value.as_integer() {
         return u64::try_from(number).map_err(|_| value.invalid("must not be negative"));
     }

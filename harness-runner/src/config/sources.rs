@@ -2,13 +2,13 @@
 
 use super::{
     Config, ConfigError, ConfigWarning, DEFAULT_PATH, Dialect, PEER_PATH, Standing,
-    file::{self, FileTables},
+    file::{self, FileTables, RUNS_DIR},
     names::is_identifier,
-    parse::{Context, Document, Table},
+    parse::{Context, Document, Found, Table},
     version,
 };
 use camino::{Utf8Path, Utf8PathBuf};
-use std::{cell::RefCell, fs, io, str::FromStr, sync::Arc};
+use std::{fs, io, str::FromStr, sync::Arc};
 use thiserror::Error;
 
 /// The source of a configuration.
@@ -64,6 +64,37 @@ pub(super) fn load(
     root: &Utf8Path,
     sources: &Sources,
 ) -> Result<(Config, Vec<ConfigWarning>), ConfigError> {
+    let (config, found, order) = load_all(root, sources)?;
+    Ok((config, finish(found, &order)?))
+}
+
+/// Reads the folder for recorded runs, relative to the workspace root, if one is chosen: of that key and of
+/// nothing else.
+///
+/// # Errors
+///
+/// When a file cannot be read, or that key makes no sense.
+pub fn runs_dir(root: &Utf8Path, sources: &Sources) -> Result<Option<Utf8PathBuf>, ConfigError> {
+    // Past runs are there for an older program too.
+    let sources = Sources {
+        override_version_check: true,
+        ..sources.clone()
+    };
+    let (config, found, _) = load_all(root, &sources)?;
+    let mistakes = found.mistakes.into_inner().into_iter();
+    ConfigError::of(
+        mistakes
+            .filter(|mistake| mistake.is_about(RUNS_DIR))
+            .collect(),
+    )?;
+    Ok(config.runs_dir)
+}
+
+/// Reads all files, whatever mistakes they have, unless one is not TOML.
+pub(super) fn load_all(
+    root: &Utf8Path,
+    sources: &Sources,
+) -> Result<(Config, Found, Vec<Arc<Utf8Path>>), ConfigError> {
     let mut dialect = Dialect::Harness;
     let own = match &sources.config_file {
         Some(path) => {
@@ -124,7 +155,8 @@ pub(super) fn parse_as(
         },
         tool: None,
     };
-    combine(&[source], dialect, false)
+    let (config, found, order) = combine(&[source], dialect, false)?;
+    Ok((config, finish(found, &order)?))
 }
 
 /// Reads a file that must be there.
@@ -162,22 +194,23 @@ fn combine(
     sources: &[Source],
     dialect: Dialect,
     override_version_check: bool,
-) -> Result<(Config, Vec<ConfigWarning>), ConfigError> {
-    let warnings = RefCell::new(Vec::new());
-    let test_groups = RefCell::new(Vec::new());
-    let scripts = RefCell::new(Vec::new());
+) -> Result<(Config, Found, Vec<Arc<Utf8Path>>), ConfigError> {
+    let (roots, broken): (Vec<_>, Vec<_>) = sources
+        .iter()
+        .map(|source| source.document.parse())
+        .partition(Result::is_ok);
+    // A file that is not TOML may have what others name.
+    ConfigError::of(broken.into_iter().filter_map(Result::err).collect())?;
+    let roots: Vec<_> = roots.into_iter().flatten().collect();
+    let found = Found::default();
     let mut files = Vec::new();
     // A file may name the groups of those that it beats.
-    for source in sources.iter().rev() {
-        let document = &source.document;
-        let root = document.parse()?;
+    for (source, root) in sources.iter().zip(&roots).rev() {
         let context = Context {
-            document,
-            warnings: &warnings,
-            test_groups: &test_groups,
-            scripts: &scripts,
+            document: &source.document,
+            found: &found,
         };
-        let requirements = version::read(&mut Table::root(context, &root))?;
+        let requirements = version::read(&mut Table::root(context, root));
         for requirement in requirements.iter().filter(|asked| !asked.holds()) {
             let requirement = requirement.clone();
             let warning = match requirement.standing {
@@ -185,30 +218,52 @@ fn combine(
                 Standing::Required if override_version_check => {
                     ConfigWarning::IgnoredVersion(requirement)
                 }
+                // Other mistakes may be none to a newer version.
                 Standing::Required => return Err(ConfigError::RequiredVersion(requirement)),
             };
-            warnings.borrow_mut().push(warning);
+            found.warnings.borrow_mut().push(warning);
         }
-        let table = Table::root(context, &root);
-        files.push(file::read(table, requirements, source.tool.as_deref())?);
+        let table = Table::root(context, root);
+        files.push(file::read(table, requirements, source.tool.as_deref()));
     }
     files.reverse();
     let files: Vec<FileTables> = files;
-    let unused = scripts.into_inner();
-    let unused = unused.into_iter().filter(|script| !script.used);
-    warnings
+    let unused = found.scripts.take().into_iter();
+    let unused = unused.filter(|script| !script.used);
+    found
+        .warnings
         .borrow_mut()
         .extend(unused.map(|script| ConfigWarning::UnusedScript {
             place: script.place,
             noun: script.kind.noun(),
             name: script.name,
         }));
-    let config = Config::from_files(files, dialect)?;
-    Ok((config, sorted(warnings.into_inner())))
+    let config = Config::from_files(files, dialect);
+    for mistake in file::check_inheritance(&config.profiles) {
+        found.note(mistake);
+    }
+    let files = sources.iter();
+    let files = files.map(|source| Arc::clone(&source.document.file));
+    Ok((config, found, files.collect()))
+}
+
+/// Returns the warnings of files, or all of their mistakes, in the order of files and places.
+pub(super) fn finish(
+    found: Found,
+    files: &[Arc<Utf8Path>],
+) -> Result<Vec<ConfigWarning>, ConfigError> {
+    let mut mistakes = found.mistakes.into_inner();
+    mistakes.sort_by_key(|mistake| {
+        let place = mistake.place()?;
+        let file = files.iter().position(|file| *file == place.file);
+        Some((file, place.line, place.column))
+    });
+    ConfigError::of(mistakes)?;
+    Ok(sorted(found.warnings.into_inner()))
 }
 
 /// Returns warnings in the order of their places, with one for all keys that have no effect.
-pub(super) fn sorted(warnings: Vec<ConfigWarning>) -> Vec<ConfigWarning> {
+fn sorted(warnings: Vec<ConfigWarning>) -> Vec<ConfigWarning> {
     let mut unsupported = Vec::new();
     let mut sorted = Vec::new();
     for warning in warnings {

@@ -1,9 +1,11 @@
 //! Helpers for the tests of messages.
 
+mod at_once;
 mod migrate;
 mod precedence;
 mod quarantine;
 mod scripts;
+mod services;
 mod sources;
 mod structure;
 mod values;

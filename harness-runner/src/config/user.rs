@@ -1,14 +1,18 @@
-//! Settings of a person rather than of a workspace: how a run looks, never what it comes to.
+//! Settings of a person rather than of a workspace: how a run looks and where it is kept, never what it
+//! comes to.
 
 use super::{
     ConfigError, ConfigWarning,
+    file::RUNS_DIR,
+    kind,
     overrides::target_spec,
-    parse::{Context, Document, Sections, Table, Value},
-    sources, value,
+    parse::{Context, Document, Found, Noted, Sections, Table, Value},
+    scripts, sources, value,
 };
 use camino::{Utf8Path, Utf8PathBuf};
-use harness_metadata::words;
-use std::{cell::RefCell, ffi::OsString};
+use harness_metadata::{Word, words};
+use serde_json::{Map, Value as Json, json};
+use std::{collections::BTreeMap, ffi::OsString, sync::Arc};
 use target_spec::Platform;
 
 /// The paths of the settings of a person, below the folder for configuration. The first file that is there
@@ -16,7 +20,7 @@ use target_spec::Platform;
 const FILES: [&str; 2] = ["harness/config.toml", "nextest/config.toml"];
 
 /// Keys of cargo-nextest that have no effect here.
-const UNSUPPORTED: &[&str] = &["pager", "paginate", "streampager"];
+const UNSUPPORTED: &[&str] = &["streampager"];
 
 /// The source of the settings of a person.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,8 +57,58 @@ words!(ShowProgress {
     Only = "only",
 });
 
+/// Whether places in the source are links.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Hyperlinks {
+    /// If the terminal is known to open links, or cargo's `term.hyperlinks` says so.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+words!(Hyperlinks {
+    Auto = "auto",
+    Always = "always",
+    Never = "never",
+});
+
+/// Whether what is longer than a screen goes through a pager.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Paginate {
+    /// If a person reads it.
+    Auto,
+    /// No.
+    Never,
+}
+
+words!(Paginate {
+    Auto = "auto",
+    Never = "never",
+});
+
+/// A pager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PagerCommand {
+    /// The program and its arguments; nothing for no pager.
+    pub command: Vec<String>,
+    /// Variables of its environment.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Default for PagerCommand {
+    /// One that ends by itself if all fits a screen, and lets colors through.
+    fn default() -> Self {
+        Self {
+            command: vec!["less".to_owned(), "-FRX".to_owned()],
+            env: BTreeMap::from([("LESSCHARSET".to_owned(), "utf-8".to_owned())]),
+        }
+    }
+}
+
 /// The settings of a person; `None` for what they leave open.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserSettings {
     /// Show progress in this form.
     pub show_progress: Option<ShowProgress>,
@@ -64,6 +118,14 @@ pub struct UserSettings {
     pub input_handler: Option<bool>,
     /// Whether captured output is indented.
     pub output_indent: Option<bool>,
+    /// Whether places in the source are links.
+    pub hyperlinks: Option<Hyperlinks>,
+    /// The pager.
+    pub pager: Option<PagerCommand>,
+    /// Whether there is one.
+    pub paginate: Option<Paginate>,
+    /// The folder for recorded runs, relative to the workspace root.
+    pub runs_dir: Option<Utf8PathBuf>,
 }
 
 impl UserSettings {
@@ -94,69 +156,83 @@ impl UserSettings {
             }
         };
         match document {
-            Some(document) => Self::parse(&document),
+            Some(document) => Self::of(&document),
             None => Ok((Self::default(), Vec::new())),
         }
     }
 
-    fn parse(document: &Document) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
+    /// Reads the settings of a person from a text. `file` is what messages call it.
+    ///
+    /// # Errors
+    ///
+    /// When what it says makes no sense.
+    pub fn parse(file: &Utf8Path, text: String) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
+        Self::of(&Document {
+            file: Arc::from(file),
+            text,
+        })
+    }
+
+    fn of(document: &Document) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
         let root = document.parse()?;
-        let warnings = RefCell::new(Vec::new());
-        let test_groups = RefCell::new(Vec::new());
-        let scripts = RefCell::new(Vec::new());
-        let mut root = Table::root(
-            Context {
-                document,
-                warnings: &warnings,
-                test_groups: &test_groups,
-                scripts: &scripts,
-            },
-            &root,
-        );
+        let found = Found::default();
+        let context = Context {
+            document,
+            found: &found,
+        };
+        let mut root = Table::root(context, &root);
         let mut layers = Vec::new();
         if let Some(list) = root.get("overrides") {
-            let Some(entries) = list.as_array() else {
+            let entries = list.as_array();
+            if entries.is_none() {
                 let hint = "write `[[overrides]]`".to_owned();
-                return Err(list.wrong_type("an array of tables", Some(hint)));
-            };
-            for entry in entries {
-                let mut table = entry.table()?;
-                let Some(platform) = table.get("platform") else {
-                    return Err(entry.invalid("needs `platform`, to say where it counts"));
-                };
-                let here = Platform::build_target().is_ok_and(|here| {
-                    let spec = target_spec(&platform);
-                    spec.is_ok_and(|spec| spec.eval(&here).unwrap_or(true))
-                });
-                target_spec(&platform)?;
-                let layer = Self::read(table)?;
-                layers.extend(here.then_some(layer));
+                list.wrong_type("an array of tables", Some(hint));
+            }
+            for entry in entries.into_iter().flatten() {
+                layers.extend(Self::entry(&entry).ok().flatten());
             }
         }
         root.unsupported_below(&["experimental"], 1);
-        layers.push(Self::read(root)?);
-        let warnings = sources::sorted(warnings.into_inner());
+        layers.push(Self::read(root));
+        let warnings = sources::finish(found, &[Arc::clone(&document.file)])?;
         Ok((layers.into_iter().fold(Self::default(), Self::or), warnings))
     }
 
-    fn read(mut table: Table<'_>) -> Result<Self, ConfigError> {
+    /// Reads an entry of `overrides`; `None` if it is not for this platform.
+    fn entry(entry: &Value<'_>) -> Result<Option<Self>, Noted> {
+        let mut table = entry.table()?;
+        if !table.has("platform") {
+            entry.invalid("needs `platform`, to say where it counts");
+        }
+        let spec = table.read("platform", |platform| target_spec(&platform));
+        let layer = Self::read(table);
+        let here = Platform::build_target()
+            .is_ok_and(|here| spec.is_some_and(|spec| spec.eval(&here).unwrap_or(true)));
+        Ok(here.then_some(layer))
+    }
+
+    fn read(mut table: Table<'_>) -> Self {
         table.unsupported_below(&["record"], 1);
         let mut ui = Sections::of(table);
         let settings = Self {
-            show_progress: read(&mut ui, "ui.show-progress", |value| value::word(&value))?,
+            show_progress: read(&mut ui, "ui.show-progress", |value| value::word(&value)),
             max_progress_running: read(&mut ui, "ui.max-progress-running", |value| {
                 match value.as_str() {
                     Some("infinite") => Ok(usize::MAX),
                     Some(_) => Err(value.wrong_type("an integer or `\"infinite\"`", None)),
                     None => Ok(value::count(&value, 0)?.try_into().unwrap_or(usize::MAX)),
                 }
-            })?,
-            input_handler: read(&mut ui, "ui.input-handler", |value| value.boolean())?,
-            output_indent: read(&mut ui, "ui.output-indent", |value| value.boolean())?,
+            }),
+            input_handler: read(&mut ui, "ui.input-handler", |value| value.boolean()),
+            output_indent: read(&mut ui, "ui.output-indent", |value| value.boolean()),
+            hyperlinks: read(&mut ui, "ui.hyperlinks", |value| value::word(&value)),
+            pager: read(&mut ui, "ui.pager", pager),
+            paginate: read(&mut ui, "ui.paginate", |value| value::word(&value)),
+            runs_dir: read(&mut ui, RUNS_DIR, value::path).flatten(),
         };
         ui.unsupported("ui", UNSUPPORTED);
         ui.close().warn_of_unknown();
-        Ok(settings)
+        settings
     }
 
     /// Fills what is open from what comes after.
@@ -166,16 +242,104 @@ impl UserSettings {
             max_progress_running: self.max_progress_running.or(next.max_progress_running),
             input_handler: self.input_handler.or(next.input_handler),
             output_indent: self.output_indent.or(next.output_indent),
+            hyperlinks: self.hyperlinks.or(next.hyperlinks),
+            pager: self.pager.or(next.pager),
+            paginate: self.paginate.or(next.paginate),
+            runs_dir: self.runs_dir.or(next.runs_dir),
         }
     }
+}
+
+/// Returns the JSON Schemas of the keys of `ui`.
+pub(super) fn properties() -> Map<String, Json> {
+    let several =
+        json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "const": "infinite" }] });
+    let keys = [
+        (
+            "show-progress",
+            "the form in which progress is shown",
+            json!({ "enum": ShowProgress::words() }),
+        ),
+        (
+            "max-progress-running",
+            "the number of running tests that the progress bar names",
+            several,
+        ),
+        (
+            "input-handler",
+            "whether keys are listened to",
+            (kind::BOOLEAN.schema)(),
+        ),
+        (
+            "output-indent",
+            "whether captured output is indented",
+            (kind::BOOLEAN.schema)(),
+        ),
+        (
+            "hyperlinks",
+            "whether places in the source are links",
+            json!({ "enum": Hyperlinks::words() }),
+        ),
+        ("pager", "the pager", pager_schema()),
+        (
+            "paginate",
+            "whether there is a pager",
+            json!({ "enum": Paginate::words() }),
+        ),
+    ];
+    let described = keys.into_iter().map(|(key, says, mut schema)| {
+        schema["description"] = Json::from(says);
+        (key.to_owned(), schema)
+    });
+    described.collect()
+}
+
+/// Returns the JSON Schema of a pager.
+fn pager_schema() -> Json {
+    let words = json!({ "type": "array", "items": { "type": "string" } });
+    let command = json!({ "anyOf": [{ "type": "string" }, words] });
+    let table = json!({
+        "type": "object",
+        "properties": { "command": command, "env": (kind::ENV.schema)() },
+        "required": ["command"],
+        "additionalProperties": false,
+    });
+    json!({ "anyOf": [{ "type": "string" }, words, table] })
+}
+
+/// Reads a pager: a string, a list of words, or a table with both and an environment. `:builtin` is that of
+/// cargo-nextest, for which the default stands.
+fn pager(value: Value<'_>) -> Result<PagerCommand, Noted> {
+    let mut pager = PagerCommand::default();
+    if let Some(text) = value.as_str() {
+        if text != ":builtin" {
+            let unclosed = |_| value.invalid("has a quote without an end");
+            pager.command = shell_words::split(text).map_err(unclosed)?;
+        }
+        return Ok(pager);
+    }
+    if value.as_array().is_some() {
+        pager.command = value::strings(value)?;
+        return Ok(pager);
+    }
+    let mut table = value.table()?;
+    let Some(command) = table.get("command") else {
+        return Err(value.invalid("needs `command`"));
+    };
+    pager = self::pager(command)?;
+    if let Some(env) = table.get("env") {
+        pager.env = scripts::env(env)?;
+    }
+    table.warn_of_unknown();
+    Ok(pager)
 }
 
 fn read<'a, T>(
     sections: &mut Sections<'a>,
     key: &'static str,
-    read: impl FnOnce(Value<'a>) -> Result<T, ConfigError>,
-) -> Result<Option<T>, ConfigError> {
-    sections.get(key)?.map(read).transpose()
+    read: impl FnOnce(Value<'a>) -> Result<T, Noted>,
+) -> Option<T> {
+    sections.get(key).map(read)?.ok()
 }
 
 /// Returns the folder for configuration, if there is one (XDG Base Directory Specification).
@@ -191,13 +355,10 @@ fn folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<Utf8PathBuf> {
 mod tests {
     use super::*;
     use expect_test::{Expect, expect};
-    use std::{collections::BTreeMap, fs, sync::Arc};
+    use std::{collections::BTreeMap, fs};
 
     fn parse(text: &str) -> Result<(UserSettings, Vec<ConfigWarning>), ConfigError> {
-        UserSettings::parse(&Document {
-            file: Arc::from(Utf8Path::new("config.toml")),
-            text: text.to_owned(),
-        })
+        UserSettings::parse(Utf8Path::new("config.toml"), text.to_owned())
     }
 
     #[track_caller]
@@ -214,6 +375,11 @@ mod tests {
              max-progress-running = 'infinite'\n\
              input-handler = false\n\
              output-indent = true\n\
+             hyperlinks = 'always'\n\
+             paginate = 'never'\n\
+             pager = { command = ['most', '-w'], env = { A = 'b' } }\n\
+             [store]\n\
+             runs-dir = '/runs'\n\
              [[overrides]]\n\
              platform = 'cfg(windows)'\n\
              ui.show-progress = 'none'\n\
@@ -231,6 +397,13 @@ mod tests {
             max_progress_running: Some(usize::MAX),
             input_handler: Some(false),
             output_indent: Some(false),
+            hyperlinks: Some(Hyperlinks::Always),
+            paginate: Some(Paginate::Never),
+            pager: Some(PagerCommand {
+                command: vec!["most".to_owned(), "-w".to_owned()],
+                env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+            }),
+            runs_dir: Some("/runs".into()),
         };
         assert_eq!(settings, expected);
     }
@@ -279,15 +452,29 @@ mod tests {
                 "config.toml:2:12: `overrides[0].platform` is neither a target triple nor a `cfg(...)` expression: expected one of `=`, `,`, `)` here"
             ],
         );
+        error(
+            "overrides = [{ platform = 'cfg(', ui.pager = 1, ui.show-progress = 1 }, {}, 2]\n\
+             ui = { input-handler = 1, output-indent = 'x', max-progress-running = -1 }",
+            expect![[r#"
+                8 mistakes in the configuration:
+                config.toml:1:27: `overrides[0].platform` is neither a target triple nor a `cfg(...)` expression: expected one of `=`, `,`, `)` here
+                config.toml:1:46: `overrides[0].ui.pager` must be a table, but is the integer 1
+                config.toml:1:68: `overrides[0].ui.show-progress` must be a string, but is the integer 1; write one of `auto`, `none`, `bar`, `counter`, `only`
+                config.toml:1:73: `overrides[1]` needs `platform`, to say where it counts
+                config.toml:1:77: `overrides[2]` must be a table, but is the integer 2
+                config.toml:2:24: `ui.input-handler` must be `true` or `false`, but is the integer 1
+                config.toml:2:43: `ui.output-indent` must be `true` or `false`, but is the string "x"
+                config.toml:2:71: `ui.max-progress-running` must be at least 0"#]],
+        );
         let (_, warnings) = parse(
-            "ui.pager = 'less'\nui.pagr = 1\nrecord.enabled = true\n\
+            "ui.streampager.wrapping = 'word'\nui.pagr = 1\nrecord.enabled = true\n\
              experimental.record = true\nx = 1",
         )
         .expect("it is usable");
         let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         let expected = expect![[r#"
-            keys of cargo-nextest that have no effect here yet: `ui.pager` (config.toml:1:12), `record.enabled` (config.toml:3:8), `experimental.record` (config.toml:4:14)
-            config.toml:2:4: unknown key `ui.pagr`
+            keys of cargo-nextest that have no effect here yet: `ui.streampager` (config.toml:1:4), `record.enabled` (config.toml:3:8), `experimental.record` (config.toml:4:14)
+            config.toml:2:4: unknown key `ui.pagr` (did you mean `pager`?)
             config.toml:5:1: unknown key `x`"#]];
         expected.assert_eq(&warnings.join("\n"));
     }

@@ -1,8 +1,8 @@
 //! Reads single settings from TOML values.
 
 use super::{
-    error::{ConfigError, nearest, quoted},
-    parse::{Table, Value},
+    error::{nearest, quoted},
+    parse::{Noted, Table, Value, all},
     settings::{
         LeakTimeout, MaxFail, MemoryRequired, RetryPolicy, SlowTimeout, TestGroup, TestThreads,
         ThreadsRequired, TimeoutResult,
@@ -16,6 +16,8 @@ use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
 /// The period after which a test is slow, unless configured.
 pub(super) const SLOW_PERIOD: Duration = Duration::from_secs(60);
+/// The period after which a benchmark is slow, unless configured: as in cargo-nextest, never.
+pub(super) const NO_LIMIT: Duration = Duration::from_secs(30 * 31_557_600);
 /// The key of the table that says what is left out.
 const BUILT_IN_SLOW_TIMEOUT: &str = "profile.default.slow-timeout";
 /// The default time between SIGTERM and SIGKILL.
@@ -25,7 +27,7 @@ pub(super) const GRACE_PERIOD: Duration = Duration::from_secs(10);
 const LEAST_MEMORY: u64 = 1 << 20;
 
 /// A duration in words.
-fn duration(value: &Value<'_>) -> Result<Duration, ConfigError> {
+pub(super) fn duration(value: &Value<'_>) -> Result<Duration, Noted> {
     let Some(text) = value.as_str() else {
         let hint = value
             .as_integer()
@@ -37,13 +39,13 @@ fn duration(value: &Value<'_>) -> Result<Duration, ConfigError> {
 }
 
 /// A duration above zero, in words.
-pub(super) fn positive_duration(value: Value<'_>) -> Result<Duration, ConfigError> {
+pub(super) fn positive_duration(value: Value<'_>) -> Result<Duration, Noted> {
     let duration = duration(&value)?;
     nonzero(&value, duration)
 }
 
 /// An integer from `low` on.
-pub(super) fn count(value: &Value<'_>, low: u32) -> Result<u32, ConfigError> {
+pub(super) fn count(value: &Value<'_>, low: u32) -> Result<u32, Noted> {
     let number = value
         .as_integer()
         .ok_or_else(|| not_an_integer(value, "an integer"))?;
@@ -55,7 +57,7 @@ pub(super) fn count(value: &Value<'_>, low: u32) -> Result<u32, ConfigError> {
     }
 }
 
-fn not_an_integer(value: &Value<'_>, expected: &'static str) -> ConfigError {
+fn not_an_integer(value: &Value<'_>, expected: &'static str) -> Noted {
     let quoted_number = value
         .as_str()
         .is_some_and(|text| text.parse::<i64>().is_ok());
@@ -66,14 +68,14 @@ fn not_an_integer(value: &Value<'_>, expected: &'static str) -> ConfigError {
 }
 
 /// One of the words of an enum.
-pub(super) fn word<T: Word + FromStr>(value: &Value<'_>) -> Result<T, ConfigError> {
+pub(super) fn word<T: Word + FromStr>(value: &Value<'_>) -> Result<T, Noted> {
     // What parses may be another spelling, which messages do not name.
     let parsed = value.as_str().and_then(|text| text.parse().ok());
     parsed.map_or_else(|| one_of(value, T::WORDS), Ok)
 }
 
 /// One of a few words.
-fn one_of<T: Copy>(value: &Value<'_>, words: &[(&'static str, T)]) -> Result<T, ConfigError> {
+fn one_of<T: Copy>(value: &Value<'_>, words: &[(&'static str, T)]) -> Result<T, Noted> {
     let names: Vec<&str> = words.iter().map(|&(name, _)| name).collect();
     let Some(text) = value.as_str() else {
         return Err(value.wrong_type("a string", Some(format!("write one of {}", quoted(&names)))));
@@ -93,7 +95,7 @@ fn one_of<T: Copy>(value: &Value<'_>, words: &[(&'static str, T)]) -> Result<T, 
 }
 
 /// `retries`: a number or a table.
-pub(super) fn retries(value: Value<'_>) -> Result<RetryPolicy, ConfigError> {
+pub(super) fn retries(value: Value<'_>) -> Result<RetryPolicy, Noted> {
     if value.as_integer().is_some() {
         let count = count(&value, 0)?;
         return Ok(RetryPolicy::Fixed {
@@ -108,15 +110,14 @@ pub(super) fn retries(value: Value<'_>) -> Result<RetryPolicy, ConfigError> {
             "an integer or a table with `backoff`",
         ));
     };
-    let backoff = table.get("backoff");
-    let retries = Retries::read(&mut table)?;
-    let Some(backoff) = backoff else {
-        return Err(table.invalid("lacks `backoff`, which is `\"fixed\"` or `\"exponential\"`"));
-    };
-    if one_of(&backoff, &[("fixed", false), ("exponential", true)])? {
-        retries.exponential(&mut table)
-    } else {
-        retries.fixed(&table)
+    let exponential = table.read("backoff", |value| {
+        one_of(&value, &[("fixed", false), ("exponential", true)])
+    });
+    let retries = Retries::read(&mut table);
+    match exponential {
+        None => Err(table.lacks("backoff", ", which is `\"fixed\"` or `\"exponential\"`")),
+        Some(true) => retries.exponential(&mut table),
+        Some(false) => retries.fixed(&table),
     }
 }
 
@@ -128,25 +129,24 @@ struct Retries<'a> {
 }
 
 impl<'a> Retries<'a> {
-    fn read(table: &mut Table<'a>) -> Result<Self, ConfigError> {
-        Ok(Self {
+    fn read(table: &mut Table<'a>) -> Self {
+        Self {
             count: table.read("count", |value| {
                 let count = count(&value, 0)?;
                 Ok((value, count))
-            })?,
-            delay: table.read("delay", |value| duration(&value))?,
+            }),
+            delay: table.read("delay", |value| duration(&value)),
             jitter: table.read("jitter", |value| {
                 let jitter = value.boolean()?;
                 Ok((value, jitter))
-            })?,
-        })
+            }),
+        }
     }
 
-    fn fixed(self, table: &Table<'_>) -> Result<RetryPolicy, ConfigError> {
+    fn fixed(self, table: &Table<'_>) -> Result<RetryPolicy, Noted> {
         table.forbid_unknown()?;
-        let Some((_, count)) = self.count else {
-            return Err(table.invalid("lacks `count`"));
-        };
+        let count = self.count.ok_or_else(|| table.lacks("count", ""));
+        table.whole()?;
         let no_delay = self.delay.is_none_or(|delay| delay.is_zero());
         if let (Some((value, true)), true) = (&self.jitter, no_delay) {
             return Err(
@@ -154,40 +154,39 @@ impl<'a> Retries<'a> {
             );
         }
         Ok(RetryPolicy::Fixed {
-            count,
+            count: count?.1,
             delay: self.delay.unwrap_or_default(),
             jitter: self.jitter.is_some_and(|(_, jitter)| jitter),
         })
     }
 
-    fn exponential(self, table: &mut Table<'_>) -> Result<RetryPolicy, ConfigError> {
+    fn exponential(self, table: &mut Table<'_>) -> Result<RetryPolicy, Noted> {
         let max_delay = table.read("max-delay", |value| {
             let max = duration(&value)?;
             Ok((value, max))
-        })?;
+        });
         table.forbid_unknown()?;
-        let Some((value, count)) = self.count else {
-            return Err(table.invalid("lacks `count`"));
+        let count = match self.count {
+            Some((value, 0)) => Err(value.invalid("must be at least 1 with exponential backoff")),
+            Some((_, count)) => Ok(count),
+            None => Err(table.lacks("count", "")),
         };
-        if count == 0 {
-            return Err(value.invalid("must be at least 1 with exponential backoff"));
-        }
-        let Some(delay) = self.delay else {
-            return Err(table.invalid("lacks `delay`, which exponential backoff needs"));
+        let delay = match self.delay {
+            Some(Duration::ZERO) => {
+                Err(table.invalid("has a `delay` of zero, which exponential backoff cannot double"))
+            }
+            Some(delay) => Ok(delay),
+            None => Err(table.lacks("delay", ", which exponential backoff needs")),
         };
-        if delay.is_zero() {
-            return Err(
-                table.invalid("has a `delay` of zero, which exponential backoff cannot double")
-            );
-        }
-        if let Some((value, max)) = &max_delay
-            && *max < delay
+        if let (Some((value, max)), Ok(delay)) = (&max_delay, &delay)
+            && max < delay
         {
             return Err(value.invalid("must not be shorter than `delay`"));
         }
+        table.whole()?;
         Ok(RetryPolicy::Exponential {
-            count,
-            delay,
+            count: count?,
+            delay: delay?,
             jitter: self.jitter.is_some_and(|(_, jitter)| jitter),
             max_delay: max_delay.map(|(_, max)| max),
         })
@@ -195,7 +194,7 @@ impl<'a> Retries<'a> {
 }
 
 /// `slow-timeout`: a duration or a table.
-pub(super) fn slow_timeout(value: Value<'_>) -> Result<SlowTimeout, ConfigError> {
+pub(super) fn slow_timeout(value: Value<'_>) -> Result<SlowTimeout, Noted> {
     let mut slow = SlowTimeout {
         period: SLOW_PERIOD,
         terminate_after: None,
@@ -206,28 +205,25 @@ pub(super) fn slow_timeout(value: Value<'_>) -> Result<SlowTimeout, ConfigError>
         slow.period = nonzero(&value, duration(&value)?)?;
         return Ok(slow);
     };
-    match table.get("period") {
-        Some(period) => slow.period = nonzero(&period, duration(&period)?)?,
-        // As in cargo-nextest, where this one table is laid over the built-in one.
-        None if value.key() == BUILT_IN_SLOW_TIMEOUT => {}
-        None => return Err(table.invalid("lacks `period`")),
-    }
+    let period = table.read("period", positive_duration);
     slow.terminate_after = table.read("terminate-after", |value| {
         let count = count(&value, 1)?;
         Ok(NonZeroU32::new(count).expect("`count` is at least 1"))
-    })?;
-    if let Some(grace) = table.read("grace-period", |value| duration(&value))? {
-        slow.grace_period = grace;
-    }
-    if let Some(result) = table.read("on-timeout", |value| word(&value))? {
-        slow.on_timeout = result;
-    }
+    });
+    let grace = table.read("grace-period", |value| duration(&value));
+    slow.grace_period = grace.unwrap_or(slow.grace_period);
+    let result = table.read("on-timeout", |value| word(&value));
+    slow.on_timeout = result.unwrap_or(slow.on_timeout);
     table.warn_of_unknown();
+    // As in cargo-nextest, where this one table is laid over the built-in one.
+    if table.has("period") || value.key() != BUILT_IN_SLOW_TIMEOUT {
+        slow.period = period.ok_or_else(|| table.lacks("period", ""))?;
+    }
     Ok(slow)
 }
 
 /// A period of zero would report a test as slow without end.
-fn nonzero(value: &Value<'_>, duration: Duration) -> Result<Duration, ConfigError> {
+fn nonzero(value: &Value<'_>, duration: Duration) -> Result<Duration, Noted> {
     if duration.is_zero() {
         Err(value.invalid("must be longer than zero"))
     } else {
@@ -236,26 +232,25 @@ fn nonzero(value: &Value<'_>, duration: Duration) -> Result<Duration, ConfigErro
 }
 
 /// `leak-timeout`: a duration or a table.
-pub(super) fn leak_timeout(value: Value<'_>) -> Result<LeakTimeout, ConfigError> {
+pub(super) fn leak_timeout(value: Value<'_>) -> Result<LeakTimeout, Noted> {
     let Some(mut table) = value.as_table() else {
         return Ok(LeakTimeout {
             period: duration(&value)?,
             result: None,
         });
     };
-    let Some(period) = table.read("period", |value| duration(&value))? else {
-        return Err(table.invalid("lacks `period`"));
-    };
-    let result = table.read("result", |value| word(&value))?;
+    let period = table.read("period", |value| duration(&value));
+    let result = table.read("result", |value| word(&value));
     table.warn_of_unknown();
+    let period = period.ok_or_else(|| table.lacks("period", ""))?;
     Ok(LeakTimeout { period, result })
 }
 
 /// Reads a limit, or `"none"`, by which an override lifts that of its profile.
 fn limit<T>(
     value: &Value<'_>,
-    read: impl FnOnce() -> Result<T, ConfigError>,
-) -> Result<Option<T>, ConfigError> {
+    read: impl FnOnce() -> Result<T, Noted>,
+) -> Result<Option<T>, Noted> {
     match value.as_str() {
         Some("none") => Ok(None),
         _ => read().map(Some),
@@ -263,7 +258,7 @@ fn limit<T>(
 }
 
 /// `memory-max`.
-pub(super) fn memory_max(value: Value<'_>) -> Result<Option<u64>, ConfigError> {
+pub(super) fn memory_max(value: Value<'_>) -> Result<Option<u64>, Noted> {
     limit(&value, || match size::read(value.clone())? {
         bytes @ LEAST_MEMORY.. => Ok(bytes),
         _ => Err(value.invalid("must be at least 1 MiB: no program can start with less")),
@@ -271,12 +266,12 @@ pub(super) fn memory_max(value: Value<'_>) -> Result<Option<u64>, ConfigError> {
 }
 
 /// `pids-max`.
-pub(super) fn pids_max(value: Value<'_>) -> Result<Option<u32>, ConfigError> {
+pub(super) fn pids_max(value: Value<'_>) -> Result<Option<u32>, Noted> {
     limit(&value, || count(&value, 1))
 }
 
 /// `cpu-max`.
-pub(super) fn cpu_max(value: Value<'_>) -> Result<Option<Cpus>, ConfigError> {
+pub(super) fn cpu_max(value: Value<'_>) -> Result<Option<Cpus>, Noted> {
     limit(&value, || {
         let Some(number) = value.as_number() else {
             return Err(value.wrong_type("a number of CPUs such as `1.5`, or `\"none\"`", None));
@@ -292,7 +287,7 @@ pub(super) fn cpu_max(value: Value<'_>) -> Result<Option<Cpus>, ConfigError> {
 }
 
 /// `test-threads` and a group's `max-threads`.
-pub(super) fn threads(value: Value<'_>) -> Result<TestThreads, ConfigError> {
+pub(super) fn threads(value: Value<'_>) -> Result<TestThreads, Noted> {
     if let Some(number) = value.as_integer() {
         return TestThreads::from_integer(number)
             .ok_or_else(|| value.invalid("must not be 0: that would run nothing"));
@@ -304,7 +299,7 @@ pub(super) fn threads(value: Value<'_>) -> Result<TestThreads, ConfigError> {
 }
 
 /// `threads-required`.
-pub(super) fn threads_required(value: Value<'_>) -> Result<ThreadsRequired, ConfigError> {
+pub(super) fn threads_required(value: Value<'_>) -> Result<ThreadsRequired, Noted> {
     if value.as_integer().is_some() {
         let count = count(&value, 1)?;
         return Ok(ThreadsRequired::Count(
@@ -322,7 +317,7 @@ pub(super) fn threads_required(value: Value<'_>) -> Result<ThreadsRequired, Conf
 }
 
 /// `memory-required`.
-pub(super) fn memory_required(value: Value<'_>) -> Result<MemoryRequired, ConfigError> {
+pub(super) fn memory_required(value: Value<'_>) -> Result<MemoryRequired, Noted> {
     match value.as_str() {
         Some("none") => Ok(MemoryRequired::None),
         Some("learnt") => Ok(MemoryRequired::Learnt),
@@ -331,7 +326,7 @@ pub(super) fn memory_required(value: Value<'_>) -> Result<MemoryRequired, Config
 }
 
 /// `fail-fast`: a boolean or a table.
-pub(super) fn fail_fast(value: Value<'_>) -> Result<MaxFail, ConfigError> {
+pub(super) fn fail_fast(value: Value<'_>) -> Result<MaxFail, Noted> {
     if let Some(fail_fast) = value.as_bool() {
         return Ok(MaxFail::from_fail_fast(fail_fast));
     }
@@ -344,38 +339,42 @@ pub(super) fn fail_fast(value: Value<'_>) -> Result<MaxFail, ConfigError> {
         };
         return Err(value.wrong_type("a boolean or a table with `max-fail`", hint));
     };
-    let Some(max_fail) = table.get("max-fail") else {
-        return Err(table.invalid("lacks `max-fail`"));
-    };
-    let terminate = table.read("terminate", |value| word(&value))?;
+    let max_fail = table.read("max-fail", |value| max_fail(&value));
+    let terminate = table.read("terminate", |value| word(&value));
     table.warn_of_unknown();
-    match (max_fail.as_str(), max_fail.as_integer()) {
-        (Some("all"), _) => Ok(MaxFail::All),
-        (Some(text), _) if text.parse::<u32>().is_ok() => Err(max_fail.wrong_type(
+    Ok(match max_fail.ok_or_else(|| table.lacks("max-fail", ""))? {
+        None => MaxFail::All,
+        Some(max_fail) => MaxFail::Count {
+            max_fail,
+            terminate: terminate.unwrap_or_default(),
+        },
+    })
+}
+
+/// `max-fail`; `None` for no limit.
+fn max_fail(value: &Value<'_>) -> Result<Option<usize>, Noted> {
+    match (value.as_str(), value.as_integer()) {
+        (Some("all"), _) => Ok(None),
+        (Some(text), _) if text.parse::<u32>().is_ok() => Err(value.wrong_type(
             "an integer or `\"all\"`",
             Some(format!("write `max-fail = {text}`")),
         )),
-        (None, Some(_)) => Ok(MaxFail::Count {
-            max_fail: count(&max_fail, 1)?.try_into().unwrap_or(usize::MAX),
-            terminate: terminate.unwrap_or_default(),
-        }),
-        _ => Err(max_fail.wrong_type("an integer or `\"all\"`", None)),
+        (None, Some(_)) => Ok(Some(count(value, 1)?.try_into().unwrap_or(usize::MAX))),
+        _ => Err(value.wrong_type("an integer or `\"all\"`", None)),
     }
 }
 
 /// `run-extra-args`.
-pub(super) fn strings(value: Value<'_>) -> Result<Vec<String>, ConfigError> {
+pub(super) fn strings(value: Value<'_>) -> Result<Vec<String>, Noted> {
     let Some(elements) = value.as_array() else {
         let hint = value.as_str().map(|text| format!("write `[{text:?}]`"));
         return Err(value.wrong_type("an array of strings", hint));
     };
-    elements
-        .map(|element| element.string().map(str::to_owned))
-        .collect()
+    all(elements.map(|element| element.string().map(str::to_owned)))
 }
 
 /// `junit.path`.
-pub(super) fn path(value: Value<'_>) -> Result<Option<Utf8PathBuf>, ConfigError> {
+pub(super) fn path(value: Value<'_>) -> Result<Option<Utf8PathBuf>, Noted> {
     match value.string()? {
         "" => Err(value.invalid("must not be empty")),
         path => Ok(Some(path.into())),
@@ -383,7 +382,7 @@ pub(super) fn path(value: Value<'_>) -> Result<Option<Utf8PathBuf>, ConfigError>
 }
 
 /// `priority`.
-pub(super) fn priority(value: Value<'_>) -> Result<i8, ConfigError> {
+pub(super) fn priority(value: Value<'_>) -> Result<i8, Noted> {
     let Some(number) = value.as_integer() else {
         return Err(value.wrong_type("an integer from -100 to 100", None));
     };
@@ -394,7 +393,7 @@ pub(super) fn priority(value: Value<'_>) -> Result<i8, ConfigError> {
 }
 
 /// `test-group`.
-pub(super) fn test_group(value: Value<'_>) -> Result<TestGroup, ConfigError> {
+pub(super) fn test_group(value: Value<'_>) -> Result<TestGroup, Noted> {
     let name = value.string()?;
     if name == GLOBAL_TEST_GROUP {
         return Ok(TestGroup::Global);

@@ -4,45 +4,40 @@
 //! They are read before all else, because an older program may not understand the rest.
 
 use super::{
-    error::ConfigError,
-    parse::{Table, Value},
+    parse::{Noted, Table, Value},
     requirement::{Program, Requirement, Standing},
 };
 use semver::Version;
 
 /// Reads what a document asks for.
-pub(super) fn read(root: &mut Table<'_>) -> Result<Vec<Requirement>, ConfigError> {
+pub(super) fn read(root: &mut Table<'_>) -> Vec<Requirement> {
     let mut requirements = Vec::new();
-    if let Some(value) = root.get("harness-version") {
-        versions(Program::Harness, &value, &mut requirements)?;
+    for (key, program) in [
+        ("harness-version", Program::Harness),
+        ("nextest-version", Program::Peer),
+    ] {
+        let read = root.read(key, |value| versions(program, &value));
+        requirements.extend(read.unwrap_or_default());
     }
-    if let Some(value) = root.get("nextest-version") {
-        versions(Program::Peer, &value, &mut requirements)?;
-    }
-    Ok(requirements)
+    requirements
 }
 
 /// Reads a version, which is required, or a table with `required` and `recommended`.
-fn versions(
-    program: Program,
-    value: &Value<'_>,
-    requirements: &mut Vec<Requirement>,
-) -> Result<(), ConfigError> {
-    let mut push = |standing, value: &Value<'_>| {
+fn versions(program: Program, value: &Value<'_>) -> Result<Vec<Requirement>, Noted> {
+    let requirement = |standing, value: &Value<'_>| {
         let text = value.string()?;
         let version = Version::parse(text).map_err(|error| {
             value.invalid(format!("is not a version such as `\"1.2.3\"`: {error}"))
         })?;
-        requirements.push(Requirement {
+        Ok(Requirement {
             program,
             standing,
             version,
             place: value.place(),
-        });
-        Ok(())
+        })
     };
     if value.as_str().is_some() {
-        return push(Standing::Required, value);
+        return Ok(vec![requirement(Standing::Required, value)?]);
     }
     let Some(mut table) = value.as_table() else {
         return Err(value.wrong_type(
@@ -50,12 +45,10 @@ fn versions(
             None,
         ));
     };
-    if let Some(required) = table.get("required") {
-        push(Standing::Required, &required)?;
-    }
-    if let Some(recommended) = table.get("recommended") {
-        push(Standing::Recommended, &recommended)?;
-    }
+    let required = table.read("required", |value| requirement(Standing::Required, &value));
+    let recommended = table.read("recommended", |value| {
+        requirement(Standing::Recommended, &value)
+    });
     table.warn_of_unknown();
-    Ok(())
+    Ok(required.into_iter().chain(recommended).collect())
 }

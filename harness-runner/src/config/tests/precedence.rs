@@ -3,7 +3,7 @@
 use crate::config::{settings::*, *};
 use crate::filter::fixture::{self, Binary};
 use expect_test::expect;
-use harness_metadata::event::{OutputWhen, TraceLevel};
+use harness_metadata::event::{OutputWhen, RunMode, TraceLevel};
 use nextest_filtering::ParseContext;
 use nextest_metadata::TestCaseName;
 use std::time::Duration;
@@ -76,14 +76,21 @@ fn without_a_configuration_every_setting_has_its_default() {
         timings = none
         fail-fast = true
         global-timeout = none
+        bench.global-timeout = none
         list-timeout = "1m"
         status-level = "pass"
         final-status-level = "flaky"
         durations = 0
+        durations-by = "time"
         output-cap = "64 MiB"
+        keep-size = "1 GiB"
         junit.path = none
         junit.report-name = "harness-run"
+        junit.schema = "free"
         junit.output-cap = "1 MiB"
+        html.path = none
+        ctrf.path = none
+        allure.path = none
         doctests = "warn"
         archive.include = []
     "#]]
@@ -92,6 +99,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         retries = 0
         flaky-result = "pass"
         slow-timeout = { period = "1m", grace-period = "10s", on-timeout = "fail" }
+        bench.slow-timeout = { period = "30years", grace-period = "10s", on-timeout = "fail" }
         leak-timeout = { period = "200ms", result = "pass" }
         leak = "warn"
         memory-max = "none"
@@ -157,10 +165,12 @@ success-output = "final"
 trace = { level = "full", required = true, backend = "ptrace", no-new-privs = false }
 output-cap = "1 MiB"
 durations = 10
+durations-by = "memory"
 
 [profile.ci.junit]
 path = "junit.xml"
 report-name = "mine"
+schema = "junit-10"
 store-success-output = true
 store-failure-output = false
 report-skipped = "ignored"
@@ -211,14 +221,21 @@ fn every_key_is_read() {
         timings = none  # built-in default
         fail-fast = { max-fail = 5, terminate = "immediate" }  # profile `ci`
         global-timeout = "1h 30m"  # profile `ci`
+        bench.global-timeout = none  # built-in default
         list-timeout = "5s"  # profile `ci`
         status-level = "all"  # profile `ci`
         final-status-level = "flaky"  # profile `ci`
         durations = 10  # profile `ci`
+        durations-by = "memory"  # profile `ci`
         output-cap = "1 MiB"  # profile `ci`
+        keep-size = "1 GiB"  # built-in default
         junit.path = "junit.xml"  # profile `ci`
         junit.report-name = "mine"  # profile `ci`
+        junit.schema = "junit-10"  # profile `ci`
         junit.output-cap = 1000  # profile `ci`
+        html.path = none  # built-in default
+        ctrf.path = none  # built-in default
+        allure.path = none  # built-in default
         doctests = "warn"  # built-in default
         archive.include = []  # built-in default
     "#]]
@@ -227,6 +244,7 @@ fn every_key_is_read() {
         retries = { backoff = "exponential", count = 3, delay = "1s", jitter = true, max-delay = "5s" }  # profile `ci`
         flaky-result = "fail"  # profile `ci`
         slow-timeout = { period = "30s", terminate-after = 4, grace-period = "0s", on-timeout = "pass" }  # profile `ci`
+        bench.slow-timeout = { period = "30years", grace-period = "10s", on-timeout = "fail" }  # built-in default
         leak-timeout = { period = "500ms", result = "fail" }  # profile `ci`
         leak = "allow"  # profile `ci`
         memory-max = "512 MiB"  # profile `ci`
@@ -258,6 +276,7 @@ fn every_key_is_read() {
         retries = { backoff = "fixed", count = 2, delay = "1s", jitter = false }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         flaky-result = "fail"  # profile `ci`
         slow-timeout = { period = "2m", grace-period = "10s", on-timeout = "fail" }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
+        bench.slow-timeout = { period = "30years", grace-period = "10s", on-timeout = "fail" }  # built-in default
         leak-timeout = { period = "1s", result = "pass" }  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         leak = "allow"  # profile `ci`
         memory-max = "none"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
@@ -403,6 +422,7 @@ fn the_command_line_beats_everything() {
             test_threads: Some(TestThreads::Count(9)),
             ..RunLayer::default()
         },
+        ..CliOverrides::default()
     };
     let profile = compile_for(text, "default", &linux(), cli).expect("it is right");
     let resolved = resolve(&profile, &fixture::alpha(), "a");
@@ -412,6 +432,45 @@ fn the_command_line_beats_everything() {
         Origin::CommandLine
     );
     assert_eq!(profile.run_settings().test_threads, TestThreads::Count(9));
+}
+
+#[test]
+fn benchmarks_have_the_limits_of_benchmarks_and_tests_those_of_tests() {
+    let text = r#"
+        [profile.default]
+        slow-timeout = "1s"
+        global-timeout = "2s"
+        bench.global-timeout = "20s"
+        [[profile.default.overrides]]
+        filter = "test(a)"
+        bench = { slow-timeout = { period = "10s", terminate-after = 3 } }
+    "#;
+    let limits = |mode| {
+        let cli = CliOverrides {
+            mode,
+            ..CliOverrides::default()
+        };
+        let profile = compile_for(text, "default", &linux(), cli).expect("it is right");
+        let slow = |test| {
+            resolve(&profile, &fixture::alpha(), test)
+                .settings
+                .slow_timeout
+        };
+        let (a, b) = (slow("a"), slow("b"));
+        let whole = profile.global_timeout().map(|limit| limit.as_secs());
+        (
+            a.period.as_secs(),
+            b.period.as_secs(),
+            a.terminate_after.is_some(),
+            whole,
+        )
+    };
+    assert_eq!(limits(RunMode::Test), (1, 1, false, Some(2)));
+    let thirty_years = 30 * 31_557_600;
+    assert_eq!(
+        limits(RunMode::Benchmark),
+        (10, thirty_years, true, Some(20))
+    );
 }
 
 #[test]

@@ -21,19 +21,35 @@ fn an_entry_needs_a_filter_a_reason_an_owner_and_a_date() {
     let filter = "filter = 'test(a)'";
     entry_error(
         "",
-        expect!["1:1: `profile.ci.quarantine[0]` lacks `filter`"],
+        expect![[r#"
+            4 mistakes in the configuration:
+            1:1: `profile.ci.quarantine[0]` lacks `filter`
+            1:1: `profile.ci.quarantine[0]` lacks `reason`
+            1:1: `profile.ci.quarantine[0]` lacks `owner`
+            1:1: `profile.ci.quarantine[0]` lacks `expires`"#]],
     );
     entry_error(
         filter,
-        expect!["1:1: `profile.ci.quarantine[0]` lacks `reason`"],
+        expect![[r#"
+            3 mistakes in the configuration:
+            1:1: `profile.ci.quarantine[0]` lacks `reason`
+            1:1: `profile.ci.quarantine[0]` lacks `owner`
+            1:1: `profile.ci.quarantine[0]` lacks `expires`"#]],
     );
     entry_error(
         &format!("{filter}\nreason = ' '"),
-        expect!["3:10: `profile.ci.quarantine[0].reason` must not be empty"],
+        expect![[r#"
+            3 mistakes in the configuration:
+            1:1: `profile.ci.quarantine[0]` lacks `owner`
+            1:1: `profile.ci.quarantine[0]` lacks `expires`
+            3:10: `profile.ci.quarantine[0].reason` must not be empty"#]],
     );
     entry_error(
         &format!("{filter}\nreason = 'r'"),
-        expect!["1:1: `profile.ci.quarantine[0]` lacks `owner`"],
+        expect![[r#"
+            2 mistakes in the configuration:
+            1:1: `profile.ci.quarantine[0]` lacks `owner`
+            1:1: `profile.ci.quarantine[0]` lacks `expires`"#]],
     );
     entry_error(
         &format!("{filter}\nreason = 'r'\nowner = 'o'"),
@@ -67,13 +83,17 @@ fn an_entry_needs_a_filter_a_reason_an_owner_and_a_date() {
     entry_error(
         "filter = 'test(a'",
         expect![[r#"
-        2:10: `profile.ci.quarantine[0].filter` is not a valid filterset
-        caused by:   × expected close parenthesis
-           ╭────
-         1 │ test(a
-           ·       ▲
-           ·       ╰── missing `)`
-           ╰────"#]],
+            4 mistakes in the configuration:
+            1:1: `profile.ci.quarantine[0]` lacks `reason`
+            1:1: `profile.ci.quarantine[0]` lacks `owner`
+            1:1: `profile.ci.quarantine[0]` lacks `expires`
+            2:10: `profile.ci.quarantine[0].filter` is not a valid filterset
+              × expected close parenthesis
+               ╭────
+             1 │ test(a
+               ·       ▲
+               ·       ╰── missing `)`
+               ╰────"#]],
     );
     error(
         "[profile.ci]\nquarantine = { filter = 'all()' }",

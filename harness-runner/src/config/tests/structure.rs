@@ -77,20 +77,6 @@ fn unknown_keys_are_warned_about_with_the_nearest_known_key() {
 }
 
 #[test]
-fn keys_of_cargo_nextest_that_do_nothing_yet_are_named_in_one_warning() {
-    warnings(
-        "[profile.ci]\n\
-         bench.slow-timeout = '1s'\n\
-         [[profile.ci.overrides]]\n\
-         filter = 'all()'\n\
-         bench.slow-timeout = '1s'\n",
-        expect![
-            "keys of cargo-nextest that have no effect here yet: `profile.ci.bench.slow-timeout` (2:7), `profile.ci.overrides[0].bench.slow-timeout` (5:7)"
-        ],
-    );
-}
-
-#[test]
 fn names_of_features_are_known_and_switch_nothing() {
     warnings("experimental = ['setup-scripts']\n", expect![""]);
     warnings(
