@@ -8,8 +8,11 @@ mod git;
 mod lock;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 pub use git::{GitError, Since, Tree};
+pub use notify::Event as FileEvent;
+pub use watched::{WatchError, Watched};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use guppy::{
@@ -92,6 +95,13 @@ impl Affected {
         selected.map(|(id, _)| id.repr().to_owned()).collect()
     }
 
+    /// Returns the names of the selected packages.
+    pub fn names(&self) -> BTreeSet<String> {
+        let packages = self.packages.values();
+        let selected = packages.filter(|(_, why)| why.is_some());
+        selected.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Returns how many packages have changed files of their own.
     pub fn changed(&self) -> usize {
         let why = self.packages.values().filter_map(|(_, why)| why.as_ref());
@@ -123,6 +133,11 @@ impl<'a> Places<'a> {
             folders: from_paths.filter_map(folder).collect(),
             settings: settings.map(real),
         }
+    }
+
+    /// Returns the folders of packages that come from paths.
+    pub fn folders(&self) -> impl Iterator<Item = &Utf8Path> {
+        self.folders.keys().map(|folder| &**folder)
     }
 
     /// Returns what a change of this file can affect. The path is absolute and has no links.

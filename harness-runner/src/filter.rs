@@ -8,6 +8,7 @@ mod diagnostic;
 mod emulated;
 mod known;
 mod names;
+mod nesting;
 mod partition;
 mod syntax;
 mod test_set;
@@ -18,13 +19,16 @@ pub(crate) use known::Known;
 pub use names::NameFilter;
 pub use partition::{Dealer, Partition, PartitionError};
 pub use syntax::check_filtersets;
-pub(crate) use syntax::{asks_for_dependencies, check_syntax};
+pub(crate) use syntax::{asks_for_dependencies, check_syntax, parse_filterset};
 pub use test_set::TestSet;
 
+use guppy::graph::PackageGraph;
+pub use guppy::graph::cargo::BuildPlatform;
+use harness_metadata::event::RunMode;
 use known::WholeId;
 use nextest_filtering::{
-    BinaryQuery, CompiledExpr, EvalContext, Filterset, FiltersetKind, GroupLookup, KnownGroups,
-    ParseContext, TestQuery,
+    BinaryQuery, CompiledExpr, EvalContext, FiltersetKind, GroupLookup, KnownGroups, ParseContext,
+    TestQuery,
 };
 use nextest_metadata::{FilterMatch, MismatchReason, RustTestKind};
 use std::{collections::BTreeSet, str::FromStr, sync::Arc};
@@ -42,15 +46,23 @@ pub struct FilterOptions {
     /// Whether the profile's default filter bounds the selection.
     pub default_filter: DefaultFilterUse,
     /// Tests, or benchmarks only.
-    pub mode: Mode,
+    pub mode: RunMode,
     /// The part of the selection to run.
     pub partition: Option<Partition>,
     /// Tests that passed before, and so do not run again (`--rerun`).
     pub passed: Option<Arc<TestSet>>,
     /// The tests to choose from (`--last-failed`); `None` for all.
     pub among: Option<Arc<TestSet>>,
+    /// Tests that are left out (`--touching`): they are known not to use a file.
+    pub without: Option<Arc<TestSet>>,
     /// The ids of the packages to choose from (`--changed`); `None` for all.
     pub packages: Option<Arc<BTreeSet<String>>>,
+    /// The names of the packages to choose from; none for all.
+    pub among_packages: Vec<String>,
+    /// A part that names must have, beside all else.
+    pub among_names: Option<String>,
+    /// Only tests of binaries that are built for this platform.
+    pub platform: Option<BuildPlatform>,
 }
 
 impl FilterOptions {
@@ -62,7 +74,11 @@ impl FilterOptions {
             || self.partition.is_some()
             || self.passed.is_some()
             || self.among.is_some()
+            || self.without.is_some()
             || self.packages.is_some()
+            || !self.among_packages.is_empty()
+            || self.among_names.is_some()
+            || self.platform.is_some()
     }
 }
 
@@ -114,16 +130,6 @@ pub enum DefaultFilterUse {
     Bound,
     /// `--ignore-default-filter`.
     Ignore,
-}
-
-/// The kind of item that runs.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Tests, and benchmarks as if they were tests.
-    #[default]
-    Tests,
-    /// Benchmarks only.
-    Benchmarks,
 }
 
 /// Filtersets of the command line that cannot be used: all of them, in the order given.
@@ -216,9 +222,9 @@ fn parse(
     let mut expressions = Vec::new();
     let mut errors = Vec::new();
     for text in texts {
-        match Filterset::parse(text.clone(), packages, kind, groups) {
+        match parse_filterset(text.clone(), packages, kind, groups) {
             Ok(filterset) => expressions.push(filterset.compiled),
-            Err(error) => errors.push(error.into()),
+            Err(error) => errors.push(error),
         }
     }
     (expressions, errors)
@@ -230,13 +236,16 @@ pub struct TestFilter {
     names: NameFilter,
     expressions: Vec<CompiledExpr>,
     run_ignored: RunIgnored,
-    mode: Mode,
+    mode: RunMode,
     default_filter: CompiledExpr,
     default_filter_use: DefaultFilterUse,
     partition: Option<Partition>,
     passed: Option<Arc<TestSet>>,
     among: Option<Arc<TestSet>>,
+    without: Option<Arc<TestSet>>,
     packages: Option<Arc<BTreeSet<String>>>,
+    among_names: Option<String>,
+    platform: Option<BuildPlatform>,
     groups: Arc<dyn GroupLookup + Send + Sync>,
 }
 
@@ -256,6 +265,7 @@ impl TestFilter {
         default_filter: CompiledExpr,
         groups: Arc<dyn GroupLookup + Send + Sync>,
     ) -> Result<Self, FiltersetsError> {
+        let chosen = bounded_packages(&options, packages.graph());
         let (expressions, errors) = parse(
             &options.filtersets,
             packages,
@@ -275,7 +285,10 @@ impl TestFilter {
             partition: options.partition,
             passed: options.passed,
             among: options.among,
-            packages: options.packages,
+            without: options.without,
+            packages: chosen,
+            among_names: options.among_names,
+            platform: options.platform,
             groups,
         })
     }
@@ -288,7 +301,8 @@ impl TestFilter {
         let excluded = |expr: &CompiledExpr| expr.matches_binary(&query, &cx) == Some(false);
         let among = self.among.as_ref();
         let excluded_before = among.is_some_and(|among| !among.has_binary(query.binary_id));
-        if excluded_before || !self.in_packages(&query) {
+        let elsewhere = self.platform.is_some_and(|it| it != query.platform);
+        if excluded_before || elsewhere || !self.in_packages(&query) {
             return BinaryMatch::Never(BinaryMismatch::Expression);
         }
         if !self.expressions.is_empty() && self.expressions.iter().all(excluded) {
@@ -321,11 +335,11 @@ impl TestFilter {
         kind: &RustTestKind,
     ) -> FilterMatch {
         let mismatch = |reason| FilterMatch::Mismatch { reason };
-        if self.mode == Mode::Benchmarks && *kind != RustTestKind::BENCH {
+        if self.mode == RunMode::Benchmark && *kind != RustTestKind::BENCH {
             mismatch(MismatchReason::NotBenchmark)
         } else if !self.run_ignored.selects(ignored) {
             mismatch(MismatchReason::Ignored)
-        } else if !self.names.selects(query.test_name.as_str()) {
+        } else if !self.names_select(query.test_name.as_str()) {
             mismatch(MismatchReason::String)
         } else if !self.in_expressions(query) {
             mismatch(MismatchReason::Expression)
@@ -345,7 +359,9 @@ impl TestFilter {
         let binary = query.binary_query.binary_id;
         let among = self.among.as_ref();
         let excluded = among.is_some_and(|among| !among.contains(binary, query.test_name));
-        if excluded || !self.in_packages(&query.binary_query) {
+        let without = self.without.as_ref();
+        let known = without.is_some_and(|tests| tests.contains(binary, query.test_name));
+        if excluded || known || !self.in_packages(&query.binary_query) {
             return false;
         }
         if self.expressions.is_empty() {
@@ -360,6 +376,11 @@ impl TestFilter {
         let query = known.test(query);
         let mut expressions = self.expressions.iter();
         expressions.any(|expr| expr.matches_test_with_groups(&query, &cx, &groups))
+    }
+
+    fn names_select(&self, name: &str) -> bool {
+        let among = self.among_names.as_deref();
+        among.is_none_or(|part| name.contains(part)) && self.names.selects(name)
     }
 
     fn in_packages(&self, query: &BinaryQuery<'_>) -> bool {
@@ -382,6 +403,23 @@ impl TestFilter {
             default_filter: &self.default_filter,
         }
     }
+}
+
+/// Returns the ids of the packages to choose from, if not from all.
+fn bounded_packages(
+    options: &FilterOptions,
+    graph: &PackageGraph,
+) -> Option<Arc<BTreeSet<String>>> {
+    if options.among_packages.is_empty() {
+        return options.packages.clone();
+    }
+    let names = options.among_packages.iter();
+    let members = names.filter_map(|name| graph.workspace().member_by_name(name).ok());
+    let mut ids: BTreeSet<String> = members.map(|it| it.id().repr().to_owned()).collect();
+    if let Some(packages) = &options.packages {
+        ids.retain(|id| packages.contains(id));
+    }
+    Some(Arc::new(ids))
 }
 
 #[cfg(test)]

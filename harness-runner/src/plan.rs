@@ -193,6 +193,10 @@ impl Plan {
             test_name: test.name,
         };
         let mut matched = filter.matches_test(&query, test.ignored, test.kind);
+        if matched == NO_BENCHMARK {
+            // It is none of the items that a run of benchmarks is about.
+            return;
+        }
         if let (FilterMatch::Matches, Some(dealer)) = (matched, dealer)
             && !dealer.deal(test.name.as_str(), test.ignored)
         {
@@ -201,10 +205,7 @@ impl Plan {
             };
         }
         // It has been dealt, so that parts stay the same from rerun to rerun.
-        let is_other_kind = FilterMatch::Mismatch {
-            reason: MismatchReason::NotBenchmark,
-        };
-        if matched != is_other_kind && filter.passed_before(&query) {
+        if filter.passed_before(&query) {
             matched = FilterMatch::Mismatch {
                 reason: MismatchReason::RerunAlreadyPassed,
             };
@@ -250,6 +251,11 @@ impl Plan {
         }
     }
 }
+
+/// The match of a test in a run of benchmarks.
+const NO_BENCHMARK: FilterMatch = FilterMatch::Mismatch {
+    reason: MismatchReason::NotBenchmark,
+};
 
 /// The place of a test.
 struct Place<'a> {

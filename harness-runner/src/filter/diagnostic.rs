@@ -1,5 +1,6 @@
 //! Shows what is wrong with a filterset, with carets below the text.
 
+use super::nesting::DEEPEST;
 use miette::{GraphicalReportHandler, GraphicalTheme, Report};
 use nextest_filtering::errors::{FiltersetParseErrors, ParseSingleError};
 use std::fmt;
@@ -11,14 +12,21 @@ use std::fmt;
 pub struct FiltersetError {
     /// The filterset as it was given.
     pub input: String,
-    /// Its mistakes, at least one.
+    /// The parser's mistakes: at least one, unless it is too deep to parse.
     pub errors: Vec<ParseSingleError>,
+    /// Whether it is nested too deep to be parsed.
+    pub too_deep: bool,
 }
 
 impl FiltersetError {
     /// Returns the text with carets below what is wrong, one diagram an error, without a newline
     /// at the end.
     pub fn render(&self, color: bool) -> String {
+        if self.too_deep {
+            return format!(
+                "  × more than {DEEPEST} parentheses and negations are inside each other"
+            );
+        }
         let theme = if color {
             GraphicalTheme::unicode()
         } else {
@@ -67,6 +75,7 @@ impl From<FiltersetParseErrors> for FiltersetError {
         Self {
             input: parsed.input,
             errors: parsed.errors,
+            too_deep: false,
         }
     }
 }
@@ -82,6 +91,7 @@ mod tests {
         FiltersetError {
             input: input.to_owned(),
             errors,
+            too_deep: false,
         }
     }
 

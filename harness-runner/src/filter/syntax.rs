@@ -1,6 +1,6 @@
 //! Checks filtersets as far as that is possible without knowing the workspace.
 
-use super::{FiltersetError, FiltersetsError};
+use super::{FiltersetError, FiltersetsError, nesting::is_too_deep};
 use guppy::{CargoMetadata, graph::PackageGraph};
 use nextest_filtering::{
     Filterset, FiltersetKind, KnownGroups, ParseContext, errors::ParseSingleError,
@@ -45,17 +45,34 @@ pub(crate) fn check_syntax(text: &str, kind: FiltersetKind) -> Result<(), Filter
     let groups = KnownGroups::Known {
         custom_groups: HashSet::new(),
     };
-    let Err(found) = Filterset::parse(text.to_owned(), &ParseContext::new(&EMPTY), kind, &groups)
+    let Err(mut error) =
+        parse_filterset(text.to_owned(), &ParseContext::new(&EMPTY), kind, &groups)
     else {
         return Ok(());
     };
-    let mut error = FiltersetError::from(found);
     error.errors.retain(|error| !depends_on_workspace(error));
-    if error.errors.is_empty() {
+    if error.errors.is_empty() && !error.too_deep {
         Ok(())
     } else {
         Err(error)
     }
+}
+
+/// Parses a filterset and resolves what it names.
+pub(crate) fn parse_filterset(
+    text: String,
+    packages: &ParseContext<'_>,
+    kind: FiltersetKind,
+    groups: &KnownGroups,
+) -> Result<Filterset, FiltersetError> {
+    if is_too_deep(&text) {
+        return Err(FiltersetError {
+            input: text,
+            errors: Vec::new(),
+            too_deep: true,
+        });
+    }
+    Ok(Filterset::parse(text, packages, kind, groups)?)
 }
 
 fn depends_on_workspace(error: &ParseSingleError) -> bool {
@@ -89,6 +106,24 @@ mod tests {
         assert!(!valid("test(a"));
         assert!(!valid("test(a) && test(b)"));
         assert!(!valid(""));
+    }
+
+    #[test]
+    fn a_filterset_that_would_exhaust_the_stack_is_a_mistake() {
+        for open in ["(", "!", "not ", "test(a) & (", "all() - !("] {
+            let text = open.repeat(20_000);
+            let error = check_syntax(&text, FiltersetKind::Test).expect_err("it is too deep");
+            let expected = "  × more than 100 parentheses and negations are inside each other";
+            assert_eq!(error.render(false), expected);
+        }
+    }
+
+    #[test]
+    fn as_many_predicates_as_one_likes_stand_side_by_side() {
+        for operator in ["|", "&", "-", "or", "and not"] {
+            let text = format!("test(a) {operator} ").repeat(5_000) + "all()";
+            assert!(valid(&text), "{operator}");
+        }
     }
 
     #[test]
