@@ -4,6 +4,9 @@
 //! short or too long, if another program or another version of this one has written it, or if it holds
 //! anything else. The next save replaces it. A fact holds as long as the file that it is about is the
 //! same.
+//!
+//! Facts about loaders are no such facts: a stub checks each of them whenever it uses one, and they end
+//! with it, in memory. They know a file by the same [`Identity`].
 
 use crate::{own_files, sys::Identity};
 use camino::Utf8Path;

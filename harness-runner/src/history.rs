@@ -1,5 +1,5 @@
 //! Remembers from run to run how each test ended, how long it took and how much memory it used, in
-//! `<target>/harness/history.cache`. The file may be removed at any time.
+//! `history.cache` in the store. The file may be removed at any time.
 //!
 //! The facts are about a test by the id of its binary and its name, whatever becomes of the binary:
 //! a changed test takes about as long as before.
@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, io, time::Duration};
 
 /// The facts about tests, by their ids.
 const HISTORY: Memory = Memory {
-    file: "harness/history.cache",
+    file: "history.cache",
     version: 1,
     encoding: Encoding::Compact,
     longest: 16 * 1024 * 1024,
@@ -96,10 +96,9 @@ fn has_run(attempt: &Attempt) -> bool {
 pub struct History(Cache<Past, ()>);
 
 impl History {
-    /// Reads the results that earlier runs have left below a target folder; none if they cannot be
-    /// read.
-    pub fn load(target: &Utf8Path) -> Self {
-        Self(Cache::load(HISTORY, target))
+    /// Reads the results that earlier runs have left in a store; none if they cannot be read.
+    pub fn load(store: &Utf8Path) -> Self {
+        Self(Cache::load(HISTORY, store))
     }
 
     /// Returns a history without results.
@@ -127,15 +126,15 @@ impl History {
 /// The sink that adds the results of a run.
 #[derive(Debug)]
 pub(crate) struct Remembering {
-    target: Utf8PathBuf,
+    store: Utf8PathBuf,
     new: BTreeMap<String, Ending>,
 }
 
 impl Remembering {
-    /// Adds to the history below a target folder.
-    pub(crate) fn new(target: &Utf8Path) -> Self {
+    /// Adds to the history of a store.
+    pub(crate) fn new(store: &Utf8Path) -> Self {
         Self {
-            target: target.to_owned(),
+            store: store.to_owned(),
             new: BTreeMap::new(),
         }
     }
@@ -146,13 +145,13 @@ impl Remembering {
         if new.is_empty() {
             return Ok(());
         }
-        let mut all: Cache<Past, ()> = Cache::load(HISTORY, &self.target);
+        let mut all: Cache<Past, ()> = Cache::load(HISTORY, &self.store);
         for (test, ending) in new {
             if let Some(past) = ending.after(all.get(&test, &())) {
                 all.put(test, (), past);
             }
         }
-        all.save(&self.target, |_| true)
+        all.save(&self.store, |_| true)
     }
 }
 
@@ -161,7 +160,8 @@ impl Sink for Remembering {
         match &event.kind {
             EventKind::TestFinished(finished) => {
                 if let Some(ending) = Ending::of(finished) {
-                    self.new.insert(finished.test.to_string(), ending);
+                    let (test, _) = finished.test.without_iteration();
+                    self.new.insert(test.to_string(), ending);
                 }
             }
             EventKind::RunFinished(_) => {

@@ -134,6 +134,24 @@ pub fn create(path: impl AsRef<Path>) -> io::Result<File> {
     }
 }
 
+/// Opens a file for appending, and makes it if it is not there. No link is followed. A device is opened as
+/// it is: see [`create`].
+///
+/// # Errors
+///
+/// When it cannot be opened, or something else is there.
+pub fn append(path: impl AsRef<Path>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.append(true).create(true).mode(MODE);
+    let file = options.custom_flags(FLAGS).open(path)?;
+    let metadata = file.metadata()?;
+    let kind = metadata.file_type();
+    if !kind.is_char_device() && !kind.is_block_device() {
+        check(&metadata)?;
+    }
+    Ok(file)
+}
+
 /// Replaces a file by one with these contents, whatever is there but a folder. Makes the folder
 /// that it is in. What killed writers have left beside it is removed.
 ///
@@ -142,6 +160,15 @@ pub fn create(path: impl AsRef<Path>) -> io::Result<File> {
 /// When it cannot be written.
 pub fn replace(path: &Utf8Path, contents: &[u8]) -> io::Result<()> {
     fs::create_dir_all(directory(path))?;
+    replace_in(path, contents)
+}
+
+/// As [`replace`], in a folder that is there: another process may have removed it, and it is not made again.
+///
+/// # Errors
+///
+/// As [`replace`], and when there is no such folder.
+pub fn replace_in(path: &Utf8Path, contents: &[u8]) -> io::Result<()> {
     sweep(path, NEW);
     let mut new = Beside::new(path, NEW)?;
     new.file.write_all(contents)?;
@@ -193,6 +220,16 @@ impl Beside {
     /// Returns the file and its name, by which it is removed.
     pub fn into_parts(self) -> (File, TempPath) {
         (self.file, self.name)
+    }
+}
+
+impl Write for Beside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

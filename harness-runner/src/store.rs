@@ -1,44 +1,76 @@
-//! Records of runs, in the target folder: events, captured output, traces.
+//! Records of runs, in a store: events, captured output, traces. The store is `<target>/harness`, unless
+//! another place was chosen; see `place`.
 //!
-//! Every run has a folder `<target>/harness/runs/<run id>`:
+//! A run that has ended is one compressed file, `<store>/runs/<run id>.run`; see `pack`. Until then it has
+//! a folder `<store>/runs/<run id>`:
 //!
 //! - `events.ndjson`, the recording: every event is written when it happens, so that a runner that
 //!   is killed loses nothing that it has shown;
 //! - `output`, what failed tests have printed, as lines of the recording refer to it;
-//! - `<number>.trace`, the traces of attempts;
+//! - `<number>.trace`, the traces of attempts, one after the other: a file for each slot, as a rule;
 //! - `lock`, until the run has finished. Its writer holds a lock on it, so that the run is not
 //!   deleted. A `lock` without a holder belongs to a runner that was killed.
 //!
 //! Nothing here is needed to run tests: where it cannot be written, the run goes on without.
 
 mod chain;
+mod earlier;
+mod files;
 mod find;
+mod header;
 mod killed;
+pub mod last;
 pub mod merge;
+mod moving;
 mod overview;
+mod pack;
+mod packing;
+mod place;
+mod presentation;
 mod recording;
+mod replay;
+mod results;
 mod retention;
 mod spool;
+pub mod sql;
 #[cfg(test)]
 mod tests;
+mod trace_files;
+mod traced;
+mod transfer;
 mod worth;
 
 pub use chain::{Chain, Standing, last_failed};
-pub use find::{FindError, Found, Query, WhichRun, find};
+pub use earlier::Earlier;
+pub use find::{
+    FindError, Found, Query, RunsOf, WhichRun, ended as ended_run, ended_runs, find, the_test,
+};
+pub use header::RunHeader;
 pub use killed::{Killed, take_killed};
+pub use moving::{MoveError, Moved, count, move_runs};
 pub use overview::{Overview, State};
+pub use packing::pack_all;
+pub use place::{PlaceError, Wish, folder, make, place, usual};
+pub use presentation::{JunitPresentation, Presentation};
 pub use recording::{Extent, Line, Record, Recorded};
-pub use retention::{Retention, prune};
+pub use replay::{Recording, RecordingError, Replayed};
+pub use results::{Change, Comparison, Flakiness, TestResult, compare, flakiness, median};
+use retention::prune_if_due;
+pub use retention::{Prunable, Reason, Retention, age, prunable, prune};
 pub use spool::{Spool, SpoolFile, SpooledOutput, SpooledStream};
+pub use trace_files::{KeptTrace, Span, TraceFile, TraceFiles};
+pub use transfer::{Exported, Imported, TransferError, export, import};
 pub use worth::Ending;
 
 use crate::{
     own_files,
     report::{Kept, Stream},
+    tracer::record::file::{ReadError, Reader},
 };
 use camino::{Utf8Path, Utf8PathBuf};
-use chrono::{DateTime, FixedOffset};
+use files::{Files, PACKED};
 use harness_metadata::{Event, EventKind, RunId, event::SCHEMA_VERSION};
+use pack::Pack;
 use recording::NewLine;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -49,10 +81,16 @@ use std::{
     time::{Duration, Instant},
 };
 use thiserror::Error;
+use traced::Traced;
 
 const RECORDING: &str = "events.ndjson";
 const OUTPUT: &str = "output";
+const CHAIN: &str = "chain.json";
+const PRESENTATION: &str = "presentation.json";
+const TRACED: &str = "traced";
 const LOCK: &str = "lock";
+/// The extension of a file of traces.
+const TRACE: &str = "trace";
 /// The extension of the file beside the folder of runs that is locked while one is made or deleted.
 const GATE: &str = "gate";
 
@@ -65,11 +103,10 @@ const GATE_LIMIT: Duration = Duration::from_secs(5);
 
 /// No more captured output than this is kept of a run.
 const OUTPUT_LIMIT: u64 = 1024 * 1024 * 1024;
-
-/// Returns the folder that runs are kept in.
-pub fn folder(target: &Utf8Path) -> Utf8PathBuf {
-    target.join("harness").join("runs")
-}
+/// A note about the chain is shorter.
+const LONGEST_CHAIN: u64 = 256 * 1024 * 1024;
+/// A note about the options of reports is shorter.
+const LONGEST_PRESENTATION: u64 = 64 * 1024;
 
 /// An error that keeps a run from being recorded, or recorded in whole.
 #[derive(Debug, Error)]
@@ -81,32 +118,6 @@ pub struct KeepError {
     pub source: io::Error,
 }
 
-/// The facts about a run that its first event has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunHeader {
-    /// The run.
-    pub run_id: RunId,
-    /// When it started.
-    pub started_at: DateTime<FixedOffset>,
-    /// The root of the workspace.
-    pub workspace_root: Utf8PathBuf,
-    /// The number of tests that were to run.
-    pub tests: usize,
-}
-
-/// The folder of a run's traces.
-#[derive(Clone, Debug)]
-pub struct TraceFiles {
-    folder: Utf8PathBuf,
-}
-
-impl TraceFiles {
-    /// Returns where the trace of an attempt is to be written. `number` is unique in the run.
-    pub fn path(&self, number: u64) -> Utf8PathBuf {
-        self.folder.join(trace_name(number))
-    }
-}
-
 /// The text in a run's lock, for a reader who finds it without its holder.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Claim {
@@ -116,10 +127,10 @@ struct Claim {
 }
 
 /// Additions to an event that ends an attempt.
-#[derive(Copy, Clone, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Belongings {
-    /// The number of its trace, as in [`TraceFiles::path`]; `None` if no trace was asked for.
-    pub trace: Option<u64>,
+    /// The position of its trace; `None` if there is none.
+    pub trace: Option<KeptTrace>,
     /// The position of its output.
     pub output: Option<SpooledOutput>,
 }
@@ -129,7 +140,10 @@ pub struct Belongings {
 pub struct Run {
     folder: Utf8PathBuf,
     recording: Arc<File>,
+    trace_files: TraceFiles,
     pending: Vec<u8>,
+    /// The results whose traces are in the run.
+    traced: Traced,
     /// Bytes of the line that was added last.
     last: usize,
     /// Whether the last line in the file may be a part of one.
@@ -147,8 +161,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Begins to keep a run. `junit` is where its report will be. Old runs are deleted meanwhile,
-    /// as far as [`Retention::default`] says.
+    /// Begins to keep a run. `junit` is where its report will be.
     ///
     /// # Errors
     ///
@@ -178,15 +191,13 @@ impl Run {
         let path = folder.join(RECORDING);
         let recording = create(&path).map_err(keep_error(&path))?;
         drop(gate);
-        let target = target.to_owned();
-        // It is not awaited: the next run does the rest.
-        let pruning = thread::Builder::new().name("retention".to_owned());
-        let _ = pruning.spawn(move || prune(&target, Retention::default()));
         Ok(Self {
+            trace_files: TraceFiles::new(&folder),
             folder,
             sync: recording.try_clone().ok().and_then(syncing),
             recording: Arc::new(recording),
             pending: Vec::new(),
+            traced: Traced::default(),
             last: 0,
             torn: false,
             synced: Instant::now(),
@@ -199,9 +210,7 @@ impl Run {
 
     /// Returns where the traces of the run are written, for those who write them.
     pub fn trace_files(&self) -> TraceFiles {
-        TraceFiles {
-            folder: self.folder.clone(),
-        }
+        self.trace_files.clone()
     }
 
     /// Returns where captured output is kept.
@@ -240,12 +249,14 @@ impl Run {
     pub fn record(&mut self, event: &Event, belongings: Belongings) -> Result<usize, KeepError> {
         self.last = 0;
         let ended = recording::ended(event);
-        let trace = ended.and_then(|(_, attempt)| attempt.trace.as_deref());
-        // A trace without events has no file.
-        let no_events = trace.is_some_and(|trace| trace.counts.is_empty());
+        if let Some((test, attempt)) = ended
+            && belongings.trace.is_some()
+        {
+            self.traced.add(test, attempt.verdict);
+        }
         let line = NewLine {
             event,
-            trace_file: belongings.trace.filter(|_| !no_events).map(trace_name),
+            kept_trace: belongings.trace,
             kept_output: belongings.output,
         };
         let before = self.pending.len();
@@ -269,6 +280,7 @@ impl Run {
                     partial: self.partial,
                 };
                 ending.note(&self.folder);
+                self.traced.note(&self.folder);
                 self.flush()?;
             }
             _ if ended.is_some() => self.flush()?,
@@ -304,20 +316,36 @@ impl Run {
     }
 
     /// Notes that the run has come to its end, whatever could be written of it: it was not killed.
-    /// A run without tests, as of a filter with a slip, is not kept.
+    /// A run without tests, as of a filter with a slip, is not kept. One that is not large is packed.
     pub fn end(mut self) -> Result<(), KeepError> {
         let flushed = self.flush();
-        let lock = self.folder.join(LOCK);
-        // That needs no room on a disk that is full.
-        fs::remove_file(&lock).map_err(keep_error(&lock))?;
         if self.empty {
-            // The rename makes it visible as a whole.
+            // The rename makes it visible as a whole. Without its lock another process would pack it.
             let deleted = self.folder.with_extension(retention::DELETED);
             fs::rename(&self.folder, &deleted).map_err(keep_error(&self.folder))?;
             fs::remove_dir_all(&deleted).map_err(keep_error(&deleted))?;
+            return flushed;
+        }
+        let lock = self.folder.join(LOCK);
+        // A full disk has room enough for that.
+        fs::remove_file(&lock).map_err(keep_error(&lock))?;
+        if flushed.is_ok() {
+            // Whatever keeps it from that, the recording is whole, and a later command packs it.
+            let _ = packing::at_the_end(&self.folder);
         }
         flushed
     }
+}
+
+/// Packs runs that have ended and deletes old ones, each time that some have been added, while tests run. It is
+/// not awaited: the next run does the rest.
+pub fn tidy_in_background(target: &Utf8Path, retention: Retention) {
+    let target = target.to_owned();
+    let tidying = thread::Builder::new().name("retention".to_owned());
+    let _ = tidying.spawn(move || {
+        pack_all(&target);
+        prune_if_due(&target, retention)
+    });
 }
 
 /// Starts a thread that writes the file to the disk itself when it is asked to. Waiting for a disk
@@ -334,10 +362,6 @@ fn syncing(file: File) -> Option<mpsc::SyncSender<()>> {
     spawned.ok().map(|_| ask)
 }
 
-fn trace_name(number: u64) -> String {
-    format!("{number}.trace")
-}
-
 fn keep_error(path: &Utf8Path) -> impl Fn(io::Error) -> KeepError {
     move |source| KeepError {
         path: path.to_owned(),
@@ -350,8 +374,23 @@ fn keep_error(path: &Utf8Path) -> impl Fn(io::Error) -> KeepError {
 pub struct PastRun {
     /// The facts about it.
     pub header: RunHeader,
-    /// Its folder.
-    pub folder: Utf8PathBuf,
+    /// Its pack, or its folder if it is not packed yet.
+    pub path: Utf8PathBuf,
+    /// Whether it comes from elsewhere. Such a run is meant by its id alone.
+    pub imported: bool,
+}
+
+/// Returns the bytes of the recording of a run, by its folder, its pack or the recording itself. What is
+/// damaged is a line that is no event.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn recording_bytes(path: &Utf8Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let recording = Files::of(path)?.recording()?;
+    recording.take(recording::LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Returns the runs that are kept, the latest first. What is no run, or has no beginning, is left
@@ -365,40 +404,90 @@ pub fn runs(target: &Utf8Path) -> io::Result<Vec<PastRun>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let folders = entries.flatten().map(|entry| entry.into_path());
-    let mut runs: Vec<_> = folders
-        .filter_map(|folder| PastRun::open(&folder))
-        .collect();
-    runs.sort_by_key(|run| std::cmp::Reverse((run.header.started_at, run.header.run_id.0)));
+    let paths = entries.flatten().map(|entry| entry.into_path());
+    let mut runs: Vec<_> = paths.filter_map(|path| PastRun::open(&path)).collect();
+    // A pack comes before the folder that it was made of, if that is still there.
+    runs.sort_by_key(|run| {
+        let header = &run.header;
+        let order = (header.started_at, header.run_id.0, run.is_packed());
+        std::cmp::Reverse(order)
+    });
+    runs.dedup_by_key(|run| run.header.run_id);
     Ok(runs)
 }
 
 impl PastRun {
-    /// Opens a run by its folder; `None` if it is none.
-    pub fn open(folder: &Utf8Path) -> Option<Self> {
-        if folder.extension() == Some(retention::DELETED) {
-            return None;
+    /// Opens a run by its folder or its pack; `None` if it is none.
+    pub fn open(path: &Utf8Path) -> Option<Self> {
+        match path.extension() {
+            Some(PACKED) => {
+                if let Ok(facts) = Pack::facts_of(path) {
+                    return (facts.schema_version == SCHEMA_VERSION).then(|| Self {
+                        header: facts.header,
+                        path: path.to_owned(),
+                        imported: facts.imported,
+                    });
+                }
+            }
+            // It is being written or deleted.
+            Some(_) => return None,
+            None => {}
         }
-        let run = recording::first(folder.join(RECORDING).as_std_path())?;
+        let run = recording::first(path)?;
         (run.schema_version == SCHEMA_VERSION).then(|| Self {
             header: RunHeader {
                 run_id: run.run_id,
                 started_at: run.started_at,
                 workspace_root: run.workspace_root.into(),
                 tests: run.tests,
+                mode: run.mode,
             },
-            folder: folder.to_owned(),
+            path: path.to_owned(),
+            imported: false,
         })
+    }
+
+    fn first(&self) -> Option<harness_metadata::event::RunStarted> {
+        recording::first(&self.path)
+    }
+
+    /// Returns whether it is one file.
+    pub fn is_packed(&self) -> bool {
+        self.path.extension() == Some(PACKED)
     }
 
     /// Returns whether it is still being written.
     pub fn in_progress(&self) -> bool {
-        in_progress(&self.folder)
+        !self.is_packed() && in_progress(&self.path)
     }
 
-    /// Returns where its recording is.
+    /// Returns the facts that its pack has; `None` if it has none, or they are damaged.
+    fn facts(&self) -> Option<pack::Facts> {
+        let packed = self.is_packed();
+        packed.then(|| Pack::facts_of(&self.path).ok()).flatten()
+    }
+
+    /// Returns the file that its recording is in.
     pub fn recording(&self) -> Utf8PathBuf {
-        self.folder.join(RECORDING)
+        match self.is_packed() {
+            true => self.path.clone(),
+            false => self.path.join(RECORDING),
+        }
+    }
+
+    /// Opens a trace.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn trace(&self, trace: &KeptTrace) -> Result<Reader<Box<dyn Read>>, ReadError> {
+        let path = self.path.join(&trace.file);
+        let trace = Files::of(&self.path).and_then(|files| files.trace(trace));
+        let trace = trace.map_err(|source| ReadError::Read {
+            path: path.clone().into(),
+            source,
+        })?;
+        Reader::new(Box::new(io::BufReader::new(trace)), path.as_std_path())
     }
 
     /// Returns the lines of the recording. Lines that are not whole are left out.
@@ -418,7 +507,7 @@ impl PastRun {
     ///
     /// When the recording cannot be read.
     pub fn extent(&self) -> io::Result<Extent> {
-        recording::extent(self.recording().as_std_path())
+        recording::extent(&self.path)
     }
 
     /// Returns the attempts in the order in which they finished. Lines that are not whole are left
@@ -437,8 +526,8 @@ impl PastRun {
     ///
     /// When the file that it is in cannot be read.
     pub fn output(&self, output: SpooledOutput, stream: Stream) -> io::Result<Vec<u8>> {
-        let spool = SpoolFile::open_existing(self.folder.join(OUTPUT).as_std_path())?;
-        let Kept { head, tail, .. } = spool.open(output, stream)?;
+        let past = Files::of(&self.path)?.output()?;
+        let Kept { head, tail, .. } = past.open(output, stream)?;
         let mut bytes = Vec::new();
         // A recording is a file that anybody can write.
         head.chain(tail)
@@ -448,7 +537,7 @@ impl PastRun {
     }
 
     fn lines(&self) -> io::Result<impl Iterator<Item = Vec<u8>> + use<>> {
-        recording::lines(self.recording().as_std_path())
+        recording::lines(&self.path)
     }
 }
 

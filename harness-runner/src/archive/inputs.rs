@@ -42,8 +42,8 @@ pub struct Inputs {
 pub struct Places<'a> {
     /// Its root.
     pub root: &'a Utf8Path,
-    /// The directory below which runs are kept.
-    pub kept_in: &'a Utf8Path,
+    /// The store of its runs.
+    pub store: &'a Utf8Path,
     /// The directories of what is built, which is no input.
     pub built: [&'a Utf8Path; 2],
     /// The directories of its packages.
@@ -59,7 +59,7 @@ impl Inputs {
     pub fn find(places: Places<'_>, tests: &[TestId]) -> io::Result<Self> {
         let mut wanted: BTreeSet<&TestId> = tests.iter().collect();
         let mut found = BTreeMap::new();
-        for run in store::runs(places.kept_in)? {
+        for run in store::runs(places.store)? {
             if wanted.is_empty() {
                 break;
             }

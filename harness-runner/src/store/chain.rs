@@ -5,7 +5,10 @@
 //! do, also if the runner is killed. The note has all that is needed: earlier runs of the chain may
 //! have been deleted.
 
-use super::{FindError, PastRun, Run, WhichRun, find, recording, runs};
+use super::{
+    CHAIN, FindError, LONGEST_CHAIN, PastRun, Run, RunsOf, WhichRun, files::Files, find, recording,
+    retention::recent, runs,
+};
 use crate::{filter::TestSet, own_files};
 use camino::Utf8Path;
 use harness_metadata::{RunId, Verdict};
@@ -13,10 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io;
 
-const CHAIN: &str = "chain.json";
-
-/// A note is shorter.
-const LONGEST: u64 = 256 * 1024 * 1024;
+/// The latest runs that are asked for failures.
+const RECENT: usize = 10;
 
 /// The note of a run about its chain.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,7 +54,7 @@ impl Run {
     ///
     /// When it cannot be written. A rerun then knows the recorded results only.
     pub fn note_chain(&self, chain: &Chain) -> io::Result<()> {
-        own_files::replace(&self.folder.join(CHAIN), &serde_json::to_vec(chain)?)
+        own_files::replace_in(&self.folder.join(CHAIN), &serde_json::to_vec(chain)?)
     }
 }
 
@@ -64,13 +65,14 @@ impl Standing {
     ///
     /// When its recording cannot be read.
     pub fn after(run: &PastRun) -> io::Result<Self> {
-        let noted = own_files::read(run.folder.join(CHAIN), LONGEST).ok();
+        let noted = Files::of(&run.path).and_then(|files| files.note(CHAIN, LONGEST_CHAIN));
+        let noted = noted.ok();
         let chain: Option<Chain> = noted.and_then(|text| serde_json::from_slice(&text).ok());
         let scope = chain.as_ref().map(|chain| chain.scope.clone());
         let chain = chain.unwrap_or_default();
         let (mut passed, mut outstanding) = (chain.passed, chain.outstanding);
         outstanding.extend(chain.selected.iter());
-        for (test, verdict) in recording::results(run.recording().as_std_path())? {
+        for (test, verdict) in recording::results(&run.path)? {
             // A failure in quarantine fails no run, so it leaves nothing to do either.
             if matches!(verdict, Verdict::Pass | Verdict::Quarantined) {
                 outstanding.remove(&test);
@@ -97,7 +99,7 @@ impl Standing {
         workspace: &Utf8Path,
         which: &WhichRun,
     ) -> Result<Self, FindError> {
-        let run = find::ended(target, workspace, which)?;
+        let run = find::ended(target, workspace, which, RunsOf::Tests)?;
         Self::after(&run).map_err(|source| FindError::Read {
             path: run.recording(),
             source,
@@ -116,11 +118,14 @@ pub fn last_failed(target: &Utf8Path, workspace: &Utf8Path) -> Result<TestSet, F
         path: folder.clone(),
         source,
     })?;
-    let kept = find::kept_of(kept, &folder, workspace)?;
+    let kept = find::of_tests(kept, &folder, workspace)?;
+    // Each of them is read.
+    let (_, recent) = recent(&kept, RECENT);
+    let kept = recent.into_iter().map(|number| &kept[number]);
     let (mut failed, mut known) = (TestSet::default(), TestSet::default());
     for run in kept {
         // One that is being deleted has no results.
-        let results = recording::results(run.recording().as_std_path());
+        let results = recording::results(&run.path);
         let results: Vec<_> = results.into_iter().flatten().collect();
         for (test, verdict) in results {
             if verdict == Verdict::Interrupted || known.contains(&test.binary, &test.name) {

@@ -1,9 +1,13 @@
 //! Finds the attempt that a user names.
 
 use super::{PastRun, Record, recording::Head, runs};
+use crate::tracer::record::file::{ReadError, Reader};
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{TestId, Verdict};
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::BTreeSet,
+    io::{self, Read},
+};
 use thiserror::Error;
 
 /// Names that an error lists.
@@ -37,7 +41,24 @@ pub enum WhichRun {
     Id(String),
 }
 
+/// The kind of runs to look at.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum RunsOf {
+    /// Those of tests.
+    Tests,
+    /// Those of benchmarks too.
+    Everything,
+}
+
 impl WhichRun {
+    /// The run that a user names: `latest`, or the beginning of an id.
+    pub fn named(run: &str) -> Self {
+        match run {
+            "latest" => Self::Latest,
+            id => Self::Id(id.to_owned()),
+        }
+    }
+
     fn is_id(&self) -> bool {
         matches!(self, Self::Id(_))
     }
@@ -55,11 +76,9 @@ pub struct Found {
 }
 
 impl Found {
-    /// Returns the path of the trace file, if there should be one.
-    pub fn trace_path(&self) -> Option<Utf8PathBuf> {
-        let name = self.record.file.as_deref()?;
-        // A recording is a file that anybody can write.
-        (!name.contains('/')).then(|| self.run.folder.join(name))
+    /// Opens the trace, if there should be one.
+    pub fn trace(&self) -> Option<Result<Reader<Box<dyn Read>>, ReadError>> {
+        Some(self.run.trace(self.record.kept_trace.as_ref()?))
     }
 }
 
@@ -177,7 +196,7 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
             }
             Looked::Nothing => continue,
         };
-        if record.file.is_none() && query.run == WhichRun::Any {
+        if record.kept_trace.is_none() && query.run == WhichRun::Any {
             let later = None;
             untraced.get_or_insert(Found { run, record, later });
             continue;
@@ -200,10 +219,15 @@ pub fn find(target: &Utf8Path, query: &Query) -> Result<Found, FindError> {
 
 /// Returns the run that is meant, of the workspace with this root: the latest that is not in
 /// progress, unless an id is given.
-pub(super) fn ended(
+///
+/// # Errors
+///
+/// When there is none that has ended, or it is not clear which one is meant.
+pub fn ended(
     target: &Utf8Path,
     workspace: &Utf8Path,
     which: &WhichRun,
+    of: RunsOf,
 ) -> Result<PastRun, FindError> {
     let folder = super::folder(target);
     let kept = runs(target).map_err(|source| FindError::Read {
@@ -212,11 +236,23 @@ pub(super) fn ended(
     })?;
     let runs = match which {
         WhichRun::Id(_) => chosen_runs(kept, &folder, which)?,
+        _ if of == RunsOf::Tests => of_tests(kept, &folder, workspace)?,
         WhichRun::Any | WhichRun::Latest => kept_of(kept, &folder, workspace)?,
     };
     let latest = runs[0].header.run_id.to_string();
     let ended = runs.into_iter().find(|run| !run.in_progress());
     ended.ok_or(FindError::InProgress { id: latest })
+}
+
+/// Returns the runs of tests of a workspace, the latest first: at least one. Those of benchmarks measure, and
+/// say nothing of what is left to do.
+pub(super) fn of_tests(
+    mut runs: Vec<PastRun>,
+    folder: &Utf8Path,
+    workspace: &Utf8Path,
+) -> Result<Vec<PastRun>, FindError> {
+    runs.retain(|run| run.header.mode.is_test());
+    kept_of(runs, folder, workspace)
 }
 
 /// Returns the runs of a workspace, the latest first: at least one.
@@ -284,10 +320,12 @@ fn of_workspace(
 ) -> Result<Vec<PastRun>, FindError> {
     let others: BTreeSet<_> = runs
         .iter()
+        .filter(|run| !run.imported)
         .map(|run| run.header.workspace_root.clone())
         .filter(|root| is_another(root, workspace))
         .collect();
-    runs.retain(|run| !others.contains(&run.header.workspace_root));
+    // An imported one is not the latest here, whenever it was.
+    runs.retain(|run| !run.imported && !others.contains(&run.header.workspace_root));
     match runs.is_empty() && !others.is_empty() {
         true => Err(FindError::OtherWorkspaces {
             workspace: workspace.to_owned(),
@@ -299,7 +337,7 @@ fn of_workspace(
 }
 
 /// Returns whether there is another workspace. One that is gone may be this one, which was moved.
-fn is_another(root: &Utf8Path, workspace: &Utf8Path) -> bool {
+pub(super) fn is_another(root: &Utf8Path, workspace: &Utf8Path) -> bool {
     let place = |path: &Utf8Path| path.canonicalize_utf8().ok();
     root.join("Cargo.toml").is_file() && place(root) != place(workspace)
 }
@@ -343,10 +381,54 @@ fn chosen_runs(
     Ok(runs)
 }
 
+/// Returns the one test of these that is meant: by its whole name if there is such a test, and else by a
+/// part of it.
+///
+/// # Errors
+///
+/// When there is none, or several.
+pub fn the_test(tests: &BTreeSet<TestId>, name: &str) -> Result<TestId, FindError> {
+    match among(tests.iter().collect(), name)? {
+        Some(test) => Ok(test.clone()),
+        None => Err(FindError::NotFound {
+            test: name.to_owned(),
+            failed: false,
+            nearest: nearest(tests.clone(), name),
+        }),
+    }
+}
+
+/// Returns the runs of a workspace that are not in progress, the latest first: at least one.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn ended_runs(
+    target: &Utf8Path,
+    workspace: &Utf8Path,
+    of: RunsOf,
+) -> Result<Vec<PastRun>, FindError> {
+    let folder = super::folder(target);
+    let kept = runs(target).map_err(|source| FindError::Read {
+        path: folder.clone(),
+        source,
+    })?;
+    let mut runs = match of {
+        RunsOf::Tests => of_tests(kept, &folder, workspace)?,
+        RunsOf::Everything => kept_of(kept, &folder, workspace)?,
+    };
+    runs.retain(|run| !run.in_progress());
+    chosen_runs(runs, &folder, &WhichRun::Any)
+}
+
 /// Returns the one test that is meant: by its whole name if there is such a test, and else by a
 /// part of it.
 fn matching<'a>(heads: &'a [(usize, Head)], test: &str) -> Result<Option<&'a TestId>, FindError> {
-    let tests: BTreeSet<&TestId> = heads.iter().map(|(_, head)| &head.test).collect();
+    among(heads.iter().map(|(_, head)| &head.test).collect(), test)
+}
+
+/// As [`matching`], among these tests.
+fn among<'a>(tests: BTreeSet<&'a TestId>, test: &str) -> Result<Option<&'a TestId>, FindError> {
     let whole = |id: &TestId| id.name.as_str() == test || id.to_string() == test;
     let part = |id: &TestId| id.to_string().contains(test);
     let mut found: Vec<_> = tests.iter().copied().filter(|id| whole(id)).collect();

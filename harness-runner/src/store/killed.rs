@@ -1,6 +1,6 @@
 //! Runs whose runner was killed: what the next one says of them, once.
 
-use super::{Claim, Extent, LOCK, PastRun, folder};
+use super::{Claim, Extent, LOCK, PastRun, folder, packing};
 use crate::own_files;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{fmt, fs, io::Read};
@@ -47,6 +47,8 @@ fn take(folder: &Utf8Path) -> Option<Killed> {
     fs::remove_file(&path).ok()?;
     let mut claim = String::new();
     let _ = lock.take(LONGEST_CLAIM).read_to_string(&mut claim);
+    let packed = packing::pack_one(folder).ok();
+    let run = packed.and_then(|pack| PastRun::open(&pack)).unwrap_or(run);
     let claim: Claim = serde_json::from_str(&claim).unwrap_or_default();
     let id = run.header.run_id.to_string();
     Some(Killed {

@@ -2,9 +2,9 @@
 
 use harness_metadata::{
     Event, EventKind, RunId, RunStats, TestId, Verdict,
-    event::{RunFinished, RunStarted, TestFinished},
+    event::{RunFinished, RunMode, RunStarted, Source, TestFinished},
 };
-use nextest_metadata::MismatchReason;
+use nextest_metadata::{MismatchReason, RustBinaryId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -40,6 +40,9 @@ pub enum MergeError {
     /// One does not begin as a recording does.
     #[error("`{0}` does not begin with the start of a run")]
     NoStart(String),
+    /// Tests and benchmarks have no run in common.
+    #[error("`{0}` is a run of tests and `{1}` one of benchmarks, so they are no parts of one run")]
+    Modes(String, String),
 }
 
 /// A recording with its ends apart.
@@ -62,6 +65,7 @@ struct Parts<'a> {
 /// When there is nothing to merge, or one is no recording.
 pub fn merge(pieces: &[Piece], run_id: RunId, command: Vec<String>) -> Result<Merged, MergeError> {
     let parts = parts(pieces)?;
+    same_mode(&parts)?;
     let mut merged = Merged::default();
     for part in &parts {
         if part.end.is_none() {
@@ -266,12 +270,17 @@ fn moved(kind: &EventKind, slots: usize, own: &dyn Fn(&TestId) -> bool) -> Optio
         | EventKind::SetupFinished(_)
         | EventKind::TeardownStarted(_)
         | EventKind::TeardownFinished(_)
-        | EventKind::SetupLeft { .. } => {}
+        | EventKind::SetupLeft { .. }
+        | EventKind::ServiceStarted(_)
+        | EventKind::ServiceReady(_)
+        | EventKind::ServiceFinished(_) => {}
+        EventKind::AttemptPrinted(printed) => return own(&printed.test).then_some(kind),
         // These speak of one machine at one moment.
         EventKind::Status { .. }
         | EventKind::Progress { .. }
         | EventKind::Paused { .. }
         | EventKind::Continued { .. }
+        | EventKind::IterationFinished(_)
         | EventKind::FewerSlots { .. }
         | EventKind::MoreSlots { .. }
         | EventKind::AwaitsSystem { .. }
@@ -327,9 +336,40 @@ fn started(
         binaries: binaries.len(),
         skipped_tests: skipped,
         partial: starts().any(|start| start.partial),
-        sources: starts().flat_map(|start| start.sources.clone()).collect(),
+        sources: sources(parts, chosen),
         ..first.clone()
     }
+}
+
+/// Fails if some have tests and others benchmarks.
+fn same_mode(parts: &[Parts<'_>]) -> Result<(), MergeError> {
+    let of = |mode| parts.iter().find(|part| part.start.mode == mode);
+    match (of(RunMode::Test), of(RunMode::Benchmark)) {
+        (Some(tests), Some(benchmarks)) => Err(MergeError::Modes(
+            tests.name.to_owned(),
+            benchmarks.name.to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the binaries of all parts, each with the number of its tests in all of them.
+fn sources(
+    parts: &[Parts<'_>],
+    chosen: &BTreeMap<TestId, usize>,
+) -> BTreeMap<RustBinaryId, Source> {
+    let starts = parts.iter().map(|part| part.start);
+    let all = starts.flat_map(|start| start.sources.clone());
+    let mut sources: BTreeMap<_, Source> = all.collect();
+    for source in sources.values_mut() {
+        source.tests = 0;
+    }
+    for test in chosen.keys().chain(&not_run(parts, chosen)) {
+        if let Some(source) = sources.get_mut(&test.binary) {
+            source.tests += 1;
+        }
+    }
+    sources
 }
 
 fn finished(parts: &[Parts<'_>], chosen: &BTreeMap<TestId, usize>, stats: RunStats) -> Event {
@@ -343,6 +383,9 @@ fn finished(parts: &[Parts<'_>], chosen: &BTreeMap<TestId, usize>, stats: RunSta
     let failed_scripts: BTreeSet<_> = ends()
         .flat_map(|(_, end)| end.failed_scripts.clone())
         .collect();
+    let failed_services: BTreeSet<_> = ends()
+        .flat_map(|(_, end)| end.failed_services.clone())
+        .collect();
     Event {
         at: elapsed,
         kind: EventKind::RunFinished(Box::new(RunFinished {
@@ -351,6 +394,7 @@ fn finished(parts: &[Parts<'_>], chosen: &BTreeMap<TestId, usize>, stats: RunSta
             cancelled: ends().filter_map(|(_, end)| end.cancelled).max(),
             not_run: not_run(parts, chosen).into_iter().collect(),
             failed_scripts: failed_scripts.into_iter().collect(),
+            failed_services: failed_services.into_iter().collect(),
         })),
     }
 }
@@ -458,5 +502,18 @@ mod tests {
         assert_eq!(error, MergeError::NoStart("one".to_owned()));
         let error = merge(&[], RunId::random(), Vec::new()).expect_err("there is none");
         assert_eq!(error, MergeError::Nothing);
+    }
+
+    #[test]
+    fn tests_and_benchmarks_are_not_parts_of_one_run() {
+        let mut benchmarks = piece("two", "2/2", 0, &[("b", 0)]);
+        if let EventKind::RunStarted(start) = &mut benchmarks.events[0].kind {
+            start.mode = RunMode::Benchmark;
+        }
+        let pieces = [benchmarks, piece("one", "1/2", 0, &[("a", 0)])];
+        let error = merge(&pieces, RunId::random(), Vec::new()).unwrap_err();
+        let expected =
+            "`one` is a run of tests and `two` one of benchmarks, so they are no parts of one run";
+        assert_eq!(error.to_string(), expected);
     }
 }

@@ -16,6 +16,8 @@ pub struct Overview {
     pub trace: TraceLevel,
     /// Its state.
     pub state: State,
+    /// The bytes of its files before they were packed; `None` if they are not.
+    pub unpacked: Option<u64>,
     /// The bytes of its files.
     pub bytes: u64,
 }
@@ -34,7 +36,23 @@ pub enum State {
 impl Overview {
     /// Looks at a run; `None` if it has been deleted meanwhile.
     pub fn of(run: PastRun) -> Option<Self> {
-        let began = recording::first(run.recording().as_std_path())?;
+        let bytes = retention::size(&run);
+        if let Some(facts) = run.facts() {
+            let state = match facts.ending {
+                Some(ending) => State::Ended(ending),
+                None => State::Killed(run.extent().unwrap_or_default()),
+            };
+            return Some(Self {
+                profile: facts.profile,
+                command_line: facts.command_line,
+                trace: facts.trace,
+                state,
+                unpacked: Some(facts.unpacked),
+                bytes,
+                run,
+            });
+        }
+        let began = recording::first(&run.path)?;
         let state = match Ending::of(&run) {
             Some(ending) => State::Ended(ending),
             None if run.in_progress() => State::InProgress,
@@ -45,7 +63,8 @@ impl Overview {
             command_line: began.command_line,
             trace: began.trace.level,
             state,
-            bytes: retention::size(&run),
+            unpacked: None,
+            bytes,
             run,
         })
     }

@@ -4,18 +4,18 @@
 //! kept. A recording whose writer was killed ends anywhere, and one whose disk was full for a
 //! while lacks what happened then: readers leave out lines that are not whole.
 
-use super::spool::SpooledOutput;
-use crate::own_files;
+use super::{files::Files, spool::SpooledOutput, trace_files::KeptTrace};
+use camino::Utf8Path;
 use harness_metadata::{
     Attempt, Event, EventKind, Outcome, TestId, TraceSummary, Verdict, event::RunStarted,
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, BufRead, BufReader, Read},
     iter,
     os::unix::fs::FileExt,
-    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -24,10 +24,10 @@ use std::{
 const CHUNK: usize = 256 * 1024;
 
 /// As much of a recording is read. It is a file that anybody can write.
-const LONGEST: u64 = 2 * 1024 * 1024 * 1024;
+pub(super) const LONGEST: u64 = 2 * 1024 * 1024 * 1024;
 
 /// A line that is longer is not ours, and left out.
-const LONGEST_LINE: u64 = 64 * 1024 * 1024;
+pub(super) const LONGEST_LINE: u64 = 64 * 1024 * 1024;
 
 /// A line of a recording.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -35,10 +35,9 @@ pub struct Line {
     /// The outcome.
     #[serde(flatten)]
     pub event: Event,
-    /// The name of the trace of the attempt that the event ends, in the run's folder; `None` if
-    /// there is none.
-    #[serde(default)]
-    pub trace_file: Option<String>,
+    /// The position of the trace of the attempt that the event ends; `None` if there is none.
+    #[serde(flatten)]
+    pub kept_trace: Option<KeptTrace>,
     /// The position of its output; `None` if it was not kept.
     #[serde(default)]
     pub kept_output: Option<SpooledOutput>,
@@ -49,8 +48,8 @@ pub struct Line {
 pub(super) struct NewLine<'a> {
     #[serde(flatten)]
     pub(super) event: &'a Event,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) trace_file: Option<String>,
+    #[serde(flatten)]
+    pub(super) kept_trace: Option<KeptTrace>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) kept_output: Option<SpooledOutput>,
 }
@@ -70,8 +69,8 @@ pub struct Record {
     pub started_at: chrono::DateTime<chrono::FixedOffset>,
     /// Its running time.
     pub elapsed: Duration,
-    /// The name of its trace file in the run's folder; `None` if there is none.
-    pub file: Option<String>,
+    /// The position of its trace; `None` if there is none.
+    pub kept_trace: Option<KeptTrace>,
     /// The position of its output; `None` if it was not kept.
     pub output: Option<SpooledOutput>,
     /// The summary of its trace; `None` if it was not traced.
@@ -99,7 +98,7 @@ impl Record {
             outcome: attempt.outcome.clone(),
             started_at: attempt.started_at,
             elapsed: attempt.elapsed,
-            file: line.trace_file,
+            kept_trace: line.kept_trace,
             output: line.kept_output,
             trace: attempt.trace.clone(),
         })
@@ -153,22 +152,35 @@ impl Head {
     }
 }
 
-/// Returns the tests that have a result, each with the profile's verdict over all attempts.
-pub(super) fn results(path: &Path) -> io::Result<impl Iterator<Item = (TestId, Verdict)> + use<>> {
+/// Returns the tests that have a result, each with the profile's verdict over all attempts. In a stress
+/// run the worst verdict of its instances counts.
+pub(super) fn results(path: &Utf8Path) -> io::Result<BTreeMap<TestId, Verdict>> {
     #[derive(Deserialize)]
     struct Finished {
         test: TestId,
         verdict: Verdict,
     }
-    let finished = lines(path)?.filter(|line| kind(line) == Some(b"test-finished"));
-    Ok(finished.filter_map(|line| {
-        let Finished { test, verdict } = serde_json::from_slice(&line).ok()?;
-        Some((test, verdict))
-    }))
+    let badness = |verdict| match verdict {
+        Verdict::Pass => 0,
+        Verdict::Quarantined => 1,
+        Verdict::Interrupted => 2,
+        Verdict::Fail => 3,
+    };
+    let mut results = BTreeMap::new();
+    for line in lines(path)?.filter(|line| kind(line) == Some(b"test-finished")) {
+        if let Ok(Finished { test, verdict }) = serde_json::from_slice(&line) {
+            let (test, _) = test.without_iteration();
+            let worst = results.entry(test).or_insert(verdict);
+            if badness(verdict) > badness(*worst) {
+                *worst = verdict;
+            }
+        }
+    }
+    Ok(results)
 }
 
 /// Returns the kind of a line's event by its name, without reading on.
-fn kind(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn kind(line: &[u8]) -> Option<&[u8]> {
     const KEY: &[u8] = b"\"event\":\"";
     // The time comes before it.
     let beginning = line.get(..128).unwrap_or(line);
@@ -177,9 +189,15 @@ fn kind(line: &[u8]) -> Option<&[u8]> {
     rest.split(|byte| *byte == b'"').next()
 }
 
-/// Returns the lines of a recording as they are, whole or not.
-pub(super) fn lines(path: &Path) -> io::Result<impl Iterator<Item = Vec<u8>> + use<>> {
-    let file = own_files::open(path)?.take(LONGEST);
+/// Returns the lines of a recording as they are, whole or not. `path` is that of the recording, or of its
+/// run's folder or pack.
+pub(super) fn lines(path: &Utf8Path) -> io::Result<impl Iterator<Item = Vec<u8>> + use<>> {
+    lines_of(Files::of(path)?)
+}
+
+/// As [`lines`], of files that are open.
+pub(super) fn lines_of(files: Files) -> io::Result<impl Iterator<Item = Vec<u8>> + use<>> {
+    let file = files.recording()?.take(LONGEST);
     let mut file = BufReader::with_capacity(CHUNK, file);
     Ok(iter::from_fn(move || line(&mut file).ok().flatten()))
 }
@@ -247,9 +265,15 @@ fn line(file: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Reads the first line.
-pub(super) fn first(path: &Path) -> Option<RunStarted> {
-    let line = line(&mut BufReader::new(own_files::open(path).ok()?)).ok()??;
-    let event: Event = serde_json::from_slice(&line).ok()?;
+pub(super) fn first(path: &Utf8Path) -> Option<RunStarted> {
+    let recording = Files::of(path).and_then(Files::recording).ok()?;
+    let line = line(&mut BufReader::new(recording)).ok()??;
+    started(&line)
+}
+
+/// Reads a line that is the start of a run; `None` if it is not.
+pub(super) fn started(line: &[u8]) -> Option<RunStarted> {
+    let event: Event = serde_json::from_slice(line).ok()?;
     match event.kind {
         EventKind::RunStarted(run) => Some(*run),
         _ => None,
@@ -268,7 +292,7 @@ pub struct Extent {
 }
 
 /// Returns how far a recording goes.
-pub(super) fn extent(path: &Path) -> io::Result<Extent> {
+pub(super) fn extent(path: &Utf8Path) -> io::Result<Extent> {
     #[derive(Deserialize)]
     struct Started {
         test: TestId,

@@ -36,7 +36,7 @@ pub struct SpooledStream {
 }
 
 impl SpooledOutput {
-    fn stream(self, stream: Stream) -> SpooledStream {
+    pub(super) fn stream(self, stream: Stream) -> SpooledStream {
         match stream {
             Stream::Stdout => self.stdout,
             Stream::Stderr => self.stderr,

@@ -2,7 +2,7 @@ use super::*;
 use fixture_kit::sample::{self, test, time as at};
 use harness_metadata::{
     Attempt, RunStats, TestId, TraceSummary,
-    event::{AttemptStarted, RunFinished, RunStarted, TestFinished},
+    event::{AttemptStarted, RunFinished, RunMode, RunStarted, TestFinished},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -27,6 +27,11 @@ fn event(kind: EventKind) -> Event {
         at: Duration::from_millis(3),
         kind,
     }
+}
+
+/// Ends a run without packing it, as one that is too large for that.
+fn end(run: Run) {
+    fs::remove_file(run.folder.join(LOCK)).unwrap();
 }
 
 /// Begins a run.
@@ -58,7 +63,10 @@ fn finished(id: TestId, attempt: Attempt) -> Event {
 
 fn traced(number: u64) -> Belongings {
     Belongings {
-        trace: Some(number),
+        trace: Some(KeptTrace {
+            file: format!("{number}.trace"),
+            part: None,
+        }),
         output: None,
     }
 }
@@ -82,7 +90,7 @@ fn kept(target: &Utf8Path, seconds: i64, tests: &[(&str, u32, i32)]) -> String {
         let finished = finished(test("crate::tests", name), attempt);
         run.record(&finished, traced(number as u64)).unwrap();
     }
-    run.end().unwrap();
+    end(run);
     began.run_id.to_string()
 }
 
@@ -92,7 +100,7 @@ fn found(target: &Utf8Path, query: Query) -> String {
             "{} attempt {} {}",
             found.record.test.name,
             found.record.attempt,
-            found.trace_path().unwrap().file_name().unwrap()
+            found.record.kept_trace.unwrap().file
         ),
         Err(FindError::Ambiguous { candidates, .. }) => candidates.join(", "),
         Err(FindError::NotFound { nearest, .. }) => format!("nearest: {}", nearest.join(", ")),
@@ -190,7 +198,7 @@ fn a_run_without_a_trace_of_the_test_does_not_hide_an_earlier_one_that_has_it() 
         let mut run = create(&target, &began);
         let finished = finished(test("crate::tests", name), attempt(1, 0));
         run.record(&finished, Belongings::default()).unwrap();
-        run.end().unwrap();
+        end(run);
         began.run_id.to_string()
     };
     let traced = kept(&target, 0, &[("one", 1, 1)]);
@@ -244,7 +252,7 @@ fn a_result_is_in_the_file_at_once_and_everything_else_when_it_is_flushed() {
     run.record(&result, Belongings::default()).unwrap();
     let lines: Vec<Line> = past.events().unwrap().collect();
     assert_eq!(lines[2].event, result);
-    assert_eq!(past.records().unwrap().next().unwrap().file, None);
+    assert_eq!(past.records().unwrap().next().unwrap().kept_trace, None);
 }
 
 #[test]
@@ -304,7 +312,7 @@ fn a_killed_runner_is_told_of_once_with_what_is_known() {
     assert_eq!(
         sentence.replace(&id, "ID").replace(&id[..8], "ID"),
         "the runner of run ID of 2023-11-14 22:13:20 was killed: 1 of 4 results are known, running \
-         were `crate::tests two`; its recording is `…/harness/runs/ID/events.ndjson`, its JUnit \
+         were `crate::tests two`; its recording is `…/runs/ID.run`, its JUnit \
          report `…/junit.xml`"
     );
     assert_eq!(take_killed(&target), []);
@@ -329,6 +337,7 @@ fn the_oldest_runs_are_deleted_but_none_in_progress() {
     let retention = Retention {
         runs: 2,
         bytes: u64::MAX,
+        ..Retention::default()
     };
     let left = || -> Vec<String> {
         let runs = runs(&target).unwrap();
@@ -347,6 +356,7 @@ fn the_oldest_runs_are_deleted_but_none_in_progress() {
     let retention = Retention {
         runs: 9,
         bytes: 6_000,
+        ..Retention::default()
     };
     prune_until(&target, retention, || left() == ids[4..]);
     let entries = folder(&target).read_dir_utf8().unwrap().count();
@@ -374,10 +384,14 @@ fn ended(target: &Utf8Path, seconds: i64, passed: usize, failed: usize, partial:
         cancelled: None,
         not_run: Vec::new(),
         failed_scripts: Vec::new(),
+        failed_services: Vec::new(),
     };
     let finished = event(EventKind::RunFinished(Box::new(finished)));
     run.record(&finished, Belongings::default()).unwrap();
-    run.end().unwrap();
+    match tests {
+        0 => run.end().unwrap(),
+        _ => end(run),
+    }
     began.run_id.to_string()
 }
 
@@ -405,10 +419,83 @@ fn many_small_runs_do_not_push_out_the_last_failure_nor_the_last_whole_success()
     let retention = Retention {
         runs: 2,
         bytes: u64::MAX,
+        ..Retention::default()
     };
     // The latest is the last whole one.
     let expected = [newer, red];
     prune_until(&target, retention, || left(&target) == expected);
+}
+
+/// Keeps a run that ended `days` ago with a trace of each of these tests.
+fn traced_run(target: &Utf8Path, days: u64, partial: bool, tests: &[(&str, i32)]) -> String {
+    let now = age(at(0)).as_secs().cast_signed();
+    let began = RunStarted {
+        started_at: at(now - days.cast_signed() * 86_400),
+        partial,
+        ..began(0)
+    };
+    let mut run = create(target, &began);
+    for (number, (name, code)) in (0..).zip(tests) {
+        let finished = finished(test("crate::tests", name), attempt(1, *code));
+        run.record(&finished, traced(number)).unwrap();
+    }
+    let last = RunFinished {
+        elapsed: Duration::from_secs(1),
+        stats: RunStats {
+            selected: tests.len(),
+            finished: tests.len(),
+            passed: tests.len(),
+            ..RunStats::default()
+        },
+        cancelled: None,
+        not_run: Vec::new(),
+        failed_scripts: Vec::new(),
+        failed_services: Vec::new(),
+    };
+    let last = event(EventKind::RunFinished(Box::new(last)));
+    run.record(&last, Belongings::default()).unwrap();
+    run.end().unwrap();
+    began.run_id.to_string()
+}
+
+#[test]
+fn the_last_green_and_the_last_red_trace_of_each_test_are_kept_and_whole_runs_for_a_year() {
+    let (_folder, target) = target();
+    let old = traced_run(&target, 500, false, &[("one", 0), ("two", 0)]);
+    let young = traced_run(&target, 300, false, &[("one", 0), ("two", 0)]);
+    let red = traced_run(&target, 200, true, &[("one", 1)]);
+    let earlier = traced_run(&target, 150, true, &[("one", 0)]);
+    let green = traced_run(&target, 100, true, &[("one", 0)]);
+    let two = traced_run(&target, 50, true, &[("two", 0)]);
+    let latest = traced_run(&target, 1, true, &[("three", 0)]);
+    let retention = Retention {
+        runs: 1,
+        ..Retention::default()
+    };
+    let reasons: Vec<_> = prunable(&target, retention)
+        .unwrap()
+        .into_iter()
+        .map(|it| (it.run.header.run_id.to_string(), it.reason))
+        .collect();
+    // `young` is the last whole run that passed.
+    let expected = [(old.clone(), Reason::Old), (earlier, Reason::Part)];
+    assert_eq!(reasons, expected);
+    prune_until(&target, retention, || left(&target).len() == 5);
+    assert_eq!(
+        left(&target),
+        [latest.clone(), two, green, red, young.clone()]
+    );
+    // The run of least worth goes for want of room.
+    let room = Retention {
+        bytes: 1,
+        ..retention
+    };
+    let reasons = prunable(&target, room).unwrap();
+    assert!(
+        reasons.iter().all(|it| it.reason == Reason::Room),
+        "{reasons:?}"
+    );
+    assert_eq!(reasons.len(), 4, "all but the latest");
 }
 
 #[test]
@@ -438,7 +525,7 @@ fn a_recording_without_an_end_is_read_once() {
         panic!("{runs:?} besides {red}")
     };
     // As in `prune_until`, it may be taken for one in progress for a moment.
-    let (noted, deadline) = (cut.folder.join("ending.json"), Instant::now() + MINUTE);
+    let (noted, deadline) = (cut.path.join("ending.json"), Instant::now() + MINUTE);
     while !noted.exists() {
         assert_eq!(Ending::of(cut), None);
         assert!(Instant::now() < deadline, "it is never noted");
@@ -489,7 +576,7 @@ fn prune_until(target: &Utf8Path, retention: Retention, so: impl Fn() -> bool) {
 #[test]
 fn a_target_folder_that_is_none_is_said_in_a_sentence() {
     let (_folder, target) = target();
-    fs::write(target.join("harness"), "").unwrap();
+    fs::write(folder(&target), "").unwrap();
     let error = Run::create(&target, RunId::random(), None).unwrap_err();
     let folder = folder(&target);
     assert_eq!(error.to_string(), format!("failed to write `{folder}`"));
@@ -576,7 +663,7 @@ fn a_recording_without_an_end_of_line_is_not_read_into_memory() {
     let file = File::options().write(true).open(&path).unwrap();
     file.set_len(before.len() as u64 + (100 << 20)).unwrap();
     let mut last = Vec::new();
-    for line in recording::lines(path.as_std_path()).unwrap() {
+    for line in recording::lines(&path).unwrap() {
         last = line;
     }
     assert!(last.len() <= 64 << 20, "{} bytes", last.len());
@@ -619,6 +706,30 @@ fn the_cost_of_many_attempts() {
 }
 
 #[test]
+fn what_is_left_to_do_is_that_of_tests_and_not_of_benchmarks() {
+    let (_folder, target) = target();
+    let root = Utf8Path::new("/work");
+    let ran = |at, mode, name| {
+        let began = RunStarted { mode, ..began(at) };
+        let mut run = create(&target, &began);
+        let event = finished(test("crate::tests", name), attempt(1, 1));
+        run.record(&event, Belongings::default()).unwrap();
+        began.run_id
+    };
+    let tests = ran(0, RunMode::Test, "a_test");
+    let benchmarks = ran(1, RunMode::Benchmark, "a_benchmark");
+    let standing = Standing::of(&target, root, &WhichRun::Latest).unwrap();
+    assert_eq!(standing.run, tests);
+    assert_eq!(last_failed(&target, root).unwrap().len(), 1);
+    let ids = |of| {
+        let runs = ended_runs(&target, root, of).unwrap();
+        runs.iter().map(|run| run.header.run_id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(RunsOf::Tests), [tests]);
+    assert_eq!(ids(RunsOf::Everything), [benchmarks, tests]);
+}
+
+#[test]
 fn a_chain_is_known_after_each_run_also_after_one_that_was_killed() {
     let (_folder, target) = target();
     let began = began(0);
@@ -655,7 +766,7 @@ fn a_chain_is_known_after_each_run_also_after_one_that_was_killed() {
     assert_eq!(last_failed(&target, root).unwrap(), tests(&["failed"]));
     // The note is a file that anybody can write.
     let runs = runs(&target).unwrap();
-    fs::write(runs[0].folder.join("chain.json"), "{").unwrap();
+    fs::write(runs[0].path.join("chain.json"), "{").unwrap();
     let standing = Standing::after(&runs[0]).unwrap();
     assert_eq!(standing.scope, None);
     assert_eq!(standing.outstanding, tests(&["failed"]));

@@ -3,7 +3,7 @@
 //! Ten runs of a single test must not push out the one whole run before them. The latest run, the
 //! last one that failed and the last whole one that passed are kept before all others.
 
-use super::{PastRun, recording};
+use super::PastRun;
 use crate::own_files;
 use camino::Utf8Path;
 use harness_metadata::{EventKind, RunStats, event::CancelReason};
@@ -39,7 +39,12 @@ impl Ending {
 
     /// Returns whether all tests of the workspace ran and passed.
     pub(super) fn whole_and_passed(&self) -> bool {
-        !self.partial && self.cancelled.is_none() && self.stats.success()
+        self.whole() && self.stats.success()
+    }
+
+    /// Returns whether all tests of the workspace ran.
+    pub(super) fn whole(&self) -> bool {
+        !self.partial && self.cancelled.is_none()
     }
 
     /// Notes it in the run's folder.
@@ -49,7 +54,13 @@ impl Ending {
 
     /// Returns how a run ended; `None` if it did not.
     pub(super) fn of(run: &PastRun) -> Option<Self> {
-        let noted = own_files::read(run.folder.join(ENDING), LONGEST_ENDING).ok();
+        if run.is_packed() {
+            return match run.facts() {
+                Some(facts) => facts.ending,
+                None => Self::recorded(run),
+            };
+        }
+        let noted = own_files::read(run.path.join(ENDING), LONGEST_ENDING).ok();
         if let Some(ending) = noted.and_then(|text| serde_json::from_slice(&text).ok()) {
             return ending;
         }
@@ -57,12 +68,12 @@ impl Ending {
             return None;
         }
         let ending = Self::recorded(run);
-        note(ending.as_ref(), &run.folder);
+        note(ending.as_ref(), &run.path);
         ending
     }
 
     fn recorded(run: &PastRun) -> Option<Self> {
-        let partial = recording::first(run.recording().as_std_path())?.partial;
+        let partial = run.first()?.partial;
         run.events().ok()?.find_map(|line| match line.event.kind {
             EventKind::RunFinished(finished) => Some(Self {
                 elapsed: finished.elapsed,
@@ -78,6 +89,6 @@ impl Ending {
 fn note(ending: Option<&Ending>, folder: &Utf8Path) {
     if let Ok(text) = serde_json::to_vec(&ending) {
         // Without it the recording is read.
-        let _ = own_files::replace(&folder.join(ENDING), &text);
+        let _ = own_files::replace_in(&folder.join(ENDING), &text);
     }
 }
