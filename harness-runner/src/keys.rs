@@ -244,6 +244,19 @@ impl Keys {
     ///
     /// When there is no thread to be had.
     pub fn listen(&self, mut heard: impl FnMut(Key) + Send + 'static) -> io::Result<()> {
+        self.listen_to_all(move |byte| {
+            if let Some(key) = Key::of(byte) {
+                heard(key);
+            }
+        })
+    }
+
+    /// Listens to the bytes of all keys, as [`Self::listen`] does.
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread to be had.
+    pub fn listen_to_all(&self, mut heard: impl FnMut(u8) + Send + 'static) -> io::Result<()> {
         let reader = self.reader.try_clone()?;
         let listen = move || {
             // Read from in the background, the terminal answers with EIO instead of a stop.
@@ -278,7 +291,7 @@ impl Drop for Keys {
 }
 
 /// Waits for some keys. `None` when the listener is gone, or the terminal.
-fn wait_for_keys(mut reader: &File) -> Option<Vec<Key>> {
+fn wait_for_keys(mut reader: &File) -> Option<Vec<u8>> {
     let taken = {
         let mut terminal = terminal();
         let terminal = terminal.as_mut()?;
@@ -297,10 +310,11 @@ fn wait_for_keys(mut reader: &File) -> Option<Vec<Key>> {
     }
     let mut bytes = [0; 64];
     // These keys may belong to another job, which came to the foreground meanwhile.
-    match in_foreground(reader).then(|| reader.read(&mut bytes)) {
+    let own = in_foreground(reader) && is_taken();
+    match own.then(|| reader.read(&mut bytes)) {
         Some(Ok(0)) => None,
         Some(Ok(count)) => {
-            keys.extend(bytes[..count].iter().copied().filter_map(Key::of));
+            keys.extend_from_slice(&bytes[..count]);
             Some(keys)
         }
         Some(Err(error)) => {
@@ -309,6 +323,22 @@ fn wait_for_keys(mut reader: &File) -> Option<Vec<Key>> {
             passes.then_some(keys)
         }
         None => Some(keys),
+    }
+}
+
+/// Returns whether keys are for this process: another one may have been lent the terminal meanwhile.
+fn is_taken() -> bool {
+    let terminal = terminal();
+    terminal
+        .as_ref()
+        .is_some_and(|terminal| terminal.change.is_some())
+}
+
+/// Puts the terminal back for another process of the same job, which then has the keys, until [`resume`].
+pub fn lend() {
+    if let Some(terminal) = terminal().as_mut() {
+        terminal.given_back = true;
+        let _ = terminal.give_back();
     }
 }
 

@@ -17,11 +17,13 @@ mod dispatch;
 mod driver;
 mod environment;
 pub mod ladder;
+mod line;
 pub(crate) mod live;
 mod pulse;
 mod road;
 mod scripts;
 mod serve;
+mod services;
 mod shared;
 mod signals;
 mod slot;
@@ -35,12 +37,15 @@ mod work;
 pub use capture::Output;
 pub use debugger::BreakExec;
 pub(crate) use dispatch::Shortage;
+pub use dispatch::{Stress, StressMode, Until};
 pub use work::{
-    Below, Binary, Capture, Image, Role, Script, StandardInput, Test, Tracing, Work, Wrapped,
+    Below, Binary, Capture, Image, ReadyWhen, Role, Script, Selection, Service, StandardInput,
+    Test, Tracing, Work, Wrapped,
 };
 
 use crate::{
     keys::{self, Key},
+    store::KeptTrace,
     sys,
 };
 use driver::drive;
@@ -69,6 +74,8 @@ pub struct Told {
     pub event: Event,
     /// The output of the attempt that the event ends, if it ends one and if it was captured.
     pub output: Option<(AttemptId, Output)>,
+    /// The position of its trace, if it has one that is kept.
+    pub trace: Option<KeptTrace>,
     /// To be dropped once the event has been shown, so that more of the kind can be told.
     pub passage: Option<live::Passage>,
     /// To be dropped once the event has been shown and the terminal is as it was found.
@@ -218,13 +225,16 @@ mod tests {
                 no_new_privs: false,
                 ladder: None,
             },
-            trace_number: None,
+            keeps_trace: false,
             role: Role::Test,
+            measured: false,
             scripts: Vec::new(),
+            services: Vec::new(),
             wrapped: None,
         };
         let work = Work {
             run_id: harness_metadata::RunId::random(),
+            mode: Default::default(),
             profile: "default".to_owned(),
             started_at: chrono::DateTime::UNIX_EPOCH.fixed_offset(),
             tests: vec![test],
@@ -234,17 +244,20 @@ mod tests {
             memory: None,
             groups: BTreeMap::new(),
             max_fail: MaxFail::All,
+            stress: None,
             global_timeout: None,
             skipped: 0,
             output_cap: 0,
             capture: Capture::Pipes,
             stdin: StandardInput::Terminal,
             trace_live: false,
+            output_live: false,
             break_exec: None,
             trace_files: None,
             cgroups: None,
             stubs: Vec::new(),
             scripts: Vec::new(),
+            services: Vec::new(),
         };
         let started = Running::start(work, thread::current());
         let (running, events) = started.expect("there is a thread");

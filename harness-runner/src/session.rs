@@ -9,8 +9,10 @@ mod audience;
 mod backends;
 mod changed;
 mod choices;
+mod doctests;
 mod explain;
 mod keeping;
+mod kept;
 mod lister;
 mod machine;
 mod notice;
@@ -23,24 +25,28 @@ mod rerun;
 mod reuse;
 mod running;
 mod scripts;
+mod services;
 mod tracing;
+mod watching;
 
 pub use archiving::{ArchiveError, Archived, compressing_threads};
 pub use changed::{Changed, ChangedError};
 pub use explain::{ExplainedProfile, ExplainedTest};
+pub use kept::store_of;
 pub use notice::Notice;
 pub use reporting::Sinks;
 pub use rerun::Scope;
 pub use reuse::{Descriptions, Reuse, ReuseFrom, TakeUpError};
+pub use watching::{FilesChanged, Watching, WatchingError};
 
 use crate::{
     cargo::{
-        BuildError, Built, CargoOptions, Graph, LocateError, MetadataError, Workspace,
-        locate_workspace,
+        BuildError, Built, CargoOptions, DoctestError, Graph, LocateError, MetadataError,
+        Workspace, locate_workspace,
     },
     config::{
         self, CliOverrides, CompiledProfile, Config, ConfigError, DEFAULT_PROFILE, MIRI_PROFILE,
-        Platforms, RunSettings,
+        RunSettings,
     },
     filter::{FilterOptions, FiltersetsError, TestFilter, TestSet},
     history::{History, TimingsError},
@@ -89,6 +95,10 @@ pub struct Options {
     pub seed: Option<u64>,
     /// A build to take up instead of building.
     pub reuse: Option<Reuse>,
+    /// Whether documentation tests are listed, if the profile runs them.
+    pub documentation: bool,
+    /// The folders that are asked for, for the store of the runs.
+    pub store: store::Wish,
 }
 
 /// The options of a run.
@@ -102,15 +112,21 @@ pub struct RunOptions {
     pub keys: bool,
     /// True if traces are shown live.
     pub trace_live: bool,
+    /// True if the output of tests is shown while they run.
+    pub output_live: bool,
     /// The program that runs the test's process, such as a debugger.
     pub below: Option<run::Below>,
     /// The processes to stop for a debugger, and the command for each. Tests are then traced at the
     /// level `process`.
     pub break_exec: Option<run::BreakExec>,
+    /// The iterations of a stress run.
+    pub stress: Option<run::Stress>,
     /// The timing file to bring up to date at the end.
     pub write_timings: Option<Utf8PathBuf>,
     /// The path of the JUnit report, for readers after a crash.
     pub junit: Option<Utf8PathBuf>,
+    /// The options of the reports, for a replay.
+    pub presentation: store::Presentation,
 }
 
 /// An error that ended a session early.
@@ -137,7 +153,11 @@ pub enum SessionError {
     #[error(transparent)]
     List(#[from] ListError),
     #[error(transparent)]
+    Doctests(#[from] DoctestError),
+    #[error(transparent)]
     Stub(#[from] StubError),
+    #[error(transparent)]
+    Store(#[from] store::PlaceError),
     /// Tracing was asked for as required.
     #[error("tests cannot be traced here as closely as is required: {reason}")]
     TraceRequired { reason: String },
@@ -165,6 +185,8 @@ pub struct Session {
     stubs: Stubs,
     /// The folder of the profile's reports, if the configuration says so.
     reports: Option<Utf8PathBuf>,
+    /// The store of its runs.
+    store: Utf8PathBuf,
     /// The last result of each test.
     history: History,
     /// The seed of a random order.
@@ -177,6 +199,8 @@ pub struct Session {
     _extracted: Option<TempDir>,
     /// The note for a rerun of this run.
     chain: store::Chain,
+    /// The documentation tests.
+    documentation: doctests::Documentation,
 }
 
 /// A configuration that was read before anything else.
@@ -204,8 +228,7 @@ impl Start {
             Some(taken_up) => taken_up.root()?.to_owned(),
             None => locate_workspace(options.cargo.manifest_path.as_deref(), &options.cwd)?,
         };
-        let mut sources = options.sources.clone();
-        sources.config_file = sources.config_file.map(|file| options.cwd.join(file));
+        let sources = explain::sources(options);
         let (config, warnings) = Config::load(&root, &sources)?;
         if sources.config_file.is_none() && config.dialect() == config::Dialect::Peer {
             notify(Notice::PeerConfig);
@@ -280,14 +303,10 @@ impl Start {
         notify: &mut (dyn FnMut(Notice) + Send),
     ) -> Result<Session, SessionError> {
         let workspace = self.workspace(options, prepare::graph(&self.config, options))?;
+        let store = self.store(options, &workspace)?;
         notify_of_runners(&workspace, notify);
         let packages = ParseContext::new(&workspace.graph);
-        let platforms = Platforms {
-            host: workspace.platforms.host.clone(),
-            targets: (workspace.platforms.targets.iter())
-                .map(|target| (target.folder().to_owned(), target.platform.clone()))
-                .collect(),
-        };
+        let platforms = explain::platforms(&workspace);
         let overrides = options.overrides.clone();
         let profile = Arc::new(self.profile.compile(&packages, &platforms, overrides)?);
         let filter = TestFilter::new(
@@ -307,9 +326,12 @@ impl Start {
             options,
             reused,
         };
-        let (built, tests) = prepare::build_and_list(source, &filter, &profile, run_id, workers)?;
+        let (mut built, mut tests) =
+            prepare::build_and_list(source, &filter, &profile, run_id, workers)?;
+        let listed = (&mut built, &mut tests);
+        let documentation = doctests::list(source, &profile, &filter, listed)?;
         let mut plan = prepare::plan(&tests, &filter, &profile);
-        let history = History::load(workspace.kept_in());
+        let history = History::load(&store);
         let file = timings_file(&self.root, &profile);
         prepare::part(&mut plan, &filter, file.as_deref(), &history, notify)?;
         let shuffled = prepare::order(&mut plan, &profile, &history, options.seed);
@@ -331,12 +353,14 @@ impl Start {
                 }) => &options.cwd,
                 _ => &self.root,
             }),
+            store,
             history,
             shuffled,
             chose_binaries: options.cargo.selects(),
             partial: options.cargo.selects() || options.filter.is_set(),
             _extracted: self.taken_up.and_then(|taken_up| taken_up.folder),
             chain,
+            documentation,
         })
     }
 }
@@ -359,6 +383,8 @@ pub struct Summary {
     pub cancelled: Option<CancelReason>,
     /// The setup scripts that failed, or whose teardown did.
     pub failed_scripts: Vec<String>,
+    /// The services that failed.
+    pub failed_services: Vec<String>,
     /// The reason why the run is not recorded as a whole, if it is not.
     pub not_kept: Option<store::KeepError>,
     /// The output that the sinks could not write.
@@ -376,6 +402,11 @@ impl Session {
         let folder = self.reports.clone();
         let folder = folder.unwrap_or_else(|| self.workspace.kept_in().join("harness"));
         folder.join(self.profile.name())
+    }
+
+    /// Returns the runs before this one, for a report that shows its tests against them.
+    pub fn earlier_runs(&self) -> store::Earlier {
+        store::Earlier::new(&self.store, self.workspace.root())
     }
 
     /// Returns the path of the timing file, if the profile has one.
@@ -396,7 +427,7 @@ impl Session {
 
     /// Tells of earlier runs whose runner was killed, once.
     pub fn tell_of_killed(&self, notify: &mut dyn FnMut(Notice)) {
-        let killed = store::take_killed(self.workspace.kept_in());
+        let killed = store::take_killed(&self.store);
         killed.into_iter().map(Notice::Killed).for_each(notify);
     }
 }

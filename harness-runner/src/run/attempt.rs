@@ -14,7 +14,8 @@ pub(super) use over::{Cut, Over};
 
 use super::{
     Tracing,
-    live::Live,
+    dispatch::Said,
+    live::{Live, Printed},
     pulse::Pulse,
     shared::Shared,
     slot::{Described, FromSlot, Slot, Start, ToSlot},
@@ -55,6 +56,8 @@ pub(super) struct Running<'a> {
     streams: Streams,
     /// If it is traced live.
     live: Option<Live>,
+    /// If its output is shown live.
+    printed: Option<Printed>,
     known: Known,
     /// The file for variables, if it is a setup script.
     env_file: Option<OsString>,
@@ -89,7 +92,7 @@ impl<'a> Running<'a> {
         start: Start,
         tracing: Tracing,
     ) -> Self {
-        let test = &shared.work.tests[start.test];
+        let test = shared.work.test(start.test);
         let begun = shared.clock.now();
         Self {
             ticket: slot.next_ticket(),
@@ -109,6 +112,7 @@ impl<'a> Running<'a> {
             pulse: Pulse::new(begun),
             streams: Streams::default(),
             live: shared.work.live.as_ref().map(Live::new),
+            printed: shared.work.printed.as_ref().map(Printed::new),
             known: Known::default(),
             env_file: None,
             inspections: VecDeque::new(),
@@ -131,6 +135,13 @@ impl<'a> Running<'a> {
             }
             let woken = self.wait().await;
             inputs = self.woken(woken);
+            self.tell_printed();
+            if self.streams.take_line() {
+                self.slot.tell(FromSlot::Said {
+                    slot: self.slot.number,
+                    what: Said::Line,
+                });
+            }
         };
         self.over(ending).await
     }
@@ -158,6 +169,15 @@ impl<'a> Running<'a> {
             elapsed: self.shared.clock.now() - self.begun,
             terminating,
         });
+    }
+
+    /// If it is a service: notes its last lines for the tests that use it.
+    fn note_tail(&self) {
+        if let Role::Service { .. } = self.test.role {
+            let (stdout, stderr) = self.streams.so_far();
+            let services = &self.shared.services;
+            services.note_tail(&self.test.id, [stdout, stderr]);
+        }
     }
 
     /// Asks what its tasks wait for. `to` is `None` for its own record.
@@ -261,6 +281,7 @@ impl<'a> Running<'a> {
             }
             ToSlot::Look(looked) => {
                 let inputs = self.arrived();
+                self.note_tail();
                 drop(looked);
                 inputs
             }

@@ -3,13 +3,18 @@
 //! The first bytes stay in memory, the following go to an unnamed temporary file. Past the cap
 //! the first half and the last half of it are kept, and the gap between them is counted.
 
+mod looks;
+mod section;
+
 use super::{
+    line::LineSearch,
     road::{self, Toll},
     word::Word,
 };
 use crate::report::Kept;
 use harness_metadata::{RawString, event::OutputSoFar, outcome::StreamSize};
 use nix::fcntl::{FcntlArg, fcntl};
+use section::Section;
 use std::{
     fs::File,
     io::{self, Read},
@@ -36,6 +41,9 @@ pub(super) struct Capture {
     pipe: Pipe,
     kept: Captured,
     word: Option<Word>,
+    /// The bytes that have been read and not been taken, if they are shown live.
+    news: Option<Vec<u8>>,
+    line: Option<LineSearch>,
 }
 
 #[derive(Debug)]
@@ -71,6 +79,8 @@ impl Capture {
             pipe: Pipe::Plain(pipe),
             kept: Captured::new(cap),
             word: None,
+            news: None,
+            line: None,
         }
     }
 
@@ -78,6 +88,17 @@ impl Capture {
     pub(super) fn listening_for(self, word: Word) -> Self {
         let word = Some(word);
         Self { word, ..self }
+    }
+
+    /// Keeps what is read until it is taken, for a live display.
+    pub(super) fn live(self, live: bool) -> Self {
+        let news = live.then(Vec::new);
+        Self { news, ..self }
+    }
+
+    /// Takes what has been read since this was last asked.
+    pub(super) fn take_news(&mut self) -> Vec<u8> {
+        self.news.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Returns what has been found of the harness's word.
@@ -129,8 +150,14 @@ impl Capture {
             match read {
                 Ok(read) if read > 0 => {
                     self.kept.push(&buffer[..read]);
+                    if let Some(news) = &mut self.news {
+                        news.extend_from_slice(&buffer[..read]);
+                    }
                     if let Some(word) = &mut self.word {
                         word.push(&buffer[..read]);
+                    }
+                    if let Some(line) = &mut self.line {
+                        line.push(&buffer[..read]);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Empty,
@@ -376,23 +403,6 @@ impl Captured {
             dropped,
             tail: Box::new(older.chain(newer)),
         }
-    }
-}
-
-/// A part of a file as a reader.
-struct Section<'a> {
-    file: &'a File,
-    offset: u64,
-    left: u64,
-}
-
-impl Read for Section<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let read = self.file.read_at(&mut buffer[..len], self.offset)?;
-        self.offset += read as u64;
-        self.left -= read as u64;
-        Ok(read)
     }
 }
 

@@ -7,9 +7,12 @@
 mod cancel;
 mod group;
 mod lost;
+mod readiness;
 mod results;
 mod scarce;
 mod scripts;
+mod services;
+mod stress;
 
 use super::unit::Force;
 use crate::config::settings::{MaxFail, TestGroup, TestSettings, ThreadsRequired};
@@ -19,11 +22,20 @@ use harness_metadata::{
     Attempt, EventKind, Interruption, Location, Quarantine, RunStats, Survivor, TestId,
     event::{AttemptStarted, CancelReason, RunningState, RunningTest},
 };
+pub(super) use readiness::Conditions;
 use scarce::Scarcity;
 pub(crate) use scarce::Shortage;
 use scripts::Scripts;
 pub(super) use scripts::{ScriptCandidate, StepCandidate, Variables};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use services::Services;
+pub(super) use services::{Said, ServiceCandidate};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use stress::Iterations;
+pub use stress::{Stress, StressMode, Until};
 
 /// A test as the run sees it.
 #[derive(Clone, Debug)]
@@ -49,6 +61,8 @@ pub(super) struct Limits {
     pub(super) memory: Option<u64>,
     pub(super) groups: BTreeMap<String, usize>,
     pub(super) max_fail: MaxFail,
+    /// The iterations of a stress run.
+    pub(super) stress: Option<Stress>,
     pub(super) global_timeout: Option<Duration>,
     /// Listed tests that do not run, for the counts.
     pub(super) skipped: usize,
@@ -68,7 +82,7 @@ pub(super) enum Input {
         /// Whether it never began, because the system did not have enough for it.
         refused: bool,
     },
-    /// A setup script or its teardown is over.
+    /// A setup script, its teardown or a process of a service is over.
     ScriptOver {
         slot: usize,
         attempt: Box<Attempt>,
@@ -78,6 +92,18 @@ pub(super) enum Input {
     ScriptEnded {
         slot: usize,
         survivors: Vec<Survivor>,
+    },
+    /// Something is heard of a service that starts.
+    ServiceSaid { slot: usize, what: Said },
+    /// The answer to [`Action::Look`].
+    ServiceLooked {
+        service: usize,
+        answer: Result<(), String>,
+    },
+    /// The answer to [`Action::Publish`].
+    ServicePublished {
+        service: usize,
+        variables: Variables,
     },
     /// A slot is gone, without a report of its attempt.
     SlotLost { slot: usize, message: String },
@@ -110,6 +136,10 @@ pub(super) enum Action {
     Close { slot: usize },
     /// Kill what the setup script in a slot has left, and say so: [`Input::ScriptEnded`].
     End { slot: usize },
+    /// Look whether the port and the path of a service are there.
+    Look { service: usize },
+    /// Read the variables of a service that is ready.
+    Publish { service: usize },
     /// Tell the sinks.
     Emit(EventKind),
     /// The run is over.
@@ -143,7 +173,15 @@ enum Occupancy {
 /// The state of a run.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
+    /// The tests of an iteration. A run that is no stress run has one.
     tests: Vec<Candidate>,
+    /// The number of instances so far. Instance `n` is test `n % tests.len()` of iteration
+    /// `n / tests.len()`, so a stress run without an end needs no memory for those that are over.
+    instances: usize,
+    /// The number of processes that there are for an iteration: its tests, and those of scripts.
+    units: usize,
+    /// The iterations of a stress run that have begun and are not over.
+    iterations: Iterations,
     limits: Limits,
     /// Index of the first test that has not had its turn.
     next: usize,
@@ -155,11 +193,13 @@ pub(super) struct Dispatcher {
     used_memory: u64,
     scarcity: Scarcity,
     scripts: Scripts,
+    services: Services,
     stats: RunStats,
     cancelled: Option<CancelReason>,
     shutdowns: u32,
     impatient: Option<i32>,
-    started: Vec<bool>,
+    /// The instances that no slot has had.
+    unstarted: BTreeSet<usize>,
     finished: bool,
     random: fn() -> f64,
 }
@@ -171,6 +211,7 @@ impl Dispatcher {
             .groups
             .iter()
             .map(|(name, limit)| (name.clone(), Group::new(*limit)));
+        let iterations = limits.stress.and_then(|stress| stress.count()).unwrap_or(1);
         Self {
             next: 0,
             groups: groups.collect(),
@@ -179,25 +220,24 @@ impl Dispatcher {
             used_memory: 0,
             scarcity: Scarcity::default(),
             scripts: Scripts::default(),
+            services: Services::default(),
             stats: RunStats {
-                selected: tests.len(),
+                selected: tests.len().saturating_mul(iterations),
                 skipped: limits.skipped,
                 ..RunStats::default()
             },
             cancelled: None,
             shutdowns: 0,
             impatient: None,
-            started: vec![false; tests.len()],
+            unstarted: (0..tests.len()).collect(),
             finished: false,
             random,
+            instances: tests.len(),
+            units: tests.len(),
+            iterations: Iterations::default(),
             tests,
             limits,
         }
-    }
-
-    /// Returns a test by the index that actions use.
-    pub(super) fn test(&self, index: usize) -> &Candidate {
-        &self.tests[index]
     }
 
     /// Returns the counts so far.
@@ -227,7 +267,8 @@ impl Dispatcher {
             .filter(|_| self.has_tests());
         let waits = self.cancelled.is_none() && self.has_waiting();
         let reopens = self.scarcity.reopens_at().filter(|_| waits);
-        retries.chain(global).chain(reopens).min()
+        let services = self.services_deadline();
+        (retries.chain(global).chain(reopens)).chain(services).min()
     }
 
     /// Returns whether the next [`Input::Deadline`] ends the run for being out of time.
@@ -244,51 +285,12 @@ impl Dispatcher {
         if self.finished {
             return actions;
         }
-        match input {
-            Input::Begin => {}
-            Input::AttemptOver {
-                slot,
-                attempt,
-                refused: true,
-            } if self.cancelled.is_none() && self.others_run(slot) => {
-                self.close_slot(now, slot, &attempt.outcome, &mut actions);
-            }
-            Input::AttemptOver {
-                slot,
-                attempt,
-                refused: true,
-            } if self.cancelled.is_none() => {
-                self.tell_of_scarcity(&mut actions);
-                self.nothing_to_be_had(now, slot, *attempt, &mut actions);
-            }
-            Input::AttemptOver {
-                slot,
-                attempt,
-                refused,
-            } => {
-                self.tell_of_scarcity(&mut actions);
-                if !refused {
-                    self.scarcity.is_over();
-                }
-                self.attempt_over(now, slot, *attempt, &mut actions);
-            }
-            Input::ScriptOver {
-                slot,
-                attempt,
-                variables,
-            } => self.script_over(slot, *attempt, variables, &mut actions),
-            Input::ScriptEnded { slot, survivors } => {
-                self.script_ended(slot, survivors, &mut actions);
-            }
-            Input::SlotLost { slot, message } => self.slot_lost(now, slot, message, &mut actions),
-            Input::Deadline => self.deadline_reached(now, &mut actions),
-            Input::Shutdown { signal } => self.shutdown(now, signal, &mut actions),
-            Input::ReportFailed => {
-                self.cancel(CancelReason::ReportFailed, &mut actions);
-            }
-        }
+        self.take(now, input, &mut actions);
+        self.end_iterations(now, false, &mut actions);
         self.fill_slots(now, &mut actions);
-        let torn_down = self.run_scripts(now, &mut actions) || self.impatient.is_some();
+        let stopped = self.run_services(now, &mut actions);
+        let torn_down = self.run_scripts(now, &mut actions) && stopped;
+        let torn_down = torn_down || self.impatient.is_some();
         let nothing_left = self.cancelled.is_some() || !self.has_waiting();
         if self.slots.is_empty() && nothing_left && torn_down && !self.finished {
             self.finish(now, &mut actions);
@@ -296,10 +298,67 @@ impl Dispatcher {
         actions
     }
 
+    fn take(&mut self, now: Duration, input: Input, actions: &mut Vec<Action>) {
+        match input {
+            Input::Begin => {}
+            Input::AttemptOver {
+                slot,
+                attempt,
+                refused: true,
+            } if self.cancelled.is_none() && self.others_run(slot) => {
+                self.close_slot(now, slot, &attempt.outcome, actions);
+            }
+            Input::AttemptOver {
+                slot,
+                attempt,
+                refused: true,
+            } if self.cancelled.is_none() => {
+                self.tell_of_scarcity(actions);
+                self.nothing_to_be_had(now, slot, *attempt, actions);
+            }
+            Input::AttemptOver {
+                slot,
+                attempt,
+                refused,
+            } => {
+                self.tell_of_scarcity(actions);
+                if !refused {
+                    self.scarcity.is_over();
+                }
+                self.attempt_over(now, slot, *attempt, actions);
+            }
+            Input::ScriptOver {
+                slot,
+                attempt,
+                variables,
+            } => {
+                if !self.service_over(now, slot, &attempt, actions) {
+                    self.script_over(slot, *attempt, variables, actions);
+                }
+            }
+            Input::ScriptEnded { slot, survivors } => {
+                self.script_ended(slot, survivors, actions);
+            }
+            Input::ServiceSaid { slot, what } => self.service_said(slot, what),
+            Input::ServiceLooked { service, answer } => {
+                self.service_looked(now, service, answer);
+            }
+            Input::ServicePublished { service, variables } => {
+                self.service_published(now, service, variables, actions);
+            }
+            Input::SlotLost { slot, message } => self.slot_lost(now, slot, message, actions),
+            Input::Deadline => self.deadline_reached(now, actions),
+            Input::Shutdown { signal } => self.shutdown(now, signal, actions),
+            Input::ReportFailed => {
+                self.cancel(CancelReason::ReportFailed, actions);
+            }
+        }
+    }
+
     /// Returns what has a slot.
     pub(super) fn status(&self, now: Duration) -> Vec<RunningTest> {
         let describe = |(slot, occupant): (&usize, &Occupant)| RunningTest {
-            test: self.tests[occupant.test].id.clone(),
+            test: self.id(occupant.test),
             attempt: self.attempt_number(occupant),
             slot: *slot,
             elapsed: match occupant.state {
@@ -313,7 +372,11 @@ impl Dispatcher {
             detail: None,
         };
         let scripts = self.scripts.status(now);
-        self.slots.iter().map(describe).chain(scripts).collect()
+        let services = self.services.status(now);
+        (self.slots.iter().map(describe))
+            .chain(scripts)
+            .chain(services)
+            .collect()
     }
 
     fn attempt_number(&self, occupant: &Occupant) -> u32 {
@@ -328,9 +391,10 @@ impl Dispatcher {
     }
 
     fn has_waiting(&self) -> bool {
-        self.next < self.tests.len()
+        self.next < self.instances
             || self.groups.values().any(|group| !group.waiting.is_empty())
             || self.scarcity.has_waiting()
+            || self.services.has_waiting()
     }
 
     // Slots
@@ -341,7 +405,12 @@ impl Dispatcher {
             if !self.start_refused(now, actions) || self.used >= self.limits.slots {
                 break;
             }
-            let Some(test) = self.next_test() else { break };
+            let Some(test) = self.next_test() else {
+                match self.begin_iteration(now) {
+                    true => continue,
+                    false => break,
+                }
+            };
             let weight = self.weight(test);
             if !self.has_room(test, weight) {
                 // It keeps its turn, so that lighter tests behind it cannot starve it.
@@ -355,6 +424,7 @@ impl Dispatcher {
     /// Takes the next test whose group has room. Groups that were full come first: their tests
     /// had their turn before.
     fn next_test(&mut self) -> Option<usize> {
+        let tests = self.tests.len();
         let earliest = self
             .groups
             .values_mut()
@@ -362,17 +432,18 @@ impl Dispatcher {
                 let Some(&test) = group.waiting.front() else {
                     return false;
                 };
-                group.has_room(weight(&self.tests[test], &self.limits))
+                group.has_room(weight(&self.tests[test % tests], &self.limits))
             })
             .min_by_key(|group| group.waiting.front().copied());
         if let Some(test) = earliest.and_then(|group| group.waiting.pop_front()) {
             return Some(test);
         }
-        while self.next < self.tests.len() {
-            let test = self.next;
-            self.next += 1;
+        while let Some(test) = self.next_turn() {
+            if self.services.hold(test, test % tests) {
+                continue;
+            }
             let weight = self.weight(test);
-            let TestGroup::Named(name) = &self.tests[test].settings.test_group else {
+            let TestGroup::Named(name) = &self.tests[test % tests].settings.test_group else {
                 return Some(test);
             };
             let Some(group) = self.groups.get_mut(name) else {
@@ -386,20 +457,32 @@ impl Dispatcher {
         None
     }
 
+    /// Takes the next test that has its turn: one that waited for services, or one that had none.
+    fn next_turn(&mut self) -> Option<usize> {
+        if let Some(test) = self.services.take_ready() {
+            return Some(test);
+        }
+        let next = self.unstarted.range(self.next..).next().copied();
+        self.next = next.map_or(self.instances, |next| next + 1);
+        next
+    }
+
     fn put_back(&mut self, test: usize) {
-        match &self.tests[test].settings.test_group {
+        let once = self.once(test);
+        match &self.tests[once].settings.test_group {
             TestGroup::Named(name) if self.groups.contains_key(name) => {
                 if let Some(group) = self.groups.get_mut(name) {
                     group.waiting.push_front(test);
                 }
             }
-            _ => self.next = test,
+            _ if test + 1 == self.next => self.next = test,
+            _ => self.services.put_back(test, once),
         }
     }
 
     /// Returns whether there are slots and memory for a test.
     fn has_room(&self, test: usize, weight: usize) -> bool {
-        let needed = self.used_memory + self.tests[test].memory;
+        let needed = self.used_memory + self.candidate(test).memory;
         // Alone, a test may need more than there is.
         let alone = self.used == 0;
         self.used + weight <= self.limits.slots
@@ -407,19 +490,21 @@ impl Dispatcher {
     }
 
     fn weight(&self, test: usize) -> usize {
-        weight(&self.tests[test], &self.limits)
+        weight(self.candidate(test), &self.limits)
     }
 
     fn occupy(&mut self, now: Duration, test: usize, weight: usize, actions: &mut Vec<Action>) {
         let slot = self.free_slot();
-        let group = match &self.tests[test].settings.test_group {
+        let once = self.once(test);
+        let group = match &self.tests[once].settings.test_group {
             TestGroup::Named(name) => self.groups.get_mut(name),
             TestGroup::Global => None,
         };
         let group_slot = group.map(|group| group.enter(weight));
         self.used += weight;
-        self.used_memory += self.tests[test].memory;
-        self.started[test] = true;
+        self.used_memory += self.candidate(test).memory;
+        self.unstarted.remove(&test);
+        self.iteration_started(now, test);
         let state = Occupancy::Running { since: now };
         let occupant = Occupant {
             test,
@@ -442,11 +527,11 @@ impl Dispatcher {
         let attempt = u32::try_from(occupant.attempts.len())
             .unwrap_or(u32::MAX)
             .saturating_add(1);
-        let candidate = &self.tests[test];
+        let candidate = self.candidate(test);
         let total_attempts = total_attempts(&candidate.settings);
         // Told first: what a test prints without capture comes after its name.
         actions.push(Action::Emit(EventKind::AttemptStarted(AttemptStarted {
-            test: candidate.id.clone(),
+            test: self.id(test),
             attempt,
             total_attempts,
             slot,
@@ -455,7 +540,7 @@ impl Dispatcher {
         })));
         actions.push(Action::Start {
             slot,
-            test,
+            test: self.unit(test),
             attempt,
             total_attempts,
             group_slot,
@@ -465,8 +550,9 @@ impl Dispatcher {
     fn vacate(&mut self, slot: usize) -> Option<Occupant> {
         let occupant = self.slots.remove(&slot)?;
         self.used -= occupant.weight;
-        self.used_memory -= self.tests[occupant.test].memory;
-        if let TestGroup::Named(name) = &self.tests[occupant.test].settings.test_group
+        let once = self.once(occupant.test);
+        self.used_memory -= self.tests[once].memory;
+        if let TestGroup::Named(name) = &self.tests[once].settings.test_group
             && let Some(group) = self.groups.get_mut(name)
             && let Some(group_slot) = occupant.group_slot
         {

@@ -1,16 +1,21 @@
 //! Drives a [`Dispatcher`]: waits for inputs, passes them on, and performs its actions.
 
+mod helped;
+mod slow;
+
 use super::{
     BreakExec, Capture, Control, Output, Told, Work, arguments,
     clock::Clock,
     dispatch::{Action, Candidate, Dispatcher, Input, Limits},
-    environment, live,
+    environment,
+    live::{self, Lines},
     road::Road,
     scripts,
     serve::serve,
+    services,
     shared::{Shared, SharedWork},
     signals::{Heard, Signals},
-    slot::{self, Broken, FromSlot, Made, Mail, Slot, ToSlot},
+    slot::{self, Broken, FromSlot, Made, Mail, Slot, Spoken, ToSlot},
     status::{Asking, gathered},
     until,
     work::Role,
@@ -18,12 +23,13 @@ use super::{
 use crate::{
     keys,
     protocol::RunnerStopped,
+    store::KeptTrace,
     stub::{
         link::{self, Stub},
         survivors, terminal,
     },
 };
-use harness_metadata::{AttemptId, Event, EventKind};
+use harness_metadata::{AttemptId, Event, EventKind, event::AttemptPrinted};
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -33,6 +39,13 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
+
+/// The output and the trace of an attempt.
+#[derive(Default)]
+struct Kept {
+    output: Option<(AttemptId, Output)>,
+    trace: Option<KeptTrace>,
+}
 
 /// The time that slots have to stop their tests, and sinks to give the terminal back, before the
 /// run stops for Ctrl-Z.
@@ -55,7 +68,7 @@ pub(super) async fn drive(
     controls: &mut mpsc::UnboundedReceiver<Control>,
     signals: &mut Signals,
 ) -> Option<i32> {
-    link::adopt_orphans(environment::mark(work.run_id));
+    let _adopted = link::adopt_orphans(environment::mark(work.run_id));
     let mut driver = Driver::new(work, tell);
     let (slot_tx, mut from_slots) = mpsc::unbounded_channel();
     driver.step(Input::Begin, &slot_tx);
@@ -68,12 +81,13 @@ pub(super) async fn drive(
         tokio::select! {
             biased;
             Some(message) = from_slots.recv() => {
+                driver.look_at_services_of(&message, &slot_tx).await;
                 if alive_at.elapsed() > SHORTEST_STOP {
                     driver.hear_of_stops(Some(message), &mut from_slots, &slot_tx).await;
                 } else {
                     driver.heard(message, &slot_tx);
                 }
-                driver.hear_all(&mut from_slots, &slot_tx);
+                driver.hear_all(&mut from_slots, &slot_tx).await;
             }
             signal = signals.next() => {
                 let goes_on = matches!(signal, Heard::Continue);
@@ -91,7 +105,7 @@ pub(super) async fn drive(
             () = until(deadline) => {
                 if driver.dispatcher.is_out_of_time(driver.shared.clock.now()) {
                     driver.look(&slot_tx).await;
-                    driver.hear_all(&mut from_slots, &slot_tx);
+                    driver.hear_all(&mut from_slots, &slot_tx).await;
                 }
                 driver.step(Input::Deadline, &slot_tx);
             }
@@ -133,8 +147,8 @@ struct Driver {
 impl Driver {
     fn new(mut work: Work, tell: std_mpsc::Sender<Told>) -> Self {
         let own_tests = work.tests.len();
-        let scripts = mem::take(&mut work.scripts);
-        let scripts = scripts::add_units(scripts, &mut work.tests, &mut work.binaries);
+        let scripts = scripts::add_units(&mut work);
+        let (services, of_services) = services::add_units(&mut work);
         let blocks = environment::Blocks::new(&work);
         let candidates = work.tests[..own_tests].iter().map(|test| Candidate {
             id: test.id.clone(),
@@ -150,18 +164,20 @@ impl Driver {
             memory: work.memory,
             groups: work.groups,
             max_fail: work.max_fail,
+            stress: work.stress,
             global_timeout: work.global_timeout,
             skipped: work.skipped,
             started_at: work.started_at,
         };
         let dispatcher = Dispatcher::new(candidates.collect(), limits, fastrand::f64);
-        let dispatcher = dispatcher.with_scripts(scripts);
+        let dispatcher = dispatcher.with_scripts(scripts).with_services(services);
         let shared = Shared {
             clock: Clock::start(),
             road: Road::default(),
             work: SharedWork {
                 tests: work.tests,
                 binaries: work.binaries,
+                is_stress: work.stress.is_some(),
                 blocks,
                 output_cap: work.output_cap,
                 capture: work.capture,
@@ -170,10 +186,12 @@ impl Driver {
                 cgroups: work.cgroups,
                 break_exec: BreakExec::pattern(work.break_exec.as_ref()),
                 live: work.trace_live.then(live::Road::default),
+                printed: work.output_live.then(live::Road::default),
                 started_at: work.started_at,
             },
             learned: RefCell::default(),
             scripts: scripts::Shared::default(),
+            services: of_services,
         };
         Self {
             dispatcher,
@@ -190,15 +208,15 @@ impl Driver {
     }
 
     fn step(&mut self, input: Input, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
-        self.step_with(input, None, slot_tx);
+        self.step_with(input, Kept::default(), slot_tx);
     }
 
-    /// Calls the dispatcher and performs its actions. `output` belongs to the attempt that `input`
+    /// Calls the dispatcher and performs its actions. `kept` belongs to the attempt that `input`
     /// ends.
     fn step_with(
         &mut self,
         input: Input,
-        mut output: Option<(AttemptId, Output)>,
+        mut kept: Kept,
         slot_tx: &mpsc::UnboundedSender<FromSlot>,
     ) {
         let mut shown = None;
@@ -225,17 +243,31 @@ impl Driver {
                 }
                 Action::Close { slot } => drop(self.slots.remove(&slot)),
                 Action::End { slot } => self.send(slot, ToSlot::End, slot_tx),
-                Action::Emit(kind) => {
+                Action::Look { service } => self.look_at_service(service, slot_tx),
+                Action::Publish { service } => {
+                    let variables = self.shared.services.publish(service);
+                    let _ = slot_tx.send(FromSlot::Published { service, variables });
+                }
+                Action::Emit(mut kind) => {
+                    self.add_tails(&mut kind);
                     let ends = matches!(
                         kind,
                         EventKind::TestFinished(_)
                             | EventKind::AttemptFailed { .. }
                             | EventKind::SetupFinished(_)
                             | EventKind::TeardownFinished(_)
+                            | EventKind::ServiceFinished(_)
                     );
-                    let output = if ends { output.take() } else { None };
+                    let of_it = match ends {
+                        true => mem::take(&mut kept),
+                        false => Kept::default(),
+                    };
                     let show = self.show_before_start(&kind);
-                    self.emit(kind, output, show.0);
+                    self.tell(kind, |told| {
+                        told.output = of_it.output;
+                        told.trace = of_it.trace;
+                        told.shown = show.0;
+                    });
                     shown = show.1;
                 }
                 Action::Finish { impatient } => {
@@ -268,6 +300,27 @@ impl Driver {
         (Some(shown), Some(is_shown))
     }
 
+    fn printed(&mut self, spoken: Spoken) {
+        let Lines {
+            stream,
+            lines,
+            unfinished,
+            dropped,
+            passage,
+        } = spoken.lines;
+        let printed = AttemptPrinted {
+            test: self.shared.work.id(spoken.test),
+            attempt: spoken.attempt,
+            slot: spoken.slot,
+            stream,
+            lines,
+            unfinished,
+            dropped,
+        };
+        let kind = EventKind::AttemptPrinted(Box::new(printed));
+        self.tell(kind, |told| told.passage = Some(passage));
+    }
+
     fn heard(&mut self, message: FromSlot, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
         match message {
             FromSlot::Slow {
@@ -276,9 +329,10 @@ impl Driver {
                 elapsed,
                 terminating,
             } => {
-                let slow = &self.shared.work.tests[test];
-                let kind = slow_event(slow, attempt, elapsed, terminating);
-                self.emit(kind, None, None);
+                let role = self.shared.work.test(test).role;
+                let id = self.shared.work.id(test);
+                let slow = slow::event(role, id, attempt, elapsed, terminating);
+                slow.into_iter().for_each(|kind| self.emit(kind));
             }
             FromSlot::Traced {
                 test,
@@ -286,25 +340,26 @@ impl Driver {
                 batch,
             } => {
                 let kind = EventKind::AttemptTraced {
-                    test: self.dispatcher.test(test).id.clone(),
+                    test: self.shared.work.id(test),
                     attempt,
                     events: batch.events,
                     dropped: batch.dropped,
                 };
                 self.tell(kind, |told| told.passage = Some(batch.passage));
             }
+            FromSlot::Printed(spoken) => self.printed(spoken),
             FromSlot::Broke {
                 test,
                 attempt,
                 broken: Broken { pid, args },
             } => {
                 let kind = EventKind::AttemptBroke {
-                    test: self.dispatcher.test(test).id.clone(),
+                    test: self.shared.work.id(test),
                     attempt,
                     pid,
                     args,
                 };
-                self.emit(kind, None, None);
+                self.emit(kind);
                 if let Some(break_exec) = &self.break_exec {
                     break_exec.run(pid);
                 }
@@ -316,6 +371,13 @@ impl Driver {
                 self.step(Input::SlotLost { slot, message }, slot_tx);
             }
             FromSlot::Over(made) => self.attempt_over(made, slot_tx),
+            FromSlot::Said { slot, what } => self.step(Input::ServiceSaid { slot, what }, slot_tx),
+            FromSlot::Looked { service, answer } => {
+                self.step(Input::ServiceLooked { service, answer }, slot_tx);
+            }
+            FromSlot::Published { service, variables } => {
+                self.step(Input::ServicePublished { service, variables }, slot_tx);
+            }
             FromSlot::Ended { slot, survivors } => {
                 self.step(Input::ScriptEnded { slot, survivors }, slot_tx);
             }
@@ -327,13 +389,15 @@ impl Driver {
             // Before a next test could start, or the run be over.
             self.step(Input::Shutdown { signal }, slot_tx);
         }
-        let test = &self.shared.work.tests[made.test];
-        let is_test = test.role == Role::Test;
+        let is_test = self.shared.work.test(made.test).role == Role::Test;
         let id = AttemptId {
-            test: test.id.clone(),
+            test: self.shared.work.id(made.test),
             attempt: made.attempt.number,
         };
-        let output = made.output.map(|output| (id, output));
+        let kept = Kept {
+            output: made.output.map(|output| (id, output)),
+            trace: made.trace,
+        };
         let over = match is_test {
             true => Input::AttemptOver {
                 slot: made.slot,
@@ -346,24 +410,30 @@ impl Driver {
                 variables: made.variables,
             },
         };
-        self.step_with(over, output, slot_tx);
+        self.step_with(over, kept, slot_tx);
     }
 
     /// Hears what slots have said until now.
-    fn hear_all(
+    async fn hear_all(
         &mut self,
         from_slots: &mut mpsc::UnboundedReceiver<FromSlot>,
         slot_tx: &mpsc::UnboundedSender<FromSlot>,
     ) {
         while let Ok(message) = from_slots.try_recv() {
+            self.look_at_services_of(&message, slot_tx).await;
             self.heard(message, slot_tx);
         }
     }
 
     /// Has all slots read what has arrived by now: what has ended in time is not ended by the run.
     async fn look(&mut self, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
-        let (looked, mut all_looked) = mpsc::unbounded_channel();
         let slots: Vec<usize> = self.slots.keys().copied().collect();
+        self.look_in(slots, slot_tx).await;
+    }
+
+    /// Has slots read what has arrived by now.
+    async fn look_in(&mut self, slots: Vec<usize>, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
+        let (looked, mut all_looked) = mpsc::unbounded_channel();
         for slot in slots {
             self.send(slot, ToSlot::Look(looked.clone()), slot_tx);
         }
@@ -409,19 +479,11 @@ impl Driver {
             continued: stopped.continued,
             running: running.into_iter().map(|running| running.test).collect(),
         };
-        self.emit(kind, None, None);
+        self.emit(kind);
     }
 
-    fn emit(
-        &self,
-        kind: EventKind,
-        output: Option<(AttemptId, Output)>,
-        shown: Option<std_mpsc::SyncSender<()>>,
-    ) {
-        self.tell(kind, |told| {
-            told.output = output;
-            told.shown = shown;
-        });
+    fn emit(&self, kind: EventKind) {
+        self.tell(kind, |_| {});
     }
 
     /// Tells the sinks of an event, with what else belongs to it.
@@ -433,6 +495,7 @@ impl Driver {
         let mut told = Told {
             event,
             output: None,
+            trace: None,
             passage: None,
             shown: None,
         };
@@ -459,7 +522,7 @@ impl Driver {
             running: self.dispatcher.running(),
             stats: self.dispatcher.stats(),
         };
-        self.emit(progress, None, None);
+        self.emit(progress);
     }
 
     fn tell_status(&mut self) {
@@ -467,14 +530,10 @@ impl Driver {
         if let Some(asking) = self.asking.take() {
             asking.complete(&mut running);
         }
-        self.emit(
-            EventKind::Status {
-                running,
-                stats: self.dispatcher.stats(),
-            },
-            None,
-            None,
-        );
+        self.emit(EventKind::Status {
+            running,
+            stats: self.dispatcher.stats(),
+        });
     }
 
     async fn signalled(&mut self, signal: Heard, slot_tx: &mpsc::UnboundedSender<FromSlot>) {
@@ -499,7 +558,9 @@ impl Driver {
         let _ = tokio::time::timeout(PAUSE_LIMIT, all_passed_on.recv()).await;
         let running = self.dispatcher.running();
         let (shown, is_shown) = std_mpsc::sync_channel(1);
-        self.emit(EventKind::Paused { running }, None, Some(shown));
+        self.tell(EventKind::Paused { running }, |told| {
+            told.shown = Some(shown)
+        });
         // Disconnected once the sinks are done; a sink that hangs must not keep us from stopping.
         let _ = is_shown.recv_timeout(PAUSE_LIMIT);
         keys::give_back();
@@ -507,7 +568,7 @@ impl Driver {
         keys::resume();
         self.shared.clock.resume();
         self.signal_slots(libc::SIGCONT, None, slot_tx);
-        self.emit(EventKind::Continued { running }, None, None);
+        self.emit(EventKind::Continued { running });
     }
 
     fn signal_slots(
@@ -535,23 +596,5 @@ impl Driver {
         });
         // A slot lives as long as its sender.
         let _ = slot.send(message);
-    }
-}
-
-/// Returns the event of a test or script that is slow.
-fn slow_event(slow: &super::Test, attempt: u32, elapsed: Duration, terminating: bool) -> EventKind {
-    let test = slow.id.clone();
-    match slow.role {
-        Role::Test => EventKind::AttemptSlow {
-            test,
-            attempt,
-            elapsed,
-            terminating,
-        },
-        Role::Setup { .. } | Role::Teardown { .. } => EventKind::SetupSlow {
-            test,
-            elapsed,
-            terminating,
-        },
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     config::settings::TestGroup,
     protocol::{Environment, push_variable},
 };
-use harness_metadata::RunId;
+use harness_metadata::{RunId, Word, event::RunMode};
 use std::ffi::OsStr;
 
 /// The version of cargo-nextest whose contract tests can rely on.
@@ -37,11 +37,16 @@ struct OfRun {
     id: String,
     profile: String,
     threads: String,
+    mode: RunMode,
+    /// The number of iterations of a stress run, in words.
+    iterations: Option<String>,
 }
 
 /// The properties of an attempt that are in its environment.
 pub(super) struct OfAttempt<'a> {
     pub(super) test: &'a Test,
+    /// The iteration of a stress run.
+    pub(super) iteration: usize,
     pub(super) attempt: u32,
     pub(super) total_attempts: u32,
     pub(super) slot: usize,
@@ -54,6 +59,8 @@ impl Blocks {
             id: work.run_id.to_string(),
             profile: work.profile.clone(),
             threads: work.slots.to_string(),
+            mode: work.mode,
+            iterations: work.stress.map(|stress| stress.total()),
         };
         let binaries = work.binaries.iter();
         let blocks = binaries.map(|binary| run.block(binary.environment.clone()));
@@ -81,6 +88,11 @@ impl Blocks {
             String::new()
         };
         let id = &of.test.id;
+        let current = of.iteration.to_string();
+        let stress = match &self.run.iterations {
+            Some(_) => format!("@stress-{current}"),
+            None => String::new(),
+        };
         let group = match &of.test.settings.test_group {
             TestGroup::Global => "@global",
             TestGroup::Named(name) => name,
@@ -89,14 +101,20 @@ impl Blocks {
             id.name.as_str().to_owned(),
             of.attempt.to_string(),
             of.total_attempts.to_string(),
-            format!("{}:{}${}{number}", self.run.id, id.binary, id.name),
+            format!("{}{stress}:{}${}{number}", self.run.id, id.binary, id.name),
             group.to_owned(),
             of.slot.to_string(),
             of.group_slot
                 .map_or_else(|| "none".to_owned(), |slot| slot.to_string()),
             "run".to_owned(),
         ];
-        for (name, value) in OF_ATTEMPT.iter().zip(&values) {
+        let iteration = self
+            .run
+            .iterations
+            .as_ref()
+            .map(|total| [("STRESS_CURRENT", &current), ("STRESS_TOTAL", total)]);
+        let values = OF_ATTEMPT.iter().copied().zip(&values);
+        for (name, value) in values.chain(iteration.into_iter().flatten()) {
             for prefix in PREFIXES {
                 let name = format!("{prefix}{name}");
                 push_variable(&mut block, OsStr::new(&name), OsStr::new(value));
@@ -132,7 +150,7 @@ fn add_run(environment: &mut Environment, run: &OfRun) {
         ("RUN_ID", run.id.as_str()),
         ("PROFILE", run.profile.as_str()),
         ("TEST_THREADS", run.threads.as_str()),
-        ("RUN_MODE", "test"),
+        ("RUN_MODE", run.mode.word()),
     ];
     for (name, value) in both {
         for prefix in PREFIXES {
@@ -143,6 +161,13 @@ fn add_run(environment: &mut Environment, run: &OfRun) {
     environment.set("NEXTEST_VERSION", NEXTEST_VERSION);
     environment.set("NEXTEST_REQUIRED_VERSION", "none");
     environment.set("NEXTEST_RECOMMENDED_VERSION", "none");
-    environment.set("NEXTEST_STRESS_CURRENT", "none");
-    environment.set("NEXTEST_STRESS_TOTAL", "none");
+    for name in ["STRESS_CURRENT", "STRESS_TOTAL"] {
+        for prefix in PREFIXES {
+            // Each attempt of a stress run has its own.
+            environment.remove(format!("{prefix}{name}"));
+        }
+        if run.iterations.is_none() {
+            environment.set(format!("NEXTEST_{name}"), "none");
+        }
+    }
 }

@@ -1,7 +1,11 @@
-//! Passes on what a live trace sees, as much as the sinks can keep up with.
+//! Passes on what a live trace sees and what tests print, as much as the sinks can keep up with.
 //!
-//! A traced test can do more than a terminal can show. The tracer does not wait for the terminal:
+//! A test can do more than a terminal can show. Neither it nor its tracer waits for the terminal:
 //! the queue is bounded, and events that do not fit are counted and shown as a gap.
+
+mod printed;
+
+pub(super) use printed::{Lines, Printed};
 
 use harness_metadata::TraceEvent;
 use std::sync::{
@@ -15,6 +19,18 @@ const ON_THE_WAY: usize = 20_000;
 /// The number of events that are on the way to the sinks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Road(Arc<AtomicUsize>);
+
+impl Road {
+    /// Returns a place for so many, if there are no more than `most` then. They always fit alone.
+    fn enter(&self, count: usize, most: usize) -> Option<Passage> {
+        let before = self.0.fetch_add(count, Ordering::Relaxed);
+        let passage = Passage {
+            road: Arc::clone(&self.0),
+            events: count,
+        };
+        (before == 0 || before + count <= most).then_some(passage)
+    }
+}
 
 /// A place on the way for some events. It is free again when this is dropped.
 #[derive(Debug)]
@@ -56,16 +72,10 @@ impl Live {
     /// Returns the events as a batch, if there is room for them.
     pub(super) fn pass(&mut self, events: Vec<TraceEvent>) -> Option<Batch> {
         let count = events.len();
-        let before = self.road.0.fetch_add(count, Ordering::Relaxed);
-        let passage = Passage {
-            road: Arc::clone(&self.road.0),
-            events: count,
-        };
-        // One batch alone always fits.
-        if before > 0 && before + count > ON_THE_WAY {
+        let Some(passage) = self.road.enter(count, ON_THE_WAY) else {
             self.dropped += count as u64;
             return None;
-        }
+        };
         Some(Batch {
             events,
             dropped: std::mem::take(&mut self.dropped),

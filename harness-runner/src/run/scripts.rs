@@ -2,10 +2,10 @@
 
 use super::{
     dispatch::{ScriptCandidate, StepCandidate, Variables},
-    work::{Binary, Role, Script, Test, Tracing},
+    work::{Binary, Role, Test, Tracing, Work},
 };
 use crate::{
-    config::scripts::check_variable,
+    config::{scripts::check_variable, settings::TestSettings},
     own_files,
     protocol::{Environment, push_variable},
 };
@@ -14,7 +14,7 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     ffi::{OsStr, OsString},
-    fs, io,
+    fs, io, mem,
     path::Path,
     sync::Arc,
 };
@@ -113,13 +113,31 @@ const UNTRACED: Tracing = Tracing {
     ladder: None,
 };
 
+/// Returns a process that is no test.
+pub(super) fn unit(id: TestId, role: Role, settings: Arc<TestSettings>, binary: usize) -> Test {
+    Test {
+        location: None,
+        id,
+        settings,
+        memory: 0,
+        quarantine: None,
+        binary,
+        ignored: false,
+        tracing: UNTRACED,
+        keeps_trace: false,
+        role,
+        measured: false,
+        scripts: Vec::new(),
+        services: Vec::new(),
+        wrapped: None,
+    }
+}
+
 /// Adds the processes of scripts behind the tests of a run. Returns the scripts as the dispatcher knows
 /// them.
-pub(super) fn add_units(
-    scripts: Vec<Script>,
-    tests: &mut Vec<Test>,
-    binaries: &mut Vec<Binary>,
-) -> Vec<ScriptCandidate> {
+pub(super) fn add_units(work: &mut Work) -> Vec<ScriptCandidate> {
+    let scripts = mem::take(&mut work.scripts);
+    let (tests, binaries) = (&mut work.tests, &mut work.binaries);
     let mut candidates = Vec::new();
     for (index, script) in scripts.into_iter().enumerate() {
         let mut add = |role: Role, settings, binary: Binary| {
@@ -140,20 +158,7 @@ pub(super) fn add_units(
                 uncaptured: script.capture != [true; 2],
             };
             binaries.push(binary);
-            tests.push(Test {
-                location: None,
-                id: step.id.clone(),
-                settings,
-                memory: 0,
-                quarantine: None,
-                binary: binaries.len() - 1,
-                ignored: false,
-                tracing: UNTRACED,
-                trace_number: None,
-                role,
-                scripts: Vec::new(),
-                wrapped: None,
-            });
+            tests.push(unit(step.id.clone(), role, settings, binaries.len() - 1));
             step
         };
         let capture = script.capture;

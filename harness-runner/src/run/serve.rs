@@ -32,6 +32,7 @@ pub(super) async fn serve(mut slot: Slot, shared: Rc<Shared>) {
                     test: start.test,
                     attempt: Box::new(over.attempt),
                     output: over.output,
+                    trace: over.trace,
                     refused: over.cut == Some(Cut::Refused),
                 }));
             }
@@ -53,7 +54,7 @@ pub(super) async fn serve(mut slot: Slot, shared: Rc<Shared>) {
 fn variables(slot: &mut Slot, shared: &Shared, start: Start, attempt: &Attempt) -> Variables {
     let Role::Setup {
         script, teardown, ..
-    } = shared.work.tests[start.test].role
+    } = shared.work.test(start.test).role
     else {
         return Ok(BTreeMap::new());
     };
@@ -70,8 +71,9 @@ fn variables(slot: &mut Slot, shared: &Shared, start: Start, attempt: &Attempt) 
 
 /// Makes an attempt, and makes it again if the tracer was in its way.
 async fn attempt(slot: &mut Slot, shared: &Shared, start: Start) -> Over {
-    let learned = shared.learned.borrow().get(&start.test).copied();
-    let mut tracing = learned.unwrap_or(shared.work.tests[start.test].tracing);
+    let once = shared.work.once(start.test);
+    let learned = shared.learned.borrow().get(&once).copied();
+    let mut tracing = learned.unwrap_or(shared.work.test(start.test).tracing);
     let mut before = Vec::new();
     loop {
         let running = Running::new(slot, shared, start, tracing);
@@ -87,7 +89,7 @@ async fn attempt(slot: &mut Slot, shared: &Shared, start: Start) -> Over {
         before.push(earlier(tracing, over.attempt));
         tracing = next;
         // Its further attempts begin with this.
-        shared.learned.borrow_mut().insert(start.test, next);
+        shared.learned.borrow_mut().insert(once, next);
     }
 }
 

@@ -4,10 +4,11 @@ mod idle;
 mod lost;
 mod messages;
 mod stub;
+mod traces;
 mod watched;
 
 pub(super) use lost::watch_over;
-pub(super) use messages::{Broken, Described, FromSlot, Made, PassedOn, Start, ToSlot};
+pub(super) use messages::{Broken, Described, FromSlot, Made, PassedOn, Spoken, Start, ToSlot};
 pub(super) use watched::{WatchedStub, runner_stopped};
 
 use super::bounds::Bounds;
@@ -15,6 +16,7 @@ use crate::{protocol::Ticket, stub::link::Stub};
 use std::{fs::File, io};
 use stub::SlotStub;
 use tokio::sync::mpsc;
+use traces::Traces;
 
 /// A slot.
 pub(super) struct Slot {
@@ -22,6 +24,7 @@ pub(super) struct Slot {
     pub(super) stub: SlotStub,
     /// After the stub, which is gone before what it was in is removed.
     pub(super) bounds: Bounds,
+    pub(super) traces: Traces,
     /// The buffer for output.
     pub(super) buffer: Vec<u8>,
     pub(super) orders: mpsc::UnboundedReceiver<ToSlot>,
@@ -45,6 +48,7 @@ impl Slot {
             number,
             stub: SlotStub::new(stub),
             bounds: Bounds::default(),
+            traces: Traces::default(),
             buffer: Vec::new(),
             orders: mail.orders,
             tell: mail.tell,

@@ -8,7 +8,11 @@ use super::{
 };
 use harness_metadata::event::OutputSoFar;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use std::{io, os::fd::OwnedFd};
+use regex::bytes::Regex;
+use std::{
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+};
 
 /// The two output streams of an attempt.
 #[derive(Default)]
@@ -21,7 +25,12 @@ pub(super) struct Streams {
 
 impl Streams {
     /// Makes the pipes. Returns the writing ends.
-    pub(super) fn open(&mut self, cap: u64, word: Word) -> io::Result<(OwnedFd, OwnedFd)> {
+    pub(super) fn open(
+        &mut self,
+        cap: u64,
+        word: Word,
+        live: bool,
+    ) -> io::Result<(OwnedFd, OwnedFd)> {
         let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
             let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
             // Only our end: the test must not notice.
@@ -30,9 +39,29 @@ impl Streams {
         };
         let (stdout, stdout_writer) = pipe()?;
         let (stderr, stderr_writer) = pipe()?;
-        self.stdout = Some(Capture::new(stdout, cap).listening_for(word));
-        self.stderr = Some(Capture::new(stderr, cap));
+        self.stdout = Some(Capture::new(stdout, cap).listening_for(word).live(live));
+        self.stderr = Some(Capture::new(stderr, cap).live(live));
         Ok((stdout_writer, stderr_writer))
+    }
+
+    /// Returns the reading ends, as long as the event loop does not watch them.
+    pub(super) fn readers(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let both = [&self.stdout, &self.stderr].into_iter().flatten();
+        both.filter_map(Capture::reader)
+    }
+
+    /// Looks for a line in all that is read.
+    pub(super) fn look_for(&mut self, line: &Regex) {
+        self.captures().for_each(|capture| capture.look_for(line));
+    }
+
+    /// Returns whether such a line has been read, once.
+    pub(super) fn take_line(&mut self) -> bool {
+        let found = self.captures().any(|capture| capture.has_line());
+        if found {
+            self.captures().for_each(Capture::look_for_nothing);
+        }
+        found
     }
 
     fn captures(&mut self) -> impl Iterator<Item = &mut Capture> {
@@ -96,6 +125,12 @@ impl Streams {
                 }
             }
         }
+    }
+
+    /// Takes what has been read of standard output and of standard error since this was last asked.
+    pub(super) fn take_news(&mut self) -> [Vec<u8>; 2] {
+        [&mut self.stdout, &mut self.stderr]
+            .map(|capture| capture.as_mut().map(Capture::take_news).unwrap_or_default())
     }
 
     /// Returns what has been read of standard output and of standard error.

@@ -21,6 +21,8 @@ pub(super) enum Speaker {
         /// Whether the name had to be passed in a way that such harnesses need not know.
         escaped: bool,
     },
+    /// None: all output is that of the test.
+    None,
 }
 
 /// The search for the word.
@@ -41,7 +43,7 @@ impl Word {
     pub(super) fn new(speaker: Speaker, name: &str, extra_args: &[String]) -> Self {
         let pieces = match speaker {
             Speaker::Libtest => Pieces::new(name, Format::of(extra_args)),
-            Speaker::Other { .. } => Pieces::default(),
+            Speaker::Other { .. } | Speaker::None => Pieces::default(),
         };
         Self {
             speaker,
@@ -103,6 +105,7 @@ impl Word {
                 no_result(NoResultKind::Unreported, UNREPORTED)
             }),
             Speaker::Other { escaped } => said().no_pass(escaped),
+            Speaker::None => None,
         }
     }
 }

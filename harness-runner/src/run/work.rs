@@ -1,25 +1,33 @@
 //! The inputs of a run.
 
-use super::{BreakExec, ladder::Ladder};
+use super::{BreakExec, dispatch::Stress, ladder::Ladder};
 use crate::{
     config::settings::{MaxFail, TestSettings},
-    protocol::{self, Environment, Identity},
+    protocol::{self, Environment, Identity, terminated},
     store::TraceFiles,
-    stub::blocking::terminated,
     stub::cgroup::Cgroups,
     stub::link::Stub,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
-    Exit, Fault, Location, Outcome, Quarantine, RunId, TestId, event::TraceLevel, trace::Backend,
+    Exit, Fault, Location, Outcome, Quarantine, RunId, TestId,
+    event::{RunMode, TraceLevel},
+    trace::Backend,
 };
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+use regex::bytes::Regex;
+use std::{
+    collections::BTreeMap, ffi::OsString, net::TcpListener, path::PathBuf, sync::Arc,
+    time::Duration,
+};
+use tempfile::TempDir;
 
 /// Everything that a run needs. Complete before the first test starts.
 #[derive(Debug)]
 pub struct Work {
     /// The run's id.
     pub run_id: RunId,
+    /// The kind of items that run.
+    pub mode: RunMode,
     /// The profile's name, for the tests' environment.
     pub profile: String,
     /// When the run started.
@@ -38,6 +46,8 @@ pub struct Work {
     pub groups: BTreeMap<String, usize>,
     /// When the run gives up.
     pub max_fail: MaxFail,
+    /// The iterations of a stress run.
+    pub stress: Option<Stress>,
     /// When the run as a whole is out of time.
     pub global_timeout: Option<Duration>,
     /// The number of listed tests that do not run, for the counts.
@@ -51,6 +61,8 @@ pub struct Work {
     /// True if every event of a trace is sent at once:
     /// [`harness_metadata::EventKind::AttemptTraced`].
     pub trace_live: bool,
+    /// Whether the output of tests is shown while they run.
+    pub output_live: bool,
     /// The processes to stop for a debugger, and the command for each.
     pub break_exec: Option<BreakExec>,
     /// The folder for traces; `None` to write none.
@@ -61,6 +73,8 @@ pub struct Work {
     pub stubs: Vec<Stub>,
     /// The setup scripts, in the order in which they run.
     pub scripts: Vec<Script>,
+    /// The services, each as often as there are instances of it.
+    pub services: Vec<Service>,
 }
 
 /// A setup script.
@@ -76,6 +90,50 @@ pub struct Script {
     pub capture: [bool; 2],
     /// The tests that want it.
     pub tests: Vec<usize>,
+}
+
+/// An instance of a service.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// The test group or the binary that it is for; `None` if it is for the whole run.
+    pub instance: Option<String>,
+    /// Its settings.
+    pub settings: Arc<TestSettings>,
+    /// Its command.
+    pub binary: Binary,
+    /// When it is ready.
+    pub ready: ReadyWhen,
+    /// The command that finds out whether it is ready.
+    pub probe: Option<(Arc<TestSettings>, Binary)>,
+    /// Variables of the tests that want it.
+    pub variables: BTreeMap<String, String>,
+    /// The signal that asks it to end.
+    pub stop_signal: i32,
+    /// The setup scripts whose variables it has.
+    pub scripts: Vec<usize>,
+    /// The tests that want it.
+    pub tests: Vec<usize>,
+    /// They hold its ports until it starts.
+    pub reserved: Vec<TcpListener>,
+    /// A folder of its own.
+    pub folder: Option<TempDir>,
+}
+
+/// When a service is ready: everything that is given here holds.
+#[derive(Debug)]
+pub struct ReadyWhen {
+    /// A line of its output matches.
+    pub line: Option<Regex>,
+    /// A host and a port accept connections.
+    pub port: Option<String>,
+    /// A file is there. If it is a socket, it accepts connections.
+    pub path: Option<PathBuf>,
+    /// The time in which that has to be so.
+    pub timeout: Duration,
+    /// The time between two looks.
+    pub interval: Duration,
 }
 
 /// The target of the tests' output.
@@ -130,24 +188,39 @@ pub struct Test {
     pub location: Option<Arc<Location>>,
     /// Its tracing.
     pub tracing: Tracing,
-    /// The number of the trace of its first attempt, if it is traced; that of the next one is the
-    /// next.
-    pub trace_number: Option<u64>,
+    /// Whether the traces of its attempts are kept whole.
+    pub keeps_trace: bool,
     /// Its part in the run.
     pub role: Role,
+    /// Whether it is a benchmark that measures.
+    pub measured: bool,
     /// The setup scripts whose variables it has.
     pub scripts: Vec<usize>,
-    /// The wrapper that runs it, if one does.
+    /// The services that it uses.
+    pub services: Vec<usize>,
+    /// The wrapper that runs it, or its own program, if there is one.
     pub wrapped: Option<Wrapped>,
 }
 
-/// A test's process as a wrapper runs it.
+/// A test's process that does not begin with its binary: a wrapper, or the program of a documentation
+/// test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrapped {
     /// The program and its first arguments, the test's binary included.
     pub program: Vec<OsString>,
     /// Variables of its environment.
     pub env: BTreeMap<String, String>,
+    /// The side that knows which test of the binary is to run.
+    pub selection: Selection,
+}
+
+/// The side that knows which test of a binary is to run.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// A test harness, which is given the name, and reports the result.
+    Harness,
+    /// The command itself. Its exit code is its only word.
+    Command,
 }
 
 impl Test {
@@ -155,6 +228,12 @@ impl Test {
     pub(super) fn program<'a>(&'a self, binary: &'a Binary) -> &'a [OsString] {
         let wrapped = self.wrapped.as_ref();
         wrapped.map_or(&binary.program, |wrapped| &wrapped.program)
+    }
+
+    /// Returns true if its command takes no arguments and has no harness.
+    pub(super) fn runs_by_itself(&self) -> bool {
+        let wrapped = self.wrapped.as_ref();
+        wrapped.is_some_and(|wrapped| wrapped.selection == Selection::Command)
     }
 }
 
@@ -178,6 +257,16 @@ pub enum Role {
         script: usize,
         /// As above.
         capture: [bool; 2],
+    },
+    /// It is a service.
+    Service {
+        /// The service, by its index.
+        service: usize,
+    },
+    /// It finds out whether a service is ready.
+    Probe {
+        /// The service, by its index.
+        service: usize,
     },
 }
 

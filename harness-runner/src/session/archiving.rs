@@ -63,7 +63,7 @@ impl Session {
         let packages = folders.map(Utf8Path::to_owned).collect();
         let places = Places {
             root: workspace.root(),
-            kept_in: workspace.kept_in(),
+            store: &self.store,
             built: [workspace.target_directory(), workspace.build_directory()],
             packages: &packages,
         };
@@ -72,7 +72,7 @@ impl Session {
             .collect();
         let inputs = Inputs::find(places, &tests);
         Ok(inputs.map_err(|source| ArchiveError::Recordings {
-            folder: store::folder(workspace.kept_in()),
+            folder: store::folder(&self.store),
             source,
         })?)
     }

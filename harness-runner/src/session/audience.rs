@@ -1,8 +1,8 @@
 //! Sinks that hear of a run in one thread, and what goes wrong with them.
 
 use super::outputs::{OutputStore, Place};
-use crate::report::{Sink, SinkError};
-use harness_metadata::{AttemptId, Event, EventKind};
+use crate::report::{Sink, SinkError, ended_attempt};
+use harness_metadata::{Event, EventKind};
 use std::{
     panic::{self, AssertUnwindSafe},
     sync::Arc,
@@ -30,7 +30,7 @@ impl<S: Sink + ?Sized> Audience<S> {
 
     /// Tells all sinks of an event. The output of the attempt that it ends is in `place`.
     pub(super) fn hear(&mut self, event: &Event, place: Option<Arc<Place>>) {
-        if let (Some(place), Some(attempt)) = (place, ended(event)) {
+        if let (Some(place), Some(attempt)) = (place, ended_attempt(event)) {
             self.store.add(attempt, place);
         }
         let store = &self.store;
@@ -44,6 +44,9 @@ impl<S: Sink + ?Sized> Audience<S> {
         if let EventKind::SetupFinished(script) | EventKind::TeardownFinished(script) = &event.kind
         {
             self.store.forget(&script.test, script.attempt.number);
+        }
+        if let EventKind::ServiceFinished(service) = &event.kind {
+            self.store.forget(&service.test, service.attempt.number);
         }
         if let EventKind::TestFinished(test) = &event.kind {
             let attempts = test.attempts.last().map_or(0, |attempt| attempt.number);
@@ -85,20 +88,4 @@ fn each<S: Sink + ?Sized>(
             }
         }
     });
-}
-
-/// Returns the attempt that an event ends.
-fn ended(event: &Event) -> Option<AttemptId> {
-    let (test, attempt) = match &event.kind {
-        EventKind::AttemptFailed { test, attempt, .. } => (test, attempt.number),
-        EventKind::TestFinished(finished) => (&finished.test, finished.attempts.last()?.number),
-        EventKind::SetupFinished(finished) | EventKind::TeardownFinished(finished) => {
-            (&finished.test, finished.attempt.number)
-        }
-        _ => return None,
-    };
-    Some(AttemptId {
-        test: test.clone(),
-        attempt,
-    })
 }

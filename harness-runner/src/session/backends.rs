@@ -115,11 +115,12 @@ impl Learning {
         let Some(lesson) = test.attempts.iter().rev().find_map(Lesson::of) else {
             return;
         };
-        let Some(binary) = self.binaries.get(&test.test.binary) else {
+        let (once, _) = test.test.without_iteration();
+        let Some(binary) = self.binaries.get(&once.binary) else {
             return;
         };
-        if self.tests.contains(&test.test) {
-            self.new.insert(test.test.to_string(), (*binary, lesson));
+        if self.tests.contains(&once) {
+            self.new.insert(once.to_string(), (*binary, lesson));
         }
     }
 

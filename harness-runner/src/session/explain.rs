@@ -1,8 +1,12 @@
 //! Answers which settings are in force, and why.
 
-use super::{Options, Session, Start, query::query};
+use super::{Notice, Options, Session, SessionError, Start, prepare, query::query};
 use crate::{
-    config::{Explained, Origin, OverrideOrigin, settings::TestThreads},
+    cargo::{Workspace, locate_workspace},
+    config::{
+        Checked, Config, Explained, Origin, OverrideOrigin, Platforms, Sources,
+        settings::TestThreads,
+    },
     plan::PlannedTest,
 };
 use guppy::PackageId;
@@ -34,7 +38,49 @@ pub struct ExplainedProfile {
     pub used: bool,
 }
 
+/// Returns the files of the configuration.
+pub(super) fn sources(options: &Options) -> Sources {
+    let mut sources = options.sources.clone();
+    sources.config_file = sources.config_file.map(|file| options.cwd.join(file));
+    sources
+}
+
+/// Returns the platforms of a build.
+pub(super) fn platforms(workspace: &Workspace) -> Platforms {
+    let targets = workspace.platforms.targets.iter();
+    Platforms {
+        host: workspace.platforms.host.clone(),
+        targets: targets
+            .map(|target| (target.folder().to_owned(), target.platform.clone()))
+            .collect(),
+    }
+}
+
 impl Start {
+    /// Looks for all mistakes of the configuration at once, in every profile.
+    ///
+    /// # Errors
+    ///
+    /// When there are mistakes, or no workspace.
+    pub fn check(
+        options: &Options,
+        notify: &mut dyn FnMut(Notice),
+    ) -> Result<Checked, SessionError> {
+        let root = locate_workspace(options.cargo.manifest_path.as_deref(), &options.cwd)?;
+        let checked = Config::check(&root, &sources(options), |config| {
+            let graph = prepare::graph(config, options);
+            let workspace = Workspace::load(&options.cargo, &options.cwd, graph)?;
+            let platforms = platforms(&workspace);
+            Ok::<_, SessionError>((workspace.graph, platforms))
+        })?;
+        let warnings = checked.warnings.iter().cloned();
+        warnings.map(Notice::Config).for_each(notify);
+        if let Some(name) = &options.profile {
+            checked.config.profile(name)?;
+        }
+        Ok(checked)
+    }
+
     /// Returns every setting of the run as a whole with its value and its origin.
     pub fn explain_run(&self, options: &Options) -> Vec<Explained> {
         self.profile.explain_run(&options.overrides)
@@ -91,7 +137,10 @@ impl Session {
         let list = self.profile.list_wrapper(&query(binary, &package_id));
         let list = list.iter();
         let list = list.map(|(script, rule)| explained("list-wrapper", &script.name, rule));
-        setup.chain(wrapper).chain(list).collect()
+        let services = test.scripts.services.iter();
+        let services = services
+            .map(|(index, rule)| explained("service", &self.profile.services()[*index].name, rule));
+        (setup.chain(services).chain(wrapper).chain(list)).collect()
     }
 
     /// Returns the test groups and how many of their tests may run at once.

@@ -14,12 +14,11 @@ use crate::{
     store::{self, Belongings, KeepError, Recorded, Spool, SpoolFile, SpooledOutput},
 };
 use harness_metadata::{
-    Attempt, Event, EventKind, TestId, Verdict,
+    Attempt, Event, EventKind, Verdict,
     event::{OutputPolicy, OutputWhen},
     outcome::StreamSize,
 };
 use std::{
-    collections::HashMap,
     fs::File,
     sync::{Arc, mpsc as std_mpsc, mpsc::RecvTimeoutError},
     thread,
@@ -40,8 +39,6 @@ pub(super) struct Keeping {
     run: Option<store::Run>,
     /// The sinks that write files.
     pub(super) files: Audience<dyn Sink + Send>,
-    /// The number of the first attempt of every test that is traced.
-    numbers: HashMap<TestId, u64>,
     /// The places for output; the first with room is used. Only the first one belongs to the
     /// recording.
     spools: Vec<Spool>,
@@ -53,7 +50,6 @@ pub(super) struct Keeping {
 impl Keeping {
     pub(super) fn new(
         run: Result<store::Run, KeepError>,
-        numbers: HashMap<TestId, u64>,
         files: Vec<Box<dyn Sink + Send>>,
     ) -> Self {
         let (run, broken) = match run {
@@ -67,7 +63,6 @@ impl Keeping {
         Self {
             run,
             files: Audience::new(files),
-            numbers,
             spools,
             room: Room::default(),
             broken,
@@ -117,6 +112,7 @@ impl Keeping {
         let Told {
             mut event,
             output,
+            trace,
             passage,
             shown,
         } = told;
@@ -126,7 +122,11 @@ impl Keeping {
             Some((_, kept)) => *kept,
             None => None,
         };
-        let size = self.record(&event, kept);
+        let belongings = Belongings {
+            trace,
+            output: kept,
+        };
+        let size = self.record(&event, belongings);
         let place = place.map(|(place, _)| Arc::new(place));
         self.files.hear(&event, place.clone());
         let in_recording = place.is_none() || kept.is_some();
@@ -182,28 +182,19 @@ impl Keeping {
 
     /// Keeps an event that comes before the first test.
     pub(super) fn begin(&mut self, event: &Event) {
-        self.record(event, None);
+        self.record(event, Belongings::default());
         self.files.hear(event, None);
     }
 
-    /// Adds an event, and where the output of the attempt is that it ends. Returns how many bytes that
-    /// takes.
-    fn record(&mut self, event: &Event, output: Option<SpooledOutput>) -> usize {
+    /// Adds an event, and where the output and the trace of the attempt are that it ends. Returns how many
+    /// bytes that takes.
+    fn record(&mut self, event: &Event, belongings: Belongings) -> usize {
         let Some(run) = &mut self.run else { return 0 };
-        let ended = match &event.kind {
-            EventKind::AttemptFailed { test, attempt, .. } => Some((test, &**attempt)),
-            EventKind::TestFinished(finished) => {
-                finished.attempts.last().map(|last| (&finished.test, last))
-            }
-            // For people, and without bound.
-            EventKind::AttemptTraced { .. } => return 0,
-            _ => None,
-        };
-        let trace = ended.and_then(|(test, attempt)| {
-            let first = self.numbers.get(test)?;
-            Some(first + u64::from(attempt.number) - 1)
-        });
-        let recorded = run.record(event, Belongings { trace, output });
+        // For people, and without bound.
+        if let EventKind::AttemptTraced { .. } | EventKind::AttemptPrinted(_) = &event.kind {
+            return 0;
+        }
+        let recorded = run.record(event, belongings);
         let size = *recorded.as_ref().unwrap_or(&0);
         self.note(recorded.map(drop));
         size
@@ -261,7 +252,9 @@ fn is_wanted(event: &Event) -> bool {
             finished.verdict != Verdict::Pass
                 || (finished.attempts.last()).is_some_and(|last| wanted(last, &finished.output))
         }
-        EventKind::SetupFinished(_) | EventKind::TeardownFinished(_) => true,
+        EventKind::SetupFinished(_)
+        | EventKind::TeardownFinished(_)
+        | EventKind::ServiceFinished(_) => true,
         _ => false,
     }
 }
@@ -273,6 +266,7 @@ fn ended_mut(event: &mut Event) -> Option<&mut Attempt> {
         EventKind::SetupFinished(finished) | EventKind::TeardownFinished(finished) => {
             Some(&mut finished.attempt)
         }
+        EventKind::ServiceFinished(finished) => Some(&mut finished.attempt),
         _ => None,
     }
 }

@@ -28,6 +28,8 @@ pub enum Notice {
     Quarantine(String),
     /// The runner of an earlier run was killed.
     Killed(store::Killed),
+    /// Documentation tests are compiled.
+    Doctests(String),
     /// Binaries cannot be listed now, because the system does not have enough. It is tried again.
     AwaitsSystem {
         /// Of what.

@@ -14,7 +14,7 @@ use crate::{
     history::{History, Others, Remembering, Timings, TimingsError},
     keys::Keys,
     plan::PlannedTest,
-    report::less,
+    report::{Sink, less},
     run, store,
     stub::{
         self,
@@ -25,15 +25,10 @@ use crate::{
 use camino::Utf8Path;
 use chrono::NaiveDate;
 use harness_metadata::{
-    Event, EventKind, Quarantine, TestId,
-    event::{RunStarted, SCHEMA_VERSION, Source, TraceInForce, TraceLevel},
+    Event, EventKind, Quarantine,
+    event::{RunMode, RunStarted, SCHEMA_VERSION, Source, TraceInForce, TraceLevel},
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 impl Session {
     /// Runs the plan. Returns when every process of it is gone and every sink has seen the end.
@@ -61,7 +56,7 @@ impl Session {
             true => Others::Stay,
             false => Others::Leave,
         };
-        let history = History::load(self.workspace.kept_in());
+        let history = History::load(&self.store);
         let tests = self.plan.tests.iter().map(|test| &test.id);
         let skipped = self.plan.skipped.iter().map(|test| &test.id);
         old.updated(tests.chain(skipped), others, &history)
@@ -80,20 +75,30 @@ impl Session {
         let (choices, awaited) = self.choose_tracing(options, &mut stubs)?;
         self.launch_missing(&mut stubs, slots)?;
         let started_at = chrono::Local::now().fixed_offset();
-        let numbers = self.trace_numbers(&choices);
-        let target = self.workspace.kept_in();
-        let kept = store::Run::create(target, self.run_id, options.junit.as_deref());
+        let store = &self.store;
+        let retention = store::Retention {
+            bytes: self.profile.run_settings().keep_size,
+            ..store::Retention::default()
+        };
+        // What keeps it from being made keeps the run from being created too.
+        let _ = store::make(store, self.workspace.root());
+        let kept = store::Run::create(store, self.run_id, options.junit.as_deref());
         if let Ok(run) = &kept {
+            store::tidy_in_background(store, retention);
             // Without it a rerun knows less: see `store::Standing`.
             let _ = run.note_chain(&self.chain);
+            // Without it a replay has the default options.
+            let _ = run.note_presentation(&options.presentation);
         }
-        let unkept = kept.as_ref().err().filter(|_| !numbers.is_empty());
+        let traced = choices
+            .iter()
+            .any(|choice| choice.tracing.level > TraceLevel::Off);
+        let unkept = kept.as_ref().err().filter(|_| traced);
         let trace = trace_in_force(options, &choices, unkept);
         let trace_files = kept.as_ref().ok().map(store::Run::trace_files);
-        let first = numbers.iter().map(|(&id, &number)| (id.clone(), number));
-        let keeping = Keeping::new(kept, first.collect(), sinks.files);
+        let keeping = Keeping::new(kept, sinks.files);
         sinks.readers.push(Box::new(self.learning(&choices)));
-        sinks.readers.push(Box::new(Remembering::new(target)));
+        sinks.readers.extend(self.remembering(store));
         let mut reporting = Reporting::new(sinks.readers, keeping);
         let made = self.make_cgroups();
         let begin = RunStarted {
@@ -107,7 +112,15 @@ impl Session {
         self.begin(&mut reporting, slots);
         // Removed here, when the run is over.
         let cgroups = made.cgroups.map(Arc::new);
-        let work = self.work(options, slots.given, &choices, &numbers, started_at, stubs);
+        let work = self.work(options, slots.given, &choices, started_at, stubs);
+        let work = match work {
+            Ok(work) => work,
+            Err(source) => {
+                reporting.cut_short();
+                reporting.end();
+                return Err(SessionError::Run { source });
+            }
+        };
         let work = run::Work {
             trace_files,
             cgroups: cgroups.clone(),
@@ -119,6 +132,12 @@ impl Session {
             false => None,
         };
         drive(work, reporting, keys.as_ref())
+    }
+
+    /// Returns the sink that remembers how tests ended. How long a benchmark measures says nothing of a test.
+    fn remembering(&self, store: &Utf8Path) -> Option<Box<dyn Sink>> {
+        let is_test = self.profile.mode().is_test();
+        is_test.then(|| Box::new(Remembering::new(store)) as _)
     }
 
     /// Returns how many tests can run at the same time.
@@ -189,19 +208,6 @@ impl Session {
         Cgroups::make(&limits.flat_map(|limits| limits.kinds()).collect())
     }
 
-    /// Numbers the attempts of the tests that are traced. Returns the number of each test's first.
-    fn trace_numbers(&self, choices: &[Choice]) -> HashMap<&TestId, u64> {
-        let mut numbers = HashMap::new();
-        let mut next = 1;
-        for (test, choice) in self.plan.tests.iter().zip(choices) {
-            if choice.tracing.level > TraceLevel::Off {
-                numbers.insert(&test.id, next);
-                next += 1 + u64::from(test.settings.retries.count());
-            }
-        }
-        numbers
-    }
-
     fn run_started(
         &self,
         options: &RunOptions,
@@ -209,34 +215,50 @@ impl Session {
         trace: TraceInForce,
         started_at: chrono::DateTime<chrono::FixedOffset>,
     ) -> RunStarted {
+        let stress = options.stress.map(|stress| stress.started());
+        let iterations = stress.and_then(|stress| stress.iterations).unwrap_or(1);
         let root = self.workspace.root();
-        let sources = self.tests.binaries.iter().map(|listed| {
-            let file = &listed.binary.source_file;
-            let source = Source {
-                package: listed.binary.package_name.clone(),
-                file: file.strip_prefix(root).unwrap_or(file).to_string(),
-            };
-            (listed.binary.id.clone(), source)
-        });
+        let mut tests = vec![0; self.tests.binaries.len()];
+        for test in &self.plan.tests {
+            tests[test.binary] += 1;
+        }
+        let sources = self
+            .tests
+            .binaries
+            .iter()
+            .zip(tests)
+            .map(|(listed, tests)| {
+                let file = &listed.binary.source_file;
+                let source = Source {
+                    package: listed.binary.package_name.clone(),
+                    file: file.strip_prefix(root).unwrap_or(file).to_string(),
+                    binary: listed.binary.name.clone(),
+                    kind: listed.binary.kind.to_string(),
+                    tests,
+                };
+                (listed.binary.id.clone(), source)
+            });
         RunStarted {
             schema_version: SCHEMA_VERSION,
             harness_version: env!("CARGO_PKG_VERSION").to_owned(),
             run_id: self.run_id,
             rerun_of: self.chain.rerun_of,
+            mode: self.profile.mode(),
             profile: self.profile.name().to_owned(),
             command_line: options.command_line.clone(),
             started_at,
             workspace_root: root.to_string(),
             slots,
-            tests: self.plan.tests.len(),
+            tests: self.plan.tests.len().saturating_mul(iterations),
             binaries: self.plan.counts.binaries,
             skipped_tests: self.plan.skipped.len(),
             skipped_by_default_filter: self.plan.counts.skipped_by_default_filter,
             skipped_passed_before: self.plan.counts.passed_before,
             skipped_binaries: self.plan.counts.skipped_binaries,
             skipped_binaries_by_default_filter: self.plan.counts.binaries_skipped_by_default_filter,
-            partial: self.partial,
+            partial: self.partial || self.profile.mode() == RunMode::Benchmark,
             shuffle_seed: self.shuffled,
+            stress,
             trace,
             machine: Some(machine::machine()),
             limits_missing: None,
@@ -282,14 +304,15 @@ impl Session {
         options: &RunOptions,
         slots: usize,
         choices: &[Choice],
-        numbers: &HashMap<&TestId, u64>,
         started_at: chrono::DateTime<chrono::FixedOffset>,
         stubs: Vec<Stub>,
-    ) -> run::Work {
-        let settings = self.profile.run_settings();
+    ) -> io::Result<run::Work> {
+        let (settings, mode) = (self.profile.run_settings(), self.profile.mode());
         let (scripts, scripts_of_tests) = self.setup_scripts();
-        let tests = self.plan.tests.iter().zip(choices).zip(scripts_of_tests);
-        let tests = tests.map(|((test, choice), scripts)| run::Test {
+        let (services, services_of_tests) = self.services(&scripts_of_tests)?;
+        let own = scripts_of_tests.into_iter().zip(services_of_tests);
+        let tests = self.plan.tests.iter().zip(choices).zip(own);
+        let tests = tests.map(|((test, choice), (scripts, services))| run::Test {
             id: test.id.clone(),
             settings: Arc::clone(&test.settings),
             memory: self.memory(test),
@@ -298,17 +321,20 @@ impl Session {
             ignored: test.ignored,
             location: test.location.clone(),
             tracing: choice.tracing,
-            trace_number: numbers.get(&test.id).copied(),
+            // Its instances would write to the same files.
+            keeps_trace: choice.tracing.level > TraceLevel::Off && options.stress.is_none(),
             role: run::Role::Test,
+            measured: mode == RunMode::Benchmark,
             scripts,
-            wrapped: self.wrapped(test),
+            services,
+            wrapped: self.wrapped(test, options.below.as_ref()),
         });
         let limit = |threads: &crate::config::settings::TestThreads| threads.resolve(cpus());
-        let groups = self.profile.test_groups().iter();
-        let tests: Vec<_> = tests.collect();
+        let (groups, tests) = (self.profile.test_groups().iter(), tests.collect::<Vec<_>>());
         let needs_memory = tests.iter().any(|test| test.memory > 0);
-        run::Work {
+        Ok(run::Work {
             run_id: self.run_id,
+            mode,
             profile: self.profile.name().to_owned(),
             started_at,
             tests,
@@ -327,18 +353,21 @@ impl Session {
                 .map(|(name, threads)| (name.clone(), limit(threads)))
                 .collect::<BTreeMap<_, _>>(),
             max_fail: settings.max_fail,
-            global_timeout: settings.global_timeout,
+            stress: options.stress,
+            global_timeout: self.profile.global_timeout(),
             skipped: self.plan.skipped.len(),
             output_cap: settings.output_cap,
             capture: options.capture,
             stdin: (options.below.as_ref()).map_or_else(Default::default, |below| below.stdin),
             trace_live: options.trace_live,
+            output_live: options.output_live,
             break_exec: options.break_exec.clone(),
             trace_files: None,
             cgroups: None,
             stubs,
             scripts,
-        }
+            services,
+        })
     }
 }
 
@@ -411,6 +440,7 @@ fn drive(
         stats: finished.stats,
         cancelled: finished.cancelled,
         failed_scripts: finished.failed_scripts,
+        failed_services: finished.failed_services,
         not_kept,
         unwritten,
     })

@@ -5,10 +5,8 @@ use crate::{
     cargo::{TestBinary, Workspace},
     config::{
         CommandBase, CompiledProfile, ScriptCommand, SetupScript, WithRunner, WrapperScript,
-        settings::{
-            FlakyResult, LeakPolicy, MemoryRequired, RetryPolicy, SlowTimeout, TestGroup,
-            TestSettings, ThreadsRequired, TimeoutResult, TraceSetting,
-        },
+        scripts::{LEAK_PERIOD, NEVER_SLOW},
+        settings::{LeakPolicy, LeakTimeout, SlowTimeout, TestSettings},
     },
     list::{self, ListedBinary},
     plan::PlannedTest,
@@ -17,11 +15,8 @@ use crate::{
 };
 use camino::Utf8Path;
 use guppy::PackageId;
-use harness_metadata::{
-    Limits,
-    event::{OutputPolicy, OutputWhen},
-};
-use std::{collections::BTreeMap, ffi::OsString, num::NonZeroU32, sync::Arc};
+use harness_metadata::event::{OutputPolicy, OutputWhen};
+use std::{ffi::OsString, num::NonZeroU32, sync::Arc, time::Duration};
 
 /// The search path of the dynamic linker.
 const LIBRARY_PATHS: [&str; 2] = ["LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"];
@@ -66,37 +61,14 @@ impl Session {
             junit_flaky_fail_as_failure: true,
         };
         let settings = TestSettings {
-            retries: RetryPolicy::NONE,
-            flaky_result: FlakyResult::Pass,
-            slow_timeout: script.slow_timeout,
-            leak_timeout: script.leak_timeout,
             leak: match script.leak_timeout.result {
                 Some(result) => result.into(),
                 None => LeakPolicy::Warn,
             },
-            limits: Limits::default(),
-            threads_required: ThreadsRequired::Count(1),
-            exclusive: false,
-            memory_required: MemoryRequired::None,
-            test_group: TestGroup::Global,
-            priority: 0,
-            run_extra_args: Vec::new(),
-            env: BTreeMap::new(),
-            require_result: false,
-            output,
-            trace: TraceSetting::default(),
+            ..settings(script.slow_timeout, script.leak_timeout, output)
         };
         let teardown = script.teardown.as_ref().map(|command| {
-            let limit = SlowTimeout {
-                period: script.teardown_timeout,
-                terminate_after: NonZeroU32::new(1),
-                grace_period: settings.slow_timeout.grace_period,
-                on_timeout: TimeoutResult::Fail,
-            };
-            let settings = TestSettings {
-                slow_timeout: limit,
-                ..settings.clone()
-            };
+            let settings = limited(&settings, script.teardown_timeout);
             (Arc::new(settings), self.script_binary(command, first))
         });
         run::Script {
@@ -112,7 +84,11 @@ impl Session {
     }
 
     /// Returns the process of a script. Its dynamic linker searches where that of the first test does.
-    fn script_binary(&self, command: &ScriptCommand, first: &ListedBinary) -> run::Binary {
+    pub(super) fn script_binary(
+        &self,
+        command: &ScriptCommand,
+        first: &ListedBinary,
+    ) -> run::Binary {
         let inherited = Environment::inherited();
         let mut environment = inherited.clone();
         let config = &self.workspace.config;
@@ -143,15 +119,75 @@ impl Session {
     }
 
     /// Returns what a test's process begins with and has in its environment, if a wrapper runs it.
-    pub(super) fn wrapped(&self, test: &PlannedTest) -> Option<run::Wrapped> {
-        let (wrapper, _) = test.scripts.run_wrapper.as_ref()?;
+    /// `below` runs the wrapper.
+    pub(super) fn wrapped(
+        &self,
+        test: &PlannedTest,
+        below: Option<&run::Below>,
+    ) -> Option<run::Wrapped> {
+        let wrapper = test.scripts.run_wrapper.as_ref();
+        let wrapper = wrapper.map(|(wrapper, _)| wrapper);
+        let mut program = below.map_or_else(Vec::new, |below| below.words.clone());
+        if let Some(mut own) = self.documented(&test.id) {
+            let (root, target) = (self.workspace.root(), self.workspace.target_directory());
+            if let Some(wrapper) = wrapper {
+                // The words of its process have the target runner already.
+                program.extend(beginning(wrapper, None, root, target)?);
+                own.env.extend(wrapper.command.env.clone());
+            }
+            program.append(&mut own.program);
+            return Some(run::Wrapped { program, ..own });
+        }
+        let wrapper = wrapper?;
         let binary = &self.tests.binaries[test.binary].binary;
-        let mut program = before(&self.workspace, wrapper, binary)?;
+        program.extend(before(&self.workspace, wrapper, binary)?);
         program.push(binary.path.clone().into_os_string());
         Some(run::Wrapped {
             program,
             env: wrapper.command.env.clone(),
+            selection: run::Selection::Harness,
         })
+    }
+}
+
+/// Returns the settings of a process that is no test.
+fn settings(slow: SlowTimeout, leak: LeakTimeout, output: OutputPolicy) -> TestSettings {
+    TestSettings {
+        slow_timeout: slow,
+        leak_timeout: leak,
+        leak: LeakPolicy::Warn,
+        require_result: false,
+        output,
+        ..TestSettings::default()
+    }
+}
+
+/// Returns settings with a time limit.
+pub(super) fn limited(settings: &TestSettings, limit: Duration) -> TestSettings {
+    let slow_timeout = SlowTimeout {
+        period: limit,
+        terminate_after: NonZeroU32::new(1),
+        ..settings.slow_timeout
+    };
+    TestSettings {
+        slow_timeout,
+        ..settings.clone()
+    }
+}
+
+/// Returns the settings of a service: it has no time limit, and what it leaves is killed.
+pub(super) fn service_settings(grace_period: Duration, output: OutputPolicy) -> TestSettings {
+    let slow = SlowTimeout {
+        grace_period,
+        ..NEVER_SLOW
+    };
+    let leak = LeakTimeout {
+        period: LEAK_PERIOD,
+        result: None,
+    };
+    TestSettings {
+        leak: LeakPolicy::Allow,
+        ..settings(slow, leak, output)
     }
 }
 
@@ -220,6 +256,7 @@ fn words(command: &ScriptCommand, root: &Utf8Path, target: &Utf8Path) -> Vec<OsS
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn wrapper(target_runner: WithRunner) -> WrapperScript {
         WrapperScript {

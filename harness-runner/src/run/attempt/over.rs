@@ -6,11 +6,12 @@ use crate::{
     protocol::Ticket,
     run::{
         Output,
-        live::Batch,
-        slot::FromSlot,
+        live::{Batch, Lines, Printed},
+        slot::{FromSlot, Spoken},
         unit::{Ending, verdict},
         word::judged,
     },
+    store::KeptTrace,
 };
 use harness_metadata::{Attempt, Leak, Outcome, outcome::StreamSize};
 use std::{mem, time::Duration};
@@ -20,6 +21,8 @@ pub(in crate::run) struct Over {
     pub(in crate::run) attempt: Attempt,
     /// `None` if it was not captured.
     pub(in crate::run) output: Option<Output>,
+    /// `None` if it is not kept.
+    pub(in crate::run) trace: Option<KeptTrace>,
     /// The reason why it was cut short, if it was.
     pub(in crate::run) cut: Option<Cut>,
     /// The number of the attempt, if descendants of it live on in the stub.
@@ -46,6 +49,10 @@ impl Running<'_> {
         let usage = &mut self.known.so_far.usage;
         let limits = self.slot.bounds.end(usage, escapes, !ending.stub_free);
         self.streams.read_rest(&mut self.slot.buffer);
+        self.tell_printed();
+        let rest = self.printed.as_mut().map(Printed::end);
+        self.tell_lines(rest.unwrap_or_default());
+        self.note_tail();
         let lingers = ending.lingers.then_some(self.ticket);
         let ending = self.judge(ending);
         let leak = leak.map(|leak| Leak {
@@ -55,6 +62,7 @@ impl Running<'_> {
         });
         let verdict = verdict(&ending, &limits, &self.test.settings);
         let elapsed = self.elapsed(&ending.outcome);
+        let trace = self.slot.traces.end(ending.stub_free);
         let output = self.streams.finish();
         let sizes = output.as_ref();
         let attempt = Attempt {
@@ -77,6 +85,7 @@ impl Running<'_> {
         Over {
             attempt,
             output,
+            trace,
             cut: self.cut,
             lingers,
         }
@@ -123,6 +132,25 @@ impl Running<'_> {
             }
             (None, Outcome::StartFailed(_)) => Duration::ZERO,
             (None, _) => clock.now() - self.begun,
+        }
+    }
+
+    /// Passes on what has been read since the last time, if output is shown live.
+    pub(super) fn tell_printed(&mut self) {
+        if let Some(printed) = &mut self.printed {
+            let lines = printed.pass(self.streams.take_news());
+            self.tell_lines(lines);
+        }
+    }
+
+    fn tell_lines(&self, all: Vec<Lines>) {
+        for lines in all {
+            self.slot.tell(FromSlot::Printed(Spoken {
+                slot: self.slot.number,
+                test: self.start.test,
+                attempt: self.start.attempt,
+                lines,
+            }));
         }
     }
 

@@ -2,25 +2,29 @@
 
 use super::Running;
 use crate::{
-    protocol::{Request, Spawn, Trace},
+    protocol::{OwnFarewell, Request, Spawn, Trace},
     run::{
         Capture, Image, StandardInput,
-        arguments::{arguments, word},
+        arguments::{command, word},
         blocks,
         causes::with_causes,
+        dispatch::Said,
         environment::OfAttempt,
         scripts,
+        slot::FromSlot,
         unit::Input,
         will,
         work::Role,
     },
-    stub::{blocking::terminated, link::StubError},
+    stub::link::StubError,
 };
 use harness_metadata::StartFailure;
 use std::{
-    ffi::{OsStr, OsString},
     io::{self, IsTerminal},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
 };
 
 impl Running<'_> {
@@ -28,6 +32,9 @@ impl Running<'_> {
     pub(super) fn spawn(&mut self) -> Result<(), Input> {
         let name = format!("slot-{}.{}", self.slot.number, self.ticket);
         let cgroups = self.shared.work.cgroups.as_deref();
+        // Another run kills what is in the cgroups of a dead runner, and these are to outlive it.
+        let outlives = matches!(self.test.role, Role::Service { .. } | Role::Setup { .. });
+        let cgroups = cgroups.filter(|_| !outlives);
         let limits = self.test.settings.limits;
         let bounded = self.slot.bounds.begin(cgroups, &name, limits);
         bounded.map_err(|error| {
@@ -40,18 +47,29 @@ impl Running<'_> {
         self.ask_to_start().map_err(|error| {
             self.refused(error.is_scarcity());
             Input::StubLost(with_causes(&error))
-        })
+        })?;
+        if let Role::Service { .. } = self.test.role {
+            self.slot.tell(FromSlot::Said {
+                slot: self.slot.number,
+                what: Said::Begun,
+            });
+        }
+        Ok(())
     }
 
-    /// Gives a setup script the file for its variables, and its stub the teardown.
+    /// Gives a setup script or a service the file for its variables, and the stub of a setup script the
+    /// teardown.
     fn prepare_script(&mut self) -> Result<(), Input> {
-        let Role::Setup {
-            script, teardown, ..
-        } = self.test.role
-        else {
-            return Ok(());
+        let (made, teardown) = match self.test.role {
+            Role::Setup {
+                script, teardown, ..
+            } => (self.shared.scripts.make_file(script), teardown),
+            Role::Service { service } => {
+                self.shared.services.release_ports(service);
+                (self.shared.services.files.make_file(service), None)
+            }
+            Role::Test | Role::Teardown { .. } | Role::Probe { .. } => return Ok(()),
         };
-        let made = self.shared.scripts.make_file(script);
         self.env_file = Some(made.map_err(|error| {
             Input::StartFailed(StartFailure {
                 message: format!("no file for its variables could be made: {error}"),
@@ -67,11 +85,10 @@ impl Running<'_> {
     fn ask_to_start(&mut self) -> Result<(), StubError> {
         let work = &self.shared.work;
         let binary = &work.binaries[self.test.binary];
-        let program = self.test.program(binary).first();
-        let args = arguments(binary, self.test);
-        let args: Vec<u8> = args.iter().flat_map(|arg| terminated(arg)).collect();
-        let (environment, trace_file) = (self.environment(), self.trace_file());
+        let command = command(binary, self.test, self.environment());
+        let trace_file = self.trace_file();
         let [stdout, stderr] = self.outputs()?;
+        let farewell = self.farewell();
         let null = self.slot.null.open()?;
         let own = io::stdin();
         let is_test = self.test.role == Role::Test;
@@ -84,10 +101,7 @@ impl Running<'_> {
         let stdin = if asks { own.as_fd() } else { null.as_fd() };
         let spawn = Spawn {
             ticket: self.ticket,
-            program: &terminated(program.map_or(OsStr::new(""), OsString::as_os_str)),
-            args: &args,
-            environment: &environment,
-            cwd: &terminated(binary.cwd.as_os_str()),
+            command: command.raw(),
             trace: Trace {
                 level: self.tracing.level,
                 backend: self.tracing.backend,
@@ -99,9 +113,26 @@ impl Running<'_> {
             foreground: terminal,
             cgroup: self.slot.bounds.cgroup(),
             image: binary.image.as_ref().map(Image::to_protocol),
+            farewell: farewell.as_ref().map(OwnFarewell::to_protocol),
         };
-        let fds = [stdin, stdout.as_fd(), stderr.as_fd()];
+        let mut fds = vec![stdin, stdout.as_fd(), stderr.as_fd()];
+        if farewell.is_some() {
+            fds.extend(self.streams.readers());
+        }
         self.slot.stub.start(&Request::Spawn(spawn), &fds)
+    }
+
+    /// Returns how the stub ends it if the runner dies.
+    fn farewell(&self) -> Option<OwnFarewell> {
+        let Role::Service { service } = self.test.role else {
+            return None;
+        };
+        let (signal, folder) = self.shared.services.farewell(service);
+        Some(OwnFarewell {
+            signal,
+            grace: self.test.settings.slow_timeout.grace_period,
+            folder: folder.map_or_else(Vec::new, |folder| folder.as_os_str().as_bytes().to_vec()),
+        })
     }
 
     fn environment(&self) -> Vec<u8> {
@@ -116,6 +147,7 @@ impl Running<'_> {
             self.shared,
             &OfAttempt {
                 test: self.test,
+                iteration: self.shared.work.iteration(self.start.test),
                 attempt: self.start.attempt,
                 total_attempts: self.start.total_attempts,
                 slot: self.slot.number,
@@ -125,20 +157,19 @@ impl Running<'_> {
     }
 
     /// Returns where its trace is written; empty for nowhere.
-    fn trace_file(&self) -> Vec<u8> {
-        match (&self.shared.work.trace_files, self.test.trace_number) {
-            (Some(files), Some(first)) => {
-                let path = files.path(first + u64::from(self.start.attempt) - 1);
-                path.into_string().into_bytes()
-            }
-            _ => Vec::new(),
-        }
+    fn trace_file(&mut self) -> Vec<u8> {
+        let files = self.shared.work.trace_files.as_ref();
+        let Some(files) = files.filter(|_| self.test.keeps_trace) else {
+            return Vec::new();
+        };
+        self.slot.traces.begin(files).as_str().into()
     }
 
     /// Returns its standard output and its standard error.
     fn outputs(&mut self) -> io::Result<[OwnedFd; 2]> {
         let work = &self.shared.work;
         let captured = match (work.capture, self.test.role) {
+            (_, Role::Service { .. } | Role::Probe { .. }) => [true; 2],
             (Capture::Inherit { .. }, _) => [false; 2],
             (Capture::Pipes, Role::Test) => [true; 2],
             (Capture::Pipes, Role::Setup { capture, .. } | Role::Teardown { capture, .. }) => {
@@ -155,7 +186,14 @@ impl Running<'_> {
             return own();
         }
         let word = word(&work.binaries[self.test.binary], self.test);
-        let (stdout, stderr) = self.streams.open(work.output_cap, word)?;
+        let (stdout, stderr) = self
+            .streams
+            .open(work.output_cap, word, self.printed.is_some())?;
+        if let Role::Service { service } = self.test.role
+            && let Some(line) = self.shared.services.line(service)
+        {
+            self.streams.look_for(line);
+        }
         let [own_stdout, own_stderr] = own()?;
         Ok([
             if captured[0] { stdout } else { own_stdout },

@@ -28,6 +28,7 @@ impl Dispatcher {
             self.start(now, slot, actions);
         }
         self.reopen(now, actions);
+        self.end_bereft(now, actions);
         if self.has_tests() && self.limits.global_timeout.is_some_and(|limit| limit <= now) {
             self.cancel(CancelReason::GlobalTimeout, actions);
         }
@@ -89,7 +90,7 @@ impl Dispatcher {
                 self.test_over(slot, actions);
             } else if let Some(occupant) = self.vacate(slot) {
                 // The system did not have enough to start it.
-                self.started[occupant.test] = false;
+                self.unstarted.insert(occupant.test);
             }
         }
         for (slot, occupant) in self.scarcity.give_up() {

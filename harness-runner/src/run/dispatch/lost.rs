@@ -12,6 +12,9 @@ impl Dispatcher {
         message: String,
         actions: &mut Vec<Action>,
     ) {
+        if self.service_slot_lost(now, slot, &message, actions) {
+            return;
+        }
         if self.script_lost(now, slot, &message, actions) {
             return;
         }

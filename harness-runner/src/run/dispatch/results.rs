@@ -16,14 +16,21 @@ impl Dispatcher {
         attempt: Attempt,
         actions: &mut Vec<Action>,
     ) {
+        let Some(test) = self.slots.get(&slot).map(|occupant| occupant.test) else {
+            return;
+        };
+        let attempt = self.judged_by_services(self.once(test), attempt);
+        let lost = self.services.lost_by(self.once(test));
         let Some(occupant) = self.slots.get_mut(&slot) else {
             return;
         };
-        let candidate = &self.tests[occupant.test];
+        let candidate = &self.tests[test % self.tests.len()];
         let number = attempt.number;
         let total_attempts = total_attempts(&candidate.settings);
-        let again =
-            attempt.verdict == Verdict::Fail && number < total_attempts && self.cancelled.is_none();
+        let again = attempt.verdict == Verdict::Fail
+            && number < total_attempts
+            && self.cancelled.is_none()
+            && !lost;
         if !again {
             occupant.attempts.push(attempt);
             self.test_over(slot, actions);
@@ -37,12 +44,13 @@ impl Dispatcher {
         };
         occupant.attempts.push(attempt.clone());
         occupant.state = Occupancy::Waiting { until: now + delay };
+        let output = candidate.settings.output;
         actions.push(Action::Emit(EventKind::AttemptFailed {
-            test: candidate.id.clone(),
+            test: self.id(test),
             attempt: Box::new(attempt),
             total_attempts,
             delay,
-            output: candidate.settings.output,
+            output,
         }));
         if delay.is_zero() {
             self.start(now, slot, actions);
@@ -59,7 +67,8 @@ impl Dispatcher {
     /// Tells the result of a test that has given up its slot.
     pub(super) fn result(&mut self, slot: usize, occupant: Occupant, actions: &mut Vec<Action>) {
         self.scripts.test_over(occupant.test);
-        let candidate = &self.tests[occupant.test];
+        self.services.test_over(self.once(occupant.test));
+        let candidate = self.candidate(occupant.test);
         let last = occupant
             .attempts
             .last()
@@ -79,7 +88,7 @@ impl Dispatcher {
             (verdict, _) => verdict,
         };
         let mut finished = TestFinished {
-            test: candidate.id.clone(),
+            test: self.id(occupant.test),
             location: candidate.location.as_deref().cloned(),
             total_attempts: total_attempts(&candidate.settings),
             attempts: occupant.attempts,
@@ -89,9 +98,15 @@ impl Dispatcher {
             output: candidate.settings.output,
             stats: self.stats,
             running: self.slots.len(),
+            services: match verdict {
+                Verdict::Pass => Vec::new(),
+                _ => self.services.used_by(self.once(occupant.test)),
+            },
         };
         self.stats.add(&finished);
         finished.stats = self.stats;
+        let iteration = occupant.test / self.tests.len();
+        self.iterations.count(iteration, &finished);
         actions.push(Action::Emit(EventKind::TestFinished(Box::new(finished))));
         if verdict == Verdict::Fail
             && let MaxFail::Count {
@@ -110,18 +125,16 @@ impl Dispatcher {
 
     pub(super) fn finish(&mut self, now: Duration, actions: &mut Vec<Action>) {
         self.finished = true;
-        let not_run = self
-            .tests
-            .iter()
-            .zip(&self.started)
-            .filter(|(_, started)| !**started);
+        self.end_iterations(now, true, actions);
+        let not_run = self.unstarted.iter();
         actions.push(Action::Emit(EventKind::RunFinished(Box::new(
             RunFinished {
                 elapsed: now,
                 stats: self.stats,
                 cancelled: self.cancelled,
-                not_run: not_run.map(|(test, _)| test.id.clone()).collect(),
+                not_run: not_run.map(|&test| self.id(test)).collect(),
                 failed_scripts: self.scripts.failed(),
+                failed_services: self.services.failed(),
             },
         ))));
         actions.push(Action::Finish {

@@ -152,7 +152,7 @@ impl Dispatcher {
             return;
         };
         if occupant.attempts.is_empty() {
-            self.started[occupant.test] = false;
+            self.unstarted.insert(occupant.test);
         }
         let before = self.scarcity.reopening;
         let rest = match before {
@@ -255,7 +255,8 @@ impl Dispatcher {
         while let Some((_, occupant)) = self.scarcity.refused.front() {
             let weight = occupant.weight.min(self.limits.slots);
             let has_room = self.has_room(occupant.test, weight);
-            let group = match &self.tests[occupant.test].settings.test_group {
+            let once = self.once(occupant.test);
+            let group = match &self.tests[once].settings.test_group {
                 TestGroup::Named(name) => self.groups.get_mut(name),
                 TestGroup::Global => None,
             };
@@ -269,8 +270,8 @@ impl Dispatcher {
             };
             let slot = self.free_slot();
             self.used += weight;
-            self.used_memory += self.tests[occupant.test].memory;
-            self.started[occupant.test] = true;
+            self.used_memory += self.candidate(occupant.test).memory;
+            self.unstarted.remove(&occupant.test);
             let occupant = Occupant {
                 weight,
                 group_slot,

@@ -118,6 +118,13 @@ impl Scripts {
         }
     }
 
+    /// Keeps all until no test will run any more: there are further iterations.
+    fn last_to_the_end(&mut self) {
+        for script in &mut self.all {
+            script.left = usize::MAX;
+        }
+    }
+
     /// Gives up those that have not begun.
     pub(super) fn give_up(&mut self) {
         for script in &mut self.all {
@@ -178,8 +185,8 @@ impl Scripts {
     }
 
     /// Returns the script that is to be torn down, which is none while another is. `ended` says that
-    /// no test will run any more.
-    fn next_teardown(&self, ended: bool) -> Option<usize> {
+    /// no test will run any more, `in_use` whether a service still rests on a script.
+    fn next_teardown(&self, ended: bool, in_use: impl Fn(usize) -> bool) -> Option<usize> {
         let busy = |script: &Script| {
             let phase = script.phase;
             matches!(
@@ -194,7 +201,8 @@ impl Scripts {
             script.phase == Phase::Up && (ended || script.candidate.teardown.is_some())
         };
         let last = self.all.iter().rposition(counts)?;
-        (ended || self.all[last].left == 0).then_some(last)
+        let over = ended || self.all[last].left == 0;
+        (over && !in_use(last)).then_some(last)
     }
 
     fn started(&self, index: usize, step: &StepCandidate) -> Box<ScriptStarted> {
@@ -213,7 +221,14 @@ impl Dispatcher {
     /// The run has these setup scripts. The process with unit `n` behind the tests gets slot `n` behind
     /// those of the tests.
     pub(in crate::run) fn with_scripts(mut self, candidates: Vec<ScriptCandidate>) -> Self {
+        self.units = self.tests.len();
+        for candidate in &candidates {
+            self.units += 1 + usize::from(candidate.teardown.is_some());
+        }
         self.scripts = Scripts::new(candidates, self.limits.slots, self.tests.len());
+        if self.limits.stress.is_some() {
+            self.scripts.last_to_the_end();
+        }
         self
     }
 
@@ -230,7 +245,8 @@ impl Dispatcher {
             self.start_step(&step, actions);
         }
         let ended = self.slots.is_empty() && (self.cancelled.is_some() || !self.has_waiting());
-        if let Some(index) = self.scripts.next_teardown(ended) {
+        let in_use = |script: usize| self.services.want_script(script);
+        if let Some(index) = self.scripts.next_teardown(ended, in_use) {
             match self.scripts.all[index].candidate.teardown.clone() {
                 Some(step) => {
                     self.scripts.all[index].phase = Phase::TearingDown { since: now };

@@ -1,12 +1,12 @@
 mod scripts;
+mod services;
 
 use super::{
     cancel::{SIGINT, SIGTERM},
     *,
 };
 use crate::config::settings::{
-    FlakyResult, LeakPolicy, LeakTimeout, MemoryRequired, RetryPolicy, SlowTimeout, TerminateMode,
-    TimeoutResult, TraceSetting,
+    FlakyResult, LeakTimeout, RetryPolicy, SlowTimeout, TerminateMode, TimeoutResult,
 };
 use fixture_kit::sample;
 use harness_metadata::{
@@ -21,8 +21,6 @@ fn secs(secs: u64) -> Duration {
 
 pub(in crate::run) fn settings() -> TestSettings {
     TestSettings {
-        retries: RetryPolicy::NONE,
-        flaky_result: FlakyResult::Pass,
         slow_timeout: SlowTimeout {
             period: secs(60),
             terminate_after: None,
@@ -33,18 +31,8 @@ pub(in crate::run) fn settings() -> TestSettings {
             period: secs(1),
             result: None,
         },
-        leak: LeakPolicy::Warn,
-        limits: harness_metadata::Limits::default(),
-        threads_required: ThreadsRequired::Count(1),
-        exclusive: false,
-        memory_required: MemoryRequired::None,
-        test_group: TestGroup::Global,
-        priority: 0,
-        run_extra_args: Vec::new(),
-        env: BTreeMap::new(),
-        require_result: true,
         output: sample::POLICY,
-        trace: TraceSetting::default(),
+        ..TestSettings::default()
     }
 }
 
@@ -72,6 +60,7 @@ fn limits(slots: usize) -> Limits {
         memory: None,
         groups: BTreeMap::new(),
         max_fail: MaxFail::All,
+        stress: None,
         global_timeout: None,
         skipped: 0,
         started_at: chrono::DateTime::UNIX_EPOCH.fixed_offset(),
@@ -849,4 +838,112 @@ fn a_failure_in_quarantine_ends_no_run_until_it_has_expired() {
         assert_eq!(run.stats().failures(), usize::from(expired));
         assert_eq!(run.cancelled.is_some(), cancelled);
     }
+}
+
+fn stressed(until: Until, mode: StressMode, tests: usize, slots: usize) -> Dispatcher {
+    let limits = Limits {
+        stress: Some(Stress { until, mode }),
+        max_fail: MaxFail::from_fail_fast(true),
+        ..limits(slots)
+    };
+    dispatcher(candidates(tests), limits)
+}
+
+fn started_names(actions: &[Action]) -> Vec<String> {
+    let started = actions.iter().filter_map(|action| match action {
+        Action::Emit(EventKind::AttemptStarted(started)) => Some(started.test.to_string()),
+        _ => None,
+    });
+    started.collect()
+}
+
+/// Returns the number of each ended iteration, its time, and how many of its tests passed.
+fn iterations(actions: &[Action]) -> Vec<(usize, Duration, usize)> {
+    let ended = actions.iter().filter_map(|action| match action {
+        Action::Emit(EventKind::IterationFinished(it)) => {
+            Some((it.iteration, it.elapsed, it.stats.passed))
+        }
+        _ => None,
+    });
+    ended.collect()
+}
+
+#[test]
+fn an_iteration_that_a_failure_breaks_off_ends_with_the_run() {
+    let mut run = stressed(Until::Ended, StressMode::Serial, 2, 1);
+    run.handle(secs(0), Input::Begin);
+    let actions = run.handle(secs(1), over(0, 1, Verdict::Fail));
+    assert_eq!(iterations(&actions), [(0, secs(1), 0)]);
+    let end = run_finished(&actions).expect("it failed");
+    let left: Vec<_> = end.not_run.iter().map(ToString::to_string).collect();
+    assert_eq!(left, ["krate@stress-0 t1"]);
+}
+
+#[test]
+fn serial_iterations_wait_for_each_other_and_parallel_ones_fill_the_slots() {
+    let twice = || Until::Count(std::num::NonZeroU32::new(2).expect("it is 2"));
+    let mut run = stressed(twice(), StressMode::Serial, 1, 4);
+    assert_eq!(
+        started_names(&run.handle(secs(0), Input::Begin)),
+        ["krate@stress-0 t0"]
+    );
+    let actions = run.handle(secs(1), over(0, 1, Verdict::Pass));
+    assert_eq!(started_names(&actions), ["krate@stress-1 t0"]);
+    let actions = run.handle(secs(2), over(0, 1, Verdict::Pass));
+    assert_eq!(iterations(&actions), [(1, secs(1), 1)]);
+    let end = run_finished(&actions);
+    assert_eq!(end.expect("it ends").stats.finished, 2);
+
+    let mut run = stressed(twice(), StressMode::Parallel, 1, 4);
+    assert_eq!(
+        started_names(&run.handle(secs(0), Input::Begin)),
+        ["krate@stress-0 t0", "krate@stress-1 t0"]
+    );
+}
+
+#[test]
+fn iterations_without_a_count_end_with_the_time_or_with_a_failure() {
+    let mut run = stressed(Until::Time(secs(2)), StressMode::Parallel, 1, 1);
+    run.handle(secs(0), Input::Begin);
+    assert_eq!(
+        started_names(&run.handle(secs(1), over(0, 1, Verdict::Pass))),
+        ["krate@stress-1 t0"]
+    );
+    let end = run_finished(&run.handle(secs(3), over(0, 1, Verdict::Pass)));
+    let end = end.expect("the time is over");
+    assert_eq!((end.stats.selected, end.stats.passed), (2, 2));
+    assert_eq!(end.cancelled, None);
+
+    let mut run = stressed(Until::Ended, StressMode::Parallel, 1, 1);
+    run.handle(secs(0), Input::Begin);
+    run.handle(secs(1), over(0, 1, Verdict::Pass));
+    let end = run_finished(&run.handle(secs(2), over(0, 1, Verdict::Fail)));
+    assert_eq!(
+        end.expect("it failed").cancelled,
+        Some(CancelReason::TestFailure)
+    );
+}
+
+#[test]
+fn parallel_iterations_do_not_pile_up_behind_a_full_group() {
+    let mut grouped = settings();
+    grouped.test_group = TestGroup::Named("db".to_owned());
+    let limits = Limits {
+        groups: BTreeMap::from([("db".to_owned(), 1)]),
+        stress: Some(Stress {
+            until: Until::Ended,
+            mode: StressMode::Parallel,
+        }),
+        ..limits(4)
+    };
+    let mut run = dispatcher(vec![candidate("db", grouped)], limits);
+    run.handle(secs(0), Input::Begin);
+    for second in 1..100 {
+        run.handle(secs(second), over(0, 1, Verdict::Pass));
+    }
+    assert!(run.instances <= 102, "{} instances", run.instances);
+    // Memory is taken by those that are not over.
+    assert_eq!(run.tests.len(), 1);
+    assert!(run.unstarted.len() <= 2, "{:?}", run.unstarted);
+    assert!(run.iterations.running() <= 2, "{:?}", run.iterations);
 }

@@ -3,11 +3,12 @@
 use crate::protocol::RunnerStopped;
 use crate::run::{
     Output,
-    dispatch::Variables,
+    dispatch::{Said, Variables},
     live,
     streams::Streams,
     unit::{Force, Unit},
 };
+use crate::store::KeptTrace;
 use harness_metadata::{
     Attempt, Interruption, RawString, Survivor,
     event::{RunningDetail, RunningState},
@@ -105,6 +106,7 @@ pub(in crate::run) enum FromSlot {
         attempt: u32,
         batch: live::Batch,
     },
+    Printed(Spoken),
     Broke {
         test: usize,
         attempt: u32,
@@ -118,11 +120,35 @@ pub(in crate::run) enum FromSlot {
         message: String,
     },
     Over(Made),
+    /// Something is heard of a service that starts.
+    Said {
+        slot: usize,
+        what: Said,
+    },
+    /// The answer to a look whether a service is there.
+    Looked {
+        service: usize,
+        answer: Result<(), String>,
+    },
+    /// The variables of a service that is ready.
+    Published {
+        service: usize,
+        variables: Variables,
+    },
     /// Of a setup script, nothing is left. These were killed.
     Ended {
         slot: usize,
         survivors: Vec<Survivor>,
     },
+}
+
+/// Lines that an attempt has printed.
+#[derive(Debug)]
+pub(in crate::run) struct Spoken {
+    pub(in crate::run) slot: usize,
+    pub(in crate::run) test: usize,
+    pub(in crate::run) attempt: u32,
+    pub(in crate::run) lines: live::Lines,
 }
 
 /// An attempt that has been made.
@@ -132,6 +158,7 @@ pub(in crate::run) struct Made {
     pub(in crate::run) test: usize,
     pub(in crate::run) attempt: Box<Attempt>,
     pub(in crate::run) output: Option<Output>,
+    pub(in crate::run) trace: Option<KeptTrace>,
     /// Whether it never began, because the system did not have enough for it.
     pub(in crate::run) refused: bool,
     /// If it is a setup script: the variables that it sets.

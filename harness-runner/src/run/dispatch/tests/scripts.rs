@@ -194,3 +194,32 @@ fn the_time_limit_of_the_run_is_that_of_its_tests() {
     );
     assert!(!run.is_out_of_time(secs(9)));
 }
+
+#[test]
+fn in_a_stress_run_scripts_last_through_all_iterations() {
+    let limits = Limits {
+        stress: Some(Stress {
+            until: Until::Count(std::num::NonZeroU32::new(2).expect("it is 2")),
+            mode: StressMode::Serial,
+        }),
+        ..limits(1)
+    };
+    let mut run = dispatcher(candidates(1), limits).with_scripts(scripts(1, &[&[0]]));
+    assert_eq!(started(&run.handle(secs(0), Input::Begin)), [1]);
+    assert_eq!(
+        starts(&run.handle(secs(1), passed(1))),
+        [(0, 0, 1)],
+        "the first iteration"
+    );
+    // Behind the test, its script and the teardown.
+    assert_eq!(
+        starts(&run.handle(secs(2), over(0, 1, Verdict::Pass))),
+        [(0, 3, 1)],
+        "the second iteration"
+    );
+    let last = run.handle(secs(3), over(0, 1, Verdict::Pass));
+    assert_eq!(started(&last), [2]);
+    assert_eq!(ends(&run.handle(secs(4), passed(2))), [1]);
+    let end = finished(&run.handle(secs(5), ended(1))).expect("nothing is left");
+    assert_eq!(end.stats.passed, 2);
+}
