@@ -4,31 +4,50 @@
 //! events, captured output and its own options. Replaying the same events into a new sink
 //! produces the same bytes.
 
+mod account;
+pub mod allure;
+pub mod annotations;
 pub mod captured;
+pub mod chrome;
+pub mod ctrf;
+mod derived;
+mod difference;
+pub mod document;
+pub mod earlier;
 pub mod evidence;
 pub mod extract;
 mod failure;
-pub mod github;
+pub mod feed;
+mod fit;
+pub mod html;
 pub mod json;
 pub mod junit;
 mod leak;
 pub mod less;
+pub mod libtest_json;
+pub mod links;
 pub mod outlet;
 pub mod progress;
+mod result;
 #[cfg(test)]
 pub(crate) mod sample;
 mod script;
+mod service;
+mod share;
 mod stuck;
 pub mod style;
+mod taskbar;
 pub mod terminal;
 #[cfg(test)]
 mod tests;
 pub mod trace_line;
 mod wording;
+mod wrapper;
 
+pub(crate) use account::ending;
 pub use wording::{awaits_system, plural, signal_name, silent_binary, size};
 
-use harness_metadata::{AttemptId, Event, event::TestFinished};
+use harness_metadata::{AttemptId, Event, EventKind, event::TestFinished};
 use std::{
     io::{self, Read},
     time::Duration,
@@ -64,6 +83,23 @@ pub trait Sink {
         let _ = at;
         Ok(())
     }
+}
+
+/// Returns the attempt that an event ends.
+pub(crate) fn ended_attempt(event: &Event) -> Option<AttemptId> {
+    let (test, attempt) = match &event.kind {
+        EventKind::AttemptFailed { test, attempt, .. } => (test, attempt.number),
+        EventKind::TestFinished(finished) => (&finished.test, finished.attempts.last()?.number),
+        EventKind::SetupFinished(finished) | EventKind::TeardownFinished(finished) => {
+            (&finished.test, finished.attempt.number)
+        }
+        EventKind::ServiceFinished(finished) => (&finished.test, finished.attempt.number),
+        _ => return None,
+    };
+    Some(AttemptId {
+        test: test.clone(),
+        attempt,
+    })
 }
 
 /// One of the two captured streams.
@@ -149,10 +185,6 @@ struct Excerpt {
 }
 
 impl Excerpt {
-    fn is_empty(&self) -> bool {
-        self.head.is_empty() && self.tail.is_empty() && self.left_out == 0
-    }
-
     /// Returns the part that holds the end of the stream.
     fn end(&self) -> &[u8] {
         if self.left_out == 0 {

@@ -9,7 +9,7 @@
 //! reading of the original.
 
 use super::style::is_hidden;
-use std::{fmt::Write, str};
+use std::{borrow::Cow, fmt::Write, str};
 
 /// More than this many lines that overwrite each other are a progress bar: the last one is shown.
 const OVERWRITTEN: usize = 4;
@@ -178,10 +178,25 @@ fn is_blank(mut line: &[u8]) -> bool {
     true
 }
 
+/// Returns bytes as text; those that are not UTF-8 as `\xFF`.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, r"\x{byte:02X}");
+        }
+    }
+    Cow::Owned(text)
+}
+
 /// Returns text without control sequences, for reports: tabs become blanks, and what overwrites
 /// its line begins another.
 pub fn plain(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
+    let text = text(bytes);
     let mut plain = String::with_capacity(text.len());
     let mut column = 0;
     let mut rest = &*text;

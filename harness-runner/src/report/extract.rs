@@ -6,17 +6,23 @@ use std::ops::Range;
 pub const SEARCHED: usize = 256 * 1024;
 
 /// Finds the failure text in the standard error of a test that runs under libtest's `--nocapture`:
-/// the last panic with the `Error:` line before it if there is one, to the end; else the first
-/// line that starts with `Error: `, to the end. At most the last [`SEARCHED`] bytes are read.
-pub fn in_stderr(stderr: &[u8]) -> Option<Range<usize>> {
+/// a panic with the `Error:` line before it if there is one, to the end; else the first line that starts with
+/// `Error: `, to the end. Of several panics it is the last one of the test's own thread, or else
+/// the last one. At most the last [`SEARCHED`] bytes are read.
+pub fn in_stderr(stderr: &[u8], test: &str) -> Option<Range<usize>> {
     let from = stderr.len().saturating_sub(SEARCHED);
     let window = &stderr[from..];
     let mut panic = None;
+    let mut own = None;
     let mut error = None;
     let mut last_error = None;
     for (at, line) in lines(window) {
         if is_panic(line) {
-            panic = Some((at, last_error.take()));
+            let start = last_error.take().unwrap_or(at);
+            panic = Some(start);
+            if is_own(line, test) {
+                own = Some(start);
+            }
         } else if line.starts_with(b"Error: ") {
             error.get_or_insert(at);
             last_error = Some(at);
@@ -25,20 +31,76 @@ pub fn in_stderr(stderr: &[u8]) -> Option<Range<usize>> {
             last_error = None;
         }
     }
-    let start = match panic {
-        Some((at, before)) => before.unwrap_or(at),
-        None => error?,
-    };
+    let start = own.or(panic).or(error)?;
     Some(from + start..from + window.trim_ascii_end().len().max(start))
 }
 
-/// Finds libtest's note that a test marked `#[should_panic]` did not panic.
+/// A panic as it was printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Panic {
+    /// The name of the thread.
+    pub thread: String,
+    /// File, line and column.
+    pub place: String,
+    /// The first line of the message.
+    pub message: String,
+}
+
+/// Returns the panics of a text, in order.
+pub fn panics(text: &str) -> Vec<Panic> {
+    let mut lines = text.lines().peekable();
+    let mut panics = Vec::new();
+    while let Some(line) = lines.next() {
+        if !is_panic(line.as_bytes()) {
+            continue;
+        }
+        let Some((thread, place)) = line.split_once(" panicked at ") else {
+            continue;
+        };
+        let thread = without_id(thread)
+            .trim_start_matches("thread '")
+            .trim_end_matches('\'');
+        let message = lines.peek().map_or("", |message| message.trim());
+        panics.push(Panic {
+            thread: thread.to_owned(),
+            place: place.trim_end().trim_end_matches(':').to_owned(),
+            message: message.to_owned(),
+        });
+    }
+    panics
+}
+
+/// Returns whether the line of a panic is of the test's own thread, which has the name of the test, or runs on
+/// the first thread.
+fn is_own(line: &[u8], test: &str) -> bool {
+    [test, "main"].iter().any(|thread| {
+        let rest = line[b"thread '".len()..].strip_prefix(thread.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b"'"))
+    })
+}
+
+/// Finds libtest's note that a test marked `#[should_panic]` did not panic, or not as expected.
 pub fn in_stdout(stdout: &[u8]) -> Option<Range<usize>> {
     let from = stdout.len().saturating_sub(SEARCHED);
-    lines(&stdout[from..])
-        .find(|(_, line)| line.starts_with(b"note: test did not panic as expected"))
-        .map(|(at, line)| from + at..from + at + line.trim_ascii_end().len())
+    let window = &stdout[from..];
+    let (at, line) = lines(window).find(|(_, line)| {
+        line.starts_with(b"note: test did not panic as expected") || line.starts_with(UNEXPECTED)
+    })?;
+    let mut end = at + line.trim_ascii_end().len();
+    if line.starts_with(UNEXPECTED) {
+        // The two messages follow, indented.
+        let after = at + line.len();
+        for (next, line) in lines(&window[after..]).take(2) {
+            if line.starts_with(b" ") {
+                end = after + next + line.trim_ascii_end().len();
+            }
+        }
+    }
+    Some(from + at..from + end)
 }
+
+/// The beginning of libtest's note on a panic that lacks the words it should have.
+const UNEXPECTED: &[u8] = b"note: panic did not contain expected string";
 
 /// Returns the place in the source that a panic names: file and line.
 pub fn location(text: &str) -> Option<(&str, u32)> {
@@ -116,7 +178,7 @@ mod tests {
     use super::*;
 
     fn found(stderr: &str) -> Option<&str> {
-        in_stderr(stderr.as_bytes()).map(|range| &stderr[range])
+        in_stderr(stderr.as_bytes(), "t").map(|range| &stderr[range])
     }
 
     #[test]
@@ -149,6 +211,34 @@ mod tests {
             &text[range],
             "note: test did not panic as expected at a.rs:1:2"
         );
+    }
+
+    #[test]
+    fn a_panic_of_the_tests_own_thread_counts_more_than_that_of_another() {
+        let text = "thread 'w' (8) panicked at a.rs:1:2:\none\nthread 't' (7) panicked at b.rs:3:4:\ntwo\n\
+                    thread 'w' (9) panicked at c.rs:5:6:\nthree";
+        let found = found(text).expect("there are panics");
+        assert!(
+            found.starts_with("thread 't' (7)") && found.ends_with("three"),
+            "{found}"
+        );
+        let panics = panics(text);
+        assert_eq!(panics.len(), 3);
+        let expected = Panic {
+            thread: "w".into(),
+            place: "a.rs:1:2".into(),
+            message: "one".into(),
+        };
+        assert_eq!(panics[0], expected);
+    }
+
+    #[test]
+    fn a_panic_without_the_expected_words_is_found_in_stdout() {
+        let note = "note: panic did not contain expected string\n      panic message: `\"x\"`,\n \
+                    expected substring: `\"y\"`";
+        let text = format!("---- t stdout ----\n{note}\n\nfailures:\n");
+        let range = in_stdout(text.as_bytes()).expect("the note is there");
+        assert_eq!(&text[range], note);
     }
 
     #[test]

@@ -1,9 +1,17 @@
 //! The reason of a failure, as the output of the attempt says it, and its place.
 
-use super::{Excerpt, Outputs, Stream, captured::plain, excerpt, extract, style::escaped, wording};
+use super::{
+    Excerpt, Outputs, Stream,
+    captured::plain,
+    excerpt,
+    extract::{self, Panic},
+    style::escaped,
+    wording,
+};
 use harness_metadata::{
     Attempt, AttemptId, Exit, Location, Outcome, TestId, Verdict, event::TestFinished,
 };
+use std::ops::Range;
 
 /// The reason of a failure, in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +23,14 @@ pub(super) struct Reason {
     pub(super) message: String,
 }
 
+/// An attempt that failed.
+pub(super) struct Failed<'a> {
+    pub(super) test: &'a TestId,
+    pub(super) attempt: &'a Attempt,
+    /// The place of the test's definition, if it is known.
+    pub(super) location: Option<&'a Location>,
+}
+
 impl Reason {
     /// Returns the reason of the last attempt; `None` if the test did not fail.
     pub(super) fn of(
@@ -22,27 +38,63 @@ impl Reason {
         workspace_root: &str,
         outputs: &dyn Outputs,
     ) -> Option<Self> {
-        let last = finished.attempts.last()?;
-        if finished.verdict == Verdict::Pass {
-            return None;
-        }
-        let text = of_attempt(&finished.test, last, outputs);
+        let failed = Failed {
+            test: &finished.test,
+            attempt: finished.attempts.last()?,
+            location: finished.location.as_ref(),
+        };
+        (finished.verdict != Verdict::Pass)
+            .then(|| Self::of_failed(&failed, workspace_root, outputs))
+    }
+
+    /// Returns the reason of one attempt.
+    pub(super) fn of_failed(
+        failed: &Failed<'_>,
+        workspace_root: &str,
+        outputs: &dyn Outputs,
+    ) -> Self {
+        let (test, attempt) = (failed.test, failed.attempt);
+        let (text, before) = of_attempt(test, attempt, outputs);
         let panic = text.as_deref().and_then(extract::location);
         let panic = panic.and_then(|(file, line)| Some((inside(file, workspace_root)?, line)));
-        let defined = finished.location.as_ref().filter(|it| it.is_inside());
+        // Rustdoc counts the lines of a panic from the beginning of the test, in a file of its own or not.
+        let panic = panic.filter(|_| !test.binary.as_str().contains("::doc/"));
+        let defined = failed.location.filter(|it| it.is_inside());
         let place = panic.or_else(|| defined.map(|it: &Location| (it.file.clone(), it.line)));
-        let ordinary = matches!(last.outcome, Outcome::Exited(Exit::Code(code)) if code != 0)
-            && last.limits.is_empty();
+        let ordinary = matches!(attempt.outcome, Outcome::Exited(Exit::Code(code)) if code != 0)
+            && attempt.limits.is_empty();
         let said = text.as_deref().map(extract::message).filter(|_| ordinary);
         let message = match said {
             Some(said) => said.to_owned(),
-            None => wording::closing(last).unwrap_or_default(),
+            None => wording::closing(attempt).unwrap_or_default(),
         };
         let message = message.lines().next().unwrap_or_default();
-        Some(Self {
+        let mut reason = Self {
             place,
             message: escaped(message).into_owned(),
-        })
+        };
+        if let Some(first) = before.first() {
+            reason.follows(first, workspace_root);
+        }
+        reason
+    }
+
+    /// Adds the panic that was there before: mostly it is the cause.
+    fn follows(&mut self, first: &Panic, workspace_root: &str) {
+        let (thread, message) = (escaped(&first.thread), escaped(&first.message));
+        if self.message.contains("Any { .. }") {
+            // It says only that another thread has panicked.
+            self.message = format!("{message} (in thread `{thread}`)");
+            let place = first.place.rsplitn(3, ':').collect::<Vec<_>>();
+            if let [_, line, file] = place[..]
+                && let (Some(file), Ok(line)) = (inside(file, workspace_root), line.parse())
+            {
+                self.place = Some((file, line));
+            }
+            return;
+        }
+        self.message
+            .push_str(&format!("; before it in thread `{thread}`: {message}"));
     }
 
     /// Returns the reason why a test that passed at last is flaky: its first attempt. Its output is gone by
@@ -70,23 +122,51 @@ impl Reason {
     }
 }
 
-/// Returns the text in an attempt's output that says why it failed.
-fn of_attempt(test: &TestId, attempt: &Attempt, outputs: &dyn Outputs) -> Option<String> {
+/// Returns the text in an attempt's output that says why it failed, and the panics before that.
+fn of_attempt(
+    test: &TestId,
+    attempt: &Attempt,
+    outputs: &dyn Outputs,
+) -> (Option<String>, Vec<Panic>) {
     let id = AttemptId {
         test: test.clone(),
         attempt: attempt.number,
     };
     let read = |stream| excerpt(outputs, &id, stream, 2 * extract::SEARCHED);
-    text(read(Stream::Stdout).as_ref(), read(Stream::Stderr).as_ref())
+    let (stdout, stderr) = (read(Stream::Stdout), read(Stream::Stderr));
+    let before = stderr.as_ref().map(|stderr| before(test, stderr.end()));
+    let text = text(test, stdout.as_ref(), stderr.as_ref());
+    (text, before.unwrap_or_default())
 }
 
-/// Returns the text in the captured streams that says why a test failed, without escape sequences.
-pub(super) fn text(stdout: Option<&Excerpt>, stderr: Option<&Excerpt>) -> Option<String> {
-    let in_stderr = stderr.and_then(|e| Some(e.end().get(extract::in_stderr(e.end())?)?.to_vec()));
-    let found = in_stderr.or_else(|| {
-        stdout.and_then(|e| Some(e.end().get(extract::in_stdout(e.end())?)?.to_vec()))
-    })?;
-    Some(plain(&found))
+/// Returns the panics in the standard error of a test before the one that says why it failed.
+pub(super) fn before(test: &TestId, stderr: &[u8]) -> Vec<Panic> {
+    let Some(range) = extract::in_stderr(stderr, test.name.as_str()) else {
+        return Vec::new();
+    };
+    let from = range.start.saturating_sub(extract::SEARCHED);
+    extract::panics(&plain(&stderr[from..range.start]))
+}
+
+/// Returns the text in the captured streams that says why a test failed, without escape sequences: the note of
+/// its harness, and the panic.
+pub(super) fn text(
+    test: &TestId,
+    stdout: Option<&Excerpt>,
+    stderr: Option<&Excerpt>,
+) -> Option<String> {
+    let end = |excerpt: Option<&Excerpt>, find: &dyn Fn(&[u8]) -> Option<Range<usize>>| {
+        let excerpt = excerpt?;
+        Some(plain(excerpt.end().get(find(excerpt.end())?)?))
+    };
+    let note = end(stdout, &extract::in_stdout);
+    let panic = end(stderr, &|bytes| {
+        extract::in_stderr(bytes, test.name.as_str())
+    });
+    match (note, panic) {
+        (Some(note), Some(panic)) => Some(format!("{note}\n{panic}")),
+        (note, panic) => note.or(panic),
+    }
 }
 
 /// Returns a path that a panic named, relative to the workspace, if it is inside.

@@ -1,11 +1,16 @@
 //! Writes the events of a run as lines of JSON, one event a line.
 //!
-//! Each line parses as an [`Event`]. The line of a finished or retried test that did not pass can
-//! carry two further strings, `stdout` and `stderr`: the output of its last attempt, capped, with
-//! bytes that are not UTF-8 replaced. A stream that was not captured is absent. What a live trace
-//! sees is left out: it is for people, and without bound.
+//! Each line parses as an [`Event`] and has its number, `seq`, from 0: a reader that comes late, or loses
+//! some, notices. The line of a finished or retried test that did not pass has `failure`, the reason in a
+//! line and its place, and can carry two further strings, `stdout` and `stderr`: the output of its last
+//! attempt, capped, with bytes that are not UTF-8 replaced. A stream that was not captured is absent.
+//! What a live trace sees is left out: it is for people, and without bound.
 
-use super::{Excerpt, Outputs, Sink, SinkError, Stream, excerpt, wording};
+use super::{
+    Excerpt, Outputs, Sink, SinkError, Stream, excerpt,
+    failure::{Failed, Reason},
+    wording,
+};
 use harness_metadata::{AttemptId, Event, EventKind, Verdict};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -30,6 +35,9 @@ pub struct JsonLines<W: Write> {
     place: String,
     pending: Vec<u8>,
     embedded: EmbeddedOutput,
+    /// The number of the next line.
+    next: u64,
+    workspace_root: String,
     /// The first error. Nothing is written after it. It is reported at the end: the run is about
     /// the tests.
     broken: Option<io::Error>,
@@ -43,10 +51,48 @@ const BATCH: usize = 64 * 1024;
 struct Line<'a> {
     #[serde(flatten)]
     event: &'a Event,
+    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<Failure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stdout: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stderr: Option<String>,
+}
+
+/// The reason of a failure.
+#[derive(Serialize)]
+struct Failure {
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+}
+
+impl Failure {
+    /// Returns the reason of the test's attempt that an event ends, if it failed.
+    fn of(event: &Event, workspace_root: &str, outputs: &dyn Outputs) -> Option<Self> {
+        let reason = match &event.kind {
+            EventKind::TestFinished(finished) => Reason::of(finished, workspace_root, outputs)?,
+            EventKind::AttemptFailed { test, attempt, .. } => {
+                let location = None;
+                let failed = Failed {
+                    test,
+                    attempt,
+                    location,
+                };
+                Reason::of_failed(&failed, workspace_root, outputs)
+            }
+            _ => return None,
+        };
+        let (file, line) = reason.place.unzip();
+        Some(Self {
+            message: reason.message,
+            file,
+            line,
+        })
+    }
 }
 
 impl<W: Write> JsonLines<W> {
@@ -58,6 +104,8 @@ impl<W: Write> JsonLines<W> {
             place: place.into(),
             pending: Vec::new(),
             embedded,
+            next: 0,
+            workspace_root: String::new(),
             broken: None,
             told: false,
         }
@@ -69,14 +117,20 @@ impl<W: Write> JsonLines<W> {
     }
 
     fn push(&mut self, event: &Event, outputs: &dyn Outputs) -> io::Result<()> {
+        if let EventKind::RunStarted(run) = &event.kind {
+            self.workspace_root.clone_from(&run.workspace_root);
+        }
         let (stdout, stderr) = self.embedded(event, outputs);
         let line = Line {
             event,
+            seq: self.next,
+            failure: Failure::of(event, &self.workspace_root, outputs),
             stdout,
             stderr,
         };
         serde_json::to_writer(&mut self.pending, &line)?;
         self.pending.push(b'\n');
+        self.next += 1;
         Ok(())
     }
 
@@ -105,7 +159,11 @@ impl<W: Write> JsonLines<W> {
 
 impl<W: Write> Sink for JsonLines<W> {
     fn handle(&mut self, event: &Event, outputs: &dyn Outputs) -> Result<(), SinkError> {
-        if matches!(event.kind, EventKind::AttemptTraced { .. }) {
+        let is_live = matches!(
+            event.kind,
+            EventKind::AttemptTraced { .. } | EventKind::AttemptPrinted(_)
+        );
+        if is_live {
             return Ok(());
         }
         if let Err(error) = self.push(event, outputs) {
@@ -140,6 +198,24 @@ impl<W: Write> Sink for JsonLines<W> {
     }
 }
 
+/// Returns the lines of events whose output is not known, as this sink writes them.
+pub fn lines(events: &[Event]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (seq, event) in (0..).zip(events) {
+        let (stdout, stderr) = (None, None);
+        let line = Line {
+            event,
+            seq,
+            failure: None,
+            stdout,
+            stderr,
+        };
+        serde_json::to_writer(&mut lines, &line).expect("an event is JSON");
+        lines.push(b'\n');
+    }
+    lines
+}
+
 fn failed_attempt(event: &Event) -> Option<AttemptId> {
     match &event.kind {
         EventKind::AttemptFailed { test, attempt, .. } => Some(AttemptId {
@@ -153,6 +229,10 @@ fn failed_attempt(event: &Event) -> Option<AttemptId> {
                 attempt,
             })
         }
+        EventKind::ServiceFinished(finished) if finished.problem.is_some() => Some(AttemptId {
+            test: finished.test.clone(),
+            attempt: finished.attempt.number,
+        }),
         EventKind::SetupFinished(finished) | EventKind::TeardownFinished(finished)
             if finished.attempt.verdict != Verdict::Pass =>
         {

@@ -17,21 +17,23 @@
 
 mod case;
 mod frame;
+mod helpers;
 mod interim;
 pub mod merge;
+mod options;
 
-use super::{Outputs, Sink, SinkError, outlet::Outlet};
+pub use options::{JunitOptions, Schema};
+
+use super::{Outputs, Sink, SinkError, account, outlet::Outlet};
 use crate::own_files::{self, Beside};
-use camino::Utf8PathBuf;
 use case::Cases;
 use chrono::{DateTime, FixedOffset};
-use frame::Frame;
+use frame::{Frame, Mark, rendered};
 use harness_metadata::{
     Event, EventKind, Location, RunId, TestId,
-    event::{CancelReason, RunFinished, RunStarted, ScriptFinished},
+    event::{CancelReason, RunFinished, RunStarted},
 };
 use interim::{Change, Interim, Part};
-use nextest_metadata::MismatchReason;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 use std::{
     collections::HashMap,
@@ -39,41 +41,6 @@ use std::{
     io::{self, Write},
     time::Duration,
 };
-
-/// The contents of the report, and its place.
-#[derive(Clone, Debug)]
-pub struct JunitOptions {
-    /// The file.
-    pub path: Utf8PathBuf,
-    /// The name of the report.
-    pub name: String,
-    /// The most bytes of one stream of one attempt; head and tail are kept.
-    pub stream_cap: usize,
-    /// The most bytes of output in the whole report. After that only the ends are kept.
-    pub total_cap: u64,
-    /// Whether each test case has properties: attempts, slot, resources, survivors.
-    pub properties: bool,
-    /// Whether to leave out what strict schemas (`junit-10`) do not know: properties, file, line,
-    /// timestamps of cases and retries, the run's id, its time stamp and count of skipped tests.
-    pub plain: bool,
-    /// The host's name.
-    pub hostname: String,
-}
-
-impl JunitOptions {
-    /// Returns the defaults for a report at `path`.
-    pub fn new(path: impl Into<Utf8PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            name: "harness-run".to_owned(),
-            stream_cap: 1024 * 1024,
-            total_cap: 256 * 1024 * 1024,
-            properties: false,
-            plain: false,
-            hostname: "localhost".to_owned(),
-        }
-    }
-}
 
 /// The sink that writes the JUnit report.
 #[derive(Debug)]
@@ -90,8 +57,8 @@ pub struct Junit {
     /// The file on disk; `None` if it could not be written.
     interim: Option<Interim>,
     open: Open,
-    /// The end of a report whose run has not come to its end, with the suite that says so.
-    mark: String,
+    /// The statement that the run has not come to its end.
+    mark: Mark,
     /// The number of tests that could not be written to the report.
     lost: usize,
     /// The first error. It is reported at the end, so that a report that cannot be written does not
@@ -153,7 +120,7 @@ impl Junit {
             by_name: HashMap::new(),
             interim: None,
             open: Open::default(),
-            mark: String::new(),
+            mark: Mark::default(),
             lost: 0,
             broken: None,
             options,
@@ -174,20 +141,18 @@ impl Junit {
         self.run = Some(run.run_id);
         self.started_at = Some(run.started_at);
         self.cases.know(run);
-        let mut report = Report::unnamed();
-        report.add_test_suite(self.mark());
-        self.mark = frame::from_first_suite(&rendered(&report)?).to_owned();
+        self.mark = Mark::of(self.mark(), self.options.schema)?;
         let header = frame::wide(&self.frame(Totals::default(), true)?.header);
         // Unseen, too, it has its place.
         self.open.end = header.len() as u64;
+        let beginning = header + &self.first_suite(true, &self.mark)? + &self.mark.end;
         self.interim = Some(match self.is_file() {
             true => {
                 if let Ok(path) = self.options.path.canonicalize_utf8() {
                     // A link stays one.
                     self.options.path = path;
                 }
-                let contents = header + &self.mark;
-                Interim::replace(&self.options.path, contents.as_bytes())?
+                Interim::replace(&self.options.path, beginning.as_bytes())?
             }
             false => Interim::unseen()?,
         });
@@ -223,46 +188,18 @@ impl Junit {
     }
 
     fn suite(&mut self, test: &TestId) -> usize {
-        let name = test.binary.to_string();
-        *self.by_name.entry(name).or_insert_with(|| {
+        let name = match self.options.schema {
+            Schema::Surefire => self.options.name.clone(),
+            Schema::Free | Schema::Junit10 => test.binary.to_string(),
+        };
+        *self.by_name.entry(name.clone()).or_insert_with(|| {
             self.suites.push(Suite {
-                counts: TestSuite::new(test.binary.as_str()),
+                counts: TestSuite::new(name),
                 span: None,
                 parts: Vec::new(),
             });
             self.suites.len() - 1
         })
-    }
-
-    /// Adds a setup script or its teardown: a test case of a suite of its own.
-    fn script(&mut self, finished: &ScriptFinished, outputs: &dyn Outputs) -> io::Result<()> {
-        let mut case = self
-            .cases
-            .finished(&super::script::as_test(finished), outputs);
-        if let Some(problem) = &finished.problem {
-            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            let problem = case::legal(problem);
-            status
-                .set_type("setup script failure")
-                .set_message(problem.clone())
-                .set_description(problem);
-            case.status = status;
-        }
-        let at = self.suite(&finished.test);
-        let suite = &mut self.suites[at].counts;
-        if suite.properties.is_empty() && !self.options.plain {
-            let mut words = finished.command.iter();
-            let program = words.next().cloned().unwrap_or_default();
-            suite.add_property(property("command", program));
-            let args: Vec<_> = words.map(|word| shell_words::quote(word)).collect();
-            suite.add_property(property("args", args.join(" ")));
-            for (name, value) in &finished.environment {
-                suite.add_property(property(&format!("output-env:{name}"), value.clone()));
-            }
-        }
-        let started = finished.attempt.started_at;
-        let took = chrono::TimeDelta::from_std(finished.attempt.elapsed).unwrap_or_default();
-        self.add(&finished.test, case, Some((started, started + took)))
     }
 
     /// Puts a test case in the place of what closes the report, and closes it again.
@@ -285,13 +222,13 @@ impl Junit {
                 }
                 (
                     self.open.end + tail.len() as u64,
-                    TestSuite::new(alone.name.clone()),
+                    TestSuite::new(self.suites[at].counts.name.clone()),
                 )
             }
         };
         let mut counts = counts;
         add_counts(&mut counts, alone);
-        let header = frame::wide(&self.suite_header(&counts, span)?);
+        let header = frame::wide(&self.suite_header(&counts, span, true)?);
         let is_new = header_at >= self.open.end;
         if is_new {
             tail.push_str(&header);
@@ -301,8 +238,9 @@ impl Junit {
             length: text.len() as u64,
         };
         tail.push_str(text);
+        tail.push_str(&self.mark.in_suite);
         tail.push_str(frame::CLOSE_SUITE);
-        tail.push_str(&self.mark);
+        tail.push_str(&self.mark.end);
         let mut changes = vec![Change {
             at: self.open.end,
             bytes: tail.into_bytes(),
@@ -357,12 +295,9 @@ impl Junit {
     }
 
     fn finish(&mut self, run: &RunFinished) -> io::Result<()> {
-        let why = match run.cancelled {
-            Some(reason) => super::wording::cancel_reason(reason),
-            None => "the run ended".to_owned(),
-        };
+        let why = account::not_run(run);
         for test in &run.not_run {
-            if let Err(error) = self.skip(test, None, format!("not run: {why}")) {
+            if let Err(error) = self.skip(test, None, why.clone()) {
                 self.lose(error);
             }
         }
@@ -387,6 +322,10 @@ impl Junit {
         let totals = self.suites.iter().map(|suite| &suite.counts);
         let totals = totals.fold(Totals::default(), Totals::add);
         let frame = self.frame(totals, incomplete)?;
+        let mark = match incomplete {
+            true => self.mark.clone(),
+            false => Mark::none(&frame),
+        };
         let write = |writer: &mut dyn Write| {
             writer.write_all(frame.header.as_bytes())?;
             for suite in &self.suites {
@@ -394,18 +333,19 @@ impl Junit {
                 if let Some((_, how)) = self.cancelled.and_then(super::wording::cut_off) {
                     counts.add_property(property("run-cut-off", how));
                 }
-                let header = self.suite_header(&counts, suite.span)?;
+                let header = self.suite_header(&counts, suite.span, incomplete)?;
                 writer.write_all(header.as_bytes())?;
                 for part in &suite.parts {
                     interim.copy(*part, writer)?;
                 }
+                writer.write_all(mark.in_suite.as_bytes())?;
                 writer.write_all(frame::CLOSE_SUITE.as_bytes())?;
             }
-            let closing = match incomplete {
-                true => &self.mark,
-                false => &frame.end,
-            };
-            writer.write_all(closing.as_bytes())?;
+            if self.suites.is_empty() {
+                let suite = self.first_suite(incomplete, &mark)?;
+                writer.write_all(suite.as_bytes())?;
+            }
+            writer.write_all(mark.end.as_bytes())?;
             writer.flush()
         };
         if !self.is_file() {
@@ -422,16 +362,15 @@ impl Junit {
     /// Returns what a report has around its suites, those which the totals are of and, if it is
     /// incomplete, the one that says so.
     fn frame(&self, totals: Totals, incomplete: bool) -> io::Result<Frame> {
-        let name = match incomplete {
-            true => format!("{} (incomplete)", self.options.name),
-            false => self.options.name.clone(),
-        };
-        let mut report = Report::new(name);
+        let mut report = Report::new(self.name(incomplete));
         report.set_time(self.at);
-        if let Some(run) = self.run.filter(|_| !self.options.plain) {
+        if let Some(run) = self.run.filter(|_| self.options.schema == Schema::Free) {
             report.set_uuid(run.0);
         }
-        if let Some(started_at) = self.started_at.filter(|_| !self.options.plain) {
+        if let Some(started_at) = self
+            .started_at
+            .filter(|_| self.options.schema == Schema::Free)
+        {
             report.set_timestamp(started_at);
         }
         let totals = match incomplete {
@@ -441,15 +380,42 @@ impl Junit {
         (report.tests, report.failures) = (totals.tests, totals.failures);
         (report.errors, report.skipped) = (totals.errors, totals.skipped);
         let text = rendered(&report)?;
-        Ok(Frame::of(&match self.options.plain {
-            true => frame::without_skipped_total(&text),
-            false => text,
-        }))
+        Ok(match self.options.schema {
+            Schema::Free => Frame::of(&text),
+            Schema::Junit10 => Frame::of(&frame::without_skipped_total(&text)),
+            Schema::Surefire => Frame::without_root(&text),
+        })
     }
 
-    /// Returns the first line of a suite.
-    fn suite_header(&self, counts: &TestSuite, span: Option<Span>) -> io::Result<String> {
+    fn name(&self, incomplete: bool) -> String {
+        match incomplete {
+            true => format!("{} (incomplete)", self.options.name),
+            false => self.options.name.clone(),
+        }
+    }
+
+    /// Returns the suite of a report without tests, if that needs one.
+    fn first_suite(&self, incomplete: bool, mark: &Mark) -> io::Result<String> {
+        if self.options.schema != Schema::Surefire {
+            return Ok(String::new());
+        }
+        let none = TestSuite::new(self.options.name.as_str());
+        let header = self.suite_header(&none, None, incomplete)?;
+        Ok(header + &mark.in_suite + frame::CLOSE_SUITE)
+    }
+
+    /// Returns the first line of a suite, and its properties.
+    fn suite_header(
+        &self,
+        counts: &TestSuite,
+        span: Option<Span>,
+        incomplete: bool,
+    ) -> io::Result<String> {
         let mut suite = counts.clone();
+        if self.options.schema == Schema::Surefire && incomplete {
+            suite.name = self.name(true).into();
+            add_counts(&mut suite, &self.mark());
+        }
         self.describe(&mut suite, span);
         suite
             .test_cases
@@ -461,11 +427,14 @@ impl Junit {
     }
 
     fn describe(&self, suite: &mut TestSuite, span: Option<Span>) {
+        let time = span.and_then(|(from, to)| (to - from).to_std().ok());
+        suite.set_time(time.unwrap_or_default());
+        if self.options.schema == Schema::Surefire {
+            return;
+        }
         if let Some(started_at) = span.map(|span| span.0).or(self.started_at) {
             suite.set_timestamp(started_at);
         }
-        let time = span.and_then(|(from, to)| (to - from).to_std().ok());
-        suite.set_time(time.unwrap_or_default());
         suite
             .extra
             .insert("hostname".into(), self.options.hostname.as_str().into());
@@ -505,6 +474,22 @@ impl Junit {
     }
 }
 
+impl Junit {
+    /// Takes the result of handling an event.
+    fn done(&mut self, kind: &EventKind, done: io::Result<()>) -> Result<(), SinkError> {
+        let ended = matches!(kind, EventKind::RunFinished(_));
+        match done {
+            Ok(()) => {}
+            Err(error) if matches!(kind, EventKind::TestFinished(_)) => self.lose(error),
+            Err(error) => drop(self.broken.get_or_insert(error)),
+        }
+        match self.broken.take_if(|_| ended) {
+            Some(error) => Err(self.failed(error)),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Sink for Junit {
     fn handle(&mut self, event: &Event, outputs: &dyn Outputs) -> Result<(), SinkError> {
         self.at = event.at;
@@ -520,12 +505,14 @@ impl Sink for Junit {
                 location,
                 ..
             } => {
-                let why = why_skipped(ignore_reason, *reason);
-                self.skip(test, location.as_ref(), why)
+                let why = account::skipped(ignore_reason.as_deref(), *reason);
+                self.skip(test, location.as_ref(), case::legal(&why))
             }
             EventKind::TestFinished(finished) => self.finished(finished, outputs),
-            EventKind::SetupFinished(script) => self.script(script, outputs),
-            EventKind::TeardownFinished(script) => self.script(script, outputs),
+            EventKind::SetupFinished(script) | EventKind::TeardownFinished(script) => {
+                self.script(script, outputs)
+            }
+            EventKind::ServiceFinished(service) => self.service(service, outputs),
             EventKind::Cancelled { reason, .. } => {
                 self.cancelled = Some(*reason);
                 Ok(())
@@ -536,9 +523,13 @@ impl Sink for Junit {
             | EventKind::TeardownStarted(_)
             | EventKind::SetupSlow { .. }
             | EventKind::SetupLeft { .. }
+            | EventKind::ServiceStarted(_)
+            | EventKind::ServiceReady(_)
             | EventKind::AttemptSlow { .. }
             | EventKind::AttemptTraced { .. }
+            | EventKind::AttemptPrinted(_)
             | EventKind::AttemptBroke { .. }
+            | EventKind::IterationFinished(_)
             | EventKind::FewerSlots { .. }
             | EventKind::MoreSlots { .. }
             | EventKind::AwaitsSystem { .. }
@@ -558,16 +549,7 @@ impl Sink for Junit {
                 Ok(())
             }
         };
-        let ended = matches!(event.kind, EventKind::RunFinished(_));
-        match done {
-            Ok(()) => {}
-            Err(error) if matches!(event.kind, EventKind::TestFinished(_)) => self.lose(error),
-            Err(error) => drop(self.broken.get_or_insert(error)),
-        }
-        match self.broken.take_if(|_| ended) {
-            Some(error) => Err(self.failed(error)),
-            None => Ok(()),
-        }
+        self.done(&event.kind, done)
     }
 
     /// The known results are in the report already, whose name says that it is incomplete.
@@ -581,17 +563,6 @@ impl Sink for Junit {
             Err(error) => Err(self.failed(error)),
         }
     }
-}
-
-fn why_skipped(ignore_reason: &Option<String>, reason: MismatchReason) -> String {
-    match ignore_reason {
-        Some(why) => format!("ignored: {}", case::legal(why)),
-        None => format!("skipped: {reason}"),
-    }
-}
-
-fn rendered(report: &Report) -> io::Result<String> {
-    report.to_string().map_err(io::Error::other)
 }
 
 /// Returns a property; both strings may be anything.

@@ -1,14 +1,17 @@
 //! The target of a report that may be a pipe, whose reader may never come.
 
+use crate::sys;
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
 };
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
     path::Path,
@@ -84,6 +87,45 @@ impl Outlet {
             file,
             patience: TAKE_WITHIN,
         })
+    }
+
+    /// Copies a descriptor that this program was started with, for [`Outlet::shared`]. Programs that are started
+    /// from now on do not inherit it.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it cannot be written to.
+    pub fn inherited(number: i32) -> io::Result<OwnedFd> {
+        let descriptor = sys::inherited(number)?;
+        let flags = OFlag::from_bits_retain(fcntl(&descriptor, FcntlArg::F_GETFL)?);
+        match flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+            true => Err(io::Error::other("it is open for reading only")),
+            false => Ok(descriptor),
+        }
+    }
+
+    /// Connects to a socket of the file system.
+    ///
+    /// # Errors
+    ///
+    /// When that fails, or the one that listens does not take it up for some seconds.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let address = UnixAddr::new(path)?;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        let limit = Instant::now() + OPEN_WITHIN;
+        loop {
+            match connect(socket.as_raw_fd(), &address) {
+                // Too many others wait (unix(7)).
+                Err(Errno::EAGAIN) if Instant::now() >= limit => {
+                    return Err(too_late("taken up the connection", OPEN_WITHIN));
+                }
+                Err(Errno::EAGAIN) => thread::sleep(Duration::from_millis(10)),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(()) => return Self::shared(socket),
+            }
+        }
     }
 
     /// Waits until something can be written.

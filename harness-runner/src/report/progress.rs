@@ -5,24 +5,30 @@
 //! time is what the session's ticks and the events say.
 
 use super::{
+    fit::{clipped, without_middle},
     style::{Styles, escaped, paint},
     wording,
 };
-use harness_metadata::{RunStats, TestId, event::RunningState};
+use harness_metadata::{
+    RunStats, TestId,
+    event::{RunningState, StressStarted},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     fmt, io,
+    os::fd::AsFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU16, Ordering},
     },
     time::Duration,
 };
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// The form of progress.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ProgressMode {
     /// A bar on a terminal outside of CI, a counter otherwise.
     #[default]
@@ -64,7 +70,12 @@ pub enum Surface {
 
 /// Returns the columns and rows of the terminal at standard error, if there is one.
 pub fn terminal_size() -> Option<(u16, u16)> {
-    terminal_size::terminal_size_of(io::stderr()).map(|(width, height)| (width.0, height.0))
+    size_of(io::stderr())
+}
+
+/// Returns the columns and rows of the terminal at a stream, if there is one.
+pub fn size_of(stream: impl AsFd) -> Option<(u16, u16)> {
+    terminal_size::terminal_size_of(stream).map(|(width, height)| (width.0, height.0))
 }
 
 /// The columns of the gauge where there is room.
@@ -87,6 +98,8 @@ pub(super) struct Bar {
     running: HashMap<TestId, Running>,
     next: u64,
     shown: usize,
+    /// The iterations of a stress run.
+    stress: Option<StressStarted>,
     styles: Styles,
     unicode: bool,
     visible: bool,
@@ -122,10 +135,16 @@ impl Bar {
             running: HashMap::new(),
             next: 0,
             shown,
+            stress: None,
             styles,
             unicode,
             visible: true,
         }
+    }
+
+    /// The run is a stress run.
+    pub(super) fn stress(&mut self, stress: StressStarted) {
+        self.stress = Some(stress);
     }
 
     pub(super) fn started(&mut self, test: TestId, attempt: u32, at: Duration) {
@@ -196,8 +215,17 @@ impl Bar {
         format!("{} {clock}", paint("     Running", self.styles.pass))
     }
 
-    fn gauge(&self, stats: &RunStats, columns: usize) -> String {
-        let done = columns * stats.finished.min(stats.selected) / stats.selected.max(1);
+    fn gauge(&self, stats: &RunStats, at: Duration, columns: usize) -> String {
+        let part = match self.stress {
+            Some(StressStarted {
+                time: Some(time), ..
+            }) => at.as_secs_f64() / time.as_secs_f64(),
+            Some(StressStarted {
+                iterations: None, ..
+            }) => 0.0,
+            _ => stats.finished as f64 / stats.selected.max(1) as f64,
+        };
+        let done = (columns as f64 * part.clamp(0.0, 1.0)) as usize;
         let (full, empty) = if self.unicode {
             ("█", "░")
         } else {
@@ -215,10 +243,13 @@ impl Bar {
                 format!("{count} {}", text.split(" (").next().unwrap_or_default())
             })
             .collect();
+        let total = match self.stress {
+            Some(stress) if stress.iterations.is_none() => String::new(),
+            _ => format!("/{}", stats.selected),
+        };
         let mut message = format!(
-            "{}/{}: {} running, {}",
+            "{}{total}: {} running, {}",
             stats.finished,
-            stats.selected,
             self.running.len(),
             counts.join(", "),
         );
@@ -228,7 +259,7 @@ impl Bar {
         message = format!(
             "{} {} {message}",
             self.heading(at),
-            self.gauge(stats, columns)
+            self.gauge(stats, at, columns)
         );
         let mut running: Vec<_> = self.running.iter().collect();
         running.sort_unstable_by_key(|(_, running)| running.order);
@@ -264,30 +295,9 @@ impl Bar {
         format!(
             "{} [{elapsed:>8.1}s] {}",
             paint(&format!("{tag:>12}"), style),
-            clipped(&name, width.saturating_sub(26)),
+            without_middle(&name, width.saturating_sub(26)),
         )
     }
-}
-
-/// Returns the text cut to `width` columns, with a mark where it was cut.
-pub(super) fn clipped(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut left = width.saturating_sub(1);
-    let mut cut = String::new();
-    for c in text.chars() {
-        let columns = c.width().unwrap_or(0);
-        if columns > left {
-            break;
-        }
-        left -= columns;
-        cut.push(c);
-    }
-    if width > 0 {
-        cut.push('…');
-    }
-    cut
 }
 
 /// A terminal of which only the size is real: what is drawn on it is kept to be sent.

@@ -18,5 +18,6 @@ pub(super) fn as_test(finished: &ScriptFinished) -> TestFinished {
         output: finished.output,
         stats: RunStats::default(),
         running: 0,
+        services: Vec::new(),
     }
 }

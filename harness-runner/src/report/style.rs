@@ -1,5 +1,6 @@
 //! Colors, all in one place, and the names of tests made fit for display.
 
+use super::fit::without_middle;
 use harness_metadata::TestId;
 use owo_colors::{OwoColorize, Style};
 use std::{borrow::Cow, fmt::Display};
@@ -25,6 +26,8 @@ pub struct Styles {
     pub test: Style,
     /// The text that tells why a test failed.
     pub panic: Style,
+    /// A line that only the right value of an assertion has.
+    pub added: Style,
 }
 
 impl Styles {
@@ -43,20 +46,35 @@ impl Styles {
             module: Style::new().cyan(),
             test: Style::new().blue().bold(),
             panic: Style::new().red(),
+            added: Style::new().green(),
         }
     }
 
     /// Returns a test's ids for display, the last component of its name standing out.
     pub fn name(&self, test: &TestId) -> String {
-        let binary = escaped(test.binary.as_str());
-        let name = escaped(test.name.as_str());
+        self.names(&escaped(test.binary.as_str()), &escaped(test.name.as_str()))
+    }
+
+    /// Returns as [`Styles::name`] does a test's ids in at most so many columns.
+    pub fn name_within(&self, test: &TestId, width: usize) -> String {
+        let (binary, name) = (escaped(test.binary.as_str()), escaped(test.name.as_str()));
+        let whole = format!("{binary} {name}");
+        let shown = without_middle(&whole, width);
+        match shown.split_once(' ') {
+            // A binary's id has no blanks.
+            Some((binary, name)) => self.names(binary, name),
+            None => paint(&shown, self.test).to_string(),
+        }
+    }
+
+    fn names(&self, binary: &str, name: &str) -> String {
         let (module, last) = match name.rfind("::") {
             Some(at) => name.split_at(at + 2),
-            None => ("", &*name),
+            None => ("", name),
         };
         format!(
             "{} {}{}",
-            paint(&binary, self.binary),
+            paint(binary, self.binary),
             paint(module, self.module),
             paint(last, self.test),
         )

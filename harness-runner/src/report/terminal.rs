@@ -5,12 +5,22 @@
 
 mod beginning;
 mod block;
+mod durations;
 mod ending;
+mod failures;
+mod fold;
+mod levels;
+mod live;
 mod moments;
+mod options;
 mod running;
 mod scripts;
+mod services;
+mod stress;
 mod traces;
 
+use self::block::Shown;
+pub use self::{fold::Fold, options::TerminalOptions};
 use super::{
     Outputs, Sink, SinkError,
     failure::Reason,
@@ -18,14 +28,17 @@ use super::{
     progress::{Bar, ProgressMode, terminal_size},
     stuck::Pids,
     style::{Styles, escaped, paint},
+    taskbar::Taskbar,
     wording::{self, Class},
 };
 use harness_metadata::{
     Attempt, AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
-    event::{AttemptStarted, OutputWhen, TestFinished},
-    level::{FinalStatusLevel, StatusLevel},
+    event::{AttemptStarted, OutputWhen, RunMode, TestFinished},
+    level::StatusLevel,
     trace::Disturbance,
 };
+use levels::{listed_from, shown_from};
+use live::Live;
 use owo_colors::Style;
 use scripts::Step;
 use std::{
@@ -34,56 +47,9 @@ use std::{
     mem,
     time::Duration,
 };
-use traces::{Kept, last_evidence, without_traces};
-
-/// The options of the terminal's output.
-#[derive(Clone, Debug)]
-pub struct TerminalOptions {
-    /// The tests that get a line as they finish.
-    pub status_level: StatusLevel,
-    /// The tests that get a line at the end of the run.
-    pub final_status_level: FinalStatusLevel,
-    /// Whether tests are also listed as skipped that were not asked for: by name, filterset or
-    /// partition.
-    pub skipped_by_choice: bool,
-    /// Whether to use colors, and to keep those of the tests.
-    pub colors: bool,
-    /// Whether characters beyond ASCII may be used.
-    pub unicode: bool,
-    /// The form of progress. Resolved: see [`ProgressMode::resolve`].
-    pub progress: ProgressMode,
-    /// The most running tests that the bar lists.
-    pub max_progress_running: usize,
-    /// Whether captured output is indented.
-    pub indent_output: bool,
-    /// The number of slowest tests to list at the end.
-    pub durations: usize,
-    /// Columns and rows. `None` asks the terminal at standard error, again at each tick.
-    pub size: Option<(u16, u16)>,
-    /// The number of `-v` flags.
-    pub verbosity: u8,
-    /// Whether tests write to the terminal themselves.
-    pub no_capture: bool,
-}
-
-impl Default for TerminalOptions {
-    fn default() -> Self {
-        Self {
-            status_level: StatusLevel::default(),
-            final_status_level: FinalStatusLevel::default(),
-            skipped_by_choice: true,
-            colors: false,
-            unicode: true,
-            progress: ProgressMode::Counter,
-            max_progress_running: 8,
-            indent_output: true,
-            durations: 0,
-            size: Some((80, 24)),
-            verbosity: 0,
-            no_capture: false,
-        }
-    }
-}
+use stress::Stress;
+use traces::{Kept, last_evidence};
+use unicode_width::UnicodeWidthStr;
 
 /// The sink for people.
 pub struct Terminal<W: Write> {
@@ -92,6 +58,7 @@ pub struct Terminal<W: Write> {
     options: TerminalOptions,
     styles: Styles,
     bar: Option<Bar>,
+    taskbar: Option<Taskbar>,
     stats: RunStats,
     at: Duration,
     drawn: Option<Duration>,
@@ -103,12 +70,28 @@ pub struct Terminal<W: Write> {
     run_again: BTreeMap<Disturbance, usize>,
     /// As before, of those that were not.
     disturbed: BTreeMap<Disturbance, usize>,
+    live: Live,
+    /// The iterations of a stress run, and the results of its tests.
+    stress: Stress,
     /// Binaries whose tests were not counted, since `default-filter` leaves all of them out.
     binaries_skipped_by_default: usize,
+    mode: RunMode,
     workspace_root: String,
+    /// The start of the run, in seconds since 1970.
+    started_at: Option<i64>,
+    /// The words of the command that runs the failed tests again.
+    again: Option<String>,
+    /// Whether there is a failure that can be compared with a pass.
+    explains: bool,
+    /// Whether the line that is written next has the whole name of its test.
+    whole_names: bool,
+    /// Columns and rows when they were last asked for, if lines are made to fit.
+    room: Option<(usize, usize)>,
     ended: bool,
 }
 
+/// A name is not made shorter than this.
+const SHORTEST_NAME: usize = 12;
 /// The bar is not drawn more often than this.
 const REDRAW: Duration = Duration::from_millis(50);
 /// More than this is written without waiting for a flush.
@@ -122,6 +105,7 @@ impl<W: Write> Terminal<W> {
             pending: Vec::new(),
             styles: Styles::new(options.colors),
             bar: None,
+            taskbar: options.taskbar.then(Taskbar::default),
             stats: RunStats::default(),
             at: Duration::ZERO,
             drawn: None,
@@ -131,8 +115,16 @@ impl<W: Write> Terminal<W> {
             slowest: Vec::new(),
             run_again: BTreeMap::new(),
             disturbed: BTreeMap::new(),
+            live: Live::default(),
+            stress: Stress::default(),
             binaries_skipped_by_default: 0,
+            mode: RunMode::Test,
             workspace_root: String::new(),
+            started_at: None,
+            again: None,
+            explains: false,
+            whole_names: false,
+            room: options.room(),
             ended: false,
             options,
         }
@@ -156,7 +148,7 @@ impl<W: Write> Terminal<W> {
 
     fn draw(&mut self) -> Result<(), SinkError> {
         let lines = mem::take(&mut self.pending);
-        let bytes = match &mut self.bar {
+        let mut bytes = match &mut self.bar {
             Some(bar) => {
                 self.drawn = Some(self.at);
                 bar.draw(&lines, &self.stats, self.at)
@@ -164,6 +156,9 @@ impl<W: Write> Terminal<W> {
             None if lines.is_empty() => return Ok(()),
             None => lines,
         };
+        if let Some(progress) = self.taskbar.as_mut().and_then(|it| it.update(&self.stats)) {
+            bytes.extend_from_slice(progress.as_bytes());
+        }
         self.send(&bytes)
     }
 
@@ -191,6 +186,7 @@ impl<W: Write> Terminal<W> {
                 let total = self.stats.selected.to_string();
                 let width = total.len();
                 match nth {
+                    Some(nth) if self.stress.is_open() => format!("({nth}) "),
                     Some(nth) => format!("({nth:>width$}/{total}) "),
                     None => {
                         let dash = if self.options.unicode { "─" } else { "-" };
@@ -200,12 +196,25 @@ impl<W: Write> Terminal<W> {
             }
             _ => String::new(),
         };
+        let used = format!("{status:>12} [{clock:>9}] {counter}").width();
         let line = format!(
             "{} [{clock:>9}] {counter}{}",
             paint(&format!("{status:>12}"), style),
-            self.styles.name(test),
+            self.name_after(used, test),
         );
         self.say(&line);
+    }
+
+    /// Returns the name of a test after so many columns of its line. It is whole where output follows, and
+    /// where no terminal is.
+    fn name_after(&self, used: usize, test: &TestId) -> String {
+        match self.room {
+            Some((columns, _)) if !self.whole_names && self.options.verbosity == 0 => {
+                let width = columns.saturating_sub(used).max(SHORTEST_NAME);
+                self.styles.name_within(test, width)
+            }
+            _ => self.styles.name(test),
+        }
     }
 
     fn note(&mut self, status: &str, style: Style, text: &str) {
@@ -258,15 +267,20 @@ impl<W: Write> Terminal<W> {
     fn finished(&mut self, finished: &TestFinished, outputs: &dyn Outputs) {
         self.stats = finished.stats;
         self.delayed.remove(&finished.test);
+        self.live.finished(&finished.test);
         if let Some(bar) = &mut self.bar {
             bar.finished(&finished.test);
         }
         self.count_disturbed(finished);
+        self.stress.count(finished);
         let class = Class::of(finished);
         let when = self.output_when(finished);
         if self.options.status_level >= shown_from(class, &self.options) || when.immediate() {
+            self.whole_names = when.immediate();
             self.finished_line(finished, &wording::finished_status(finished));
+            self.whole_names = false;
             self.quarantined(finished);
+            self.used_services(finished);
             self.run_again(finished);
             self.left_behind(finished);
             if when.immediate() {
@@ -276,7 +290,7 @@ impl<W: Write> Terminal<W> {
         let listed = self.options.final_status_level >= listed_from(class);
         if listed || when.at_end() {
             let reason = Reason::of(finished, &self.workspace_root, outputs);
-            self.kept.push(Kept::new(finished, reason.as_ref()));
+            self.kept.push(Kept::new(finished, reason));
         }
         self.remember_slow(finished);
     }
@@ -350,11 +364,14 @@ impl<W: Write> Terminal<W> {
                 test: finished.test.clone(),
                 attempt: last.number,
             };
+            let shown = Shown {
+                attempt: last,
+                id: &id,
+                evidence,
+            };
             block::write(
                 &mut self.pending,
-                last,
-                evidence,
-                &id,
+                &shown,
                 outputs,
                 self.styles,
                 &self.options,
@@ -375,23 +392,11 @@ impl<W: Write> Terminal<W> {
             )
         });
         match finished.verdict {
-            _ if self.options.no_capture || !own_end => OutputWhen::Never,
+            _ if self.options.no_capture || self.options.shown_live || !own_end => {
+                OutputWhen::Never
+            }
             Verdict::Pass => finished.output.success,
             Verdict::Fail | Verdict::Interrupted | Verdict::Quarantined => finished.output.failure,
-        }
-    }
-
-    fn remember_slow(&mut self, finished: &TestFinished) {
-        if self.options.durations == 0 {
-            return;
-        }
-        let time = |test: &TestFinished| test.attempts.iter().map(|a| a.elapsed).sum::<Duration>();
-        let place = self
-            .slowest
-            .partition_point(|other| time(other) >= time(finished));
-        if place < self.options.durations {
-            self.slowest.insert(place, without_traces(finished));
-            self.slowest.truncate(self.options.durations);
         }
     }
 }
@@ -423,6 +428,7 @@ impl<W: Write> Sink for Terminal<W> {
                 elapsed,
                 terminating,
             } => self.slow(test, *attempt, *elapsed, *terminating),
+            EventKind::AttemptPrinted(printed) => self.printed(printed),
             EventKind::AttemptTraced {
                 test,
                 attempt,
@@ -457,11 +463,15 @@ impl<W: Write> Sink for Terminal<W> {
                 self.script_finished(finished, Step::Teardown, outputs);
             }
             EventKind::SetupLeft { script, survivors } => self.script_left(script, survivors),
+            EventKind::ServiceStarted(started) => self.service_started(started),
+            EventKind::ServiceReady(ready) => self.service_ready(ready),
+            EventKind::ServiceFinished(finished) => self.service_finished(finished, outputs),
             EventKind::Cancelled {
                 reason,
                 running,
                 killing,
             } => self.cancelled(*reason, *running, *killing),
+            EventKind::IterationFinished(iteration) => self.iteration_finished(iteration),
             EventKind::FewerSlots { slots, because } => self.fewer_slots(*slots, because),
             EventKind::MoreSlots { slots } => self.more_slots(*slots),
             EventKind::AwaitsSystem { because, limit } => self.awaits_system(because, *limit),
@@ -505,42 +515,25 @@ impl<W: Write> Sink for Terminal<W> {
     /// Clears the bar and writes out what is pending.
     fn close(&mut self) -> Result<(), SinkError> {
         let lines = mem::take(&mut self.pending);
-        let bytes = match self.bar.take() {
+        let mut bytes = match self.bar.take() {
             Some(mut bar) => bar.finish(&lines),
             None => lines,
         };
+        if let Some(clear) = self.taskbar.take().and_then(|mut it| it.clear()) {
+            bytes.extend_from_slice(clear.as_bytes());
+        }
         self.send(&bytes)
     }
 
     fn tick(&mut self, at: Duration) -> Result<(), SinkError> {
         self.at = self.at.max(at);
-        if let Some(bar) = &self.bar {
-            if let (None, Some(size)) = (self.options.size, terminal_size()) {
-                bar.resize(size);
-            }
-            return self.draw();
+        if let (Some(bar), None, Some(size)) = (&self.bar, self.options.size, terminal_size()) {
+            bar.resize(size);
         }
-        self.flush()
-    }
-}
-
-fn shown_from(class: Class, options: &TerminalOptions) -> StatusLevel {
-    match class {
-        Class::Failed | Class::Interrupted | Class::Quarantined => StatusLevel::Fail,
-        Class::Flaky => StatusLevel::Retry,
-        Class::Slow => StatusLevel::Slow,
-        Class::Leaky => StatusLevel::Leak,
-        Class::Passed if options.progress == ProgressMode::Only => StatusLevel::All,
-        Class::Passed => StatusLevel::Pass,
-    }
-}
-
-fn listed_from(class: Class) -> FinalStatusLevel {
-    match class {
-        Class::Failed | Class::Interrupted | Class::Quarantined => FinalStatusLevel::Fail,
-        Class::Flaky => FinalStatusLevel::Flaky,
-        Class::Slow => FinalStatusLevel::Slow,
-        Class::Leaky => FinalStatusLevel::Leak,
-        Class::Passed => FinalStatusLevel::Pass,
+        self.room = self.options.room();
+        match self.bar {
+            Some(_) => self.draw(),
+            None => self.flush(),
+        }
     }
 }

@@ -1,18 +1,22 @@
 //! The output of the sinks for hand-made runs.
 
+mod screen;
+mod steady;
+mod surefire;
+
 use super::{
     Kept, Sink,
     json::{EmbeddedOutput, JsonLines},
-    junit::{Junit, JunitOptions},
+    junit::{Junit, JunitOptions, Schema},
     progress::ProgressMode,
     sample::{Memory, attempt, code, feed, leaky, run, signal, test, trace},
     terminal::{Terminal, TerminalOptions},
 };
 use expect_test::expect;
 use harness_metadata::{
-    Attempt, Event, EventKind, Exit, FinalStatusLevel, LimitHit, LimitKind, Outcome, StatusLevel,
-    TraceEvent, TraceEventKind, Verdict,
-    event::{CancelReason, OutputWhen},
+    Attempt, Event, EventKind, Exit, FinalStatusLevel, LimitHit, LimitKind, Outcome, RawString,
+    StatusLevel, TraceEvent, TraceEventKind, Verdict,
+    event::{AttemptPrinted, CancelReason, OutputStream, OutputWhen},
     trace::{Doubt, Failure, NetworkOperation, Operation},
 };
 use nextest_metadata::MismatchReason;
@@ -112,16 +116,17 @@ fn the_terminal_tells_what_happened() {
             Starting 6 tests across 1 binary
                 PASS [   1.234s] (1/6) sample a::passes
                 FAIL [   1.234s] (2/6) sample a::fails
-          stderr ───
-            noise
+          failure ───
             thread 'a::fails' (7) panicked at src/a.rs:3:5:
             boom
+          stderr ───
+            noise
 
           TRY 1 FAIL [   1.234s] (───) sample a::flaky
+          failure ───
+            Error: first
           stdout ───
             out
-          stderr ───
-            Error: first
 
             (test failed with exit code 1)
 
@@ -228,6 +233,55 @@ fn a_live_trace_is_for_the_terminal_only() {
     );
     let mut json = JsonLines::new(Vec::new(), "a file", EmbeddedOutput::None);
     feed(&mut json, &[seen], &outputs);
+    assert_eq!(json.into_inner(), b"");
+}
+
+#[test]
+fn live_output_has_its_test_in_each_line_and_is_for_the_terminal_only() {
+    let printed = |stream, lines: &[&str], unfinished, dropped| Event {
+        at: Duration::ZERO,
+        kind: EventKind::AttemptPrinted(Box::new(AttemptPrinted {
+            test: test("a::b"),
+            attempt: 1,
+            slot: 0,
+            stream,
+            lines: lines.iter().map(|line| RawString::from(*line)).collect(),
+            unfinished,
+            dropped,
+        })),
+    };
+    let events = [
+        printed(OutputStream::Stdout, &["one", "", "\x1b[31mred"], false, 0),
+        // The color of the line before is still on, as on a terminal, and the screen is not cleared.
+        printed(OutputStream::Stdout, &["still\x1b[2J"], false, 0),
+        printed(OutputStream::Stderr, &["50 %\r100 %", "end"], true, 7),
+    ];
+    let outputs = Memory::default();
+    let plain = terminal(TerminalOptions::default(), &events, &outputs);
+    assert_eq!(
+        plain,
+        "sample a::b | one\n\
+         sample a::b |\n\
+         sample a::b | red\n\
+         sample a::b | still\n\
+         sample a::b ! 7 lines came too fast to be shown\n\
+         sample a::b ! 50 %\n\
+         sample a::b ! 100 %\n\
+         sample a::b ! end (no end of line)\n"
+    );
+    let colors = TerminalOptions {
+        colors: true,
+        ..TerminalOptions::default()
+    };
+    let colored = terminal(colors, &events, &outputs);
+    let first = "\u{1b}[36msample a::b |\u{1b}[0m one\n";
+    assert!(colored.starts_with(first), "{colored:?}");
+    assert!(
+        colored.contains("\u{1b}[31mstill\u{1b}[0m\n"),
+        "{colored:?}"
+    );
+    let mut json = JsonLines::new(Vec::new(), "a file", EmbeddedOutput::None);
+    feed(&mut json, &events, &outputs);
     assert_eq!(json.into_inner(), b"");
 }
 
@@ -411,11 +465,11 @@ fn the_junit_report_has_one_verdict_a_test() {
                 <testcase name="a::passes" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs" line="7"/>
                 <testcase name="a::fails" classname="sample" timestamp="2023-11-14T22:13:20.000+00:00" time="1.234" file="src/lib.rs" line="7">
                     <failure message="boom" type="test failure with exit code 101">boom
-        thread &apos;a::fails&apos; panicked at src/a.rs:3:5:
+        thread 'a::fails' panicked at src/a.rs:3:5:
         boom</failure>
                     <system-out></system-out>
                     <system-err>noise
-        thread &apos;a::fails&apos; (7) panicked at src/a.rs:3:5:
+        thread 'a::fails' panicked at src/a.rs:3:5:
         boom
         </system-err>
                 </testcase>
@@ -474,13 +528,56 @@ fn each_line_of_json_parses_back_into_its_event() {
         .collect();
     assert_eq!(parsed, events);
     assert!(text.contains("\"stdout\":\"out\\n\""));
+    for (number, line) in text.lines().enumerate() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
+        assert_eq!(line["seq"], number);
+    }
+}
+
+#[test]
+fn a_line_of_a_failed_attempt_has_its_reason_and_place() {
+    use crate::report::sample;
+    let (fails, flaky) = (sample::test("fails"), sample::test("flaky"));
+    let mut outputs = sample::Memory::default();
+    let panicked = "thread 'T' (7) panicked at src/lib.rs:3:5:\nit broke\n  as a whole\n";
+    for test in [&fails, &flaky] {
+        let stderr = panicked.replace('T', test.name.as_str());
+        outputs.put(test, 1, b"", stderr.as_bytes());
+    }
+    let events = sample::run(vec![
+        (fails, vec![sample::code(1, 101)]),
+        (flaky, vec![sample::code(1, 101), sample::code(2, 0)]),
+        (sample::test("dies"), vec![sample::signal(11)]),
+        (sample::test("passes"), vec![sample::code(1, 0)]),
+    ]);
+    let mut sink = JsonLines::new(Vec::new(), "memory", EmbeddedOutput::None);
+    feed(&mut sink, &events, &outputs);
+    let text = String::from_utf8(sink.into_inner()).expect("JSON is UTF-8");
+    let lines = text.lines().map(serde_json::from_str);
+    let lines: Vec<serde_json::Value> = lines.collect::<Result<_, _>>().expect("it is JSON");
+    let failures = lines.iter().filter_map(|line| {
+        let failure = line.get("failure")?;
+        let event = line["event"].as_str().expect("it has one");
+        Some(format!("{event} {failure}"))
+    });
+    let broke = r#"{"file":"src/lib.rs","line":3,"message":"it broke"}"#;
+    assert_eq!(
+        failures.collect::<Vec<_>>(),
+        [
+            format!("test-finished {broke}"),
+            format!("attempt-failed {broke}"),
+            "test-finished {\"file\":\"src/lib.rs\",\"line\":7,\
+             \"message\":\"test aborted with signal 11: SIGSEGV\"}"
+                .to_owned(),
+        ]
+    );
 }
 
 #[test]
 fn a_plain_report_has_nothing_that_strict_schemas_reject() {
     let (events, outputs) = mixed();
     let report = junit(&events, &outputs, |options| {
-        options.plain = true;
+        options.schema = Schema::Junit10;
         options.properties = true;
     });
     let root = report.lines().nth(1).unwrap_or_default();

@@ -3,7 +3,7 @@
 use harness_metadata::{
     Attempt, Exit, Interruption, LimitHit, NoResultKind, Outcome, Quarantine, RawString, RunStats,
     RustBinaryId, Verdict,
-    event::{CancelReason, TestFinished},
+    event::{CancelReason, RunMode, TestFinished},
     trace::{Backend, Disturbance, EarlierTime},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -115,6 +115,8 @@ fn interrupted_status(by: Interruption) -> String {
         Interruption::FailFast => "FAIL-FAST".to_owned(),
         Interruption::GlobalTimeout => "GLOBAL-TMT".to_owned(),
         Interruption::ReportFailed => "STOPPED".to_owned(),
+        Interruption::ServiceLost => "SVC-LOST".to_owned(),
+        Interruption::NotWanted => "ENDED".to_owned(),
     }
 }
 
@@ -337,6 +339,8 @@ pub(super) fn interruption(by: Interruption) -> String {
         Interruption::FailFast => "another test failed".to_owned(),
         Interruption::GlobalTimeout => "the run ran out of time".to_owned(),
         Interruption::ReportFailed => "results could no longer be reported".to_owned(),
+        Interruption::ServiceLost => "a service that it uses has ended".to_owned(),
+        Interruption::NotWanted => "no test wanted it any more".to_owned(),
     }
 }
 
@@ -379,6 +383,8 @@ pub(super) fn interruption_type(by: Interruption) -> &'static str {
         Interruption::FailFast => "fail-fast",
         Interruption::GlobalTimeout => "global-timeout",
         Interruption::ReportFailed => "report-failed",
+        Interruption::ServiceLost => "service-lost",
+        Interruption::NotWanted => "not-wanted",
     }
 }
 
@@ -401,6 +407,20 @@ pub fn awaits_system(because: &str, limit: Duration) -> String {
 /// Returns `1 test`, `2 tests`.
 pub fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Returns the words for one of the items of a run and for several.
+pub(super) fn items(mode: RunMode) -> (&'static str, &'static str) {
+    match mode {
+        RunMode::Benchmark => ("benchmark", "benchmarks"),
+        _ => ("test", "tests"),
+    }
+}
+
+/// Returns the word for so many items of a run.
+pub(super) fn item(mode: RunMode, count: usize) -> &'static str {
+    let (one, many) = items(mode);
+    if count == 1 { one } else { many }
 }
 
 /// Returns a duration in seconds with three decimals.

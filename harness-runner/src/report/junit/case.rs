@@ -1,13 +1,16 @@
 //! One test as a test case.
 
-use super::{JunitOptions, property};
+use super::{JunitOptions, Schema, property};
 use crate::report::{
-    Excerpt, Outputs, Stream, captured::plain, evidence, excerpt, extract, failure, leak,
-    stuck::Pids, style::escaped, wording,
+    Excerpt, Outputs, Stream,
+    account::{self, Account, Kind},
+    captured::plain,
+    excerpt, extract, result,
+    style::escaped,
+    wording,
 };
-use harness_metadata::NoResultKind;
 use harness_metadata::{
-    Attempt, AttemptId, Exit, Location, Outcome, TestId, Verdict,
+    Attempt, AttemptId, Location, Outcome, TestId, Verdict,
     event::{OutputPolicy, RunStarted, TestFinished},
 };
 use quick_junit::{FlakyOrRerun, NonSuccessKind, TestCase, TestCaseStatus, TestRerun};
@@ -22,7 +25,7 @@ pub(super) struct Cases {
     stream_cap: usize,
     left: u64,
     properties: bool,
-    plain: bool,
+    schema: Schema,
     files: BTreeMap<String, String>,
     failed: HashMap<TestId, Vec<Told>>,
 }
@@ -30,12 +33,26 @@ pub(super) struct Cases {
 /// The elements of one attempt.
 #[derive(Clone, Debug)]
 struct Told {
-    kind: NonSuccessKind,
-    ty: String,
-    message: String,
-    body: String,
+    account: Account,
     stdout: Option<String>,
     stderr: Option<String>,
+}
+
+impl Told {
+    fn new(account: Account) -> Self {
+        Self {
+            account,
+            stdout: None,
+            stderr: None,
+        }
+    }
+
+    fn kind(&self) -> NonSuccessKind {
+        match self.account.kind {
+            Kind::Failure => NonSuccessKind::Failure,
+            Kind::Error => NonSuccessKind::Error,
+        }
+    }
 }
 
 impl Cases {
@@ -43,8 +60,8 @@ impl Cases {
         Self {
             stream_cap: options.stream_cap,
             left: options.total_cap,
-            properties: options.properties && !options.plain,
-            plain: options.plain,
+            properties: options.properties && options.schema == Schema::Free,
+            schema: options.schema,
             files: BTreeMap::new(),
             failed: HashMap::new(),
         }
@@ -67,11 +84,12 @@ impl Cases {
     ) -> TestCase {
         let mut case = TestCase::new(legal(&escaped(test.name.as_str())), status);
         case.set_classname(legal(test.binary.as_str()));
-        if self.plain {
+        if self.schema != Schema::Free {
             return case;
         }
         let location = location.filter(|location| location.is_inside());
-        let root = self.files.get(test.binary.as_str());
+        let (once, _) = test.without_iteration();
+        let root = self.files.get(once.binary.as_str());
         if let Some(file) = location.map(|location| &location.file).or(root) {
             case.extra.insert("file".into(), legal(file).into());
         }
@@ -111,33 +129,35 @@ impl Cases {
         // A test that passed at last is described by its last attempt, one that never did by its
         // first.
         let (status, shown, attempt) = if passed {
-            let mut status = passed_status(finished, last);
+            let mut status = passed_status(finished);
             status.add_reruns(self.reruns(&earlier, &finished.attempts));
             (status, told, last)
         } else {
             let mut all = earlier;
             all.push(told);
-            let mut first = all.remove(0);
-            if let Some(line) = wording::quarantined(finished) {
-                first.message = format!("{line}: {}", first.message);
-                first.body = format!("{line}\n{}", first.body);
-            }
-            let mut status = TestCaseStatus::non_success(first.kind);
+            let main = self.main(&all);
+            let mut first = all.remove(main);
+            first.account.surround(finished);
+            let mut status = TestCaseStatus::non_success(first.kind());
             if finished.verdict == Verdict::Quarantined {
                 // Readers count a skipped test as no failure.
                 status = TestCaseStatus::skipped();
             }
+            if self.schema != Schema::Surefire || finished.verdict != Verdict::Quarantined {
+                status.set_type(legal(&first.account.ty));
+            }
             status
-                .set_type(legal(&first.ty))
-                .set_message(legal(&first.message))
-                .set_description(legal(&first.body));
+                .set_message(legal(&first.account.message))
+                .set_description(legal(&first.account.body));
             status.add_reruns(self.reruns(&all, finished.attempts.get(1..).unwrap_or_default()));
-            (status, first, finished.attempts.first().unwrap_or(last))
+            (status, first, finished.attempts.get(main).unwrap_or(last))
         };
         let mut case = self.empty(test, finished.location.as_ref(), status);
         self.describe(&mut case, attempt, shown);
         if self.properties {
-            self.add_properties(&mut case, finished, last);
+            for (name, value) in result::properties(finished) {
+                case.add_property(property(name, value));
+            }
         }
         case
     }
@@ -145,7 +165,7 @@ impl Cases {
     /// Adds when an attempt was, and what it printed.
     fn describe(&self, case: &mut TestCase, attempt: &Attempt, shown: Told) {
         case.set_time(attempt.elapsed);
-        if !self.plain {
+        if self.schema == Schema::Free {
             case.set_timestamp(attempt.started_at);
         }
         if let Some(stdout) = shown.stdout {
@@ -158,12 +178,12 @@ impl Cases {
 
     fn reruns(&self, told: &[Told], attempts: &[Attempt]) -> Vec<TestRerun> {
         let one = |(told, attempt): (&Told, &Attempt)| {
-            let mut rerun = TestRerun::new(told.kind);
+            let mut rerun = TestRerun::new(told.kind());
             rerun
-                .set_type(legal(&told.ty))
-                .set_message(legal(&told.message));
-            rerun.set_stack_trace(legal(&told.body));
-            if !self.plain {
+                .set_type(legal(&told.account.ty))
+                .set_message(legal(&told.account.message));
+            rerun.set_stack_trace(legal(&told.account.body));
+            if self.schema == Schema::Free {
                 rerun
                     .set_time(attempt.elapsed)
                     .set_timestamp(attempt.started_at);
@@ -176,7 +196,23 @@ impl Cases {
             }
             rerun
         };
-        told.iter().zip(attempts).map(one).collect()
+        let mut reruns: Vec<_> = told.iter().zip(attempts).map(one).collect();
+        if self.schema == Schema::Surefire {
+            reruns.sort_by_key(|rerun| rerun.kind == NonSuccessKind::Error);
+        }
+        reruns
+    }
+
+    /// Returns the attempt that describes a test which never passed: the first. Maven's schema has failures before
+    /// errors.
+    fn main(&self, all: &[Told]) -> usize {
+        let failure = all
+            .iter()
+            .position(|told| told.account.kind == Kind::Failure);
+        match self.schema {
+            Schema::Free | Schema::Junit10 => 0,
+            Schema::Surefire => failure.unwrap_or(0),
+        }
     }
 
     fn told(
@@ -191,9 +227,8 @@ impl Cases {
             attempt: attempt.number,
         };
         let failed = attempt.verdict != Verdict::Pass;
-        let mut told = self.ending(attempt);
         if !failed && !stored {
-            return told;
+            return Told::new(Account::ending(attempt));
         }
         let cap = if self.left == 0 {
             TAIL
@@ -202,24 +237,8 @@ impl Cases {
         };
         let stdout = excerpt(outputs, &id, Stream::Stdout, cap);
         let stderr = excerpt(outputs, &id, Stream::Stderr, cap);
-        if failed && let Some(text) = failure::text(stdout.as_ref(), stderr.as_ref()) {
-            let text = extract::without_thread_ids(&text);
-            let plain = matches!(attempt.outcome, Outcome::Exited(Exit::Code(code)) if code != 0);
-            if !plain || !attempt.limits.is_empty() {
-                // The end says more than the output: it stays the message.
-                told.body = format!("{}\n{text}", told.message);
-            } else {
-                told.message = extract::message(&text).to_owned();
-                told.body = match text.starts_with(&told.message) {
-                    true => text,
-                    false => format!("{}\n{text}", told.message),
-                };
-            }
-        }
-        for line in evidence::lines(test, attempt) {
-            told.body.push_str("\ntrace: ");
-            told.body.push_str(&line);
-        }
+        let account = Account::of(test, attempt, stdout.as_ref(), stderr.as_ref());
+        let mut told = Told::new(account);
         if stored {
             let missing = match attempt.outcome {
                 Outcome::StartFailed(_) => "(process failed to start)",
@@ -246,94 +265,6 @@ impl Cases {
             None => missing.to_owned(),
         }
     }
-
-    fn ending(&self, attempt: &Attempt) -> Told {
-        let leaked = if attempt.leaked().is_some() {
-            " (leaked handles)"
-        } else {
-            ""
-        };
-        let (kind, ty) = match &attempt.outcome {
-            Outcome::Exited(Exit::Code(0)) => (NonSuccessKind::Error, "test leak".to_owned()),
-            Outcome::Exited(Exit::Code(code)) => (
-                NonSuccessKind::Failure,
-                format!("test failure with exit code {code}{leaked}"),
-            ),
-            Outcome::Exited(Exit::Signal { .. }) => {
-                (NonSuccessKind::Failure, format!("test abort{leaked}"))
-            }
-            Outcome::TimedOut { .. } => (NonSuccessKind::Failure, "test timeout".to_owned()),
-            Outcome::StartFailed(_) => (NonSuccessKind::Error, "execution failure".to_owned()),
-            Outcome::Interrupted { by, .. } => {
-                let ty = wording::interruption_type(*by);
-                (NonSuccessKind::Error, ty.to_owned())
-            }
-            Outcome::HarnessFault(_) => (NonSuccessKind::Error, "harness fault".to_owned()),
-            Outcome::NoResult(no) => match no.kind {
-                NoResultKind::Unreported => (NonSuccessKind::Failure, "no result".to_owned()),
-                NoResultKind::RanNothing => (NonSuccessKind::Failure, "ran no test".to_owned()),
-                NoResultKind::Ignored => (NonSuccessKind::Error, "test leak".to_owned()),
-            },
-            Outcome::BinaryChanged(_) => (NonSuccessKind::Error, "binary changed".to_owned()),
-        };
-        let (kind, ty) = match wording::limits_decide(attempt) {
-            true => (NonSuccessKind::Failure, "test limit".to_owned()),
-            false => (kind, ty),
-        };
-        let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
-        let mut body = message.clone();
-        for line in leak::lines(attempt, Pids::Hidden) {
-            body.push('\n');
-            body.push_str(&line);
-        }
-        Told {
-            kind,
-            ty,
-            message,
-            body,
-            stdout: None,
-            stderr: None,
-        }
-    }
-
-    fn add_properties(&self, case: &mut TestCase, finished: &TestFinished, last: &Attempt) {
-        let cpu = last.usage.user + last.usage.system;
-        case.add_property(property("attempts", finished.attempts.len().to_string()));
-        case.add_property(property("slot", finished.slot.to_string()));
-        case.add_property(property("cpu-time", format!("{:.3}", cpu.as_secs_f64())));
-        case.add_property(property("peak-memory", last.usage.peak_memory.to_string()));
-        if let Some(peak) = last.usage.peak_tree_memory {
-            case.add_property(property("peak-tree-memory", peak.to_string()));
-        }
-        if let Some(line) = wording::quarantined(finished) {
-            case.add_property(property("quarantine", line));
-        }
-        let attempts = || finished.attempts.iter();
-        if let Some(line) = attempts().find_map(wording::disturbed) {
-            let name = match attempts().all(|attempt| attempt.earlier.is_empty()) {
-                true => "disturbed",
-                false => "rerun",
-            };
-            case.add_property(property(name, line));
-        }
-        if let Some(trace) = &last.trace {
-            let processes = trace.processes.len() as u64 + trace.dropped.processes;
-            let verdict = match trace.complete() {
-                true => "complete".to_owned(),
-                false => {
-                    let doubts: Vec<_> = trace.doubts.iter().map(ToString::to_string).collect();
-                    format!("incomplete: {}", doubts.join("; "))
-                }
-            };
-            case.add_property(property("trace-level", trace.level.as_str().to_owned()));
-            case.add_property(property("trace-backend", trace.backend.as_str().to_owned()));
-            case.add_property(property("trace", verdict));
-            case.add_property(property("processes", processes.to_string()));
-        }
-        for survivor in leak::survivors(last, Pids::Hidden) {
-            case.add_property(property("survivor", survivor));
-        }
-    }
 }
 
 /// Returns the status of a test of which nothing is known.
@@ -348,17 +279,11 @@ fn lost_status() -> TestCaseStatus {
 }
 
 /// Returns the status of a test whose last attempt has passed.
-fn passed_status(finished: &TestFinished, last: &Attempt) -> TestCaseStatus {
-    let flaky_failure = finished.verdict == Verdict::Fail
-        && finished.flaky()
-        && finished.output.junit_flaky_fail_as_failure;
-    if !flaky_failure {
+fn passed_status(finished: &TestFinished) -> TestCaseStatus {
+    let counts = finished.output.junit_flaky_fail_as_failure;
+    let Some(message) = account::flaky_failure(finished).filter(|_| counts) else {
         return TestCaseStatus::success();
-    }
-    let message = format!(
-        "test passed on attempt {}/{} but is configured to fail when flaky",
-        last.number, finished.total_attempts,
-    );
+    };
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
     status
         .set_type("flaky failure")
@@ -370,13 +295,14 @@ fn passed_status(finished: &TestFinished, last: &Attempt) -> TestCaseStatus {
 
 /// Returns what of a stream the report has; `why` says what it lacks more than `output-cap`.
 fn text(excerpt: &Excerpt, why: &str) -> String {
-    let mut text = legal(&plain(&excerpt.head));
+    let text_of = |bytes: &[u8]| extract::without_thread_ids(&plain(bytes));
+    let mut text = legal(&text_of(&excerpt.head));
     if excerpt.left_out > 0 {
         text.push_str(&format!(
             "\n… {} left out{why} …\n",
             wording::size(excerpt.left_out)
         ));
-        text.push_str(&legal(&plain(&excerpt.tail)));
+        text.push_str(&legal(&text_of(&excerpt.tail)));
     }
     text
 }

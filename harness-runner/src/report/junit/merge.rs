@@ -8,6 +8,8 @@ use std::{
 
 /// The beginning of the class of setup scripts.
 const SETUP_SCRIPT: &str = "@setup-script:";
+/// The beginning of the class of services.
+const SERVICE: &str = "@service:";
 
 /// A report to merge.
 #[derive(Debug)]
@@ -129,8 +131,8 @@ impl Joined {
             };
             let (before, there) = &mut self.cases[place];
             let first = *before;
-            // Each part runs its setup scripts.
-            let is_script = key.0.starts_with(SETUP_SCRIPT);
+            // Each part runs its setup scripts and its services.
+            let is_script = key.0.starts_with(SETUP_SCRIPT) || key.0.starts_with(SERVICE);
             let both = !is_script && is_result(there) && is_result(&case);
             if rank(&case) > rank(there) {
                 (*before, *there) = (newest, case);

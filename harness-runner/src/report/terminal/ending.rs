@@ -3,9 +3,8 @@
 use super::Terminal;
 use crate::report::{
     Outputs,
-    progress::{clipped, terminal_size},
     style::{escaped, paint},
-    wording::{self, Class},
+    wording,
 };
 use harness_metadata::{
     RunStats, TestId,
@@ -16,14 +15,11 @@ use std::{io::Write, mem, time::Duration};
 /// The number of tests to name that may have stopped the run.
 const MOST_SUSPECTS: usize = 8;
 
-/// The columns before a reason.
-const REASON_INDENT: usize = 13;
-
 impl<W: Write> Terminal<W> {
     pub(super) fn fewer_slots(&mut self, slots: usize, because: &str) {
         let text = format!(
             "from now on {} at a time: {}",
-            wording::plural(slots, "test", "tests"),
+            self.items(slots),
             escaped(because),
         );
         self.note("Slots", self.styles.warn, &text);
@@ -62,6 +58,7 @@ impl<W: Write> Terminal<W> {
             return;
         }
         self.stats = run.stats;
+        self.unfold();
         self.rule();
         let ran = if run.stats.finished == run.stats.selected {
             paint(&run.stats.finished.to_string(), self.styles.count).to_string()
@@ -73,14 +70,11 @@ impl<W: Write> Terminal<W> {
         } else {
             self.styles.fail
         };
-        let tests = if run.stats.selected == 1 {
-            "test"
-        } else {
-            "tests"
-        };
+        let tests = wording::item(self.mode, run.stats.selected);
         let mut text = format!(
-            "[{:>9}] {ran} {tests} run: {}",
+            "[{:>9}] {}{ran} {tests} run: {}",
             wording::seconds(run.elapsed),
+            self.iterations(),
             self.counts(&run.stats),
         );
         if self.binaries_skipped_by_default > 0 {
@@ -95,7 +89,9 @@ impl<W: Write> Terminal<W> {
         self.disturbances(&run.stats);
         self.durations();
         self.final_list(outputs);
+        self.rates();
         self.not_run(run);
+        self.say_again();
     }
 
     /// Says how many tests the tracer was in the way of, and how.
@@ -120,34 +116,9 @@ impl<W: Write> Terminal<W> {
         }
     }
 
-    /// Lists tests from good to bad, so that the worst stand last, where the eye is.
-    fn final_list(&mut self, outputs: &dyn Outputs) {
-        for test in mem::take(&mut self.skipped) {
-            self.status("SKIP", self.styles.warn, "", None, &test);
-        }
-        let mut kept = mem::take(&mut self.kept);
-        kept.sort_by_key(|kept| std::cmp::Reverse(Class::of(&kept.finished)));
-        let width = self.reason_width();
-        for kept in &kept {
-            let test = &kept.finished;
-            self.finished_line(test, &wording::final_status(test));
-            self.quarantined(test);
-            self.left_behind(test);
-            if let Some(reason) = &kept.reason {
-                self.say(&format!("             {}", clipped(reason, width)));
-            }
-            if self.output_when(test).at_end() {
-                self.block_of(test, &kept.evidence, outputs);
-            }
-        }
-    }
-
-    /// Returns the columns that a reason may have, so that it is one line.
-    fn reason_width(&self) -> usize {
-        let columns = self.options.size.or_else(terminal_size).map(|size| size.0);
-        usize::from(columns.unwrap_or(u16::MAX))
-            .saturating_sub(REASON_INDENT)
-            .max(20)
+    /// Returns a number of tests, or of what else the run has.
+    pub(super) fn items(&self, count: usize) -> String {
+        format!("{count} {}", wording::item(self.mode, count))
     }
 
     fn not_run(&mut self, run: &RunFinished) {
@@ -155,13 +126,17 @@ impl<W: Write> Terminal<W> {
         if count == 0 {
             return;
         }
+        let (_, tests) = wording::items(self.mode);
         let (reason, hint) = match run.cancelled {
             Some(reason @ (CancelReason::TestFailure | CancelReason::TestFailureImmediate)) => (
                 format!(" due to {}", wording::cancel_reason(reason)),
-                " (run with --no-fail-fast to run all tests, or with --max-fail)",
+                format!(" (run with --no-fail-fast to run all {tests}, or with --max-fail)"),
             ),
-            Some(reason) => (format!(" due to {}", wording::cancel_reason(reason)), ""),
-            None => (String::new(), ""),
+            Some(reason) => (
+                format!(" due to {}", wording::cancel_reason(reason)),
+                String::new(),
+            ),
+            None => (String::new(), String::new()),
         };
         let were = if run.stats.selected == 1 {
             "was"
@@ -169,11 +144,7 @@ impl<W: Write> Terminal<W> {
             "were"
         };
         let warning = paint("warning", self.styles.warn).to_string();
-        let tests = if run.stats.selected == 1 {
-            "test"
-        } else {
-            "tests"
-        };
+        let tests = wording::item(self.mode, run.stats.selected);
         self.say(&format!(
             "{warning}: {count}/{} {tests} {were} not run{reason}{hint}",
             run.stats.selected
@@ -182,39 +153,6 @@ impl<W: Write> Terminal<W> {
             for test in &run.not_run {
                 self.status("NOT RUN", self.styles.warn, "", None, test);
             }
-        }
-    }
-
-    fn durations(&mut self) {
-        let slowest = mem::take(&mut self.slowest);
-        if slowest.is_empty() {
-            return;
-        }
-        let heading = wording::plural(slowest.len(), "slowest test", "slowest tests");
-        self.note(
-            "Durations",
-            self.styles.count,
-            &format!("{heading}, all attempts together"),
-        );
-        self.say("                    time        user+sys   peak memory");
-        for test in &slowest {
-            let total = |of: fn(&harness_metadata::Attempt) -> Duration| {
-                wording::seconds(test.attempts.iter().map(of).sum())
-            };
-            let peak = test
-                .attempts
-                .iter()
-                .map(|attempt| attempt.usage.peak_memory)
-                .max();
-            let line = format!(
-                "             {:>11} {:>15} {:>13}  {} {}",
-                total(|attempt| attempt.elapsed),
-                total(|attempt| attempt.usage.user + attempt.usage.system),
-                wording::size(peak.unwrap_or(0)),
-                escaped(test.test.binary.as_str()),
-                escaped(test.test.name.as_str()),
-            );
-            self.say(&line);
         }
     }
 

@@ -1,7 +1,10 @@
 //! The lines of single moments: a test that is skipped, an attempt that fails and is made
 //! again, a run that is held up, paused or cancelled.
 
-use super::{Terminal, block};
+use super::{
+    Terminal,
+    block::{self, Shown},
+};
 use crate::report::{Outputs, evidence, wording};
 use harness_metadata::{
     Attempt, AttemptId, RawString, TestId,
@@ -54,11 +57,14 @@ impl<W: Write> Terminal<W> {
                 test: test.clone(),
                 attempt: attempt.number,
             };
+            let shown = Shown {
+                attempt,
+                id: &id,
+                evidence: &evidence::lines(test, attempt),
+            };
             block::write(
                 &mut self.pending,
-                attempt,
-                &evidence::lines(test, attempt),
-                &id,
+                &shown,
                 outputs,
                 self.styles,
                 &self.options,
@@ -80,7 +86,7 @@ impl<W: Write> Terminal<W> {
     }
 
     pub(super) fn cancelled(&mut self, reason: CancelReason, running: usize, killing: bool) {
-        let tests = wording::plural(running, "test", "tests");
+        let tests = self.items(running);
         let reason = wording::cancel_reason(reason);
         let (word, style) = match killing {
             true => ("Killing", self.styles.fail),
@@ -91,7 +97,7 @@ impl<W: Write> Terminal<W> {
     }
 
     pub(super) fn more_slots(&mut self, slots: usize) {
-        let tests = wording::plural(slots, "test", "tests");
+        let tests = self.items(slots);
         let text = format!("{tests} at a time again");
         self.note("Slots", self.styles.pass, &text);
     }
@@ -102,18 +108,26 @@ impl<W: Write> Terminal<W> {
     }
 
     pub(super) fn paused(&mut self, running: usize) {
-        let text = format!("{} suspended", wording::plural(running, "test", "tests"));
+        let text = format!("{} suspended", self.items(running));
         self.note("Paused", self.styles.warn, &text);
         if let Some(bar) = &mut self.bar {
             bar.set_visible(false);
         }
+        if let Some(taskbar) = &mut self.taskbar {
+            taskbar.hide(true);
+            let clear = taskbar.clear().unwrap_or_default();
+            self.pending.extend_from_slice(clear.as_bytes());
+        }
     }
 
     pub(super) fn continued(&mut self, running: usize) {
-        let text = wording::plural(running, "test", "tests");
+        let text = self.items(running);
         self.note("Continuing", self.styles.pass, &text);
         if let Some(bar) = &mut self.bar {
             bar.set_visible(true);
+        }
+        if let Some(taskbar) = &mut self.taskbar {
+            taskbar.hide(false);
         }
     }
 }

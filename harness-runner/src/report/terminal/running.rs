@@ -30,7 +30,7 @@ impl<W: Write> Terminal<W> {
     pub(super) fn status_dump(&mut self, running: &[RunningTest], stats: &RunStats) {
         let text = format!(
             "{} running, {}",
-            wording::plural(running.len(), "test", "tests"),
+            self.items(running.len()),
             self.counts(stats),
         );
         self.note("Status", self.styles.pass, &text);

@@ -1,8 +1,11 @@
 //! Traces on the terminal: live lines, and the evidence for a failure.
 
 use super::Terminal;
-use crate::report::{evidence, failure::Reason, progress::clipped, trace_line};
-use harness_metadata::{Attempt, TestId, TraceEvent, event::TestFinished};
+use crate::report::{evidence, failure::Reason, fit::clipped, trace_line};
+use harness_metadata::{
+    Attempt, TestId, TraceEvent, Verdict,
+    event::{TestFinished, TraceLevel},
+};
 use std::io::Write;
 
 /// The most columns of a reason that are kept: there may be many.
@@ -14,18 +17,32 @@ pub(super) struct Kept {
     pub(super) finished: TestFinished,
     /// The part of the last one's that is shown.
     pub(super) evidence: Vec<String>,
-    /// The reason of its failure, in a line.
-    pub(super) reason: Option<String>,
+    /// The reason of its failure.
+    pub(super) reason: Option<Reason>,
+    /// Whether a failure of it can be compared with a pass.
+    pub(super) explains: bool,
+}
+
+/// Returns whether an attempt failed whose calls on files were traced.
+fn can_be_explained(finished: &TestFinished) -> bool {
+    let failed = |attempt: &Attempt| {
+        let trace = attempt.trace.as_deref();
+        let level = trace.map_or(TraceLevel::Off, |trace| trace.level);
+        attempt.verdict == Verdict::Fail && level >= TraceLevel::Io
+    };
+    finished.attempts.iter().any(failed)
 }
 
 impl Kept {
-    pub(super) fn new(finished: &TestFinished, reason: Option<&Reason>) -> Self {
+    pub(super) fn new(finished: &TestFinished, reason: Option<Reason>) -> Self {
         Self {
             finished: without_traces(finished),
             evidence: last_evidence(finished),
-            reason: reason
-                .and_then(Reason::line)
-                .map(|line| clipped(&line, LONGEST_REASON)),
+            explains: can_be_explained(finished),
+            reason: reason.map(|reason| Reason {
+                message: clipped(&reason.message, LONGEST_REASON),
+                ..reason
+            }),
         }
     }
 }
@@ -46,6 +63,7 @@ pub(super) fn without_traces(finished: &TestFinished) -> TestFinished {
         test: finished.test.clone(),
         location: finished.location.clone(),
         quarantine: finished.quarantine.clone(),
+        services: finished.services.clone(),
         ..*finished
     }
 }
