@@ -3,7 +3,7 @@
 //!
 //! Modules import one way, in this order: `sys`; then `proc`, `own_files`; then `filter`, `report`, `protocol`,
 //! `tracer`, `keys`; then `stub`, `config`, `cargo`, `store`, `cache`, `changes`; then `trace`, `archive`,
-//! `history`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
+//! `history`, `answers`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
 //!
 //! The tracer can be used by itself, too: see [its module](trace).
 
@@ -15,6 +15,7 @@
     )
 )]
 
+pub mod answers;
 pub mod archive;
 mod cache;
 pub mod cargo;

@@ -7,7 +7,10 @@
 mod words;
 
 use expect_test::expect_file;
-use harness_runner::config::{Declared, declared, schema};
+use fixture_kit::model::check_document;
+use harness_runner::config::{
+    Config, ConfigWarning, Declared, UserSettings, declared, schema, user_schema,
+};
 use std::{
     collections::BTreeSet,
     fs,
@@ -39,6 +42,110 @@ fn every_setting_stands_in_its_page_as_it_is_declared() {
 fn the_schema_of_the_configuration_is_the_one_that_the_site_has() {
     let schema = serde_json::to_string_pretty(&schema()).expect("it is plain data");
     expect_file!["../../site/docs/harness.schema.json"].assert_eq(&(schema + "\n"));
+}
+
+#[test]
+fn the_schema_of_the_settings_of_a_person_is_the_one_that_the_site_has_and_has_all_keys() {
+    let schema = user_schema();
+    let text = serde_json::to_string_pretty(&schema).expect("it is plain data");
+    expect_file!["../../site/docs/user.schema.json"].assert_eq(&(text + "\n"));
+    let source = read("harness-runner/src/config/user.rs");
+    let keys = first_strings(&source, "read(&mut ui, ");
+    assert!(keys.len() > 3, "too few keys were found: {keys:?}");
+    for key in keys {
+        let key = key.strip_prefix("ui.").expect("all are in one section");
+        let known = &schema["properties"]["ui"]["properties"][key];
+        assert!(known.is_object(), "the schema lacks `ui.{key}`");
+    }
+}
+
+#[test]
+fn the_examples_of_the_pages_are_valid_by_the_schemas_and_right() {
+    let folder = workspace().join("site/docs");
+    let pages = fs::read_dir(folder).expect("it is there");
+    let pages = pages.map(|page| page.expect("it is readable").path());
+    let (mut found, mut persons) = (0, 0);
+    for page in pages.filter(|page| page.extension().is_some_and(|end| end == "md")) {
+        let text = fs::read_to_string(&page).expect("it is readable");
+        for example in text.split("```toml\n").skip(1) {
+            let example = example.split("```").next().unwrap_or_default();
+            let table: toml::Table = example.parse().expect("the example is TOML");
+            let cargo = [
+                "package",
+                "dependencies",
+                "dev-dependencies",
+                "lib",
+                "bin",
+                "test",
+                "target",
+            ];
+            if cargo.iter().any(|key| table.contains_key(*key)) {
+                continue;
+            }
+            found += 1;
+            let file = page.as_path().try_into().expect("the path is UTF-8");
+            let person = table.contains_key("ui");
+            persons += usize::from(person);
+            let (schema, warnings) = match person {
+                true => {
+                    let read = UserSettings::parse(file, example.to_owned());
+                    (user_schema(), read.expect("the example is right").1)
+                }
+                false => {
+                    let read = Config::parse(file, example.to_owned());
+                    (schema(), read.expect("the example is right").1)
+                }
+            };
+            let unknown = warnings
+                .iter()
+                .filter(|warning| matches!(warning, ConfigWarning::UnknownKey { .. }));
+            assert_eq!(unknown.count(), 0, "{file}: {warnings:?}");
+            let valid = check_document(schema, &json(&toml::Value::Table(table)));
+            valid.unwrap_or_else(|error| panic!("{file}: {error}\n{example}"));
+        }
+    }
+    assert!(
+        found > 10 && persons > 0,
+        "only {found} examples were found"
+    );
+}
+
+#[test]
+fn the_schemas_refuse_wrong_values_and_unknown_keys() {
+    for wrong in [
+        "profile.ci.retrys = 1",
+        "profile.ci.retries = 'x'",
+        "profile.ci.status-level = 'loud'",
+        "test-groups.a = {}",
+        "scripts.setup.a = {}",
+        "profile.ci.overrides = [{ priority = 101 }]",
+        "profile.ci.quarantine = [{ filter = 'all()' }]",
+    ] {
+        let table = wrong.parse().expect("it is TOML");
+        let checked = check_document(schema(), &json(&toml::Value::Table(table)));
+        assert!(checked.is_err(), "{wrong}");
+    }
+    for wrong in ["ui.show-progress = 'bars'", "ui.x = 1", "overrides = [{}]"] {
+        let table = wrong.parse().expect("it is TOML");
+        let checked = check_document(user_schema(), &json(&toml::Value::Table(table)));
+        assert!(checked.is_err(), "{wrong}");
+    }
+}
+
+/// Returns a TOML value as editors' validators see it: a date is a string.
+fn json(value: &toml::Value) -> serde_json::Value {
+    match value {
+        toml::Value::Datetime(date) => date.to_string().into(),
+        toml::Value::Array(array) => array.iter().map(json).collect(),
+        toml::Value::Table(table) => {
+            let entries = table.iter().map(|(key, value)| (key.clone(), json(value)));
+            serde_json::Value::Object(entries.collect())
+        }
+        toml::Value::String(text) => text.clone().into(),
+        toml::Value::Integer(integer) => (*integer).into(),
+        toml::Value::Float(float) => (*float).into(),
+        toml::Value::Boolean(boolean) => (*boolean).into(),
+    }
 }
 
 /// Keys of tables, which are not settings of their own.
@@ -127,12 +234,19 @@ fn every_flag_is_in_the_page_of_the_command_line_and_its_variable_in_that_of_the
     let mut found = 0;
     for file in [
         "cli.rs",
+        "cli/compare.rs",
         "cli/filter_options.rs",
+        "cli/flaky.rs",
+        "cli/history.rs",
         "cli/list.rs",
         "cli/man.rs",
         "cli/migrate.rs",
+        "cli/recordings.rs",
+        "cli/replay.rs",
+        "cli/report.rs",
         "cli/runner_options.rs",
         "cli/runs.rs",
+        "cli/store.rs",
         "cli/trace.rs",
         "cli/trace/filter.rs",
         "cargo_options.rs",
@@ -171,6 +285,7 @@ fn every_flag_is_in_the_page_of_the_command_line_and_its_variable_in_that_of_the
 #[test]
 fn every_test_that_the_pages_of_faults_name_is_there() {
     let pages = [
+        "site/docs/beside-cargo-nextest.md",
         "site/docs/coming-over.md",
         "site/docs/faults.md",
         "site/docs/never-wrong.md",
@@ -191,15 +306,17 @@ fn every_test_that_the_pages_of_faults_name_is_there() {
     for folder in [
         "cargo-harness/src",
         "cargo-harness/tests",
+        "harness-metadata/src",
         "harness-runner/src",
         "harness-runner/tests",
     ] {
         gather(&workspace().join(folder), &mut sources);
     }
+    let lines: Vec<&str> = sources.lines().map(str::trim_start).collect();
+    let sources = lines.join("\n");
     let missing: Vec<_> = named
         .iter()
-        .filter(|name| !sources.contains(&format!("#[test]\nfn {name}()")))
-        .filter(|name| !sources.contains(&format!("#[test]\n    fn {name}()")))
+        .filter(|name| !sources.contains(&format!("#[test]\nfn {name}(")))
         .collect();
     assert!(
         missing.is_empty(),
@@ -455,7 +572,7 @@ fn arguments(source: &str) -> Vec<(String, String)> {
 #[test]
 fn every_key_of_a_script_is_in_its_page() {
     let mut keys: BTreeSet<String> = BTreeSet::new();
-    for file in ["scripts.rs", "rules.rs"] {
+    for file in ["scripts.rs", "scripts/services.rs", "rules.rs"] {
         let source = read(&format!("harness-runner/src/config/{file}"));
         keys.extend(first_strings(&source, ".read("));
         keys.extend(first_strings(&source, ".get("));

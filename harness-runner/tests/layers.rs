@@ -17,7 +17,8 @@ const LAYERS: &[&[&str]] = &[
     &["proc", "own_files"],
     &["filter", "report", "protocol", "tracer", "keys"],
     &["stub", "config", "cargo", "store", "cache", "changes"],
-    &["trace", "archive", "history"],
+    // `answers` reads traces through `store` and starts nothing, so that `session` can use it for a selection.
+    &["trace", "archive", "history", "answers"],
     &["list"],
     &["plan"],
     &["run"],

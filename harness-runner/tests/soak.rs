@@ -25,7 +25,7 @@ use harness_metadata::{
     trace::{Backend, Creation},
 };
 use harness_runner::{
-    protocol::{Cgroup, Left, Request, Response, Spawn, Trace},
+    protocol::{Cgroup, Left, RawCommand, Request, Response, Spawn, Trace},
     stub::{self, link::Stub},
 };
 use libtest_mimic::{Arguments, Trial};
@@ -193,10 +193,12 @@ impl Attempt<'_> {
         let environment = format!("PATH=/usr/bin:/bin\0{}\0", self.marker());
         let spawn = Spawn {
             ticket: self.number,
-            program: &own,
-            args: &args,
-            environment: environment.as_bytes(),
-            cwd: b"/\0",
+            command: RawCommand {
+                program: &own,
+                args: &args,
+                environment: environment.as_bytes(),
+                cwd: b"/\0",
+            },
             trace: Trace {
                 level: self.level,
                 backend: Backend::Ptrace,
@@ -205,6 +207,7 @@ impl Attempt<'_> {
             },
             cgroup: Cgroup::default(),
             image: None,
+            farewell: None,
             foreground: false,
         };
         let null = File::options()

@@ -25,7 +25,7 @@ use harness_metadata::{
     trace::{Backend, CallResult, Creation, Doubt, Exec, FileCall, FileOperation, Sender},
 };
 use harness_runner::{
-    protocol::{Cgroup, Request, Response, Spawn, Trace},
+    protocol::{Cgroup, RawCommand, Request, Response, Spawn, Trace},
     stub::{self, link::Stub},
 };
 use libtest_mimic::{Arguments, Trial};
@@ -73,17 +73,19 @@ fn watch_by(
     let own = terminated(&env::current_exe().unwrap());
     let spawn = Spawn {
         ticket: 1,
-        program: &own,
-        args: &[
-            &own,
-            programs::ARGUMENT.as_bytes(),
-            b"\0",
-            program.as_bytes(),
-            b"\0",
-        ]
-        .concat(),
-        environment: b"PATH=/usr/bin:/bin\0KEPT=1\0",
-        cwd: &terminated(folder.path()),
+        command: RawCommand {
+            program: &own,
+            args: &[
+                &own,
+                programs::ARGUMENT.as_bytes(),
+                b"\0",
+                program.as_bytes(),
+                b"\0",
+            ]
+            .concat(),
+            environment: b"PATH=/usr/bin:/bin\0KEPT=1\0",
+            cwd: &terminated(folder.path()),
+        },
         trace: Trace {
             level,
             backend,
@@ -94,6 +96,7 @@ fn watch_by(
         },
         cgroup: Cgroup::default(),
         image: None,
+        farewell: None,
         foreground: false,
     };
     let null = File::options()
@@ -238,11 +241,11 @@ fn a_listener_hears_what_is_asked_and_nothing_before_the_program() {
         let calls = seen.of_file(name);
         calls.iter().map(|call| call.result).collect()
     };
-    // What only asks is answered at its entry, and of the rest nothing is known.
+    // No result is seen.
     assert_eq!(told("/made"), [CallResult::Unknown; 2]);
-    assert_eq!(told("/below/missing"), [CallResult::Err(libc::ENOENT)]);
+    assert_eq!(told("/below/missing"), [CallResult::Unknown]);
     let own = format!("/proc/{}/status", seen.root);
-    assert_eq!(told(&own), [CallResult::Found]);
+    assert_eq!(told(&own), [CallResult::Unknown]);
     assert_eq!(seen.summary.backend, Backend::Notify);
     assert!(!seen.summary.complete());
 }
@@ -303,10 +306,12 @@ fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
     let start = |ticket, program: &[u8], cwd: &[u8]| {
         let spawn = Spawn {
             ticket,
-            program,
-            args: b"x\0",
-            environment: b"",
-            cwd,
+            command: RawCommand {
+                program,
+                args: b"x\0",
+                environment: b"",
+                cwd,
+            },
             trace: Trace {
                 level: TraceLevel::Io,
                 backend: Backend::Notify,
@@ -317,6 +322,7 @@ fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
             },
             cgroup: Cgroup::default(),
             image: None,
+            farewell: None,
             foreground: false,
         };
         let null = File::open("/dev/null").unwrap();
@@ -390,14 +396,18 @@ fn files_are_told_with_their_results_and_absolute_paths() {
     );
     assert_eq!(
         told("/below"),
-        [(MakeDirectory, done), (ChangeDirectory, CallResult::Found)]
+        [(MakeDirectory, done), (ChangeDirectory, done)]
     );
     assert_eq!(told("/below/missing"), [(Open, missing)]);
     assert_eq!(told("/below/link"), [(SymbolicLink, done), (Remove, done)]);
     assert_eq!(told("/below/hard"), [(Rename, done)]);
     assert_eq!(told("/proc/self/status"), []);
     let own = format!("/proc/{}/status", seen.root);
-    assert_eq!(told(&own), [(Open, CallResult::Found)]);
+    let opened = told(&own);
+    assert!(
+        matches!(opened[..], [(Open, CallResult::Ok(3..))]),
+        "{opened:?}"
+    );
     assert_eq!(told("/etc/hostname-that-is-not"), [(Stat, missing)]);
 }
 

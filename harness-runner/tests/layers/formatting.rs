@@ -20,7 +20,7 @@ const FOLDERS: [&str; 4] = [
 ];
 
 /// The folders whose files are crates, not modules.
-const CRATES: [&str; 5] = ["benches", "bin", "examples", "programs", "tests"];
+const CRATES: [&str; 6] = ["benches", "bin", "examples", "programs", "tests", "wrong"];
 
 #[test]
 fn rustfmt_is_on_in_every_function() {
