@@ -2,6 +2,7 @@
 
 use camino::Utf8PathBuf;
 use clap::{ArgAction, Args};
+use harness_metadata::event::RunMode;
 use harness_runner::cargo::{CargoMessageFormat, CargoOptions, Color, MessageFormatError};
 
 const PACKAGES: &str = "Package selection";
@@ -156,6 +157,7 @@ impl CargoArgs {
         let Self { build, always } = self;
         let formats = build.cargo_message_format.iter().map(String::as_str);
         Ok(CargoOptions {
+            mode: RunMode::Test,
             message_format: CargoMessageFormat::parse(formats)?,
             package: build.package,
             workspace: build.workspace || build.all,

@@ -3,26 +3,49 @@
 mod archive;
 mod before;
 mod below;
+mod bench;
 mod changed;
+mod compare;
 mod completions;
+mod conflicts;
+mod doc_options;
 mod doctests;
+mod events;
+mod explain;
 mod filter_options;
+mod flaky;
+mod help;
+mod hermetic;
+mod history;
+mod kept;
 mod list;
 mod man;
+mod measuring;
 mod merge;
 mod migrate;
+mod pager;
 mod peer;
 mod prepared;
 mod print;
+mod recordings;
+mod replay;
+mod report;
 mod reuse_options;
 mod run;
 mod runner_options;
 mod runs;
+mod service;
+mod shake;
 mod show_config;
+mod store;
 mod surroundings;
+mod touching;
 mod trace;
+mod trials;
 mod useless;
 mod variables;
+mod watch;
+mod who;
 
 use crate::command_error::CommandError;
 use camino::Utf8PathBuf;
@@ -30,7 +53,10 @@ use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
     builder::styling::{AnsiColor, Styles},
 };
-use harness_runner::config::{Sources, ToolFile, UserSettings, UserSource};
+use harness_runner::{
+    config::{ConfigWarning, Sources, ToolFile, UserSettings, UserSource},
+    store::Wish,
+};
 use owo_colors::Stream;
 pub(crate) use peer::{Called, Foreign};
 use std::ffi::OsString;
@@ -43,7 +69,13 @@ const STYLES: Styles = Styles::styled()
 
 /// Runs the tests of a Cargo workspace, one traced process per test.
 #[derive(Debug, Parser)]
-#[command(name = "cargo-harness", bin_name = "cargo harness", version, styles = STYLES)]
+#[command(
+    name = "cargo-harness",
+    bin_name = "cargo harness",
+    version,
+    styles = STYLES,
+    disable_help_subcommand = true
+)]
 pub(crate) struct App {
     #[command(flatten)]
     global: GlobalOptions,
@@ -93,7 +125,16 @@ pub(crate) struct GlobalOptions {
         help_heading = "Config options"
     )]
     user_config_file: Option<Utf8PathBuf>,
-    /// No effect: there is no pager. Accepted because cargo-nextest has it.
+    /// Keep recorded runs in this folder, relative to the workspace root, and look for them there.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "HARNESS_RUNS_DIR",
+        global = true,
+        help_heading = "Config options"
+    )]
+    runs_dir: Option<Utf8PathBuf>,
+    /// Do not use a pager.
     #[arg(long, global = true)]
     no_pager: bool,
     /// Go on if the workspace requires a newer version.
@@ -145,18 +186,40 @@ impl From<Color> for harness_runner::cargo::Color {
 impl GlobalOptions {
     /// Reads the settings of a person, and tells what of them has no effect.
     fn user_settings(&self) -> Result<UserSettings, CommandError> {
+        let (settings, warnings) = self.load_user_settings()?;
+        for warning in warnings {
+            prepared::warn(&warning.to_string(), self.stderr_colors());
+        }
+        Ok(settings)
+    }
+
+    fn load_user_settings(&self) -> Result<(UserSettings, Vec<ConfigWarning>), CommandError> {
         let source = match &self.user_config_file {
             None => UserSource::Folder,
             Some(none) if none == "none" => UserSource::Nowhere,
             Some(file) => UserSource::File(file.clone()),
         };
         let variable = |name: &str| std::env::var_os(name);
-        let (settings, warnings) =
-            UserSettings::load(&source, &variable).map_err(prepared::config_error)?;
-        for warning in warnings {
-            prepared::warn(&warning.to_string(), self.stderr_colors());
+        UserSettings::load(&source, &variable)
+            .map_err(|error| prepared::config_error(error, self.stderr_colors()))
+    }
+
+    /// Returns the folders that are asked for, for the store of the runs.
+    fn store(&self) -> Result<Wish, CommandError> {
+        let (settings, _) = self.load_user_settings()?;
+        Ok(Wish {
+            person: settings.runs_dir,
+            ..self.store_given()
+        })
+    }
+
+    /// Returns the folder that the command line asks for.
+    fn store_given(&self) -> Wish {
+        let given = self.runs_dir.clone();
+        Wish {
+            given: given.filter(|folder| folder != ""),
+            person: None,
         }
-        Ok(settings)
     }
 
     fn sources(&self) -> Sources {
@@ -181,14 +244,47 @@ enum Command {
     /// Build and run tests.
     #[command(visible_alias = "r")]
     Run(Box<run::RunCommand>),
+    /// Build and run benchmarks.
+    #[command(visible_alias = "b")]
+    Bench(Box<bench::BenchCommand>),
+    /// Run tests again when files change that they can depend on.
+    Watch(Box<watch::WatchCommand>),
     /// Build and list tests.
     List(Box<list::ListCommand>),
     /// Build tests, and put them into an archive.
     Archive(Box<archive::ArchiveCommand>),
     /// Show the processes, files and connections of a test.
     Trace(Box<trace::TraceCommand>),
+    /// Explain a failure: what was answered differently when the test passed, and which other test changed it.
+    Explain(explain::Explain),
+    /// Rank what tests depend on that is not theirs: credentials, the home folder, the network, the source tree.
+    Hermetic(hermetic::Hermetic),
+    /// Run a test many times, as usual and under other conditions, and tell which of them make it fail.
+    Shake(shake::Shake),
+    /// List the tests that read a file or folder, or ask for it.
+    WhoReads(who::WhoReads),
+    /// List the tests that write, create, rename or remove a file or folder.
+    WhoWrites(who::WhoWrites),
+    /// List the tests that connect to an address.
+    WhoConnects(who::WhoConnects),
+    /// List the tests that run a program.
+    WhoRuns(who::WhoRuns),
+    /// List the pairs of tests that use one file, folder, port or socket, and at least one changes it.
+    Conflicts(conflicts::ConflictsCommand),
     /// List the recorded runs, for `trace --run`.
     Runs(runs::RunsCommand),
+    /// Print what a recorded run printed.
+    Replay(replay::ReplayCommand),
+    /// Write reports of a recorded run: JUnit, events, a timeline.
+    Report(report::ReportCommand),
+    /// Show how a test ended in the recorded runs, and how long it took.
+    History(history::HistoryCommand),
+    /// Rank the tests that passed and failed in the recorded runs.
+    Flaky(flaky::FlakyCommand),
+    /// Compare two recorded runs.
+    Compare(compare::CompareCommand),
+    /// List, show and delete recorded runs.
+    Store(store::StoreCommand),
     /// Merge the JUnit reports and the events of several parts of a run.
     Merge(merge::MergeCommand),
     /// Show the settings in force, with the origin of each.
@@ -200,12 +296,14 @@ enum Command {
     Completions(completions::CompletionsCommand),
     /// Print a manual page, or write all of them to a folder.
     Man(man::ManCommand),
+    /// Print the help of a subcommand, or a page about a topic.
+    Help(help::HelpCommand),
 }
 
 /// Returns the command line as completions and manual pages show it, under this name.
 fn documented(name: &'static str) -> clap::Command {
     fn without_help(command: clap::Command) -> clap::Command {
-        // `help` as a subcommand is answered with the flag (see `peer`).
+        // `help` names the subcommands below one too.
         command
             .disable_help_subcommand(true)
             .mut_subcommands(without_help)
@@ -239,7 +337,8 @@ pub(crate) fn parse(args: Vec<OsString>, called: Called) -> App {
             .version(peer::VERSION)
             .long_version(peer::LONG_VERSION),
     };
-    let matches = variables::parse(&command, &args).unwrap_or_else(|error| error.exit());
+    let matches =
+        variables::parse(&command, &args).unwrap_or_else(|error| pager::exit_with(&error, &args));
     App::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
@@ -253,15 +352,32 @@ impl App {
     pub(crate) fn run(self) -> Result<i32, CommandError> {
         match self.command {
             Command::Run(command) => command.run(&self.global),
+            Command::Bench(command) => command.run(&self.global),
+            Command::Watch(command) => command.run(&self.global),
             Command::List(command) => command.run(&self.global),
             Command::Archive(command) => command.run(&self.global),
             Command::Trace(command) => command.run(&self.global),
+            Command::Explain(command) => command.run(&self.global),
+            Command::Hermetic(command) => command.run(&self.global),
+            Command::Shake(command) => command.run(&self.global),
+            Command::WhoReads(command) => command.run(&self.global),
+            Command::WhoWrites(command) => command.run(&self.global),
+            Command::WhoConnects(command) => command.run(&self.global),
+            Command::WhoRuns(command) => command.run(&self.global),
+            Command::Conflicts(command) => command.run(&self.global),
             Command::Runs(command) => command.run(&self.global),
+            Command::Replay(command) => command.run(&self.global),
+            Command::Report(command) => command.run(&self.global),
+            Command::History(command) => command.run(&self.global),
+            Command::Flaky(command) => command.run(&self.global),
+            Command::Compare(command) => command.run(&self.global),
+            Command::Store(command) => command.run(&self.global),
             Command::Merge(command) => command.run(&self.global),
             Command::ShowConfig(command) => command.run(&self.global),
             Command::Migrate(command) => command.run(&self.global),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
+            Command::Help(command) => command.run(&self.global),
         }
     }
 }

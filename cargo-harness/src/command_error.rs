@@ -58,6 +58,23 @@ pub(crate) struct CommandError {
     detail: Option<String>,
     /// The hint.
     hint: Option<String>,
+    /// Further errors, which are written after it.
+    more: Vec<Self>,
+}
+
+/// Returns both values, or the errors of both. The code is that of the first error.
+pub(crate) fn both<A, B>(
+    first: Result<A, CommandError>,
+    second: Result<B, CommandError>,
+) -> Result<(A, B), CommandError> {
+    match (first, second) {
+        (Ok(first), Ok(second)) => Ok((first, second)),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+        (Err(mut first), Err(second)) => {
+            first.more.push(second);
+            Err(first)
+        }
+    }
 }
 
 impl CommandError {
@@ -67,7 +84,16 @@ impl CommandError {
             source: source.into(),
             detail: None,
             hint: None,
+            more: Vec::new(),
         }
+    }
+
+    /// Puts errors together. The code is that of the first.
+    pub(crate) fn several(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut errors = errors.into_iter();
+        let mut first = errors.next()?;
+        first.more.extend(errors);
+        Some(first)
     }
 
     pub(crate) fn with_detail(mut self, detail: String) -> Self {
@@ -138,6 +164,9 @@ impl CommandError {
         if let Some(hint) = &self.hint {
             writeln!(to, "{}: {}", "hint".style(cyan), escaped_lines(hint))?;
         }
+        for error in &self.more {
+            error.write(to, colors)?;
+        }
         to.flush()
     }
 }
@@ -163,6 +192,32 @@ mod tests {
         .assert_eq(&String::from_utf8(text).unwrap());
         assert_eq!(error.exit_code(), exit_code::SETUP);
         assert_eq!(error.exit_code_of_peer(), exit_code::SETUP);
+    }
+
+    #[test]
+    fn several_errors_are_written_one_by_one_and_the_first_has_the_code() {
+        let of = |kind, text: &'static str| CommandError::new(kind, text);
+        let three = [
+            of(Kind::Version, "too old").with_hint("update"),
+            of(Kind::Setup, "second").with_detail("below it".to_owned()),
+        ];
+        let several = CommandError::several(three).expect("there are some");
+        let both = both(
+            Err::<(), _>(several),
+            Err::<(), _>(of(Kind::Usage, "third")),
+        );
+        let error = both.expect_err("neither is right");
+        let mut text = Vec::new();
+        error.write(&mut text, false).unwrap();
+        expect_test::expect![[r#"
+            error: too old
+            hint: update
+            error: second
+            below it
+            error: third
+        "#]]
+        .assert_eq(&String::from_utf8(text).unwrap());
+        assert_eq!(error.exit_code(), exit_code::REQUIRED_VERSION);
     }
 
     #[test]

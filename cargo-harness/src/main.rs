@@ -7,7 +7,7 @@ mod panics;
 
 use cli::{Called, Foreign};
 use command_error::{CommandError, Kind};
-use harness_runner::stub;
+use harness_runner::{cargo, stub};
 use std::{
     env,
     ffi::{OsStr, OsString},
@@ -21,6 +21,9 @@ fn main() -> ExitCode {
     let first = args.get(1).map(OsString::as_os_str);
     if first == Some(OsStr::new(stub::ARGUMENT)) {
         return exit_code(stub::serve());
+    }
+    if let Some(code) = cargo::stand_in(&args) {
+        return exit_code(code);
     }
     stub::restore_signals();
     // `cargo harness …` runs `cargo-harness harness …`.

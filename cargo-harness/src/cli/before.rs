@@ -1,6 +1,8 @@
 //! The part of earlier runs and states in a selection: reruns, tests that failed last, and changes.
 
-use super::{GlobalOptions, changed, filter_options::Before, prepared, trace::locate_error};
+use super::{
+    GlobalOptions, changed, filter_options::Before, kept::locate_error, prepared, touching,
+};
 use crate::command_error::{CommandError, Kind};
 use harness_metadata::exit_code;
 use harness_runner::{
@@ -26,29 +28,30 @@ impl Before {
         if let Some(since) = &self.changed {
             changed::select(options, since, global.verbose, colors)?;
         }
+        if !self.touching.is_empty() {
+            touching::select(options, &self.touching, global)?;
+        }
         if self.rerun.is_none() && !self.last_failed && !self.failed_first {
             return Ok(());
         }
         let located = locate_target(&options.cargo, &options.cwd).map_err(locate_error)?;
-        let (target, root) = (&located.target, &located.root);
+        let root = &located.root;
+        let store = options.store_of(root, &located.target);
+        let store = &store.map_err(prepared::session_error(colors))?;
         if let Some(run) = &self.rerun {
-            let which = match run.as_str() {
-                "latest" => WhichRun::Latest,
-                id => WhichRun::Id(id.to_owned()),
-            };
-            let standing = Standing::of(target, root, &which);
+            let standing = Standing::of(store, root, &WhichRun::named(run));
             let standing = standing.map_err(|error| find_error(error, Some(run)))?;
             let text = says(&standing);
             let scope = options.continue_chain(standing);
             prepared::note(&format!("{text}; {}", says_scope(scope.as_ref())), colors);
         }
         if self.last_failed {
-            let failed = store::last_failed(target, root).map_err(|it| find_error(it, None))?;
+            let failed = store::last_failed(store, root).map_err(|it| find_error(it, None))?;
             options.filter.among = Some(Arc::new(failed));
         }
         if self.failed_first {
             // Where nothing is known, nothing comes first.
-            match store::last_failed(target, root) {
+            match store::last_failed(store, root) {
                 Ok(failed) => options.first = Some(Arc::new(failed)),
                 Err(FindError::NoRuns { .. } | FindError::OtherWorkspaces { .. }) => {}
                 Err(error) => return Err(find_error(error, None)),

@@ -74,12 +74,14 @@ impl Program {
     /// Lifts what would get in the way: how long a person looks at a test is not known.
     pub(super) fn lift_limits(cli: &mut CliOverrides) {
         cli.test.retries = Some(RetryPolicy::NONE);
-        cli.test.slow_timeout = Some(SlowTimeout {
+        let never = SlowTimeout {
             period: Duration::MAX,
             terminate_after: None,
             grace_period: Duration::ZERO,
             on_timeout: TimeoutResult::Fail,
-        });
+        };
+        cli.test.slow_timeout = Some(never);
+        cli.test.bench_slow_timeout = Some(never);
         cli.test.leak_timeout = Some(LeakTimeout {
             period: Duration::ZERO,
             result: None,
@@ -92,6 +94,7 @@ impl Program {
         cli.test.trace_level = Some(TraceLevel::Off);
         cli.test.trace_required = Some(false);
         cli.run.global_timeout = Some(None);
+        cli.run.bench_global_timeout = Some(None);
     }
 
     /// Checks that one test is selected.

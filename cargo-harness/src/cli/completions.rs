@@ -89,9 +89,9 @@ mod tests {
         let driver = r#"
             _own_cargo() { COMPREPLY=("own:$2"); }
             complete -F _own_cargo cargo
-            eval "$SCRIPT"
+            source "$SCRIPT"
             # A second time, as in a shell that reads its start-up files again.
-            eval "$SCRIPT"
+            source "$SCRIPT"
             read -ra COMP_WORDS <<< "$LINE"
             [[ $LINE == *' ' ]] && COMP_WORDS+=('')
             COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
@@ -100,9 +100,13 @@ mod tests {
                 "${COMP_WORDS[COMP_CWORD - 1]}"
             printf '%s\n' "${COMPREPLY[@]}"
         "#;
+        // It is longer than a variable may be.
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let file = folder.path().join("script");
+        std::fs::write(&file, script(Shell::Bash)).expect("it is ours");
         let output = Command::new("bash")
             .args(["--norc", "-c", driver])
-            .env("SCRIPT", script(Shell::Bash))
+            .env("SCRIPT", &file)
             .env("LINE", line)
             .output()
             .expect("bash starts");

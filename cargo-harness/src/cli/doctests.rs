@@ -1,6 +1,6 @@
-//! Documentation tests, after those of a run.
+//! Documentation tests that are not listed: they run as a whole, after those of a run, or are not run.
 
-use super::{prepared, runner_options::RunnerArgs};
+use super::{doc_options::DocArgs, prepared};
 use crate::command_error::{CommandError, Kind};
 use harness_runner::{
     cargo::{CargoOptions, Doctests},
@@ -20,31 +20,31 @@ pub(super) struct Documentation {
 impl Documentation {
     /// Returns the policy for those that `cargo test` would run with the same options; `None` for no word
     /// about them.
-    pub(super) fn of(
-        session: &Session,
-        options: &Options,
-        runner: &RunnerArgs,
-    ) -> Result<Option<Self>, CommandError> {
+    pub(super) fn of(session: &Session, options: &Options, args: &DocArgs) -> Option<Self> {
         let settings: &RunSettings = session.profile.run_settings();
         let targets = options.cargo.selects_targets();
-        if runner.doc && targets {
-            let message = "`--doc` does not go with a choice of targets, such as `--lib`";
-            return Err(CommandError::new(Kind::Usage, message));
+        let refused = session.doctests_refused();
+        if settings.doctests == Wanted::Run && refused.is_none() && options.reuse.is_none() {
+            // They are tests of the run.
+            return None;
+        }
+        if !options.filter.mode.is_test() {
+            return None;
         }
         // A few tests that were chosen are not the suite, and what was built elsewhere stays there.
         let whole = !targets && !options.filter.is_set() && options.reuse.is_none();
         let wanted = match settings.doctests {
             Wanted::Warn if !whole => Wanted::Skip,
-            Wanted::Run if !whole && !runner.doc => Wanted::Skip,
+            Wanted::Run if !whole && !args.doc => Wanted::Skip,
             wanted => wanted,
         };
         if wanted == Wanted::Skip {
-            return Ok(None);
+            return None;
         }
-        Ok(Some(Self {
+        Some(Self {
             wanted,
             fail_fast: settings.max_fail != MaxFail::All,
-        }))
+        })
     }
 
     /// Runs them, or says that they were not run. `passed` tells of the tests of the run.
@@ -82,6 +82,25 @@ impl Documentation {
                 format!("documentation tests failed (`cargo test --doc`: {status})"),
             )),
         }
+    }
+}
+
+/// Compiles the documentation tests that are to run, or says why they have no entries.
+pub(super) fn compile(session: &mut Session, colors: bool) -> Result<(), CommandError> {
+    warn_of_refusal(session, colors);
+    session
+        .compile_doctests(&mut |notice| prepared::tell(&notice, colors))
+        .map_err(prepared::session_error(colors))
+}
+
+/// Says why documentation tests have no entries, if they should.
+pub(super) fn warn_of_refusal(session: &Session, colors: bool) {
+    if let Some(error) = session.doctests_refused() {
+        let text = format!(
+            "documentation tests are not listed one by one, and a run of all tests runs them as a whole, by \
+             `cargo test --doc`: {error}"
+        );
+        prepared::warn(&text, colors);
     }
 }
 

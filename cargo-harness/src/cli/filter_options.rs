@@ -2,10 +2,12 @@
 
 use super::runner_options::one_of;
 use crate::command_error::{CommandError, Kind};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use harness_metadata::event::RunMode;
 use harness_runner::changes::Since;
 use harness_runner::filter::{
-    DefaultFilterUse, Emulated, FilterOptions, Mode, Partition, RunIgnored, check_filtersets,
+    BuildPlatform, DefaultFilterUse, Emulated, FilterOptions, Partition, RunIgnored,
+    check_filtersets,
 };
 
 /// Options that select tests.
@@ -37,6 +39,9 @@ pub(crate) struct FilterArgs {
     /// Run one part of several: `slice:1/3`, `hash:1/3`, `count:1/3`.
     #[arg(long, value_name = "PARTITION")]
     partition: Option<Partition>,
+    /// Run tests that are built for this platform, as `-E 'platform(host)'` does.
+    #[arg(long, value_name = "PLATFORM")]
+    platform_filter: Option<Platform>,
     /// Run what failed, did not run or is new since this run: `latest`, or the beginning of an id.
     /// Tests that have passed since do not run again.
     #[arg(
@@ -61,6 +66,16 @@ pub(crate) struct FilterArgs {
         default_missing_value = ""
     )]
     changed: Option<String>,
+    /// Run tests that used this file, folder or glob when they were traced last, and those of which
+    /// that is not known.
+    #[arg(long, value_name = "PATH")]
+    touching: Vec<String>,
+    /// Run only the selected tests of this package. The build stays the same.
+    #[arg(long, value_name = "NAME")]
+    among_package: Vec<String>,
+    /// Run only the selected tests whose names contain this.
+    #[arg(long, value_name = "PART", allow_hyphen_values = true)]
+    among_names: Option<String>,
     /// Further names, and flags of the standard test harness: `--ignored`,
     /// `--include-ignored`, `--skip NAME`, `--exact`, `--nocapture`.
     #[arg(
@@ -69,6 +84,27 @@ pub(crate) struct FilterArgs {
         allow_hyphen_values = true
     )]
     after_dashes: Vec<String>,
+}
+
+/// The platform that tests are built for.
+#[derive(Copy, Clone, Debug, ValueEnum)]
+enum Platform {
+    /// The one that the build is for.
+    Target,
+    /// The one that the build runs on: tests of procedural macros and build dependencies.
+    Host,
+    /// Both.
+    Any,
+}
+
+impl Platform {
+    fn built_for(self) -> Option<BuildPlatform> {
+        match self {
+            Self::Target => Some(BuildPlatform::Target),
+            Self::Host => Some(BuildPlatform::Host),
+            Self::Any => None,
+        }
+    }
 }
 
 /// The interpreted options.
@@ -89,6 +125,8 @@ pub(super) struct Before {
     pub(super) failed_first: bool,
     /// The revision to compare with.
     pub(super) changed: Option<Since>,
+    /// The files that tests must have used.
+    pub(super) touching: Vec<String>,
 }
 
 impl FilterArgs {
@@ -98,6 +136,10 @@ impl FilterArgs {
 
     pub(super) fn wants_changed(&self) -> bool {
         self.changed.is_some()
+    }
+
+    pub(super) fn wants_touching(&self) -> bool {
+        !self.touching.is_empty()
     }
 
     pub(super) fn wants_last_failed(&self) -> bool {
@@ -120,11 +162,15 @@ impl FilterArgs {
             filtersets: self.filtersets.clone(),
             run_ignored,
             default_filter,
-            mode: Mode::Tests,
+            mode: RunMode::Test,
             partition: self.partition,
             passed: None,
             among: None,
             packages: None,
+            without: None,
+            among_packages: self.among_package.clone(),
+            among_names: self.among_names.clone(),
+            platform: self.platform_filter.and_then(Platform::built_for),
         };
         Ok(Filters {
             options,
@@ -133,6 +179,7 @@ impl FilterArgs {
                 rerun: self.rerun.clone(),
                 last_failed: self.last_failed,
                 failed_first: false,
+                touching: self.touching.clone(),
                 changed: self.changed.as_ref().map(|base| match base.as_str() {
                     "" => Since::Main,
                     base => Since::Revision(base.to_owned()),

@@ -2,14 +2,14 @@
 
 use super::{
     GlobalOptions,
+    doc_options::DocArgs,
+    doctests,
     filter_options::FilterArgs,
+    pager::Output,
     prepared::{self, session_error},
     reuse_options::ReuseArgs,
 };
-use crate::{
-    cargo_options::CargoArgs,
-    command_error::{CommandError, Kind},
-};
+use crate::{cargo_options::CargoArgs, command_error::CommandError};
 use clap::{Args, ValueEnum};
 use harness_metadata::{TestId, exit_code};
 use harness_runner::{
@@ -19,7 +19,7 @@ use harness_runner::{
     session::Start,
 };
 use nextest_metadata::FilterMatch;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 /// Build and list tests.
 #[derive(Debug, Args)]
@@ -49,6 +49,8 @@ pub(super) struct ListCommand {
         help_heading = "Output options"
     )]
     list_type: ListType,
+    #[command(flatten)]
+    documentation: DocArgs,
 }
 
 /// The form of a list.
@@ -78,13 +80,12 @@ enum ListType {
 impl ListCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         let filters = self.filter.interpret(false)?;
-        let mut options = prepared::options(
-            global,
-            self.cargo,
-            &self.reuse,
-            filters.options,
-            CliOverrides::default(),
-        )?;
+        let mut overrides = CliOverrides::default();
+        overrides.run.doctests = self.documentation.wanted();
+        let mut options =
+            prepared::options(global, self.cargo, &self.reuse, filters.options, overrides)?;
+        options.documentation = true;
+        self.documentation.check(&options.cargo)?;
         let colors = global.stderr_colors();
         filters.before.apply(&mut options, global)?;
         let mut notify = |notice| prepared::tell(&notice, colors);
@@ -94,20 +95,20 @@ impl ListCommand {
             false => Styles::default(),
         };
         let start = Start::new(&options, &mut notify).map_err(session_error(colors))?;
-        let mut out = BufWriter::new(io::stdout().lock());
-        let written = match self.list_type {
+        let output = || Output::new(global, matches!(format, Format::Human { .. }));
+        // Cargo's own messages may go to standard output, before the list.
+        let (out, written) = match self.list_type {
             ListType::BinariesOnly => {
-                // Cargo's own messages may go to standard output, before the list.
-                drop(out);
                 let (_, built) = start.build(&options).map_err(session_error(colors))?;
-                out = BufWriter::new(io::stdout().lock());
-                write_binaries(&built, format, &styles, &mut out)
+                let mut out = output()?;
+                let written = write_binaries(&built, format, &styles, &mut out);
+                (out, written)
             }
             ListType::Full => {
-                drop(out);
                 let session = start
                     .prepare(&options, &mut notify)
                     .map_err(session_error(colors))?;
+                doctests::warn_of_refusal(&session, colors);
                 for binary in session.tests.silent() {
                     prepared::warn(&silent_binary(&binary.id), colors);
                 }
@@ -126,19 +127,12 @@ impl ListCommand {
                     meta,
                     filter: &filter,
                 };
-                out = BufWriter::new(io::stdout().lock());
-                write_tests(&listing, format, &styles, &mut out)
+                let mut out = output()?;
+                let written = write_tests(&listing, format, &styles, &mut out);
+                (out, written)
             }
         };
-        match written.and_then(|()| out.flush()) {
-            Ok(()) => Ok(exit_code::OK),
-            // `list | head` has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(exit_code::OK),
-            Err(error) => {
-                let message = format!("failed to write the list to standard output: {error}");
-                Err(CommandError::new(Kind::Write, message))
-            }
-        }
+        out.finish(written, "the list").map(|()| exit_code::OK)
     }
 }
 

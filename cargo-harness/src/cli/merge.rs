@@ -1,22 +1,22 @@
 //! `cargo harness merge`: one report and one recording of those of several parts of a run.
 
-use super::{GlobalOptions, prepared, trace::working_directory};
+use super::{GlobalOptions, kept::working_directory, prepared};
 use crate::command_error::{CommandError, Kind};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use harness_metadata::{Event, EventKind, RunId, exit_code};
 use harness_runner::{
-    history::Timings, own_files, report::junit::merge as junit, store::merge as recording,
+    history::Timings,
+    own_files,
+    report::{json, junit::merge as junit},
+    store::{self, merge as recording},
 };
 use std::{env, fs};
-
-/// The most bytes of one file.
-const LONGEST: u64 = 2 * 1024 * 1024 * 1024;
 
 /// Merge the JUnit reports and the events of several parts of a run.
 #[derive(Debug, Args)]
 pub(super) struct MergeCommand {
-    /// JUnit reports, files of `--events`, and folders of recorded runs.
+    /// JUnit reports, files of `--events`, and recorded runs.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<Utf8PathBuf>,
     /// Write the merged JUnit report to this file.
@@ -40,10 +40,6 @@ impl MergeCommand {
         let mut recordings = Vec::new();
         for file in &self.files {
             let path = cwd.join(file);
-            let path = match path.is_dir() {
-                true => path.join("events.ndjson"),
-                false => path,
-            };
             let text = read(&path)?;
             match text.trim_start().starts_with('<') {
                 true => reports.push(report(file, &text)?),
@@ -107,12 +103,7 @@ impl MergeCommand {
                 .with_hint("`--incomplete` merges what is there"));
         }
         if let Some(path) = &self.events {
-            let mut bytes = Vec::new();
-            for event in &merged.events {
-                serde_json::to_writer(&mut bytes, event).expect("an event is JSON");
-                bytes.push(b'\n');
-            }
-            write(&cwd.join(path), &bytes)?;
+            write(&cwd.join(path), &json::lines(&merged.events))?;
         }
         if let Some(path) = &self.timings {
             let mut timings = Timings::default();
@@ -120,7 +111,7 @@ impl MergeCommand {
                 if let EventKind::TestFinished(test) = &event.kind
                     && let Some(last) = test.attempts.last()
                 {
-                    timings.add(&test.test, last.elapsed);
+                    timings.add(&test.test.without_iteration().0, last.elapsed);
                 }
             }
             let written = timings.write(&cwd.join(path));
@@ -134,7 +125,7 @@ fn read(path: &Utf8Path) -> Result<String, CommandError> {
     let failed = |why: &dyn std::fmt::Display| {
         CommandError::new(Kind::Setup, format!("failed to read `{path}`: {why}"))
     };
-    let bytes = own_files::read(path, LONGEST).map_err(|error| failed(&error))?;
+    let bytes = store::recording_bytes(path).map_err(|error| failed(&error))?;
     String::from_utf8(bytes).map_err(|error| failed(&error))
 }
 

@@ -12,7 +12,7 @@ use clap::Args;
 use harness_metadata::exit_code;
 use harness_runner::{
     cargo::locate_workspace,
-    config::{DEFAULT_PATH, Migrated, PEER_PATH, migrate},
+    config::{DEFAULT_PATH, Migrated, PEER_PATH, SCHEMA_FILE, migrate, schema},
     report::style::escaped,
 };
 use invocations::{Found, Instead};
@@ -49,7 +49,7 @@ impl MigrateCommand {
                 false
             }
             Some(text) => {
-                let migrated = migrate(&text).map_err(config_error)?;
+                let migrated = migrate(&text).map_err(|error| config_error(error, colors))?;
                 let left_to_do = self.carry(&root, &migrated, &note)?;
                 for line in told(&migrated) {
                     note(&line);
@@ -113,16 +113,22 @@ impl MigrateCommand {
             return Err(setup(format!("`{DEFAULT_PATH}` is there already"))
                 .with_hint("`--force` replaces it, `--dry-run` shows the new one"));
         } else {
-            fs::write(&target, &migrated.text).map_err(|error| {
-                let message = format!("failed to write `{DEFAULT_PATH}`: {error}");
-                CommandError::new(Kind::Write, message)
-            })?;
+            write(&target, &migrated.text)?;
+            let schema = format!("{:#}\n", schema());
+            write(&target.with_file_name(SCHEMA_FILE), &schema)?;
             note(&format!(
                 "wrote `{DEFAULT_PATH}`; `{PEER_PATH}` is not read any more and can go"
             ));
         }
         Ok(false)
     }
+}
+
+fn write(path: &Utf8Path, text: &str) -> Result<(), CommandError> {
+    fs::write(path, text).map_err(|error| {
+        let message = format!("failed to write `{path}`: {error}");
+        CommandError::new(Kind::Write, message)
+    })
 }
 
 fn setup(message: String) -> CommandError {
@@ -132,11 +138,7 @@ fn setup(message: String) -> CommandError {
 /// Returns a sentence for each thing about the new file that has to be known.
 fn told(migrated: &Migrated) -> Vec<String> {
     let mut told = Vec::new();
-    for (place, key) in &migrated.left_out {
-        told.push(format!(
-            "{place}: `{key}` has no effect in cargo harness yet; it is a comment now"
-        ));
-    }
+    told.extend(migrated.warnings.iter().map(ToString::to_string));
     if !migrated.written_down.is_empty() {
         told.push(format!(
             "reports stay where they are by {}",

@@ -5,13 +5,14 @@ use crate::{
     cargo_options::CargoArgs,
     command_error::{CommandError, Kind},
 };
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use harness_runner::{
     config::{CliOverrides, ConfigError, DEFAULT_PATH, PEER_PATH},
     filter::FilterOptions,
     history::TimingsError,
     report::{awaits_system, style::escaped_lines},
     session::{Notice, Options, SessionError, TakeUpError},
+    store,
 };
 use owo_colors::{OwoColorize, Style};
 use std::{
@@ -52,6 +53,9 @@ pub(super) fn options(
         overrides,
         seed: None,
         reuse,
+        documentation: false,
+        // Mistakes in the settings of a person are reported beside those in others.
+        store: global.store().unwrap_or_else(|_| global.store_given()),
     })
 }
 
@@ -68,6 +72,7 @@ pub(super) fn tell(notice: &Notice, colors: bool) {
         Notice::Config(warning) => warn(&warning.to_string(), colors),
         Notice::Archive(text) => note(text, colors),
         Notice::LeftOut(text) => warn(text, colors),
+        Notice::Doctests(text) => note(text, colors),
         Notice::Runner(warning) | Notice::Quarantine(warning) => warn(warning, colors),
         Notice::PartsOfThisMachine => warn(
             "the parts rest on the record of this machine, and another machine may have others; \
@@ -107,16 +112,7 @@ fn say(word: &str, style: Style, text: &str, colors: bool) {
 pub(super) fn session_error(colors: bool) -> impl Fn(SessionError) -> CommandError {
     move |error| match error {
         SessionError::Filtersets(error) => filtersets_error(error, colors),
-        SessionError::Config(error) => {
-            let detail = error.filterset().map(|filterset| filterset.render(colors));
-            match detail {
-                // Its source is what the diagram shows.
-                Some(detail) => {
-                    CommandError::new(Kind::Setup, error.to_string()).with_detail(detail)
-                }
-                None => config_error(error),
-            }
-        }
+        SessionError::Config(error) => config_error(error, colors),
         SessionError::TakeUp(error @ TakeUpError::NoWorkspace { .. }) => {
             CommandError::new(Kind::Setup, error)
                 .with_hint("`--workspace-remap` says where the sources are")
@@ -125,12 +121,23 @@ pub(super) fn session_error(colors: bool) -> impl Fn(SessionError) -> CommandErr
     }
 }
 
-/// Returns a configuration's error with its exit code and its hint.
-pub(super) fn config_error(error: ConfigError) -> CommandError {
-    match error {
-        ConfigError::RequiredVersion(_) => CommandError::new(Kind::Version, error)
+/// Returns the mistakes of a configuration with their exit code and their hints.
+pub(super) fn config_error(error: ConfigError, colors: bool) -> CommandError {
+    let each = error.into_each().into_iter();
+    let errors = each.map(|mistake| config_mistake(mistake, colors));
+    CommandError::several(errors).expect("an error is at least one mistake")
+}
+
+fn config_mistake(mistake: ConfigError, colors: bool) -> CommandError {
+    if let Some(filterset) = mistake.filterset() {
+        // Its source is what the diagram shows.
+        let detail = filterset.render(colors);
+        return CommandError::new(Kind::Setup, mistake.to_string()).with_detail(detail);
+    }
+    match mistake {
+        ConfigError::RequiredVersion(_) => CommandError::new(Kind::Version, mistake)
             .with_hint("`--override-version-check` goes on all the same"),
-        error => CommandError::new(Kind::Setup, error),
+        mistake => CommandError::new(Kind::Setup, mistake),
     }
 }
 
@@ -141,11 +148,20 @@ fn kind(error: &SessionError) -> Kind {
         SessionError::Config(_)
         | SessionError::TraceRequired { .. }
         | SessionError::TakeUp(_)
+        | SessionError::Store(_)
         | SessionError::Timings(_) => Kind::Setup,
         SessionError::Archive(_) => Kind::Archive,
         SessionError::Filtersets(_) => Kind::Filterset,
-        SessionError::Build(_) => Kind::Build,
+        SessionError::Build(_) | SessionError::Doctests(_) => Kind::Build,
         SessionError::List(_) => Kind::List,
         SessionError::Stub(_) | SessionError::Run { .. } => Kind::Internal,
     }
+}
+
+/// Tells of runs whose runner was killed, once, and packs what has ended.
+pub(super) fn tidy(store: &Utf8Path, global: &GlobalOptions) {
+    for killed in store::take_killed(store) {
+        warn(&killed.to_string(), global.stderr_colors());
+    }
+    store::pack_all(store);
 }

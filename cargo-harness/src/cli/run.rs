@@ -3,45 +3,55 @@
 use super::{
     GlobalOptions, before,
     below::Program,
-    doctests::Documentation,
+    doctests::{self, Documentation},
+    events::{self, Events},
     filter_options::{Before, FilterArgs, Filters},
+    measuring,
     prepared::{self, session_error},
     reuse_options::ReuseArgs,
-    runner_options::{Annotations, NoTests, ReporterArgs, RunnerArgs, overrides},
+    runner_options::{NoTests, ReporterArgs, RunnerArgs, overrides},
+    service::Service,
     surroundings,
     useless::Given,
     variables,
 };
 use crate::{
     cargo_options::CargoArgs,
-    command_error::{CommandError, Kind},
+    command_error::{CommandError, Kind, both},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
-use harness_metadata::{StatusLevel, event::CancelReason, exit_code};
+use harness_metadata::{
+    StatusLevel,
+    event::{CancelReason, RunMode},
+    exit_code,
+};
 use harness_runner::{
-    config::{RunSettings, ShowProgress, UserSettings},
+    config::{
+        Hyperlinks, JunitSchema, Origin, RunSetting, RunSettings, ShowProgress, UserSettings,
+    },
     report::{
-        github::Github,
-        json::{EmbeddedOutput, JsonLines},
-        junit::{Junit, JunitOptions},
-        outlet::Outlet,
-        progress::ProgressMode,
+        Sink, SinkError,
+        allure::Allure,
+        annotations::Annotations,
+        ctrf::Ctrf,
+        html::Html,
+        junit::{Junit, JunitOptions, Schema},
+        libtest_json::LibtestJson,
+        links::Links,
+        progress::{ProgressMode, Surface},
         signal_name,
-        terminal::{Terminal, TerminalOptions},
+        terminal::{Fold, Terminal, TerminalOptions},
     },
     run::{BreakExec, Capture},
     session::{Options, RunOptions, Session, Sinks, Start, Summary},
+    store::{JunitPresentation, Presentation},
     stub::terminal,
 };
 use std::{
     env,
     io::{self, IsTerminal},
-    os::fd::AsFd,
 };
-
-/// Bytes of each stream of a failed test that the event stream carries.
-const EVENT_OUTPUT_CAP: usize = 64 * 1024;
 
 /// The default number of running tests that the progress bar names.
 const MOST_RUNNING: usize = 8;
@@ -50,22 +60,34 @@ const MOST_RUNNING: usize = 8;
 #[derive(Debug, Args)]
 pub(super) struct RunCommand {
     #[command(flatten)]
-    cargo: CargoArgs,
+    pub(super) cargo: CargoArgs,
     #[command(flatten)]
-    filter: FilterArgs,
+    pub(super) filter: FilterArgs,
     #[command(flatten)]
-    reuse: ReuseArgs,
+    pub(super) reuse: ReuseArgs,
     #[command(flatten)]
     pub(super) runner: RunnerArgs,
     #[command(flatten)]
     pub(super) reporter: ReporterArgs,
+    /// The kind of items that run.
+    #[arg(skip)]
+    pub(super) mode: RunMode,
 }
 
 impl RunCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
-        let filters = self.filter.interpret(self.runner.no_capture)?;
+        let events = Events::to(self.reporter.events.as_deref())?;
+        let code = self.run_with(&events, global);
+        if let Some(cut_off) = events.end() {
+            prepared::warn(&cut_off, global.stderr_colors());
+        }
+        code
+    }
+
+    fn run_with(&self, events: &Events, global: &GlobalOptions) -> Result<i32, CommandError> {
+        let filters = self.filters()?;
         let program = Program::of(&self.runner)?;
-        let no_capture = filters.no_capture;
+        let no_capture = filters.no_capture || self.writes_by_itself(events);
         let capture = match &program {
             Some(program) => program.capture(),
             None if no_capture => Capture::Inherit { terminal: true },
@@ -82,31 +104,33 @@ impl RunCommand {
         }
         let mut notify = |notice| prepared::tell(&notice, colors);
         self.warn(no_capture, colors);
-        let user = global.user_settings()?;
-        let start = Start::new(&options, &mut notify).map_err(session_error(colors))?;
+        let start = Start::new(&options, &mut notify).map_err(session_error(colors));
+        let (start, user) = both(start, global.user_settings())?;
         if self.runner.no_run {
             start.build(&options).map_err(session_error(colors))?;
             return Ok(exit_code::OK);
         }
-        let session = start
+        let mut session = start
             .prepare(&options, &mut notify)
             .map_err(session_error(colors))?;
         if let Some(program) = &program {
             program.check(&session)?;
         }
         let documentation = match &program {
-            None => Documentation::of(&session, &options, &self.runner)?,
+            None => Documentation::of(&session, &options, &self.runner.documentation),
             Some(_) => None,
         };
         let nothing_to_run = session.plan.tests.is_empty();
         let left_aside = session.left_aside().cloned();
-        let sinks = self.sinks(&session, &options.cwd, global, capture, user)?;
+        let sinks = self.sinks(&session, events, &options.cwd, global, capture, &user)?;
+        let settings = session.profile.run_settings();
         let run = RunOptions {
             below: program.as_ref().map(Program::below),
             write_timings: self.timings_path(&session, &options.cwd)?,
-            junit: self.junit_path(&session, session.profile.run_settings(), &options.cwd),
-            ..self.run_options(capture, user)
+            junit: self.junit_path(&session, settings, &options.cwd),
+            ..self.run_options(settings, global, capture, &user)
         };
+        doctests::compile(&mut session, colors)?;
         session.tell_of_killed(&mut notify);
         session.tell_of_quarantine(&mut notify);
         let summary = session.run(&run, sinks).map_err(session_error(colors))?;
@@ -116,13 +140,27 @@ impl RunCommand {
             Some(left_aside) => before::conclude(&left_aside, colors),
             None => Ok(code),
         });
-        match documentation.filter(|_| !cancelled) {
-            Some(documentation) => {
-                let told = documentation.conclude(&session, &options, concluded.is_ok(), colors);
-                concluded.and_then(|code| told.map(|()| code))
-            }
-            None => concluded,
+        let Some(documentation) = documentation.filter(|_| !cancelled) else {
+            return concluded;
+        };
+        let told = documentation.conclude(&session, &options, concluded.is_ok(), colors);
+        concluded.and_then(|code| told.map(|()| code))
+    }
+
+    fn filters(&self) -> Result<Filters, CommandError> {
+        let filters = self.filter.interpret(self.runner.no_capture)?;
+        if self.runner.live && filters.no_capture {
+            let why = "`--live` shows what is captured, so it cannot be used with `--nocapture`";
+            return Err(CommandError::new(Kind::Usage, why));
         }
+        Ok(filters)
+    }
+
+    /// Returns whether benchmarks write to the terminal: as under `cargo bench`, unless their output is to be
+    /// captured, or standard output belongs to another program.
+    fn writes_by_itself(&self, events: &Events) -> bool {
+        let taken = events.are_on_stdout() || self.reporter.message_format.form().is_some();
+        self.mode == RunMode::Benchmark && !self.runner.live && !taken
     }
 
     /// Returns the options of the session; below another program a test has no limits.
@@ -133,6 +171,10 @@ impl RunCommand {
         global: &GlobalOptions,
     ) -> Result<Options, CommandError> {
         let mut overrides = overrides(&self.runner, &self.reporter);
+        let benchmarks = self.mode == RunMode::Benchmark;
+        if benchmarks {
+            measuring::settle(&mut overrides);
+        }
         if below {
             Program::lift_limits(&mut overrides);
         }
@@ -140,6 +182,11 @@ impl RunCommand {
         let mut options =
             prepared::options(global, cargo, &self.reuse, filters.options, overrides)?;
         options.seed = self.runner.shuffle.flatten();
+        options.documentation = true;
+        if benchmarks {
+            measuring::select(&mut options);
+        }
+        self.runner.documentation.check(&options.cargo)?;
         let before = Before {
             failed_first: self.runner.failed_first,
             ..filters.before
@@ -148,7 +195,13 @@ impl RunCommand {
         Ok(options)
     }
 
-    fn run_options(&self, capture: Capture, user: UserSettings) -> RunOptions {
+    fn run_options(
+        &self,
+        settings: &RunSettings,
+        global: &GlobalOptions,
+        capture: Capture,
+        user: &UserSettings,
+    ) -> RunOptions {
         RunOptions {
             command_line: env::args_os()
                 .map(|arg| arg.to_string_lossy().into_owned())
@@ -156,13 +209,36 @@ impl RunCommand {
             capture,
             keys: self.keys(capture, user),
             trace_live: self.runner.trace_live,
+            output_live: self.runner.live,
             below: None,
             break_exec: self.runner.break_exec.clone().map(|breakpoint| BreakExec {
                 breakpoint,
                 command: self.runner.break_command.clone(),
             }),
+            stress: self.runner.stress(),
             write_timings: None,
             junit: None,
+            presentation: self.presentation(settings, global, capture, user),
+        }
+    }
+
+    /// Returns the options of the reports, for a replay.
+    fn presentation(
+        &self,
+        settings: &RunSettings,
+        global: &GlobalOptions,
+        capture: Capture,
+        user: &UserSettings,
+    ) -> Presentation {
+        Presentation {
+            // A replay has no bar, so no test has a line only there.
+            terminal: self.terminal(settings, false, global, capture, user),
+            junit: Some(JunitPresentation {
+                name: settings.junit_report_name.clone(),
+                stream_cap: settings.junit_output_cap,
+                hostname: hostname(),
+                schema: schema(settings),
+            }),
         }
     }
 
@@ -170,6 +246,10 @@ impl RunCommand {
     fn warn(&self, no_capture: bool, colors: bool) {
         let args = (&self.runner, &self.reporter);
         let given = Given::of(args, no_capture, surroundings::surface());
+        let given = match self.mode {
+            RunMode::Benchmark => given.of_benchmarks(),
+            _ => given,
+        };
         for warning in given.warnings() {
             prepared::warn(&warning, colors);
         }
@@ -178,9 +258,17 @@ impl RunCommand {
         }
     }
 
+    /// Says that nothing is selected.
+    fn none(&self) -> &'static str {
+        match self.mode {
+            RunMode::Benchmark => "no benchmarks to run",
+            _ => "no tests to run",
+        }
+    }
+
     fn conclude(
         &self,
-        summary: Summary,
+        mut summary: Summary,
         nothing_to_run: bool,
         colors: bool,
     ) -> Result<i32, CommandError> {
@@ -193,68 +281,42 @@ impl RunCommand {
             return match self.runner.no_tests {
                 NoTests::Pass => Ok(exit_code::OK),
                 NoTests::Warn => {
-                    prepared::warn("no tests to run", colors);
+                    prepared::warn(self.none(), colors);
                     Ok(exit_code::OK)
                 }
                 // The outstanding tests decide.
                 NoTests::Auto if self.filter.is_rerun() => Ok(exit_code::OK),
                 NoTests::Auto if self.filter.wants_changed() => Ok(exit_code::OK),
+                NoTests::Auto if self.filter.wants_touching() => Ok(exit_code::OK),
                 NoTests::Auto if self.filter.wants_last_failed() => {
                     prepared::note("no selected test failed when it ran last", colors);
                     Ok(exit_code::OK)
                 }
-                NoTests::Auto | NoTests::Fail => {
-                    Err(CommandError::new(Kind::NoTests, "no tests to run")
-                        .with_hint("use `--no-tests` to choose what that means"))
-                }
+                NoTests::Auto | NoTests::Fail => Err(CommandError::new(Kind::NoTests, self.none())
+                    .with_hint("use `--no-tests` to choose what that means")),
             };
         }
-        let mut unwritten = summary.unwritten;
         let signal = summary.cancelled.and_then(CancelReason::signal);
+        let mut errors = std::mem::take(&mut summary.unwritten);
         let last = match signal {
-            None => unwritten.pop(),
+            None => errors.pop(),
             Some(_) => None,
         };
-        for error in unwritten {
-            // Nothing can be reported once standard error is gone.
-            let error = CommandError::new(Kind::Write, error);
-            let _ = error.write(&mut io::stderr().lock(), colors);
-        }
-        if let Some(signal) = signal {
-            let why = format!("test run was ended by {}", signal_name(signal));
-            return Err(CommandError::new(Kind::EndedBy(signal), why));
-        }
-        if let Some(error) = last {
-            return Err(CommandError::new(Kind::Write, error));
-        }
-        let scripts = &summary.failed_scripts;
-        let failed = || {
-            let names: Vec<String> = scripts.iter().map(|name| format!("`{name}`")).collect();
-            let message = match scripts.len() {
-                1 => format!("setup script {} failed", names[0]),
-                _ => format!("setup scripts {} failed", names.join(", ")),
-            };
-            CommandError::new(Kind::SetupScript, message)
-        };
-        match summary.cancelled {
-            Some(CancelReason::SetupFailed) => Err(failed()),
-            None if summary.stats.success() && !scripts.is_empty() => Err(failed()),
-            None if summary.stats.success() => Ok(exit_code::OK),
-            Some(CancelReason::GlobalTimeout) => Err(CommandError::new(
-                Kind::OutOfTime,
-                "test run ran out of time (`global-timeout`)",
-            )),
-            _ => Err(CommandError::new(Kind::TestRun, "test run failed")),
+        tell_unwritten(errors, colors);
+        match last {
+            Some(error) => Err(CommandError::new(Kind::Write, error)),
+            None => verdict(&summary),
         }
     }
 
     fn sinks(
         &self,
         session: &Session,
+        events: &Events,
         cwd: &Utf8Path,
         global: &GlobalOptions,
         capture: Capture,
-        user: UserSettings,
+        user: &UserSettings,
     ) -> Result<Sinks<'static>, CommandError> {
         let settings = session.profile.run_settings();
         let mut sinks = Sinks::default();
@@ -263,49 +325,102 @@ impl RunCommand {
             junit.name.clone_from(&settings.junit_report_name);
             junit.stream_cap = usize::try_from(settings.junit_output_cap).unwrap_or(usize::MAX);
             junit.properties = true;
+            junit.schema = schema(settings);
             junit.hostname = hostname();
             sinks.files.push(Box::new(Junit::new(junit)));
         }
-        if let Some(path) = &self.reporter.events {
-            let embedded = EmbeddedOutput::Failures {
-                cap: EVENT_OUTPUT_CAP,
-            };
-            let (writer, place) = events_writer(path, cwd)?;
-            sinks
-                .readers
-                .push(Box::new(JsonLines::new(writer, place, embedded)));
+        let place = |given: &Option<Utf8PathBuf>, set: &Option<Utf8PathBuf>| {
+            report_path(given.as_ref(), set.as_ref(), session, cwd)
+        };
+        if let Some(path) = place(&self.reporter.html, &settings.html_path) {
+            let html = Html::new(path).against(session.earlier_runs());
+            sinks.files.push(Box::new(html));
         }
-        if self.annotates() {
-            let commands: Box<dyn io::Write> = match self.reporter.events.as_deref() {
-                Some(path) if path == "-" => Box::new(io::stderr()),
-                _ => Box::new(io::stdout()),
-            };
-            let summary = env::var("GITHUB_STEP_SUMMARY").ok();
-            let summary = summary
-                .filter(|path| !path.is_empty())
-                .map(Utf8PathBuf::from);
-            sinks.readers.push(Box::new(Github::new(commands, summary)));
+        if let Some(path) = place(&self.reporter.ctrf, &settings.ctrf_path) {
+            sinks.files.push(Box::new(Ctrf::new(path)));
+        }
+        if let Some(path) = place(&self.reporter.allure, &settings.allure_path) {
+            sinks.files.push(Box::new(Allure::new(path)));
+        }
+        sinks.readers.extend(events.sink(cwd)?);
+        let service = self.reporter.annotations.service();
+        if let Some(sink) = service.and_then(|service| self.annotations(service, events, session)) {
+            sinks.readers.push(sink);
+        }
+        if let Some(form) = self.reporter.message_format.form() {
+            let (writer, place) = events::writer(Utf8Path::new("-"), cwd)?;
+            let messages = LibtestJson::new(writer, place, form);
+            sinks.readers.push(Box::new(messages));
         }
         // Last, so that what it shows is in the events, whatever happens next.
-        let terminal = self.terminal(settings, global, capture, user);
+        let brief = {
+            let origins = session.profile.run_origins();
+            *origins.get(RunSetting::StatusLevel) == Origin::Default
+        };
+        let mut terminal = self.terminal(settings, brief, global, capture, user);
+        self.for_this_place(&mut terminal, session, service, user);
         sinks
             .readers
             .push(Box::new(Terminal::new(io::stderr(), terminal)));
         Ok(sinks)
     }
 
-    /// Returns whether GitHub's annotations are written.
-    fn annotates(&self) -> bool {
-        match self.reporter.annotations {
-            Annotations::Auto => env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true"),
-            Annotations::Github => true,
-            Annotations::None => false,
-        }
+    /// Returns the sink that annotates for a service.
+    fn annotations(
+        &self,
+        service: Service,
+        events: &Events,
+        session: &Session,
+    ) -> Option<Box<dyn Sink>> {
+        let taken = events.are_on_stdout() || self.reporter.message_format.form().is_some();
+        let commands: Box<dyn io::Write> = match taken {
+            true => Box::new(io::stderr()),
+            false => Box::new(io::stdout()),
+        };
+        let (form, summary) = service.form(&session.reports())?;
+        Some(Box::new(Annotations::new(form, commands, summary)))
+    }
+
+    /// Sets the options that depend on the terminal or the service behind it.
+    fn for_this_place(
+        &self,
+        terminal: &mut TerminalOptions,
+        session: &Session,
+        service: Option<Service>,
+        user: &UserSettings,
+    ) {
+        let cargo = &session.workspace.config;
+        let known = || {
+            cargo
+                .switch(&["term", "hyperlinks"])
+                .unwrap_or_else(surroundings::links)
+        };
+        let asked = self
+            .reporter
+            .hyperlinks
+            .map(Hyperlinks::from)
+            .or(user.hyperlinks);
+        let linked = match asked.unwrap_or(Hyperlinks::Auto) {
+            Hyperlinks::Auto => terminal.fitted && known(),
+            Hyperlinks::Always => true,
+            Hyperlinks::Never => false,
+        };
+        let format = self.reporter.hyperlink_format.as_deref();
+        terminal.links = linked.then(|| Links {
+            format: format.unwrap_or(Links::FORMAT).to_owned(),
+            host: hostname(),
+        });
+        let integration = cargo.switch(&["term", "progress", "term-integration"]);
+        let quiet = terminal.progress == ProgressMode::None || terminal.no_capture;
+        terminal.taskbar = surroundings::surface() == Surface::Full
+            && !quiet
+            && integration.unwrap_or_else(surroundings::taskbar);
+        terminal.fold = service.map_or(Fold::None, Service::fold);
     }
 
     /// True if keys are read: if a person sits at the terminal and no other program, such as a
     /// debugger, reads the keys.
-    fn keys(&self, capture: Capture, user: UserSettings) -> bool {
+    fn keys(&self, capture: Capture, user: &UserSettings) -> bool {
         !self.reporter.no_input_handler
             && user.input_handler.unwrap_or(true)
             && capture == Capture::Pipes
@@ -317,9 +432,10 @@ impl RunCommand {
     fn terminal(
         &self,
         settings: &RunSettings,
+        brief: bool,
         global: &GlobalOptions,
         capture: Capture,
-        user: UserSettings,
+        user: &UserSettings,
     ) -> TerminalOptions {
         let no_capture = capture != Capture::Pipes;
         let asked = self.reporter.show_progress.map(ShowProgress::from);
@@ -343,7 +459,7 @@ impl RunCommand {
             final_status_level: settings.final_status_level,
             skipped_by_choice,
             colors: global.stderr_colors(),
-            unicode: unicode(),
+            unicode: surroundings::unicode(),
             progress: progress.resolve(surroundings::surface(), surroundings::unobtrusive()),
             max_progress_running: self
                 .reporter
@@ -352,10 +468,17 @@ impl RunCommand {
                 .unwrap_or(MOST_RUNNING),
             indent_output: !self.reporter.no_output_indent && user.output_indent.unwrap_or(true),
             durations: settings.durations,
+            durations_by: settings.durations_by,
             size: None,
+            fitted: surroundings::surface() != Surface::None,
+            brief: brief && asked == ShowProgress::Auto && !global.verbose,
             // The command is wanted when a test is debugged.
             verbosity: u8::from(global.verbose || self.runner.runs_below()),
             no_capture,
+            shown_live: self.runner.live
+                && self.reporter.failure_output.is_none()
+                && self.reporter.success_output.is_none(),
+            ..TerminalOptions::default()
         }
     }
 
@@ -375,56 +498,93 @@ impl RunCommand {
         }
     }
 
-    /// The command line's path is relative to where it was given, the profile's to the folder of its
-    /// reports.
     fn junit_path(
         &self,
         session: &Session,
         settings: &RunSettings,
         cwd: &Utf8Path,
     ) -> Option<Utf8PathBuf> {
-        if let Some(path) = &self.reporter.junit {
-            return Some(cwd.join(path));
-        }
-        Some(session.reports().join(settings.junit_path.as_ref()?))
+        let (given, set) = (&self.reporter.junit, &settings.junit_path);
+        report_path(given.as_ref(), set.as_ref(), session, cwd)
     }
 }
 
-/// Opens what the events are written to, and says what it is.
-fn events_writer(path: &Utf8Path, cwd: &Utf8Path) -> Result<(Outlet, String), CommandError> {
-    let (outlet, place) = match path.as_str() {
-        "-" => {
-            let stdout = io::stdout().as_fd().try_clone_to_owned();
-            (
-                stdout.and_then(Outlet::shared),
-                "standard output".to_owned(),
-            )
-        }
-        _ => {
-            let path = cwd.join(path);
-            (Outlet::create(path.as_std_path()), format!("`{path}`"))
-        }
-    };
-    let outlet = outlet.map_err(|source| {
-        let message = format!("failed to open {place} for the events: {source}");
-        CommandError::new(Kind::Write, message)
-    })?;
-    Ok((outlet, place))
+/// Returns the schema that the JUnit report keeps to.
+fn schema(settings: &RunSettings) -> Schema {
+    match settings.junit_schema {
+        JunitSchema::Free => Schema::Free,
+        JunitSchema::Junit10 => Schema::Junit10,
+        JunitSchema::Surefire => Schema::Surefire,
+    }
 }
 
-/// Whether the locale's characters are those of UTF-8 (locale(7)).
-fn unicode() -> bool {
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
-        .into_iter()
-        .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()));
-    locale.is_none_or(|locale| {
-        let locale = locale.to_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8") || locale == "c" || locale == "posix"
-    })
+/// Returns the path of a report: that of the command line is relative to where it was given, that of the profile
+/// to the folder of its reports.
+fn report_path(
+    given: Option<&Utf8PathBuf>,
+    set: Option<&Utf8PathBuf>,
+    session: &Session,
+    cwd: &Utf8Path,
+) -> Option<Utf8PathBuf> {
+    match given {
+        Some(path) => Some(cwd.join(path)),
+        None => Some(session.reports().join(set?)),
+    }
+}
+
+/// Returns the exit code of a run that has come to its end, or why it failed.
+pub(super) fn verdict(summary: &Summary) -> Result<i32, CommandError> {
+    if let Some(signal) = summary.cancelled.and_then(CancelReason::signal) {
+        let why = format!("test run was ended by {}", signal_name(signal));
+        return Err(CommandError::new(Kind::EndedBy(signal), why));
+    }
+    let failed = || CommandError::new(Kind::SetupScript, failed_helpers(summary));
+    let all_well = summary.failed_scripts.is_empty() && summary.failed_services.is_empty();
+    match summary.cancelled {
+        Some(CancelReason::SetupFailed) => Err(failed()),
+        None if summary.stats.success() && !all_well => Err(failed()),
+        None if summary.stats.success() => Ok(exit_code::OK),
+        Some(CancelReason::GlobalTimeout) => Err(CommandError::new(
+            Kind::OutOfTime,
+            "test run ran out of time (`global-timeout`)",
+        )),
+        _ => Err(CommandError::new(Kind::TestRun, "test run failed")),
+    }
+}
+
+/// Fails with the last of what could not be written, when the others have been said.
+pub(super) fn unwritten(mut errors: Vec<SinkError>, colors: bool) -> Result<(), CommandError> {
+    let last = errors.pop();
+    tell_unwritten(errors, colors);
+    last.map_or(Ok(()), |error| Err(CommandError::new(Kind::Write, error)))
+}
+
+fn tell_unwritten(errors: Vec<SinkError>, colors: bool) {
+    for error in errors {
+        // Nothing can be reported once standard error is gone.
+        let error = CommandError::new(Kind::Write, error);
+        let _ = error.write(&mut io::stderr().lock(), colors);
+    }
 }
 
 fn hostname() -> String {
     let name = nix::unistd::gethostname().ok();
     name.and_then(|name| name.into_string().ok())
         .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// Returns which setup scripts and services failed, as a sentence.
+fn failed_helpers(summary: &Summary) -> String {
+    let failed = |noun: &str, names: &[String]| {
+        let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        match names.len() {
+            0 => None,
+            1 => Some(format!("{noun} {} failed", quoted[0])),
+            _ => Some(format!("{noun}s {} failed", quoted.join(", "))),
+        }
+    };
+    let scripts = failed("setup script", &summary.failed_scripts);
+    let services = failed("service", &summary.failed_services);
+    let all: Vec<String> = scripts.into_iter().chain(services).collect();
+    all.join(", ")
 }

@@ -1,18 +1,21 @@
 //! Options of `run`: execution and reports.
 
+use super::{doc_options::DocArgs, service::AnnotationsArg};
 use clap::{
     Args, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use harness_metadata::{
-    FinalStatusLevel, StatusLevel,
+    DurationsBy, FinalStatusLevel, StatusLevel,
     event::{OutputWhen, TraceLevel},
 };
 use harness_runner::{
     config::{
-        CliOverrides, ShowProgress,
-        settings::{Doctests, FlakyResult, MaxFail, Order, RetryPolicy, TestThreads},
+        CliOverrides, Hyperlinks, ShowProgress,
+        settings::{FlakyResult, MaxFail, Order, RetryPolicy, TestThreads},
     },
+    report::libtest_json::Form,
+    run::{Stress, StressMode, Until},
     tracer::breakpoint::Breakpoint,
 };
 use std::str::FromStr;
@@ -30,7 +33,7 @@ where
 #[command(next_help_heading = "Runner options")]
 pub(crate) struct RunnerArgs {
     /// Only build.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "doc")]
     pub(super) no_run: bool,
     /// Run this many tests at the same time: a number, a negative number to leave CPUs free, or
     /// `num-cpus`.
@@ -73,6 +76,27 @@ pub(crate) struct RunnerArgs {
     /// Run tests first that failed when they ran last, whatever their priority.
     #[arg(long)]
     pub(super) failed_first: bool,
+    /// Run all tests this many times, or `infinite` for until the run is ended.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = stress_count,
+        group = "stress",
+        conflicts_with_all = ["debugger", "tracer"]
+    )]
+    pub(super) stress_count: Option<Until>,
+    /// Run all tests again and again, until this much time has passed.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = stress_duration,
+        group = "stress",
+        conflicts_with_all = ["debugger", "tracer"]
+    )]
+    pub(super) stress_duration: Option<Until>,
+    /// Begin the next iteration of a stress run when a slot is free, not when the one before is over.
+    #[arg(long, requires = "stress")]
+    pub(super) stress_parallel: bool,
     /// Write how long each test takes to this file, or to that of the profile, for `--partition
     /// time:M/N`.
     #[arg(long, value_name = "PATH", num_args = 0..=1)]
@@ -93,12 +117,8 @@ pub(crate) struct RunnerArgs {
     /// Run this by `sh -c` for each process that is stopped; `{pid}` stands for it.
     #[arg(long, value_name = "COMMAND", requires = "break_exec")]
     pub(super) break_command: Option<String>,
-    /// Run documentation tests after the others, by `cargo test --doc`.
-    #[arg(long, conflicts_with_all = ["no_run", "no_doc"])]
-    pub(super) doc: bool,
-    /// Do not mention documentation tests.
-    #[arg(long)]
-    pub(super) no_doc: bool,
+    #[command(flatten)]
+    pub(super) documentation: DocArgs,
     /// Run the one selected test in this debugger, such as `gdb --args`: without capture and limits,
     /// with the terminal.
     #[arg(
@@ -125,6 +145,9 @@ pub(crate) struct RunnerArgs {
         env = "HARNESS_NO_TESTS"
     )]
     pub(super) no_tests: NoTests,
+    /// Show the output of tests while they run, each line with its test. It is captured all the same.
+    #[arg(long, conflicts_with_all = ["no_capture", "debugger", "tracer"])]
+    pub(super) live: bool,
     /// Let tests write to the terminal, one test at a time.
     #[arg(long, visible_alias = "nocapture")]
     pub(super) no_capture: bool,
@@ -183,12 +206,25 @@ pub(crate) struct ReporterArgs {
         value_parser = clap::builder::FalseyValueParser::new()
     )]
     pub(super) no_output_indent: bool,
-    /// Name the N slowest tests at the end.
-    #[arg(long, value_name = "N")]
+    /// Name the N slowest tests at the end, with what they used.
+    #[arg(long, visible_alias = "slowest", value_name = "N")]
     pub(super) durations: Option<usize>,
+    /// Name those at the end that used the most of this.
+    #[arg(long, value_name = "USE", env = "HARNESS_DURATIONS_BY",
+        value_parser = one_of::<DurationsBy>(["time", "cpu", "memory", "io", "processes"]))]
+    pub(super) durations_by: Option<DurationsBy>,
     /// Write a JUnit report to this file.
     #[arg(long, value_name = "PATH")]
     pub(super) junit: Option<camino::Utf8PathBuf>,
+    /// Write an HTML report to this file: one page, without a network.
+    #[arg(long, value_name = "PATH")]
+    pub(super) html: Option<camino::Utf8PathBuf>,
+    /// Write a report in the Common Test Report Format (JSON) to this file.
+    #[arg(long, value_name = "PATH")]
+    pub(super) ctrf: Option<camino::Utf8PathBuf>,
+    /// Write results for Allure to this folder, a file for each attempt.
+    #[arg(long, value_name = "DIR")]
+    pub(super) allure: Option<camino::Utf8PathBuf>,
     /// Annotate the lines of failed tests for the service that runs this, and write its summary.
     #[arg(
         long,
@@ -197,10 +233,67 @@ pub(crate) struct ReporterArgs {
         default_value = "auto",
         hide_default_value = true
     )]
-    pub(super) annotations: Annotations,
-    /// Write the events of the run to this file, one JSON object a line; `-` is standard output.
+    pub(super) annotations: AnnotationsArg,
+    /// Make places in the source links, for terminals that open them.
+    #[arg(long, value_name = "WHEN", env = "HARNESS_HYPERLINKS")]
+    pub(super) hyperlinks: Option<HyperlinksArg>,
+    /// The address of a link, such as `vscode://file{path}:{line}`; `{host}` is this machine.
+    #[arg(long, value_name = "FORMAT", env = "HARNESS_HYPERLINK_FORMAT")]
+    pub(super) hyperlink_format: Option<String>,
+    /// Write messages to standard output for programs that read those of libtest or of cargo-nextest.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "HARNESS_MESSAGE_FORMAT",
+        default_value = "human",
+        hide_default_value = true
+    )]
+    pub(super) message_format: RunFormat,
+    /// Give messages in this version of their format: `0.1`, the only one.
+    #[arg(long, value_name = "VERSION", env = "HARNESS_MESSAGE_FORMAT_VERSION",
+        value_parser = message_version)]
+    pub(super) message_format_version: Option<String>,
+    /// Write the events of the run to this place, one JSON object a line: a file, `-` for standard output,
+    /// `fd:N` for a descriptor, `unix:PATH` for a socket.
     #[arg(long, value_name = "PATH")]
     pub(super) events: Option<camino::Utf8PathBuf>,
+}
+
+impl RunnerArgs {
+    /// Returns whether a flag says after how many failures the run ends.
+    pub(super) fn says_when_to_stop(&self) -> bool {
+        self.fail_fast || self.no_fail_fast || self.max_fail.is_some()
+    }
+
+    /// Returns the iterations of a stress run.
+    pub(super) fn stress(&self) -> Option<Stress> {
+        let until = self.stress_count.or(self.stress_duration)?;
+        let mode = match self.stress_parallel {
+            true => StressMode::Parallel,
+            false => StressMode::Serial,
+        };
+        Some(Stress { until, mode })
+    }
+}
+
+/// Parses a number of iterations.
+fn stress_count(text: &str) -> Result<Until, String> {
+    match text {
+        "infinite" => Ok(Until::Ended),
+        _ => text
+            .parse()
+            .map(Until::Count)
+            .map_err(|_| "must be an integer from 1 or `infinite`".to_owned()),
+    }
+}
+
+/// Parses the time for iterations.
+fn stress_duration(text: &str) -> Result<Until, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("must be longer than zero".to_owned()),
+        Ok(time) => Ok(Until::Time(time)),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The behavior if no test is selected.
@@ -217,15 +310,54 @@ pub(crate) enum NoTests {
     Fail,
 }
 
-/// The service whose annotations are written.
+/// Whether places in the source are links.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Annotations {
-    /// GitHub if `GITHUB_ACTIONS` is `true`, none otherwise.
+pub(crate) enum HyperlinksArg {
+    /// If the terminal is known to open links, or cargo's `term.hyperlinks` says so.
     Auto,
-    /// GitHub Actions.
-    Github,
-    /// None.
-    None,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl From<HyperlinksArg> for Hyperlinks {
+    fn from(arg: HyperlinksArg) -> Self {
+        match arg {
+            HyperlinksArg::Auto => Self::Auto,
+            HyperlinksArg::Always => Self::Always,
+            HyperlinksArg::Never => Self::Never,
+        }
+    }
+}
+
+fn message_version(text: &str) -> Result<String, String> {
+    match text {
+        "0.1" => Ok(text.to_owned()),
+        _ => Err("the messages have one version, `0.1`".to_owned()),
+    }
+}
+
+/// The messages on standard output.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunFormat {
+    /// None: people read standard error.
+    Human,
+    /// Those of libtest.
+    LibtestJson,
+    /// Those of libtest at once, with the binary in those of suites.
+    LibtestJsonPlus,
+}
+
+impl RunFormat {
+    /// Returns the form of the messages; `None` for no messages.
+    pub(super) fn form(self) -> Option<Form> {
+        match self {
+            Self::Human => None,
+            Self::LibtestJson => Some(Form::Plain),
+            Self::LibtestJsonPlus => Some(Form::Plus),
+        }
+    }
 }
 
 /// The form of progress.
@@ -320,11 +452,7 @@ pub(super) fn overrides(runner: &RunnerArgs, reporter: &ReporterArgs) -> CliOver
         Some(_) => Some(Order::Shuffle),
         None => runner.order,
     };
-    cli.run.doctests = match (runner.doc, runner.no_doc) {
-        (true, _) => Some(Doctests::Run),
-        (_, true) => Some(Doctests::Skip),
-        _ => None,
-    };
+    cli.run.doctests = runner.documentation.wanted();
     cli.test.retries = runner.retries.map(RetryPolicy::at_once);
     cli.test.flaky_result = runner.flaky_result;
     cli.run.max_fail = match (runner.fail_fast, runner.no_fail_fast) {
@@ -339,5 +467,6 @@ pub(super) fn overrides(runner: &RunnerArgs, reporter: &ReporterArgs) -> CliOver
     cli.run.status_level = reporter.status_level;
     cli.run.final_status_level = reporter.final_status_level;
     cli.run.durations = reporter.durations;
+    cli.run.durations_by = reporter.durations_by;
     cli
 }

@@ -1,15 +1,11 @@
 //! `cargo harness runs`: what is kept of runs.
 
-use super::{
-    GlobalOptions, prepared,
-    trace::{locate_error, working_directory},
-};
+use super::{GlobalOptions, prepared, recordings::Place};
 use crate::command_error::{CommandError, Kind};
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use clap::{Args, ValueEnum};
 use harness_metadata::{RunId, RunStats, event::TraceLevel, exit_code};
 use harness_runner::{
-    cargo::{CargoOptions, Located, locate_target},
     report::{
         plural, size,
         style::{Styles, escaped, paint},
@@ -17,11 +13,23 @@ use harness_runner::{
     store::{self, Overview, State},
 };
 use serde::Serialize;
-use std::io::{self, BufWriter, Write};
+use std::{
+    io::{self, BufWriter, Write},
+    time::Duration,
+};
 
 /// List the recorded runs.
 #[derive(Debug, Args)]
 pub(super) struct RunsCommand {
+    #[command(flatten)]
+    list: ListForm,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// The form of a list of what was recorded.
+#[derive(Debug, Args)]
+pub(super) struct ListForm {
     /// The form of the list.
     #[arg(
         long,
@@ -30,18 +38,18 @@ pub(super) struct RunsCommand {
         value_name = "FORMAT",
         default_value = "human"
     )]
-    message_format: MessageFormat,
-    /// Path to Cargo.toml.
-    #[arg(long, value_name = "PATH")]
-    manifest_path: Option<Utf8PathBuf>,
-    /// The target directory.
-    #[arg(long, value_name = "DIR", env = "CARGO_TARGET_DIR")]
-    target_dir: Option<Utf8PathBuf>,
+    pub(super) message_format: MessageFormat,
+}
+
+impl ListForm {
+    fn is_human(&self) -> bool {
+        self.message_format == MessageFormat::Human
+    }
 }
 
 /// The form of a list.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-enum MessageFormat {
+pub(super) enum MessageFormat {
     /// A run a line, in columns.
     Human,
     /// JSON, an object a line.
@@ -63,31 +71,34 @@ struct Row<'a> {
     /// Results that are known of a run whose runner was killed.
     known: Option<usize>,
     bytes: u64,
-    folder: &'a Utf8Path,
+    /// Whether it comes from elsewhere, by `store import`.
+    imported: bool,
+    /// Its file, or its folder if it is not packed.
+    path: &'a Utf8Path,
 }
 
 impl RunsCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
-        let cwd = working_directory()?;
-        let options = CargoOptions {
-            manifest_path: self.manifest_path.clone(),
-            target_dir: self.target_dir.clone().filter(|dir| *dir != ""),
-            cargo_quiet: 2,
-            ..CargoOptions::default()
-        };
-        let Located { target, .. } = locate_target(&options, &cwd).map_err(locate_error)?;
-        let runs = store::runs(&target).map_err(|error| {
-            let folder = store::folder(&target);
+        let kept = self.place.locate(global)?;
+        let store = &kept.store;
+        let runs = store::runs(store).map_err(|error| {
+            let folder = store::folder(store);
             CommandError::new(Kind::Setup, format!("failed to read `{folder}`: {error}"))
         })?;
         let runs: Vec<_> = runs.into_iter().filter_map(Overview::of).collect();
+        if let Some(text) = kept
+            .left_behind()
+            .filter(|_| self.list.is_human() && store::folder(store).exists())
+        {
+            prepared::note(&text, global.stderr_colors());
+        }
         let mut out = BufWriter::new(io::stdout().lock());
-        let written = match self.message_format {
+        let written = match self.list.message_format {
             MessageFormat::Json => write_json(&runs, &mut out),
             MessageFormat::Human if runs.is_empty() => {
                 let text = format!(
                     "no run is kept in `{}`; `cargo harness run` keeps one",
-                    store::folder(&target)
+                    store::folder(store)
                 );
                 prepared::note(&text, global.stderr_colors());
                 Ok(())
@@ -130,7 +141,8 @@ fn write_json(runs: &[Overview], out: &mut dyn Write) -> io::Result<()> {
             stats,
             known,
             bytes: overview.bytes,
-            folder: &overview.run.folder,
+            imported: overview.run.imported,
+            path: &overview.run.path,
         };
         serde_json::to_writer(&mut *out, &row)?;
         writeln!(out)?;
@@ -139,14 +151,19 @@ fn write_json(runs: &[Overview], out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn write_table(runs: &[Overview], styles: Styles, out: &mut dyn Write) -> io::Result<()> {
-    let mut rows =
-        vec![["RUN", "STARTED", "PROFILE", "TRACE", "SIZE", "RESULT"].map(str::to_owned)];
+    let mut rows = vec![
+        [
+            "RUN", "STARTED", "AGE", "PROFILE", "TRACE", "SIZE", "RESULT",
+        ]
+        .map(str::to_owned),
+    ];
     for overview in runs {
         let header = &overview.run.header;
         let id = header.run_id.to_string();
         rows.push([
             id.get(..8).unwrap_or(&id).to_owned(),
             header.started_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+            coarse(store::age(header.started_at)),
             escaped(&overview.profile).into_owned(),
             overview.trace.as_str().to_owned(),
             size(overview.bytes),
@@ -154,7 +171,7 @@ fn write_table(runs: &[Overview], styles: Styles, out: &mut dyn Write) -> io::Re
         ]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..6).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..7).map(|column| width(column).unwrap_or(0)).collect();
     for (number, row) in rows.iter().enumerate() {
         let style = match number.checked_sub(1).map(|number| &runs[number].state) {
             None => styles.count,
@@ -162,23 +179,40 @@ fn write_table(runs: &[Overview], styles: Styles, out: &mut dyn Write) -> io::Re
             Some(State::Ended(ending)) if ending.cancelled.is_none() => styles.pass,
             Some(_) => styles.warn,
         };
-        for (column, cell) in row.iter().enumerate().take(5) {
+        for (column, cell) in row.iter().enumerate().take(6) {
             write!(out, "{cell:<width$}  ", width = widths[column])?;
         }
         let command = number.checked_sub(1).map(|number| command(&runs[number]));
         match command.filter(|command| !command.is_empty()) {
             Some(command) => {
-                let padding = " ".repeat(widths[5] - row[5].chars().count());
-                writeln!(out, "{}{padding}  {command}", paint(&row[5], style))?;
+                let padding = " ".repeat(widths[6] - row[6].chars().count());
+                writeln!(out, "{}{padding}  {command}", paint(&row[6], style))?;
             }
-            None => writeln!(out, "{}", paint(&row[5], style))?,
+            None => writeln!(out, "{}", paint(&row[6], style))?,
         }
     }
     Ok(())
 }
 
+/// Returns a time in the largest unit that fits.
+pub(super) fn coarse(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    let unit = units.iter().find(|(length, _)| seconds >= *length);
+    let (length, unit) = unit.unwrap_or(&(1, "s"));
+    format!("{} {unit}", seconds / length)
+}
+
 /// Says how a run ended.
-fn result(overview: &Overview) -> String {
+pub(super) fn result(overview: &Overview) -> String {
+    let mut text = ended(overview);
+    if overview.run.imported {
+        text.push_str(", imported");
+    }
+    text
+}
+
+fn ended(overview: &Overview) -> String {
     let tests = overview.run.header.tests;
     match &overview.state {
         State::InProgress => format!("in progress, {}", plural(tests, "test", "tests")),

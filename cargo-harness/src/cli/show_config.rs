@@ -3,24 +3,27 @@
 use super::{
     GlobalOptions,
     filter_options::FilterArgs,
+    pager::Output,
     prepared::{self, session_error},
-    print::print,
     reuse_options::ReuseArgs,
 };
 use crate::{
     cargo_options::CargoArgs,
-    command_error::{CommandError, Kind},
+    command_error::{CommandError, Kind, both},
 };
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use harness_metadata::exit_code;
 use harness_runner::{
-    config::{CliOverrides, Explained, Program, Requirement, Standing, settings::TestThreads},
+    config::{
+        CliOverrides, Explained, Program, Requirement, Standing, schema, settings::TestThreads,
+        user_schema,
+    },
     filter::FilterOptions,
     report::style::escaped,
     session::{ExplainedProfile, ExplainedTest, Options, Session, Start},
 };
 use nextest_metadata::GLOBAL_TEST_GROUP;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Write};
 
 /// Show the settings in force, with the origin of each.
 #[derive(Debug, Args)]
@@ -38,11 +41,32 @@ enum What {
     Run(Box<CargoArgs>),
     /// The test groups, their limits, and the selected tests in them.
     #[command(visible_alias = "test-groups")]
-    Groups(Box<Selected>),
+    Groups(Box<Grouped>),
     /// This program's version, and the versions that the workspace requires and recommends.
     Version(Box<CargoArgs>),
     /// The profiles, and those that each inherits from.
     Profiles(Box<CargoArgs>),
+    /// Whether all files, of the workspace, of tools and of the person, are right, in every profile.
+    Check(Box<CargoArgs>),
+    /// The JSON Schema of a file, for editors.
+    Schema(SchemaOf),
+}
+
+/// The file that a schema describes.
+#[derive(Debug, Args)]
+struct SchemaOf {
+    /// The file.
+    #[arg(value_enum, default_value = "harness")]
+    file: SchemaFile,
+}
+
+/// The files that have a schema.
+#[derive(Copy, Clone, Debug, ValueEnum)]
+enum SchemaFile {
+    /// `.config/harness.toml`.
+    Harness,
+    /// `harness/config.toml`, the settings of a person.
+    User,
 }
 
 /// Tests, which are built and listed to be selected.
@@ -54,6 +78,19 @@ struct Selected {
     filter: FilterArgs,
     #[command(flatten)]
     reuse: ReuseArgs,
+}
+
+/// The same, and the groups to show.
+#[derive(Debug, Args)]
+struct Grouped {
+    /// Show this group only; may be given several times. `@global` is for tests of no group.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    groups: Vec<String>,
+    /// Has no effect: tests that no override puts into a group are always shown.
+    #[arg(long, hide = true)]
+    show_default: bool,
+    #[command(flatten)]
+    selected: Selected,
 }
 
 impl ShowConfigCommand {
@@ -74,9 +111,11 @@ impl ShowConfigCommand {
                 versions(&asked, *found)
             }
             What::Test(selected) => tests(&selected.prepare(global)?.explain_tests())?,
-            What::Groups(selected) => {
-                let session = selected.prepare(global)?;
-                groups(session.test_groups(), &session.explain_tests())
+            What::Groups(grouped) => {
+                let session = grouped.selected.prepare(global)?;
+                let known = session.test_groups();
+                check_groups(&grouped.groups, known)?;
+                groups(known, &grouped.groups, &session.explain_tests())
             }
             What::Run(cargo) => {
                 let (start, options) = start(
@@ -96,12 +135,19 @@ impl ShowConfigCommand {
                 )?;
                 profiles(&start.explain_profiles())
             }
+            What::Check(cargo) => check(*cargo, global)?,
+            What::Schema(SchemaOf { file }) => match file {
+                SchemaFile::Harness => format!("{:#}\n", schema()),
+                SchemaFile::User => format!("{:#}\n", user_schema()),
+            },
         };
         let code = match &verdict {
             Some(verdict) => verdict.exit_code(),
             None => exit_code::OK,
         };
-        print(text.as_bytes(), "the settings").map(|()| code)
+        let mut out = Output::new(global, true)?;
+        let written = out.write_all(text.as_bytes());
+        out.finish(written, "the settings").map(|()| code)
     }
 }
 
@@ -191,6 +237,27 @@ fn start(
     Ok((start, options))
 }
 
+/// Reads all files, and says what is right about them.
+fn check(cargo: CargoArgs, global: &GlobalOptions) -> Result<String, CommandError> {
+    let reuse = ReuseArgs::default();
+    let (filter, cli) = (FilterOptions::default(), CliOverrides::default());
+    let options = prepared::options(global, cargo, &reuse, filter, cli)?;
+    let colors = global.stderr_colors();
+    let mut notify = |notice| prepared::tell(&notice, colors);
+    let checked = Start::check(&options, &mut notify).map_err(session_error(colors));
+    let (checked, _) = both(checked, global.user_settings())?;
+    let list = |names: Vec<&str>| {
+        let quoted = names.iter().map(|name| format!("`{name}`"));
+        escaped(&quoted.collect::<Vec<_>>().join(", ")).into_owned()
+    };
+    let files = match &checked.files[..] {
+        [] => "no file of the workspace or of a tool".to_owned(),
+        files => list(files.iter().map(|file| file.as_str()).collect()),
+    };
+    let profiles = list(checked.config.profile_names().collect());
+    Ok(format!("no mistakes: {files}; profiles {profiles}\n"))
+}
+
 /// Writes the settings of each test below its name.
 fn tests(tests: &[ExplainedTest]) -> Result<String, CommandError> {
     if tests.is_empty() {
@@ -209,10 +276,11 @@ fn tests(tests: &[ExplainedTest]) -> Result<String, CommandError> {
     Ok(tests.iter().map(block).collect::<Vec<_>>().join("\n"))
 }
 
+/// A longer line does not move the column of reasons.
+const WIDEST: usize = 48;
+
 /// Writes one line a setting: key and value, then the reason in a column of its own.
 fn settings(settings: &[Explained]) -> String {
-    /// A longer line does not move the column.
-    const WIDEST: usize = 48;
     let lines: Vec<(String, String)> = settings
         .iter()
         .map(|setting| {
@@ -236,10 +304,34 @@ fn reason(setting: &Explained) -> String {
     escaped(&reason).into_owned()
 }
 
-/// Writes each group with its limit, and the tests in it below.
-fn groups(groups: &BTreeMap<String, TestThreads>, tests: &[ExplainedTest]) -> String {
+/// Fails if there is no group of one of these names.
+fn check_groups(
+    wanted: &[String],
+    known: &BTreeMap<String, TestThreads>,
+) -> Result<(), CommandError> {
+    let is_known = |name: &str| name == GLOBAL_TEST_GROUP || known.contains_key(name);
+    let Some(unknown) = wanted.iter().find(|name| !is_known(name)) else {
+        return Ok(());
+    };
+    let names = known.keys().map(String::as_str).chain([GLOBAL_TEST_GROUP]);
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    let message = format!(
+        "the test group `{unknown}` does not exist; known groups: {}",
+        names.join(", ")
+    );
+    Err(CommandError::new(Kind::Setup, message))
+}
+
+/// Writes each group with its limit, and the tests in it below, each with the place that says so. No
+/// wanted ones are all.
+fn groups(
+    groups: &BTreeMap<String, TestThreads>,
+    wanted: &[String],
+    tests: &[ExplainedTest],
+) -> String {
+    let is_wanted = |group: &str| wanted.is_empty() || wanted.iter().any(|name| name == group);
     let mut text = String::new();
-    for (name, threads) in groups {
+    for (name, threads) in groups.iter().filter(|(name, _)| is_wanted(name)) {
         let threads = match threads {
             TestThreads::Count(count) => count.to_string(),
             TestThreads::NumCpus => "num-cpus".to_owned(),
@@ -249,7 +341,8 @@ fn groups(groups: &BTreeMap<String, TestThreads>, tests: &[ExplainedTest]) -> St
         text.push_str(&members(tests, name));
     }
     let global = members(tests, GLOBAL_TEST_GROUP);
-    if !global.is_empty() || groups.is_empty() {
+    let asked = !wanted.is_empty() || groups.is_empty() || !global.is_empty();
+    if is_wanted(GLOBAL_TEST_GROUP) && asked {
         text.push_str(&format!("{GLOBAL_TEST_GROUP}\n{global}"));
     }
     text
@@ -257,9 +350,24 @@ fn groups(groups: &BTreeMap<String, TestThreads>, tests: &[ExplainedTest]) -> St
 
 fn members(tests: &[ExplainedTest], group: &str) -> String {
     let members = tests.iter().filter(|test| test.group == group);
-    members
-        .map(|test| format!("    {}\n", escaped(&test.id.to_string())))
-        .collect()
+    let members: Vec<(String, String)> = members
+        .map(|test| {
+            let mut settings = test.settings.iter();
+            let setting = settings.find(|setting| setting.key == "test-group");
+            // A test without a group needs no reason.
+            let set = setting.filter(|setting| setting.place.is_some());
+            let name = escaped(&test.id.to_string()).into_owned();
+            (name, set.map_or_else(String::new, reason))
+        })
+        .collect();
+    let explained = members.iter().filter(|(_, reason)| !reason.is_empty());
+    let column = explained.map(|(name, _)| name.chars().count()).max();
+    let column = column.unwrap_or(0).min(WIDEST);
+    let line = |(name, reason): &(String, String)| match reason.as_str() {
+        "" => format!("    {name}\n"),
+        reason => format!("    {name:column$}  # {reason}\n"),
+    };
+    members.iter().map(line).collect()
 }
 
 /// Writes each profile with those that it inherits from; a star marks the one in use.

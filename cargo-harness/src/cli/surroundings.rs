@@ -57,6 +57,11 @@ fn wishes() -> Wishes {
     Wishes::of(|name| env::var_os(name))
 }
 
+/// Returns the columns and rows of the terminal at standard output, if there is one.
+pub(super) fn stdout_size() -> Option<(u16, u16)> {
+    harness_runner::report::progress::size_of(io::stdout())
+}
+
 /// Returns whether a stream has colors if nothing on the command line says so.
 pub(super) fn colors(stream: Stream) -> bool {
     let painted = "-".if_supports_color(stream, |text| text.red()).to_string();
@@ -71,6 +76,27 @@ pub(super) fn surface() -> Surface {
 /// Returns whether a progress bar is not wanted where it could be had.
 pub(super) fn unobtrusive() -> bool {
     wishes().unobtrusive()
+}
+
+/// Returns whether the terminal at standard error is known to open links.
+pub(super) fn links() -> bool {
+    supports_hyperlinks::on(supports_hyperlinks::Stream::Stderr)
+}
+
+/// Returns whether the terminal at standard error shows progress in its task bar.
+pub(super) fn taskbar() -> bool {
+    !wishes().ci && anstyle_progress::supports_term_progress(io::stderr().is_terminal())
+}
+
+/// Whether the locale's characters are those of UTF-8 (locale(7)).
+pub(super) fn unicode() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()));
+    locale.is_none_or(|locale| {
+        let locale = locale.to_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8") || locale == "c" || locale == "posix"
+    })
 }
 
 #[cfg(test)]

@@ -4,16 +4,20 @@ mod filter;
 mod shell;
 mod tree;
 
-use super::{GlobalOptions, prepared};
+use super::{
+    GlobalOptions,
+    kept::{Kept, locate_error, working_directory},
+    prepared,
+};
 use crate::command_error::{CommandError, Kind};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use filter::{Filter, FilterArgs};
 use harness_metadata::{TestId, TraceEvent, TraceSummary, exit_code, trace::TRACE_SCHEMA_VERSION};
 use harness_runner::{
-    cargo::{CargoOptions, Located, MetadataError, locate_target},
+    cargo::{CargoOptions, locate_target},
     report::{style::Styles, trace_line},
-    store::{self, FindError, Found, Query, WhichRun, find},
+    store::{FindError, Found, Query, WhichRun, find},
     tracer::{
         Observer,
         record::{
@@ -23,10 +27,7 @@ use harness_runner::{
     },
 };
 use serde::Serialize;
-use std::{
-    env,
-    io::{self, BufWriter, Write},
-};
+use std::io::{self, BufWriter, Write};
 
 /// Show the processes, files and connections of a test.
 #[derive(Debug, Args)]
@@ -65,6 +66,9 @@ pub(super) struct TraceCommand {
     config: Vec<String>,
 }
 
+/// A trace that is read.
+type Opened = Reader<Box<dyn io::Read>>;
+
 /// The first line of `--json`.
 #[derive(Serialize)]
 struct JsonHeader<'a> {
@@ -95,16 +99,17 @@ impl From<io::Error> for Broken {
 impl TraceCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         let cwd = working_directory()?;
-        let located = locate_target(&self.cargo_options(), &cwd).map_err(locate_error)?;
-        let Located { root, target, .. } = located;
-        if let Some(error) = located.without_cargo {
-            let message = format!("the runs in `{target}` are searched, though {error}");
+        let mut located = locate_target(&self.cargo_options(), &cwd).map_err(locate_error)?;
+        let without_cargo = located.without_cargo.take();
+        let kept = Kept::of(located, global)?;
+        kept.tell_of_left_behind(global);
+        let Kept { root, store, .. } = kept;
+        if let Some(error) = without_cargo {
+            let message = format!("the runs in `{store}` are searched, though {error}");
             prepared::warn(&message, global.stderr_colors());
         }
-        for killed in store::take_killed(&target) {
-            prepared::warn(&killed.to_string(), global.stderr_colors());
-        }
-        let found = find(&target, &self.query(root)).map_err(|error| find_error(error, &self))?;
+        prepared::tidy(&store, global);
+        let found = find(&store, &self.query(root)).map_err(|error| find_error(error, &self))?;
         if let Some(later) = &found.later {
             let shown = &found.run.header;
             let text = format!(
@@ -117,11 +122,7 @@ impl TraceCommand {
             prepared::note(&text, global.stderr_colors());
         }
         let mut filter = self.filter.interpret(&cwd, global.verbose)?;
-        let open = || {
-            found
-                .trace_path()
-                .map(|path| Reader::open(path.as_std_path()))
-        };
+        let open = || found.trace();
         if filter.looks_ahead()
             && let Some(Ok(reader)) = open()
         {
@@ -134,7 +135,7 @@ impl TraceCommand {
             (reader, true) => Err(no_events(&found, reader.and_then(Result::err))),
             (reader, false) => tree(reader, &found, filter, global, &mut out),
         };
-        let shown = shown.map_err(|error| match self.last_traced(&target, &found) {
+        let shown = shown.map_err(|error| match self.last_traced(&store, &found) {
             Some(hint) => error.with_hint(hint),
             None => error,
         })?;
@@ -166,15 +167,15 @@ impl TraceCommand {
     }
 
     /// Says where the test was traced last, if one run was asked for and that has no trace of it.
-    fn last_traced(&self, target: &Utf8Path, found: &Found) -> Option<String> {
+    fn last_traced(&self, store: &Utf8Path, found: &Found) -> Option<String> {
         let test = &found.record.test;
         let query = Query {
             test: Some(test.to_string()),
             workspace: Some(found.run.header.workspace_root.clone()),
             ..Query::default()
         };
-        let traced = find(target, &query).ok()?;
-        traced.trace_path()?;
+        let traced = find(store, &query).ok()?;
+        traced.record.kept_trace.as_ref()?;
         if traced.run == found.run && traced.record.attempt == found.record.attempt {
             return None;
         }
@@ -190,14 +191,10 @@ impl TraceCommand {
     }
 
     fn query(&self, workspace: Utf8PathBuf) -> Query {
-        let run = match self.run.as_deref() {
-            None => WhichRun::Any,
-            Some("latest") => WhichRun::Latest,
-            Some(id) => WhichRun::Id(id.to_owned()),
-        };
+        let run = self.run.as_deref().map(WhichRun::named);
         Query {
             test: (!self.test.is_empty()).then(|| self.test.join(" ")),
-            run,
+            run: run.unwrap_or_default(),
             attempt: self.attempt,
             failed: self.last_failed,
             workspace: Some(workspace),
@@ -207,7 +204,7 @@ impl TraceCommand {
     /// Writes the events one after the other.
     fn events(
         &self,
-        mut reader: Reader,
+        mut reader: Opened,
         found: &Found,
         mut filter: Filter,
         global: &GlobalOptions,
@@ -255,7 +252,7 @@ const TRUNCATED: &str =
 
 /// Writes the tree of processes and what they did in all.
 fn tree(
-    reader: Option<Result<Reader, ReadError>>,
+    reader: Option<Result<Opened, ReadError>>,
     found: &Found,
     mut filter: Filter,
     global: &GlobalOptions,
@@ -292,7 +289,7 @@ fn tree(
 
 /// Makes a summary of what passes the filter, and of all processes.
 fn digest(
-    mut reader: Reader,
+    mut reader: Opened,
     kept: Option<&TraceSummary>,
     filter: &mut Filter,
 ) -> (TraceSummary, Option<Ending>) {
@@ -345,21 +342,6 @@ fn json_header<'a>(found: &'a Found, header: &Header) -> JsonHeader<'a> {
         complete: summary.map(TraceSummary::complete),
         doubts: summary.map_or(&[], |summary| &summary.doubts),
     }
-}
-
-pub(super) fn working_directory() -> Result<Utf8PathBuf, CommandError> {
-    let cwd = env::current_dir().map_err(|source| {
-        let message = format!("the current directory cannot be told: {source}");
-        CommandError::new(Kind::Setup, message)
-    })?;
-    Utf8PathBuf::from_path_buf(cwd).map_err(|path| {
-        let message = format!("the current directory `{}` is not UTF-8", path.display());
-        CommandError::new(Kind::Setup, message)
-    })
-}
-
-pub(super) fn locate_error(error: MetadataError) -> CommandError {
-    CommandError::new(Kind::Metadata, error)
 }
 
 fn no_events(found: &Found, error: Option<ReadError>) -> CommandError {

@@ -13,6 +13,10 @@ pub(super) struct Given {
     /// Whether the test runs below a debugger or a tracer.
     pub(super) below: bool,
     pub(super) trace_off: bool,
+    /// Whether benchmarks run.
+    pub(super) bench: bool,
+    /// Whether they run without a trace, as they do by themselves.
+    pub(super) bench_untraced: bool,
     /// Whether there is a screen on which a bar can be drawn.
     pub(super) no_screen: bool,
     /// The flags that were given, by name.
@@ -21,6 +25,16 @@ pub(super) struct Given {
 
 /// A state, how it is called, and the flags that have no effect in it.
 type Rule = (fn(&Given) -> bool, &'static str, &'static [&'static str]);
+
+/// The flags without an effect where output is not captured.
+const UNCAPTURED: &[&str] = &[
+    "--test-threads",
+    "--stress-parallel",
+    "--failure-output",
+    "--success-output",
+    "--show-progress",
+    "--no-output-indent",
+];
 
 const RULES: &[Rule] = &[
     (
@@ -32,10 +46,14 @@ const RULES: &[Rule] = &[
             "--flaky-result",
             "--fail-fast",
             "--no-fail-fast",
+            "--stress-count",
+            "--stress-duration",
+            "--stress-parallel",
             "--trace",
             "--trace-required",
             "--trace-live",
             "--break-exec",
+            "--live",
             "--no-capture",
             "--status-level",
             "--final-status-level",
@@ -44,19 +62,31 @@ const RULES: &[Rule] = &[
             "--show-progress",
             "--durations",
             "--junit",
+            "--html",
+            "--ctrf",
+            "--allure",
             "--events",
         ],
     ),
     (
+        |given| given.bench && given.no_capture,
+        "with `bench`, where benchmarks write to the terminal one at a time unless `--live` captures their output",
+        UNCAPTURED,
+    ),
+    (
+        |given| given.bench,
+        "with `bench`, where benchmarks run one at a time",
+        &["--test-threads", "--stress-parallel"],
+    ),
+    (
+        |given| given.bench_untraced,
+        "with `bench` without `--trace`, where benchmarks are not traced",
+        &["--trace-required", "--trace-live"],
+    ),
+    (
         |given| given.no_capture,
         "with `--no-capture`, where tests write to the terminal one at a time",
-        &[
-            "--test-threads",
-            "--failure-output",
-            "--success-output",
-            "--show-progress",
-            "--no-output-indent",
-        ],
+        UNCAPTURED,
     ),
     (
         |given| given.below,
@@ -103,10 +133,14 @@ impl Given {
             ("--flaky-result", runner.flaky_result.is_some()),
             ("--fail-fast", runner.fail_fast),
             ("--no-fail-fast", runner.no_fail_fast),
+            ("--stress-count", runner.stress_count.is_some()),
+            ("--stress-duration", runner.stress_duration.is_some()),
+            ("--stress-parallel", runner.stress_parallel),
             ("--trace", runner.trace.is_some()),
             ("--trace-required", runner.trace_required),
             ("--trace-live", runner.trace_live),
             ("--break-exec", runner.break_exec.is_some()),
+            ("--live", runner.live),
             ("--no-capture", runner.no_capture),
             ("--status-level", reporter.status_level.is_some()),
             (
@@ -119,6 +153,9 @@ impl Given {
             ("--no-output-indent", reporter.no_output_indent),
             ("--durations", reporter.durations.is_some()),
             ("--junit", reporter.junit.is_some()),
+            ("--html", reporter.html.is_some()),
+            ("--ctrf", reporter.ctrf.is_some()),
+            ("--allure", reporter.allure.is_some()),
             ("--events", reporter.events.is_some()),
         ];
         Self {
@@ -128,10 +165,22 @@ impl Given {
             break_exec: runner.break_exec.is_some(),
             trace_off: runner.trace.map(TraceLevel::from) == Some(TraceLevel::Off),
             no_screen: surface != Surface::Full,
+            bench: false,
+            bench_untraced: false,
             flags: named
                 .into_iter()
                 .filter_map(|(flag, given)| given.then_some(flag))
                 .collect(),
+        }
+    }
+
+    /// Returns the same for a run of benchmarks.
+    pub(super) fn of_benchmarks(self) -> Self {
+        let traced = self.flags.contains(&"--trace") || self.break_exec;
+        Self {
+            bench: true,
+            bench_untraced: !traced,
+            ..self
         }
     }
 

@@ -20,6 +20,11 @@ const SHARED: &[(&str, &str)] = &[
         "HARNESS_MAX_PROGRESS_RUNNING",
         "NEXTEST_MAX_PROGRESS_RUNNING",
     ),
+    ("HARNESS_MESSAGE_FORMAT", "NEXTEST_MESSAGE_FORMAT"),
+    (
+        "HARNESS_MESSAGE_FORMAT_VERSION",
+        "NEXTEST_MESSAGE_FORMAT_VERSION",
+    ),
     ("HARNESS_NO_INPUT_HANDLER", "NEXTEST_NO_INPUT_HANDLER"),
     ("HARNESS_NO_OUTPUT_INDENT", "NEXTEST_NO_OUTPUT_INDENT"),
     ("HARNESS_NO_TESTS", "NEXTEST_NO_TESTS"),
@@ -40,10 +45,8 @@ const OF_A_TEST: &[&str] = &["NEXTEST_PROFILE", "NEXTEST_TEST_THREADS"];
 const WITHIN_A_TEST: &str = "NEXTEST_ATTEMPT";
 
 /// Variables of cargo-nextest that have no effect, a value that asks for nothing, and what to do instead.
-const UNHEEDED: &[(&str, &str, &str)] = &[
-    ("NEXTEST_EXPERIMENTAL_RECORD", "0", "every run is kept"),
-    ("NEXTEST_MESSAGE_FORMAT", "human", "use `--events`"),
-];
+const UNHEEDED: &[(&str, &str, &str)] =
+    &[("NEXTEST_EXPERIMENTAL_RECORD", "0", "every run is kept")];
 
 /// Lets arguments take their values from variables of cargo-nextest where ours are not set.
 pub(super) fn shared(command: Command) -> Command {
@@ -169,10 +172,10 @@ mod tests {
             })
         };
         assert_eq!(
-            named("NEXTEST_MESSAGE_FORMAT=libtest-json"),
-            ["`NEXTEST_MESSAGE_FORMAT=libtest-json` has no effect; use `--events`"]
+            named("NEXTEST_EXPERIMENTAL_RECORD=1"),
+            ["`NEXTEST_EXPERIMENTAL_RECORD=1` has no effect; every run is kept"]
         );
-        assert_eq!(named("NEXTEST_MESSAGE_FORMAT=human"), [""; 0]);
+        assert_eq!(named("NEXTEST_EXPERIMENTAL_RECORD=0"), [""; 0]);
         assert_eq!(named("NEXTEST_LOG=debug"), [""; 0]);
     }
 

@@ -436,10 +436,10 @@ mod tests {
 
     #[test]
     fn calls_for_what_is_missing_are_named_as_such() {
-        let Some(Instead::Nothing(why)) = instead("cargo nextest replay --run latest") else {
+        let Some(Instead::Nothing(why)) = instead("cargo nextest self update") else {
             panic!("it is not supported");
         };
-        assert!(why.starts_with("`replay` is cargo-nextest's"), "{why}");
+        assert!(why.starts_with("`self` is cargo-nextest's"), "{why}");
     }
 
     #[test]

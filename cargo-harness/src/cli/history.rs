@@ -1,0 +1,170 @@
+//! `cargo harness history`: how a test ended from run to run.
+
+use super::{
+    GlobalOptions,
+    recordings::{self, Place},
+    runs::{ListForm, MessageFormat, coarse},
+};
+use crate::command_error::CommandError;
+use clap::Args;
+use harness_metadata::{TestId, Verdict};
+use harness_runner::{
+    report::{
+        plural,
+        style::{Styles, paint},
+    },
+    store::{self, PastRun, RunsOf, TestResult},
+};
+use serde::Serialize;
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+    time::Duration,
+};
+
+/// The columns of the longest bar.
+const BAR: usize = 30;
+
+/// Show how a test ended in the recorded runs, and how long it took.
+#[derive(Debug, Args)]
+pub(super) struct HistoryCommand {
+    /// The test: its name, a part of it, or its binary's id and its name.
+    #[arg(value_name = "TEST", num_args = 1..=2, required = true)]
+    test: Vec<String>,
+    #[command(flatten)]
+    list: ListForm,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// A line of JSON.
+#[derive(Serialize)]
+struct Row<'a> {
+    run_id: String,
+    started_at: String,
+    test: &'a TestId,
+    verdict: Verdict,
+    flaky: bool,
+    attempts: usize,
+    failed_attempts: usize,
+    seconds: f64,
+    peak_memory: u64,
+}
+
+/// The results of each run, the latest first.
+pub(super) type Runs = Vec<(PastRun, Vec<TestResult>)>;
+
+/// Reads the results of all runs of the workspace.
+pub(super) fn read(place: &Place, global: &GlobalOptions) -> Result<Runs, CommandError> {
+    let kept = place.locate(global)?;
+    let runs = store::ended_runs(&kept.store, &kept.root, RunsOf::Tests);
+    let runs = runs.map_err(recordings::find_error)?.into_iter();
+    // One that is being deleted has no results.
+    Ok(runs
+        .map(|run| {
+            let results = TestResult::read(&run.recording()).unwrap_or_default();
+            (run, results)
+        })
+        .collect())
+}
+
+/// Returns as much of a run's id as is needed to speak of it.
+pub(super) fn short(run: &PastRun) -> String {
+    run.header.run_id.to_string().chars().take(8).collect()
+}
+
+/// Returns the word for a result, and how it is painted.
+fn word(result: &TestResult, styles: &Styles) -> (&'static str, owo_colors::Style) {
+    match result.verdict {
+        Verdict::Pass if result.flaky() => ("flaky", styles.retry),
+        Verdict::Pass => ("passed", styles.pass),
+        Verdict::Fail => ("failed", styles.fail),
+        Verdict::Quarantined => ("quarantined", styles.warn),
+        Verdict::Interrupted => ("interrupted", styles.warn),
+    }
+}
+
+impl HistoryCommand {
+    pub(super) fn run(&self, global: &GlobalOptions) -> Result<i32, CommandError> {
+        let runs = read(&self.place, global)?;
+        let tests = runs.iter().flat_map(|(_, results)| results);
+        let tests: BTreeSet<TestId> = tests.map(|result| result.test.clone()).collect();
+        let test = store::the_test(&tests, &self.test.join(" "));
+        let test = test.map_err(recordings::find_error)?;
+        let mut found = Vec::new();
+        for (run, results) in &runs {
+            let own = results.iter().filter(|result| result.test == test);
+            found.extend(own.map(|result| (run, result)));
+        }
+        let text = match self.list.message_format {
+            MessageFormat::Json => found.iter().map(|(run, it)| json(run, it)).collect(),
+            MessageFormat::Human => table(&test, &found, &Styles::new(global.stdout_colors())),
+        };
+        recordings::written(io::stdout().write_all(text.as_bytes()), "the history")
+    }
+}
+
+fn json(run: &PastRun, result: &TestResult) -> String {
+    let row = Row {
+        run_id: run.header.run_id.to_string(),
+        started_at: run.header.started_at.to_rfc3339(),
+        test: &result.test,
+        verdict: result.verdict,
+        flaky: result.flaky(),
+        attempts: result.attempts,
+        failed_attempts: result.failed,
+        seconds: result.elapsed.as_secs_f64(),
+        peak_memory: result.memory,
+    };
+    serde_json::json!(row).to_string() + "\n"
+}
+
+fn table(test: &TestId, found: &[(&PastRun, &TestResult)], styles: &Styles) -> String {
+    let count = |chosen: &dyn Fn(&TestResult) -> bool| {
+        found.iter().filter(|(_, result)| chosen(result)).count()
+    };
+    let times = found.iter().map(|(_, result)| result.elapsed);
+    let longest = times.clone().max().unwrap_or_default();
+    let mut text = format!(
+        "{}: {}, {} failed, {} flaky, median {:.3} s\n",
+        styles.name(test),
+        plural(found.len(), "result", "results"),
+        count(&TestResult::is_failure),
+        count(&TestResult::flaky),
+        store::median(times.collect()).as_secs_f64(),
+    );
+    for (run, result) in found {
+        let (word, style) = word(result, styles);
+        text += &format!(
+            "  {}  {:>6} ago  {}  {:>11}  {:>9.3} s  {}\n",
+            short(run),
+            coarse(store::age(run.header.started_at)),
+            paint(&format!("{word:<11}"), style),
+            plural(result.attempts, "attempt", "attempts"),
+            result.elapsed.as_secs_f64(),
+            bar(result.elapsed, longest),
+        );
+    }
+    text
+}
+
+/// Returns a bar as long as its part of the longest one.
+fn bar(elapsed: Duration, longest: Duration) -> String {
+    let part = elapsed.as_secs_f64() / longest.as_secs_f64().max(1e-9);
+    let columns = (0..BAR).take_while(|column| {
+        let column = u32::try_from(*column).unwrap_or(0);
+        f64::from(column) < part * 30.0
+    });
+    "#".repeat(columns.count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_bar_has_all_columns_and_any_time_at_least_one() {
+        let of = |millis| bar(Duration::from_millis(millis), Duration::from_secs(3)).len();
+        assert_eq!([of(3000), of(1500), of(1), of(0)], [BAR, 15, 1, 0]);
+    }
+}
