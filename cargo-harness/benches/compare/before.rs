@@ -10,6 +10,7 @@ use nix::sys::{
 };
 use std::{
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -25,9 +26,9 @@ const LEVELS: [Contender; 4] = [
 
 /// The cost of one run.
 #[derive(Copy, Clone, Debug)]
-struct Cost {
-    cpu: Duration,
-    passed: Duration,
+pub(crate) struct Cost {
+    pub(crate) cpu: Duration,
+    pub(crate) passed: Duration,
 }
 
 /// Prints for each level what this build takes, against what the other takes.
@@ -73,11 +74,16 @@ fn cost(program: &Path, level: Contender, workload: &Workload, target: &Path) ->
             command.env(name, value);
         }
     }
+    cost_of(&mut command)
+}
+
+/// Runs a command and returns what it took.
+pub(crate) fn cost_of(command: &mut Command) -> Cost {
     let before = cpu_of_children();
     let started = Instant::now();
     let status = command.status().expect("it starts");
     let passed = started.elapsed();
-    assert!(status.success(), "{}: {status}", program.display());
+    assert!(status.success(), "{command:?}: {status}");
     Cost {
         cpu: cpu_of_children() - before,
         passed,
@@ -97,14 +103,14 @@ fn cpu_of_children() -> Duration {
 }
 
 /// Medians of both, and the ratios of the rounds.
-struct Compared {
+pub(crate) struct Compared {
     medians: [Duration; 2],
     /// The lower quartile, the median, the upper quartile.
     ratios: [f64; 3],
 }
 
 impl Compared {
-    fn of(own: &[Cost], other: &[Cost], which: impl Fn(&Cost) -> Duration) -> Self {
+    pub(crate) fn of(own: &[Cost], other: &[Cost], which: impl Fn(&Cost) -> Duration) -> Self {
         let median = |costs: &[Cost]| {
             let mut all: Vec<Duration> = costs.iter().map(&which).collect();
             all.sort();
@@ -130,7 +136,7 @@ impl std::fmt::Display for Compared {
         let [low, median, high] = self.ratios;
         write!(
             f,
-            "{own:>8.3} s, before {other:>8.3} s: {median:.3} ({low:.3} to {high:.3})"
+            "{own:>8.3} s, against {other:>8.3} s: {median:.3} ({low:.3} to {high:.3})"
         )
     }
 }

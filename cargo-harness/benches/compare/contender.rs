@@ -70,6 +70,19 @@ impl Contender {
 
     /// As [`command`](Self::command), with another `cargo harness`.
     pub(crate) fn command_of(self, harness: &OsStr, workload: &Workload) -> Option<Command> {
+        self.command_with(harness, workload, slots())
+    }
+
+    /// As [`command`](Self::command), with another number of slots.
+    pub(crate) fn command_in(self, workload: &Workload, slots: usize) -> Option<Command> {
+        self.command_with(
+            env!("CARGO_BIN_EXE_cargo-harness").as_ref(),
+            workload,
+            slots,
+        )
+    }
+
+    fn command_with(self, harness: &OsStr, workload: &Workload, slots: usize) -> Option<Command> {
         let (program, first): (_, &[&str]) = match self {
             Self::Off => (harness, &["run", "--trace", "off"]),
             Self::Process => (harness, &["run", "--trace", "process"]),
@@ -93,7 +106,7 @@ impl Contender {
             "never",
         ]);
         command.args(["--status-level", "none", "--final-status-level", "none"]);
-        command.args(["-j", &slots().to_string(), "--failure-output", "never"]);
+        command.args(["-j", &slots.to_string(), "--failure-output", "never"]);
         command
             .current_dir(&workload.folder)
             .stdout(Stdio::null())

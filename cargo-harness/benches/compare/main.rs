@@ -13,7 +13,9 @@
 
 mod before;
 mod contender;
+mod makespan;
 mod memory;
+mod reports;
 mod strace;
 mod workload;
 
@@ -29,7 +31,7 @@ fn main() {
     let names: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| *wanted == name);
     for name in &names {
-        let others = [strace::NAME, memory::NAME];
+        let others = [strace::NAME, memory::NAME, makespan::NAME, reports::NAME];
         let known = Workload::NAMES
             .iter()
             .chain(&others)
@@ -78,6 +80,12 @@ fn main() {
     }
     if wanted(memory::NAME) {
         memory::compare(&contenders);
+    }
+    if wanted(reports::NAME) {
+        reports::compare(if quick { 7 } else { 21 });
+    }
+    if wanted(makespan::NAME) {
+        makespan::compare(&contenders, contender::slots(), if quick { 1 } else { 3 });
     }
 }
 

@@ -80,6 +80,25 @@ impl Workload {
         Some(workload)
     }
 
+    /// A public package with its tests. Returns `None` if its sources cannot be had.
+    pub(crate) fn public(
+        name: &'static str,
+        version: &str,
+        targets: &[&'static str],
+    ) -> Option<Self> {
+        let mut workload = Self {
+            name,
+            folder: registry::unpack(name, version)?,
+            targets: targets.to_vec(),
+            filter: Vec::new(),
+            rounds: 1,
+            may_fail: true,
+            binaries: Vec::new(),
+        };
+        workload.binaries = workload.list();
+        Some(workload)
+    }
+
     /// A package with one test that prints so many bytes and passes or fails.
     pub(crate) fn printing(mebibytes: usize) -> Self {
         let source = format!(

@@ -203,3 +203,20 @@ fn an_error_about_a_variable_names_the_variable() {
     let run = scene.run(command);
     run.assert_says("for '--trace <LEVEL>'");
 }
+
+#[test]
+fn help_has_subcommands_and_pages_and_names_what_it_has_not() {
+    let scene = Scene::new();
+    let page = scene.run(scene.harness(["help", "filtersets"]));
+    page.assert_code(exit_code::OK);
+    assert!(page.stdout.contains("binary_id(my-crate::tests)"));
+    let subcommand = scene.run(scene.harness(["help", "show-config", "test"]));
+    subcommand.assert_code(exit_code::OK);
+    let usage = "Usage: cargo harness show-config test";
+    assert!(subcommand.stdout.contains(usage), "{}", subcommand.stdout);
+    let unknown = scene.run(scene.harness(["help", "show-config", "nothing"]));
+    unknown
+        .assert_code(exit_code::USAGE)
+        .assert_says("no subcommand and no topic `show-config nothing`");
+    unknown.assert_sentence();
+}

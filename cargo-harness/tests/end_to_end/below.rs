@@ -125,3 +125,22 @@ fn a_test_runs_below_gdb() {
     run.assert_code(exit_code::OK);
     assert!(run.stdout.contains("test one ... ok"), "{}", run.stdout);
 }
+
+#[test]
+fn a_debugger_runs_the_wrapper_of_a_test() {
+    let scene = Scene::new();
+    let folder = scene.package("below", TESTS);
+    let config = "[scripts.wrapper.w]\ncommand = ['env', 'WRAPPED=1']\n\
+                  [[profile.default.scripts]]\nfilter = 'all()'\nrun-wrapper = 'w'\n";
+    scene.write("below/.config/harness.toml", config);
+    let debugger = "sh -c 'echo \"below $1 $2.\"; exec \"$@\"' sh";
+    let args = ["run", "--debugger", debugger, "one"];
+    let run = scene.run(scene.harness_in(&folder, &args));
+    run.assert_code(exit_code::OK);
+    assert!(
+        run.stdout.contains("below env WRAPPED=1."),
+        "{}",
+        run.stdout
+    );
+    assert!(run.stdout.contains("test one ... ok"), "{}", run.stdout);
+}

@@ -199,11 +199,11 @@ fn one_line_says_that_the_file_of_cargo_nextest_is_read() {
     };
     scene.write(
         THEIRS,
-        "[profile.ci]\ntest-threads = 3\nbench.slow-timeout = \"1s\"\n",
+        "[profile.ci]\ntest-threads = 3\nbench.slow-timeout = \"9s\"\n",
     );
     let shown = show();
     assert_eq!(shown.stderr.matches(SAID).count(), 1, "{}", shown.stderr);
-    shown.assert_says("`profile.ci.bench.slow-timeout` (.config/nextest.toml:3:7)");
+    assert!(!shown.stderr.contains("bench"), "{}", shown.stderr);
     assert!(
         shown.stdout.contains("test-threads = 3"),
         "{}",
@@ -308,9 +308,9 @@ fn by_the_name_of_cargo_nextest_it_answers_as_that_would() {
         .assert_code(exit_code::OK)
         .assert_says("1 passed");
     call(&["nextest", "run", "--no-pager", "nothing"]).assert_code(exit_code::NO_TESTS);
-    call(&["nextest", "replay"])
+    call(&["nextest", "self"])
         .assert_code(exit_code::USAGE)
-        .assert_says("`replay` is cargo-nextest's and not supported yet");
+        .assert_says("`self` is cargo-nextest's and not supported yet");
 }
 
 /// A function that one test covers, and one that none does.
@@ -409,7 +409,7 @@ fn a_run_that_is_interrupted_ends_as_under_cargo_nextest_by_its_name() {
 fn the_migration_writes_once_and_tells_what_is_left_to_do() {
     let scene = Scene::new();
     let package = scene.package("over", TESTS);
-    let theirs = "# Ours.\n[profile.ci]\nretries = 2\nbench = {}\n";
+    let theirs = "# Ours.\n[profile.ci]\nretries = 2\nfast = 1\n";
     migrate(&scene, &package, &[])
         .assert_code(exit_code::OK)
         .assert_says("there is no `.config/nextest.toml`, so no file is written");
@@ -418,9 +418,7 @@ fn the_migration_writes_once_and_tells_what_is_left_to_do() {
         "over/.github/workflows/ci.yml",
         "steps:\n  - run: cargo nextest run -P ci\n  - run: cargo llvm-cov nextest\n",
     );
-    let expected = "# Ours.\n[profile.ci]\nretries = 2\n\
-                    # Of cargo-nextest; cargo harness does not support this yet:\n\
-                    # bench = {}\n";
+    let expected = "#:schema ./harness.schema.json\n# Ours.\n[profile.ci]\nretries = 2\nfast = 1\n";
     let shown = migrate(&scene, &package, &["--dry-run"]);
     shown.assert_code(exit_code::OK);
     assert_eq!(shown.stdout, expected);
@@ -431,7 +429,7 @@ fn the_migration_writes_once_and_tells_what_is_left_to_do() {
 
     migrate(&scene, &package, &[])
         .assert_code(exit_code::OK)
-        .assert_says(".config/nextest.toml:4:9: `profile.ci.bench` has no effect")
+        .assert_says(".config/nextest.toml:4:1: unknown key `profile.ci.fast`")
         .assert_says(
             ".github/workflows/ci.yml:2\n  - - run: cargo nextest run -P ci\n  \
              + - run: cargo harness run -P ci\n",
@@ -439,6 +437,9 @@ fn the_migration_writes_once_and_tells_what_is_left_to_do() {
         .assert_says("ln -s \"$(command -v cargo-harness)\"");
     let written = || fs::read_to_string(scene.path(OURS)).expect("it was written");
     assert_eq!(written(), expected);
+    let schema = fs::read_to_string(scene.path("over/.config/harness.schema.json"));
+    let shown = scene.run(scene.harness_in(&package, &["show-config", "schema"]));
+    assert_eq!(schema.expect("it was written beside"), shown.stdout);
 
     scene.write(OURS, "# By hand.\n");
     migrate(&scene, &package, &[])

@@ -175,3 +175,90 @@ fn bad_input_is_found_before_anything_is_built() {
         assert!(!run.stderr.contains("Compiling"), "{}", run.stderr);
     }
 }
+
+#[test]
+fn all_mistakes_of_all_files_are_said_at_once_in_their_order() {
+    let scene = Scene::new();
+    let own = "[profile.default]\nretries = \"often\"\ndefault-filter = \"test(\"\ntrace = 1\n";
+    let own = scene.write("harness.toml", own);
+    let tool = scene.write("tool.toml", "profile.default.retries = 'x'\n");
+    let user = scene.write("user.toml", "ui.show-progress = 'bars'\n");
+    let mut command = scene.harness(["run", "-p", "macros"]);
+    command.arg("--config-file").arg(own);
+    command.arg("--user-config-file").arg(user);
+    command.arg(format!("--tool-config-file=t:{}", tool.display()));
+    let run = scene.run(command);
+    run.assert_code(exit_code::SETUP);
+    let errors = run.stderr.lines();
+    let errors = errors.filter_map(|line| line.strip_prefix("error: "));
+    let places: Vec<&str> = errors
+        .map(|error| {
+            let end = error.find(": ").expect("each has its place");
+            error[..end].rsplit('/').next().unwrap_or_default()
+        })
+        .collect();
+    let expected = [
+        "harness.toml:2:11",
+        "harness.toml:3:18",
+        "harness.toml:4:9",
+        "tool.toml:1:27",
+        "user.toml:1:20",
+    ];
+    assert_eq!(places, expected, "{}", run.stderr);
+    // The diagram of the filterset stands below its line.
+    run.assert_says("missing `)`");
+    assert!(!run.stderr.contains("Compiling"), "{}", run.stderr);
+}
+
+#[test]
+fn show_config_check_finds_the_mistakes_of_every_profile_and_file_at_once() {
+    let scene = Scene::new();
+    let check = |own: &str, user: &str| {
+        let own = scene.write("harness.toml", own);
+        let user = scene.write("user.toml", user);
+        let mut command = scene.harness(["show-config", "check"]);
+        command.arg("--config-file").arg(own);
+        command.arg("--user-config-file").arg(user);
+        scene.run(command)
+    };
+    let run = check(
+        "[profile.a]\nretries = 'x'\n[profile.b]\ninherits = 'c'\n\
+         default-filter = 'package(nowhere)'\n[profile.c]\ndefault-filter = 'binary(nothing)'\n",
+        "ui = 1\n",
+    );
+    run.assert_code(exit_code::SETUP);
+    for place in [
+        "toml:2:11: ",
+        "toml:5:18: ",
+        "toml:7:18: ",
+        "user.toml:1:6: ",
+    ] {
+        let said = run.stderr.matches(place).count();
+        assert_eq!(said, 1, "{place}: {}", run.stderr);
+    }
+    assert_eq!(run.stderr.matches("error: ").count(), 4, "{}", run.stderr);
+    assert!(!run.stderr.contains("Compiling"), "{}", run.stderr);
+
+    let run = check("[profile.a]\nretries = 1\n", "");
+    run.assert_code(exit_code::OK);
+    let (files, profiles) = run.stdout.split_once("; ").expect("there are two parts");
+    assert!(files.starts_with("no mistakes: `"), "{files}");
+    assert_eq!(profiles, "profiles `a`, `default`, `default-miri`\n");
+}
+
+#[test]
+fn a_filterset_that_would_exhaust_the_stack_is_an_error() {
+    let scene = Scene::new();
+    for filter in ["(", "!", "not "] {
+        let deep = filter.repeat(20_000);
+        let run = scene.run(scene.harness(["run", "-E", &deep]));
+        run.assert_code(exit_code::INVALID_FILTERSET)
+            .assert_says("more than 100 parentheses and negations");
+    }
+    list_with(
+        &scene,
+        &format!("profile.default.default-filter = '{}'", "(".repeat(20_000)),
+    )
+    .assert_code(exit_code::SETUP)
+    .assert_says("more than 100 parentheses and negations");
+}

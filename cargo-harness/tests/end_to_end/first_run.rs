@@ -27,18 +27,28 @@ fn the_first_run_is_green_and_looks_as_in_the_readme() {
         });
         assert!(found, "the run has no line `{expected}`:\n{}", run.stderr);
     }
-    let trace = readme.split('`').find(|text| text.contains(" -- trace "));
-    let trace = trace.and_then(|command| command.split_once(" -- "));
-    let (_, arguments) = trace.expect("the README says how to look further");
-    let mut command = scene.harness([]);
-    command
-        .args(arguments.split(' '))
-        .current_dir(repository())
-        .env("CARGO_TARGET_DIR", scene.path("target"));
-    let trace = scene.run(command);
-    trace.assert_code(exit_code::OK);
-    for part in ["tally serve 127.0.0.1:0", "listened at 127.0.0.1:"] {
-        assert!(trace.stdout.contains(part), "{}", trace.stdout);
+    let looks = [
+        (
+            "trace",
+            ["tally serve 127.0.0.1:0", "listened at 127.0.0.1:"],
+        ),
+        ("explain", ["a_cold_index_answers", "failed: exited with 2"]),
+    ];
+    for (name, parts) in looks {
+        let name = format!(" -- {name} ");
+        let command = readme.split('`').find(|text| text.contains(&name));
+        let command = command.and_then(|command| command.split_once(" -- "));
+        let (_, arguments) = command.expect("the README says how to look further");
+        let mut command = scene.harness([]);
+        command
+            .args(arguments.split(' '))
+            .current_dir(repository())
+            .env("CARGO_TARGET_DIR", scene.path("target"));
+        let look = scene.run(command);
+        look.assert_code(exit_code::OK);
+        for part in parts {
+            assert!(look.stdout.contains(part), "{}", look.stdout);
+        }
     }
 
     for word in ["PASS", "LEAK", "killed", "FLAKY", "trace ───", "Summary"] {

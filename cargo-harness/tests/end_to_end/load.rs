@@ -2,7 +2,9 @@
 //! files that runs keep.
 
 use crate::scene::{Finished, LONGEST_RUN, Scene, wait_until};
+use camino::Utf8Path;
 use harness_metadata::exit_code;
+use harness_runner::store;
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::{
     fs::{self, File},
@@ -107,6 +109,13 @@ fn tests_that_start_nothing_never_leak_however_busy_the_machine_is() {
         .assert_says("400 tests run: 400 passed, 0 skipped");
 }
 
+/// Returns the recording of a run.
+fn recording(run: &Path) -> String {
+    let bytes = Utf8Path::from_path(run).map(store::recording_bytes);
+    let bytes = bytes.and_then(Result::ok).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Returns how many results the recordings below a package have, and whether one has its end.
 fn recorded(folder: &Path) -> (usize, bool) {
     let runs = fs::read_dir(folder.join("target/harness/runs"));
@@ -114,7 +123,7 @@ fn recorded(folder: &Path) -> (usize, bool) {
         .into_iter()
         .flatten()
         .flatten()
-        .map(|run| fs::read_to_string(run.path().join("events.ndjson")).unwrap_or_default());
+        .map(|run| recording(&run.path()));
     let all: String = texts.collect();
     let count = |kind: &str| all.matches(&format!("\"event\":\"{kind}\"")).count();
     (count("test-finished"), count("run-finished") > 0)
@@ -240,15 +249,18 @@ fn runs_beside_each_other_keep_their_reports_and_recordings() {
         assert_eq!(report.matches("<testcase").count(), 5, "{report}");
         assert!(report.trim_end().ends_with("</testsuites>"));
     }
-    // One run alone deletes what the others have left to each other.
+    // One run alone packs what the others have left to each other.
     scene
         .run(run(&scene, &folder, "5", &[]))
         .assert_code(exit_code::OK);
     let kept = wait_until(Duration::from_secs(60), || {
         let runs = fs::read_dir(folder.join("target/harness/runs")).expect("there are runs");
-        (runs.count() <= 11).then_some(())
+        let mut names = runs.flatten().map(|run| run.path());
+        names
+            .all(|path| path.extension().is_some_and(|it| it == "run"))
+            .then_some(())
     });
-    kept.expect("old runs are deleted");
+    kept.expect("each run is packed, and nothing else is left");
     let beside = fs::read_dir(report.parent().expect("it has one")).expect("it is there");
     assert_eq!(beside.count(), 1, "something is left beside the report");
 }
@@ -293,6 +305,7 @@ fn whatever_is_in_the_place_of_our_files_a_run_ends_in_time_with_its_results() {
         "backends.json",
         "runs",
         "runs/x",
+        "runs/00000000-0000-4000-8000-000000000001.run",
     ];
     let of_a_run = ["lock", "size", "events.ndjson", "output", "1.trace"];
     for by in OBSTACLES {
@@ -314,12 +327,14 @@ fn whatever_is_in_the_place_of_our_files_a_run_ends_in_time_with_its_results() {
         for file in of_a_run {
             // What earlier runs have left, each of which the next ones look at.
             let runs = folder.join("target/harness/runs");
-            let run_folder = fs::read_dir(&runs).into_iter().flatten().flatten().next();
-            let Some(run_folder) = run_folder else {
+            let kept = fs::read_dir(&runs).into_iter().flatten().flatten().next();
+            let Some(kept) = kept else {
                 continue;
             };
+            // As a runner leaves them that was killed before it packed them.
             let short = runs.join("00000000-0000-4000-8000-000000000001");
-            fs::rename(run_folder.path(), &short).expect("it can be renamed");
+            fs::create_dir(&short).expect("it can be made");
+            fs::write(short.join("events.ndjson"), recording(&kept.path())).expect("there is room");
             let path = short.join(file);
             if by == "a socket" && path.as_os_str().len() > 100 {
                 continue;

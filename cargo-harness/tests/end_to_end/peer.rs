@@ -48,3 +48,59 @@ fn the_model_holds_for_cargo_nextest_too() {
     let junit = junit.replace(['\u{fffe}', '\u{ffff}'], "");
     check_junit(&junit, Runner::Peer).unwrap_or_else(|error| panic!("{error}"));
 }
+
+/// Filtersets with every predicate, every matcher, and what is written in an odd way.
+const FILTERSETS: &[&str] = &[
+    "all()",
+    "none()",
+    "default()",
+    "test(a)",
+    "test(=passes)",
+    "test(~pass) - test(#*slow*)",
+    "test(/^(a|p).*s$/)",
+    "test(/\\/x/) + test(#*[*]*)",
+    "not test(/./)",
+    "! (kind(lib) | kind(test))",
+    "kind(lib) & not package(outcomes)",
+    "kind(bin) or kind(example) or kind(bench)",
+    "kind(proc-macro)",
+    "package(out*)",
+    "package(=output) + package(~proc)",
+    "deps(output)",
+    "rdeps(sys)",
+    "rdeps(macros) and platform(target)",
+    "platform(host)",
+    "platform( host ) | binary_id(#*::*)",
+    "binary(~o) - binary_id(outcomes)",
+    "binary_id(targets::*)",
+    "group(@global)",
+    "test(=with\\u{20}a blank)",
+    "test( a )",
+    "kind(nothing)",
+    "(all()\n - test(a))\n + test(b)",
+];
+
+#[test]
+fn filtersets_select_what_they_select_under_cargo_nextest() {
+    let name = "filtersets_select_what_they_select_under_cargo_nextest";
+    if !installed("cargo-nextest", &["nextest", "--version"]) {
+        return skip(name, "cargo-nextest is not installed");
+    }
+    let scene = Scene::new();
+    let list = ["list", "--workspace", "-T", "oneline", "-E"];
+    let mut selected = 0;
+    for set in FILTERSETS {
+        let mut theirs = scene.command("cargo-nextest");
+        theirs.arg("nextest").args(list).arg(set);
+        theirs.current_dir(fixture());
+        theirs.env("CARGO_TARGET_DIR", shared_target());
+        let mut ours = scene.harness(list);
+        ours.arg(set);
+        let (theirs, ours) = (scene.run(theirs), scene.run(ours));
+        assert_eq!(ours.stdout, theirs.stdout, "{set}");
+        let (code, expected) = (ours.status.code(), theirs.status.code());
+        assert_eq!(code, expected, "{set}: {}", ours.stderr);
+        selected += usize::from(!ours.stdout.is_empty());
+    }
+    assert!(selected > 15, "{selected} filtersets select something");
+}

@@ -106,3 +106,83 @@ fn the_end_of_a_run_says_where_and_why_a_test_failed_and_how_github_shows_it() {
     command.env("GITHUB_ACTIONS", "true");
     assert_eq!(scene.run(command).stdout, "");
 }
+
+#[test]
+fn each_service_gets_failures_in_its_own_form() {
+    let scene = Scene::new();
+    let folder = package(&scene);
+    let run = |service: &str, variable: (&str, &str)| {
+        let mut command = scene.harness_in(&folder, &["run", "--annotations", service]);
+        command.env(variable.0, variable.1);
+        scene.run(command)
+    };
+    let none = ("NO_SERVICE", "");
+    let reports = folder.join("target/harness/default");
+    let gitlab = run("auto", ("GITLAB_CI", "true"));
+    assert!(
+        gitlab.stderr.contains("\x1b[0Ksection_start:"),
+        "{}",
+        gitlab.stderr
+    );
+    let after = gitlab.stderr.split_once("\x1b[0Ksection_end:").unwrap().1;
+    assert!(after.contains("Summary"), "{}", gitlab.stderr);
+    let quality = fs::read_to_string(reports.join("gl-code-quality-report.json")).unwrap();
+    let quality: serde_json::Value = serde_json::from_str(&quality).unwrap();
+    assert_eq!(quality[0]["location"]["path"], "src/lib.rs");
+    assert_eq!(quality[0]["location"]["lines"]["begin"], 3);
+
+    let azure = run("azure", none).stdout;
+    let issue = "##vso[task.logissue type=error;sourcepath=src/lib.rs;linenumber=3]places fails failed: two: lines,\n";
+    assert!(azure.starts_with(issue), "{azure}");
+    let summary = fs::read_to_string(reports.join("summary.md")).unwrap();
+    assert!(summary.starts_with("### Tests failed"), "{summary}");
+
+    let teamcity = run("teamcity", none).stdout;
+    assert!(
+        teamcity.contains("##teamcity[testFailed name='places: fails' message='two: lines,'"),
+        "{teamcity}"
+    );
+    assert!(
+        teamcity
+            .contains("##teamcity[testIgnored name='places: ignored' message='needs \"a\" disk']"),
+        "{teamcity}"
+    );
+}
+
+#[test]
+fn the_agent_of_buildkite_gets_the_summary_and_its_absence_is_told() {
+    let scene = Scene::new();
+    let folder = package(&scene);
+    let arguments = ["run", "--annotations", "buildkite"];
+    let run = scene.run(scene.harness_in(&folder, &arguments));
+    run.assert_code(exit_code::TEST_RUN_FAILED);
+    assert!(
+        run.stderr.contains("there is no `buildkite-agent` here"),
+        "{}",
+        run.stderr
+    );
+
+    let got = scene.path("got");
+    let agent = format!(
+        "#!/bin/sh\necho \"$@\" > '{0}'; cat >> '{0}'\n",
+        got.display()
+    );
+    scene.write("bin/buildkite-agent", &agent);
+    let agent = scene.path("bin/buildkite-agent");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&agent, mode).unwrap();
+    let mut command = scene.harness_in(&folder, &arguments);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", scene.path("bin").display()));
+    let run = scene.run(command);
+    assert!(
+        run.stderr.contains("\n^^^ +++\n+++ Test results\n"),
+        "{}",
+        run.stderr
+    );
+    let got = fs::read_to_string(got).unwrap();
+    assert!(
+        got.starts_with("annotate --context cargo-harness --style error\n### Tests failed\n"),
+        "{got}"
+    );
+}

@@ -313,3 +313,86 @@ fn the_reports_of_all_parts_become_one_and_a_missing_part_is_named() {
         .assert_code(exit_code::SETUP)
         .assert_says("no.ndjson:1:2: no event of a run");
 }
+
+/// Passes but for iteration 2 of 5.
+const STRESSED: &str = "\
+#[test] fn sound() {}
+#[test] fn shaky() {
+    assert_eq!(std::env::var(\"NEXTEST_STRESS_TOTAL\").unwrap(), \"5\");
+    let iteration = std::env::var(\"HARNESS_STRESS_CURRENT\").unwrap();
+    assert_eq!(std::env::var(\"NEXTEST_STRESS_CURRENT\").unwrap(), iteration);
+    assert_ne!(iteration, \"2\");
+}
+";
+
+#[test]
+fn each_iteration_of_a_stress_run_has_its_results_and_each_test_its_rate() {
+    let scene = Scene::new();
+    let folder = scene.package("stressed", STRESSED);
+    for mode in [
+        &["--no-fail-fast"][..],
+        &["--no-fail-fast", "--stress-parallel"],
+    ] {
+        let mut command = scene.harness_in(&folder, &["run", "--stress-count", "5", "-j", "3"]);
+        command
+            .args(mode)
+            .arg("--junit")
+            .arg(scene.path("junit.xml"));
+        let (run, events) = run(&scene, command);
+        run.assert_code(exit_code::TEST_RUN_FAILED)
+            .assert_says("2 tests across 1 binary, 5 times")
+            .assert_says("5 iterations: 4 passed, 1 failed; 10 tests run: 9 passed, 1 failed")
+            .assert_says("stressed shaky: 4/5 passed, 80.0 % (95 % confidence: 37.6 % to 96.4 %)")
+            .assert_says("1 test passed each time: 5/5 passed");
+        let junit = fs::read_to_string(scene.path("junit.xml")).expect("it was written");
+        assert!(
+            junit.contains("<testsuite name=\"stressed@stress-2\" tests=\"2\""),
+            "{junit}"
+        );
+        assert_eq!(junit.matches("file=\"src/lib.rs\"").count(), 10, "{junit}");
+        let failed = events.iter().filter_map(|event| match &event.kind {
+            EventKind::TestFinished(test) if test.verdict == Verdict::Fail => {
+                Some(test.test.to_string())
+            }
+            _ => None,
+        });
+        assert_eq!(failed.collect::<Vec<_>>(), ["stressed@stress-2 shaky"]);
+        let iterations = events.iter().filter_map(|event| match &event.kind {
+            EventKind::IterationFinished(it) => Some((it.iteration, it.stats.passed)),
+            _ => None,
+        });
+        let mut iterations: Vec<_> = iterations.collect();
+        iterations.sort_unstable();
+        assert_eq!(iterations, [(0, 2), (1, 2), (2, 1), (3, 2), (4, 2)]);
+    }
+    // An instance passed after the one that failed.
+    let outstanding = scene.run(scene.harness_in(&folder, &["list", "--rerun"]));
+    outstanding.assert_code(exit_code::OK);
+    assert_eq!(outstanding.stdout, "stressed shaky\n");
+    let mut until_failure = scene.harness_in(&folder, &["run", "--stress-count", "infinite"]);
+    until_failure.args(["-j", "1", "shaky"]);
+    scene
+        .run(until_failure)
+        .assert_code(exit_code::TEST_RUN_FAILED)
+        .assert_says("stressed@stress-0 shaky");
+    scene
+        .run(scene.harness_in(&folder, &["run", "--stress-duration", "10ms", "sound"]))
+        .assert_code(exit_code::OK)
+        .assert_says("1 test across 1 binary (1 test skipped), again and again for 10ms")
+        .assert_says("passed each time");
+    scene
+        .run(scene.harness_in(
+            &folder,
+            &["run", "--stress-count", "2", "--debugger", "gdb"],
+        ))
+        .assert_code(2)
+        .assert_says("--debugger");
+    scene
+        .run(scene.harness_in(&folder, &["run", "--stress-count", "0"]))
+        .assert_code(2)
+        .assert_says("must be an integer from 1 or `infinite`");
+    scene
+        .run(scene.harness_in(&folder, &["run", "--stress-parallel"]))
+        .assert_code(2)
+        .assert_says("--stress-count");
+}

@@ -229,6 +229,21 @@ fn a_killed_runner_is_followed_by_the_teardown() {
 }
 
 #[test]
+fn a_teardown_after_a_killed_runner_finds_what_its_script_has_left() {
+    let scene = Scene::new();
+    let config = TORN_DOWN.replace("sleep 1000 &", "sleep 1000 & echo $! > pid");
+    let config = config.replace("teardown $URL", "$(ps -o comm= -p $(cat pid))");
+    let package = package(&scene, WAITS, &config);
+    let run = scene.start(scene.harness_in(&package, &["run"]));
+    wait_until(LIMIT, || package.join("waiting").exists().then_some(())).expect("it waits");
+    run.signal(Signal::SIGKILL);
+    run.finish();
+    let whole = "setup\nsleep\n";
+    wait_until(LIMIT, || (log(&package) == whole).then_some(())).expect("it is torn down");
+    wait_until(LIMIT, || scene.strays().is_empty().then_some(())).expect("nothing is left");
+}
+
+#[test]
 fn the_time_limit_of_the_run_tears_down() {
     let scene = Scene::new();
     let config = format!("{TORN_DOWN}\n[profile.default]\nglobal-timeout = '2s'\n");

@@ -49,10 +49,24 @@ fn each_setting_of_a_test_is_shown_with_its_place_and_its_reason() {
 fn groups_are_shown_with_their_tests() {
     let shown = show(&["groups", "-P", "ci"]);
     shown.assert_code(exit_code::OK);
-    assert_eq!(
-        shown.stdout,
-        "serial (max-threads 1)\n    shown reads\n@global\n    shown writes\n"
-    );
+    let serial = "serial (max-threads 1)\n    shown reads  # .config/harness.toml:8:14, \
+                  `overrides[0]` of profile `ci` (filter `test(=reads)`)\n";
+    let global = "@global\n    shown writes\n";
+    assert_eq!(shown.stdout, format!("{serial}{global}"));
+    for (name, text) in [("serial", serial), ("@global", global)] {
+        let args = [
+            "test-groups",
+            "-P",
+            "ci",
+            "--show-default",
+            "--groups",
+            name,
+        ];
+        assert_eq!(show(&args).stdout, text);
+    }
+    show(&["groups", "--groups", "seriell"])
+        .assert_code(exit_code::SETUP)
+        .assert_says("the test group `seriell` does not exist; known groups: `serial`, `@global`");
 }
 
 #[test]

@@ -4,14 +4,19 @@ use crate::{
     environment::installed,
     scene::{Finished, Scene, skip, wait_until},
 };
+use camino::Utf8Path;
 use fixture_kit::model::{Remains, check_remains};
 use harness_metadata::{EventKind, exit_code, trace::Doubt};
+use harness_runner::{
+    report::Stream,
+    store::{self, PastRun, SpooledOutput},
+};
 use nix::{
     sys::{signal::Signal, stat::Mode},
     unistd::{geteuid, mkfifo},
 };
 use std::{
-    collections::hash_map::RandomState,
+    collections::{BTreeSet, hash_map::RandomState},
     env,
     fmt::Write as _,
     fs,
@@ -82,11 +87,25 @@ fn tell(text: &str) {
     eprintln!("{text}");
 }
 
-/// Returns the folders of the runs that a package has kept.
+/// Returns the runs that a package has kept, each once: its pack, or its folder.
 fn runs(package: &Path) -> Vec<PathBuf> {
     let runs = fs::read_dir(package.join("target/harness/runs"));
     let entries = runs.into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
+    let paths = entries.map(|entry| entry.path());
+    let runs: BTreeSet<_> = paths
+        .filter(|path| match path.extension() {
+            None => !path.with_extension("run").exists(),
+            Some(extension) => extension == "run",
+        })
+        .collect();
+    runs.into_iter().collect()
+}
+
+/// Returns the recording of a run.
+fn recorded(run: &Path) -> String {
+    let bytes = Utf8Path::from_path(run).map(store::recording_bytes);
+    let bytes = bytes.and_then(Result::ok).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn text(path: &Path) -> String {
@@ -137,7 +156,7 @@ fn a_runner_that_is_killed_loses_nothing_that_was_known_and_the_next_run_says_so
         scene.assert_no_strays();
 
         let runs = runs(&package);
-        let recording = runs.first().map(|run| text(&run.join("events.ndjson")));
+        let recording = runs.first().map(|run| recorded(run));
         let recording = recording.unwrap_or_default();
         let left = remains(&recording, &text(&junit), &finished.stderr);
         assert!(left.shown >= results, "{left:?}");
@@ -160,10 +179,53 @@ fn a_runner_that_is_killed_loses_nothing_that_was_known_and_the_next_run_says_so
     assert!(told_of > 0, "no run was killed before its end");
 }
 
+#[test]
+fn a_runner_that_is_killed_while_it_packs_its_run_loses_nothing() {
+    let mut random = Random::new("a_runner_that_is_killed_while_it_packs");
+    let scene = Scene::new();
+    let package = built(&scene, "packs", &source(GROUPS));
+    for _ in 0..KILLS {
+        fs::remove_dir_all(package.join("target/harness/runs")).ok();
+        let run = scene.start(scene.harness_in(&package, &["run", "--no-fail-fast", "-j2"]));
+        wait_until(Duration::from_secs(60), || {
+            run.stderr_so_far().contains("tests run:").then_some(())
+        })
+        .expect("the run comes to its end");
+        let then = Instant::now() + Duration::from_micros(random.below(12_000));
+        while Instant::now() < then {
+            thread::yield_now();
+        }
+        run.signal(Signal::SIGKILL);
+        run.finish();
+        scene.assert_no_strays();
+        // Before any command has tidied up, and after.
+        for _ in 0..2 {
+            let runs = runs(&package);
+            assert_eq!(runs.len(), 1, "{runs:?}");
+            let recording = recorded(&runs[0]);
+            let left = remains(&recording, "", "");
+            assert_eq!((left.recorded, left.ended), (TESTS, true));
+            assert_output_is_kept(&runs, &recording);
+            let replay = scene.run(scene.harness_in(&package, &["replay"]));
+            replay.assert_code(exit_code::OK);
+            assert!(replay.stdout.contains(&format!("{TESTS} tests run:")));
+        }
+        let left = fs::read_dir(package.join("target/harness/runs")).expect("it is there");
+        let left: Vec<_> = left.flatten().map(|entry| entry.path()).collect();
+        let is_pack = |path: &PathBuf| path.extension().is_some_and(|it| it == "run");
+        assert_eq!(
+            left.iter().filter(|path| is_pack(path)).count(),
+            1,
+            "{left:?}"
+        );
+    }
+}
+
 /// Fails unless the output of each failed test is where the recording says.
 fn assert_output_is_kept(runs: &[PathBuf], recording: &str) {
     let Some(run) = runs.first() else { return };
-    let output = fs::read(run.join("output")).unwrap_or_default();
+    let run = Utf8Path::from_path(run).and_then(PastRun::open);
+    let run = run.expect("it can be read");
     for line in recording.split_inclusive('\n') {
         let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else {
             continue;
@@ -171,12 +233,12 @@ fn assert_output_is_kept(runs: &[PathBuf], recording: &str) {
         if line["event"] != "test-finished" || line["verdict"] != "fail" {
             continue;
         }
-        let stderr = &line["kept_output"]["stderr"];
-        let number = |key: &str| stderr[key].as_u64().expect("it is kept") as usize;
-        let bytes = &output[number("offset")..][..number("head")];
+        let kept = line["kept_output"].clone();
+        let kept: SpooledOutput = serde_json::from_value(kept).expect("it is kept");
+        let bytes = run.output(kept, Stream::Stderr).expect("it can be read");
         let written = line["attempts"][0]["stderr"]["written"].as_u64();
         assert_eq!(Some(bytes.len() as u64), written, "{line}");
-        let text = String::from_utf8_lossy(bytes);
+        let text = String::from_utf8_lossy(&bytes);
         assert!(text.contains("it fails"), "{text}");
     }
 }
@@ -202,7 +264,7 @@ fn two_runs_at_once_in_one_target_folder_leave_each_other_alone() {
     let runs = runs(&package);
     assert_eq!(runs.len(), 3);
     for run in runs {
-        let left = remains(&text(&run.join("events.ndjson")), &text(&junit), "");
+        let left = remains(&recorded(&run), &text(&junit), "");
         let all = Remains {
             recorded: 12,
             reported: 12,
@@ -241,7 +303,7 @@ fn a_run_that_is_interrupted_writes_a_complete_report() {
     assert!(!report.contains("the run did not end"), "{report}");
     assert!(report.contains("type=\"interrupted\""), "{report}");
     assert!(report.contains("not run: interrupt"), "{report}");
-    let recording = text(&runs(&package)[0].join("events.ndjson"));
+    let recording = recorded(&runs(&package)[0]);
     assert!(remains(&recording, &report, "").ended);
 }
 
@@ -377,7 +439,7 @@ fn where_there_is_no_room_for_the_report_it_stays_valid_and_says_what_it_lacks()
     assert_results(&run);
     run.assert_says("small/junit.xml`, which lacks ")
         .assert_says("caused by: No space left on device");
-    let recording = text(&runs(&package)[0].join("events.ndjson"));
+    let recording = recorded(&runs(&package)[0]);
     let junit = text(&package.join("junit.xml"));
     let error = check_remains(&recording, &junit, "").expect_err("some are missing");
     let lines: Vec<_> = error.to_string().lines().map(str::to_owned).collect();
@@ -461,4 +523,25 @@ fn a_pipe_gets_the_whole_report_and_one_that_nobody_reads_costs_nothing_but_itse
     events
         .assert_code(exit_code::WRITE_FAILED)
         .assert_says("for-events` for the events: no reader has opened it for reading within 10");
+}
+
+#[test]
+fn where_there_is_no_room_for_a_database_of_runs_that_is_said_and_the_runs_stay() {
+    let name = "where_there_is_no_room_for_a_database_of_runs_that_is_said_and_the_runs_stay";
+    let scene = Scene::new();
+    let package = built(&scene, "database", &tests_with_output());
+    fs::create_dir(package.join("small")).expect("it can be made");
+    let run = scene.harness_in(&package, &["run", "--no-fail-fast"]);
+    scene.run(run);
+    let args = ["store", "sql", "--to", "small/runs.sqlite"];
+    let command = scene.harness_in(&package, &args);
+    let mount = "mount -t tmpfs -o size=64k none small";
+    let Some(asked) = where_mounted(&scene, &command, mount, "true") else {
+        return skip(name, NO_NAMESPACE);
+    };
+    asked.assert_code(exit_code::WRITE_FAILED);
+    asked.assert_says("small/runs.sqlite`: database or disk is full");
+    let count = "SELECT count(*) FROM runs";
+    let asked = scene.run(scene.harness_in(&package, &["store", "sql", count]));
+    assert_eq!(asked.assert_code(exit_code::OK).stdout, "count(*)\n1\n");
 }

@@ -14,7 +14,7 @@ use harness_metadata::{
     },
 };
 use harness_runner::{
-    store::{Belongings, Run},
+    store::{self, Belongings, KeptTrace, Run},
     tracer::{Observer, record::Recorder},
 };
 use std::{
@@ -32,7 +32,6 @@ struct Kept {
     scene: Scene,
     package: PathBuf,
     run: Run,
-    next: u64,
 }
 
 impl Kept {
@@ -45,14 +44,13 @@ impl Kept {
         let mut kept = Self {
             scene,
             package,
-            run: Run::create(&target, id, None).expect("it is known to work"),
-            next: 0,
+            run: Run::create(&store::usual(&target), id, None).expect("it is known to work"),
         };
         kept.record(EventKind::RunStarted(Box::new(began(id))), None);
         kept
     }
 
-    fn record(&mut self, kind: EventKind, trace: Option<u64>) {
+    fn record(&mut self, kind: EventKind, trace: Option<KeptTrace>) {
         let at = Duration::ZERO;
         let belongings = Belongings {
             trace,
@@ -70,14 +68,15 @@ impl Kept {
         code: i32,
         events: &[TraceEvent],
     ) -> Utf8PathBuf {
-        let path = self.run.trace_files().path(self.next);
+        let traces = self.run.trace_files().create();
+        let path = traces.path().to_owned();
         let file = Some(path.clone().into_std_path_buf());
         let mut recorder = Recorder::new(ROOT, TraceLevel::Io, Backend::Ptrace, file);
         for event in events {
             recorder.event(event);
         }
         let summary = recorder.summary();
-        recorder.finish().expect("it is known to work");
+        recorder.complete().expect("it is known to work");
         let attempt = Attempt {
             elapsed: Duration::from_millis(1_250),
             pid: Some(ROOT),
@@ -86,8 +85,7 @@ impl Kept {
         };
         let finished = sample::finished(sample::test("kept::tests", name), vec![attempt]);
         let finished = EventKind::TestFinished(Box::new(finished));
-        self.record(finished, Some(self.next));
-        self.next += 1;
+        self.record(finished, traces.kept_since(0));
         path
     }
 

@@ -7,8 +7,10 @@ use crate::{
     random::Random,
     scene::{LONGEST_RUN, Scene, is_killed, wait_until},
 };
+use camino::Utf8Path;
 use fixture_kit::model::{Runner, check_junit_rules, parse_events};
 use harness_metadata::{Event, EventKind, exit_code};
+use harness_runner::store;
 use nix::sys::signal::Signal;
 use std::{
     collections::BTreeSet,
@@ -206,8 +208,10 @@ fn check_what_is_known(scene: &Scene) -> bool {
         return false;
     };
     let runs = zoo().join("target/harness/runs");
-    let recording = runs.join(start.run_id.to_string()).join("events.ndjson");
-    let recorded = finished(&read(&recording));
+    let recording = runs.join(start.run_id.to_string());
+    let recorded = Utf8Path::from_path(&recording).map(store::recording_bytes);
+    let recorded = recorded.and_then(Result::ok).unwrap_or_default();
+    let recorded = finished(&parsed(&String::from_utf8_lossy(&recorded), &recording));
     let told = finished(&told);
     let lost: Vec<_> = told.difference(&recorded).collect();
     assert!(
@@ -238,8 +242,11 @@ fn check_what_is_known(scene: &Scene) -> bool {
 
 /// Reads events, but for a last one that was cut short.
 fn read(path: &Path) -> Vec<Event> {
-    let events = fs::read_to_string(path).unwrap_or_default();
-    let events = parse_events(whole_lines(&events));
+    parsed(&fs::read_to_string(path).unwrap_or_default(), path)
+}
+
+fn parsed(events: &str, path: &Path) -> Vec<Event> {
+    let events = parse_events(whole_lines(events));
     events.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

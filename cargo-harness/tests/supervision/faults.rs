@@ -18,6 +18,7 @@ use nix::{
 };
 use std::{
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -55,6 +56,51 @@ fn assert_all_pass(scene: &Scene, run: &Finished) {
             (Verdict::Pass, 1),
             "{name}: {attempt:?}"
         );
+    }
+}
+
+#[test]
+fn what_a_killed_stub_leaves_needs_no_runner_to_reap_its_dead() {
+    let scene = Scene::new();
+    let mut run = zoo_run(&scene, "", "leaves_dead_to_a_stopped_runner");
+    run.args(["-j", "1", "--trace", "off"]);
+    // As for a run that a test has stopped.
+    run.process_group(0);
+    let run = scene.start(run);
+    let waiting = wait_until(SOON, || fs::read_to_string(scene.path("waiting")).ok());
+    run.signal(Signal::SIGCONT);
+    run.finish().assert_code(exit_code::TEST_RUN_FAILED);
+    let last = last_attempt(&scene);
+    assert!(matches!(last.outcome, Outcome::HarnessFault(_)), "{last:?}");
+    let waiting: usize = (waiting.expect("it is written").parse()).expect("a number");
+    assert!(waiting < 50, "{waiting} wait to be reaped");
+    scene.assert_no_strays();
+}
+
+#[test]
+fn the_cpu_time_of_a_stub_that_the_runner_ends_counts_as_that_of_the_runner() {
+    let scene = Scene::new();
+    build(&scene);
+    // The kernel ends it when it has used two seconds, by a clock that ticks. Its stub has no more to do then.
+    let burn = r#"["sh", "-c", "(ulimit -t 2; while :; do :; done); true"]"#;
+    let config = format!(
+        "[scripts.setup.burn]\ncommand = {burn}\n\
+         [[profile.default.scripts]]\nfilter = 'all()'\nsetup = 'burn'"
+    );
+    for trace in ["io", "off"] {
+        let mut run = zoo_run(&scene, &config, "passes");
+        run.args(["--trace", trace]);
+        let run = in_shell(&scene, "\"$@\" && times", &run);
+        run.assert_code(exit_code::OK);
+        // The last line is that of children, on and off user code: `0m1.510s 0m0.520s`.
+        let last = run.stdout.lines().last().unwrap_or_default();
+        let seconds = |time: &str| {
+            let (minutes, seconds) = time.strip_suffix('s')?.split_once('m')?;
+            Some(60.0 * minutes.parse::<f64>().ok()? + seconds.parse::<f64>().ok()?)
+        };
+        let used: Option<Vec<f64>> = last.split(' ').map(seconds).collect();
+        let used: f64 = used.unwrap_or_else(|| panic!("{last}")).iter().sum();
+        assert!(used >= 1.0, "{trace}: {last}");
     }
 }
 

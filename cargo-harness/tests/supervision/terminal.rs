@@ -7,6 +7,12 @@
 
 #[path = "lent.rs"]
 mod lent;
+#[path = "screens.rs"]
+mod screens;
+#[path = "starting.rs"]
+mod starting;
+#[path = "watch.rs"]
+mod watch;
 
 use super::*;
 use crate::{package::zoo, processes::state};
@@ -43,12 +49,17 @@ struct Terminal {
 
 impl Terminal {
     /// Starts a program in a terminal of its own, as the leader of a session.
-    fn new(mut command: Command) -> Self {
-        let pty = openpty(None, None).expect("there are terminals");
+    fn new(command: Command) -> Self {
         // More than the rows of the progress bar, and so wide that no name is cut.
+        Self::sized(command, (200, 40))
+    }
+
+    /// As before, with so many columns and rows.
+    fn sized(mut command: Command, (columns, rows): (u16, u16)) -> Self {
+        let pty = openpty(None, None).expect("there are terminals");
         let size = libc::winsize {
-            ws_row: 40,
-            ws_col: 200,
+            ws_row: rows,
+            ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };

@@ -1,0 +1,322 @@
+//! Benchmarks: `cargo harness bench`, on its own and beside cargo-nextest.
+
+use crate::{
+    environment::installed,
+    scene::{Finished, Scene, shared_target, skip},
+};
+use fixture_kit::{place, results};
+use harness_metadata::{EventKind, Outcome, Verdict, exit_code};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+/// Benchmarks of the standard harness beside tests.
+const STANDARD: &str = r#"
+    #![feature(test)]
+    extern crate test;
+    #[test] fn a_test() { panic!("it is none of the benchmarks") }
+    #[bench] fn adds(b: &mut test::Bencher) { b.iter(|| std::hint::black_box(1) + 1) }
+    #[bench] #[ignore] fn waits(b: &mut test::Bencher) { b.iter(|| 1) }
+"#;
+
+/// A harness that says how it is called.
+const CUSTOM: &str = r#"
+    fn main() {
+        let args: Vec<String> = std::env::args().skip(1).collect();
+        let has = |name: &str| args.iter().any(|arg| arg == name);
+        if has("--list") {
+            if !has("--ignored") { println!("zebra: benchmark\nfails: benchmark\nplain: test") }
+            return;
+        }
+        let get = |name: &str| std::env::var(name).unwrap_or_default();
+        println!("called with {}", args.join(" "));
+        println!("modes {} {}", get("HARNESS_RUN_MODE"), get("NEXTEST_RUN_MODE"));
+        if has("fails") { std::process::exit(3) }
+        if let Ok(name) = std::env::var("SLEEPS") { if has(&name) { loop { std::thread::park() } } }
+    }
+"#;
+
+/// A package with both, in a scene.
+struct Case(Scene);
+
+impl Case {
+    fn new() -> Self {
+        let scene = Scene::new();
+        scene.package("measured", STANDARD);
+        scene.write("measured/benches/custom.rs", CUSTOM);
+        let manifest = scene.path("measured/Cargo.toml");
+        let text = fs::read_to_string(&manifest).expect("it was written");
+        let bench = "[[bench]]\nname = \"custom\"\nharness = false\n";
+        fs::write(manifest, text + bench).expect("it is ours");
+        Self(scene)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let package = self.0.path("measured");
+        let mut command = self.0.harness_in(&package, args);
+        // `#[bench]` is unstable.
+        command.env("RUSTC_BOOTSTRAP", "1");
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Finished {
+        self.0.run(self.command(args))
+    }
+
+    fn config(&self, text: &str) {
+        self.0.write("measured/.config/harness.toml", text);
+    }
+
+    /// Returns each result that a run wrote to `events`: the name, and whether it passed.
+    fn results(&self) -> Vec<(String, bool)> {
+        let finished = results::finished(results::events(&self.0));
+        let result = |test: &harness_metadata::event::TestFinished| {
+            (test.test.to_string(), test.verdict == Verdict::Pass)
+        };
+        finished.iter().map(result).collect()
+    }
+}
+
+#[test]
+fn benchmarks_measure_one_at_a_time_and_in_order_and_write_to_the_terminal() {
+    let case = Case::new();
+    case.config("[profile.default]\ntest-threads = 8\ntrace = { level = 'io', required = true }\n");
+    let junit = case.0.path("junit.xml");
+    let events = case.0.path("events");
+    let mut command = case.command(&["bench", "--no-fail-fast", "--junit"]);
+    command.arg(&junit).arg("--events").arg(&events);
+    let run = case.0.run(command);
+    run.assert_code(exit_code::TEST_RUN_FAILED);
+    run.assert_says("Finished `bench` profile");
+    run.assert_says("Starting 3 benchmarks across 2 binaries (1 benchmark skipped)");
+    run.assert_says("3 benchmarks run: 2 passed, 1 failed, 1 skipped");
+    // Their figures are on the terminal.
+    assert!(run.stdout.contains(" ... bench:"), "{}", run.stdout);
+    assert!(
+        run.stdout
+            .contains("called with --exact zebra --nocapture --bench\n")
+    );
+    assert!(
+        run.stdout.contains("modes benchmark benchmark\n"),
+        "{}",
+        run.stdout
+    );
+    let expected = [
+        ("measured adds", true),
+        ("measured::bench/custom fails", false),
+        ("measured::bench/custom zebra", true),
+    ];
+    let expected = expected.map(|(name, passed)| (name.to_owned(), passed));
+    assert_eq!(case.results(), expected);
+    let events = results::events(&case.0);
+    let started = results::started(&events);
+    assert_eq!((started.slots, started.skipped_tests), (1, 1));
+    assert_eq!(
+        started.trace.level,
+        harness_metadata::event::TraceLevel::Off
+    );
+    let report = fs::read_to_string(junit).expect("it was written");
+    assert!(report.contains(r#"name="zebra""#), "{report}");
+    assert!(
+        !report.contains("a_test") && !report.contains("plain"),
+        "{report}"
+    );
+
+    // The next run of tests does not look at it.
+    let run = case.run(&["run", "--last-failed", "--benches"]);
+    run.assert_code(exit_code::SETUP)
+        .assert_says("no run is kept");
+}
+
+#[test]
+fn output_of_benchmarks_is_captured_and_shown_live_if_asked_for() {
+    let case = Case::new();
+    let junit = case.0.path("junit.xml");
+    case.config("[profile.default.junit]\nstore-success-output = true\n");
+    let mut command = case.command(&["bench", "--live", "zebra", "--junit"]);
+    command.arg(&junit);
+    let run = case.0.run(command);
+    run.assert_code(exit_code::OK);
+    run.assert_says("called with --exact zebra --nocapture --bench");
+    run.assert_says("1 benchmark run: 1 passed");
+    let report = fs::read_to_string(junit).expect("it was written");
+    assert!(report.contains("called with --exact zebra"), "{report}");
+}
+
+#[test]
+fn messages_for_programs_have_what_benchmarks_print() {
+    let case = Case::new();
+    let run = case.run(&[
+        "bench",
+        "--message-format",
+        "libtest-json",
+        "-E",
+        "test(adds)",
+    ]);
+    run.assert_code(exit_code::OK);
+    for line in run.stdout.lines() {
+        assert!(line.starts_with('{'), "{line}");
+    }
+}
+
+#[test]
+fn benchmarks_have_time_limits_of_their_own() {
+    let case = Case::new();
+    // The limits of tests are short, and no limits of benchmarks.
+    case.config(
+        "[profile.default]\nslow-timeout = { period = '1ms', terminate-after = 1 }\n\
+         global-timeout = '1ms'\n\
+         [profile.short]\n\
+         bench.slow-timeout = { period = '1s', terminate-after = 1, grace-period = '0s' }\n\
+         [profile.whole]\nbench.global-timeout = '2s'\n\
+         [[profile.named.overrides]]\nfilter = 'test(zebra)'\n\
+         bench.slow-timeout = { period = '1s', terminate-after = 1, grace-period = '0s' }\n",
+    );
+    case.run(&["bench", "-E", "test(adds)"])
+        .assert_code(exit_code::OK);
+    for (profile, code) in [
+        ("short", exit_code::TEST_RUN_FAILED),
+        ("named", exit_code::TEST_RUN_FAILED),
+        ("whole", exit_code::GLOBAL_TIMEOUT),
+    ] {
+        let mut command = case.command(&["bench", "zebra", "-P", profile, "--events"]);
+        command.arg(case.0.path("events")).env("SLEEPS", "zebra");
+        case.0.run(command).assert_code(code);
+        let events = results::events(&case.0);
+        let outcome = events.iter().find_map(|event| match &event.kind {
+            EventKind::TestFinished(test) => test.attempts.last().map(|last| last.outcome.clone()),
+            _ => None,
+        });
+        let timed_out = matches!(outcome, Some(Outcome::TimedOut { .. }));
+        assert_eq!(
+            timed_out,
+            code == exit_code::TEST_RUN_FAILED,
+            "{profile}: {outcome:?}"
+        );
+    }
+    case.0.assert_no_strays();
+}
+
+#[test]
+fn what_makes_no_sense_for_benchmarks_is_said() {
+    let case = Case::new();
+    for flag in [
+        "--rerun",
+        "--last-failed",
+        "--failed-first",
+        "--write-timings",
+        "--doc",
+        "--no-doc",
+    ] {
+        let run = case.run(&["bench", flag]);
+        run.assert_code(exit_code::USAGE);
+        run.assert_says(&format!(
+            "`{flag}` is about tests, and `bench` runs benchmarks"
+        ));
+    }
+    let run = case.run(&[
+        "bench",
+        "-j",
+        "2",
+        "--trace-required",
+        "--failure-output",
+        "final",
+        "none",
+    ]);
+    run.assert_code(exit_code::NO_TESTS);
+    run.assert_says("no benchmarks to run");
+    run.assert_says("`--test-threads`, `--failure-output` have no effect with `bench`");
+    run.assert_says("`--trace-required` has no effect with `bench` without `--trace`");
+    let run = case.run(&["bench", "--archive-file", "a.tar.zst"]);
+    run.assert_code(exit_code::USAGE);
+    // Cargo's `bench` has no `--release`, and its profile is another one.
+    let run = case.run(&["bench", "--release", "--no-run"]);
+    run.assert_code(exit_code::OK)
+        .assert_says("`release` profile");
+}
+
+#[test]
+fn benchmarks_are_those_of_cargo_nextest_by_its_name_too() {
+    let name = "benchmarks_are_those_of_cargo_nextest_by_its_name_too";
+    if !installed("cargo-nextest", &["nextest", "--version"]) {
+        return skip(name, "cargo-nextest is not installed");
+    }
+    let case = Case::new();
+    let theirs = |args: &[&str]| {
+        let mut command = case.0.command("cargo-nextest");
+        command
+            .args(["nextest", "bench", "--no-fail-fast"])
+            .args(args);
+        command.current_dir(case.0.path("measured"));
+        command.env("CARGO_TARGET_DIR", case.0.path("measured/target"));
+        command.env("RUSTC_BOOTSTRAP", "1");
+        command.env("NEXTEST_EXPERIMENTAL_BENCHMARKS", "1");
+        case.0.run(command)
+    };
+    for args in [
+        &[][..],
+        &["--run-ignored", "all"],
+        &["-E", "kind(bench)"],
+        &["zebra"],
+        &["nothing"],
+    ] {
+        let theirs = theirs(args);
+        let all: Vec<&str> = ["nextest", "b", "--no-fail-fast"]
+            .iter()
+            .chain(args)
+            .copied()
+            .collect();
+        let ours = case.run(&all);
+        assert_eq!(
+            ours.status.code(),
+            theirs.status.code(),
+            "{args:?}: {}",
+            ours.stderr
+        );
+        assert_eq!(called(&ours), called(&theirs), "{args:?}");
+        ours.assert_says(&counted(&theirs, " run: "));
+    }
+}
+
+/// Returns how the custom harness was called.
+fn called(run: &Finished) -> BTreeSet<&str> {
+    let lines = run.stdout.lines();
+    lines.filter(|line| line.starts_with("called")).collect()
+}
+
+/// Returns the counts of the line that has this, without what stands before the first of them.
+fn counted(run: &Finished, has: &str) -> String {
+    let line = run.stderr.lines().find(|line| line.contains(has));
+    let line = line.unwrap_or_else(|| panic!("no line has {has:?}:\n{}", run.stderr));
+    let count = line.find(" benchmark").expect("it counts benchmarks");
+    let start = line[..count].rfind(' ').expect("a number stands before");
+    line[start..].to_owned()
+}
+
+#[test]
+fn criterion_and_divan_measure() {
+    let scene = Scene::new();
+    let config = scene.write(
+        "harness.toml",
+        "[[profile.default.overrides]]\nfilter = 'binary(criterion)'\n\
+         run-extra-args = ['--quick', '--noplot']\n",
+    );
+    let mut command = scene.command(place::runner());
+    command.current_dir(place::workspace().join("fixtures/others"));
+    command.env("CARGO_TARGET_DIR", shared_target().join("others"));
+    command.env("CRITERION_HOME", scene.path("criterion"));
+    // The profile of tests, which other tests have built already.
+    command.args([
+        "bench",
+        "--locked",
+        "--cargo-profile",
+        "dev",
+        "--bench",
+        "*",
+    ]);
+    command.arg("--config-file").arg(config);
+    let run = scene.run(command);
+    run.assert_code(exit_code::OK)
+        .assert_says("2 benchmarks run: 2 passed");
+    assert!(run.stdout.contains("time:   ["), "{}", run.stdout);
+    assert!(run.stdout.contains("fastest"), "{}", run.stdout);
+    assert!(Path::new(&scene.path("criterion/add with criterion")).is_dir());
+}
