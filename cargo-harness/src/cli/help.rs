@@ -25,7 +25,7 @@ struct Topic {
 
 macro_rules! page {
     ($name:literal) => {
-        include_str!(concat!("../../help/", $name, ".md"))
+        include_str!(concat!(env!("HELP_PAGES"), "/", $name, ".md"))
     };
 }
 
