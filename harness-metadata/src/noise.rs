@@ -1,6 +1,11 @@
 //! Look-ups that fail in every process: the search of the dynamic loader, of the
 //! C library for locales, time zones and name services, of the standard library for limits, of its
-//! panics for debug information, and of the test harness for the terminal's description.
+//! panics for debug information, and of the test harness for the terminal's description. And [`Names`], without
+//! what is made up anew each time.
+
+mod names;
+
+pub use names::Names;
 
 /// The first of the ports that the kernel gives to those who ask for any (`ip_local_port_range` of ip(7)).
 /// Tests that look for a free port themselves choose among these, too.

@@ -5,7 +5,6 @@
 //! and counts are left aside, and so is noise. A name that is made up anew each time is shown as the kind of
 //! name that it is; two such names count as one.
 
-mod names;
 mod observed;
 #[cfg(test)]
 mod tests;
@@ -21,8 +20,7 @@ use crate::{
     tracer::record::file::ReadError,
 };
 use chrono::{DateTime, Local};
-use harness_metadata::{RawString, TestId};
-use names::Names;
+use harness_metadata::{RawString, TestId, noise::Names};
 use observed::Observed;
 use std::{
     cmp::Reverse,
@@ -139,12 +137,12 @@ pub fn differences(
 /// Reads the trace of an attempt, once.
 fn read<'a>(
     found: &'a Found,
-    roots: &'a Roots,
+    roots: &Roots,
     wanted: &'a dyn Fn(&Thing) -> bool,
 ) -> Result<(Observed<'a>, Uses), ReadError> {
     let names = Names {
-        workspace: &found.run.header.workspace_root,
-        roots,
+        workspace: found.run.header.workspace_root.as_str().into(),
+        temp: roots.temp.as_str().into(),
         pids: BTreeSet::new(),
     };
     let mut observed = Observed::new(names, wanted);

@@ -1,10 +1,9 @@
 //! The questions of one attempt, and the answers that it got.
 
-use super::names::Names;
 use crate::answers::uses::Thing;
 use harness_metadata::{
     Exit, RawString, TraceEvent, TraceEventKind,
-    noise::FIRST_CHOSEN_PORT,
+    noise::{FIRST_CHOSEN_PORT, Names},
     trace::{
         Address, CallResult, Exec, FileCall, FileOperation, NetworkCall, NetworkOperation, Reach,
         Sender,
@@ -83,7 +82,7 @@ pub struct Answered {
 
 /// Reads the events of an attempt.
 pub(super) struct Observed<'a> {
-    names: Names<'a>,
+    names: Names,
     wanted: &'a dyn Fn(&Thing) -> bool,
     /// The program of each process.
     programs: HashMap<i32, RawString>,
@@ -94,7 +93,7 @@ pub(super) struct Observed<'a> {
 
 impl<'a> Observed<'a> {
     /// An attempt without events. Things that `wanted` refuses are left out.
-    pub(super) fn new(names: Names<'a>, wanted: &'a dyn Fn(&Thing) -> bool) -> Self {
+    pub(super) fn new(names: Names, wanted: &'a dyn Fn(&Thing) -> bool) -> Self {
         Self {
             names,
             wanted,

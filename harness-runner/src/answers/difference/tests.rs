@@ -1,6 +1,6 @@
 //! Tests of differences, from events that were made by hand.
 
-use super::{Weight, compared, names::Names, observed::Observed};
+use super::{Weight, compared, observed::Observed};
 use crate::answers::{
     rules::Roots,
     tests::{bind, file, open, roots},
@@ -8,16 +8,17 @@ use crate::answers::{
 use fixture_kit::sample::{exec, seen};
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind,
+    noise::Names,
     trace::{Access, CallResult, Created, Creation, Exited, FileOperation},
 };
 use std::time::Duration;
 
 const ROOT: i32 = 10;
 
-fn observed<'a>(events: &[TraceEvent], workspace: &'a str, roots: &'a Roots) -> Observed<'a> {
+fn observed(events: &[TraceEvent], workspace: &str, roots: &Roots) -> Observed<'static> {
     let names = Names {
         workspace: workspace.into(),
-        roots,
+        temp: roots.temp.as_str().into(),
         pids: [ROOT].into(),
     };
     let mut observed = Observed::new(names, &|_| true);
