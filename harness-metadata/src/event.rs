@@ -36,7 +36,17 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The version of this schema. It grows when a reader of the old one would go wrong.
-pub const SCHEMA_VERSION: u32 = 1;
+///
+/// 2: durations are numbers of seconds.
+pub const SCHEMA_VERSION: u32 = 2;
+
+/// The oldest version whose events are read as well.
+pub const OLDEST_SCHEMA_VERSION: u32 = 1;
+
+/// Returns whether events of a version can be read.
+pub fn is_readable(schema_version: u32) -> bool {
+    (OLDEST_SCHEMA_VERSION..=SCHEMA_VERSION).contains(&schema_version)
+}
 
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +54,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Event {
     /// Active time since the run started: time in which the run was stopped does not count.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub at: Duration,
     /// The outcome.
     #[serde(flatten)]
@@ -85,6 +97,8 @@ pub enum EventKind {
         /// The attempt's number, from 1.
         attempt: u32,
         /// Its running time so far.
+        #[serde(with = "crate::seconds")]
+        #[cfg_attr(test, schemars(with = "f64"))]
         elapsed: Duration,
         /// True if it has exceeded its time limit and is being terminated.
         terminating: bool,
@@ -128,6 +142,8 @@ pub enum EventKind {
         /// The greatest possible number of attempts.
         total_attempts: u32,
         /// The time until the next one.
+        #[serde(with = "crate::seconds")]
+        #[cfg_attr(test, schemars(with = "f64"))]
         delay: Duration,
         /// The policy for its output.
         output: OutputPolicy,
@@ -166,12 +182,16 @@ pub enum EventKind {
         /// The missing resource, in a sentence.
         because: String,
         /// The time after which the run gives up.
+        #[serde(with = "crate::seconds")]
+        #[cfg_attr(test, schemars(with = "f64"))]
         limit: Duration,
     },
     /// Another process, such as a test, stopped the runner with SIGSTOP. Tests and clocks went on.
     #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
     Stopped {
         /// The shortest possible duration of the stop.
+        #[serde(with = "crate::seconds")]
+        #[cfg_attr(test, schemars(with = "f64"))]
         elapsed: Duration,
         /// True if the harness itself had to continue it.
         continued: bool,
@@ -214,6 +234,8 @@ pub enum EventKind {
         /// The id by which reports name it.
         test: TestId,
         /// Its running time so far.
+        #[serde(with = "crate::seconds")]
+        #[cfg_attr(test, schemars(with = "f64"))]
         elapsed: Duration,
         /// True if it has exceeded its time limit and is being terminated.
         terminating: bool,
@@ -535,6 +557,8 @@ pub struct RunningTest {
     /// The slot.
     pub slot: usize,
     /// Its running time so far.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub elapsed: Duration,
     /// Its state.
     pub state: RunningState,
@@ -553,6 +577,8 @@ pub struct RunningDetail {
     /// True if it has run for longer than its slow period.
     pub slow: bool,
     /// The time until the kill, if it is being terminated or its descendants are awaited.
+    #[serde(default, with = "crate::seconds::optional")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub left: Option<Duration>,
     /// Its standard output so far; `None` if that is not captured.
     pub stdout: Option<OutputSoFar>,

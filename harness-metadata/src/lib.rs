@@ -12,6 +12,7 @@ pub mod outcome;
 pub mod raw;
 #[cfg(test)]
 mod schema;
+pub mod seconds;
 pub mod stats;
 pub mod trace;
 pub mod usage;

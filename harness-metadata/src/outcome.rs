@@ -142,11 +142,15 @@ pub struct Survivor {
     /// that are not UTF-8 are shown as U+FFFD.
     pub command: String,
     /// The time between the end of the test's own process and its own.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub outlived: Duration,
     /// True if it was killed, false if it ended by itself within the leak window.
     pub killed: bool,
     /// Its age at that time; `None` if unknown.
     #[serde(default)]
+    #[serde(with = "crate::seconds::optional")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub age: Option<Duration>,
     /// Its parents, the nearest first, up to the test's own process as far as they are known: those
     /// that are gone only if the test was traced.
@@ -350,6 +354,8 @@ pub struct Attempt {
     pub started_at: DateTime<FixedOffset>,
     /// The running time of the test's own process. Time in which the run was stopped (Ctrl-Z) does
     /// not count.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub elapsed: Duration,
     /// Its resource usage. All zero if the process could not be started.
     pub usage: Usage,

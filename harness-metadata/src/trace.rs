@@ -21,7 +21,9 @@ pub use summary::{
 };
 
 /// The version of this schema. It grows when a reader of the old one would go wrong.
-pub const TRACE_SCHEMA_VERSION: u32 = 3;
+///
+/// 4: durations are numbers of seconds.
+pub const TRACE_SCHEMA_VERSION: u32 = 4;
 
 /// Something that a traced process did, or that was done to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,8 @@ pub const TRACE_SCHEMA_VERSION: u32 = 3;
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct TraceEvent {
     /// Time since the attempt's root was created.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub at: Duration,
     /// The process (thread group).
     pub pid: i32,
@@ -150,8 +154,12 @@ pub struct Exited {
     /// Its wait status.
     pub exit: Exit,
     /// CPU time in user mode, its own only. By `ptrace`, up to the start of its exit.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub user: Duration,
     /// CPU time in the kernel, its own only.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub system: Duration,
     /// Its largest resident set, in bytes. By `ptrace`, that of the program it executed last.
     pub peak_memory: u64,

@@ -10,8 +10,12 @@ use std::time::Duration;
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Usage {
     /// CPU time in user mode.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub user: Duration,
     /// CPU time in the kernel.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub system: Duration,
     /// The largest resident set of any single process, in bytes. Includes what the process had
     /// before its first exec, which is the spawning stub's own few MiB: read values below 8 MiB
@@ -24,6 +28,8 @@ pub struct Usage {
     /// The time in which `cpu-max` kept the test's processes from running; `None` without that
     /// limit.
     #[serde(default)]
+    #[serde(with = "crate::seconds::optional")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub throttled: Option<Duration>,
     /// The number of processes, the test's own included, threads not counted. `None` if it takes a
     /// tracer to count them and there was none.

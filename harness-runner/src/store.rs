@@ -69,7 +69,7 @@ use crate::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use files::{Files, PACKED};
-use harness_metadata::{Event, EventKind, RunId, event::SCHEMA_VERSION};
+use harness_metadata::{Event, EventKind, RunId, event::is_readable};
 use pack::Pack;
 use recording::NewLine;
 use serde::{Deserialize, Serialize};
@@ -422,7 +422,7 @@ impl PastRun {
         match path.extension() {
             Some(PACKED) => {
                 if let Ok(facts) = Pack::facts_of(path) {
-                    return (facts.schema_version == SCHEMA_VERSION).then(|| Self {
+                    return is_readable(facts.schema_version).then(|| Self {
                         header: facts.header,
                         path: path.to_owned(),
                         imported: facts.imported,
@@ -434,7 +434,7 @@ impl PastRun {
             None => {}
         }
         let run = recording::first(path)?;
-        (run.schema_version == SCHEMA_VERSION).then(|| Self {
+        is_readable(run.schema_version).then(|| Self {
             header: RunHeader {
                 run_id: run.run_id,
                 started_at: run.started_at,

@@ -330,7 +330,7 @@ fn a_bad_recording_or_path_is_a_sentence() {
         .file_name()
         .and_then(|name| name.to_str())
         .expect("it is an id");
-    put(&whole.replacen("\"schema_version\":1", "\"schema_version\":99", 1));
+    put(&whole.replacen("\"schema_version\":2", "\"schema_version\":99", 1));
     says(
         &["replay", &id[..8]],
         exit_code::SETUP,

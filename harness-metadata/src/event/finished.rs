@@ -11,6 +11,8 @@ use std::time::Duration;
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct RunFinished {
     /// Its duration, in active time.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub elapsed: Duration,
     /// The counts.
     pub stats: RunStats,

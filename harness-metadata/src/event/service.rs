@@ -31,6 +31,8 @@ pub struct ServiceReady {
     /// The id by which reports name it.
     pub test: TestId,
     /// The time that it took.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub elapsed: Duration,
     /// The variables of the tests that want it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -15,6 +15,8 @@ pub struct StressStarted {
     pub iterations: Option<usize>,
     /// The time after which no further one begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::seconds::optional")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub time: Option<Duration>,
     /// True if an iteration may begin before the one before is over.
     pub parallel: bool,
@@ -28,6 +30,8 @@ pub struct IterationFinished {
     /// Its number, from 0.
     pub iteration: usize,
     /// The time since its first test started.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub elapsed: Duration,
     /// The counts of its tests.
     pub stats: RunStats,

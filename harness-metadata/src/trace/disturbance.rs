@@ -128,6 +128,8 @@ pub struct EarlierTime {
     /// The profile's verdict.
     pub verdict: Verdict,
     /// The running time of the test's own process.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub elapsed: Duration,
     /// The disturbances. Empty for a failure under another backend, chosen because of an earlier
     /// disturbance.

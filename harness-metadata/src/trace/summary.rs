@@ -89,8 +89,12 @@ pub struct ProcessSummary {
     /// The process that created it; `None` for the root.
     pub creator: Option<i32>,
     /// The time of its creation, since that of the root.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub started: Duration,
     /// The time of its end; `None` if it was alive at the end of the attempt.
+    #[serde(default, with = "crate::seconds::optional")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub ended: Option<Duration>,
     /// Its wait status.
     pub exit: Option<Exit>,
@@ -174,6 +178,8 @@ pub struct PeerSummary {
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub struct Failure {
     /// Time since the root was created.
+    #[serde(with = "crate::seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub at: Duration,
     /// The process.
     pub pid: i32,

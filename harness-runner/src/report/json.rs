@@ -11,7 +11,10 @@ use super::{
     failure::{Failed, Reason},
     wording,
 };
-use harness_metadata::{AttemptId, Event, EventKind, Verdict};
+use harness_metadata::{
+    AttemptId, Event, EventKind, Verdict,
+    event::{RunStarted, SCHEMA_VERSION},
+};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -117,8 +120,19 @@ impl<W: Write> JsonLines<W> {
     }
 
     fn push(&mut self, event: &Event, outputs: &dyn Outputs) -> io::Result<()> {
+        let current;
+        let mut event = event;
         if let EventKind::RunStarted(run) = &event.kind {
             self.workspace_root.clone_from(&run.workspace_root);
+            // An older recording is written in the form of today.
+            current = Event {
+                at: event.at,
+                kind: EventKind::RunStarted(Box::new(RunStarted {
+                    schema_version: SCHEMA_VERSION,
+                    ..(**run).clone()
+                })),
+            };
+            event = &current;
         }
         let (stdout, stderr) = self.embedded(event, outputs);
         let line = Line {

@@ -14,7 +14,9 @@ use crate::report::{Kept, Outputs, Sink, SinkError, Stream, ended_attempt};
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
     AttemptId, Event, EventKind,
-    event::{RunFinished, RunStarted, SCHEMA_VERSION, TestFinished},
+    event::{
+        OLDEST_SCHEMA_VERSION, RunFinished, RunStarted, SCHEMA_VERSION, TestFinished, is_readable,
+    },
 };
 use serde::Deserialize;
 use std::{collections::HashMap, io};
@@ -55,8 +57,8 @@ pub enum RecordingError {
     Packed(PackError),
     /// Its events have another version.
     #[error(
-        "`{path}` has events of version {version}, and this program reads version \
-         {SCHEMA_VERSION}"
+        "`{path}` has events of version {version}, and this program reads versions \
+         {OLDEST_SCHEMA_VERSION} to {SCHEMA_VERSION}"
     )]
     Version {
         /// The file.
@@ -183,7 +185,7 @@ impl Recording {
         let first = lines.next().unwrap_or_default();
         let Some(started) = start(&first) else {
             return Err(match version(&first) {
-                Some(version) if version != u64::from(SCHEMA_VERSION) => {
+                Some(version) if !u32::try_from(version).is_ok_and(is_readable) => {
                     RecordingError::Version { path, version }
                 }
                 _ => RecordingError::NoStart { path },
@@ -312,9 +314,7 @@ fn hear(
 fn start(line: &[u8]) -> Option<RunStarted> {
     let event: Event = serde_json::from_slice(line).ok()?;
     match event.kind {
-        EventKind::RunStarted(started) if started.schema_version == SCHEMA_VERSION => {
-            Some(*started)
-        }
+        EventKind::RunStarted(started) if is_readable(started.schema_version) => Some(*started),
         _ => None,
     }
 }

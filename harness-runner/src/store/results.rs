@@ -58,6 +58,7 @@ impl TestResult {
         #[derive(Deserialize)]
         struct Attempt {
             verdict: Verdict,
+            #[serde(with = "harness_metadata::seconds")]
             elapsed: Duration,
             usage: Usage,
         }

@@ -4,7 +4,7 @@
 //! imported run is meant by its id alone: it is never the latest one here, and no run deletes it.
 
 use super::{
-    PastRun, RECORDING, SCHEMA_VERSION,
+    PastRun, RECORDING,
     files::{Files, PACKED},
     folder,
     pack::{Facts, Pack},
@@ -12,7 +12,10 @@ use super::{
 };
 use crate::own_files::{self, Beside};
 use camino::{Utf8Path, Utf8PathBuf};
-use harness_metadata::{RunId, event::RunStarted};
+use harness_metadata::{
+    RunId,
+    event::{OLDEST_SCHEMA_VERSION, RunStarted, SCHEMA_VERSION, is_readable},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -337,21 +340,21 @@ fn checked(pack: &Pack) -> io::Result<(Facts, RunStarted)> {
     };
     let version = |version: u32| {
         let text = format!(
-            "it has events of version {version}, and this program reads version {SCHEMA_VERSION}; the \
-             program that wrote it reads it"
+            "it has events of version {version}, and this program reads versions \
+             {OLDEST_SCHEMA_VERSION} to {SCHEMA_VERSION}; the program that wrote it reads it"
         );
         io::Error::new(io::ErrorKind::InvalidData, text)
     };
     pack.verify()?;
     let facts = pack.facts().ok_or_else(|| forged("it has no facts"))?;
-    if facts.schema_version != SCHEMA_VERSION {
+    if !is_readable(facts.schema_version) {
         return Err(version(facts.schema_version));
     }
     let files = Files::Packed(pack.clone());
     let mut lines = recording::lines_of(files)?;
     let first = lines.next().and_then(|line| recording::started(&line));
     let first = first.ok_or_else(|| forged(&format!("`{RECORDING}` does not begin as one")))?;
-    if first.schema_version != SCHEMA_VERSION {
+    if !is_readable(first.schema_version) {
         return Err(version(first.schema_version));
     }
     let header = &facts.header;

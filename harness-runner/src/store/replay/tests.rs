@@ -1,11 +1,13 @@
 use super::*;
 use crate::report::{
+    json::{EmbeddedOutput, JsonLines},
     junit::{Junit, JunitOptions},
     sample,
     terminal::{Terminal, TerminalOptions},
 };
 use crate::store::{OUTPUT, RECORDING};
-use std::{cell::RefCell, fs, io::Write, rc::Rc};
+use serde_json::{Value, json};
+use std::{cell::RefCell, fs, io::Write, rc::Rc, time::Duration};
 
 /// A writer whose bytes can be read elsewhere.
 #[derive(Clone, Default)]
@@ -90,6 +92,48 @@ fn a_replay_shows_byte_for_byte_what_the_run_showed() {
     assert!(replayed.damaged.is_empty() && replayed.finished.is_some());
 }
 
+/// Returns a line as version 1 of the schema has it: each number with a fraction is a duration.
+fn as_version_1(line: &str) -> String {
+    fn replace(value: &mut Value) {
+        match value {
+            Value::Number(number) if number.is_f64() => {
+                let seconds = number.as_f64().unwrap_or_default();
+                let duration = Duration::from_secs_f64(seconds);
+                *value = json!({ "secs": duration.as_secs(), "nanos": duration.subsec_nanos() });
+            }
+            Value::Array(values) => values.iter_mut().for_each(replace),
+            Value::Object(fields) => fields.values_mut().for_each(replace),
+            _ => {}
+        }
+    }
+    let mut line: Value = serde_json::from_str(line).expect("it is JSON");
+    replace(&mut line);
+    let line = line.to_string();
+    line.replace("\"schema_version\":2", "\"schema_version\":1")
+}
+
+#[test]
+fn a_recording_of_the_schema_before_is_shown_alike_and_written_in_that_of_today() {
+    let today = lines(&events());
+    let before: Vec<_> = today.iter().map(|line| as_version_1(line)).collect();
+    assert!(
+        before[0].contains(r#""at":{"nanos":0,"secs":0}"#),
+        "{}",
+        before[0]
+    );
+    let (scene, before) = (Scene::new(text(&today)), Scene::new(text(&before)));
+    assert_eq!(before.shown().0, scene.shown().0);
+    let written = |scene: &Scene| {
+        let recording = Recording::open(&scene.path).expect("it can be replayed");
+        let writer = Shared::default();
+        let events = JsonLines::new(writer.clone(), "a test", EmbeddedOutput::None);
+        let replayed = recording.replay(&mut [Box::new(events)], &|_| ());
+        replayed.expect("it can be read");
+        String::from_utf8(writer.0.borrow().clone()).expect("it is text")
+    };
+    assert_eq!(written(&before), written(&scene));
+}
+
 #[test]
 fn output_that_lines_carry_is_shown() {
     let mut lines = lines(&events());
@@ -133,10 +177,10 @@ fn damaged_lines_are_counted_and_cost_no_other() {
 #[test]
 fn what_is_no_recording_is_refused_with_a_sentence() {
     let lines = lines(&events());
-    let older = lines[0].replace("\"schema_version\":1", "\"schema_version\":7");
+    let older = lines[0].replace("\"schema_version\":2", "\"schema_version\":7");
     assert_eq!(
         Scene::new(older).refused(),
-        "`PATH` has events of version 7, and this program reads version 1"
+        "`PATH` has events of version 7, and this program reads versions 1 to 2"
     );
     let no_start = "`PATH` is no recording of a run: its first line is not the start of one";
     for contents in ["", "\n", "text\n", "\0\u{1}", "{}", &lines[1]] {
