@@ -1,13 +1,15 @@
 //! `cargo harness compare`: the tests that differ between two runs.
 
 use super::{
-    GlobalOptions, prepared,
+    GlobalOptions,
+    history::{Used, amount, uses},
+    prepared,
     recordings::{self, Place},
     runs::{ListForm, MessageFormat},
 };
 use crate::command_error::{CommandError, Kind};
 use clap::Args;
-use harness_metadata::TestId;
+use harness_metadata::{DurationsBy, TestId};
 use harness_runner::{
     report::style::{Styles, paint},
     store::{self, Change, Comparison, Recording, RunsOf, TestResult},
@@ -24,6 +26,9 @@ pub(super) struct CompareCommand {
     /// The second run. Default: the latest.
     #[arg(value_name = "AFTER")]
     after: Option<String>,
+    /// Compare how much tests used of this, the greatest difference first.
+    #[arg(long, value_name = "USE", default_value = "time", value_parser = uses())]
+    by: DurationsBy,
     #[command(flatten)]
     list: ListForm,
     #[command(flatten)]
@@ -37,6 +42,8 @@ struct Row<'a> {
     change: &'static str,
     seconds_before: Option<f64>,
     seconds_after: Option<f64>,
+    before: Option<Used>,
+    after: Option<Used>,
 }
 
 impl CompareCommand {
@@ -46,7 +53,7 @@ impl CompareCommand {
             Some(before) => self.place.recording(Some(before), global)?,
             None => self.before(&after, global)?,
         };
-        let found = store::compare(&results(&before)?, &results(&after)?);
+        let found = store::compare(&results(&before)?, &results(&after)?, self.by);
         let mut text = String::new();
         if self.list.message_format == MessageFormat::Human {
             text = format!("before: {}\nafter:  {}\n", named(&before), named(&after));
@@ -55,7 +62,7 @@ impl CompareCommand {
         for comparison in &found {
             text += &match self.list.message_format {
                 MessageFormat::Json => json(comparison),
-                MessageFormat::Human => line(comparison, &styles),
+                MessageFormat::Human => line(comparison, self.by, &styles),
             };
         }
         if found.is_empty() {
@@ -99,29 +106,33 @@ fn named(recording: &Recording) -> String {
 }
 
 fn json(comparison: &Comparison) -> String {
-    let [before, after] = comparison.elapsed.map(|it| it.map(|it| it.as_secs_f64()));
+    let [before, after] = comparison.results.each_ref().map(Option::as_ref);
+    let seconds = |result: Option<&TestResult>| result.map(|it| it.elapsed.as_secs_f64());
     let row = Row {
         test: &comparison.test,
         change: comparison.change.word(),
-        seconds_before: before,
-        seconds_after: after,
+        seconds_before: seconds(before),
+        seconds_after: seconds(after),
+        before: before.map(Used::of),
+        after: after.map(Used::of),
     };
     serde_json::json!(row).to_string() + "\n"
 }
 
-fn line(comparison: &Comparison, styles: &Styles) -> String {
+fn line(comparison: &Comparison, by: DurationsBy, styles: &Styles) -> String {
     let style = match comparison.change {
         Change::Broken | Change::NewFailure | Change::StillFails => styles.fail,
         Change::Flaky => styles.retry,
-        Change::Slower | Change::Gone => styles.warn,
-        Change::Mended | Change::Faster | Change::New => styles.pass,
+        Change::Slower | Change::More | Change::Gone => styles.warn,
+        Change::Mended | Change::Faster | Change::Less | Change::New => styles.pass,
     };
     let word = format!("{:>11}", comparison.change.word().replace('-', " "));
-    let times = match comparison.elapsed.map(|it| it.map(|it| it.as_secs_f64())) {
-        [Some(before), Some(after)] => format!("{before:.3} s to {after:.3} s"),
-        [Some(time), None] | [None, Some(time)] => format!("{time:.3} s"),
+    let used = |result: &Option<TestResult>| Some(amount(result.as_ref()?.used(by)?, by));
+    let used = match comparison.results.each_ref().map(used) {
+        [Some(before), Some(after)] => format!("{before} to {after}"),
+        [Some(used), None] | [None, Some(used)] => used,
         [None, None] => String::new(),
     };
     let name = styles.name(&comparison.test);
-    format!("{}  {name}  {times}\n", paint(&word, style))
+    format!("{}  {name}  {used}\n", paint(&word, style))
 }

@@ -1,22 +1,24 @@
-//! `cargo harness history`: how a test ended from run to run.
+//! `cargo harness history`: how a test ended from run to run, and what it used.
 
 use super::{
     GlobalOptions,
     recordings::{self, Place},
+    runner_options::one_of,
     runs::{ListForm, MessageFormat, coarse},
 };
 use crate::command_error::CommandError;
-use clap::Args;
-use harness_metadata::{TestId, Verdict};
+use clap::{Args, builder::TypedValueParser};
+use harness_metadata::{DurationsBy, TestId, Verdict};
 use harness_runner::{
     report::{
-        plural,
+        plural, size,
         style::{Styles, paint},
     },
     store::{self, PastRun, RunsOf, TestResult},
 };
 use serde::Serialize;
 use std::{
+    cmp::Reverse,
     collections::BTreeSet,
     io::{self, Write},
     time::Duration,
@@ -31,6 +33,9 @@ pub(super) struct HistoryCommand {
     /// The test: its name, a part of it, or its binary's id and its name.
     #[arg(value_name = "TEST", num_args = 1..=2, required = true)]
     test: Vec<String>,
+    /// Show how much it used of this, the most first. Default: its time, the latest run first.
+    #[arg(long, value_name = "USE", value_parser = uses())]
+    by: Option<DurationsBy>,
     #[command(flatten)]
     list: ListForm,
     #[command(flatten)]
@@ -47,8 +52,46 @@ struct Row<'a> {
     flaky: bool,
     attempts: usize,
     failed_attempts: usize,
+    #[serde(flatten)]
+    used: Used,
+}
+
+/// The use of resources by a test, in JSON.
+#[derive(Serialize)]
+pub(super) struct Used {
     seconds: f64,
+    cpu_seconds: f64,
     peak_memory: u64,
+    disk_bytes: u64,
+    processes: Option<u32>,
+}
+
+impl Used {
+    pub(super) fn of(result: &TestResult) -> Self {
+        Self {
+            seconds: result.elapsed.as_secs_f64(),
+            cpu_seconds: result.cpu.as_secs_f64(),
+            peak_memory: result.memory,
+            disk_bytes: result.disk,
+            processes: result.processes,
+        }
+    }
+}
+
+/// Returns the parser of a use.
+pub(super) fn uses() -> impl TypedValueParser<Value = DurationsBy> {
+    one_of::<DurationsBy>(["time", "cpu", "memory", "io", "processes"])
+}
+
+/// Returns a use as text.
+pub(super) fn amount(used: u64, by: DurationsBy) -> String {
+    match by {
+        DurationsBy::Time | DurationsBy::Cpu => {
+            format!("{:.3} s", Duration::from_nanos(used).as_secs_f64())
+        }
+        DurationsBy::Memory | DurationsBy::Io => size(used),
+        DurationsBy::Processes => used.to_string(),
+    }
 }
 
 /// The results of each run, the latest first.
@@ -96,9 +139,15 @@ impl HistoryCommand {
             let own = results.iter().filter(|result| result.test == test);
             found.extend(own.map(|result| (run, result)));
         }
+        if let Some(by) = self.by {
+            found.sort_by_key(|(_, result)| Reverse(result.used(by)));
+        }
         let text = match self.list.message_format {
             MessageFormat::Json => found.iter().map(|(run, it)| json(run, it)).collect(),
-            MessageFormat::Human => table(&test, &found, &Styles::new(global.stdout_colors())),
+            MessageFormat::Human => {
+                let styles = Styles::new(global.stdout_colors());
+                table(&test, &found, self.by.unwrap_or_default(), &styles)
+            }
         };
         recordings::written(io::stdout().write_all(text.as_bytes()), "the history")
     }
@@ -113,44 +162,51 @@ fn json(run: &PastRun, result: &TestResult) -> String {
         flaky: result.flaky(),
         attempts: result.attempts,
         failed_attempts: result.failed,
-        seconds: result.elapsed.as_secs_f64(),
-        peak_memory: result.memory,
+        used: Used::of(result),
     };
     serde_json::json!(row).to_string() + "\n"
 }
 
-fn table(test: &TestId, found: &[(&PastRun, &TestResult)], styles: &Styles) -> String {
+fn table(
+    test: &TestId,
+    found: &[(&PastRun, &TestResult)],
+    by: DurationsBy,
+    styles: &Styles,
+) -> String {
     let count = |chosen: &dyn Fn(&TestResult) -> bool| {
         found.iter().filter(|(_, result)| chosen(result)).count()
     };
-    let times = found.iter().map(|(_, result)| result.elapsed);
-    let longest = times.clone().max().unwrap_or_default();
+    let mut known: Vec<u64> = found.iter().filter_map(|(_, it)| it.used(by)).collect();
+    known.sort_unstable();
+    let most = known.last().copied().unwrap_or_default();
+    let median = known.get(known.len() / 2);
     let mut text = format!(
-        "{}: {}, {} failed, {} flaky, median {:.3} s\n",
+        "{}: {}, {} failed, {} flaky, median {}\n",
         styles.name(test),
         plural(found.len(), "result", "results"),
         count(&TestResult::is_failure),
         count(&TestResult::flaky),
-        store::median(times.collect()).as_secs_f64(),
+        median.map_or_else(|| "not known".to_owned(), |median| amount(*median, by)),
     );
     for (run, result) in found {
         let (word, style) = word(result, styles);
+        let used = result.used(by);
         text += &format!(
-            "  {}  {:>6} ago  {}  {:>11}  {:>9.3} s  {}\n",
+            "  {}  {:>6} ago  {}  {:>11}  {:>11}  {}\n",
             short(run),
             coarse(store::age(run.header.started_at)),
             paint(&format!("{word:<11}"), style),
             plural(result.attempts, "attempt", "attempts"),
-            result.elapsed.as_secs_f64(),
-            bar(result.elapsed, longest),
+            used.map_or_else(|| "?".to_owned(), |used| amount(used, by)),
+            bar(used.unwrap_or_default(), most),
         );
     }
     text
 }
 
 /// Returns a bar as long as its part of the longest one.
-fn bar(elapsed: Duration, longest: Duration) -> String {
-    let part = elapsed.as_secs_f64() / longest.as_secs_f64().max(1e-9);
+fn bar(used: u64, most: u64) -> String {
+    let part = used as f64 / most.max(1) as f64;
     let columns = (0..BAR).take_while(|column| {
         let column = u32::try_from(*column).unwrap_or(0);
         f64::from(column) < part * 30.0
@@ -164,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_longest_bar_has_all_columns_and_any_time_at_least_one() {
-        let of = |millis| bar(Duration::from_millis(millis), Duration::from_secs(3)).len();
+        let of = |used| bar(used, 3000).len();
         assert_eq!([of(3000), of(1500), of(1), of(0)], [BAR, 15, 1, 0]);
     }
 }

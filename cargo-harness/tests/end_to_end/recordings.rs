@@ -374,6 +374,27 @@ fn a_test_is_followed_over_runs_and_two_runs_are_compared() {
         .collect();
     let verdicts: Vec<_> = rows.iter().map(|row| row["verdict"].as_str()).collect();
     assert_eq!(verdicts, [Some("pass"), Some("fail")]);
+    let of = |by: &str| {
+        let history = recorded.harness(&["history", "b_fails", "-T", "json", "--by", by]);
+        let rows = history.stdout.lines();
+        rows.map(|line| serde_json::from_str(line).expect("it is JSON"))
+            .collect::<Vec<serde_json::Value>>()
+    };
+    for (by, field) in [
+        ("time", "seconds"),
+        ("cpu", "cpu_seconds"),
+        ("memory", "peak_memory"),
+        ("io", "disk_bytes"),
+        ("processes", "processes"),
+    ] {
+        let sizes: Vec<_> = of(by).iter().map(|row| row[field].as_f64()).collect();
+        assert!(
+            sizes.len() == 2 && sizes[0].is_some() && sizes[0] >= sizes[1],
+            "{by}: {sizes:?}"
+        );
+    }
+    let memory = recorded.harness(&["history", "b_fails", "--by", "memory"]);
+    assert!(memory.stdout.contains(" MiB"), "{}", memory.stdout);
     let unknown = recorded.harness(&["history", "b_fals"]);
     unknown.assert_code(exit_code::SETUP).assert_says("b_fails");
     unknown.assert_sentence();
@@ -396,6 +417,14 @@ fn a_test_is_followed_over_runs_and_two_runs_are_compared() {
     ] {
         assert!(compare.stdout.contains(line), "{}", compare.stdout);
     }
+    let compare = recorded.harness(&["compare", "--by", "memory"]);
+    let broken = compare.stdout.lines().find(|it| it.contains("  broken"));
+    let broken = broken.unwrap_or_else(|| panic!("{}", compare.stdout));
+    assert_eq!(broken.matches(" MiB").count(), 2, "{broken}");
+    let wrong = recorded.harness(&["compare", "--by", "color"]);
+    wrong
+        .assert_code(exit_code::USAGE)
+        .assert_says("[possible values: time, cpu, memory, io, processes]");
     let same = recorded.harness(&["compare", "latest", "latest", "-T", "json"]);
     assert!(
         same.stdout.contains("\"change\":\"still-fails\""),

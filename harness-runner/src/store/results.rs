@@ -3,16 +3,13 @@
 
 use super::recording::{kind, lines};
 use camino::Utf8Path;
-use harness_metadata::{TestId, Usage, Verdict};
+use harness_metadata::{DurationsBy, TestId, Usage, Verdict};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     time::Duration,
 };
-
-/// A change of duration below this is noise, whatever its factor.
-const NOISE: Duration = Duration::from_millis(50);
 
 /// The result of a test in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +24,14 @@ pub struct TestResult {
     pub failed: usize,
     /// The running time of the last one.
     pub elapsed: Duration,
+    /// The CPU time of the last one.
+    pub cpu: Duration,
     /// The peak memory of the last one, in bytes.
     pub memory: u64,
+    /// The bytes that the last one read from and wrote to disks.
+    pub disk: u64,
+    /// The processes of the last one; `None` if they were not counted.
+    pub processes: Option<u32>,
 }
 
 impl TestResult {
@@ -72,16 +75,30 @@ impl TestResult {
         let attempts = &finished.attempts;
         let last = attempts.last()?;
         let failed = |attempt: &&Attempt| attempt.verdict == Verdict::Fail;
+        let usage = &last.usage;
         Some(Self {
             test: finished.test.without_iteration().0,
             verdict: finished.verdict,
             attempts: attempts.len(),
             failed: attempts.iter().filter(failed).count(),
             elapsed: last.elapsed,
-            memory: last
-                .usage
-                .peak_tree_memory
-                .unwrap_or(last.usage.peak_memory),
+            cpu: usage.user + usage.system,
+            memory: usage.peak_tree_memory.unwrap_or(usage.peak_memory),
+            disk: usage.disk_read + usage.disk_written,
+            processes: usage.processes,
+        })
+    }
+
+    /// Returns how much it used: times in nanoseconds, memory, input and output in bytes; `None` for processes
+    /// that were not counted.
+    pub fn used(&self, by: DurationsBy) -> Option<u64> {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Some(match by {
+            DurationsBy::Time => nanos(self.elapsed),
+            DurationsBy::Cpu => nanos(self.cpu),
+            DurationsBy::Memory => self.memory,
+            DurationsBy::Io => self.disk,
+            DurationsBy::Processes => self.processes?.into(),
         })
     }
 }
@@ -170,6 +187,10 @@ pub enum Change {
     Slower,
     /// It takes two thirds of the time, or less.
     Faster,
+    /// It uses half as much again, or more, of what was asked for.
+    More,
+    /// It uses two thirds of that, or less.
+    Less,
     /// It is new, and passes.
     New,
     /// It has no result any more.
@@ -187,6 +208,8 @@ impl Change {
             Self::Mended => "mended",
             Self::Slower => "slower",
             Self::Faster => "faster",
+            Self::More => "more",
+            Self::Less => "less",
             Self::New => "new",
             Self::Gone => "gone",
         }
@@ -200,12 +223,27 @@ pub struct Comparison {
     pub test: TestId,
     /// The difference.
     pub change: Change,
-    /// The running times in the first and in the second run.
-    pub elapsed: [Option<Duration>; 2],
+    /// The results in the first and in the second run.
+    pub results: [Option<TestResult>; 2],
 }
 
-/// Returns the tests that differ between two runs, by what differs.
-pub fn compare(before: &[TestResult], after: &[TestResult]) -> Vec<Comparison> {
+impl Comparison {
+    /// Returns by how much the use differs, if that is the difference.
+    fn difference(&self, by: DurationsBy) -> u64 {
+        let used = |result: &Option<TestResult>| result.as_ref()?.used(by);
+        let [was, is] = self.results.each_ref().map(used);
+        match self.change {
+            Change::Slower | Change::Faster | Change::More | Change::Less => {
+                was.unwrap_or(0).abs_diff(is.unwrap_or(0))
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// Returns the tests that differ between two runs, by what differs. Of those that passed in both, the use that is
+/// asked for counts, and the greatest difference comes first.
+pub fn compare(before: &[TestResult], after: &[TestResult], by: DurationsBy) -> Vec<Comparison> {
     let known = |run: &'_ [TestResult]| -> BTreeMap<TestId, TestResult> {
         let results = run.iter().filter(|it| it.verdict != Verdict::Interrupted);
         results.map(|it| (it.test.clone(), it.clone())).collect()
@@ -219,16 +257,26 @@ pub fn compare(before: &[TestResult], after: &[TestResult]) -> Vec<Comparison> {
             let (was, is) = pair;
             Some(Comparison {
                 test: test.clone(),
-                change: change(was, is)?,
-                elapsed: [was, is].map(|it| it.map(|it| it.elapsed)),
+                change: change(was, is, by)?,
+                results: [was, is].map(Option::<&TestResult>::cloned),
             })
         })
         .collect();
-    found.sort_by_key(|it| it.change);
+    found.sort_by_key(|it| (it.change, std::cmp::Reverse(it.difference(by))));
     found
 }
 
-fn change(was: Option<&TestResult>, is: Option<&TestResult>) -> Option<Change> {
+/// Returns the least difference of a use that tells something.
+fn noise(by: DurationsBy) -> u64 {
+    match by {
+        DurationsBy::Time | DurationsBy::Cpu => 50_000_000,
+        DurationsBy::Memory => 4 * 1024 * 1024,
+        DurationsBy::Io => 1024 * 1024,
+        DurationsBy::Processes => 1,
+    }
+}
+
+fn change(was: Option<&TestResult>, is: Option<&TestResult>, by: DurationsBy) -> Option<Change> {
     let (was, is) = match (was, is) {
         (Some(was), Some(is)) => (was, is),
         (None, Some(is)) if is.is_failure() => return Some(Change::NewFailure),
@@ -245,11 +293,18 @@ fn change(was: Option<&TestResult>, is: Option<&TestResult>) -> Option<Change> {
     if is.flaky() && !was.flaky() {
         return Some(Change::Flaky);
     }
-    let longer = |a: Duration, b: Duration| a.saturating_sub(b) >= NOISE && a * 2 >= b * 3;
-    if longer(is.elapsed, was.elapsed) {
-        return Some(Change::Slower);
+    let (was, is) = (was.used(by)?, is.used(by)?);
+    let greater =
+        |a: u64, b: u64| a.saturating_sub(b) >= noise(by) && u128::from(a) * 2 >= u128::from(b) * 3;
+    let (more, less) = match by {
+        DurationsBy::Time => (Change::Slower, Change::Faster),
+        _ => (Change::More, Change::Less),
+    };
+    match (greater(is, was), greater(was, is)) {
+        (true, _) => Some(more),
+        (false, true) => Some(less),
+        (false, false) => None,
     }
-    longer(was.elapsed, is.elapsed).then_some(Change::Faster)
 }
 
 #[cfg(test)]
@@ -267,7 +322,10 @@ mod tests {
             attempts,
             failed,
             elapsed: Duration::from_millis(millis),
-            memory: 0,
+            cpu: Duration::from_millis(millis / 2),
+            memory: millis << 20,
+            disk: 0,
+            processes: None,
         }
     }
 
@@ -337,7 +395,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(
-            words(compare(&before, &after)),
+            words(compare(&before, &after, DurationsBy::Time)),
             [
                 "broken breaks",
                 "still-fails stays red",
@@ -348,8 +406,34 @@ mod tests {
             ]
         );
         assert_eq!(
-            words(compare(&before, &before)),
+            words(compare(&before, &before, DurationsBy::Time)),
             ["still-fails is mended", "still-fails stays red"]
+        );
+    }
+
+    #[test]
+    fn any_use_is_compared_and_the_greatest_difference_comes_first() {
+        let run = |sizes: [u64; 5]| -> Vec<TestResult> {
+            let names = ["grows", "grows most", "shrinks", "is noise", "stays"];
+            let tests = names.into_iter().zip(sizes);
+            tests.map(|(name, size)| result(name, 1, 0, size)).collect()
+        };
+        let (before, after) = (run([10, 10, 90, 2, 300]), run([90, 500, 10, 5, 310]));
+        let of = |by| -> Vec<String> {
+            let found = compare(&before, &after, by).into_iter();
+            found
+                .map(|it| format!("{} {}", it.change.word(), it.test.name))
+                .collect()
+        };
+        assert_eq!(
+            of(DurationsBy::Memory),
+            ["more grows most", "more grows", "less shrinks"]
+        );
+        assert_eq!(of(DurationsBy::Cpu), ["more grows most"]);
+        assert_eq!(of(DurationsBy::Processes), [""; 0]);
+        assert_eq!(
+            of(DurationsBy::Time),
+            ["slower grows most", "slower grows", "faster shrinks"]
         );
     }
 }
