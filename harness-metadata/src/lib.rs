@@ -9,6 +9,7 @@ pub mod location;
 pub mod machine;
 pub mod noise;
 pub mod outcome;
+pub mod policy;
 pub mod raw;
 #[cfg(test)]
 mod schema;
@@ -29,6 +30,7 @@ pub use outcome::{
     Attempt, Exit, Fault, Interruption, Leak, NoResult, NoResultKind, Outcome, Quarantine,
     StartFailure, Survivor, Verdict,
 };
+pub use policy::{PolicyMode, Violation, Violations};
 pub use raw::RawString;
 pub use stats::RunStats;
 pub use trace::{TraceEvent, TraceEventKind, TraceSummary};

@@ -2,6 +2,7 @@
 
 use crate::{
     limit::LimitHit,
+    policy::Violations,
     trace::{Disturbance, EarlierTime, TraceSummary},
     usage::Usage,
 };
@@ -346,6 +347,9 @@ pub struct Attempt {
     /// The limits that it hit; each fails it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitHit>,
+    /// The violations of its policy; `None` if there were none, or it has no policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Box<Violations>>,
     /// The profile's verdict.
     pub verdict: Verdict,
     /// True if it ran for longer than the slow period.
@@ -395,6 +399,7 @@ impl Attempt {
             outcome: self.outcome.clone(),
             leak: self.leak.clone(),
             limits: self.limits.clone(),
+            policy: self.policy.clone(),
             stuck: self.stuck.clone(),
             trace: None,
             earlier: self.earlier.clone(),

@@ -21,6 +21,7 @@ mod names;
 mod overrides;
 mod parse;
 mod place;
+mod policy;
 mod profile;
 mod quarantine;
 mod requirement;

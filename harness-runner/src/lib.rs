@@ -1,7 +1,7 @@
 //! Builds, lists, plans, runs and reports the tests of a Cargo workspace, one process per test,
 //! every process under a tracer.
 //!
-//! Modules import one way, in this order: `sys`; then `proc`, `own_files`; then `filter`, `report`, `protocol`,
+//! Modules import one way, in this order: `sys`; then `proc`, `own_files`, `policy`; then `filter`, `report`, `protocol`,
 //! `tracer`, `keys`; then `stub`, `config`, `cargo`, `store`, `cache`, `changes`; then `trace`, `archive`,
 //! `history`, `answers`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
 //!
@@ -27,6 +27,7 @@ pub mod keys;
 pub mod list;
 pub mod own_files;
 pub mod plan;
+pub mod policy;
 mod proc;
 pub mod protocol;
 pub mod report;

@@ -16,7 +16,7 @@ pub(crate) use command::terminated;
 pub use command::{Command, CommandBlocks, Environment, RawCommand, push_variable};
 
 use harness_metadata::{
-    Exit, LimitHit, RawString, StartFailure, Survivor, TraceEvent, TraceSummary, Usage,
+    Exit, LimitHit, RawString, StartFailure, Survivor, TraceEvent, TraceSummary, Usage, Violations,
     event::TraceLevel,
     outcome::StuckTask,
     trace::{Backend, Missing},
@@ -29,6 +29,10 @@ pub type Ticket = u64;
 
 /// A message from the runner.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives until it is sent, and the large one is the usual one"
+)]
 pub enum Request<'a> {
     /// Start a process. Comes with three descriptors: standard input, output and error. If it has a
     /// [`Farewell`], the reading ends of its output may follow.
@@ -84,6 +88,9 @@ pub struct Spawn<'a> {
     /// The end that it is given if the runner dies; `None` if it is killed at once.
     #[serde(borrow)]
     pub farewell: Option<Farewell<'a>>,
+    /// Its policy, as [`Bounds::to_bytes`](crate::policy::Bounds::to_bytes) writes it; empty for none.
+    #[serde(with = "serde_bytes")]
+    pub policy: &'a [u8],
 }
 
 /// The end that a process is given if the runner dies.
@@ -322,6 +329,8 @@ pub struct SoFar {
     pub trace: Option<Box<TraceSummary>>,
     /// By what its limits did not hold.
     pub escapes: Vec<Escape>,
+    /// The violations of its policy, if there were any.
+    pub violations: Option<Box<Violations>>,
 }
 
 /// By what the limits of an attempt did not hold, as a stub sees it.

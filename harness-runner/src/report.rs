@@ -41,6 +41,7 @@ pub mod terminal;
 #[cfg(test)]
 mod tests;
 pub mod trace_line;
+mod violations;
 mod wording;
 mod wrapper;
 

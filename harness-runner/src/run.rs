@@ -219,6 +219,7 @@ mod tests {
             binary: 7,
             ignored: false,
             location: None,
+            policy: None,
             tracing: Tracing {
                 level: harness_metadata::event::TraceLevel::Off,
                 backend: harness_metadata::trace::Backend::None,

@@ -17,6 +17,7 @@ mod lister;
 mod machine;
 mod notice;
 mod outputs;
+mod policies;
 mod prepare;
 mod query;
 mod queue;

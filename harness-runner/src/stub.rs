@@ -11,6 +11,7 @@ mod attempt;
 pub mod blocking;
 mod broker;
 pub mod cgroup;
+mod confine;
 mod explain;
 mod guard;
 mod holds;

@@ -10,6 +10,7 @@ mod clocks;
 mod files;
 mod fork;
 mod identity;
+pub(crate) mod landlock;
 mod mappings;
 mod memory;
 pub(crate) mod notify;
@@ -19,8 +20,8 @@ mod reaping;
 mod wait;
 
 pub(crate) use child::{
-    Block, Child, ChildStack, Filter, HandOver, Image, OpenFiles, READY_LEN, REPORT_LEN, SEPARATE,
-    Stage, can_be_born_into, clone_into, filter_and_open, fork_and_reap, fork_probe,
+    Block, Child, ChildStack, Confined, Filter, HandOver, Image, OpenFiles, READY_LEN, REPORT_LEN,
+    SEPARATE, Stage, can_be_born_into, clone_into, filter_and_open, fork_and_reap, fork_probe,
 };
 pub(crate) use fork::by_fork;
 pub use identity::Identity;

@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 /// The modules in layers: a module may use modules of the layers before its own, and itself.
 const LAYERS: &[&[&str]] = &[
     &["sys"],
-    &["proc", "own_files"],
+    &["proc", "own_files", "policy"],
     &["filter", "report", "protocol", "tracer", "keys"],
     &["stub", "config", "cargo", "store", "cache", "changes"],
     // `answers` reads traces through `store` and starts nothing, so that `session` can use it for a selection.

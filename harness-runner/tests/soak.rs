@@ -208,6 +208,7 @@ impl Attempt<'_> {
             cgroup: Cgroup::default(),
             image: None,
             farewell: None,
+            policy: &[],
             foreground: false,
         };
         let null = File::options()

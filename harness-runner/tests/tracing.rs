@@ -97,6 +97,7 @@ fn watch_by(
         cgroup: Cgroup::default(),
         image: None,
         farewell: None,
+        policy: &[],
         foreground: false,
     };
     let null = File::options()
@@ -323,6 +324,7 @@ fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
             cgroup: Cgroup::default(),
             image: None,
             farewell: None,
+            policy: &[],
             foreground: false,
         };
         let null = File::open("/dev/null").unwrap();

@@ -38,6 +38,7 @@ mod packages;
 mod packages_run;
 mod peer;
 mod places;
+mod policy;
 mod ptrace_refused;
 mod readers;
 mod recordings;

@@ -13,7 +13,7 @@ use super::{
     scripts::{Scripts, Service, SetupScript, WrapperScript},
     settings::{LeakPolicy, TestSettings, TestThreads, TraceSetting},
 };
-use crate::filter::Known;
+use crate::{filter::Known, policy::Policy};
 use guppy::graph::cargo::BuildPlatform;
 use harness_metadata::{
     Limits, ReportSkipped,
@@ -407,6 +407,13 @@ impl From<&TestValues> for TestSettings {
                 junit_success: values.junit_success,
                 junit_failure: values.junit_failure,
                 junit_flaky_fail_as_failure: values.flaky_fail_status == FlakyFailStatus::Failure,
+            },
+            policy: Policy {
+                mode: values.policy_mode,
+                read: values.policy_read.clone(),
+                write: values.policy_write.clone(),
+                exec: values.policy_exec.clone(),
+                ipc: values.policy_ipc.clone(),
             },
             trace: TraceSetting {
                 level: values.trace_level,

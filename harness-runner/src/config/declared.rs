@@ -12,9 +12,10 @@ use super::{
     settings::*,
     value::{GRACE_PERIOD, NO_LIMIT, SLOW_PERIOD},
 };
+use crate::policy::{Entries, Ipc};
 use camino::Utf8PathBuf;
 use harness_metadata::{
-    Cpus, DurationsBy, FinalStatusLevel, ReportSkipped, StatusLevel,
+    Cpus, DurationsBy, FinalStatusLevel, PolicyMode, ReportSkipped, StatusLevel,
     event::{OutputWhen, RunMode, TraceLevel},
     words,
 };
@@ -158,6 +159,31 @@ layer! {
         TraceNoNewPrivs, "trace.no-new-privs", Both, kind::BOOLEAN,
         default TraceSetting::default().no_new_privs,
         "whether the tracer may take away the right to [gain privileges](tracing.md#set-user-id-programs)"
+    }
+    /// The effect of the policy.
+    policy_mode: PolicyMode {
+        PolicyMode, "policy.mode", Both, words(), default PolicyMode::Observe,
+        "[the effect of the policy](policy.md): none, violations are reported, or they are denied"
+    }
+    /// The files that may be read.
+    policy_read: Entries {
+        PolicyRead, "policy.fs.read", Both, kind::ENTRIES, default Entries::All,
+        "[the files](policy.md#files) that the test may read, and the folders that it may list"
+    }
+    /// The files that may be changed.
+    policy_write: Entries {
+        PolicyWrite, "policy.fs.write", Both, kind::ENTRIES, default Entries::All,
+        "[the files and folders](policy.md#files) that the test may change"
+    }
+    /// The programs that may be executed.
+    policy_exec: Entries {
+        PolicyExec, "policy.fs.exec", Both, kind::ENTRIES, default Entries::All,
+        "[the programs](policy.md#files) that the test may execute, beside its own"
+    }
+    /// The ways to reach processes that are not of the test.
+    policy_ipc: Ipc {
+        PolicyIpc, "policy.ipc", Both, kind::IPC, default Ipc::All,
+        "[the ways](policy.md#other-processes) by which the test may reach processes that it has not started"
     }
     /// When the output of a test that passes is shown.
     success_output: OutputWhen {

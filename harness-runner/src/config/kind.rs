@@ -3,11 +3,12 @@
 use super::{
     archive_include::{self, ArchiveInclude, OnMissing, RelativeTo},
     parse::{Noted, Value},
-    scripts,
+    policy, scripts,
     settings::*,
     show::Show,
     size, value,
 };
+use crate::policy::{Entries, Ipc, IpcWay};
 use camino::Utf8PathBuf;
 use harness_metadata::{Cpus, Word};
 use serde_json::{Value as Json, json};
@@ -75,6 +76,12 @@ kinds! {
         json!({ "type": "integer", "minimum": -100, "maximum": 100 });
     ARCHIVE_INCLUDE: Vec<ArchiveInclude> = archive_include::read, "array of tables",
         json!({ "type": "array", "items": included() });
+    ENTRIES: Entries = policy::entries, "array of [entries](policy.md#entries), or `\"all\"`", all_or_strings();
+    IPC: Ipc = policy::ipc, "array of `\"abstract-sockets\"` and `\"signals\"`, or `\"all\"`",
+        json!({ "anyOf": [
+            { "const": "all" },
+            { "type": "array", "items": { "enum": IpcWay::words() } },
+        ] });
     FAIL_FAST: MaxFail = value::fail_fast, "boolean, or table", fail_fast();
 }
 
@@ -107,6 +114,11 @@ fn duration() -> Json {
 
 fn size_schema() -> Json {
     json!({ "anyOf": [integer_from(0), { "type": "string", "minLength": 1 }] })
+}
+
+fn all_or_strings() -> Json {
+    let strings = json!({ "type": "array", "items": { "type": "string", "minLength": 1 } });
+    json!({ "anyOf": [{ "const": "all" }, strings] })
 }
 
 fn or_none(schema: Json) -> Json {

@@ -488,7 +488,7 @@ impl<'a> Sections<'a> {
 
     /// Returns the value of a dotted key, if it is there.
     pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
-        let Some((section, key)) = key.split_once('.') else {
+        let Some((section, key)) = key.rsplit_once('.') else {
             return self.table.get(key);
         };
         match self.section(section) {
@@ -520,7 +520,16 @@ impl<'a> Sections<'a> {
         let index = match self.open.iter().position(|(open, _)| *open == name) {
             Some(index) => index,
             None => {
-                let section = self.table.read(name, |value| Section::new(name, value));
+                let read =
+                    |table: &mut Table<'a>, key| table.read(key, |value| Section::new(name, value));
+                let section = match name.rsplit_once('.') {
+                    None => read(&mut self.table, name),
+                    // `fs` in the section `policy`.
+                    Some((around, key)) => match self.section(around) {
+                        Section::Table(table) => read(table, key),
+                        Section::Missing | Section::Short(..) => None,
+                    },
+                };
                 self.open.push((name, section.unwrap_or(Section::Missing)));
                 self.open.len() - 1
             }

@@ -247,7 +247,13 @@ fn properties(table: Scope) -> Map<String, Json> {
             }
             Some((section, key)) => {
                 let keys = sections.entry(section).or_insert_with(|| json!({}));
-                keys[key] = described(setting);
+                let Some((inner, key)) = key.split_once('.') else {
+                    keys[key] = described(setting);
+                    continue;
+                };
+                let inner = keys.as_object_mut().expect("made above").entry(inner);
+                let inner = inner.or_insert_with(|| object(Map::new()));
+                inner["properties"][key] = described(setting);
             }
         }
     }

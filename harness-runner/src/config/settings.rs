@@ -1,5 +1,6 @@
 //! The settings of one test, after profiles, inheritance and overrides.
 
+use crate::policy::Policy;
 use harness_metadata::{
     Limits,
     event::{OutputPolicy, TraceLevel},
@@ -43,6 +44,8 @@ pub struct TestSettings {
     pub output: OutputPolicy,
     /// The level of tracing.
     pub trace: TraceSetting,
+    /// The files, programs and ways of communication that it may use.
+    pub policy: Policy,
 }
 
 /// The treatment of documentation tests.

@@ -2,6 +2,7 @@
 
 mod at_once;
 mod migrate;
+mod policy;
 mod precedence;
 mod quarantine;
 mod scripts;

@@ -263,6 +263,7 @@ mod tests {
             cgroup: Cgroup::default(),
             image: None,
             farewell: None,
+            policy: &[],
             foreground: true,
         })
     }

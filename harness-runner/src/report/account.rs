@@ -3,6 +3,7 @@
 use super::{
     Excerpt, Outputs, Stream, evidence, excerpt, extract, failure, leak, service,
     stuck::Pids,
+    violations,
     wording::{self, interruption_type},
 };
 use harness_metadata::{
@@ -37,12 +38,17 @@ impl Account {
     pub(super) fn ending(attempt: &Attempt) -> Self {
         let (kind, ty) = match wording::limits_decide(attempt) {
             true => (Kind::Failure, "test limit".to_owned()),
+            false if wording::policy_decides(attempt) => (Kind::Failure, "test policy".to_owned()),
             false => class(attempt),
         };
         let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
         let message = steady(&message);
         let mut body = message.clone();
-        for line in leak::lines(attempt, Pids::Hidden) {
+        let violations = violations::lines(attempt, Pids::Hidden);
+        for line in leak::lines(attempt, Pids::Hidden)
+            .into_iter()
+            .chain(violations)
+        {
             body.push('\n');
             body.push_str(&line);
         }

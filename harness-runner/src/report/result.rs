@@ -7,7 +7,7 @@ use super::{
     share::Share,
     stuck::Pids,
     style::escaped_lines,
-    wording,
+    violations, wording,
 };
 use harness_metadata::{
     Attempt, Location, TestId, Verdict,
@@ -190,6 +190,8 @@ pub(super) fn properties(finished: &TestFinished) -> Vec<(&'static str, String)>
         all.push(("trace", verdict));
         all.push(("processes", processes.to_string()));
     }
+    let violations = violations::lines(last, Pids::Hidden).into_iter();
+    all.extend(violations.map(|line| ("violation", line)));
     all.extend(leak::survivors(last, Pids::Hidden).map(|survivor| ("survivor", survivor)));
     all
 }

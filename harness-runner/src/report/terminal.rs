@@ -29,6 +29,7 @@ use super::{
     stuck::Pids,
     style::{Styles, escaped, paint},
     taskbar::Taskbar,
+    violations,
     wording::{self, Class},
 };
 use harness_metadata::{
@@ -348,12 +349,11 @@ impl<W: Write> Terminal<W> {
     }
 
     fn left_behind(&mut self, finished: &TestFinished) {
-        for line in finished
-            .attempts
-            .last()
-            .map(|last| leak::lines(last, Pids::Shown))
-            .unwrap_or_default()
-        {
+        let Some(last) = finished.attempts.last() else {
+            return;
+        };
+        let violations = violations::lines(last, Pids::Shown);
+        for line in leak::lines(last, Pids::Shown).into_iter().chain(violations) {
             self.say(&format!("             {}", paint(&line, self.styles.warn)));
         }
     }

@@ -76,6 +76,9 @@ pub(super) fn attempt_status(attempt: &Attempt) -> String {
             | LimitHit::LimitChanged { .. } => "ESCAPED".to_owned(),
         };
     }
+    if policy_decides(attempt) {
+        return "POLICY".to_owned();
+    }
     match (&attempt.outcome, attempt.verdict) {
         (Outcome::Exited(exit), Verdict::Pass) => match (exit.success(), attempt.slow, leaky) {
             (true, true, true) => "SLOW + LEAK".to_owned(),
@@ -101,12 +104,29 @@ pub(super) fn attempt_status(attempt: &Attempt) -> String {
 
 /// Returns whether the limits of an attempt say why it failed.
 pub(super) fn limits_decide(attempt: &Attempt) -> bool {
-    let ended = match &attempt.outcome {
+    has_ended(attempt) && !attempt.limits.is_empty()
+}
+
+/// Returns whether an attempt would have passed if it had kept to its policy, which could not deny what it did.
+pub(super) fn policy_decides(attempt: &Attempt) -> bool {
+    let passed = match &attempt.outcome {
+        Outcome::Exited(exit) => exit.success(),
+        _ => has_ended(attempt),
+    };
+    passed && escaped_policy(attempt) && attempt.limits.is_empty()
+}
+
+fn escaped_policy(attempt: &Attempt) -> bool {
+    let policy = attempt.policy.as_ref();
+    policy.is_some_and(|policy| policy.escaped())
+}
+
+fn has_ended(attempt: &Attempt) -> bool {
+    match &attempt.outcome {
         Outcome::Exited(_) => true,
         Outcome::NoResult(no) => no.kind == NoResultKind::Ignored,
         _ => false,
-    };
-    ended && !attempt.limits.is_empty()
+    }
 }
 
 fn interrupted_status(by: Interruption) -> String {
@@ -184,10 +204,13 @@ pub(super) fn quarantined(test: &TestFinished) -> Option<String> {
 /// failure or success that has nothing to add.
 pub(super) fn closing(attempt: &Attempt) -> Option<String> {
     let ending = ending(attempt);
-    if attempt.limits.is_empty() {
+    let mut hits: Vec<_> = attempt.limits.iter().map(limit_hit).collect();
+    if escaped_policy(attempt) {
+        hits.push("did what its policy does not allow and could not deny".to_owned());
+    }
+    if hits.is_empty() {
         return ending;
     }
-    let hits: Vec<_> = attempt.limits.iter().map(limit_hit).collect();
     let ending = ending.map_or_else(String::new, |ending| format!("; {ending}"));
     Some(format!("test {}{ending}", hits.join(" and ")))
 }

@@ -123,6 +123,7 @@ pub(super) fn unit(id: TestId, role: Role, settings: Arc<TestSettings>, binary: 
         quarantine: None,
         binary,
         ignored: false,
+        policy: None,
         tracing: UNTRACED,
         keeps_trace: false,
         role,

@@ -510,11 +510,17 @@ impl Because {
     }
 }
 
-/// Returns what the test's settings make of an ending, and of the limits that it hit.
-pub(super) fn verdict(ending: &Ending, limits: &[LimitHit], settings: &TestSettings) -> Verdict {
+/// Returns what the test's settings make of an ending, of the limits that it hit, and of a policy that it
+/// `escaped`.
+pub(super) fn verdict(
+    ending: &Ending,
+    limits: &[LimitHit],
+    escaped: bool,
+    settings: &TestSettings,
+) -> Verdict {
     match &ending.outcome {
         Outcome::Exited(_) | Outcome::TimedOut { .. } | Outcome::NoResult(_)
-            if !limits.is_empty() =>
+            if !limits.is_empty() || escaped =>
         {
             Verdict::Fail
         }

@@ -188,6 +188,8 @@ pub struct Test {
     pub location: Option<Arc<Location>>,
     /// Its tracing.
     pub tracing: Tracing,
+    /// Its policy, as a stub takes it; `None` for none.
+    pub policy: Option<Arc<[u8]>>,
     /// Whether the traces of its attempts are kept whole.
     pub keeps_trace: bool,
     /// Its part in the run.

@@ -5,7 +5,9 @@ use super::{
     backends::Learning,
     cpus,
     keeping::Keeping,
-    machine, prepare,
+    machine,
+    policies::Policies,
+    prepare,
     reporting::{Reporting, Sinks},
     tracing::{self, Choice},
 };
@@ -299,6 +301,13 @@ impl Session {
         }
     }
 
+    fn binaries(&self, options: &RunOptions) -> Vec<run::Binary> {
+        let (workspace, built, below) = (&self.workspace, &self.built, options.below.as_ref());
+        let binaries = self.tests.binaries.iter();
+        let binaries = binaries.map(|listed| prepare::binary(workspace, built, listed, below));
+        binaries.collect()
+    }
+
     fn work(
         &self,
         options: &RunOptions,
@@ -311,6 +320,7 @@ impl Session {
         let (scripts, scripts_of_tests) = self.setup_scripts();
         let (services, services_of_tests) = self.services(&scripts_of_tests)?;
         let own = scripts_of_tests.into_iter().zip(services_of_tests);
+        let mut policies = Policies::new(&self.workspace);
         let tests = self.plan.tests.iter().zip(choices).zip(own);
         let tests = tests.map(|((test, choice), (scripts, services))| run::Test {
             id: test.id.clone(),
@@ -321,6 +331,7 @@ impl Session {
             ignored: test.ignored,
             location: test.location.clone(),
             tracing: choice.tracing,
+            policy: policies.of(&test.settings.policy),
             // Its instances would write to the same files.
             keeps_trace: choice.tracing.level > TraceLevel::Off && options.stress.is_none(),
             role: run::Role::Test,
@@ -338,14 +349,7 @@ impl Session {
             profile: self.profile.name().to_owned(),
             started_at,
             tests,
-            binaries: self
-                .tests
-                .binaries
-                .iter()
-                .map(|listed| {
-                    prepare::binary(&self.workspace, &self.built, listed, options.below.as_ref())
-                })
-                .collect(),
+            binaries: self.binaries(options),
             slots,
             cpus: cpus(),
             memory: needs_memory.then(available_memory).flatten(),

@@ -100,6 +100,7 @@ impl Attempt {
             usage: self.tree.usage(reaped),
             trace: self.tree.watch().summary(),
             escapes: self.tree.escapes(),
+            violations: self.tree.watch().violations(),
         }
     }
 

@@ -98,6 +98,7 @@ impl Stub {
             cgroup: Cgroup::default(),
             image: None,
             farewell: None,
+            policy: &[],
         };
         self.send(
             &Request::Spawn(spawn),

@@ -29,6 +29,12 @@ pub(super) fn failure(stage: Stage, errno: i32, program: &Path, cwd: &Path) -> S
                 errno.desc()
             )
         }
+        Stage::Policy if errno == Errno::EPERM => {
+            "its policy cannot be enforced: without privileges a process enters a Landlock domain \
+             only with no_new_privs, which `trace.no-new-privs = false` forbids"
+                .to_owned()
+        }
+        Stage::Policy => format!("its policy cannot be enforced: Landlock: {}", errno.desc()),
         Stage::Image => format!(
             "`{program_text}` was rebuilt or replaced after its tests were listed; start another run \
              to list and run the tests that it holds now"

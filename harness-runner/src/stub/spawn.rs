@@ -5,18 +5,20 @@ mod recipe;
 use super::{
     broker::Broker,
     cgroup::Den,
-    explain,
+    confine, explain,
     holds::{self, Interest},
     nest::Nest,
     outer::Subtree,
     sys::{
-        self, Block, Child, ChildStack, Filter, HandOver, OpenFiles, SignalMask, Signals, Stage,
+        self, Block, Child, ChildStack, Confined, Filter, HandOver, OpenFiles, SignalMask, Signals,
+        Stage,
     },
     traced::Traced,
     tree::Tree,
     watch::{Watch, Way},
 };
 use crate::{
+    policy::Bounds,
     protocol::{self, Spawn},
     sys::{Tid, notify::Listener},
     tracer::{
@@ -116,6 +118,8 @@ pub(super) struct Started {
     broker: Option<Rc<RefCell<Broker>>>,
     /// The cgroup that it was born into.
     den: Option<Rc<Den>>,
+    /// Its policy.
+    bounds: Option<Bounds>,
 }
 
 /// The differences for a process that is not a stub.
@@ -186,6 +190,7 @@ impl Spawner {
             traced,
             broker,
             den,
+            bounds,
         } = self.create(spawn, stdio, way, Some(nest), manner)?;
         let workspace = || holds::workspace(spawn.command.environment);
         let workspace = self.workspace.get_or_init(workspace).clone();
@@ -198,6 +203,7 @@ impl Spawner {
                 Watch::new(pid, &Way::by_outer(level), &spawn.trace)
             }
         };
+        let watch = watch.judged_by(bounds);
         Ok(Tree::new(pid, at, baseline, traced, watch)
             .born_into(den)
             .interested_in(Interest::new(stdio, workspace)))
@@ -213,8 +219,9 @@ impl Spawner {
         manner: Manner,
     ) -> Result<Started, SpawnError> {
         let asked = Asked { spawn, way, manner };
-        let recipe = self.recipe(asked, nest.as_deref())?;
-        let child = self.child(&recipe, stdio)?;
+        let mut recipe = self.recipe(asked, nest.as_deref())?;
+        let bounds = recipe.bounds.take();
+        let child = self.child(&recipe, bounds.as_ref(), stdio)?;
         let at = Instant::now();
         // Between two attempts nothing is reaped.
         let baseline = self.reaped.take().unwrap_or_else(sys::usage_of_reaped);
@@ -234,6 +241,7 @@ impl Spawner {
             traced,
             broker,
             den,
+            bounds,
         })
     }
 
@@ -253,7 +261,10 @@ impl Spawner {
         let program =
             recipe::find_program(recipe::string(spawn.command.program)?, &environment, cwd);
         let breakpoint = recipe::breakpoint(&spawn.trace, way)?;
-        let loads = remembers(way, manner).then(|| Rc::clone(&self.loads));
+        let bounds = confine::bounds(spawn, program.to_bytes()).map_err(SpawnError::Test)?;
+        // A loader that is denied a library does something else than it did without a policy.
+        let remembers = bounds.is_none() && remembers(way, manner);
+        let loads = remembers.then(|| Rc::clone(&self.loads));
         let loader = loads
             .as_ref()
             .and_then(|_| self.loader(&program, cwd, &environment, spawn, way));
@@ -267,11 +278,17 @@ impl Spawner {
             loads,
             loader,
             den: self.den(&spawn.cgroup)?,
+            bounds,
         })
     }
 
     /// Returns what a child reads from until it has executed.
-    fn child(&mut self, recipe: &Recipe<'_>, stdio: &[OwnedFd]) -> Result<Box<Child>, SpawnError> {
+    fn child(
+        &mut self,
+        recipe: &Recipe<'_>,
+        bounds: Option<&Bounds>,
+        stdio: &[OwnedFd],
+    ) -> Result<Box<Child>, SpawnError> {
         let [stdin, stdout, stderr] = stdio else {
             return Err(SpawnError::Stub(io::Error::from(
                 io::ErrorKind::InvalidData,
@@ -288,6 +305,12 @@ impl Spawner {
             }),
         });
         let den = recipe.den.as_ref();
+        let ruleset = bounds.map_or(Ok(None), confine::ruleset);
+        let ruleset = ruleset.map_err(SpawnError::Test)?;
+        let confined = ruleset.map(|ruleset| Confined {
+            ruleset,
+            no_new_privs: spawn.trace.no_new_privs,
+        });
         Ok(Box::new(Child {
             program: recipe.program.clone(),
             args: Block::new(spawn.command.args),
@@ -296,6 +319,7 @@ impl Spawner {
             stdio: [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()],
             go: (way.level > TraceLevel::Off).then(|| self.go.reader.as_raw_fd()),
             filter,
+            confined,
             no_new_privs: known.is_some_and(|load| load.no_new_privs),
             image: recipe::image(spawn)?,
             failed: self.failed.writer.as_raw_fd(),

@@ -224,6 +224,7 @@ fn start(
         cgroup: Cgroup::default(),
         image: None,
         farewell: None,
+        policy: &[],
     };
     let stdio = match stdio {
         Some(streams) => streams.iter().map(above_standard).collect(),

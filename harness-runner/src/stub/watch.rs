@@ -6,6 +6,7 @@ use super::{
     sys::Pid,
 };
 use crate::{
+    policy::{Bounds, Judge},
     protocol::{Available, Escape, Trace},
     tracer::{
         Observer, notified,
@@ -13,7 +14,7 @@ use crate::{
     },
 };
 use harness_metadata::{
-    TraceEvent, TraceSummary,
+    TraceEvent, TraceSummary, Violations,
     event::TraceLevel,
     trace::{Backend, Doubt},
 };
@@ -34,6 +35,8 @@ pub(super) struct Watch {
     limited: Option<Rc<Den>>,
     /// The first event that shows by what its limits may not have held.
     opened: Option<Escape>,
+    /// Finds violations of the policy.
+    judge: Option<Judge>,
 }
 
 /// The tracing of an attempt.
@@ -135,7 +138,19 @@ impl Watch {
             broker: None,
             limited: None,
             opened: None,
+            judge: None,
         }
+    }
+
+    /// The tree has this policy.
+    pub(super) fn judged_by(self, bounds: Option<Bounds>) -> Self {
+        let judge = bounds.and_then(Judge::of_mode);
+        Self { judge, ..self }
+    }
+
+    /// Returns the violations of the policy so far, if there are any.
+    pub(super) fn violations(&self) -> Option<Box<Violations>> {
+        Some(Box::new(self.judge.as_ref()?.violations()?))
     }
 
     /// The tree has to be in a cgroup with limits, if so.
@@ -226,6 +241,9 @@ impl Observer for Watch {
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.event(event);
+        }
+        if let Some(judge) = &mut self.judge {
+            judge.event(event);
         }
         self.pass_on(event);
     }

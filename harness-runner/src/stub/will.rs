@@ -92,6 +92,7 @@ impl Stub {
             foreground: false,
             image: None,
             farewell: None,
+            policy: &[],
         };
         if self.spawn(&spawn, &will.stdio).is_err() {
             self.abandon();

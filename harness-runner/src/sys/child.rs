@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_ulong, c_void},
     fs::File,
-    os::fd::{AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
     ptr,
     rc::Rc,
 };
@@ -53,11 +53,20 @@ pub(crate) struct Child {
     pub(crate) open_files: Option<OpenFiles>,
     /// Its last act before it executes the test, so that what it does before is not traced.
     pub(crate) filter: Option<Filter>,
+    /// The bounds that it takes on.
+    pub(crate) confined: Option<Confined>,
     /// Whether it gives up gaining privileges, because it will install a filter after that.
     pub(crate) no_new_privs: bool,
     /// The file that must not have changed when it executes.
     pub(crate) image: Option<Image>,
     pub(crate) stub: Pid,
+}
+
+/// A Landlock ruleset that a child enters.
+pub(crate) struct Confined {
+    pub(crate) ruleset: OwnedFd,
+    /// As [`Filter::no_new_privs`].
+    pub(crate) no_new_privs: bool,
 }
 
 /// A file in a known state.
@@ -121,6 +130,7 @@ pub(crate) enum Stage {
     Orphaned = 4,
     Cgroup = 5,
     Image = 6,
+    Policy = 7,
 }
 
 /// A child's report: the stage and the errno, native-endian.
@@ -128,8 +138,8 @@ pub(crate) const REPORT_LEN: usize = 8;
 
 impl Stage {
     pub(crate) fn from_raw(raw: i32) -> Option<Self> {
-        use Stage::{Cgroup, Chdir, Exec, Image, Orphaned, Stdio};
-        [Stdio, Chdir, Exec, Orphaned, Cgroup, Image]
+        use Stage::{Cgroup, Chdir, Exec, Image, Orphaned, Policy, Stdio};
+        [Stdio, Chdir, Exec, Orphaned, Cgroup, Image, Policy]
             .into_iter()
             .find(|stage| *stage as i32 == raw)
     }
@@ -443,6 +453,9 @@ fn prepare(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
     if let Some(go) = child.go {
         wait_for_go(go);
     }
+    if let Some(confined) = &child.confined {
+        confine(confined).map_err(|errno| (Stage::Policy, errno))?;
+    }
     // As late as can be without being traced: what follows takes microseconds.
     match &child.image {
         Some(image) if has_changed(image) => Err((Stage::Image, syscalls::Errno::ESTALE)),
@@ -477,6 +490,23 @@ fn has_changed(image: &Image) -> bool {
         changed: time(found.stx_ctime),
     };
     looked.is_ok() && !identity.is_same_content(&image.identity)
+}
+
+/// Enters a ruleset, which descendants cannot leave.
+fn confine(confined: &Confined) -> Result<(), syscalls::Errno> {
+    let ruleset = confined.ruleset.as_raw_fd();
+    // SAFETY: plain numbers.
+    let enter = || unsafe { syscall!(Sysno::landlock_restrict_self, ruleset, 0) };
+    match enter() {
+        // Without CAP_SYS_ADMIN the kernel wants no_new_privs (landlock_restrict_self(2)).
+        Err(syscalls::Errno::EPERM) if confined.no_new_privs => {
+            // SAFETY: plain numbers.
+            unsafe { syscall!(Sysno::prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }?;
+            enter()
+        }
+        entered => entered,
+    }
+    .map(drop)
 }
 
 /// Installs a filter, and waits until its listener has been taken if it has one.

@@ -335,6 +335,11 @@ fn the_wrong_value_of_each_key_is_answered_with_what_it_takes() {
         `profile.p.trace.required` must be `true` or `false`, but is a date
         `profile.p.trace.backend` must be a string, but is a date; write one of `auto`, `ptrace`, `notify`, `none`
         `profile.p.trace.no-new-privs` must be `true` or `false`, but is a date
+        `profile.p.policy.mode` must be a string, but is a date; write one of `observe`, `audit`, `enforce`
+        `profile.p.policy.fs.read` must be `"all"` or an array of paths, but is a date
+        `profile.p.policy.fs.write` must be `"all"` or an array of paths, but is a date
+        `profile.p.policy.fs.exec` must be `"all"` or an array of paths, but is a date
+        `profile.p.policy.ipc` must be `"all"` or an array of words, but is a date
         `profile.p.success-output` must be a string, but is a date; write one of `immediate`, `immediate-final`, `final`, `never`
         `profile.p.failure-output` must be a string, but is a date; write one of `immediate`, `immediate-final`, `final`, `never`
         `profile.p.junit.store-success-output` must be `true` or `false`, but is a date

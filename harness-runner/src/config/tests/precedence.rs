@@ -117,6 +117,11 @@ fn without_a_configuration_every_setting_has_its_default() {
         trace.required = false
         trace.backend = "auto"
         trace.no-new-privs = true
+        policy.mode = "observe"
+        policy.fs.read = "all"
+        policy.fs.write = "all"
+        policy.fs.exec = "all"
+        policy.ipc = "all"
         success-output = "never"
         failure-output = "immediate"
         junit.store-success-output = false
@@ -262,6 +267,11 @@ fn every_key_is_read() {
         trace.required = true  # profile `ci`
         trace.backend = "ptrace"  # profile `ci`
         trace.no-new-privs = false  # profile `ci`
+        policy.mode = "observe"  # built-in default
+        policy.fs.read = "all"  # built-in default
+        policy.fs.write = "all"  # built-in default
+        policy.fs.exec = "all"  # built-in default
+        policy.ipc = "all"  # built-in default
         success-output = "final"  # profile `ci`
         failure-output = "immediate-final"  # profile `ci`
         junit.store-success-output = true  # profile `ci`
@@ -294,6 +304,11 @@ fn every_key_is_read() {
         trace.required = true  # profile `ci`
         trace.backend = "ptrace"  # profile `ci`
         trace.no-new-privs = false  # profile `ci`
+        policy.mode = "observe"  # built-in default
+        policy.fs.read = "all"  # built-in default
+        policy.fs.write = "all"  # built-in default
+        policy.fs.exec = "all"  # built-in default
+        policy.ipc = "all"  # built-in default
         success-output = "final"  # profile `ci`
         failure-output = "never"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         junit.store-success-output = true  # profile `ci`

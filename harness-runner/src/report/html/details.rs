@@ -7,7 +7,7 @@ use super::{
     facts::Facts,
     index::{Words, ms},
 };
-use crate::report::{Excerpt, Outputs, failure, share::Share, wording};
+use crate::report::{Excerpt, Outputs, failure, share::Share, stuck::Pids, violations, wording};
 use harness_metadata::{
     Attempt, Exit, TestId, TraceSummary,
     event::TestFinished,
@@ -134,6 +134,8 @@ impl Details {
         put("start", start.map(|start| json!(ms(start.at))));
         put("closing", wording::closing(attempt).map(Value::String));
         put("disturbed", wording::disturbed(attempt).map(Value::String));
+        let policy = violations::lines(attempt, Pids::Shown);
+        put("policy", (!policy.is_empty()).then(|| json!(policy)));
         put("treeMemory", usage.peak_tree_memory.map(Value::from));
         put("throttled", usage.throttled.map(|time| json!(ms(time))));
         put("message", message.map(|text| json!(cut(&text))));

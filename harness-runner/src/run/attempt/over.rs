@@ -60,7 +60,9 @@ impl Running<'_> {
             late_output: self.late_output(),
             ..leak
         });
-        let verdict = verdict(&ending, &limits, &self.test.settings);
+        let policy = self.known.so_far.violations.take();
+        let escaped = policy.as_ref().is_some_and(|policy| policy.escaped());
+        let verdict = verdict(&ending, &limits, escaped, &self.test.settings);
         let elapsed = self.elapsed(&ending.outcome);
         let trace = self.slot.traces.end(ending.stub_free);
         let output = self.streams.finish();
@@ -78,6 +80,7 @@ impl Running<'_> {
             outcome: ending.outcome,
             leak,
             limits,
+            policy,
             stuck: self.known.stuck,
             trace: self.known.so_far.trace,
             earlier: Vec::new(),

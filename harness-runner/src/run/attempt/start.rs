@@ -114,6 +114,7 @@ impl Running<'_> {
             cgroup: self.slot.bounds.cgroup(),
             image: binary.image.as_ref().map(Image::to_protocol),
             farewell: farewell.as_ref().map(OwnFarewell::to_protocol),
+            policy: self.test.policy.as_deref().unwrap_or_default(),
         };
         let mut fds = vec![stdin, stdout.as_fd(), stderr.as_fd()];
         if farewell.is_some() {

@@ -53,6 +53,7 @@ impl Dispatcher {
             outcome,
             leak: None,
             limits: Vec::new(),
+            policy: None,
             verdict,
             slow: false,
             started_at: self.limits.started_at + since,

@@ -2,6 +2,7 @@
 
 use super::{Manner, SpawnError};
 use crate::{
+    policy::Bounds,
     protocol::{self, Spawn, Trace},
     stub::{
         broker::Broker,
@@ -49,6 +50,8 @@ pub(super) struct Recipe<'a> {
     pub(super) loader: Option<Loader>,
     /// The cgroup that it is born into.
     pub(super) den: Option<Rc<Den>>,
+    /// Its policy.
+    pub(super) bounds: Option<Bounds>,
 }
 
 /// A root that has just been created.

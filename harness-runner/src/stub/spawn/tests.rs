@@ -146,6 +146,7 @@ impl Slot {
             cgroup: crate::protocol::Cgroup::default(),
             image: None,
             farewell: None,
+            policy: &[],
         };
         let null = File::options()
             .read(true)
