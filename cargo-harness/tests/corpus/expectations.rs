@@ -408,9 +408,9 @@ pub(crate) const EXPECTATIONS: &[Expectation] = &[
         && t.calls(Op::Stat, "/long").iter().any(|call| t.fine(call.result))),
     expect("p59_follows_forty_links", "that it was found", |t|
         t.opened("/link-40").iter().any(|result| t.fine(*result))),
-    expect("p60_opens_a_path_that_changes", "a hundred calls", |t|
+    expect("p60_opens_a_path_that_changes", "a hundred calls at least", |t|
         t.files().filter(|(event, file)| event.pid != t.root() && file.path.asked.as_bytes().starts_with(b"changes-")
-            && t.fine(file.result)).count() == 100),
+            && t.fine(file.result)).count() >= 100),
     expect("p61_asks_what_is_and_what_is_not", "what is", |t|
         t.opened("/is").iter().filter(|result| t.fine(**result)).count() >= 2
             && t.opened("/made").into_iter().filter(|result| t.fine(*result)).count() == 2
