@@ -399,9 +399,12 @@ impl Children {
 /// The largest id that the kernel gives on any machine (PID_MAX_LIMIT).
 const LARGEST_PID: Pid = 4 << 20;
 
-/// Returns the live children of this process without /proc. That takes a second where ids may be
-/// large, so it is for kills only.
+/// Returns the live children of this process without a /proc of its own. Where no /proc knows this process
+/// that takes a second if ids may be large, so it is for kills only.
 fn waitable_children() -> Vec<Pid> {
+    if let Some(children) = children_seen_from_outside() {
+        return children;
+    }
     // The file of a foreign /proc is as good.
     let largest = fs::read_to_string("/proc/sys/kernel/pid_max").ok();
     let largest = largest.and_then(|text| text.trim().parse().ok());
@@ -412,9 +415,39 @@ fn waitable_children() -> Vec<Pid> {
         .collect()
 }
 
+/// Returns the live children of this process by the /proc of a PID namespace that this one is in, which
+/// has other ids for them. `None` if it does not tell.
+fn children_seen_from_outside() -> Option<Vec<Pid>> {
+    let own = inner_ids("self")?;
+    if own.last() != Some(&own_pid()) || !Path::new("/proc/thread-self/children").exists() {
+        return None;
+    }
+    let outside = children_of_threads("/proc/self/task");
+    let here = |child: &Pid| inner_ids(&child.to_string())?.get(own.len() - 1).copied();
+    let children: Option<Vec<Pid>> = outside.iter().map(here).collect();
+    let mut children = children?;
+    // The kernel has the last word.
+    children.retain(|pid| sys::is_live_child(*pid));
+    Some(children)
+}
+
+/// Returns the ids of a process in the namespaces that it is in, the outermost first (NSpid of
+/// proc_pid_status(5)).
+fn inner_ids(process: &str) -> Option<Vec<Pid>> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let ids = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    ids.split_whitespace().map(|id| id.parse().ok()).collect()
+}
+
 /// Children of all threads of a process (proc_pid_task_children(5)).
 fn told_children(parent: Pid) -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir(proc::path(parent, "task")) else {
+    children_of_threads(&proc::path(parent, "task"))
+}
+
+fn children_of_threads(folder: &str) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(folder) else {
         return Vec::new();
     };
     let lists = threads
