@@ -56,6 +56,8 @@ const FOLDERS: &[&str] = &[
     "harness-metadata",
     "harness-runner/benches",
     "harness-runner/examples",
+    "harness-runner/payload/src",
+    "harness-runner/payload/tests",
     "harness-runner/src",
     "harness-runner/tests",
     "site/docs",
@@ -65,6 +67,7 @@ const PAGES: &[&str] = &[
     "README.md",
     "cargo-harness/README.md",
     "harness-runner/README.md",
+    "harness-runner/payload/README.md",
 ];
 /// This file has all that it forbids.
 const THIS: &str = "harness-runner/tests/docs/words.rs";
