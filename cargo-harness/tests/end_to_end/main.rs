@@ -36,6 +36,7 @@ mod oracle;
 mod others;
 mod packages;
 mod packages_run;
+mod payloads;
 mod peer;
 mod places;
 mod policy;
