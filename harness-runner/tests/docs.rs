@@ -289,6 +289,7 @@ fn every_test_that_the_pages_of_faults_name_is_there() {
         "site/docs/coming-over.md",
         "site/docs/faults.md",
         "site/docs/never-wrong.md",
+        "site/docs/payloads.md",
         "site/docs/what-cargo-says.md",
     ]
     .map(read);
@@ -307,6 +308,7 @@ fn every_test_that_the_pages_of_faults_name_is_there() {
         "cargo-harness/src",
         "cargo-harness/tests",
         "harness-metadata/src",
+        "harness-runner/payload",
         "harness-runner/src",
         "harness-runner/tests",
     ] {
