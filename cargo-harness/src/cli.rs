@@ -25,6 +25,7 @@ mod merge;
 mod migrate;
 mod pager;
 mod peer;
+mod policy;
 mod prepared;
 mod print;
 mod recordings;
@@ -259,6 +260,8 @@ enum Command {
     Explain(explain::Explain),
     /// Rank what tests depend on that is not theirs: credentials, the home folder, the network, the source tree.
     Hermetic(hermetic::Hermetic),
+    /// Write a policy that allows what traces show, or check traces against the policies of the tests.
+    Policy(policy::PolicyCommand),
     /// Run a test many times, as usual and under other conditions, and tell which of them make it fail.
     Shake(shake::Shake),
     /// List the tests that read a file or folder, or ask for it.
@@ -359,6 +362,7 @@ impl App {
             Command::Trace(command) => command.run(&self.global),
             Command::Explain(command) => command.run(&self.global),
             Command::Hermetic(command) => command.run(&self.global),
+            Command::Policy(command) => command.run(&self.global),
             Command::Shake(command) => command.run(&self.global),
             Command::WhoReads(command) => command.run(&self.global),
             Command::WhoWrites(command) => command.run(&self.global),

@@ -9,6 +9,7 @@ pub mod conflicts;
 pub mod difference;
 pub mod groups;
 pub mod hermetic;
+pub mod policy;
 pub mod question;
 pub mod rules;
 pub mod statistics;

@@ -71,7 +71,7 @@ enum SchemaFile {
 
 /// Tests, which are built and listed to be selected.
 #[derive(Debug, Args)]
-struct Selected {
+pub(super) struct Selected {
     #[command(flatten)]
     cargo: CargoArgs,
     #[command(flatten)]
@@ -212,7 +212,7 @@ fn versions(asked: &[Requirement], verdict: Verdict) -> String {
 }
 
 impl Selected {
-    fn prepare(self, global: &GlobalOptions) -> Result<Session, CommandError> {
+    pub(super) fn prepare(self, global: &GlobalOptions) -> Result<Session, CommandError> {
         let filters = self.filter.interpret(false)?;
         let (start, mut options) = start(self.cargo, &self.reuse, filters.options, global)?;
         let colors = global.stderr_colors();

@@ -34,6 +34,9 @@ const POLICY: &str = "[profile.default]\nfail-fast = false\n\
     [profile.strict]\ntrace.no-new-privs = false\n\
     [profile.tight]\n[profile.tight.policy]\nfs.read = ['workspace']\n";
 
+/// All tests but one that asserts a denial.
+const HARMLESS: &str = "not test(ends_a_process_outside)";
+
 struct Suite {
     scene: Scene,
     package: PathBuf,
@@ -263,8 +266,7 @@ fn what_cannot_be_denied_fails_the_test_and_says_so() {
 #[test]
 fn an_audit_reports_what_would_be_denied_and_changes_no_result() {
     let suite = Suite::of(SUITE);
-    let filter = "not test(ends_a_process_outside)";
-    let observed = suite.run(&["--profile", "observe", "-E", filter]);
+    let observed = suite.run(&["--profile", "observe", "-E", HARMLESS]);
     observed.assert_code(exit_code::OK);
     assert!(!observed.stderr.contains("policy: "), "{}", observed.stderr);
     assert!(
@@ -274,7 +276,7 @@ fn an_audit_reports_what_would_be_denied_and_changes_no_result() {
             .all(|attempt| attempt.policy.is_none())
     );
 
-    let audited = suite.run(&["--profile", "audit", "-E", filter]);
+    let audited = suite.run(&["--profile", "audit", "-E", HARMLESS]);
     audited.assert_code(exit_code::OK);
     let attempts = suite.attempts();
     for test in [
@@ -330,4 +332,73 @@ fn a_test_that_cannot_even_load_its_libraries_says_which_entry_is_missing() {
         let found = violations(attempt);
         assert_eq!(found[0], ("policy.fs.read", "system", DENIED), "{found:?}");
     }
+}
+
+#[test]
+fn tests_pass_under_the_policy_that_their_traces_give() {
+    let suite = Suite::of(SUITE);
+    let harness = |args: &[&str]| {
+        let command = suite.scene.harness_in(&suite.package, args);
+        suite.scene.run(suite.surround(command))
+    };
+    harness(&["policy", "init"]).assert_code(exit_code::SETUP);
+    let observed = suite.run(&["--profile", "observe", "-E", HARMLESS]);
+    observed.assert_code(exit_code::OK);
+
+    let learnt = harness(&["policy", "init"]);
+    learnt
+        .assert_code(exit_code::OK)
+        .assert_says("from the last traces of ");
+    let policy = &learnt.stdout;
+    assert!(
+        policy.starts_with("[profile.default.policy]\nmode = \"audit\"\n"),
+        "{policy}"
+    );
+    assert!(
+        policy.contains("ipc = [\"abstract-sockets\"]\n"),
+        "{policy}"
+    );
+    assert!(
+        policy.contains("\"system\"") && policy.contains("\"tmp\""),
+        "{policy}"
+    );
+    // Few entries for all that loaders, shells and tests do.
+    assert!(policy.matches('"').count() < 60, "{policy}");
+    let enforced = policy.replace("\"audit\"", "\"enforce\"");
+    suite.scene.write("suite/.config/harness.toml", &enforced);
+    let run = suite.run(&["-E", HARMLESS]);
+    if self::enforced(&run, "learnt") {
+        run.assert_code(exit_code::OK);
+        assert!(!run.stderr.contains("policy: "), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_check_names_what_would_be_denied_of_the_last_traces() {
+    let suite = Suite::of(SUITE);
+    let observed = suite.run(&["--profile", "observe", "-E", HARMLESS]);
+    observed.assert_code(exit_code::OK);
+    let check = |args: &[&str]| {
+        let args = [&["policy", "check"], args].concat();
+        let command = suite.scene.harness_in(&suite.package, &args);
+        suite.scene.run(suite.surround(command))
+    };
+    let all = check(&[]);
+    all.assert_code(exit_code::OK)
+        .assert_says("2 tests keep to the policy in the last trace");
+    let secret = suite.scene.path("home/secret").display().to_string();
+    assert!(
+        all.stdout.contains("suite::bounded reads_a_secret\n"),
+        "{}",
+        all.stdout
+    );
+    let line = format!("    policy.fs.read: openat of {secret} at ");
+    assert!(all.stdout.contains(&line), "{}", all.stdout);
+    let one = check(&["--json", "-E", "test(writes_to_the_source)"]);
+    one.assert_code(exit_code::OK);
+    let json: serde_json::Value =
+        serde_json::from_str(one.stdout.lines().next().expect("it has a violation"))
+            .expect("it is JSON");
+    assert_eq!(json["violation"]["rule"], "policy.fs.write");
+    assert_eq!(json["violation"]["allow"], "workspace");
 }

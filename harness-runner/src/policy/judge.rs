@@ -89,6 +89,11 @@ impl Judge {
                 }
             }
             TraceEventKind::Exec(exec) => {
+                // A stub allows it before the attempt starts.
+                if self.look != Look::Enforce && self.programs.is_empty() {
+                    let program = OsStr::from_bytes(exec.program.path().as_bytes());
+                    self.bounds.allow_program(Path::new(program));
+                }
                 self.uses(event, "execve", exec.result, &uses::of_exec(exec));
                 if exec.result.error().is_none() {
                     let program = exec.program.path().clone();
@@ -147,6 +152,11 @@ impl Judge {
     }
 
     fn network(&mut self, event: &TraceEvent, call: &NetworkCall) {
+        if let (NetworkOperation::Bind, Some(Address::Unix(path))) = (call.operation, &call.address)
+        {
+            let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+            self.uses(event, &call.call, call.result, &[Use::of_socket(path)]);
+        }
         let Some(Address::UnixAbstract(name)) = &call.address else {
             return;
         };

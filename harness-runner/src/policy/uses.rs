@@ -17,6 +17,19 @@ pub(super) struct Use<'a> {
     pub(super) governed: bool,
 }
 
+impl<'a> Use<'a> {
+    /// Makes a unix socket.
+    pub(super) fn of_socket(path: &'a Path) -> Self {
+        Self {
+            right: Right::Write,
+            path,
+            names: true,
+            followed: false,
+            governed: true,
+        }
+    }
+}
+
 fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }

@@ -1,8 +1,11 @@
 //! The policies of a run's tests, as stubs take them.
 
+use super::Session;
 use crate::{
+    answers::policy::{Checked, check},
     cargo::Workspace,
     policy::{Bounds, Policy, Roots},
+    store::{FindError, last::last_of_each},
 };
 use harness_metadata::PolicyMode;
 use std::sync::Arc;
@@ -35,5 +38,24 @@ impl Policies {
         let bytes = (!bounds.is_empty()).then(|| Arc::from(bounds.to_bytes()));
         self.known.push((policy.clone(), bytes.clone()));
         bytes
+    }
+}
+
+impl Session {
+    /// Finds what the policies of the tests would deny of their last traces, whatever their modes are. Runs
+    /// no test.
+    ///
+    /// # Errors
+    ///
+    /// When no run is kept, or one cannot be read.
+    pub fn check_policies(&self) -> Result<Checked, FindError> {
+        let roots = Policies::new(&self.workspace).roots;
+        let tests = self.plan.tests.iter().map(|test| {
+            let bounds = Bounds::new(&test.settings.policy, roots.clone());
+            (test.id.clone(), bounds)
+        });
+        let bounds = tests.filter(|(_, bounds)| !bounds.is_empty()).collect();
+        let last = last_of_each(&self.store, self.workspace.root())?;
+        Ok(check(last, &bounds))
     }
 }
