@@ -7,12 +7,14 @@
 mod bounds;
 mod entry;
 mod judge;
+mod net;
 mod roots;
 mod uses;
 
 pub use bounds::Bounds;
 pub use entry::{Entries, Entry, EntryError};
 pub use judge::{Judge, Look};
+pub use net::{Net, NetAction, NetRule, Network, Peers, Ports};
 pub use roots::{Root, Roots};
 
 use harness_metadata::{PolicyMode, words};
@@ -31,6 +33,8 @@ pub struct Policy {
     pub exec: Entries,
     /// The ways to reach processes that are not of the test.
     pub ipc: Ipc,
+    /// The peers that may be connected to.
+    pub net: Net,
 }
 
 /// A use of files that a policy allows or does not.

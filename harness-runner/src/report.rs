@@ -41,7 +41,7 @@ pub mod terminal;
 #[cfg(test)]
 mod tests;
 pub mod trace_line;
-mod violations;
+pub mod violations;
 mod wording;
 mod wrapper;
 

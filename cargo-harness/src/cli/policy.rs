@@ -17,6 +17,7 @@ use harness_runner::{
     report::{
         plural,
         style::{Styles, escaped},
+        violations::entry,
     },
     store::last::last_of_each,
 };
@@ -100,8 +101,8 @@ fn lines(learnt: &Learnt, profile: &str) -> String {
     let mut text = format!("[profile.{name}.policy]\nmode = \"audit\"\n");
     for (key, entries) in &learnt.entries {
         let key = key.strip_prefix("policy.").unwrap_or(key);
-        let entries: Vec<_> = entries.iter().collect();
-        text += &format!("{key} = {entries:?}\n");
+        let entries: Vec<_> = entries.iter().map(|it| entry(it)).collect();
+        text += &format!("{key} = [{}]\n", entries.join(", "));
     }
     text
 }
@@ -149,8 +150,9 @@ fn details(violator: &Violator, styles: &Styles) -> String {
             false => format!("by {pid}, {program}"),
         };
         let line = format!(
-            "    {rule}: {call} of {target} at {:.3} s {by}; to allow it, add {allow:?}",
-            at.as_secs_f64()
+            "    {rule}: {call} of {target} at {:.3} s {by}; to allow it, add {}",
+            at.as_secs_f64(),
+            entry(allow)
         );
         text += &escaped(&line);
         text.push('\n');

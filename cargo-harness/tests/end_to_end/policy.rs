@@ -3,6 +3,7 @@
 //! A kernel without Landlock refuses to start the tests of an enforced policy; the tests here look at that then.
 
 mod hostile;
+mod peers;
 mod suite;
 
 use crate::{
@@ -15,6 +16,7 @@ use hostile::HOSTILE;
 use std::{
     collections::BTreeMap,
     fs,
+    net::{TcpListener, UdpSocket},
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixListener},
@@ -401,4 +403,99 @@ fn a_check_names_what_would_be_denied_of_the_last_traces() {
             .expect("it is JSON");
     assert_eq!(json["violation"]["rule"], "policy.fs.write");
     assert_eq!(json["violation"]["allow"], "workspace");
+}
+
+#[test]
+fn peers_outside_are_denied_unless_a_rule_allows_them() {
+    let suite = Suite::of(peers::PEERS);
+    let (tcp, udp) = (
+        TcpListener::bind("127.0.0.1:0"),
+        UdpSocket::bind("127.0.0.1:0"),
+    );
+    let (tcp, udp) = (tcp.expect("a port is free"), udp.expect("a port is free"));
+    let socket = suite.scene.path("tmp/outside.sock");
+    let _server = UnixListener::bind(&socket).expect("the path is free");
+    let ports = [tcp.local_addr(), udp.local_addr()].map(|at| at.expect("it is bound").port());
+    let [tcp_port, udp_port] = ports;
+    let run = |profile: &str, level: &str, expected: &str, nobody: Option<&Nobody>| {
+        let command = suite.command(&["--profile", profile, "--trace", level]);
+        let mut command = match nobody {
+            Some(nobody) => suite.surround(nobody.wrapped(&suite.scene, &command)),
+            None => command,
+        };
+        command.env("EXPECT", expected).env("SOCKET", &socket);
+        command
+            .env("TCP", tcp_port.to_string())
+            .env("UDP", udp_port.to_string());
+        command
+    };
+    let rules = format!(
+        "[profile.default]\nfail-fast = false\n[profile.closed.policy]\nmode = 'enforce'\nnet = []\n\
+         [profile.audit.policy]\nmode = 'audit'\nnet = []\n\
+         [profile.open.policy]\nmode = 'enforce'\nnet = [{{ address = '127.0.0.0/8', port = {tcp_port} }}, \
+         {{ action = 'deny', address = '127.0.0.9' }}, {{ host = 'localhost', port = '{udp_port}-{udp_port}' }}, \
+         {{ unix = '/**/outside.*' }}]\n"
+    );
+    suite.scene.write("suite/.config/harness.toml", &rules);
+    for level in ["io", "full"] {
+        let denied = suite.scene.run(run("closed", level, "denied", None));
+        denied.assert_code(exit_code::OK);
+        denied.assert_says(&format!(
+            "`policy.net` denied connect of \"127.0.0.1:{tcp_port}\" (EACCES) by "
+        ));
+        denied.assert_says(&format!(
+            "add {{ address = \"127.0.0.1\", port = {tcp_port} }}"
+        ));
+        assert_eq!(violations(&suite.attempts()["within_its_own_tree"]), []);
+        suite
+            .scene
+            .run(run("open", level, "reached", None))
+            .assert_code(exit_code::OK);
+    }
+    let audited = suite.scene.run(run("audit", "io", "reached", None));
+    audited.assert_code(exit_code::OK);
+    let attempts = suite.attempts();
+    let unix = format!("{{ unix = {:?} }}", socket.display().to_string());
+    let found = violations(&attempts["by_a_unix_socket"]);
+    assert_eq!(found, [("policy.net", &*unix, None)]);
+    assert_eq!(violations(&attempts["by_tcp_in_a_grandchild"]).len(), 1);
+
+    // Without a tracer nothing would be denied, so nothing runs.
+    for level in ["process", "off"] {
+        let refused = suite.scene.run(run("closed", level, "reached", None));
+        refused.assert_code(exit_code::TEST_RUN_FAILED);
+        refused.assert_says("`policy.net` needs `trace` from level `io` on");
+        let outcomes = suite
+            .attempts()
+            .into_values()
+            .map(|attempt| attempt.outcome);
+        assert!({ outcomes }.all(|outcome| matches!(outcome, Outcome::StartFailed(_))));
+    }
+    match Nobody::who_can(&suite.scene, &run("audit", "io", "reached", None)) {
+        Err(why) => skip("unprivileged", &why),
+        Ok(nobody) => {
+            let run = suite
+                .scene
+                .run(run("closed", "io", "denied", Some(&nobody)));
+            run.assert_code(exit_code::OK);
+        }
+    }
+}
+
+#[test]
+fn a_call_that_the_tracer_cannot_see_fails_a_test_whose_peers_are_bounded() {
+    let suite = Suite::of(HOSTILE);
+    let rules = "[profile.default.policy]\nmode = 'enforce'\nnet = []\n";
+    suite.scene.write("suite/.config/harness.toml", rules);
+    let run = suite.run(&["-E", "test(by_a_ring_of_the_kernel)"]);
+    // Without a policy for files the ring opens the file, or there are no rings here.
+    let attempts = suite.attempts();
+    let ring = attempts["by_a_ring_of_the_kernel"].policy.is_some();
+    assert_eq!(
+        run.stderr.contains("io_uring was used"),
+        ring,
+        "{}",
+        run.stderr
+    );
+    assert!(!ring || run.stderr.contains("`policy.net` could not deny"));
 }

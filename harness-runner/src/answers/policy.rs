@@ -5,7 +5,7 @@ use super::{
     uses::{Gap, Uses},
 };
 use crate::{
-    policy::{Bounds, Entries, Ipc, Judge, Look, Policy, Right, Root, Roots},
+    policy::{Bounds, Entries, Ipc, Judge, Look, Net, Policy, Right, Root, Roots},
     store::{Found, last::Last},
 };
 use harness_metadata::{TestId, Violation, Word};
@@ -103,11 +103,16 @@ pub fn learn(tests: Vec<Last>, roots: &Roots) -> Learnt {
         write: Entries::Only(Vec::new()),
         exec: Entries::Only(Vec::new()),
         ipc: Ipc::Only(Vec::new()),
+        net: Net::Only(Vec::new()),
         ..Policy::default()
     };
     let bounds = Bounds::new(&nothing, roots.clone());
     let mut learnt = Learnt::default();
-    for key in Right::ALL.map(Right::key).into_iter().chain([Ipc::KEY]) {
+    for key in Right::ALL
+        .map(Right::key)
+        .into_iter()
+        .chain([Ipc::KEY, Net::KEY])
+    {
         learnt.entries.insert(key.to_owned(), BTreeSet::new());
     }
     for Last { test, found } in tests {
@@ -131,7 +136,7 @@ pub fn learn(tests: Vec<Last>, roots: &Roots) -> Learnt {
         }
     }
     for (key, entries) in &mut learnt.entries {
-        if key != Ipc::KEY {
+        if key != Ipc::KEY && key != Net::KEY {
             *entries = merged(entries);
         }
     }
@@ -149,7 +154,7 @@ impl Learnt {
             _ => allow,
         };
         let everything = allow == Root::Home.word() || is_above_everything(&allow);
-        if everything && rule != Ipc::KEY {
+        if everything && rule != Ipc::KEY && rule != Net::KEY {
             self.left_out
                 .entry((rule, allow))
                 .or_insert_with(|| test.clone());

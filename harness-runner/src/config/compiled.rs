@@ -414,6 +414,7 @@ impl From<&TestValues> for TestSettings {
                 write: values.policy_write.clone(),
                 exec: values.policy_exec.clone(),
                 ipc: values.policy_ipc.clone(),
+                net: values.policy_net.clone(),
             },
             trace: TraceSetting {
                 level: values.trace_level,

@@ -12,7 +12,7 @@ use super::{
     settings::*,
     value::{GRACE_PERIOD, NO_LIMIT, SLOW_PERIOD},
 };
-use crate::policy::{Entries, Ipc};
+use crate::policy::{Entries, Ipc, Net};
 use camino::Utf8PathBuf;
 use harness_metadata::{
     Cpus, DurationsBy, FinalStatusLevel, PolicyMode, ReportSkipped, StatusLevel,
@@ -179,6 +179,11 @@ layer! {
     policy_exec: Entries {
         PolicyExec, "policy.fs.exec", Both, kind::ENTRIES, default Entries::All,
         "[the programs](policy.md#files) that the test may execute, beside its own"
+    }
+    /// The peers that the test may connect and send to.
+    policy_net: Net {
+        PolicyNet, "policy.net", Both, kind::NET, default Net::All,
+        "[the peers](policy.md#network) that the test may connect and send to, beside its own sockets"
     }
     /// The ways to reach processes that are not of the test.
     policy_ipc: Ipc {

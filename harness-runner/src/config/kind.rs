@@ -8,7 +8,7 @@ use super::{
     show::Show,
     size, value,
 };
-use crate::policy::{Entries, Ipc, IpcWay};
+use crate::policy::{Entries, Ipc, IpcWay, Net, NetAction};
 use camino::Utf8PathBuf;
 use harness_metadata::{Cpus, Word};
 use serde_json::{Value as Json, json};
@@ -82,6 +82,8 @@ kinds! {
             { "const": "all" },
             { "type": "array", "items": { "enum": IpcWay::words() } },
         ] });
+    NET: Net = policy::net, "array of [rules](policy.md#network), or `\"all\"`",
+        json!({ "anyOf": [{ "const": "all" }, { "type": "array", "items": net_rule() }] });
     FAIL_FAST: MaxFail = value::fail_fast, "boolean, or table", fail_fast();
 }
 
@@ -114,6 +116,21 @@ fn duration() -> Json {
 
 fn size_schema() -> Json {
     json!({ "anyOf": [integer_from(0), { "type": "string", "minLength": 1 }] })
+}
+
+fn net_rule() -> Json {
+    let text = json!({ "type": "string", "minLength": 1 });
+    json!({
+        "type": "object",
+        "properties": {
+            "action": { "enum": NetAction::words() },
+            "unix": text,
+            "address": text,
+            "host": text,
+            "port": { "anyOf": [integer_from(0), text] },
+        },
+        "additionalProperties": false,
+    })
 }
 
 fn all_or_strings() -> Json {

@@ -1,7 +1,10 @@
 //! A policy with the paths of this machine.
 
-use super::{Ipc, IpcWay, Policy, Right, roots::Roots};
-use harness_metadata::PolicyMode;
+use super::{Ipc, IpcWay, Net, Policy, Right, net, roots::Roots};
+use harness_metadata::{
+    PolicyMode,
+    trace::{Address, NetworkCall, NetworkOperation, Reach},
+};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -36,6 +39,7 @@ pub struct Bounds {
     exec: Option<Vec<PathBuf>>,
     /// The ways out; `None` for all.
     pub ipc: Option<Vec<IpcWay>>,
+    net: Option<Vec<net::Resolved>>,
     pub(super) roots: Roots,
 }
 
@@ -59,8 +63,28 @@ impl Bounds {
                 Ipc::All => None,
                 Ipc::Only(ways) => Some(ways.clone()),
             },
+            net: match &policy.net {
+                Net::All => None,
+                Net::Only(rules) => Some(rules.iter().map(net::Resolved::of).collect()),
+            },
             roots,
         }
+    }
+
+    /// Returns whether it bounds the peers of a test.
+    pub fn bounds_net(&self) -> bool {
+        self.net.is_some()
+    }
+
+    /// Returns the peer of a call, if the call may not be made.
+    pub fn denied_peer<'a>(&self, call: &'a NetworkCall) -> Option<&'a Address> {
+        let reaches = matches!(
+            call.operation,
+            NetworkOperation::Connect | NetworkOperation::Send
+        );
+        let (rules, address) = (self.net.as_ref()?, call.address.as_ref()?);
+        let outside = reaches && call.reach != Reach::Tree;
+        (outside && !net::allows(rules, address)).then_some(address)
     }
 
     /// Allows a test's own program, which it has to be able to execute and to read.
@@ -94,7 +118,7 @@ impl Bounds {
     /// Returns whether it allows everything.
     pub fn is_empty(&self) -> bool {
         let unbounded = Right::ALL.iter().all(|right| self.paths(*right).is_none());
-        unbounded && self.ipc.is_none()
+        unbounded && self.ipc.is_none() && self.net.is_none()
     }
 
     /// Returns it as it travels.

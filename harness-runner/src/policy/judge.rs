@@ -1,14 +1,15 @@
 //! Finds the violations of a policy among events.
 
 use super::{
-    Ipc, IpcWay,
+    Ipc, IpcWay, Net,
     bounds::Bounds,
+    net,
     roots::real,
     uses::{self, Use},
 };
 use harness_metadata::{
     PolicyMode, RawString, TraceEvent, TraceEventKind, Violation, Violations, Word,
-    trace::{Address, CallResult, NetworkCall, NetworkOperation, Reach},
+    trace::{Address, CallResult, Doubt, NetworkCall, NetworkOperation, Reach},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -103,7 +104,11 @@ impl Judge {
             TraceEventKind::File(call) => {
                 self.uses(event, &call.call, call.result, &uses::of_call(call));
             }
-            TraceEventKind::Network(call) => self.network(event, call),
+            TraceEventKind::Network(call) => {
+                self.peer(event, call);
+                self.network(event, call);
+            }
+            TraceEventKind::Doubt(doubt) => self.doubt(event, doubt),
             _ => {}
         }
     }
@@ -147,6 +152,63 @@ impl Judge {
                 rule: it.right.key().to_owned(),
                 allow,
                 errno,
+            });
+        }
+    }
+
+    fn peer(&mut self, event: &TraceEvent, call: &NetworkCall) {
+        let Some(address) = self.bounds.denied_peer(call) else {
+            return;
+        };
+        // An attempt is one, whatever came of it: the peer may be there tomorrow.
+        let enforced = self.look == Look::Enforce;
+        let errno = call
+            .result
+            .error()
+            .filter(|errno| enforced && *errno == libc::EACCES);
+        if self
+            .seen
+            .insert((Net::KEY, PathBuf::from(address.to_string())))
+        {
+            self.note(Violation {
+                at: event.at,
+                pid: event.pid,
+                program: RawString::default(),
+                call: call.call.clone(),
+                target: RawString::from(address.to_string().as_str()),
+                rule: Net::KEY.to_owned(),
+                allow: net::written(address),
+                errno,
+            });
+        }
+    }
+
+    /// The tracer denies peers: past it anything may have been reached.
+    fn doubt(&mut self, event: &TraceEvent, doubt: &Doubt) {
+        let hides = matches!(
+            doubt,
+            Doubt::IoUring
+                | Doubt::ForeignArchitecture
+                | Doubt::Rewritten
+                | Doubt::UntracedTask
+                | Doubt::Untold(_)
+        );
+        if hides
+            && self.look == Look::Enforce
+            && self.bounds.bounds_net()
+            && self
+                .seen
+                .insert((Net::KEY, PathBuf::from(doubt.to_string())))
+        {
+            self.note(Violation {
+                at: event.at,
+                pid: event.pid,
+                program: RawString::default(),
+                call: "a call".to_owned(),
+                target: RawString::from(doubt.to_string().as_str()),
+                rule: Net::KEY.to_owned(),
+                allow: "all".to_owned(),
+                errno: None,
             });
         }
     }

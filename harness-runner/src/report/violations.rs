@@ -42,10 +42,18 @@ fn line(policy: &Violations, violation: &Violation, pids: Pids) -> String {
         .map_or_else(String::new, |errno| format!(" ({})", errno_name(errno)));
     let by = by(violation, pids);
     format!(
-        "policy: {verb} {} of {target}{errno}{by}; to allow it, add {:?}",
+        "policy: {verb} {} of {target}{errno}{by}; to allow it, add {}",
         escaped(&violation.call),
-        violation.allow,
+        entry(&violation.allow),
     )
+}
+
+/// Returns an entry of a setting as the configuration has it: a rule for the network is a table.
+pub fn entry(allow: &str) -> String {
+    match allow.starts_with('{') {
+        true => escaped(allow).into_owned(),
+        false => format!("{allow:?}"),
+    }
 }
 
 fn by(violation: &Violation, pids: Pids) -> String {

@@ -3,16 +3,33 @@
 //! A ruleset is made for each attempt: its rules are of files and not of paths, and a test may have removed a
 //! folder and made it anew.
 
+use super::watch::Way;
 use crate::{
     policy::{Bounds, IpcWay, Right},
     protocol::Spawn,
     sys::landlock::{self, Confinement, FOR_SCOPES},
 };
-use harness_metadata::{PolicyMode, StartFailure};
+use harness_metadata::{PolicyMode, StartFailure, trace::Backend};
 use std::{ffi::OsStr, os::fd::OwnedFd, os::unix::ffi::OsStrExt, path::Path};
 
+const NO_TRACER: &str = "its policy cannot be enforced: `policy.net` needs `trace` from level `io` on, by ptrace; \
+                         with `policy.mode = \"audit\"` violations are reported and not denied";
+
+/// Returns whether the tracer enforces a part of a policy.
+pub(super) fn needs_tracer(bounds: &Bounds) -> bool {
+    bounds.mode == PolicyMode::Enforce && bounds.bounds_net()
+}
+
 /// The policy of an attempt; `None` for none.
-pub(super) fn bounds(spawn: &Spawn<'_>, program: &[u8]) -> Result<Option<Bounds>, StartFailure> {
+///
+/// # Errors
+///
+/// When it has bounds that only the tracer could enforce, and no tracer sees calls.
+pub(super) fn bounds(
+    spawn: &Spawn<'_>,
+    program: &[u8],
+    way: &Way,
+) -> Result<Option<Bounds>, StartFailure> {
     if spawn.policy.is_empty() {
         return Ok(None);
     }
@@ -20,6 +37,12 @@ pub(super) fn bounds(spawn: &Spawn<'_>, program: &[u8]) -> Result<Option<Bounds>
         message: format!("its policy cannot be read: {error}"),
         errno: libc::EINVAL,
     })?;
+    if needs_tracer(&bounds) && !(way.backend == Backend::Ptrace && way.filtered()) {
+        return Err(StartFailure {
+            message: NO_TRACER.to_owned(),
+            errno: libc::EOPNOTSUPP,
+        });
+    }
     bounds.allow_program(Path::new(OsStr::from_bytes(program)));
     if let Some(image) = &spawn.image {
         let path = image.path.strip_suffix(&[0]).unwrap_or(image.path);

@@ -142,6 +142,7 @@ fn filtering() -> Result<(), Why> {
     let filter = Filter {
         program: filter::program(TraceLevel::Io, Action::Trace).into(),
         no_new_privs: true,
+        required: false,
         listener: None,
     };
     let (seized, seen) = trace(true, || sys::filter_and_open(&filter, PATH))?;
@@ -169,6 +170,7 @@ fn notifying() -> Result<(), Why> {
     let filter = Filter {
         program: filter::program(TraceLevel::Io, Action::Notify).into(),
         no_new_privs: true,
+        required: false,
         listener: Some(HandOver {
             ready: ready.1.as_raw_fd(),
             taken: go.0.as_raw_fd(),

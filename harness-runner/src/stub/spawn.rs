@@ -68,7 +68,9 @@ pub(super) struct Spawner {
     den: Option<Rc<Den>>,
     /// The filter of the last child that had one, its level and what it does.
     program: Option<(TraceLevel, Action, Rc<[libc::sock_filter]>)>,
-    /// The loads of its children and their descendants.
+    /// The policy of the last child, as it came.
+    policy: Vec<u8>,
+    /// The loads of its children and their descendants, by that policy.
     loads: Rc<RefCell<Loads>>,
     loaders: Loaders,
     /// The folder of the workspace, which is the same for all tests of a run.
@@ -119,7 +121,7 @@ pub(super) struct Started {
     /// The cgroup that it was born into.
     den: Option<Rc<Den>>,
     /// Its policy.
-    bounds: Option<Bounds>,
+    bounds: Option<Rc<Bounds>>,
 }
 
 /// The differences for a process that is not a stub.
@@ -161,6 +163,7 @@ impl Spawner {
             last: None,
             den: None,
             program: None,
+            policy: Vec::new(),
             loads: Rc::default(),
             loaders,
             workspace: OnceCell::new(),
@@ -219,9 +222,9 @@ impl Spawner {
         manner: Manner,
     ) -> Result<Started, SpawnError> {
         let asked = Asked { spawn, way, manner };
-        let mut recipe = self.recipe(asked, nest.as_deref())?;
-        let bounds = recipe.bounds.take();
-        let child = self.child(&recipe, bounds.as_ref(), stdio)?;
+        let recipe = self.recipe(asked, nest.as_deref())?;
+        let bounds = recipe.bounds.clone();
+        let child = self.child(&recipe, stdio)?;
         let at = Instant::now();
         // Between two attempts nothing is reaped.
         let baseline = self.reaped.take().unwrap_or_else(sys::usage_of_reaped);
@@ -261,9 +264,14 @@ impl Spawner {
         let program =
             recipe::find_program(recipe::string(spawn.command.program)?, &environment, cwd);
         let breakpoint = recipe::breakpoint(&spawn.trace, way)?;
-        let bounds = confine::bounds(spawn, program.to_bytes()).map_err(SpawnError::Test)?;
-        // A loader that is denied a library does something else than it did without a policy.
-        let remembers = bounds.is_none() && remembers(way, manner);
+        let bounds = confine::bounds(spawn, program.to_bytes(), way).map_err(SpawnError::Test)?;
+        if self.policy != spawn.policy {
+            // A loader that is denied a library does something else than it did without a policy.
+            self.policy = spawn.policy.to_vec();
+            self.loads = Rc::default();
+        }
+        let by_filter = bounds.as_ref().is_some_and(confine::needs_tracer);
+        let remembers = !by_filter && remembers(way, manner);
         let loads = remembers.then(|| Rc::clone(&self.loads));
         let loader = loads
             .as_ref()
@@ -278,17 +286,12 @@ impl Spawner {
             loads,
             loader,
             den: self.den(&spawn.cgroup)?,
-            bounds,
+            bounds: bounds.map(Rc::new),
         })
     }
 
     /// Returns what a child reads from until it has executed.
-    fn child(
-        &mut self,
-        recipe: &Recipe<'_>,
-        bounds: Option<&Bounds>,
-        stdio: &[OwnedFd],
-    ) -> Result<Box<Child>, SpawnError> {
+    fn child(&mut self, recipe: &Recipe<'_>, stdio: &[OwnedFd]) -> Result<Box<Child>, SpawnError> {
         let [stdin, stdout, stderr] = stdio else {
             return Err(SpawnError::Stub(io::Error::from(
                 io::ErrorKind::InvalidData,
@@ -299,12 +302,14 @@ impl Spawner {
         let filter = (way.filtered() && known.is_none()).then(|| Filter {
             program: self.filter(way),
             no_new_privs: spawn.trace.no_new_privs,
+            required: recipe.bounds.as_deref().is_some_and(confine::needs_tracer),
             listener: (way.backend == Backend::Notify).then(|| HandOver {
                 ready: self.ready.writer.as_raw_fd(),
                 taken: self.go.reader.as_raw_fd(),
             }),
         });
         let den = recipe.den.as_ref();
+        let bounds = recipe.bounds.as_deref();
         let ruleset = bounds.map_or(Ok(None), confine::ruleset);
         let ruleset = ruleset.map_err(SpawnError::Test)?;
         let confined = ruleset.map(|ruleset| Confined {
@@ -357,7 +362,8 @@ impl Spawner {
     /// says so in its report.
     fn seized(&mut self, born: Born, recipe: Recipe<'_>) -> Result<Traced, SpawnError> {
         let seized = sys::seize(Tid::new(born.pid), recipe.options()).is_ok();
-        if !seized && recipe.asked.manner.seized_or_killed {
+        let denies = recipe.bounds.as_deref().is_some_and(confine::needs_tracer);
+        if !seized && (denies || recipe.asked.manner.seized_or_killed) {
             let _ = sys::kill(born.pid, libc::SIGKILL);
         }
         self.let_go()?;

@@ -143,8 +143,8 @@ impl Watch {
     }
 
     /// The tree has this policy.
-    pub(super) fn judged_by(self, bounds: Option<Bounds>) -> Self {
-        let judge = bounds.and_then(Judge::of_mode);
+    pub(super) fn judged_by(self, bounds: Option<Rc<Bounds>>) -> Self {
+        let judge = bounds.and_then(|bounds| Judge::of_mode((*bounds).clone()));
         Self { judge, ..self }
     }
 
@@ -252,9 +252,15 @@ impl Observer for Watch {
         if let Some(recorder) = &mut self.recorder {
             recorder.loaded(at, pid, loaded);
         }
-        if self.tells_events() {
+        let tells = self.tells_events();
+        if tells || self.judge.is_some() {
             for event in loaded.events(at, pid) {
-                self.pass_on(&event);
+                if let Some(judge) = &mut self.judge {
+                    judge.event(&event);
+                }
+                if tells {
+                    self.pass_on(&event);
+                }
             }
         }
     }

@@ -82,6 +82,8 @@ pub(crate) struct Filter {
     /// Whether no_new_privs may be set. Without it or CAP_SYS_ADMIN the kernel takes no filter.
     pub(crate) no_new_privs: bool,
     pub(crate) listener: Option<HandOver>,
+    /// Whether the child must not execute without it.
+    pub(crate) required: bool,
 }
 
 /// The way in which a child gives away the listener of its filter. Its calls for that are not
@@ -390,7 +392,7 @@ fn wait_for_go(go: c_int) {
 extern "C" fn become_test(argument: *mut c_void) -> c_int {
     // SAFETY: the argument is the `Child` that `clone_into` was given and that its caller keeps.
     let child = unsafe { &*argument.cast::<Child>() };
-    let (stage, errno) = match prepare(child) {
+    let (stage, errno) = match prepare(child).and_then(|()| take_filter(child)) {
         Ok(()) => (Stage::Exec, execute(child)),
         Err(failure) => failure,
     };
@@ -563,12 +565,20 @@ fn install(filter: &Filter, flags: &[c_ulong]) -> Result<usize, syscalls::Errno>
     }
 }
 
+/// Takes the filter, if there is one.
+fn take_filter(child: &Child) -> Result<(), (Stage, syscalls::Errno)> {
+    let Some(filter) = &child.filter else {
+        return Ok(());
+    };
+    match install_and_hand_over(filter) {
+        Err(errno) if filter.required => Err((Stage::Policy, errno)),
+        // Without it, the trace has less, and shows so; the test runs all the same.
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Becomes the test, or returns why not.
 fn execute(child: &Child) -> syscalls::Errno {
-    if let Some(filter) = &child.filter {
-        // Without it, the trace has less, and shows so; the test runs all the same.
-        let _ = install_and_hand_over(filter);
-    }
     if child.no_new_privs {
         // SAFETY: plain numbers.
         let _ = unsafe { syscall!(Sysno::prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };

@@ -14,6 +14,7 @@ use super::{
     outbox::Outbox,
     stop::{Aside, Kernel, Linux, Next, Tracee},
 };
+use crate::policy::Bounds;
 use crate::sys::{
     CreatedBy, End, Options, RawSignal, RawUsage, Stop, Stopped, SyscallInfo, Tgid, Tid, Waited,
 };
@@ -37,6 +38,7 @@ mod loading;
 mod origin;
 mod refusals;
 mod refused;
+mod skipped;
 mod tree;
 mod untraced;
 
@@ -67,6 +69,8 @@ pub(crate) struct Root {
     pub(crate) cwd: Vec<u8>,
     /// The breakpoints of its descendants. Not together with a filter.
     pub(crate) breakpoint: Option<Breakpoint>,
+    /// The policy whose bounds of peers are enforced here.
+    pub(crate) policy: Option<Rc<Bounds>>,
     /// If what its loader does is known, or to be remembered.
     pub(crate) loader: Option<Loader>,
     /// The memory of loaders.
@@ -347,6 +351,11 @@ impl<K: Kernel> Tasks<K> {
         match entry {
             Entry::Done => Next::Go(None),
             Entry::Await(pending) => {
+                let policy = self.root.policy.as_deref();
+                if policy.is_some_and(|policy| pending.is_denied_by(policy)) {
+                    // What cannot be skipped shows in the trace, by which the attempt is judged.
+                    let _ = skipped::skip(tid, libc::EACCES);
+                }
                 self.calls.set(tid, Call::Awaited(call, pending));
                 Next::ToExit
             }

@@ -53,6 +53,56 @@ fn what_the_kernel_cannot_enforce_is_refused_at_its_place() {
 }
 
 #[test]
+fn a_rule_for_the_network_that_makes_no_sense_is_refused_at_its_place() {
+    line_error(
+        "policy.net = 'none'",
+        expect![[
+            r#"2:14: `profile.default.policy.net` must be `"all"` or an array of tables, but is the string "none""#
+        ]],
+    );
+    line_error(
+        "policy.net = [{ address = '10.0.0.0/33' }]",
+        expect![
+            "2:27: `profile.default.policy.net[0].address` must be an address or a network such as `10.0.0.0/8`, not `10.0.0.0/33`"
+        ],
+    );
+    line_error(
+        "policy.net = [{ port = '90-80' }]",
+        expect![
+            "2:24: `profile.default.policy.net[0].port` must be a port or a range such as `8000-8100`, not `90-80`"
+        ],
+    );
+    line_error(
+        "policy.net = [{ port = 70000 }]",
+        expect![
+            "2:24: `profile.default.policy.net[0].port` must be a port or a range such as `8000-8100`, not `70000`"
+        ],
+    );
+    line_error(
+        "policy.net = [{ unix = 'run/x' }]",
+        expect![
+            "2:24: `profile.default.policy.net[0].unix` must be an absolute path, which may be a glob"
+        ],
+    );
+    line_error(
+        "policy.net = [{ unix = '/run/*', port = 1 }]",
+        expect![
+            "2:15: `profile.default.policy.net[0]` has `unix` and `port`, and a unix socket has no port"
+        ],
+    );
+    line_error(
+        "policy.net = [{ host = 'a', address = '::1' }]",
+        expect![
+            "2:15: `profile.default.policy.net[0]` has two of `unix`, `address` and `host`: write a rule for each"
+        ],
+    );
+    line_error(
+        "policy.net = [{ hots = 'a' }]",
+        expect!["2:17: `profile.default.policy.net[0].hots` is unknown (did you mean `host`?)"],
+    );
+}
+
+#[test]
 fn keys_that_mean_nothing_are_told_in_every_table() {
     warnings(
         "[profile.default.policy]\nmod = 'audit'\nfs.raed = []\n",
@@ -74,6 +124,7 @@ fn an_override_says_only_what_is_different_for_its_tests() {
         filter = "test(cache)"
         policy.fs.write = ["target", "home/.cache"]
         policy.ipc = ["signals"]
+        policy.net = [{ address = "10.1.0.0/16", port = "80-90" }, { action = "deny", host = "x.org", port = 443 }]
         "#,
         "default",
     );
@@ -93,10 +144,14 @@ fn an_override_says_only_what_is_different_for_its_tests() {
             "policy.fs.read = [\"workspace\", \"system\"]",
             "policy.fs.write = [\"target\"]",
             "policy.fs.exec = \"all\"",
+            "policy.net = \"all\"",
             "policy.ipc = \"all\"",
         ]
     );
     let cache = shown("cache");
     assert_eq!(cache[2], "policy.fs.write = [\"target\", \"home/.cache\"]");
-    assert_eq!(cache[4], "policy.ipc = [\"signals\"]");
+    let rules = "policy.net = [{ address = \"10.1.0.0/16\", port = \"80-90\" }, \
+                 { action = \"deny\", host = \"x.org\", port = 443 }]";
+    assert_eq!(cache[4], rules);
+    assert_eq!(cache[5], "policy.ipc = [\"signals\"]");
 }

@@ -121,6 +121,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         policy.fs.read = "all"
         policy.fs.write = "all"
         policy.fs.exec = "all"
+        policy.net = "all"
         policy.ipc = "all"
         success-output = "never"
         failure-output = "immediate"
@@ -271,6 +272,7 @@ fn every_key_is_read() {
         policy.fs.read = "all"  # built-in default
         policy.fs.write = "all"  # built-in default
         policy.fs.exec = "all"  # built-in default
+        policy.net = "all"  # built-in default
         policy.ipc = "all"  # built-in default
         success-output = "final"  # profile `ci`
         failure-output = "immediate-final"  # profile `ci`
@@ -308,6 +310,7 @@ fn every_key_is_read() {
         policy.fs.read = "all"  # built-in default
         policy.fs.write = "all"  # built-in default
         policy.fs.exec = "all"  # built-in default
+        policy.net = "all"  # built-in default
         policy.ipc = "all"  # built-in default
         success-output = "final"  # profile `ci`
         failure-output = "never"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)

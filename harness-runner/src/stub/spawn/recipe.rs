@@ -7,6 +7,7 @@ use crate::{
     stub::{
         broker::Broker,
         cgroup::Den,
+        confine,
         sys::{Image, Options, Pid, RawUsage},
         watch::Way,
     },
@@ -51,7 +52,7 @@ pub(super) struct Recipe<'a> {
     /// The cgroup that it is born into.
     pub(super) den: Option<Rc<Den>>,
     /// Its policy.
-    pub(super) bounds: Option<Bounds>,
+    pub(super) bounds: Option<Rc<Bounds>>,
 }
 
 /// A root that has just been created.
@@ -94,6 +95,7 @@ impl Recipe<'_> {
             environment: self.environment.into_owned(),
             cwd: self.cwd.to_bytes().to_vec(),
             breakpoint: self.breakpoint,
+            policy: self.bounds.filter(|bounds| confine::needs_tracer(bounds)),
             loader: self.loader,
             loads: self.loads,
             options,

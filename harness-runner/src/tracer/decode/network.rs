@@ -3,6 +3,7 @@
 use super::{
     Decoded, Entry, Pending, ReadError, Stop, Task, Then, control, memory::Memory, names, paths,
 };
+use crate::policy::Bounds;
 use harness_metadata::{
     TraceEventKind,
     trace::{Address, CallResult, Doubt, NameLookup, NetworkCall, NetworkOperation, Reach},
@@ -91,6 +92,16 @@ struct Message {
     to: Option<Address>,
     /// Its parts: address and length.
     parts: Vec<(u64, u64)>,
+}
+
+impl Pending {
+    /// Returns whether a policy denies a peer of the call.
+    pub(crate) fn is_denied_by(&self, policy: &Bounds) -> bool {
+        self.events.iter().any(|event| match event {
+            TraceEventKind::Network(call) => policy.denied_peer(call).is_some(),
+            _ => false,
+        })
+    }
 }
 
 impl Stop<'_> {

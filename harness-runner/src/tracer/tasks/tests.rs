@@ -17,6 +17,7 @@ fn root(pid: i32) -> Root {
         environment: Vec::new(),
         cwd: Vec::new(),
         breakpoint: None,
+        policy: None,
         loader: None,
         loads: None,
         options: Options::default(),
