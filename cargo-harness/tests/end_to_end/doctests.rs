@@ -161,6 +161,10 @@ fn each_documentation_test_has_the_verdict_that_it_has_under_cargo() {
         run.assert_code(exit_code::TEST_RUN_FAILED);
         let stderr = &run.stderr;
         assert_eq!(by_harness(&run.stdout), expected, "{edition}: {stderr}");
+        let again = scene.run(scene.harness_in(&folder, &args));
+        let stderr = &again.stderr;
+        assert_eq!(by_harness(&again.stdout), expected, "{edition}: {stderr}");
+        assert!(!stderr.contains("compiling"), "{edition}: {stderr}");
         run.assert_says("Test compiled successfully, but it's marked `compile_fail`.")
             .assert_says("The example succeeded, but it is marked `should_panic`.")
             .assert_says("src/lib.rs:11: at \"once\"");
@@ -228,6 +232,64 @@ fn documentation_tests_are_listed_filtered_and_divided_like_others() {
     ignored
         .assert_code(exit_code::TEST_RUN_FAILED)
         .assert_says("src/lib.rs:34: ignored");
+}
+
+#[test]
+fn documentation_tests_are_compiled_again_only_when_something_they_are_made_of_changes() {
+    let scene = Scene::new();
+    let source = "/// ```\n/// assert_eq!(doc::two(), 2);\n/// ```\n/// ```compile_fail\n\
+        /// let number: u8 = \"text\";\n/// ```\npub fn two() -> u32 { 2 }\n\
+        /// ```\n/// assert_eq!(include_str!(\"../number.txt\").trim(), \"2\");\n\
+        /// assert_eq!(option_env!(\"DOC_NUMBER\"), None);\n/// ```\npub fn included() {}\n";
+    for edition in ["2024", "2021"] {
+        let folder = scene.package("doc", source);
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let edition = format!("edition = \"{edition}\"");
+        let manifest = manifest.replace("edition = \"2024\"", &edition);
+        scene.write("doc/Cargo.toml", &manifest);
+        scene.write("doc/number.txt", "2\n");
+        let verdicts = |variable: Option<&str>, compiles: bool| {
+            let args = ["run", "--doc", "--no-fail-fast", "--events", "-"];
+            let mut command = scene.harness_in(&folder, &args);
+            command.envs(variable.map(|value| ("DOC_NUMBER", value)));
+            let run = scene.run(command);
+            let said = run.stderr.contains("info: compiling 3 documentation tests");
+            assert_eq!(said, compiles, "{edition}: {}", run.stderr);
+            by_harness(&run.stdout)
+        };
+        let of_included = |verdicts: &BTreeMap<String, String>| {
+            let mut found = verdicts.iter();
+            let (_, verdict) = found.find(|(name, _)| name.contains("included")).unwrap();
+            verdict.clone()
+        };
+        let first = verdicts(None, true);
+        assert_eq!(first, by_cargo(&scene, &folder));
+        assert_eq!(verdicts(None, false), first);
+        // Neither the library nor an example has changed.
+        scene.write("doc/number.txt", "3\n");
+        assert_eq!(of_included(&verdicts(None, true)), "FAILED");
+        scene.write("doc/number.txt", "2\n");
+        assert_eq!(verdicts(None, true), first);
+        assert_eq!(of_included(&verdicts(Some("2"), true)), "FAILED");
+        assert_eq!(verdicts(None, true), first);
+        assert_eq!(verdicts(None, false), first);
+        let source = folder.join("src/lib.rs");
+        let library = std::fs::read_to_string(&source).unwrap();
+        std::fs::write(&source, library.replace("-> u32 { 2 }", "-> u32 { 3 }")).unwrap();
+        let changed = verdicts(None, true);
+        assert_ne!(changed, first);
+        assert_eq!(changed, by_cargo(&scene, &folder));
+        assert_eq!(verdicts(None, false), changed);
+        // A program that is gone is made again.
+        let programs = folder.join("target/harness/doctests/doc--doc-doc/first");
+        let mut programs = std::fs::read_dir(programs).unwrap();
+        let mut made = programs.find_map(|entry| {
+            let program = entry.unwrap().path().join("rust_out");
+            program.exists().then_some(program)
+        });
+        std::fs::remove_file(made.take().unwrap()).unwrap();
+        assert_eq!(verdicts(None, true), changed);
+    }
 }
 
 #[test]

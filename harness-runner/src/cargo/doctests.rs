@@ -2,7 +2,8 @@
 //!
 //! `cargo test --doc` calls rustdoc, and [`found`] has it call this program instead, to learn how
 //! ([`calls`]). With its unstable options unlocked, rustdoc says which tests there are ([`extracted`]) and
-//! leaves the programs that it compiles ([`compiled`]). Where it refuses, `cargo test --doc` runs them as a
+//! leaves the programs that it compiles ([`compiled`]), which are [`kept`] until something that they are
+//! made of changes. Where it refuses, `cargo test --doc` runs them as a
 //! whole. A run that does not want them looks for them in the sources: to ask rustdoc takes a process
 //! for each package.
 
@@ -10,6 +11,7 @@ mod calls;
 mod compiled;
 mod extracted;
 mod found;
+mod kept;
 mod refusal;
 mod signs;
 mod stand_in;

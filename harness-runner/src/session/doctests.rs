@@ -12,6 +12,7 @@ use crate::{
 use guppy::PackageId;
 use harness_metadata::{Location, TestCaseName, TestId};
 use std::{
+    cell::{Cell, RefCell},
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
@@ -61,8 +62,8 @@ pub(super) fn list(
     };
     for found in found {
         let binary = &found.binary;
-        let status = match (&found.examples, matched(binary)) {
-            (Some(examples), _) if examples.is_empty() => continue,
+        let status = match (found.examples(), matched(binary)) {
+            (Some([]), _) => continue,
             (Some(examples), _) => Status::Listed(listed(examples)),
             (None, BinaryMatch::Never(BinaryMismatch::DefaultFilter)) => {
                 Status::SkippedDefaultFilter
@@ -84,6 +85,16 @@ pub(super) fn list(
     Ok(documentation)
 }
 
+/// Returns a function that calls another one the first time that it is called.
+fn once(call: &dyn Fn()) -> impl Fn() {
+    let called = Cell::new(false);
+    move || {
+        if !called.replace(true) {
+            call();
+        }
+    }
+}
+
 fn listed(examples: &[Example]) -> Vec<ListedTest> {
     let listed = |example: &Example| ListedTest {
         name: TestCaseName::new(&example.name),
@@ -102,7 +113,8 @@ fn listed(examples: &[Example]) -> Vec<ListedTest> {
 }
 
 impl Session {
-    /// Compiles the documentation tests of the plan, each package's at once.
+    /// Compiles the documentation tests of the plan, each package's at once, unless an earlier run has
+    /// compiled the same.
     ///
     /// # Errors
     ///
@@ -114,6 +126,7 @@ impl Session {
             compiled,
             ..
         } = &mut self.documentation;
+        let notify = RefCell::new(notify);
         for binary in &*binaries {
             let id = &binary.binary.id;
             let of_binary = self.plan.tests.iter().filter(|test| test.id.binary == *id);
@@ -121,14 +134,18 @@ impl Session {
             if planned.is_empty() {
                 continue;
             }
-            let count = binary.examples.as_ref().map_or(0, Vec::len);
+            let count = binary.examples().map_or(0, <[Example]>::len);
             let count = plural(count, "documentation test", "documentation tests");
             let package = &binary.binary.package_name;
-            notify(Notice::Doctests(format!(
-                "compiling {count} of `{package}`"
-            )));
+            let starts = || {
+                let mut notify = notify.borrow_mut();
+                notify(Notice::Doctests(format!(
+                    "compiling {count} of `{package}`"
+                )));
+            };
+            let starts = once(&starts);
             let wanted = |example: &Example| planned.contains(example.name.as_str());
-            let own = binary.compile(&wanted, &self.workspace, compiled)?;
+            let own = binary.compile(&wanted, &self.workspace, compiled, &starts)?;
             processes.extend(own.into_iter().map(|(name, process)| {
                 let id = TestId {
                     binary: id.clone(),

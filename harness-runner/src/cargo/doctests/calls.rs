@@ -1,7 +1,7 @@
 //! The calls of rustdoc that `cargo test --doc` makes.
 
 use super::refusal::DoctestError;
-use super::signs::{BOOTSTRAP, NOT_LINKED, OWN_BOOTSTRAP, RECORDS, RUSTC, RUSTDOC, UNLOCK};
+use super::signs::{BOOTSTRAP, NOT_LINKED, OWN_BOOTSTRAP, RECORDS, RUSTC, RUSTDOC, SAID, UNLOCK};
 use crate::{
     cargo::{CargoOptions, Color, Workspace},
     protocol::Environment,
@@ -13,7 +13,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
@@ -51,6 +51,12 @@ impl Programs {
             own,
             host: workspace.platforms.host.triple_str().to_owned(),
         })
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> [&Path; 3] {
+        let (rustdoc, rustc) = (self.rustdoc.as_std_path(), self.rustc.as_std_path());
+        [rustdoc, rustc, &self.own]
     }
 
     /// The platform that is meant without `--target`.
@@ -113,7 +119,7 @@ impl Call {
         Self::read(records.path()).map_err(DoctestError::Records)
     }
 
-    fn read(records: &std::path::Path) -> io::Result<Vec<Self>> {
+    fn read(records: &Path) -> io::Result<Vec<Self>> {
         let mut calls = Vec::new();
         for entry in records.read_dir()? {
             let text = std::fs::read(entry?.path())?;
@@ -144,20 +150,27 @@ impl Call {
         self.args.get(at + 1).map(OsString::as_os_str)
     }
 
-    /// Returns the libraries that the tests link, by name.
+    /// Returns the libraries that the tests link.
     pub(super) fn libraries(&self) -> impl Iterator<Item = &Utf8Path> {
+        self.externs().map(|(_, library)| Utf8Path::new(library))
+    }
+
+    /// Returns the libraries that the tests link, each with its name and options before it.
+    pub(super) fn externs(&self) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self.args.windows(2);
         let externs = pairs.filter(|pair| pair[0] == "--extern");
-        externs.filter_map(|pair| Some(Utf8Path::new(pair[1].to_str()?.split_once('=')?.1)))
+        externs.filter_map(|pair| pair[1].to_str()?.split_once('='))
     }
 
     /// Calls rustdoc with further arguments and its unstable options unlocked. What it compiles is
-    /// compiled without them, and not linked if its folder is one of `not_linked`.
+    /// compiled without them, and not linked if its folder is one of `not_linked`. Rustc says in the folder
+    /// `said` which files it reads.
     pub(super) fn unlocked(
         &self,
         programs: &Programs,
         args: &[&OsStr],
         not_linked: &str,
+        said: Option<&Utf8Path>,
     ) -> Result<Output, DoctestError> {
         let mut command = self.command(programs);
         if let Some(own) = self.environment().get(BOOTSTRAP) {
@@ -167,6 +180,7 @@ impl Call {
             .env(BOOTSTRAP, "1")
             .env(RUSTC, &programs.rustc)
             .env(NOT_LINKED, not_linked)
+            .envs(said.map(|said| (SAID, said)))
             .args([UNLOCK, "--test-builder"])
             .arg(&programs.own)
             .args(args);

@@ -1,10 +1,11 @@
-//! Compiles the documentation tests of a package, once, and finds what runs each of them.
+//! Compiles the documentation tests of a package, once for all of them, and finds what runs each of them.
 
 use super::{
     calls::{Call, Programs},
-    extracted::Example,
+    extracted::{Example, Extracted},
+    kept::{self, Place},
     refusal::DoctestError,
-    signs::{ARGUMENT, FAILED, HAS_TO_FAIL, PASSED},
+    signs::{ARGUMENT, FAILED, HAS_TO_FAIL, PASSED, PROGRAM},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
@@ -16,8 +17,6 @@ use std::{
 
 /// The variable by which the program of merged tests knows which one to run.
 const NUMBER: &str = "RUSTDOC_DOCTEST_RUN_NB_TEST";
-/// The name of each program.
-const PROGRAM: &str = "rust_out";
 /// The beginning of rustdoc's line about error codes that did not come.
 const CODES: &str = "Some expected error codes were not found";
 
@@ -34,12 +33,15 @@ pub struct Process {
 pub(super) struct Compilation<'a> {
     pub(super) call: &'a Call,
     pub(super) programs: &'a Programs,
-    /// The folder for what it leaves; it is empty.
+    pub(super) extracted: &'a Extracted,
+    /// The folder for what it leaves, and of what an earlier one has left.
     pub(super) folder: &'a Utf8Path,
     /// The folders of tests that are compiled only, with slashes between them.
     pub(super) not_linked: &'a str,
     /// The program that runs those of another target.
     pub(super) runner: &'a [OsString],
+    /// Says that something has to be compiled.
+    pub(super) starts: &'a dyn Fn(),
 }
 
 /// A line of `--format=json` that tells of a test.
@@ -98,18 +100,15 @@ impl Compilation<'_> {
         if single {
             args.push(OsStr::new("--merge-doctests=no"));
         }
-        let output = self.call.unlocked(self.programs, &args, self.not_linked)?;
+        let (stdout, stderr) = self.output(&folder, &args)?;
         let mut results = Results {
             passed: BTreeMap::new(),
             said: BTreeMap::new(),
             merged: merged(&folder).map_err(DoctestError::Records)?,
-            stderr: String::from_utf8_lossy(&output.stderr)
-                .chars()
-                .take(4096)
-                .collect(),
+            stderr: stderr.chars().take(4096).collect(),
         };
-        for line in output.stdout.split(|byte| *byte == b'\n') {
-            let Ok(line) = serde_json::from_slice::<Line>(line) else {
+        for line in stdout.lines() {
+            let Ok(line) = serde_json::from_str::<Line>(line) else {
                 continue;
             };
             if let (Some(name), "test") = (line.name, line.kind.as_str()) {
@@ -117,6 +116,28 @@ impl Compilation<'_> {
             }
         }
         Ok(results)
+    }
+
+    /// Returns what rustdoc prints, now or when the same was compiled.
+    fn output(&self, folder: &Utf8Path, args: &[&OsStr]) -> Result<(String, String), DoctestError> {
+        let examples = self.extracted.digest;
+        let place = Place {
+            folder,
+            key: kept::key(self.call, self.programs, examples, args),
+        };
+        if let Some(kept) = place.kept() {
+            return Ok((kept.stdout, kept.stderr));
+        }
+        let (said, started) = place.clear().map_err(DoctestError::Records)?;
+        (self.starts)();
+        let (call, programs) = (self.call, self.programs);
+        let output = call.unlocked(programs, args, self.not_linked, Some(&said))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        if self.extracted.links_only_named {
+            place.keep((&stdout, &stderr), &call.cwd, started);
+        }
+        Ok((stdout, stderr))
     }
 
     /// Returns the processes of the tests of which something is known.

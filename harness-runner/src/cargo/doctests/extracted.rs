@@ -2,6 +2,7 @@
 
 use super::{
     calls::{Call, Programs},
+    kept,
     refusal::DoctestError,
 };
 use camino::Utf8Path;
@@ -23,6 +24,8 @@ struct Found {
     file: String,
     line: u32,
     name: String,
+    #[serde(default)]
+    original_code: String,
     doctest_attributes: Attributes,
 }
 
@@ -74,10 +77,20 @@ impl Example {
     }
 }
 
+/// The documentation tests of a package.
+#[derive(Debug)]
+pub(super) struct Extracted {
+    pub(super) examples: Vec<Example>,
+    /// The digest of all that rustdoc says of them, which has their code.
+    pub(super) digest: (u64, u64),
+    /// Whether all that they link is named by an argument.
+    pub(super) links_only_named: bool,
+}
+
 /// Asks rustdoc for the tests of a package.
-pub(super) fn extract(call: &Call, programs: &Programs) -> Result<Vec<Example>, DoctestError> {
+pub(super) fn extract(call: &Call, programs: &Programs) -> Result<Extracted, DoctestError> {
     let args = ["--output-format=doctest", "--output", "-"].map(OsStr::new);
-    let output = call.unlocked(programs, &args, "")?;
+    let output = call.unlocked(programs, &args, "", None)?;
     let Output { status, .. } = output;
     if !status.success() {
         return Err(DoctestError::refused(&output));
@@ -98,11 +111,25 @@ pub(super) fn extract(call: &Call, programs: &Programs) -> Result<Vec<Example>, 
             .as_ref()
             .is_none_or(|known| known.contains(&found.name))
     };
+    let mut codes = answer.doctests.iter().map(|found| &found.original_code);
+    let links_only_named = codes.all(|code| kept::searched(code).all(|name| is_named(call, name)));
     let mut numbers = Numbers::default();
     let numbered = answer.doctests.into_iter().filter(known);
-    Ok(numbered
-        .map(|found| numbers.example(found, target))
-        .collect())
+    Ok(Extracted {
+        examples: numbered
+            .map(|found| numbers.example(found, target))
+            .collect(),
+        digest: kept::digest(&output.stdout),
+        links_only_named,
+    })
+}
+
+/// Returns true if a library is part of the toolchain, or an argument says where it is.
+fn is_named(call: &Call, library: &str) -> bool {
+    ["alloc", "core", "std", "proc_macro", "test", "self"].contains(&library)
+        || call
+            .externs()
+            .any(|(name, _)| name.rsplit(':').next() == Some(library))
 }
 
 /// Returns the names of the tests that rustdoc has without its unstable options.

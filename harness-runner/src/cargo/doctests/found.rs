@@ -3,7 +3,7 @@
 use super::{
     calls::{Call, Programs},
     compiled::{Compilation, Process},
-    extracted::{self, Example},
+    extracted::{self, Example, Extracted},
     refusal::DoctestError,
 };
 use crate::{
@@ -38,7 +38,7 @@ pub struct DoctestBinary {
     /// The environment of the tests.
     pub environment: Arc<Environment>,
     /// The tests; `None` if they were not asked for.
-    pub examples: Option<Vec<Example>>,
+    extracted: Option<Extracted>,
     call: Call,
     programs: Arc<Programs>,
 }
@@ -96,7 +96,7 @@ impl Workspace {
             found.push(DoctestBinary {
                 binary: Arc::new(binary),
                 environment,
-                examples: None,
+                extracted: None,
                 call,
                 programs: Arc::clone(&programs),
             });
@@ -180,9 +180,10 @@ fn extract(
 
 impl DoctestBinary {
     fn extract(&mut self) -> Result<(), DoctestError> {
-        let examples = extracted::extract(&self.call, &self.programs)?;
-        self.describe(&examples).map_err(DoctestError::Records)?;
-        self.examples = Some(examples);
+        let extracted = extracted::extract(&self.call, &self.programs)?;
+        self.describe(&extracted.examples)
+            .map_err(DoctestError::Records)?;
+        self.extracted = Some(extracted);
         Ok(())
     }
 
@@ -215,7 +216,13 @@ impl DoctestBinary {
         own_files::replace(path, &text)
     }
 
-    /// Compiles the tests of the package, and returns the processes of those that are wanted, by name.
+    /// Returns the tests; `None` if they were not asked for.
+    pub fn examples(&self) -> Option<&[Example]> {
+        Some(&self.extracted.as_ref()?.examples)
+    }
+
+    /// Compiles the tests of the package, unless an earlier run has compiled the same, and returns the
+    /// processes of those that are wanted, by name. Calls `starts` before it compiles.
     ///
     /// # Errors
     ///
@@ -225,9 +232,13 @@ impl DoctestBinary {
         wanted: &dyn Fn(&Example) -> bool,
         workspace: &Workspace,
         compiled: &mut CompiledDoctests,
+        starts: &dyn Fn(),
     ) -> Result<BTreeMap<String, Process>, DoctestError> {
-        let examples = self.examples.iter().flatten();
-        let wanted: Vec<&Example> = examples.filter(|example| wanted(example)).collect();
+        let Some(extracted) = &self.extracted else {
+            return Ok(BTreeMap::new());
+        };
+        let examples = || extracted.examples.iter();
+        let wanted: Vec<&Example> = examples().filter(|example| wanted(example)).collect();
         if wanted.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -239,18 +250,16 @@ impl DoctestBinary {
             words.extend(runner.args.iter().cloned());
             words
         });
-        let not_linked = self
-            .examples
-            .iter()
-            .flatten()
-            .filter(|example| example.no_run);
+        let not_linked = examples().filter(|example| example.no_run);
         let not_linked: Vec<String> = not_linked.map(Example::folder).collect();
         let compilation = Compilation {
             call: &self.call,
             programs: &self.programs,
+            extracted,
             folder: &place,
             not_linked: &not_linked.join("/"),
             runner: &runner,
+            starts,
         };
         compilation.processes(&wanted)
     }
@@ -264,7 +273,7 @@ pub struct CompiledDoctests {
 }
 
 impl CompiledDoctests {
-    /// Returns an empty folder. It is the same in each run, unless two of them go on at the same time.
+    /// Returns a folder, which is the same in each run. If another run uses it, it is an empty one.
     fn place(&mut self, kept_in: &Utf8Path, name: &str) -> io::Result<Utf8PathBuf> {
         let all = folder(kept_in);
         std::fs::create_dir_all(&all)?;
@@ -282,10 +291,6 @@ impl CompiledDoctests {
         }
         self.locks.push(lock);
         let place = all.join(name);
-        match std::fs::remove_dir_all(&place) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         std::fs::create_dir_all(&place)?;
         Ok(place)
     }
@@ -310,6 +315,6 @@ mod tests {
         assert!(!other.exists());
         let mut third = CompiledDoctests::default();
         assert_eq!(third.place(kept_in, "a").unwrap(), own);
-        assert!(!own.join("left").exists());
+        assert!(own.join("left").exists());
     }
 }

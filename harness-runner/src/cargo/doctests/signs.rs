@@ -19,8 +19,15 @@ pub(super) const RUSTC: &str = "__CARGO_HARNESS_RUSTC";
 pub(super) const OWN_BOOTSTRAP: &str = "__CARGO_HARNESS_RUSTC_BOOTSTRAP";
 /// The folders of tests that are compiled only, with slashes between them, meanwhile.
 pub(super) const NOT_LINKED: &str = "__CARGO_HARNESS_NOT_LINKED";
+/// The folder for what rustc says of the files that it has read, meanwhile.
+pub(super) const SAID: &str = "__CARGO_HARNESS_RUSTC_SAID";
+/// The extension of a file that stands for a call of rustc of which not everything is known.
+pub(super) const OPEN: &str = "open";
 /// The variable that unlocks unstable options.
 pub(super) const BOOTSTRAP: &str = "RUSTC_BOOTSTRAP";
+
+/// The name of each program that rustdoc leaves.
+pub(super) const PROGRAM: &str = "rust_out";
 
 /// The option that unlocks others.
 pub(super) const UNLOCK: &str = "-Zunstable-options";

@@ -6,18 +6,19 @@
 
 use super::{
     calls::Call,
+    kept,
     signs::{
-        ARGUMENT, BOOTSTRAP, FAILED, HAS_TO_FAIL, NOT_LINKED, OWN_BOOTSTRAP, PASSED, RECORDS,
-        RUSTC, RUSTDOC, UNLOCK,
+        ARGUMENT, BOOTSTRAP, FAILED, HAS_TO_FAIL, NOT_LINKED, OPEN, OWN_BOOTSTRAP, PASSED, RECORDS,
+        RUSTC, RUSTDOC, SAID, UNLOCK,
     },
 };
 use std::{
     env,
     ffi::{OsStr, OsString},
     io::{self, Write},
-    os::unix::process::CommandExt,
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::{self, Command},
+    process::{self, Child, Command, Stdio},
 };
 
 /// The exit code of a failed test, as that of a panic.
@@ -70,24 +71,66 @@ fn has_to_fail(program: &OsStr, args: &[OsString]) -> i32 {
 
 fn as_rustc(rustc: &OsStr, args: &[OsString]) -> i32 {
     let mut command = Command::new(rustc);
-    for name in [RUSTC, OWN_BOOTSTRAP, NOT_LINKED] {
+    for name in [RUSTC, OWN_BOOTSTRAP, NOT_LINKED, SAID] {
         command.env_remove(name);
     }
-    // Rustdoc itself unlocks what the runner of merged tests needs, with any toolchain.
-    if args.iter().any(|arg| is_runner(arg)) {
+    // Rustdoc itself unlocks what the runner of merged tests needs, with any toolchain. It reads nothing else.
+    if args.iter().any(|arg| is_named(arg, "doctest_runner_")) {
         command.args(args);
-    } else {
-        command.args(without_ours(args));
-        if is_not_linked(args) {
-            // As without `--persist-doctests`.
-            command.arg("--emit=metadata");
-        }
-        match env::var_os(OWN_BOOTSTRAP) {
-            Some(own) => command.env(BOOTSTRAP, own),
-            None => command.env_remove(BOOTSTRAP),
-        };
+        return executed(command);
     }
-    executed(command)
+    let own = without_ours(args);
+    let emits = |arg: &OsString| arg.as_bytes().starts_with(b"--emit");
+    let emitted = own.iter().any(emits);
+    command.args(own);
+    if is_not_linked(args) {
+        // As without `--persist-doctests`.
+        command.arg("--emit=metadata");
+    } else if !emitted {
+        command.arg("--emit=link");
+    }
+    match env::var_os(OWN_BOOTSTRAP) {
+        Some(own) => command.env(BOOTSTRAP, own),
+        None => command.env_remove(BOOTSTRAP),
+    };
+    match env::var_os(SAID) {
+        Some(said) => {
+            let merged = args.iter().any(|arg| is_named(arg, "doctest_bundle_"));
+            watched(command, Path::new(&said), merged)
+        }
+        None => executed(command),
+    }
+}
+
+/// Lets rustc say which files it reads. Of a call that is not known in full, a file is left that says so.
+/// Rustdoc compiles each test alone after merged ones have failed, so their failure decides nothing.
+fn watched(mut rustc: Command, said: &Path, merged: bool) -> i32 {
+    let own = said.join(process::id().to_string());
+    let open = own.with_extension(OPEN);
+    let files = own.with_extension("d");
+    // The number of a process may come again. Then the call is not known either.
+    let first = !files.exists() && std::fs::File::create_new(&open).is_ok();
+    if !first {
+        let _ = std::fs::write(&open, "");
+        return executed(rustc);
+    }
+    let mut emit = OsString::from("--emit=dep-info=");
+    emit.push(&files);
+    let child = rustc.arg(emit).stderr(Stdio::piped()).spawn();
+    let output = match child.and_then(Child::wait_with_output) {
+        Ok(output) => output,
+        Err(error) => {
+            say(&format!("failed to start rustc: {error}"));
+            return 1;
+        }
+    };
+    let _ = io::stderr().lock().write_all(&output.stderr);
+    let known = merged || output.status.success() || kept::fails_by_itself(&output.stderr);
+    if known && files.exists() {
+        let _ = std::fs::remove_file(&open);
+    }
+    // Rustdoc asks for success or failure only.
+    output.status.code().unwrap_or(1)
 }
 
 /// Returns arguments without the unstable option that is ours: rustdoc passes it on, in a file.
@@ -119,9 +162,10 @@ fn is_not_linked(args: &[OsString]) -> bool {
     folder.is_some_and(|folder| folders.split('/').any(|other| other == folder))
 }
 
-fn is_runner(arg: &OsStr) -> bool {
+/// Returns true if an argument is a source of merged tests with a name that begins so.
+fn is_named(arg: &OsStr, begins: &str) -> bool {
     let name = Path::new(arg).file_name().and_then(OsStr::to_str);
-    name.is_some_and(|name| name.starts_with("doctest_runner_") && name.ends_with(".rs"))
+    name.is_some_and(|name| name.starts_with(begins) && name.ends_with(".rs"))
 }
 
 fn as_rustdoc(records: &Path, args: &[OsString]) -> i32 {
