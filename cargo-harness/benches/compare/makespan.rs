@@ -1,10 +1,10 @@
 //! The makespan of real suites whose tests take unequal time: in the order of names, in our order, under
-//! cargo-nextest, and at best.
+//! cargo-nextest, and at best; and that of their parts, divided by time.
 
 use crate::{contender::Contender, workload::Workload};
 use std::{
+    cmp::Reverse,
     fs,
-    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -12,7 +12,13 @@ use std::{
 pub(crate) const NAME: &str = "makespan";
 
 /// Public suites with tests that take seconds beside many that take milliseconds.
-const SUITES: [(&str, &str, &[&str]); 1] = [("crossbeam-channel", "0.5.15", &["--tests"])];
+const SUITES: [(&str, &str, &[&str]); 3] = [
+    ("crossbeam-channel", "0.5.15", &["--tests"]),
+    ("itertools", "0.15.0", &["--tests"]),
+    ("rayon", "1.12.0", &["--tests"]),
+];
+/// The numbers of parts that a suite is divided into.
+const PARTS: [usize; 3] = [2, 4, 8];
 
 /// A way to run a suite.
 #[derive(Copy, Clone, Debug)]
@@ -78,7 +84,7 @@ pub(crate) fn compare(contenders: &[Contender], slots: usize, rounds: usize) {
 }
 
 fn compare_suite(workload: &Workload, slots: usize, rounds: usize, ways: &[Way]) {
-    // The first run records what each test takes.
+    // The first run records how long each test takes.
     for way in ways {
         way.run(workload, slots);
     }
@@ -88,29 +94,77 @@ fn compare_suite(workload: &Workload, slots: usize, rounds: usize, ways: &[Way])
             times.push(way.run(workload, slots));
         }
     }
-    let best = best(workload, slots);
+    let durations = durations(workload, slots);
+    let best = best(&durations, slots);
     println!(
-        "{NAME}, {}: {} tests, {slots} slots, {rounds} rounds; at best {:.3} s",
+        "{NAME}, {}: {} tests, the longest {:.3} s, {slots} slots, {rounds} rounds; at best {:.3} s, \
+         without a runner and longest first {:.3} s",
         workload.name,
         workload.tests(),
-        best.as_secs_f64()
+        durations[0].as_secs_f64(),
+        best.as_secs_f64(),
+        longest_first(&durations, slots).as_secs_f64(),
     );
-    for (way, mut times) in ways.iter().zip(times) {
+    let mut medians: Vec<f64> = Vec::new();
+    for times in &mut times {
         times.sort();
-        let seconds = times[times.len() / 2].as_secs_f64();
-        let ratio = seconds / best.as_secs_f64();
-        println!(
-            "  {:<24}{seconds:>9.3} s{ratio:>8.2} × the best",
+        medians.push(times[times.len() / 2].as_secs_f64());
+    }
+    for (way, seconds) in ways.iter().zip(&medians) {
+        let of_best = seconds / best.as_secs_f64();
+        print!(
+            "  {:<24}{seconds:>9.3} s{of_best:>8.2} × the best",
             way.name()
         );
+        if matches!(ways[0], Way::Nextest) {
+            print!("{:>8.2} × cargo-nextest", seconds / medians[0]);
+        }
+        println!();
+    }
+    for parts in PARTS {
+        compare_parts(workload, slots, parts, &durations);
     }
     println!();
 }
 
-/// Returns the least that any order can take: the longest test alone, or all tests spread over all slots
-/// without a gap. The durations are those of a run with that many slots.
-fn best(workload: &Workload, slots: usize) -> Duration {
-    let file = timings_file(workload);
+/// Runs each part of a suite that is divided by the durations of the run before, one after the other.
+fn compare_parts(workload: &Workload, slots: usize, parts: usize, durations: &[Duration]) {
+    let sum: Duration = durations.iter().sum();
+    let even = sum / u32::try_from(parts).expect("there are few");
+    if durations[0] > even {
+        println!("  {parts} parts: left out, the longest test takes longer than a part");
+        return;
+    }
+    let config = workload.folder.join("target/makespan.toml");
+    let text = "[profile.default]\ntimings = \"target/makespan-timings.json\"\n";
+    fs::write(&config, text).expect("it can be written");
+    let mut took = Vec::new();
+    for part in 1..=parts {
+        let mut command = Way::ByName.command(workload, slots);
+        command.arg("--config-file").arg(&config);
+        command.args(["--partition", &format!("time:{part}/{parts}")]);
+        let started = Instant::now();
+        let status = command.status().expect("the contender starts");
+        let known = status.success() || status.code() == Some(100);
+        assert!(known, "part {part} of {}: {status}", workload.name);
+        took.push(started.elapsed());
+    }
+    took.sort();
+    let seconds = |time: &Duration| time.as_secs_f64();
+    let mean = took.iter().map(seconds).sum::<f64>() / took.len() as f64;
+    let (least, most) = (seconds(&took[0]), seconds(&took[parts - 1]));
+    println!(
+        "  {parts} parts by time: {least:.3} s to {most:.3} s, {:+.1} % to {:+.1} % of their mean",
+        (least / mean - 1.0) * 100.0,
+        (most / mean - 1.0) * 100.0,
+    );
+}
+
+/// Returns how long each test takes, in a run with that many slots; the longest first.
+fn durations(workload: &Workload, slots: usize) -> Vec<Duration> {
+    let file = workload.folder.join("target/makespan-timings.json");
+    // Numbers that hardly differ would stay as they are.
+    let _ = fs::remove_file(&file);
     let mut command = Way::LongestFirst.command(workload, slots);
     command.arg("--write-timings").arg(&file);
     command.status().expect("the contender starts");
@@ -119,13 +173,26 @@ fn best(workload: &Workload, slots: usize) -> Duration {
     let binaries = timings["milliseconds"].as_object();
     let binaries = binaries.expect("it has the binaries").values();
     let tests = binaries.flat_map(|tests| tests.as_object().expect("it has the tests").values());
-    let (longest, all) = tests.fold((0, 0), |(longest, all), millis| {
-        let millis = millis.as_u64().expect("it is a number");
-        (longest.max(millis), all + millis)
-    });
-    Duration::from_millis(longest.max(all / slots as u64))
+    let mut durations: Vec<Duration> = tests
+        .map(|millis| Duration::from_millis(millis.as_u64().expect("it is a number")))
+        .collect();
+    durations.sort_by_key(|duration| Reverse(*duration));
+    durations
 }
 
-fn timings_file(workload: &Workload) -> PathBuf {
-    workload.folder.join("target/makespan-timings.json")
+/// Returns the least that any order can take: the longest test alone, or all tests spread over all slots
+/// without a gap.
+fn best(durations: &[Duration], slots: usize) -> Duration {
+    let sum: Duration = durations.iter().sum();
+    durations[0].max(sum / u32::try_from(slots).expect("there are few"))
+}
+
+/// Returns what longest first comes to if nothing but the tests takes time. No order takes less than three
+/// quarters of that (Graham's bound).
+fn longest_first(durations: &[Duration], slots: usize) -> Duration {
+    let mut slots = vec![Duration::ZERO; slots];
+    for duration in durations {
+        *slots.iter_mut().min().expect("there is a slot") += *duration;
+    }
+    slots.into_iter().max().unwrap_or_default()
 }
