@@ -14,6 +14,7 @@ mod derived;
 mod difference;
 pub mod document;
 pub mod earlier;
+mod entry;
 pub mod evidence;
 pub mod extract;
 mod failure;
@@ -31,7 +32,6 @@ pub mod progress;
 mod result;
 #[cfg(test)]
 pub(crate) mod sample;
-mod script;
 mod service;
 mod share;
 mod stuck;

@@ -8,7 +8,7 @@ use super::{
     filter_text::{FilterText, filter},
     layer::Scope,
     names::is_identifier,
-    overrides::{self, OverrideTable},
+    overrides::{self, OverrideTable, Selector},
     parse::{Noted, Sections, Table, Value, all},
     quarantine::{self, QuarantineTable},
     rules::{self, RuleTable},
@@ -249,19 +249,22 @@ pub(super) fn parent(tables: &[Arc<ProfileTable>]) -> Option<&(String, Place)> {
 /// Returns whether the tables of a profile set the same for its tests, wherever they are written.
 pub(super) fn same(tables: &[Arc<ProfileTable>], others: &[Arc<ProfileTable>]) -> bool {
     let filter = |filter: &Option<FilterText>| filter.as_ref().map(|filter| filter.text.clone());
+    let selector = |selector: &Selector| {
+        let platform = selector.origin.platform.clone();
+        (filter(&selector.filter), platform)
+    };
     let overrides = |table: &ProfileTable| -> Vec<_> {
         let overrides = table.overrides.iter().map(|entry| {
-            let (filter_text, default) = (filter(&entry.filter), filter(&entry.default_filter));
-            let platform = entry.origin.platform.clone();
-            (filter_text, default, platform, entry.test.unplaced())
+            let default = filter(&entry.default_filter);
+            (selector(&entry.selector), default, entry.test.unplaced())
         });
         overrides.collect()
     };
     let rules = |table: &ProfileTable| -> Vec<_> {
-        let rules = table.rules.iter().map(|rule| {
-            let platform = rule.origin.platform.clone();
-            (filter(&rule.filter), platform, rule.run.clone())
-        });
+        let rules = table
+            .rules
+            .iter()
+            .map(|rule| (selector(&rule.selector), rule.run.clone()));
         rules.collect()
     };
     let same = |table: &ProfileTable, other: &ProfileTable| {

@@ -14,12 +14,47 @@ use target_spec::TargetSpec;
 /// One entry of a profile's `overrides`.
 #[derive(Debug)]
 pub(super) struct OverrideTable {
+    pub(super) selector: Selector,
+    pub(super) default_filter: Option<FilterText>,
+    pub(super) test: TestLayer,
+}
+
+/// The tests that an entry of a profile's `overrides` or `scripts` is for.
+#[derive(Debug)]
+pub(super) struct Selector {
     pub(super) origin: Arc<OverrideOrigin>,
     pub(super) filter: Option<FilterText>,
-    pub(super) default_filter: Option<FilterText>,
     pub(super) host: Option<TargetSpec>,
     pub(super) target: Option<TargetSpec>,
-    pub(super) test: TestLayer,
+}
+
+impl Selector {
+    /// Reads `filter` and `platform` of the table that is the value of an entry.
+    pub(super) fn read(
+        (profile, index): (&Arc<str>, usize),
+        value: &Value<'_>,
+        table: &mut Table<'_>,
+        kind: FiltersetKind,
+    ) -> Self {
+        let filter = table.read("filter", |value| filter(kind, &value));
+        let (platform, has_platform) = platform_of(table);
+        if !table.has("filter") && !has_platform {
+            value.invalid("needs `filter` or `platform`, to say which tests it is for");
+        }
+        let origin = OverrideOrigin {
+            profile: Arc::clone(profile),
+            index,
+            filter: filter.as_ref().map(|filter| filter.text.clone()),
+            platform: platform.text,
+            place: value.place(),
+        };
+        Self {
+            origin: Arc::new(origin),
+            filter,
+            host: platform.host,
+            target: platform.target,
+        }
+    }
 }
 
 /// Reads an entry. What it sets is read as in a profile.
@@ -29,51 +64,33 @@ pub(super) fn read(
     value: &Value<'_>,
 ) -> Result<OverrideTable, Noted> {
     let mut table = value.table()?;
-    let filter_text = table.read("filter", |value| {
-        filter(FiltersetKind::OverrideFilter, &value)
-    });
+    let kind = FiltersetKind::OverrideFilter;
+    let selector = Selector::read((profile, index), value, &mut table, kind);
     let has_filter = table.has("filter");
-    let (platform, has_platform) = platform_of(&mut table);
     let default_filter = table.read("default-filter", |value| match has_filter {
         true => Err(value.invalid("cannot be combined with `filter`")),
         false => filter(FiltersetKind::DefaultFilter, &value),
     });
-    if !has_filter && !has_platform {
-        value.invalid("needs `filter` or `platform`, to say which tests it is for");
-    }
-
     let mut sections = Sections::of(table);
     let test = TestLayer::read(&mut sections, Scope::Override);
-    let table = sections.close();
-    table.warn_of_unknown();
-
-    let origin = OverrideOrigin {
-        profile: Arc::clone(profile),
-        index,
-        filter: filter_text.as_ref().map(|filter| filter.text.clone()),
-        platform: platform.text,
-        place: value.place(),
-    };
+    sections.close().warn_of_unknown();
     Ok(OverrideTable {
-        origin: Arc::new(origin),
-        filter: filter_text,
+        selector,
         default_filter,
-        host: platform.host,
-        target: platform.target,
         test,
     })
 }
 
 /// The platforms that an override is for.
 #[derive(Default)]
-pub(super) struct PlatformTable {
-    pub(super) host: Option<TargetSpec>,
-    pub(super) target: Option<TargetSpec>,
-    pub(super) text: Option<String>,
+struct PlatformTable {
+    host: Option<TargetSpec>,
+    target: Option<TargetSpec>,
+    text: Option<String>,
 }
 
 /// Reads the platforms of a table, and returns whether there are any, right or wrong.
-pub(super) fn platform_of(table: &mut Table<'_>) -> (PlatformTable, bool) {
+fn platform_of(table: &mut Table<'_>) -> (PlatformTable, bool) {
     match table.read("platform", |value| platform(&value)) {
         Some(platform) => {
             let any = platform.host.is_some() || platform.target.is_some();

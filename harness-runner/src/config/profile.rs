@@ -9,6 +9,7 @@ use super::{
     file::ProfileTable,
     filter_text::FilterText,
     layer::{Explained, Origin},
+    overrides::Selector,
     rules::RuleTable,
     scripts::Scripts,
     settings::TestThreads,
@@ -84,9 +85,9 @@ impl Profile {
         // mistake shows everywhere.
         let mut default_filters = Vec::new();
         for table in self.chain.iter().flat_map(|profile| &profile.overrides) {
-            let origin = Origin::Override(Arc::clone(&table.origin));
-            let applies = PlatformMatch::new(&table.host, &table.target, platforms);
-            let filter = filters.compile(table.filter.as_ref());
+            let origin = Origin::Override(Arc::clone(&table.selector.origin));
+            let applies = PlatformMatch::new(&table.selector, platforms);
+            let filter = filters.compile(table.selector.filter.as_ref());
             if let Some(filter) = filters.compile(table.default_filter.as_ref())
                 && applies.targets.all()
             {
@@ -96,11 +97,7 @@ impl Profile {
                 overrides.push(CompiledOverride {
                     layer: table.test.clone(),
                     origin,
-                    scope: Applicability {
-                        filter: filter.map(|filter| filter.compiled),
-                        on_host: applies.host,
-                        on_targets: applies.targets,
-                    },
+                    scope: applies.scope(filter),
                 });
             }
         }
@@ -168,14 +165,14 @@ struct PlatformMatch {
 }
 
 impl PlatformMatch {
-    fn new(host: &Option<TargetSpec>, target: &Option<TargetSpec>, platforms: &Platforms) -> Self {
+    fn new(selector: &Selector, platforms: &Platforms) -> Self {
         // An expression about unknown target features may hold.
         let holds = |spec: &Option<TargetSpec>, platform: &Platform| {
             spec.as_ref()
                 .is_none_or(|spec| spec.eval(platform).unwrap_or(true))
         };
-        let host = holds(host, &platforms.host);
-        let on = |platform: &Platform| host && holds(target, platform);
+        let host = holds(&selector.host, &platforms.host);
+        let on = |platform: &Platform| host && holds(&selector.target, platform);
         let on_host = on(&platforms.host);
         Self {
             host: on_host,
@@ -190,6 +187,14 @@ impl PlatformMatch {
             },
         }
     }
+
+    fn scope(self, filter: Option<Filterset>) -> Applicability {
+        Applicability {
+            filter: filter.map(|filter| filter.compiled),
+            on_host: self.host,
+            on_targets: self.targets,
+        }
+    }
 }
 
 fn compile_rule(
@@ -197,16 +202,11 @@ fn compile_rule(
     filters: &mut Filters<'_, '_>,
     platforms: &Platforms,
 ) -> CompiledRule {
-    let applies = PlatformMatch::new(&rule.host, &rule.target, platforms);
-    let filter = filters.compile(rule.filter.as_ref());
+    let filter = filters.compile(rule.selector.filter.as_ref());
     CompiledRule {
-        origin: Arc::clone(&rule.origin),
+        origin: Arc::clone(&rule.selector.origin),
         scripts: rule.run.clone(),
-        scope: Applicability {
-            filter: filter.map(|filter| filter.compiled),
-            on_host: applies.host,
-            on_targets: applies.targets,
-        },
+        scope: PlatformMatch::new(&rule.selector, platforms).scope(filter),
     }
 }
 

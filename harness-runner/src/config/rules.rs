@@ -2,25 +2,19 @@
 
 use super::{
     error::ConfigWarning,
-    filter_text::{FilterText, filter},
-    layer::OverrideOrigin,
     names::ScriptKind,
-    overrides::platform_of,
+    overrides::Selector,
     parse::{Noted, Value},
     scripts,
 };
 use crate::filter::check_syntax;
 use nextest_filtering::FiltersetKind;
 use std::sync::Arc;
-use target_spec::TargetSpec;
 
 /// One entry of a profile's `scripts`.
 #[derive(Debug)]
 pub(super) struct RuleTable {
-    pub(super) origin: Arc<OverrideOrigin>,
-    pub(super) filter: Option<FilterText>,
-    pub(super) host: Option<TargetSpec>,
-    pub(super) target: Option<TargetSpec>,
+    pub(super) selector: Selector,
     pub(super) run: RuleScripts,
 }
 
@@ -42,13 +36,8 @@ pub(super) fn read(
     let mut table = value.table()?;
     // Neither `default()` nor `group()`, as in a default filter.
     let filter_value = table.get("filter");
-    let filter_text = table.read("filter", |value| {
-        filter(FiltersetKind::DefaultFilter, &value)
-    });
-    let (platform, has_platform) = platform_of(&mut table);
-    if filter_value.is_none() && !has_platform {
-        value.invalid("needs `filter` or `platform`, to say which tests it is for");
-    }
+    let kind = FiltersetKind::DefaultFilter;
+    let selector = Selector::read((profile, index), value, &mut table, kind);
     let setup = table.read("setup", |value| scripts::names(&value, ScriptKind::Setup));
     let service = table.read("service", |value| {
         scripts::names(&value, ScriptKind::Service)
@@ -56,7 +45,7 @@ pub(super) fn read(
     let wrapper = |value: Value<'_>| scripts::name(&value, ScriptKind::Wrapper);
     let list_wrapper = table.read("list-wrapper", wrapper);
     let lists = table.has("list-wrapper");
-    if let (true, Some(filter), Some(filter_value)) = (lists, &filter_text, filter_value) {
+    if let (true, Some(filter), Some(filter_value)) = (lists, &selector.filter, filter_value) {
         // A binary is listed before its tests are known.
         check_syntax(&filter.text, FiltersetKind::TestArchive).map_err(|_| {
             filter_value.invalid(
@@ -76,18 +65,5 @@ pub(super) fn read(
     if run == RuleScripts::default() {
         value.warn(|place, key| ConfigWarning::EmptyRule { place, key });
     }
-    let origin = OverrideOrigin {
-        profile: Arc::clone(profile),
-        index,
-        filter: filter_text.as_ref().map(|filter| filter.text.clone()),
-        platform: platform.text,
-        place: value.place(),
-    };
-    Ok(RuleTable {
-        origin: Arc::new(origin),
-        filter: filter_text,
-        host: platform.host,
-        target: platform.target,
-        run,
-    })
+    Ok(RuleTable { selector, run })
 }

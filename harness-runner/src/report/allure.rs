@@ -7,17 +7,17 @@
 mod tests;
 
 use super::{
-    Outputs, Sink, SinkError, account, derived,
+    Outputs, Sink, SinkError, derived,
     document::Document,
+    entry::{self, Entry},
     result::{self, Sources, Status, Told},
-    script, service,
     share::Share,
     style::escaped,
 };
 use camino::Utf8PathBuf;
 use harness_metadata::{
     Event, EventKind, Location, TestId,
-    event::{RunFinished, RunStarted, TestFinished},
+    event::{RunStarted, TestFinished},
 };
 use serde_json::{Value, json};
 use std::{
@@ -144,10 +144,16 @@ impl Allure {
     }
 
     /// Adds a test that did not run.
-    fn unrun(&mut self, test: &TestId, location: Option<&Location>, why: &str) -> io::Result<()> {
+    fn unrun(
+        &self,
+        test: &TestId,
+        location: Option<&Location>,
+        status: Status,
+        why: &str,
+    ) -> io::Result<()> {
         let uuid = self.uuid(test, 1);
         let mut value = self.test(test, location, uuid);
-        value["status"] = "skipped".into();
+        value["status"] = word(status).into();
         value["start"] = self.start.into();
         value["stop"] = self.start.into();
         value["statusDetails"] = json!({ "message": escaped(why) });
@@ -222,58 +228,28 @@ impl Allure {
         value
     }
 
-    /// Adds the tests that were never started.
-    fn end(&mut self, finished: &RunFinished) {
-        let why = account::not_run(finished);
-        for test in &finished.not_run {
-            let done = self.unrun(test, None, &why);
-            self.note(done);
-        }
-    }
-
-    /// Notes that a test is not in the folder, if so.
-    fn note(&mut self, done: io::Result<()>) {
-        if let Err(error) = done {
-            self.lost += 1;
+    fn event(&mut self, event: &Event, outputs: &dyn Outputs) {
+        if let EventKind::RunStarted(run) = &event.kind
+            && let Err(error) = self.begin(run)
+        {
             self.broken.get_or_insert(error);
         }
-    }
-
-    fn event(&mut self, event: &Event, outputs: &dyn Outputs) {
-        match &event.kind {
-            EventKind::RunStarted(run) => {
-                if let Err(error) = self.begin(run) {
-                    self.broken.get_or_insert(error);
+        for entry in entry::entries(&event.kind) {
+            let done = match entry {
+                Entry::Finished { finished, problem } => {
+                    self.finished(&finished, problem.as_deref(), outputs)
                 }
+                Entry::Unrun {
+                    test,
+                    location,
+                    status,
+                    why,
+                } => self.unrun(test, location, status, &why),
+            };
+            if let Err(error) = done {
+                self.lost += 1;
+                self.broken.get_or_insert(error);
             }
-            EventKind::TestSkipped {
-                test,
-                reason,
-                reported,
-                ignore_reason,
-                location,
-            } if result::names_skipped(*reason, *reported) => {
-                let why = account::skipped(ignore_reason.as_deref(), *reason);
-                let done = self.unrun(test, location.as_ref(), &why);
-                self.note(done);
-            }
-            EventKind::TestFinished(finished) => {
-                let done = self.finished(finished, None, outputs);
-                self.note(done);
-            }
-            EventKind::SetupFinished(script) | EventKind::TeardownFinished(script) => {
-                let problem = script.problem.as_deref();
-                let done = self.finished(&script::as_test(script), problem, outputs);
-                self.note(done);
-            }
-            EventKind::ServiceFinished(service) => {
-                let problem = service::problem(service);
-                let test = service::as_test(service);
-                let done = self.finished(&test, problem.as_deref(), outputs);
-                self.note(done);
-            }
-            EventKind::RunFinished(finished) => self.end(finished),
-            _ => {}
         }
     }
 }

@@ -443,7 +443,8 @@ mod tests {
         let started = log.matches("##teamcity[testStarted name='").count();
         let finished = log.matches("##teamcity[testFinished name='").count();
         assert_eq!((started, finished), (6, 6), "{log}");
-        let failed = "##teamcity[testFailed name='sample: a::fails' message='boom' details='src/a.rs:3: boom']\n";
+        let failed =
+            "##teamcity[testFailed name='sample: a::fails' message='boom' details='src/a.rs:3']\n";
         assert!(log.contains(failed), "{log}");
         assert!(log.contains("name='sample: a::hangs|n'"), "{log}");
         for line in log.lines() {

@@ -7,10 +7,10 @@
 mod tests;
 
 use super::{
-    Outputs, Sink, SinkError, account, derived,
+    Outputs, Sink, SinkError, derived,
     document::Document,
+    entry::{self, Entry},
     result::{self, Sources, Status, Told},
-    script, service,
     style::escaped,
     wording,
 };
@@ -187,15 +187,6 @@ impl Ctrf {
         write!(tests, "{separator}{}", Value::Object(test))
     }
 
-    /// Adds the tests that were never started.
-    fn end(&mut self, finished: &RunFinished) -> io::Result<()> {
-        let why = account::not_run(finished);
-        for test in &finished.not_run {
-            self.unrun(test, None, Status::NotRun, &why)?;
-        }
-        Ok(())
-    }
-
     /// Writes the report; `finished` is `None` if the run did not come to its end.
     fn write(&mut self, finished: Option<&RunFinished>) -> io::Result<()> {
         self.written = true;
@@ -273,32 +264,24 @@ impl Ctrf {
     fn event(&mut self, event: &Event, outputs: &dyn Outputs) -> io::Result<()> {
         self.at = event.at;
         match &event.kind {
-            EventKind::RunStarted(run) => self.begin(run),
-            EventKind::TestSkipped {
-                test,
-                reason,
-                reported,
-                ignore_reason,
-                location,
-            } if result::names_skipped(*reason, *reported) => {
-                let why = account::skipped(ignore_reason.as_deref(), *reason);
-                self.unrun(test, location.as_ref(), Status::Skipped, &why)
-            }
-            EventKind::TestFinished(finished) => self.finished(finished, None, outputs),
-            EventKind::SetupFinished(script) | EventKind::TeardownFinished(script) => {
-                let problem = script.problem.as_deref();
-                self.finished(&script::as_test(script), problem, outputs)
-            }
-            EventKind::ServiceFinished(service) => {
-                let problem = service::problem(service);
-                self.finished(&service::as_test(service), problem.as_deref(), outputs)
-            }
-            EventKind::RunFinished(finished) => {
-                self.at = finished.elapsed;
-                self.end(finished)
-            }
-            _ => Ok(()),
+            EventKind::RunStarted(run) => self.begin(run)?,
+            EventKind::RunFinished(finished) => self.at = finished.elapsed,
+            _ => {}
         }
+        for entry in entry::entries(&event.kind) {
+            match entry {
+                Entry::Finished { finished, problem } => {
+                    self.finished(&finished, problem.as_deref(), outputs)?;
+                }
+                Entry::Unrun {
+                    test,
+                    location,
+                    status,
+                    why,
+                } => self.unrun(test, location, status, &why)?,
+            }
+        }
+        Ok(())
     }
 
     fn failed(&self, source: io::Error) -> SinkError {

@@ -13,7 +13,7 @@ use harness_metadata::{
     Attempt, Location, TestId, Verdict,
     event::{Source, TestFinished},
 };
-use nextest_metadata::{MismatchReason, RustBinaryId};
+use nextest_metadata::RustBinaryId;
 use std::collections::BTreeMap;
 
 /// The status of a test or of one of its attempts.
@@ -119,11 +119,6 @@ fn of_attempt(
 /// Returns whole milliseconds.
 pub(super) fn millis(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Returns whether reports name a test that does not run: ignored ones always, others if the profile wants it.
-pub(super) fn names_skipped(reason: MismatchReason, reported: bool) -> bool {
-    reported || reason == MismatchReason::Ignored
 }
 
 /// The binaries of a run.

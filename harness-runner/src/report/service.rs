@@ -1,26 +1,9 @@
-//! Services in the words of tests.
+//! The words about services.
 
 use harness_metadata::{
-    RunStats, Verdict,
+    Verdict,
     event::{ServiceFinished, TestFinished, UsedService},
 };
-
-/// Returns a service as a test with one attempt.
-pub(super) fn as_test(finished: &ServiceFinished) -> TestFinished {
-    TestFinished {
-        location: None,
-        test: finished.test.clone(),
-        verdict: finished.attempt.verdict,
-        attempts: vec![finished.attempt.clone()],
-        total_attempts: 1,
-        quarantine: None,
-        slot: 0,
-        output: finished.output,
-        stats: RunStats::default(),
-        running: 0,
-        services: Vec::new(),
-    }
-}
 
 /// Returns why a service failed, if it did.
 pub(super) fn problem(finished: &ServiceFinished) -> Option<String> {

@@ -78,7 +78,10 @@ pub(super) fn teamcity_finished(finished: &TestFinished, failed: Option<&Reason>
             "" => "failed",
             message => message,
         };
-        let details = reason.line().unwrap_or_default();
+        let details = match &reason.place {
+            Some((file, line)) => format!("{file}:{line}"),
+            None => String::new(),
+        };
         text.push_str(&format!(
             "##teamcity[testFailed name='{name}' message='{}' details='{}']\n",
             teamcity(&cut(message)),

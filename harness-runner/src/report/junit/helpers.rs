@@ -1,10 +1,10 @@
 //! Setup scripts and services: suites of their own.
 
 use super::{Junit, Schema, case, property};
-use crate::report::Outputs;
+use crate::report::{Outputs, entry, service};
 use harness_metadata::{
     TestId,
-    event::{ScriptFinished, ServiceFinished},
+    event::{ScriptFinished, ServiceFinished, TestFinished},
 };
 use quick_junit::{NonSuccessKind, TestCaseStatus};
 use std::{collections::BTreeMap, io};
@@ -16,23 +16,11 @@ impl Junit {
         finished: &ScriptFinished,
         outputs: &dyn Outputs,
     ) -> io::Result<()> {
-        let mut case = self
-            .cases
-            .finished(&crate::report::script::as_test(finished), outputs);
-        if let Some(problem) = &finished.problem {
-            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            let problem = case::legal(problem);
-            status
-                .set_type("setup script failure")
-                .set_message(problem.clone())
-                .set_description(problem);
-            case.status = status;
-        }
         let (command, environment) = (&finished.command, &finished.environment);
         self.add_command(&finished.test, command, environment);
-        let started = finished.attempt.started_at;
-        let took = chrono::TimeDelta::from_std(finished.attempt.elapsed).unwrap_or_default();
-        self.add(&finished.test, case, Some((started, started + took)))
+        let problem = finished.problem.as_deref();
+        let problem = problem.map(|problem| ("setup script failure", problem));
+        self.with_attempt(&entry::of_script(finished), problem, outputs)
     }
 
     /// Adds a service: a test case of a suite of its own.
@@ -41,21 +29,36 @@ impl Junit {
         finished: &ServiceFinished,
         outputs: &dyn Outputs,
     ) -> io::Result<()> {
-        let mut case = (self.cases).finished(&crate::report::service::as_test(finished), outputs);
-        if let Some(problem) = crate::report::service::problem(finished) {
+        let (command, environment) = (&finished.command, &finished.environment);
+        self.add_command(&finished.test, command, environment);
+        let problem = service::problem(finished);
+        let problem = problem.as_deref();
+        let problem = problem.map(|problem| ("service failure", problem));
+        self.with_attempt(&entry::of_service(finished), problem, outputs)
+    }
+
+    /// Adds a test case with one attempt. It failed if there is a problem, of a type.
+    fn with_attempt(
+        &mut self,
+        finished: &TestFinished,
+        problem: Option<(&str, &str)>,
+        outputs: &dyn Outputs,
+    ) -> io::Result<()> {
+        let mut case = self.cases.finished(finished, outputs);
+        if let Some((ty, problem)) = problem {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            let problem = case::legal(&problem);
+            let problem = case::legal(problem);
             status
-                .set_type("service failure")
+                .set_type(ty)
                 .set_message(problem.clone())
                 .set_description(problem);
             case.status = status;
         }
-        let (command, environment) = (&finished.command, &finished.environment);
-        self.add_command(&finished.test, command, environment);
-        let started = finished.attempt.started_at;
-        let took = chrono::TimeDelta::from_std(finished.attempt.elapsed).unwrap_or_default();
-        self.add(&finished.test, case, Some((started, started + took)))
+        let took = finished.attempts.first().map(|attempt| {
+            let took = chrono::TimeDelta::from_std(attempt.elapsed).unwrap_or_default();
+            (attempt.started_at, attempt.started_at + took)
+        });
+        self.add(&finished.test, case, took)
     }
 
     /// Gives the suite of a script or a service its properties.

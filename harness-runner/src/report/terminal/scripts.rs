@@ -2,7 +2,7 @@
 
 use super::{Terminal, shown_from};
 use crate::report::{
-    Outputs, leak, script,
+    Outputs, entry, leak,
     stuck::Pids,
     style::{escaped, paint},
     wording::{self, Class},
@@ -75,7 +75,7 @@ impl<W: Write> Terminal<W> {
         if let Some(bar) = &mut self.bar {
             bar.set_visible(true);
         }
-        let test = script::as_test(finished);
+        let test = entry::of_script(finished);
         let class = Class::of(&test);
         let failed = finished.attempt.verdict == Verdict::Fail;
         if !failed

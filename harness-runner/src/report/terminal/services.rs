@@ -2,7 +2,7 @@
 
 use super::Terminal;
 use crate::report::{
-    service,
+    entry, service,
     style::{escaped, paint},
     wording,
 };
@@ -53,7 +53,7 @@ impl<W: Write> Terminal<W> {
         self.service_line("SVC FAIL", self.styles.fail, &clock, name);
         let text = escaped(&format!("`{}` {problem}", finished.service)).into_owned();
         self.say(&format!("             {}", paint(&text, self.styles.fail)));
-        self.block_of(&service::as_test(finished), &[], outputs);
+        self.block_of(&entry::of_service(finished), &[], outputs);
     }
 
     /// Says which services a test that did not pass has used.
