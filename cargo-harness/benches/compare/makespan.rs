@@ -17,6 +17,8 @@ const SUITES: [(&str, &str, &[&str]); 3] = [
     ("itertools", "0.15.0", &["--tests"]),
     ("rayon", "1.12.0", &["--tests"]),
 ];
+/// The numbers of slots for which the time of an order is computed.
+const SLOTS: [usize; 4] = [2, 4, 8, 16];
 /// The numbers of parts that a suite is divided into.
 const PARTS: [usize; 3] = [2, 4, 8];
 
@@ -94,7 +96,9 @@ fn compare_suite(workload: &Workload, slots: usize, rounds: usize, ways: &[Way])
             times.push(way.run(workload, slots));
         }
     }
-    let durations = durations(workload, slots);
+    let by_name = durations(workload, slots);
+    let mut durations = by_name.clone();
+    durations.sort_by_key(|duration| Reverse(*duration));
     let best = best(&durations, slots);
     println!(
         "{NAME}, {}: {} tests, the longest {:.3} s, {slots} slots, {rounds} rounds; at best {:.3} s, \
@@ -103,7 +107,7 @@ fn compare_suite(workload: &Workload, slots: usize, rounds: usize, ways: &[Way])
         workload.tests(),
         durations[0].as_secs_f64(),
         best.as_secs_f64(),
-        longest_first(&durations, slots).as_secs_f64(),
+        schedule(&durations, slots).as_secs_f64(),
     );
     let mut medians: Vec<f64> = Vec::new();
     for times in &mut times {
@@ -121,10 +125,23 @@ fn compare_suite(workload: &Workload, slots: usize, rounds: usize, ways: &[Way])
         }
         println!();
     }
+    print_computed(&by_name, &durations);
     for parts in PARTS {
         compare_parts(workload, slots, parts, &durations);
     }
     println!();
+}
+
+/// Prints the time of both orders with other numbers of slots, if the tests took the same.
+fn print_computed(by_name: &[Duration], longest_first: &[Duration]) {
+    for slots in SLOTS {
+        let best = best(longest_first, slots).as_secs_f64();
+        println!(
+            "  computed for {slots:>2} slots:{:>8.3} × the best by name,{:>8.3} × longest first",
+            schedule(by_name, slots).as_secs_f64() / best,
+            schedule(longest_first, slots).as_secs_f64() / best,
+        );
+    }
 }
 
 /// Runs each part of a suite that is divided by the durations of the run before, one after the other.
@@ -160,7 +177,7 @@ fn compare_parts(workload: &Workload, slots: usize, parts: usize, durations: &[D
     );
 }
 
-/// Returns how long each test takes, in a run with that many slots; the longest first.
+/// Returns how long each test takes, in a run with that many slots, in the order of names.
 fn durations(workload: &Workload, slots: usize) -> Vec<Duration> {
     let file = workload.folder.join("target/makespan-timings.json");
     // Numbers that hardly differ would stay as they are.
@@ -173,23 +190,21 @@ fn durations(workload: &Workload, slots: usize) -> Vec<Duration> {
     let binaries = timings["milliseconds"].as_object();
     let binaries = binaries.expect("it has the binaries").values();
     let tests = binaries.flat_map(|tests| tests.as_object().expect("it has the tests").values());
-    let mut durations: Vec<Duration> = tests
+    tests
         .map(|millis| Duration::from_millis(millis.as_u64().expect("it is a number")))
-        .collect();
-    durations.sort_by_key(|duration| Reverse(*duration));
-    durations
+        .collect()
 }
 
-/// Returns the least that any order can take: the longest test alone, or all tests spread over all slots
+/// Returns the least that any order of tests can take, given the longest first: the longest test alone, or all tests spread over all slots
 /// without a gap.
 fn best(durations: &[Duration], slots: usize) -> Duration {
     let sum: Duration = durations.iter().sum();
     durations[0].max(sum / u32::try_from(slots).expect("there are few"))
 }
 
-/// Returns what longest first comes to if nothing but the tests takes time. No order takes less than three
-/// quarters of that (Graham's bound).
-fn longest_first(durations: &[Duration], slots: usize) -> Duration {
+/// Returns the time of an order if nothing but the tests takes any. No order takes less than three quarters of
+/// longest first (Graham's bound).
+fn schedule(durations: &[Duration], slots: usize) -> Duration {
     let mut slots = vec![Duration::ZERO; slots];
     for duration in durations {
         *slots.iter_mut().min().expect("there is a slot") += *duration;
