@@ -12,10 +12,9 @@ use std::{
 pub(crate) const NAME: &str = "makespan";
 
 /// Public suites with tests that take seconds beside many that take milliseconds.
-const SUITES: [(&str, &str, &[&str]); 3] = [
+const SUITES: [(&str, &str, &[&str]); 2] = [
     ("crossbeam-channel", "0.5.15", &["--tests"]),
     ("itertools", "0.15.0", &["--tests"]),
-    ("rayon", "1.12.0", &["--tests"]),
 ];
 /// The numbers of slots for which the time of an order is computed.
 const SLOTS: [usize; 4] = [2, 4, 8, 16];
