@@ -206,7 +206,7 @@ impl Spawner {
                 Watch::new(pid, &Way::by_outer(level), &spawn.trace)
             }
         };
-        let watch = watch.judged_by(bounds);
+        let watch = watch.judged_by(bounds).since(at);
         Ok(Tree::new(pid, at, baseline, traced, watch)
             .born_into(den)
             .interested_in(Interest::new(stdio, workspace)))

@@ -19,7 +19,12 @@ use harness_metadata::{
     trace::{Backend, Doubt},
 };
 use std::{
-    cell::RefCell, ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, rc::Rc, time::Duration,
+    cell::RefCell,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    rc::Rc,
+    time::{Duration, Instant},
 };
 
 /// The receivers of a tree's events.
@@ -151,6 +156,12 @@ impl Watch {
     /// Returns the violations of the policy so far, if there are any.
     pub(super) fn violations(&self) -> Option<Box<Violations>> {
         Some(Box::new(self.judge.as_ref()?.violations()?))
+    }
+
+    /// The root was created at this moment, of which the times of the trace count.
+    pub(super) fn since(self, created: Instant) -> Self {
+        let recorder = self.recorder.map(|recorder| recorder.since(created));
+        Self { recorder, ..self }
     }
 
     /// The tree has to be in a cgroup with limits, if so.

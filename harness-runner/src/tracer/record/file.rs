@@ -165,6 +165,11 @@ impl Writer {
         }
     }
 
+    /// Puts the start of the trace back by this time. To be called before the first event.
+    pub(super) fn put_back(&mut self, by: Duration) {
+        self.header.started_at = self.header.started_at.saturating_sub(by);
+    }
+
     /// Returns how many events are not in the file.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped

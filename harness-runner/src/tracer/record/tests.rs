@@ -481,6 +481,22 @@ fn a_file_of_another_version_is_said_to_be_one() {
     assert!(error.to_string().contains("its version is 99"), "{error}");
 }
 
+#[test]
+fn the_times_of_a_trace_begin_when_its_root_was_created() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("1.trace");
+    let Some(created) = Instant::now().checked_sub(Duration::from_secs(5)) else {
+        return fixture_kit::scene::skip("the times of a trace", "the machine has just started");
+    };
+    let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let mut recorder = recorder(Some(&path)).since(created);
+    recorder.event(&event(ROOT, 0, TraceEventKind::ThreadEnded));
+    recorder.complete().unwrap();
+    let started = Reader::open(&path).unwrap().header().started_at;
+    // The wall clock of a test machine is not set back by four seconds meanwhile.
+    assert!(started + Duration::from_secs(1) < before, "{started:?}");
+}
+
 fn header() -> Header {
     Header {
         version: VERSION,
