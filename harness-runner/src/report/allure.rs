@@ -14,6 +14,7 @@ use super::{
     share::Share,
     style::escaped,
 };
+use crate::own_files;
 use camino::Utf8PathBuf;
 use harness_metadata::{
     Event, EventKind, Location, TestId,
@@ -76,8 +77,20 @@ impl Allure {
         self.write("environment.properties", environment.as_bytes())
     }
 
+    /// Writes a file, which has its name when it is whole.
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut document = Document::create(&self.folder.join(name))?;
+        let path = self.folder.join(name);
+        // Its name is of this run alone. What a document asks before would cost ten times as many calls.
+        let new = self.folder.join(format!(".{name}.new"));
+        if let Ok(mut file) = own_files::create_new(&new) {
+            let written = file.write_all(bytes);
+            let named = written.and_then(|()| fs::rename(&new, &path));
+            if named.is_err() {
+                let _ = fs::remove_file(&new);
+            }
+            return named;
+        }
+        let mut document = Document::create(&path)?;
         document.write_all(bytes)?;
         document.flush()?;
         document.finish()
