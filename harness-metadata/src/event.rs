@@ -3,6 +3,7 @@
 //! Events are owned data. Captured output does not travel in them; a sink asks for it by
 //! [`AttemptId`](crate::AttemptId) while the event is handled.
 
+mod findings;
 mod finished;
 mod mode;
 mod printed;
@@ -12,6 +13,7 @@ mod service;
 mod source;
 mod stress;
 
+pub use findings::{CommonCause, CredentialsRead, Findings, Interference, ThingKind};
 pub use finished::RunFinished;
 pub use mode::RunMode;
 pub use printed::{AttemptPrinted, OutputStream};

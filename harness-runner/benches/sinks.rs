@@ -14,11 +14,12 @@
 use fixture_kit::sample;
 use harness_metadata::{
     Attempt, AttemptId, Event, EventKind, RunId, TestId,
-    event::{AttemptStarted, OutputPolicy, RunFinished, RunStarted, Source},
+    event::{self, AttemptStarted, OutputPolicy, RunFinished, RunStarted, Source},
     stats::RunStats,
     trace::{FileSummary, FileUse, ProcessSummary},
 };
 use harness_runner::{
+    answers::gathered::Gathered,
     report::{
         Kept, Outputs, Sink, Stream,
         allure::Allure,
@@ -30,7 +31,7 @@ use harness_runner::{
         libtest_json::{Form, LibtestJson},
         terminal::{Terminal, TerminalOptions},
     },
-    store::{Belongings, Run},
+    store::{Belongings, KeptTrace, Run, Span},
 };
 use nix::sys::{
     resource::{UsageWho, getrusage},
@@ -46,7 +47,7 @@ use std::{
 };
 
 /// The sinks by their names.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "nothing",
     "terminal",
     "junit",
@@ -57,6 +58,7 @@ const NAMES: [&str; 10] = [
     "ctrf",
     "allure",
     "recording",
+    "findings",
 ];
 
 /// The numbers of tests.
@@ -148,7 +150,30 @@ fn sink(name: &str, folder: &Path) -> Box<dyn Sink> {
             let run = Run::create(&path(""), RunId::random(), None).expect("there is room");
             Box::new(Recording(Some(run)))
         }
+        "findings" => Box::new(Findings(Gathered::new(&path(""), &path("target"), true))),
         _ => unreachable!("it was looked for above"),
+    }
+}
+
+/// The findings that are gathered while a run goes on. Each trace is one that is kept, and none is read: no two of these
+/// tests meet.
+struct Findings(Gathered);
+
+impl Sink for Findings {
+    fn handle(
+        &mut self,
+        event: &Event,
+        outputs: &dyn Outputs,
+    ) -> Result<(), harness_runner::report::SinkError> {
+        let kept = KeptTrace {
+            file: "1.trace".to_owned(),
+            part: Some(Span {
+                start: 0,
+                end: 4096,
+            }),
+        };
+        self.0.hear(event, Some(&kept), outputs);
+        Ok(())
     }
 }
 
@@ -255,6 +280,7 @@ fn each_event(tests: u32, hear: &mut dyn FnMut(Event)) {
         not_run: Vec::new(),
         failed_scripts: Vec::new(),
         failed_services: Vec::new(),
+        findings: event::Findings::default(),
     })));
 }
 

@@ -7,8 +7,10 @@
 
 pub mod conflicts;
 pub mod difference;
+pub mod gathered;
 pub mod groups;
 pub mod hermetic;
+pub mod interference;
 pub mod policy;
 pub mod question;
 pub mod rules;

@@ -8,6 +8,7 @@ mod account;
 pub mod allure;
 pub mod annotations;
 pub mod captured;
+pub mod causes;
 pub mod chrome;
 pub mod ctrf;
 mod derived;
@@ -19,6 +20,8 @@ pub mod evidence;
 pub mod extract;
 mod failure;
 pub mod feed;
+pub mod findings;
+pub mod first_failure;
 mod fit;
 pub mod html;
 pub mod json;
@@ -46,6 +49,7 @@ mod wording;
 mod wrapper;
 
 pub(crate) use account::ending;
+pub(crate) use failure::Reason;
 pub use wording::{awaits_system, plural, signal_name, silent_binary, size};
 
 use harness_metadata::{AttemptId, Event, EventKind, event::TestFinished};

@@ -69,7 +69,10 @@ use crate::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use files::{Files, PACKED};
-use harness_metadata::{Event, EventKind, RunId, event::is_readable};
+use harness_metadata::{
+    Event, EventKind, RunId,
+    event::{Findings, is_readable},
+};
 use pack::Pack;
 use recording::NewLine;
 use serde::{Deserialize, Serialize};
@@ -211,6 +214,11 @@ impl Run {
     /// Returns where the traces of the run are written, for those who write them.
     pub fn trace_files(&self) -> TraceFiles {
         self.trace_files.clone()
+    }
+
+    /// Returns its folder.
+    pub fn folder(&self) -> &Utf8Path {
+        &self.folder
     }
 
     /// Returns where captured output is kept.
@@ -499,6 +507,21 @@ impl PastRun {
         Ok(self
             .lines()?
             .filter_map(|line| serde_json::from_slice(&line).ok()))
+    }
+
+    /// Returns the findings of its traces at its end; none of a run that did not come to its end.
+    ///
+    /// # Errors
+    ///
+    /// When the recording cannot be read.
+    pub fn findings(&self) -> io::Result<Findings> {
+        let mut lines = self.lines()?;
+        let last = lines.find(|line| recording::kind(line) == Some(b"run-finished"));
+        let last = last.and_then(|line| serde_json::from_slice::<Event>(&line).ok());
+        Ok(match last.map(|event| event.kind) {
+            Some(EventKind::RunFinished(finished)) => finished.findings,
+            _ => Findings::default(),
+        })
     }
 
     /// Returns how far the recording goes.

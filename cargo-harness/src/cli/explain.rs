@@ -12,7 +12,11 @@ use super::{
 use crate::command_error::{CommandError, Kind};
 use camino::Utf8Path;
 use clap::Args;
-use harness_metadata::{Verdict, exit_code};
+use harness_metadata::{
+    Verdict,
+    event::{CommonCause, Findings, Interference},
+    exit_code,
+};
 use harness_runner::{
     answers::{
         difference::{Answered, Difference, Differences, Modified, Said, differences},
@@ -20,7 +24,7 @@ use harness_runner::{
         uses::Gap,
     },
     report::{
-        plural,
+        findings, plural,
         style::{Styles, escaped},
     },
     store::{
@@ -77,7 +81,21 @@ impl Explain {
         } = self.place.locate(global)?;
         let roots = Roots::new(&root, &target);
         let failing = find(&store, &self.failing(&root)).map_err(recordings::find_error)?;
-        let passing = self.passing(&store, &root, &failing)?;
+        // Without the end of the run its findings are not known.
+        let findings = failing.run.findings().unwrap_or_default();
+        let found = AtTheEnd::of(&failing, &findings);
+        let passing = match self.passing(&store, &root, &failing) {
+            Ok(passing) => passing,
+            Err(error) => {
+                // This much is known without a pass.
+                let text = match self.json {
+                    true => String::new(),
+                    false => found.text(),
+                };
+                let _ = io::stdout().write_all(text.as_bytes());
+                return Err(error);
+            }
+        };
         let compared = differences(&failing, &passing, &roots, self.all);
         let unreadable = |error| CommandError::new(Kind::Setup, error);
         let mut compared = compared.map_err(unreadable)?;
@@ -87,8 +105,8 @@ impl Explain {
             compared.add_causes(&failing, &others);
         }
         let text = match self.json {
-            true => json(&failing, &passing, &compared, &roots),
-            false => self.text(&failing, &passing, &compared, &roots, global),
+            true => json(&failing, &passing, &compared, &found, &roots),
+            false => self.text(&failing, &passing, &compared, &found, &roots, global),
         };
         recordings::written(io::stdout().write_all(text.as_bytes()), "the explanation")?;
         for text in reservations(&compared, &roots) {
@@ -153,6 +171,7 @@ impl Explain {
         failing: &Found,
         passing: &Found,
         compared: &Differences,
+        found: &AtTheEnd<'_>,
         roots: &Roots,
         global: &GlobalOptions,
     ) -> String {
@@ -160,6 +179,7 @@ impl Explain {
         let mut text = format!("{}\n", styles.name(&failing.record.test));
         text += &format!("  failed: {}\n", place(failing, None));
         text += &format!("  passed: {}\n", place(passing, Some(failing)));
+        text += &found.text();
         if compared.none() {
             text += "\nNothing in files, network or children differs, as far as the traces show.\n";
             return text;
@@ -187,6 +207,40 @@ impl Explain {
         if compared.only_passing > 0 {
             let things = plural(compared.only_passing, "thing", "things");
             text += &format!("\nThe attempt that failed did not come to {things}.\n");
+        }
+        text
+    }
+}
+
+/// Findings at the end of a run that are about an attempt.
+struct AtTheEnd<'a> {
+    disturbed: Option<&'a Interference>,
+    common: Option<&'a CommonCause>,
+}
+
+impl<'a> AtTheEnd<'a> {
+    fn of(failing: &Found, findings: &'a Findings) -> Self {
+        let (test, attempt) = (&failing.record.test, failing.record.attempt);
+        let mut disturbed = findings.interferences.iter();
+        let mut causes = findings.causes.iter();
+        Self {
+            disturbed: disturbed.find(|it| it.test == *test && it.attempt == attempt),
+            common: causes.find(|it| it.tests.contains(test)),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(disturbed) = self.disturbed {
+            let _ = writeln!(text, "\n  {}", findings::interference(disturbed));
+        }
+        if let Some(common) = self.common {
+            let others = plural(common.count - 1, "other test", "other tests");
+            let cause = escaped(&common.cause);
+            let _ = writeln!(
+                text,
+                "\n  {others} of the run failed by the same cause: {cause}"
+            );
         }
         text
     }
@@ -303,7 +357,13 @@ fn reservations(compared: &Differences, roots: &Roots) -> Vec<String> {
     texts
 }
 
-fn json(failing: &Found, passing: &Found, compared: &Differences, roots: &Roots) -> String {
+fn json(
+    failing: &Found,
+    passing: &Found,
+    compared: &Differences,
+    found: &AtTheEnd<'_>,
+    roots: &Roots,
+) -> String {
     let attempt = |found: &Found, gaps: &[Gap]| {
         json!({
             "run_id": found.run.header.run_id,
@@ -348,6 +408,8 @@ fn json(failing: &Found, passing: &Found, compared: &Differences, roots: &Roots)
         "modified_since": compared.modified_since.iter().map(|it| it.to_string()).collect::<Vec<_>>(),
         "only_passing": compared.only_passing,
         "lookups_traced": !compared.blind_to_lookups,
+        "disturbed_by": found.disturbed,
+        "common_cause": found.common,
     });
     explanation.to_string() + "\n"
 }

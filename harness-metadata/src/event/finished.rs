@@ -1,6 +1,6 @@
 //! The end of a run as an event.
 
-use super::CancelReason;
+use super::{CancelReason, Findings};
 use crate::{id::TestId, stats::RunStats};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -26,4 +26,7 @@ pub struct RunFinished {
     /// The services that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_services: Vec<String>,
+    /// Findings of its traces.
+    #[serde(default, skip_serializing_if = "Findings::is_empty")]
+    pub findings: Findings,
 }

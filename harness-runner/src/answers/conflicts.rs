@@ -95,6 +95,8 @@ pub struct Party {
     pub elapsed: Duration,
     /// Whether its trace is incomplete.
     pub incomplete: bool,
+    /// The start of its trace, in microseconds since 1970.
+    pub started: i64,
 }
 
 /// The conflicts of a suite.
@@ -146,7 +148,7 @@ pub fn conflicts(tests: Vec<Last>, roots: &Roots) -> Conflicts {
         }
         conflicts.blind_to_lookups += usize::from(uses.blind_to_lookups);
         let record = &found.record;
-        // The times of a trace begin with it: on a busy machine that is some ten milliseconds later.
+        // The times of a trace begin with its root.
         let start = match uses.began {
             Some(began) => micros(began),
             None => record.started_at.timestamp_micros(),
@@ -162,6 +164,7 @@ pub fn conflicts(tests: Vec<Last>, roots: &Roots) -> Conflicts {
                 attempt: record.attempt,
                 elapsed: record.elapsed,
                 incomplete: !uses.complete(),
+                started: start,
             },
             uses,
         });
@@ -173,7 +176,7 @@ pub fn conflicts(tests: Vec<Last>, roots: &Roots) -> Conflicts {
     conflicts
 }
 
-fn micros(time: Duration) -> i64 {
+pub(super) fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 

@@ -154,6 +154,7 @@ mod tests {
             attempt: 1,
             elapsed: Duration::from_secs(2),
             incomplete: false,
+            started: 0,
         };
         Conflict {
             one: party(one),

@@ -8,7 +8,7 @@ use super::{
     uses::{Gap, How, Thing, Use, Uses},
 };
 use crate::store::{Found, last::Last};
-use harness_metadata::TestId;
+use harness_metadata::{RawString, TestId, TraceSummary, trace::FileUse};
 use serde::Serialize;
 use std::{
     ffi::OsStr,
@@ -265,6 +265,28 @@ fn is_credential(path: &str, roots: &Roots) -> bool {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
     })
+}
+
+/// Returns the files with keys, tokens or passwords that a trace says were read, with `~` for the home folder.
+pub fn credentials_read(trace: &TraceSummary, roots: &Roots) -> Vec<RawString> {
+    let Some(home) = roots.home.as_deref() else {
+        return Vec::new();
+    };
+    let mut read = Vec::new();
+    for file in &trace.files {
+        let is_read = |usage: &FileUse| matches!(usage, FileUse::Read | FileUse::Listed);
+        // Most files are not in the home folder.
+        if !file.path.as_bytes().starts_with(home.as_str().as_bytes())
+            || !file.uses.iter().any(is_read)
+        {
+            continue;
+        }
+        let path = file.path.to_string();
+        if roots.root_of(&path) == Some("home") && is_credential(&path, roots) {
+            read.push(roots.shown(&path).as_str().into());
+        }
+    }
+    read
 }
 
 /// Returns whether a path is an entry of the folder for temporary files itself: what is below stays with it.

@@ -375,7 +375,8 @@ fn only_asks(call: &str) -> bool {
     calls.iter().any(|name| call.contains(name))
 }
 
-fn is_shared_root(thing: &Thing, roots: &Roots) -> bool {
+/// Returns whether all programs make and remove entries of it.
+pub(super) fn is_shared_root(thing: &Thing, roots: &Roots) -> bool {
     let Some(path) = thing.path() else {
         return false;
     };

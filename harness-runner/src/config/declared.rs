@@ -338,6 +338,11 @@ layer! {
         KeepSize, "keep-size", Profile, kind::SIZE, default 1 << 30,
         "the size of all [recorded runs](recordings.md#store) together"
     }
+    /// Whether the end of a run names tests that read credentials.
+    warn_credentials: bool {
+        WarnCredentials, "warn-credentials", Profile, kind::BOOLEAN, default true,
+        "whether the end of a run [names tests that read credentials](output.md#credentials)"
+    }
     /// The path of the JUnit report, as written; `None` for no report.
     junit_path: Option<Utf8PathBuf> {
         JunitPath, "junit.path", Profile, kind::PATH, default None,

@@ -93,6 +93,33 @@ pub fn evidence(trace: &TraceSummary, ended_by_us: bool) -> Vec<String> {
     facts
 }
 
+/// Returns the failed calls that may explain a failure.
+pub(super) fn telling(trace: &TraceSummary) -> Vec<&Failure> {
+    let calls = Calls::of(trace);
+    let missing = calls.chosen_missing();
+    let others = calls.failures.iter().filter(|(failure, _)| {
+        (is_network(failure) || !is_missing(failure)) && !by_library(failure)
+    });
+    others.chain(missing).map(|(failure, _)| *failure).collect()
+}
+
+/// Returns a failed call, with its target and error.
+pub(super) fn call(failure: &Failure) -> String {
+    let call = escaped(&failure.call);
+    let target = quoted(&failure.target);
+    // An address needs no quotes.
+    let target = match is_network(failure) && !failure.target.as_bytes().contains(&b'/') {
+        true => &target[1..target.len() - 1],
+        false => &target,
+    };
+    let errno = failure.errno;
+    format!(
+        "{call} {target}: {} ({})",
+        errno_words(errno),
+        errno_name(errno)
+    )
+}
+
 /// Returns the last facts of a kind, in order.
 fn latest(mut facts: Vec<String>) -> Vec<String> {
     let first = facts.len().saturating_sub(MOST_OF_A_KIND);
@@ -211,6 +238,13 @@ impl<'a> Calls<'a> {
 
     /// Missing files: those that were opened or executed, else those that were only looked up.
     fn missing(&self) -> Vec<String> {
+        let missing = self.chosen_missing().into_iter();
+        missing
+            .map(|(failure, times)| self.tell(failure, *times))
+            .collect()
+    }
+
+    fn chosen_missing(&self) -> Vec<&(&'a Failure, usize)> {
         let found = self.found();
         let missing = |failure: &Failure| {
             !is_network(failure)
@@ -220,11 +254,11 @@ impl<'a> Calls<'a> {
                 && !self.found_elsewhere(failure)
                 && !self.succeeded(failure)
         };
-        let needed = self.told(|failure| missing(failure) && !only_asks(failure));
-        if needed.is_empty() {
-            self.told(missing)
-        } else {
-            needed
+        let all = || self.failures.iter().filter(|(failure, _)| missing(failure));
+        let needed: Vec<_> = all().filter(|(failure, _)| !only_asks(failure)).collect();
+        match needed.is_empty() {
+            true => all().collect(),
+            false => needed,
         }
     }
 
@@ -276,23 +310,11 @@ impl<'a> Calls<'a> {
             Some(at) => process(&processes[at]),
             None => "another process".to_owned(),
         };
-        let call = escaped(&failure.call);
-        let target = quoted(&failure.target);
-        // An address needs no quotes.
-        let target = match is_network(failure) && !failure.target.as_bytes().contains(&b'/') {
-            true => &target[1..target.len() - 1],
-            false => &target,
-        };
         let times = match times {
             1 => String::new(),
             times => format!(", {times} times"),
         };
-        format!(
-            "{who}: {call} {target}: {} ({}){times}{}",
-            errno_words(failure.errno),
-            errno_name(failure.errno),
-            hint(failure),
-        )
+        format!("{who}: {}{times}{}", call(failure), hint(failure))
     }
 }
 
@@ -307,7 +329,7 @@ fn hint(failure: &Failure) -> &'static str {
 const NO_TERMINAL: &str = "; a test whose output is captured has no terminal: `--no-capture` gives it \
                            that of the run";
 
-fn is_network(failure: &Failure) -> bool {
+pub(super) fn is_network(failure: &Failure) -> bool {
     matches!(failure.operation, Some(Operation::Network(_)))
 }
 

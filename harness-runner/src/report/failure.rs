@@ -15,7 +15,7 @@ use std::ops::Range;
 
 /// The reason of a failure, in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reason {
+pub(crate) struct Reason {
     /// The file, inside the workspace and relative to its root, and the line: of the panic, or else of
     /// the test's definition.
     pub(super) place: Option<(String, u32)>,
@@ -33,7 +33,7 @@ pub(super) struct Failed<'a> {
 
 impl Reason {
     /// Returns the reason of the last attempt; `None` if the test did not fail.
-    pub(super) fn of(
+    pub(crate) fn of(
         finished: &TestFinished,
         workspace_root: &str,
         outputs: &dyn Outputs,

@@ -34,7 +34,7 @@ use super::{
 };
 use harness_metadata::{
     Attempt, AttemptId, Event, EventKind, Interruption, Outcome, RunStats, TestId, Verdict,
-    event::{AttemptStarted, OutputWhen, RunMode, TestFinished},
+    event::{AttemptStarted, Findings, OutputWhen, RunMode, TestFinished},
     level::StatusLevel,
     trace::Disturbance,
 };
@@ -84,6 +84,8 @@ pub struct Terminal<W: Write> {
     again: Option<String>,
     /// Whether there is a failure that can be compared with a pass.
     explains: bool,
+    /// Findings of the traces of the run.
+    findings: Findings,
     /// Whether the line that is written next has the whole name of its test.
     whole_names: bool,
     /// Columns and rows when they were last asked for, if lines are made to fit.
@@ -124,6 +126,7 @@ impl<W: Write> Terminal<W> {
             started_at: None,
             again: None,
             explains: false,
+            findings: Findings::default(),
             whole_names: false,
             room: options.room(),
             ended: false,

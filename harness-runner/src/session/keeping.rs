@@ -5,13 +5,14 @@
 
 use super::{
     audience::Audience,
-    outputs::{Place, Room},
+    outputs::{OutputStore, Place, Room},
     queue::{Entrance, Item, Whole},
 };
 use crate::{
-    report::{Sink, SinkError},
+    answers::gathered::Gathered,
+    report::{Sink, SinkError, ended_attempt},
     run::{Output, Told},
-    store::{self, Belongings, KeepError, Recorded, Spool, SpoolFile, SpooledOutput},
+    store::{self, Belongings, KeepError, KeptTrace, Recorded, Spool, SpoolFile, SpooledOutput},
 };
 use harness_metadata::{
     Attempt, Event, EventKind, Verdict,
@@ -20,6 +21,7 @@ use harness_metadata::{
 };
 use std::{
     fs::File,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, mpsc as std_mpsc, mpsc::RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -45,12 +47,15 @@ pub(super) struct Keeping {
     /// For output that none of them has room for.
     room: Room,
     broken: Option<KeepError>,
+    /// `None` when the run has ended, and if it panicked.
+    gathered: Option<Gathered>,
 }
 
 impl Keeping {
     pub(super) fn new(
         run: Result<store::Run, KeepError>,
         files: Vec<Box<dyn Sink + Send>>,
+        gathered: Gathered,
     ) -> Self {
         let (run, broken) = match run {
             Ok(run) => (Some(run), None),
@@ -66,6 +71,7 @@ impl Keeping {
             spools,
             room: Room::default(),
             broken,
+            gathered: Some(gathered),
         }
     }
 
@@ -122,12 +128,13 @@ impl Keeping {
             Some((_, kept)) => *kept,
             None => None,
         };
+        let place = place.map(|(place, _)| Arc::new(place));
+        self.find(&mut event, trace.as_ref(), place.as_ref());
         let belongings = Belongings {
             trace,
             output: kept,
         };
         let size = self.record(&event, belongings);
-        let place = place.map(|(place, _)| Arc::new(place));
         self.files.hear(&event, place.clone());
         let in_recording = place.is_none() || kept.is_some();
         if in_recording
@@ -147,6 +154,31 @@ impl Keeping {
             shown,
         })));
         urgent
+    }
+
+    /// Lets an event add to what is found in the run, and the last event have all of that.
+    fn find(&mut self, event: &mut Event, trace: Option<&KeptTrace>, place: Option<&Arc<Place>>) {
+        let Some(mut gathered) = self.gathered.take() else {
+            return;
+        };
+        if let EventKind::RunFinished(finished) = &mut event.kind {
+            // The traces are found by its first event.
+            self.flush();
+            let folder = self.run.as_ref().map(store::Run::folder);
+            let found = panic::catch_unwind(AssertUnwindSafe(|| gathered.findings(folder)));
+            finished.findings = found.unwrap_or_default();
+            return;
+        }
+        let mut outputs = OutputStore::default();
+        if let (Some(place), Some(attempt)) = (place, ended_attempt(event)) {
+            outputs.add(attempt, Arc::clone(place));
+        }
+        // What goes wrong here costs no result.
+        let heard = panic::catch_unwind(AssertUnwindSafe(|| {
+            gathered.hear(event, trace, &outputs);
+            gathered
+        }));
+        self.gathered = heard.ok();
     }
 
     /// Moves the output of an attempt that ends to where it can be read later, if it is shown or
@@ -182,6 +214,9 @@ impl Keeping {
 
     /// Keeps an event that comes before the first test.
     pub(super) fn begin(&mut self, event: &Event) {
+        if let Some(gathered) = &mut self.gathered {
+            gathered.hear(event, None, &OutputStore::default());
+        }
         self.record(event, Belongings::default());
         self.files.hear(event, None);
     }

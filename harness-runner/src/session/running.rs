@@ -12,6 +12,7 @@ use super::{
     tracing::{self, Choice},
 };
 use crate::{
+    answers::gathered::Gathered,
     config::settings::MemoryRequired,
     history::{History, Others, Remembering, Timings, TimingsError},
     keys::Keys,
@@ -98,7 +99,7 @@ impl Session {
         let unkept = kept.as_ref().err().filter(|_| traced);
         let trace = trace_in_force(options, &choices, unkept);
         let trace_files = kept.as_ref().ok().map(store::Run::trace_files);
-        let keeping = Keeping::new(kept, sinks.files);
+        let keeping = Keeping::new(kept, sinks.files, self.gathered());
         sinks.readers.push(Box::new(self.learning(&choices)));
         sinks.readers.extend(self.remembering(store));
         let mut reporting = Reporting::new(sinks.readers, keeping);
@@ -134,6 +135,13 @@ impl Session {
             false => None,
         };
         drive(work, reporting, keys.as_ref())
+    }
+
+    /// Returns the findings of a run that has not begun.
+    fn gathered(&self) -> Gathered {
+        let credentials = self.profile.run_settings().warn_credentials;
+        let target = self.workspace.target_directory();
+        Gathered::new(self.workspace.root(), target, credentials)
     }
 
     /// Returns the sink that remembers how tests ended. How long a benchmark measures says nothing of a test.

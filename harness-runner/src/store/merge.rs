@@ -2,10 +2,11 @@
 
 use harness_metadata::{
     Event, EventKind, RunId, RunStats, TestId, Verdict,
-    event::{RunFinished, RunMode, RunStarted, Source, TestFinished},
+    event::{CommonCause, Findings, RunFinished, RunMode, RunStarted, Source, TestFinished},
 };
 use nextest_metadata::{MismatchReason, RustBinaryId};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -395,8 +396,31 @@ fn finished(parts: &[Parts<'_>], chosen: &BTreeMap<TestId, usize>, stats: RunSta
             not_run: not_run(parts, chosen).into_iter().collect(),
             failed_scripts: failed_scripts.into_iter().collect(),
             failed_services: failed_services.into_iter().collect(),
+            findings: findings(ends().map(|(_, end)| &end.findings)),
         })),
     }
+}
+
+/// Puts the findings of parts together. Causes that look alike are one.
+fn findings<'a>(parts: impl Iterator<Item = &'a Findings>) -> Findings {
+    let mut all = Findings::default();
+    for part in parts {
+        all.interferences.extend(part.interferences.iter().cloned());
+        all.credentials.extend(part.credentials.iter().cloned());
+        all.more_credentials += part.more_credentials;
+        for common in &part.causes {
+            let same = |it: &&mut CommonCause| it.cause == common.cause;
+            match all.causes.iter_mut().find(same) {
+                Some(known) => {
+                    known.count += common.count;
+                    known.tests.extend(common.tests.iter().cloned());
+                }
+                None => all.causes.push(common.clone()),
+            }
+        }
+    }
+    all.causes.sort_by_key(|it| Reverse(it.count));
+    all
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use super::*;
 use fixture_kit::sample::{self, test, time as at};
 use harness_metadata::{
     Attempt, RunStats, TestId, TraceSummary,
-    event::{AttemptStarted, RunFinished, RunMode, RunStarted, TestFinished},
+    event::{AttemptStarted, Findings, RunFinished, RunMode, RunStarted, TestFinished},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -385,6 +385,7 @@ fn ended(target: &Utf8Path, seconds: i64, passed: usize, failed: usize, partial:
         not_run: Vec::new(),
         failed_scripts: Vec::new(),
         failed_services: Vec::new(),
+        findings: Findings::default(),
     };
     let finished = event(EventKind::RunFinished(Box::new(finished)));
     run.record(&finished, Belongings::default()).unwrap();
@@ -451,6 +452,7 @@ fn traced_run(target: &Utf8Path, days: u64, partial: bool, tests: &[(&str, i32)]
         not_run: Vec::new(),
         failed_scripts: Vec::new(),
         failed_services: Vec::new(),
+        findings: Findings::default(),
     };
     let last = event(EventKind::RunFinished(Box::new(last)));
     run.record(&last, Belongings::default()).unwrap();

@@ -360,6 +360,7 @@ fn the_wrong_value_of_each_key_is_answered_with_what_it_takes() {
         `profile.p.durations-by` must be a string, but is a date; write one of `time`, `cpu`, `memory`, `io`, `processes`
         `profile.p.output-cap` must be a size such as `"64 MiB"` or a number of bytes, but is a date
         `profile.p.keep-size` must be a size such as `"64 MiB"` or a number of bytes, but is a date
+        `profile.p.warn-credentials` must be `true` or `false`, but is a date
         `profile.p.junit.path` must be a string, but is a date
         `profile.p.junit.report-name` must be a string, but is a date
         `profile.p.junit.schema` must be a string, but is a date; write one of `free`, `junit-10`, `surefire`

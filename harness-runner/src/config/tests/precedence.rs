@@ -84,6 +84,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         durations-by = "time"
         output-cap = "64 MiB"
         keep-size = "1 GiB"
+        warn-credentials = true
         junit.path = none
         junit.report-name = "harness-run"
         junit.schema = "free"
@@ -235,6 +236,7 @@ fn every_key_is_read() {
         durations-by = "memory"  # profile `ci`
         output-cap = "1 MiB"  # profile `ci`
         keep-size = "1 GiB"  # built-in default
+        warn-credentials = true  # built-in default
         junit.path = "junit.xml"  # profile `ci`
         junit.report-name = "mine"  # profile `ci`
         junit.schema = "junit-10"  # profile `ci`

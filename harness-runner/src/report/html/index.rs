@@ -4,11 +4,12 @@ use super::Started;
 use crate::report::{
     Outputs,
     failure::Reason,
+    findings,
     wording::{self, Class},
 };
 use harness_metadata::{
     Location, TestId,
-    event::{RunFinished, RunStarted, TestFinished},
+    event::{Findings, RunFinished, RunStarted, TestFinished},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -66,12 +67,16 @@ struct Columns {
     cpu: Vec<f64>,
     memory: Vec<u64>,
     processes: Vec<u32>,
+    /// Bytes read from and written to disks, of all attempts.
+    disk: Vec<u64>,
     /// The definition: a file, or -1, and a line.
     file: Vec<i64>,
     line: Vec<u32>,
     /// The place of a failure and the first line of its reason, for rows that have one.
     place: BTreeMap<usize, String>,
     message: BTreeMap<usize, String>,
+    /// The test that disturbed the last attempt.
+    disturbed: BTreeMap<usize, String>,
     /// Attempts before the last one: row, slot, start, milliseconds.
     earlier: Vec<(usize, usize, f64, f64)>,
 }
@@ -190,6 +195,7 @@ impl Index {
             let usage = &attempt.usage;
             usage.peak_tree_memory.unwrap_or(usage.peak_memory)
         });
+        let disk = attempts().map(|attempt| attempt.usage.disk_read + attempt.usage.disk_written);
         let status = self.statuses.number(&wording::final_status(finished));
         let flags = flags(finished);
         let rows = &mut self.rows;
@@ -201,6 +207,7 @@ impl Index {
         rows.attempts.push(finished.attempts.len());
         rows.cpu.push(ms(cpu.sum()));
         rows.memory.push(memory.max().unwrap_or(0));
+        rows.disk.push(disk.sum());
         let processes = last.and_then(|last| last.usage.processes);
         rows.processes.push(processes.unwrap_or(0));
         let location = finished.location.as_ref();
@@ -247,7 +254,10 @@ impl Index {
             "elapsed": ms(finished.elapsed),
             "cancelled": cancelled,
             "failedScripts": finished.failed_scripts,
+            "causes": finished.findings.causes.iter().map(findings::common_cause).collect::<Vec<_>>(),
+            "credentials": findings::credentials(&finished.findings),
         }));
+        self.disturb(&finished.findings);
         let status = self.statuses.number("NOT RUN");
         for test in &finished.not_run {
             without_run(&mut self.rows, status, NOT_RUN);
@@ -259,6 +269,20 @@ impl Index {
                 None,
             );
         }
+    }
+
+    /// Adds which tests disturbed others in their last attempts.
+    fn disturb(&mut self, findings: &Findings) {
+        let mut disturbed = BTreeMap::new();
+        let rows = self.by_test();
+        for found in &findings.interferences {
+            let test = (found.test.binary.as_str(), found.test.name.as_str());
+            let Some(row) = rows.get(&test) else { continue };
+            if self.rows.attempts[*row] == found.attempt as usize {
+                disturbed.insert(*row, findings::interference(found));
+            }
+        }
+        self.rows.disturbed = disturbed;
     }
 
     /// Ends the index of a run, of which these tests have no end.
@@ -331,6 +355,7 @@ fn without_run(rows: &mut Columns, status: u32, flag: u8) {
     rows.cpu.push(0.0);
     rows.memory.push(0);
     rows.processes.push(0);
+    rows.disk.push(0);
 }
 
 fn flags(finished: &TestFinished) -> u8 {

@@ -2,7 +2,8 @@
 
 use super::Terminal;
 use crate::report::{
-    Outputs,
+    Outputs, findings,
+    fit::clipped,
     style::{escaped, paint},
     wording,
 };
@@ -58,6 +59,7 @@ impl<W: Write> Terminal<W> {
             return;
         }
         self.stats = run.stats;
+        self.findings.clone_from(&run.findings);
         self.unfold();
         self.rule();
         let ran = if run.stats.finished == run.stats.selected {
@@ -90,8 +92,24 @@ impl<W: Write> Terminal<W> {
         self.durations();
         self.final_list(outputs);
         self.rates();
+        self.tell_findings();
         self.not_run(run);
         self.say_again();
+    }
+
+    /// Says which causes failures have in common, and which tests read credentials.
+    fn tell_findings(&mut self) {
+        let columns = self.room.map(|(columns, _)| columns.saturating_sub(13));
+        let columns = columns.filter(|_| self.options.verbosity == 0);
+        let findings = mem::take(&mut self.findings);
+        for common in &findings.causes {
+            let text = findings::common_cause(common);
+            let text = columns.map_or_else(|| text.clone(), |columns| clipped(&text, columns));
+            self.note("Common cause", self.styles.warn, &text);
+        }
+        if let Some(readers) = findings::credentials(&findings) {
+            self.note("Credentials", self.styles.warn, &readers);
+        }
     }
 
     /// Says how many tests the tracer was in the way of, and how.

@@ -6,16 +6,20 @@
 
 use super::{Terminal, traces::Kept};
 use crate::report::{
-    Outputs,
+    Outputs, findings,
     fit::{clipped, without_beginning, without_middle},
     style::{escaped, paint},
     wording::{self, Class},
 };
+use harness_metadata::event::TestFinished;
 use std::{cmp::Reverse, io::Write, mem};
 use unicode_width::UnicodeWidthStr;
 
 /// The rows at the end that the list leaves to the summary, the command and the error.
 const OTHER_ROWS: usize = 6;
+
+/// The rows of the line about credentials, on a terminal of 80 columns.
+const CREDENTIALS_ROWS: usize = 3;
 
 /// On narrower terminals the list begins in the first column.
 const NARROW: usize = 60;
@@ -65,6 +69,9 @@ impl<W: Write> Terminal<W> {
         if let Some(line) = kept.reason.as_ref().and_then(|reason| reason.line()) {
             self.say(&format!("             {line}"));
         }
+        if let Some(disturbed) = self.disturbed_by(test) {
+            self.say(&format!("             {disturbed}"));
+        }
         if at_end {
             self.block_of(test, &kept.evidence, outputs);
         }
@@ -79,7 +86,9 @@ impl<W: Write> Terminal<W> {
             .iter()
             .map(|kept| self.fitted(kept, columns))
             .collect();
-        let others = OTHER_ROWS + usize::from(self.explains);
+        let readers = !self.findings.credentials.is_empty();
+        let found = self.findings.causes.len() + CREDENTIALS_ROWS * usize::from(readers);
+        let others = OTHER_ROWS + usize::from(self.explains) + found;
         let mut left = rows.saturating_sub(others).max(2);
         let mut shown = 0;
         for lines in lines.iter().rev() {
@@ -141,11 +150,20 @@ impl<W: Write> Terminal<W> {
         let mut lines = vec![line];
         let indent = if columns < NARROW { 2 } else { 13 };
         // The last line of the evidence says where there is more.
-        if let Some((_, [first, ..])) = kept.evidence.split_last() {
-            let first = without_middle(first, columns.saturating_sub(indent));
-            lines.push(format!("{}{first}", " ".repeat(indent)));
+        let evidence = kept.evidence.split_last();
+        let evidence = evidence.and_then(|(_, others)| others.first().cloned());
+        if let Some(line) = self.disturbed_by(test).or(evidence) {
+            let line = without_middle(&line, columns.saturating_sub(indent));
+            lines.push(format!("{}{line}", " ".repeat(indent)));
         }
         lines
+    }
+
+    /// Returns which other test disturbed the last attempt of this one, if one did.
+    fn disturbed_by(&self, test: &TestFinished) -> Option<String> {
+        let last = test.attempts.last()?;
+        let found = findings::of_attempt(&self.findings, &test.test, last.number)?;
+        Some(findings::interference(found))
     }
 
     /// Returns the shown place of a failure as a link to it, if the terminal has links.

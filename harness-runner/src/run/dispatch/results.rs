@@ -4,7 +4,7 @@ use super::{Action, Dispatcher, Occupancy, Occupant, total_attempts};
 use crate::config::settings::{FlakyResult, MaxFail, TerminateMode};
 use harness_metadata::{
     Attempt, EventKind, Verdict,
-    event::{CancelReason, RunFinished, TestFinished},
+    event::{CancelReason, Findings, RunFinished, TestFinished},
 };
 use std::time::Duration;
 
@@ -135,6 +135,7 @@ impl Dispatcher {
                 not_run: not_run.map(|&test| self.id(test)).collect(),
                 failed_scripts: self.scripts.failed(),
                 failed_services: self.services.failed(),
+                findings: Findings::default(),
             },
         ))));
         actions.push(Action::Finish {

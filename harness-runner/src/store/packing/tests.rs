@@ -6,7 +6,7 @@ use crate::{
 use fixture_kit::sample::{self, test};
 use harness_metadata::{
     Attempt, Event, EventKind, RunId, RunStats, TraceSummary, Verdict,
-    event::{RunFinished, RunStarted},
+    event::{Findings, RunFinished, RunStarted},
 };
 use std::{
     io::{Read, Write},
@@ -112,6 +112,7 @@ impl Scene {
             not_run: Vec::new(),
             failed_scripts: Vec::new(),
             failed_services: Vec::new(),
+            findings: Findings::default(),
         };
         let last = event(EventKind::RunFinished(Box::new(last)));
         run.record(&last, Belongings::default()).unwrap();

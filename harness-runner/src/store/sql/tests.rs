@@ -416,6 +416,7 @@ fn a_store_of_many_runs() {
                 not_run: Vec::new(),
                 failed_scripts: Vec::new(),
                 failed_services: Vec::new(),
+                findings: harness_metadata::event::Findings::default(),
             },
         )));
         run.end().unwrap();

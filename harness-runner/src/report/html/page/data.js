@@ -29,15 +29,16 @@ export const KINDS = [
 /**
  * Columns of rows. Times are milliseconds; `earlier` are the attempts before the last: row, slot, start, time.
  * @typedef {{ binary: number[], name: string[], status: number[], flags: number[], start: number[], ms: number[],
- *   slot: number[], attempts: number[], cpu: number[], memory: number[], processes: number[], file: number[],
+ *   slot: number[], attempts: number[], cpu: number[], memory: number[], processes: number[], disk: number[], file: number[],
  *   line: number[] }} Lists
- * @typedef {{ place: Record<number, string>, message: Record<number, string> }} Reasons
+ * @typedef {{ place: Record<number, string>, message: Record<number, string>, disturbed: Record<number, string> }} Reasons
  * @typedef {Lists & Reasons & { earlier: [number, number, number, number][] }} Columns
  *
  * @typedef {{ id: string, rerunOf: string | null, started: string, profile: string, command: string, root: string,
  *   slots: number, tests: number, skipped: number, program: string, trace: string, degraded: string | null,
  *   host: string | null, seed: string | null }} Run
- * @typedef {{ elapsed: number, cancelled: string | null, failedScripts: number }} Finished
+ * @typedef {{ elapsed: number, cancelled: string | null, failedScripts: number, causes: string[],
+ *   credentials: string | null }} Finished
  * @typedef {{ version: number, run: Run | null, finished: Finished | null, counts: [number, string][],
  *   elapsed: number, binaries: string[], statuses: string[], files: string[], rows: Columns, skipped: Columns }} Index
  *
@@ -94,12 +95,12 @@ export class Report {
     this.run = index.run ?? {};
     const { rows, skipped } = index;
     this.ran = rows.name.length;
-    const { earlier, place, message, ...lists } = rows;
+    const { earlier, place, message, disturbed, ...lists } = rows;
     /** @type {Record<string, any[]>} */
     const columns = {};
     for (const [name, list] of Object.entries(lists)) columns[name] = [...list, .../** @type {any} */ (skipped)[name]];
     /** @type {Lists & Reasons} */
-    this.rows = { .../** @type {any} */ (columns), place, message: { ...message } };
+    this.rows = { .../** @type {any} */ (columns), place, disturbed, message: { ...message } };
     for (const [row, message] of Object.entries(skipped.message)) this.rows.message[this.ran + Number(row)] = message;
     this.earlier = earlier;
     this.length = this.rows.name.length;
@@ -141,6 +142,11 @@ export class Report {
   /** @param {number} row @returns {string} */
   message(row) {
     return this.rows.message[row] ?? "";
+  }
+
+  /** Which other test disturbed it. @param {number} row @returns {string} */
+  disturbed(row) {
+    return this.rows.disturbed[row] ?? "";
   }
 
   /** The worst kind of a row, by its place in `KINDS`. @param {number} row */

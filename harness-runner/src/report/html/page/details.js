@@ -240,6 +240,7 @@ export async function detailsView(report, main, test) {
   const itself = binary.replace(/@stress-\d+$/, "");
   const filter = `binary_id(=${itself}) & test(=${name})`;
   const rest = [
+    report.disturbed(row) && el("p", { class: "slow" }, visible(`The last attempt ${report.disturbed(row)}.`)),
     details?.quarantine && el("p", { class: "quarantined" }, visible(details.quarantine)),
     command(`cargo harness run -E ${quote(filter)}`),
     details?.attempts.some((attempt) => attempt.trace) && command(`cargo harness trace ${quote(binary)} ${quote(name)}`),

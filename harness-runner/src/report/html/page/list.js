@@ -18,6 +18,7 @@ const SORTS = {
   cpu: { title: "CPU", by: (report, row) => -report.rows.cpu[row], number: true, wide: true },
   memory: { title: "Memory", by: (report, row) => -report.rows.memory[row], number: true, wide: true },
   processes: { title: "Processes", by: (report, row) => -report.rows.processes[row], number: true, wide: true },
+  disk: { title: "Disk", by: (report, row) => -report.rows.disk[row], number: true, wide: true },
   attempts: { title: "Attempts", by: (report, row) => -report.rows.attempts[row], number: true, wide: true },
 };
 
@@ -86,11 +87,13 @@ function line(report, row) {
   const number = (/** @type {string} */ text, wide = true) => el("td", { class: `number${wide ? " wide" : ""}` }, ran && text);
   return el("tr", { "data-row": row },
     el("td", { class: `status ${kind}` }, report.status(row)),
-    el("td", { class: "name" }, link(report, row), reason && el("div", { class: "reason" }, visible(reason))),
+    el("td", { class: "name" }, link(report, row), reason && el("div", { class: "reason" }, visible(reason)),
+      report.disturbed(row) && el("div", { class: "reason" }, visible(report.disturbed(row)))),
     number(time(rows.ms[row]), false),
     number(time(rows.cpu[row])),
     number(rows.memory[row] ? size(rows.memory[row]) : ""),
     number(rows.processes[row] ? String(rows.processes[row]) : ""),
+    number(rows.disk[row] ? size(rows.disk[row]) : ""),
     number(String(rows.attempts[row])));
 }
 

@@ -27,6 +27,9 @@ function head(report) {
     run.command && `$ ${run.command}`,
   ];
   byId("facts").textContent = visible(facts.filter((it) => it).join(" · "));
+  const causes = (ended?.causes ?? []).map((cause) => `Common cause of ${cause}`);
+  const credentials = ended?.credentials ? [`Credentials: ${ended.credentials}`] : [];
+  byId("facts").after(...[...causes, ...credentials].map((line) => el("p", { class: "slow" }, visible(line))));
 }
 
 /** @param {Report} report */

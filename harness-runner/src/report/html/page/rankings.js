@@ -44,5 +44,6 @@ export function rankingsView(report, main) {
       ranking(report, "Leaking", flag(LEAKY), (row) => report.status(row)),
       ranking(report, "Most CPU time", (row) => rows.cpu[row], (row) => time(rows.cpu[row])),
       ranking(report, "Most memory", (row) => rows.memory[row], (row) => size(rows.memory[row])),
-      ranking(report, "Most processes", (row) => (rows.processes[row] > 1 ? rows.processes[row] : 0), (row) => String(rows.processes[row]))));
+      ranking(report, "Most processes", (row) => (rows.processes[row] > 1 ? rows.processes[row] : 0), (row) => String(rows.processes[row])),
+      ranking(report, "Most disk input and output", (row) => rows.disk[row], (row) => size(rows.disk[row]))));
 }
