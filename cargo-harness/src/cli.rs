@@ -23,6 +23,8 @@ mod man;
 mod measuring;
 mod merge;
 mod migrate;
+mod open;
+mod open_options;
 mod pager;
 mod peer;
 mod policy;

@@ -93,8 +93,20 @@ fn find_error(error: FindError, run: Option<&str>) -> CommandError {
     CommandError::new(Kind::Setup, error).with_hint(hint)
 }
 
+/// Returns the end of a run, which for a rerun without failures is what it has left to do.
+pub(super) fn concluded(
+    run: Result<i32, CommandError>,
+    left: Option<&TestSet>,
+    colors: bool,
+) -> Result<i32, CommandError> {
+    match (run, left) {
+        (Ok(_), Some(left)) => conclude(left, colors),
+        (run, _) => run,
+    }
+}
+
 /// Says what a rerun without failures has left to do. Returns the exit code.
-pub(super) fn conclude(left: &TestSet, colors: bool) -> Result<i32, CommandError> {
+fn conclude(left: &TestSet, colors: bool) -> Result<i32, CommandError> {
     if left.is_empty() {
         prepared::note("no outstanding tests remain", colors);
         return Ok(exit_code::OK);

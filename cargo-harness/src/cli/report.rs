@@ -4,6 +4,8 @@ use super::{
     GlobalOptions,
     events::Events,
     kept::working_directory,
+    open::Openable,
+    open_options::OpenArgs,
     prepared,
     recordings::{self, Place},
     run,
@@ -32,6 +34,8 @@ pub(super) struct ReportCommand {
     run: Option<String>,
     #[command(flatten)]
     reports: Reports,
+    #[command(flatten)]
+    open: OpenArgs,
     #[command(flatten)]
     place: Place,
 }
@@ -65,6 +69,9 @@ impl ReportCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         let events = Events::to(self.reports.events.as_deref())?;
         let cwd = working_directory()?;
+        let openable = Openable::default();
+        *openable.html.borrow_mut() = self.reports.html.as_ref().map(|path| cwd.join(path));
+        self.open.check(&openable)?;
         let recording = self.place.recording(self.run.as_deref(), global)?;
         let mut sinks = self.reports.sinks(&recording, &events, &cwd)?;
         if let Some(path) = &self.reports.html {
@@ -80,6 +87,7 @@ impl ReportCommand {
                 None => html,
             }));
         }
+        sinks.push(Box::new(openable.failure.clone()));
         let replayed = recording
             .replay(&mut sinks, &|_| ())
             .map_err(|error| CommandError::new(Kind::Setup, error))?;
@@ -89,6 +97,7 @@ impl ReportCommand {
         }
         recordings::warn_of_gaps(&recording, &replayed, global);
         run::unwritten(replayed.errors, global.stderr_colors())?;
+        self.open.open(&openable, global)?;
         Ok(exit_code::OK)
     }
 }

@@ -1,5 +1,9 @@
 //! `cargo harness run`.
 
+mod verdict;
+
+pub(super) use verdict::verdict;
+
 use super::{
     GlobalOptions, before,
     below::Program,
@@ -7,6 +11,7 @@ use super::{
     events::{self, Events},
     filter_options::{Before, FilterArgs, Filters},
     measuring,
+    open::Openable,
     prepared::{self, session_error},
     reuse_options::ReuseArgs,
     runner_options::{NoTests, ReporterArgs, RunnerArgs, overrides},
@@ -40,7 +45,6 @@ use harness_runner::{
         libtest_json::LibtestJson,
         links::Links,
         progress::{ProgressMode, Surface},
-        signal_name,
         terminal::{Fold, Terminal, TerminalOptions},
     },
     run::{BreakExec, Capture},
@@ -77,14 +81,21 @@ pub(super) struct RunCommand {
 impl RunCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         let events = Events::to(self.reporter.events.as_deref())?;
-        let code = self.run_with(&events, global);
+        let openable = Openable::default();
+        let code = self.run_with(&events, &openable, global);
         if let Some(cut_off) = events.end() {
             prepared::warn(&cut_off, global.stderr_colors());
         }
+        self.reporter.open.open_after(&code, &openable, global);
         code
     }
 
-    fn run_with(&self, events: &Events, global: &GlobalOptions) -> Result<i32, CommandError> {
+    fn run_with(
+        &self,
+        events: &Events,
+        openable: &Openable,
+        global: &GlobalOptions,
+    ) -> Result<i32, CommandError> {
         let filters = self.filters()?;
         let program = Program::of(&self.runner)?;
         let no_capture = filters.no_capture || self.writes_by_itself(events);
@@ -122,12 +133,15 @@ impl RunCommand {
         };
         let nothing_to_run = session.plan.tests.is_empty();
         let left_aside = session.left_aside().cloned();
-        let sinks = self.sinks(&session, events, &options.cwd, global, capture, &user)?;
+        let mut sinks = self.sinks(&session, events, &options.cwd, global, capture, &user)?;
         let settings = session.profile.run_settings();
+        let [junit, html] = self.paths(&session, &options.cwd);
+        let open = &self.reporter.open;
+        open.prepare(openable, html, &mut sinks.readers)?;
         let run = RunOptions {
             below: program.as_ref().map(Program::below),
             write_timings: self.timings_path(&session, &options.cwd)?,
-            junit: self.junit_path(&session, settings, &options.cwd),
+            junit,
             ..self.run_options(settings, global, capture, &user)
         };
         doctests::compile(&mut session, colors)?;
@@ -136,15 +150,22 @@ impl RunCommand {
         let summary = session.run(&run, sinks).map_err(session_error(colors))?;
         let cancelled = summary.cancelled.and_then(CancelReason::signal).is_some();
         let concluded = self.conclude(summary, nothing_to_run, colors);
-        let concluded = concluded.and_then(|code| match left_aside {
-            Some(left_aside) => before::conclude(&left_aside, colors),
-            None => Ok(code),
-        });
+        let concluded = before::concluded(concluded, left_aside.as_ref(), colors);
         let Some(documentation) = documentation.filter(|_| !cancelled) else {
             return concluded;
         };
         let told = documentation.conclude(&session, &options, concluded.is_ok(), colors);
         concluded.and_then(|code| told.map(|()| code))
+    }
+
+    /// Returns the paths of the JUnit report and of the HTML report.
+    fn paths(&self, session: &Session, cwd: &Utf8Path) -> [Option<Utf8PathBuf>; 2] {
+        let settings = session.profile.run_settings();
+        let (junit, html) = (&settings.junit_path, &settings.html_path);
+        [
+            report_path(&self.reporter.junit, junit, session, cwd),
+            report_path(&self.reporter.html, html, session, cwd),
+        ]
     }
 
     fn filters(&self) -> Result<Filters, CommandError> {
@@ -320,7 +341,10 @@ impl RunCommand {
     ) -> Result<Sinks<'static>, CommandError> {
         let settings = session.profile.run_settings();
         let mut sinks = Sinks::default();
-        if let Some(path) = self.junit_path(session, settings, cwd) {
+        let place = |given: &Option<Utf8PathBuf>, set: &Option<Utf8PathBuf>| {
+            report_path(given, set, session, cwd)
+        };
+        if let Some(path) = place(&self.reporter.junit, &settings.junit_path) {
             let mut junit = JunitOptions::new(path);
             junit.name.clone_from(&settings.junit_report_name);
             junit.stream_cap = usize::try_from(settings.junit_output_cap).unwrap_or(usize::MAX);
@@ -329,9 +353,6 @@ impl RunCommand {
             junit.hostname = hostname();
             sinks.files.push(Box::new(Junit::new(junit)));
         }
-        let place = |given: &Option<Utf8PathBuf>, set: &Option<Utf8PathBuf>| {
-            report_path(given.as_ref(), set.as_ref(), session, cwd)
-        };
         if let Some(path) = place(&self.reporter.html, &settings.html_path) {
             let html = Html::new(path).against(session.earlier_runs());
             sinks.files.push(Box::new(html));
@@ -497,16 +518,6 @@ impl RunCommand {
             }),
         }
     }
-
-    fn junit_path(
-        &self,
-        session: &Session,
-        settings: &RunSettings,
-        cwd: &Utf8Path,
-    ) -> Option<Utf8PathBuf> {
-        let (given, set) = (&self.reporter.junit, &settings.junit_path);
-        report_path(given.as_ref(), set.as_ref(), session, cwd)
-    }
 }
 
 /// Returns the schema that the JUnit report keeps to.
@@ -521,34 +532,14 @@ fn schema(settings: &RunSettings) -> Schema {
 /// Returns the path of a report: that of the command line is relative to where it was given, that of the profile
 /// to the folder of its reports.
 fn report_path(
-    given: Option<&Utf8PathBuf>,
-    set: Option<&Utf8PathBuf>,
+    given: &Option<Utf8PathBuf>,
+    set: &Option<Utf8PathBuf>,
     session: &Session,
     cwd: &Utf8Path,
 ) -> Option<Utf8PathBuf> {
     match given {
         Some(path) => Some(cwd.join(path)),
-        None => Some(session.reports().join(set?)),
-    }
-}
-
-/// Returns the exit code of a run that has come to its end, or why it failed.
-pub(super) fn verdict(summary: &Summary) -> Result<i32, CommandError> {
-    if let Some(signal) = summary.cancelled.and_then(CancelReason::signal) {
-        let why = format!("test run was ended by {}", signal_name(signal));
-        return Err(CommandError::new(Kind::EndedBy(signal), why));
-    }
-    let failed = || CommandError::new(Kind::SetupScript, failed_helpers(summary));
-    let all_well = summary.failed_scripts.is_empty() && summary.failed_services.is_empty();
-    match summary.cancelled {
-        Some(CancelReason::SetupFailed) => Err(failed()),
-        None if summary.stats.success() && !all_well => Err(failed()),
-        None if summary.stats.success() => Ok(exit_code::OK),
-        Some(CancelReason::GlobalTimeout) => Err(CommandError::new(
-            Kind::OutOfTime,
-            "test run ran out of time (`global-timeout`)",
-        )),
-        _ => Err(CommandError::new(Kind::TestRun, "test run failed")),
+        None => Some(session.reports().join(set.as_ref()?)),
     }
 }
 
@@ -571,20 +562,4 @@ fn hostname() -> String {
     let name = nix::unistd::gethostname().ok();
     name.and_then(|name| name.into_string().ok())
         .unwrap_or_else(|| "localhost".to_owned())
-}
-
-/// Returns which setup scripts and services failed, as a sentence.
-fn failed_helpers(summary: &Summary) -> String {
-    let failed = |noun: &str, names: &[String]| {
-        let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-        match names.len() {
-            0 => None,
-            1 => Some(format!("{noun} {} failed", quoted[0])),
-            _ => Some(format!("{noun}s {} failed", quoted.join(", "))),
-        }
-    };
-    let scripts = failed("setup script", &summary.failed_scripts);
-    let services = failed("service", &summary.failed_services);
-    let all: Vec<String> = scripts.into_iter().chain(services).collect();
-    all.join(", ")
 }

@@ -1,6 +1,6 @@
 //! Options of `run`: execution and reports.
 
-use super::{doc_options::DocArgs, service::AnnotationsArg};
+use super::{doc_options::DocArgs, open_options::OpenArgs, service::AnnotationsArg};
 use clap::{
     Args, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -225,6 +225,8 @@ pub(crate) struct ReporterArgs {
     /// Write results for Allure to this folder, a file for each attempt.
     #[arg(long, value_name = "DIR")]
     pub(super) allure: Option<camino::Utf8PathBuf>,
+    #[command(flatten)]
+    pub(super) open: OpenArgs,
     /// Annotate the lines of failed tests for the service that runs this, and write its summary.
     #[arg(
         long,

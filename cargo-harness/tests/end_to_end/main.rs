@@ -24,6 +24,7 @@ mod doctests;
 mod events;
 mod explain;
 mod faults_of_the_peer;
+mod findings;
 mod first_run;
 mod fixture;
 mod html;
