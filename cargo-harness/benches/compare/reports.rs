@@ -11,11 +11,11 @@ pub(crate) const NAME: &str = "reports";
 
 /// The flags of all reports, and their files.
 const REPORTS: [(&str, &str); 5] = [
-    ("--junit", "target/reports/junit.xml"),
-    ("--events", "target/reports/events.ndjson"),
-    ("--html", "target/reports/report.html"),
-    ("--ctrf", "target/reports/ctrf.json"),
-    ("--allure", "target/reports/allure"),
+    ("--junit", "junit.xml"),
+    ("--events", "events.ndjson"),
+    ("--html", "report.html"),
+    ("--ctrf", "ctrf.json"),
+    ("--allure", "allure"),
 ];
 
 /// Prints what all reports add to 1,000 empty tests. The two kinds of runs take turns.
@@ -26,6 +26,7 @@ pub(crate) fn compare(rounds: usize) {
         workload.tests()
     );
     let reports = workload.folder.join("target/reports");
+    let _ = fs::remove_dir_all(&reports);
     for level in [Contender::Off, Contender::Io] {
         let mut costs: [Vec<Cost>; 2] = Default::default();
         // One more, which warms up.
@@ -34,10 +35,13 @@ pub(crate) fn compare(rounds: usize) {
             for kind in order {
                 let mut command = level.command(&workload).expect("every level has one");
                 if kind == 0 {
-                    // Results of several runs would be together.
-                    let _ = fs::remove_dir_all(&reports);
-                    fs::create_dir_all(&reports).expect("there is room");
-                    command.args(REPORTS.iter().flat_map(|(flag, path)| [flag, path]));
+                    // A folder for each run, deleted at the end: ext4 looks for a while through the inodes of files
+                    // that were just deleted, for each new one.
+                    let folder = reports.join(format!("{}-{round}", level.name()));
+                    fs::create_dir_all(&folder).expect("there is room");
+                    for (flag, file) in REPORTS {
+                        command.arg(flag).arg(folder.join(file));
+                    }
                     command.args(["--message-format", "libtest-json-plus"]);
                 }
                 let cost = cost_of(&mut command);
@@ -52,5 +56,6 @@ pub(crate) fn compare(rounds: usize) {
         println!("  {:<24}CPU  {cpu}", level.name());
         println!("  {:<24}time {passed}", "");
     }
+    let _ = fs::remove_dir_all(&reports);
     println!();
 }
