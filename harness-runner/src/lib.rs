@@ -3,7 +3,7 @@
 //!
 //! Modules import one way, in this order: `sys`; then `proc`, `own_files`, `policy`; then `filter`, `report`, `protocol`,
 //! `tracer`, `keys`; then `stub`, `config`, `cargo`, `store`, `cache`, `changes`; then `trace`, `archive`,
-//! `history`, `answers`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
+//! `history`, `answers`, `reuse`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
 //!
 //! The tracer can be used by itself, too: see [its module](trace).
 
@@ -31,6 +31,7 @@ pub mod policy;
 mod proc;
 pub mod protocol;
 pub mod report;
+pub mod reuse;
 pub mod run;
 pub mod session;
 pub mod store;

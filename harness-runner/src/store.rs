@@ -489,13 +489,7 @@ impl PastRun {
     ///
     /// When it cannot be read.
     pub fn trace(&self, trace: &KeptTrace) -> Result<Reader<Box<dyn Read>>, ReadError> {
-        let path = self.path.join(&trace.file);
-        let trace = Files::of(&self.path).and_then(|files| files.trace(trace));
-        let trace = trace.map_err(|source| ReadError::Read {
-            path: path.clone().into(),
-            source,
-        })?;
-        Reader::new(Box::new(io::BufReader::new(trace)), path.as_std_path())
+        open_trace(&self.path, trace)
     }
 
     /// Returns the lines of the recording. Lines that are not whole are left out.
@@ -562,6 +556,21 @@ impl PastRun {
     fn lines(&self) -> io::Result<impl Iterator<Item = Vec<u8>> + use<>> {
         recording::lines(&self.path)
     }
+}
+
+/// Opens a trace of a run, by the run's folder or pack. The run may still go on.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn open_trace(run: &Utf8Path, trace: &KeptTrace) -> Result<Reader<Box<dyn Read>>, ReadError> {
+    let path = run.join(&trace.file);
+    let trace = Files::of(run).and_then(|files| files.trace(trace));
+    let trace = trace.map_err(|source| ReadError::Read {
+        path: path.clone().into(),
+        source,
+    })?;
+    Reader::new(Box::new(io::BufReader::new(trace)), path.as_std_path())
 }
 
 /// Returns true if the run in this folder is being written, or if that is unknown.

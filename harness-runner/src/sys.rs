@@ -25,6 +25,7 @@ pub(crate) use child::{
 };
 pub(crate) use fork::by_fork;
 pub use identity::Identity;
+pub(crate) use identity::is_local;
 pub(crate) use mappings::next_file_mapping;
 pub(crate) use process::{
     Blocked, Pace, SignalMask, Signals, Woken, become_subreaper, block_signals, continue_every,

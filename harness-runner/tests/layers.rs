@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["filter", "report", "protocol", "tracer", "keys"],
     &["stub", "config", "cargo", "store", "cache", "changes"],
     // `answers` reads traces through `store` and starts nothing, so that `session` can use it for a selection.
-    &["trace", "archive", "history", "answers"],
+    &["trace", "archive", "history", "answers", "reuse"],
     &["list"],
     &["plan"],
     &["run"],
@@ -30,6 +30,8 @@ const LAYERS: &[&[&str]] = &[
 const WALL_CLOCK_FILES: &[&str] = &[
     // The age of facts.
     "cache.rs",
+    // Times of files against that of a test.
+    "reuse/times.rs",
     "session/running.rs",
     "store/retention.rs",
     "tracer/loads/facts.rs",

@@ -9,7 +9,7 @@
 
 use crate::sys::{self, Identity, Looked};
 use harness_metadata::trace::{CallResult, FileCall};
-use nix::{errno::Errno, sys::statfs::statfs};
+use nix::errno::Errno;
 use std::{
     cell::Cell,
     collections::BTreeMap,
@@ -23,18 +23,6 @@ const TICK: Duration = Duration::from_millis(20);
 /// The age of a directory's last change after which another change shows for sure: some file
 /// systems have times in steps of two seconds.
 const SETTLED: Duration = Duration::from_secs(3);
-
-/// Kinds of file systems (statfs(2)) whose directories change whenever a name appears in them. Of others,
-/// which may be a server's, that is not known.
-const LOCAL: [u64; 7] = [
-    0xef53,      // ext2 to ext4
-    0x5846_5342, // xfs
-    0x9123_683e, // btrfs
-    0xf2f5_2010, // f2fs
-    0x2fc1_2fc1, // zfs
-    0x0102_1994, // tmpfs
-    0x794c_7630, // overlayfs
-];
 
 /// The facts that a loader has found.
 #[derive(Debug, PartialEq, Eq)]
@@ -144,9 +132,7 @@ impl Missing {
     /// `None` if a directory's state does not tell whether names have appeared in it.
     fn new(directory: &[u8], looked: &Looked) -> Option<Self> {
         let directory = CString::new(directory).ok()?;
-        let kind = statfs(directory.as_c_str()).ok()?.filesystem_type().0;
-        // It has another type with each C library, and a sign with some.
-        let is_local = LOCAL.contains(&u64::from(kind as u32));
+        let is_local = sys::is_local(directory.as_c_str());
         (looked.file.directory && is_local).then(|| Self {
             directory,
             looked: *looked,
