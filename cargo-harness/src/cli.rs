@@ -4,6 +4,7 @@ mod archive;
 mod before;
 mod below;
 mod bench;
+mod cached;
 mod changed;
 mod compare;
 mod completions;
@@ -27,6 +28,7 @@ mod open;
 mod open_options;
 mod pager;
 mod peer;
+mod plan;
 mod policy;
 mod prepared;
 mod print;
@@ -254,6 +256,10 @@ enum Command {
     Watch(Box<watch::WatchCommand>),
     /// Build and list tests.
     List(Box<list::ListCommand>),
+    /// Build, and say for each test whether it would run, or need not because nothing has changed since it passed.
+    Plan(Box<plan::PlanCommand>),
+    /// Build, and say why a test would run.
+    Why(Box<plan::WhyCommand>),
     /// Build tests, and put them into an archive.
     Archive(Box<archive::ArchiveCommand>),
     /// Show the processes, files and connections of a test.
@@ -360,6 +366,8 @@ impl App {
             Command::Bench(command) => command.run(&self.global),
             Command::Watch(command) => command.run(&self.global),
             Command::List(command) => command.run(&self.global),
+            Command::Plan(command) => command.run(&self.global),
+            Command::Why(command) => command.run(&self.global),
             Command::Archive(command) => command.run(&self.global),
             Command::Trace(command) => command.run(&self.global),
             Command::Explain(command) => command.run(&self.global),

@@ -3,6 +3,7 @@
 //! Events are owned data. Captured output does not travel in them; a sink asks for it by
 //! [`AttemptId`](crate::AttemptId) while the event is handled.
 
+mod cached;
 mod findings;
 mod finished;
 mod mode;
@@ -13,6 +14,7 @@ mod service;
 mod source;
 mod stress;
 
+pub use cached::TestCached;
 pub use findings::{CommonCause, CredentialsRead, Findings, Interference, ThingKind};
 pub use finished::RunFinished;
 pub use mode::RunMode;
@@ -91,6 +93,9 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         location: Option<Location>,
     },
+    /// A test that passed before and does not run, because nothing that it rests on has changed. These follow the
+    /// skipped tests.
+    TestCached(Box<TestCached>),
     /// An attempt was given to a slot.
     AttemptStarted(AttemptStarted),
     /// An attempt has run for another slow period.
@@ -307,6 +312,9 @@ pub struct RunStarted {
     /// Of these: because they passed before, in a run that this one continues.
     #[serde(default)]
     pub skipped_passed_before: usize,
+    /// The number of tests that passed before and do not run, because nothing that they rest on has changed.
+    #[serde(default)]
+    pub cached_tests: usize,
     /// The number of binaries that were left out as a whole.
     pub skipped_binaries: usize,
     /// Of these: because of the profile's `default-filter`.

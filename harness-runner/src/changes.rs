@@ -278,6 +278,18 @@ fn is_for_tests(link: &PackageLink<'_>) -> bool {
     link.dev_only()
 }
 
+/// Returns why any test may depend on a file, if so: it is a rule of the build, or has the settings of the tests.
+pub fn rule_of_all(root: &Utf8Path, path: &Path) -> Option<&'static str> {
+    let below_root = path.strip_prefix(real(root)).ok();
+    if SETTINGS
+        .iter()
+        .any(|name| below_root == Some(Path::new(name)))
+    {
+        return Some("it has the settings of the tests");
+    }
+    folder_of_rules(path).map(|_| "it is a rule of the build")
+}
+
 /// Returns the folder that a configuration of cargo, or the choice of a toolchain, is for.
 fn folder_of_rules(path: &Path) -> Option<&Path> {
     let (name, folder) = (path.file_name()?.to_str()?, path.parent()?);

@@ -12,6 +12,7 @@
 //!
 //! Nothing is started here.
 
+mod chain;
 mod choose;
 mod decide;
 mod digests;
@@ -26,15 +27,19 @@ mod state;
 mod tests;
 mod times;
 mod tracked;
+mod words;
 
+pub use chain::{Link, chain};
 pub use choose::{Candidate, Since, affected, choose, counts, of_sample, sample};
 pub use decide::{Changed, Decision, Limits, Why, decide};
 pub use digests::Digest;
-pub use key::{Key, Surroundings, Value};
+pub use key::{Key, Surroundings, Value, version};
 pub use ledger::{Distrust, Known, Ledger, LedgerError, Pass, Stored};
 pub use observing::{Audit, Observed, Observing, OfRun, Watched, digest_of};
 pub use settle::{Fact, Settled};
 pub use state::{Here, State, World};
+pub use times::now;
+pub use words::ago;
 
 use camino::{Utf8Path, Utf8PathBuf};
 

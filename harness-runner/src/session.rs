@@ -7,6 +7,7 @@
 mod archiving;
 mod audience;
 mod backends;
+mod cached;
 mod changed;
 mod choices;
 mod doctests;
@@ -31,6 +32,7 @@ mod tracing;
 mod watching;
 
 pub use archiving::{ArchiveError, Archived, compressing_threads};
+pub use cached::{Decided, Deciding};
 pub use changed::{Changed, ChangedError};
 pub use explain::{ExplainedProfile, ExplainedTest};
 pub use kept::store_of;
@@ -202,6 +204,8 @@ pub struct Session {
     chain: store::Chain,
     /// The documentation tests.
     documentation: doctests::Documentation,
+    /// The passes that are used and stored; `None` for none.
+    reusing: Option<cached::Reusing>,
 }
 
 /// A configuration that was read before anything else.
@@ -339,8 +343,8 @@ impl Start {
         if let Some(first) = &options.first {
             plan.put_first(first);
         }
-        let chain = rerun::chain(options, &tests, &plan);
         Ok(Session {
+            chain: rerun::chain(options, &tests, &plan),
             workspace,
             built,
             tests,
@@ -360,8 +364,8 @@ impl Start {
             chose_binaries: options.cargo.selects(),
             partial: options.cargo.selects() || options.filter.is_set(),
             _extracted: self.taken_up.and_then(|taken_up| taken_up.folder),
-            chain,
             documentation,
+            reusing: None,
         })
     }
 }
@@ -390,6 +394,8 @@ pub struct Summary {
     pub not_kept: Option<store::KeepError>,
     /// The output that the sinks could not write.
     pub unwritten: Vec<SinkError>,
+    /// The passes that are stored; `None` if that was not asked for.
+    pub observed: Option<crate::reuse::Observed>,
 }
 
 impl Session {

@@ -2,6 +2,7 @@
 
 use super::{
     GlobalOptions,
+    cached::CachedArgs,
     filter_options::FilterArgs,
     reuse_options::ReuseArgs,
     run::RunCommand,
@@ -56,6 +57,7 @@ impl BenchCommand {
             reuse: ReuseArgs::default(),
             runner: self.runner,
             reporter: self.reporter,
+            cached: CachedArgs::default(),
             mode: RunMode::Benchmark,
         };
         run.run(global)

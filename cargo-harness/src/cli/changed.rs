@@ -28,17 +28,20 @@ pub(super) fn select(
 
 fn error(error: ChangedError) -> CommandError {
     match error {
-        ChangedError::Git(error) => {
-            let hint = error.hint();
-            let error = CommandError::new(kind(&error), error);
-            match hint {
-                Some(hint) => error.with_hint(hint),
-                None => error,
-            }
-        }
+        ChangedError::Git(error) => git_error(error),
         ChangedError::Locate(_) | ChangedError::Metadata(_) => {
             CommandError::new(Kind::Metadata, error)
         }
+    }
+}
+
+/// Returns an error of git with its exit code and its hint.
+pub(super) fn git_error(error: GitError) -> CommandError {
+    let hint = error.hint();
+    let error = CommandError::new(kind(&error), error);
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     }
 }
 

@@ -11,7 +11,7 @@ use harness_runner::filter::{
 };
 
 /// Options that select tests.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Filter options")]
 pub(crate) struct FilterArgs {
     /// Run tests whose name contains one of these.

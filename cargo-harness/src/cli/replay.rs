@@ -154,6 +154,7 @@ impl ReplayCommand {
             failed_services: finished.failed_services,
             not_kept: None,
             unwritten: Vec::new(),
+            observed: None,
         })
     }
 }

@@ -7,6 +7,7 @@ pub(super) use verdict::verdict;
 use super::{
     GlobalOptions, before,
     below::Program,
+    cached::{self, CachedArgs},
     doctests::{self, Documentation},
     events::{self, Events},
     filter_options::{Before, FilterArgs, Filters},
@@ -73,6 +74,8 @@ pub(super) struct RunCommand {
     pub(super) runner: RunnerArgs,
     #[command(flatten)]
     pub(super) reporter: ReporterArgs,
+    #[command(flatten)]
+    pub(super) cached: CachedArgs,
     /// The kind of items that run.
     #[arg(skip)]
     pub(super) mode: RunMode,
@@ -131,7 +134,8 @@ impl RunCommand {
             None => Documentation::of(&session, &options, &self.runner.documentation),
             Some(_) => None,
         };
-        let nothing_to_run = session.plan.tests.is_empty();
+        let cached = &self.cached;
+        let nothing_to_run = cached.leave_out(&self.runner, no_capture, &mut session, colors)?;
         let left_aside = session.left_aside().cloned();
         let mut sinks = self.sinks(&session, events, &options.cwd, global, capture, &user)?;
         let settings = session.profile.run_settings();
@@ -149,7 +153,7 @@ impl RunCommand {
         session.tell_of_quarantine(&mut notify);
         let summary = session.run(&run, sinks).map_err(session_error(colors))?;
         let cancelled = summary.cancelled.and_then(CancelReason::signal).is_some();
-        let concluded = self.conclude(summary, nothing_to_run, colors);
+        let concluded = self.conclude(summary, nothing_to_run, global);
         let concluded = before::concluded(concluded, left_aside.as_ref(), colors);
         let Some(documentation) = documentation.filter(|_| !cancelled) else {
             return concluded;
@@ -192,6 +196,7 @@ impl RunCommand {
         global: &GlobalOptions,
     ) -> Result<Options, CommandError> {
         let mut overrides = overrides(&self.runner, &self.reporter);
+        self.cached.add_to(&mut overrides);
         let benchmarks = self.mode == RunMode::Benchmark;
         if benchmarks {
             measuring::settle(&mut overrides);
@@ -291,8 +296,10 @@ impl RunCommand {
         &self,
         mut summary: Summary,
         nothing_to_run: bool,
-        colors: bool,
+        global: &GlobalOptions,
     ) -> Result<i32, CommandError> {
+        let colors = global.stderr_colors();
+        cached::conclude(summary.observed.as_ref(), global.verbose, colors);
         if let Some(why) = &summary.not_kept {
             let source = &why.source;
             let warning = format!("{why}, so this run is not kept whole: {source}");

@@ -45,6 +45,7 @@ mod ptrace_refused;
 mod readers;
 mod recordings;
 mod rerun;
+mod reuse;
 mod scheduling;
 mod scripts;
 mod servers;

@@ -388,6 +388,36 @@ layer! {
         flag "--doc",
         "whether [documentation tests](documentation-tests.md) run with the others"
     }
+    /// The use of passes of tests that cannot have changed since.
+    reuse_mode: ReuseMode {
+        ReuseMode, "reuse.mode", Profile, words(), default ReuseMode::Off,
+        flag "--cached",
+        "whether [passes](reuse.md) are stored with what they rest on (`record`), and used again (`cached`)"
+    }
+    /// The part of the tests that need not run and that run all the same.
+    reuse_audit: Percent {
+        ReuseAudit, "reuse.audit", Profile, kind::PERCENT, default Percent(5),
+        flag "--audit",
+        "the part of the tests that need not run and that [run all the same](reuse.md#the-sample), one at least"
+    }
+    /// Whether passes are used and none is stored.
+    reuse_read_only: bool {
+        ReuseReadOnly, "reuse.read-only", Profile, kind::BOOLEAN, default false,
+        flag "--cache-read-only",
+        "whether passes are used and [none is stored](reuse.md#in-ci)"
+    }
+    /// The time for which a pass counts.
+    reuse_lifetime: Duration {
+        ReuseLifetime, "reuse.lifetime", Profile, kind::DURATION,
+        default Duration::from_secs(14 * 24 * 60 * 60),
+        "the time after which a test runs though nothing has changed"
+    }
+    /// Variables whose values do not count.
+    reuse_ignore_environment: Vec<String> {
+        ReuseIgnoreEnvironment, "reuse.ignore-environment", Profile, kind::STRINGS,
+        default Vec::new(),
+        "names of [variables](reuse.md#the-environment) whose values do not count; `*` at the end stands for any"
+    }
     /// The paths that go into an archive beside the products of the build.
     archive_include: Vec<ArchiveInclude> {
         ArchiveInclude, "archive.include", Profile, kind::ARCHIVE_INCLUDE, default Vec::new(),

@@ -49,6 +49,7 @@ kinds! {
     COUNT: usize = |value| Ok(value::count(&value, 0)?.try_into().unwrap_or(usize::MAX)),
         "integer from 0", integer_from(0);
     SIZE: u64 = size::read, "size", size_schema();
+    PERCENT: Percent = value::percent, "percentage such as `\"5%\"`", percent();
     DURATION: Duration = value::positive_duration, "duration above 0", duration();
     TIME_LIMIT: Option<Duration> = |value| value::positive_duration(value).map(Some),
         "duration above 0", duration();
@@ -108,6 +109,10 @@ fn one_of(words: &[&str]) -> String {
 
 fn integer_from(low: u32) -> Json {
     json!({ "type": "integer", "minimum": low })
+}
+
+fn percent() -> Json {
+    json!({ "type": "string", "pattern": "^(100|[0-9]{1,2}) ?%?$" })
 }
 
 fn duration() -> Json {

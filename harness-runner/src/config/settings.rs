@@ -6,7 +6,7 @@ use harness_metadata::{
     event::{OutputPolicy, TraceLevel},
     words,
 };
-use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
 use thiserror::Error;
 
 /// Everything that a test's attempts run under.
@@ -46,6 +46,46 @@ pub struct TestSettings {
     pub trace: TraceSetting,
     /// The files, programs and ways of communication that it may use.
     pub policy: Policy,
+}
+
+/// The use of passes of tests that cannot have changed since.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum ReuseMode {
+    /// Nothing.
+    #[default]
+    Off,
+    /// They are stored, with what they rest on.
+    Record,
+    /// They are also used instead of running the tests.
+    Cached,
+}
+
+words!(ReuseMode {
+    Off = "off",
+    Record = "record",
+    Cached = "cached",
+});
+
+/// A part of a whole: 0 to 100 percent.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Percent(pub u8);
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+        match number.parse() {
+            Ok(percent) if percent <= 100 => Ok(Self(percent)),
+            _ => Err(format!("`{text}` is no part such as `5%`, from 0% to 100%")),
+        }
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
 }
 
 /// The treatment of documentation tests.

@@ -1,8 +1,8 @@
 //! Writes settings the way the configuration would.
 
 use super::settings::{
-    LeakTimeout, MaxFail, MemoryRequired, RetryPolicy, SlowTimeout, TerminateMode, TestGroup,
-    TestThreads, ThreadsRequired,
+    LeakTimeout, MaxFail, MemoryRequired, Percent, RetryPolicy, SlowTimeout, TerminateMode,
+    TestGroup, TestThreads, ThreadsRequired,
 };
 use camino::Utf8PathBuf;
 use harness_metadata::{Cpus, Word};
@@ -37,6 +37,12 @@ impl Show for BTreeMap<String, String> {
             true => "{}".to_owned(),
             false => format!("{{ {} }}", entries.join(", ")),
         }
+    }
+}
+
+impl Show for Percent {
+    fn show(&self) -> String {
+        format!("\"{self}\"")
     }
 }
 

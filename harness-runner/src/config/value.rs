@@ -4,8 +4,8 @@ use super::{
     error::{nearest, quoted},
     parse::{Noted, Table, Value, all},
     settings::{
-        LeakTimeout, MaxFail, MemoryRequired, RetryPolicy, SlowTimeout, TestGroup, TestThreads,
-        ThreadsRequired, TimeoutResult,
+        LeakTimeout, MaxFail, MemoryRequired, Percent, RetryPolicy, SlowTimeout, TestGroup,
+        TestThreads, ThreadsRequired, TimeoutResult,
     },
     size,
 };
@@ -36,6 +36,18 @@ pub(super) fn duration(value: &Value<'_>) -> Result<Duration, Noted> {
     };
     humantime::parse_duration(text)
         .map_err(|error| value.invalid(format!("is not a duration such as `\"1m 30s\"`: {error}")))
+}
+
+/// A part of a whole, as a text.
+pub(super) fn percent(value: Value<'_>) -> Result<Percent, Noted> {
+    let Some(text) = value.as_str() else {
+        let hint = value
+            .as_integer()
+            .map(|number| format!("write `\"{number}%\"`"));
+        return Err(value.wrong_type("a percentage such as `\"5%\"`", hint));
+    };
+    text.parse()
+        .map_err(|_| value.invalid("is not a percentage from `0%` to `100%`"))
 }
 
 /// A duration above zero, in words.

@@ -8,7 +8,7 @@ use super::{
 };
 use harness_metadata::{
     Attempt, AttemptId, Exit, NoResultKind, Outcome, TestId, Verdict,
-    event::{RunFinished, TestFinished},
+    event::{RunFinished, TestCached, TestFinished},
 };
 use nextest_metadata::MismatchReason;
 
@@ -153,6 +153,12 @@ pub(super) fn flaky_failure(finished: &TestFinished) -> Option<String> {
             last.number, finished.total_attempts,
         )
     })
+}
+
+/// Returns the words for a test that does not run because nothing has changed.
+pub(super) fn cached(cached: &TestCached) -> String {
+    let date = cached.started_at.format("%Y-%m-%d %H:%M:%S %:z");
+    format!("cached: it passed in run {} at {date}", cached.run)
 }
 
 /// Returns why a test did not run.

@@ -325,6 +325,7 @@ impl ChromeTrace {
             EventKind::Continued { .. } => self.instant("continued", &json!({})),
             EventKind::RunFinished(_) => self.end(),
             EventKind::TestSkipped { .. }
+            | EventKind::TestCached(_)
             | EventKind::AttemptTraced { .. }
             | EventKind::AttemptPrinted(_)
             | EventKind::AttemptBroke { .. }

@@ -54,6 +54,12 @@ pub(super) fn entries(kind: &EventKind) -> Vec<Entry<'_>> {
             status: Status::Skipped,
             why: account::skipped(ignore_reason.as_deref(), *reason),
         }],
+        EventKind::TestCached(cached) => vec![Entry::Unrun {
+            test: &cached.test,
+            location: cached.location.as_ref(),
+            status: Status::Skipped,
+            why: account::cached(cached),
+        }],
         EventKind::RunFinished(run) => {
             let why = account::not_run(run);
             let unrun = |test| Entry::Unrun {

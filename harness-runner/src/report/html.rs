@@ -14,7 +14,7 @@ mod page;
 #[cfg(test)]
 mod tests;
 
-use super::{Outputs, Sink, SinkError, document::Document, earlier::EarlierRuns};
+use super::{Outputs, Sink, SinkError, account, document::Document, earlier::EarlierRuns};
 use before::Before;
 use camino::Utf8PathBuf;
 use details::Details;
@@ -141,6 +141,11 @@ impl Sink for Html {
                 ignore_reason.as_deref(),
                 location.as_ref(),
             ),
+            EventKind::TestCached(cached) => {
+                let why = account::cached(cached);
+                self.index
+                    .skip(&cached.test, &why, None, cached.location.as_ref());
+            }
             EventKind::RunFinished(finished) => {
                 self.index.finish(finished);
                 return self.close();

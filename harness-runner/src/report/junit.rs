@@ -31,7 +31,7 @@ use chrono::{DateTime, FixedOffset};
 use frame::{Frame, Mark, rendered};
 use harness_metadata::{
     Event, EventKind, Location, RunId, TestId,
-    event::{CancelReason, RunFinished, RunStarted},
+    event::{CancelReason, RunFinished, RunStarted, TestCached},
 };
 use interim::{Change, Interim, Part};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
@@ -294,6 +294,16 @@ impl Junit {
         self.add(test, case, None)
     }
 
+    /// Adds a test whose earlier pass counts: it has passed, in no time, with a property that says when.
+    fn cached(&mut self, cached: &TestCached) -> io::Result<()> {
+        let status = TestCaseStatus::success();
+        let location = cached.location.as_ref();
+        let mut case = self.cases.empty(&cached.test, location, status);
+        case.set_time(Duration::ZERO);
+        case.add_property(("cached", account::cached(cached).as_str()));
+        self.add(&cached.test, case, None)
+    }
+
     fn finish(&mut self, run: &RunFinished) -> io::Result<()> {
         let why = account::not_run(run);
         for test in &run.not_run {
@@ -508,6 +518,7 @@ impl Sink for Junit {
                 let why = account::skipped(ignore_reason.as_deref(), *reason);
                 self.skip(test, location.as_ref(), case::legal(&why))
             }
+            EventKind::TestCached(cached) => self.cached(cached),
             EventKind::TestFinished(finished) => self.finished(finished, outputs),
             EventKind::SetupFinished(script) | EventKind::TeardownFinished(script) => {
                 self.script(script, outputs)

@@ -8,7 +8,8 @@
 //! message at once, and its suites say which binary they are.
 
 use super::{
-    Excerpt, Outputs, Sink, SinkError, Stream, captured::plain, excerpt, failure::Reason, wording,
+    Excerpt, Outputs, Sink, SinkError, Stream, account, captured::plain, excerpt, failure::Reason,
+    wording,
 };
 use harness_metadata::{
     AttemptId, Event, EventKind, Exit, Outcome, TestId, Verdict,
@@ -424,6 +425,11 @@ impl<W: Write> Sink for LibtestJson<W> {
                 ignore_reason,
                 ..
             } => self.skipped(test, *reason, ignore_reason.as_ref()),
+            EventKind::TestCached(cached) => {
+                let suite = self.suite(&cached.test);
+                let why = account::cached(cached);
+                suite.ignored.push((cached.test.name.clone(), Some(why)));
+            }
             EventKind::AttemptStarted(started) if started.attempt == 1 => {
                 self.attempt_started(&started.test);
             }

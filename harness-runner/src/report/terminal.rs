@@ -65,6 +65,8 @@ pub struct Terminal<W: Write> {
     drawn: Option<Duration>,
     delayed: HashSet<TestId>,
     skipped: Vec<TestId>,
+    /// The number of tests that do not run, because nothing has changed.
+    cached: usize,
     kept: Vec<Kept>,
     slowest: Vec<TestFinished>,
     /// The number of tests that were run again, by kind of disturbance.
@@ -114,6 +116,7 @@ impl<W: Write> Terminal<W> {
             drawn: None,
             delayed: HashSet::new(),
             skipped: Vec::new(),
+            cached: 0,
             kept: Vec::new(),
             slowest: Vec::new(),
             run_again: BTreeMap::new(),
@@ -424,6 +427,7 @@ impl<W: Write> Sink for Terminal<W> {
         match &event.kind {
             EventKind::RunStarted(run) => self.run_started(run),
             EventKind::TestSkipped { test, reason, .. } => self.test_skipped(test, *reason),
+            EventKind::TestCached(cached) => self.test_cached(&cached.test),
             EventKind::AttemptStarted(started) => self.attempt_started(started),
             EventKind::AttemptSlow {
                 test,

@@ -19,7 +19,7 @@ use std::{
 pub struct Candidate {
     /// The test.
     pub test: TestId,
-    /// What has to be the same before inputs are compared; or why there is no such thing.
+    /// The circumstances that have to be the same before inputs are compared; or why there are none.
     pub key: Result<Key, String>,
 }
 
@@ -39,7 +39,6 @@ pub fn choose(
     limits: Limits,
     here: &mut Here,
 ) -> Vec<Decision> {
-    here.digests.add(ledger.digests.clone());
     let mut world = Once::new(here);
     let unknown = Stored::default();
     let mut decisions: Vec<Decision> = candidates
@@ -120,17 +119,18 @@ fn affects(stored: &Stored, key: &Key, since: &Since) -> Decision {
     Decision::Reuse(pass.known())
 }
 
-/// Returns whether a change of a path may change a fact.
+/// Returns whether a change of a path may change a fact. A folder that was not there may have come with a file in it.
 fn concerns(path: &[u8], fact: &Fact) -> bool {
     let is_below = |path: &[u8], folder: &[u8]| {
         let rest = path.strip_prefix(folder);
         rest.is_some_and(|rest| rest.first() == Some(&b'/'))
     };
-    path == fact.path
-        || is_below(&fact.path, path)
-        || matches!(fact.state, State::Names(_)) && parent(path) == fact.path
-        // The folder that is not there has come with a file in it.
-        || matches!(fact.state, State::Absent { .. }) && is_below(path, &fact.path)
+    let by_state = match fact.state {
+        State::Names(_) => parent(path) == fact.path,
+        State::Absent { .. } => is_below(path, &fact.path),
+        _ => false,
+    };
+    path == fact.path || is_below(&fact.path, path) || by_state
 }
 
 /// Lets tests run that share a path with one that runs and changes it.
@@ -160,9 +160,8 @@ fn run_entangled(ledger: &Ledger, candidates: &[Candidate], decisions: &mut [Dec
 }
 
 /// Lets a part of the tests run whose passes would be used, chosen at random: so many percent, one at least.
-pub fn sample(decisions: &mut [Decision], percent: u8) {
-    let reused = decisions.iter_mut();
-    let mut reused: Vec<_> = reused
+pub fn sample<'a>(decisions: impl Iterator<Item = &'a mut Decision>, percent: u8) {
+    let mut reused: Vec<_> = decisions
         .filter(|decision| matches!(decision, Decision::Reuse(_)))
         .collect();
     if percent == 0 {

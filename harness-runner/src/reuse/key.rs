@@ -39,7 +39,30 @@ pub struct Key {
     pub surroundings: Arc<Surroundings>,
 }
 
+/// Returns the version of the harness and of its rules about inputs.
+pub fn version() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), "/1")
+}
+
+impl Key {
+    /// Returns the key of a test whose results are never used again.
+    pub fn none() -> Self {
+        Self {
+            harness: String::new(),
+            binary: Digest::of(&[]),
+            command: Digest::of(&[]),
+            surroundings: Arc::default(),
+        }
+    }
+}
+
 impl Surroundings {
+    /// Sets a variable of the environment.
+    pub fn set_variable(&mut self, name: &str, value: &[u8], digest: impl FnOnce(&[u8]) -> Digest) {
+        let value = Value::Hidden(digest(value));
+        self.0.insert(format!("variable `{name}`"), value);
+    }
+
     /// Returns the first name whose value differs from before, with the values.
     pub(super) fn first_difference<'a>(
         &'a self,

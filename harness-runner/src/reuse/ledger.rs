@@ -8,6 +8,7 @@ use super::{
     folder,
     key::{Key, Surroundings},
     settle::{Fact, Settled},
+    state::Here,
 };
 use crate::{own_files, sys::Identity};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -65,14 +66,14 @@ pub struct Known {
     pub run: RunId,
     /// When the test was started, since 1970.
     pub at: Duration,
-    /// How long it took.
+    /// Its running time.
     pub elapsed: Duration,
 }
 
 /// A stored pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pass {
-    /// What had to be the same before inputs were compared.
+    /// The circumstances that had to be the same before inputs were compared.
     pub key: Key,
     /// Its inputs and outputs.
     pub settled: Settled,
@@ -80,7 +81,7 @@ pub struct Pass {
     pub run: RunId,
     /// When the test was started, since 1970.
     pub at: Duration,
-    /// How long it took.
+    /// Its running time.
     pub elapsed: Duration,
 }
 
@@ -128,7 +129,7 @@ impl Stored {
     }
 }
 
-/// What is stored of all tests.
+/// The passes of all tests, with all that they rest on.
 #[derive(Debug)]
 pub struct Ledger {
     path: Utf8PathBuf,
@@ -237,6 +238,16 @@ impl Ledger {
         change(&mut ledger);
         let bytes = ledger.encode();
         own_files::replace(&ledger.path, &bytes).map_err(failed(&ledger.path))
+    }
+
+    /// Tells the digests that it remembers.
+    pub fn teach(&self, here: &mut Here) {
+        here.digests.add(self.digests.clone());
+    }
+
+    /// Returns the key of digests that may stand for secrets.
+    pub fn secret(&self) -> [u8; 32] {
+        self.secret
     }
 
     /// Returns a digest that stands for a value that may be a secret.

@@ -33,7 +33,7 @@ const FLAKY: &str = "it is flaky: it passed only after a failed attempt";
 /// A test whose result may be used again.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// What has to be the same before inputs are compared.
+    /// The circumstances that have to be the same before inputs are compared.
     pub key: Key,
     /// Something about it rules out that its result is used again.
     pub ruled_out: Option<String>,
@@ -46,7 +46,7 @@ pub struct Watched {
 pub struct Audit {
     /// The test.
     pub test: TestId,
-    /// How it differs from the pass that would have been used; `None` if it does not.
+    /// The difference from the pass that would have been used; `None` for none.
     pub mismatch: Option<String>,
 }
 
@@ -87,7 +87,7 @@ struct Passed {
     elapsed: Duration,
 }
 
-/// What is known of the run.
+/// The run, as its observer has to know it.
 #[derive(Debug)]
 pub struct OfRun {
     /// The store.
@@ -100,6 +100,8 @@ pub struct OfRun {
     pub watched: BTreeMap<TestId, Watched>,
     /// Whether nothing is stored.
     pub read_only: bool,
+    /// The key of digests that may stand for secrets.
+    pub secret: [u8; 32],
 }
 
 impl Observing {
@@ -166,6 +168,9 @@ fn passed(finished: &TestFinished) -> Result<Passed, String> {
     if last.leak.is_some() {
         return fail("it left processes or open output behind");
     }
+    if last.policy.is_some() {
+        return fail("it violated its policy");
+    }
     if finished.quarantine.is_some() {
         return fail("it is in quarantine");
     }
@@ -179,13 +184,13 @@ fn passed(finished: &TestFinished) -> Result<Passed, String> {
     })
 }
 
-/// What a test changes in the ledger.
+/// The change of the ledger by a test.
 #[derive(Debug)]
 struct News {
     key: Key,
     /// The pass, or why there is none.
     pass: Result<Pass, String>,
-    /// What a failure rests on.
+    /// The facts that a failure rests on.
     failed: Option<Settled>,
     /// The paths that the test changed.
     changes: Vec<Vec<u8>>,
@@ -310,7 +315,14 @@ impl Work {
             return;
         }
         let digests = std::mem::take(&mut self.here.digests);
+        let secret = self.of.secret;
         let updated = Ledger::update(&self.of.store, |ledger| {
+            if ledger.tests.is_empty() {
+                ledger.secret = secret;
+            } else if ledger.secret != secret {
+                // Another run has begun the ledger meanwhile. Digests by two keys cannot be compared.
+                return;
+            }
             for (test, news) in news {
                 let stored = ledger.tests.entry(test).or_default();
                 news.enter(stored, read_only);

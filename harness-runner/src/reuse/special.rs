@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 pub(super) enum Special {
     /// It is a path like others, or its content is compared like that of others.
     None,
-    /// What it says depends on the process alone, on chance, or on circumstances that are compared anyway.
+    /// Its content depends on the process alone, on chance, or on circumstances that are compared anyway.
     Harmless,
-    /// What it says is another at each look.
+    /// Its content is another at each look.
     Unsure,
 }
 
@@ -26,7 +26,7 @@ const DEVICES: &[&[u8]] = &[
     b"/dev/fd",
 ];
 
-/// Files that stay the same until somebody sets them, by their beginnings.
+/// Files that stay the same until they are set, by their beginnings.
 const SET: &[&[u8]] = &[
     b"/proc/filesystems",
     b"/proc/version",

@@ -1,4 +1,4 @@
-//! What a path leads to, as far as a test can depend on it.
+//! The state of a path, as far as a test can depend on it.
 
 use super::{
     digests::{Digest, Digests, identity},
@@ -206,6 +206,14 @@ impl World for Here {
 }
 
 impl Here {
+    /// Returns one that knows the same digests, for another thread.
+    pub fn with_digests_only(&self) -> Self {
+        Self {
+            digests: self.digests.clone(),
+            prompt: Vec::new(),
+        }
+    }
+
     /// `files` begins with what the path leads to.
     fn at(&mut self, place: &Path, link: Option<Vec<u8>>, files: Vec<Metadata>) -> Look {
         let found = &files[0];

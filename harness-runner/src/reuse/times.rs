@@ -14,7 +14,7 @@ const SETTLED: Duration = Duration::from_secs(3);
 const STEERED: u32 = 1_000;
 
 /// Returns the time since 1970.
-pub(super) fn now() -> Duration {
+pub fn now() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default()
 }
@@ -46,7 +46,7 @@ fn time_of((seconds, nanoseconds): (i64, i64)) -> Option<Duration> {
     ))
 }
 
-/// The clock of the files, against one that nobody can set.
+/// The clock of the files, against one that cannot be set.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Clock {
     wall: Duration,

@@ -9,12 +9,14 @@ use super::{
 };
 use crate::{
     cargo::Identity,
+    config::settings::TraceSetting,
     list::ListedBinary,
     plan::PlannedTest,
     protocol::Available,
     report::less,
     stub::{self, link::Stub},
 };
+use harness_metadata::event::TraceLevel;
 use std::time::Duration;
 
 /// Of what the system did not have enough, and for how long it was to be tried again.
@@ -52,7 +54,15 @@ impl Session {
             .filter_map(|runner| Some((runner, tracing::privileged_program(&runner.program)?)))
             .collect();
         let choose = |test: &PlannedTest| {
-            let setting = &test.settings.trace;
+            // What a pass rests on is known if look-ups are seen.
+            let level = match test.settings.trace.level {
+                TraceLevel::Io if self.reusing.is_some() => TraceLevel::Full,
+                level => level,
+            };
+            let setting = &TraceSetting {
+                level,
+                ..test.settings.trace
+            };
             let target = self.tests.binaries[test.binary].binary.target.as_deref();
             let own = self.workspace.runners.get(target);
             let runner = privileged.iter().find(|(runner, _)| Some(*runner) == own);

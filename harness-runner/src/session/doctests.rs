@@ -11,6 +11,7 @@ use crate::{
 };
 use guppy::PackageId;
 use harness_metadata::{Location, TestCaseName, TestId};
+use nextest_metadata::RustBinaryId;
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeSet, HashMap},
@@ -165,6 +166,12 @@ impl Session {
     /// Returns why documentation tests cannot be listed one by one, if so.
     pub fn doctests_refused(&self) -> Option<&DoctestError> {
         self.documentation.refused.as_ref()
+    }
+
+    /// Returns true if a binary stands for the documentation tests of a package.
+    pub(super) fn is_documentation(&self, binary: &RustBinaryId) -> bool {
+        let mut binaries = self.documentation.binaries.iter();
+        binaries.any(|own| own.binary.id == *binary)
     }
 
     /// Returns the process of a test, if it is a documentation test.

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     answers::gathered::Gathered,
     report::{Sink, SinkError, ended_attempt},
+    reuse::{Observed, Observing},
     run::{Output, Told},
     store::{self, Belongings, KeepError, KeptTrace, Recorded, Spool, SpoolFile, SpooledOutput},
 };
@@ -49,6 +50,19 @@ pub(super) struct Keeping {
     broken: Option<KeepError>,
     /// `None` when the run has ended, and if it panicked.
     gathered: Option<Gathered>,
+    /// Reads the traces of tests whose passes may be used again.
+    observing: Option<Observing>,
+}
+
+/// The end of keeping a run.
+#[derive(Default)]
+pub(super) struct Ended {
+    /// The reports that could not be written.
+    pub(super) unwritten: Vec<SinkError>,
+    /// The reason why the run is not kept whole, if so.
+    pub(super) not_kept: Option<KeepError>,
+    /// The passes that are stored; `None` if that was not asked for.
+    pub(super) observed: Option<Observed>,
 }
 
 impl Keeping {
@@ -56,6 +70,7 @@ impl Keeping {
         run: Result<store::Run, KeepError>,
         files: Vec<Box<dyn Sink + Send>>,
         gathered: Gathered,
+        observing: Option<Observing>,
     ) -> Self {
         let (run, broken) = match run {
             Ok(run) => (Some(run), None),
@@ -72,6 +87,7 @@ impl Keeping {
             room: Room::default(),
             broken,
             gathered: Some(gathered),
+            observing,
         }
     }
 
@@ -128,6 +144,10 @@ impl Keeping {
             Some((_, kept)) => *kept,
             None => None,
         };
+        if let (EventKind::TestFinished(finished), Some(observing)) = (&event.kind, &self.observing)
+        {
+            observing.finished(finished, trace.clone());
+        }
         let place = place.map(|(place, _)| Arc::new(place));
         self.find(&mut event, trace.as_ref(), place.as_ref());
         let belongings = Belongings {
@@ -257,12 +277,18 @@ impl Keeping {
 
     /// The run is over, and every sink has all events. Returns what could not be written to files, and
     /// why the run is not kept whole, if so.
-    pub(super) fn end(mut self) -> (Vec<SinkError>, Option<KeepError>) {
+    pub(super) fn end(mut self) -> Ended {
+        // The traces lie where they are until the run has ended.
+        let observed = self.observing.take().map(Observing::end);
         if let Some(run) = self.run.take() {
             let ended = run.end();
             self.note(ended);
         }
-        (self.files.errors, self.broken)
+        Ended {
+            unwritten: self.files.errors,
+            not_kept: self.broken,
+            observed,
+        }
     }
 
     fn note(&mut self, done: Result<(), KeepError>) {

@@ -28,6 +28,8 @@ pub enum Notice {
     Quarantine(String),
     /// The runner of an earlier run was killed.
     Killed(store::Killed),
+    /// The stored passes cannot be used.
+    Ledger(String),
     /// Documentation tests are compiled.
     Doctests(String),
     /// Binaries cannot be listed now, because the system does not have enough. It is tried again.

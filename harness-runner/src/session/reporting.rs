@@ -2,14 +2,14 @@
 
 use super::{
     audience::Audience,
-    keeping::Keeping,
+    keeping::{Ended, Keeping},
     outputs::Place,
     queue::{Exit, Item, Next, Whole, queue},
 };
 use crate::{
     report::{Sink, SinkError},
     run::{Control, Running, Told},
-    store::{KeepError, SpoolFile},
+    store::SpoolFile,
 };
 use harness_metadata::{Event, EventKind, event::RunFinished};
 use std::{
@@ -241,12 +241,14 @@ impl<'a> Reporting<'a> {
 
     /// Notes that the run is over. Returns what the sinks could not write, and why the run is not
     /// kept whole, if so.
-    pub(super) fn end(self) -> (Vec<SinkError>, Option<KeepError>) {
-        let (mut errors, not_kept) = self.keeping.map(Keeping::end).unwrap_or_default();
-        errors.extend(self.readers.errors);
+    pub(super) fn end(self) -> Ended {
+        let mut ended = self.keeping.map(Keeping::end).unwrap_or_default();
+        ended.unwritten.extend(self.readers.errors);
         // A terminal that is gone fails again and again.
-        errors.dedup_by(|one, other| one.what == other.what);
-        (errors, not_kept)
+        ended
+            .unwritten
+            .dedup_by(|one, other| one.what == other.what);
+        ended
     }
 }
 
@@ -347,7 +349,12 @@ mod tests {
         }
         reporting.cut_short();
         assert_eq!((counts.events.get(), counts.closed.get()), (3, 1));
-        let errors: Vec<_> = reporting.end().0.iter().map(ToString::to_string).collect();
+        let errors: Vec<_> = reporting
+            .end()
+            .unwritten
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(errors, ["failed to write anything"]);
     }
 }

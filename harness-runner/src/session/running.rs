@@ -3,8 +3,9 @@
 use super::{
     Notice, RunOptions, Session, SessionError, Summary,
     backends::Learning,
+    cached::Reusing,
     cpus,
-    keeping::Keeping,
+    keeping::{Ended, Keeping},
     machine,
     policies::Policies,
     prepare,
@@ -99,7 +100,8 @@ impl Session {
         let unkept = kept.as_ref().err().filter(|_| traced);
         let trace = trace_in_force(options, &choices, unkept);
         let trace_files = kept.as_ref().ok().map(store::Run::trace_files);
-        let keeping = Keeping::new(kept, sinks.files, self.gathered());
+        let observing = kept.as_ref().ok().and_then(|run| self.observe(run));
+        let keeping = Keeping::new(kept, sinks.files, self.gathered(), observing);
         sinks.readers.push(Box::new(self.learning(&choices)));
         sinks.readers.extend(self.remembering(store));
         let mut reporting = Reporting::new(sinks.readers, keeping);
@@ -210,6 +212,9 @@ impl Session {
                 location: skipped.location.as_deref().cloned(),
             }));
         }
+        for cached in self.reusing.iter().flat_map(Reusing::events) {
+            reporting.begin(at_start(cached));
+        }
     }
 
     /// Makes cgroups, in which the tests' limits are to be had.
@@ -264,6 +269,7 @@ impl Session {
             skipped_tests: self.plan.skipped.len(),
             skipped_by_default_filter: self.plan.counts.skipped_by_default_filter,
             skipped_passed_before: self.plan.counts.passed_before,
+            cached_tests: self.cached(),
             skipped_binaries: self.plan.counts.skipped_binaries,
             skipped_binaries_by_default_filter: self.plan.counts.binaries_skipped_by_default_filter,
             partial: self.partial || self.profile.mode() == RunMode::Benchmark,
@@ -442,7 +448,11 @@ fn drive(
         return Err(SessionError::Run { source });
     };
     let panicked = reporting.has_panicked();
-    let (unwritten, not_kept) = reporting.end();
+    let Ended {
+        unwritten,
+        not_kept,
+        observed,
+    } = reporting.end();
     driven.map_err(|source| SessionError::Run { source })?;
     if panicked {
         let source = io::Error::other("what reports the results has panicked");
@@ -455,6 +465,7 @@ fn drive(
         failed_services: finished.failed_services,
         not_kept,
         unwritten,
+        observed,
     })
 }
 

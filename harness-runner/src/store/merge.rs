@@ -227,10 +227,13 @@ fn choose(parts: &[Parts<'_>], warnings: &mut Vec<String>) -> BTreeMap<TestId, u
 fn skipped(parts: &[Parts<'_>], chosen: &BTreeMap<TestId, usize>) -> BTreeMap<TestId, EventKind> {
     let mut skipped: BTreeMap<TestId, EventKind> = BTreeMap::new();
     for event in parts.iter().flat_map(|part| part.events) {
-        let EventKind::TestSkipped { test, reason, .. } = &event.kind else {
-            continue;
+        let (test, of_part) = match &event.kind {
+            EventKind::TestSkipped { test, reason, .. } => {
+                (test, *reason == MismatchReason::Partition)
+            }
+            EventKind::TestCached(cached) => (&cached.test, false),
+            _ => continue,
         };
-        let of_part = *reason == MismatchReason::Partition;
         let is_known = chosen.contains_key(test) || of_part && skipped.contains_key(test);
         if !is_known {
             skipped.insert(test.clone(), event.kind.clone());
@@ -255,7 +258,10 @@ fn not_run(parts: &[Parts<'_>], chosen: &BTreeMap<TestId, usize>) -> BTreeSet<Te
 fn moved(kind: &EventKind, slots: usize, own: &dyn Fn(&TestId) -> bool) -> Option<EventKind> {
     let mut kind = kind.clone();
     match &mut kind {
-        EventKind::RunStarted(_) | EventKind::RunFinished(_) | EventKind::TestSkipped { .. } => {
+        EventKind::RunStarted(_)
+        | EventKind::RunFinished(_)
+        | EventKind::TestSkipped { .. }
+        | EventKind::TestCached(_) => {
             return None;
         }
         EventKind::AttemptStarted(started) if own(&started.test) => started.slot += slots,

@@ -93,6 +93,11 @@ fn without_a_configuration_every_setting_has_its_default() {
         ctrf.path = none
         allure.path = none
         doctests = "warn"
+        reuse.mode = "off"
+        reuse.audit = "5%"
+        reuse.read-only = false
+        reuse.lifetime = "14days"
+        reuse.ignore-environment = []
         archive.include = []
     "#]]
     .assert_eq(&explained(profile.explain_run()));
@@ -245,6 +250,11 @@ fn every_key_is_read() {
         ctrf.path = none  # built-in default
         allure.path = none  # built-in default
         doctests = "warn"  # built-in default
+        reuse.mode = "off"  # built-in default
+        reuse.audit = "5%"  # built-in default
+        reuse.read-only = false  # built-in default
+        reuse.lifetime = "14days"  # built-in default
+        reuse.ignore-environment = []  # built-in default
         archive.include = []  # built-in default
     "#]]
     .assert_eq(&explained(profile.explain_run()));

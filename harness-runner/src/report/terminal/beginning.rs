@@ -80,6 +80,7 @@ impl<W: Write> Terminal<W> {
         self.stress.begin(run.stress);
         self.stats.skipped = run.skipped_tests;
         self.binaries_skipped_by_default = run.skipped_binaries_by_default_filter;
+        self.cached = run.cached_tests;
         self.mode = run.mode;
         // What failed last is known of tests.
         let again = || failures::again(&run.command_line);
@@ -132,6 +133,12 @@ fn starting(run: &RunStarted, styles: &Styles) -> String {
             text.push_str(&format!(", including {}", reasons.join(" and ")));
         }
         text.push(')');
+    }
+    if run.cached_tests > 0 {
+        let cached = count(run.cached_tests, test, tests);
+        text.push_str(&format!(
+            "; {cached} cached: nothing has changed since they passed"
+        ));
     }
     if let Some(stress) = &run.stress {
         text.push_str(&stress::plan(stress));

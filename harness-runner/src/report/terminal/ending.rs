@@ -79,6 +79,9 @@ impl<W: Write> Terminal<W> {
             self.iterations(),
             self.counts(&run.stats),
         );
+        if self.cached > 0 {
+            text.push_str(&format!(", {} cached", self.cached));
+        }
         if self.binaries_skipped_by_default > 0 {
             let binaries = self.binaries_skipped_by_default;
             let binaries = wording::plural(binaries, "binary", "binaries");

@@ -29,6 +29,12 @@ impl<W: Write> Terminal<W> {
         }
     }
 
+    pub(super) fn test_cached(&mut self, test: &TestId) {
+        if self.options.status_level >= StatusLevel::Pass {
+            self.status("CACHED", self.styles.pass, "", None, test);
+        }
+    }
+
     pub(super) fn broke(&mut self, test: &TestId, pid: i32, args: &[RawString]) {
         self.status("BREAK", self.styles.warn, "", None, test);
         for line in wording::broke(pid, args) {
