@@ -39,6 +39,13 @@ const SET: &[&[u8]] = &[
     b"/sys/fs/selinux",
 ];
 
+/// Folders of the controller of processors, as version 1 of cgroups has them.
+const PROCESSORS: &[&[u8]] = &[
+    b"/sys/fs/cgroup",
+    b"/sys/fs/cgroup/cpu",
+    b"/sys/fs/cgroup/cpu,cpuacct",
+];
+
 /// Below the folder of a process, where its files depend on more than the process.
 const OF_OTHERS: &[&[u8]] = &[
     b"cwd",
@@ -73,7 +80,7 @@ pub(super) fn special(path: &[u8], own: &BTreeSet<i32>) -> Special {
             || path.ends_with(b"/cpu.cfs_period_us");
         return match quota {
             true => Special::Harmless,
-            false if is_set(path) => Special::None,
+            false if is_set(path) || PROCESSORS.contains(&path) => Special::None,
             false => Special::Unsure,
         };
     }
@@ -144,7 +151,12 @@ mod tests {
         ] {
             assert_eq!(worth(path), Special::Unsure, "{path}");
         }
-        for path in ["/dev/shm/a", "/proc/sys/kernel/ngroups_max", "/etc/passwd"] {
+        for path in [
+            "/dev/shm/a",
+            "/proc/sys/kernel/ngroups_max",
+            "/sys/fs/cgroup/cpu",
+            "/etc/passwd",
+        ] {
             assert_eq!(worth(path), Special::None, "{path}");
         }
     }

@@ -489,6 +489,8 @@ fn a_pass_is_refused_if_its_inputs_are_not_known() {
         assert!(error.contains(expected), "{error}: {expected}");
     }
     assert!(settled(&mut world, vec![socket(Reach::Tree)]).is_ok());
+    let no_terminal = vec![failed(FileOperation::Open, "/dev/tty", libc::ENXIO)];
+    assert!(settled(&mut world, no_terminal).is_ok());
 }
 
 #[test]

@@ -339,6 +339,8 @@ impl Session {
                 format!("{:?}/{:?}", limit.soft, limit.hard),
             );
         }
+        let terminal = fs::File::open("/dev/tty").is_ok();
+        set("terminal", terminal.to_string());
         set("profile", self.profile.name().to_owned());
         set(
             "number of slots",
