@@ -42,6 +42,7 @@ mod worth;
 
 pub use chain::{Chain, Standing, last_failed};
 pub use earlier::Earlier;
+pub use files::open_trace;
 pub use find::{
     FindError, Found, Query, RunsOf, WhichRun, ended as ended_run, ended_runs, find, the_test,
 };
@@ -556,21 +557,6 @@ impl PastRun {
     fn lines(&self) -> io::Result<impl Iterator<Item = Vec<u8>> + use<>> {
         recording::lines(&self.path)
     }
-}
-
-/// Opens a trace of a run, by the run's folder or pack. The run may still go on.
-///
-/// # Errors
-///
-/// When it cannot be read.
-pub fn open_trace(run: &Utf8Path, trace: &KeptTrace) -> Result<Reader<Box<dyn Read>>, ReadError> {
-    let path = run.join(&trace.file);
-    let trace = Files::of(run).and_then(|files| files.trace(trace));
-    let trace = trace.map_err(|source| ReadError::Read {
-        path: path.clone().into(),
-        source,
-    })?;
-    Reader::new(Box::new(io::BufReader::new(trace)), path.as_std_path())
 }
 
 /// Returns true if the run in this folder is being written, or if that is unknown.

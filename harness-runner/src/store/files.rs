@@ -9,6 +9,7 @@ use super::{
 use crate::{
     own_files,
     report::{Kept, Stream},
+    tracer::record::file::{ReadError, Reader},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
@@ -178,4 +179,19 @@ impl PastOutput {
             tail: Box::new(section(tail, end)?),
         })
     }
+}
+
+/// Opens a trace of a run, by the run's folder or pack. The run may still go on.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn open_trace(run: &Utf8Path, trace: &KeptTrace) -> Result<Reader<Box<dyn Read>>, ReadError> {
+    let path = run.join(&trace.file);
+    let trace = Files::of(run).and_then(|files| files.trace(trace));
+    let trace = trace.map_err(|source| ReadError::Read {
+        path: path.clone().into(),
+        source,
+    })?;
+    Reader::new(Box::new(io::BufReader::new(trace)), path.as_std_path())
 }
