@@ -7,6 +7,7 @@ pub mod level;
 pub mod limit;
 pub mod location;
 pub mod machine;
+pub mod metric;
 pub mod noise;
 pub mod outcome;
 pub mod policy;
@@ -25,6 +26,7 @@ pub use level::{DurationsBy, FinalStatusLevel, ReportSkipped, StatusLevel};
 pub use limit::{Cpus, LimitHit, LimitKind, Limits};
 pub use location::Location;
 pub use machine::Machine;
+pub use metric::{Metric, Metrics, Polarity};
 pub use nextest_metadata::{RustBinaryId, TestCaseName};
 pub use outcome::{
     Attempt, Exit, Fault, Interruption, Leak, NoResult, NoResultKind, Outcome, Quarantine,

@@ -2,6 +2,7 @@
 
 use crate::{
     limit::LimitHit,
+    metric::Metrics,
     policy::Violations,
     trace::{Disturbance, EarlierTime, TraceSummary},
     usage::Usage,
@@ -372,6 +373,9 @@ pub struct Attempt {
     /// The states of its tasks when it exceeded its time limit; empty if it did not.
     #[serde(default)]
     pub stuck: Vec<StuckTask>,
+    /// The metrics that it, or a program that it ran, has recorded.
+    #[serde(default, skip_serializing_if = "Metrics::is_empty")]
+    pub metrics: Metrics,
     /// The summary of its trace; `None` if it was not traced.
     pub trace: Option<Box<TraceSummary>>,
     /// Earlier times that the tracer disturbed, in order. They do not count against the test.
@@ -401,6 +405,7 @@ impl Attempt {
             limits: self.limits.clone(),
             policy: self.policy.clone(),
             stuck: self.stuck.clone(),
+            metrics: self.metrics.clone(),
             trace: None,
             earlier: self.earlier.clone(),
             ..*self

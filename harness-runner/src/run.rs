@@ -19,6 +19,7 @@ mod environment;
 pub mod ladder;
 mod line;
 pub(crate) mod live;
+mod metrics;
 mod pulse;
 mod road;
 mod scripts;

@@ -121,6 +121,13 @@ fn payloads_have_the_same_verdicts_under_us_and_nothing_is_left_for_the_runner()
         let may_be_seen = name == "a_test_that_aborts_leaves_nothing";
         assert!(left.is_empty() || may_be_seen, "{name}: {left:?}");
     }
+    let own = finished
+        .iter()
+        .find(|test| test.test.name.as_str() == "passes_with_metrics");
+    let metrics = &own.expect("it ran").attempts[0].metrics;
+    let shown: Vec<String> = metrics.found.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["shell.p99 = 15 us", "own = 2.5 ms"]);
+    assert_eq!(metrics.unread, 0);
     for part in [
         "payload `shell` failed a check: not so: the exit code is 0: it ended with exit code 3",
         "not so: `p99` is there: there are no metrics",

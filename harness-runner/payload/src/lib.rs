@@ -35,8 +35,8 @@
 //! process can hold open any more. The test process itself does not become a subreaper, and its handling of
 //! SIGCHLD does not matter.
 //!
-//! It works the same under `cargo test`, cargo-nextest and `cargo harness`. Metrics are appended to the file
-//! that [`METRICS_FILE`] names, if it is set.
+//! It works the same under `cargo test`, cargo-nextest and `cargo harness`. The last one keeps the metrics with
+//! the result of the test: it names a file for them by [`METRICS_FILE`].
 //!
 //! The library is Linux's alone.
 

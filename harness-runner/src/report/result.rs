@@ -185,8 +185,40 @@ pub(super) fn properties(finished: &TestFinished) -> Vec<(&'static str, String)>
         all.push(("trace", verdict));
         all.push(("processes", processes.to_string()));
     }
+    let metrics = last.metrics.found.iter();
+    all.extend(metrics.map(|metric| ("metric", metric.to_string())));
+    if last.metrics.unread > 0 {
+        all.push(("metrics-unread", last.metrics.unread.to_string()));
+    }
     let violations = violations::lines(last, Pids::Hidden).into_iter();
     all.extend(violations.map(|line| ("violation", line)));
     all.extend(leak::survivors(last, Pids::Hidden).map(|survivor| ("survivor", survivor)));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fixture_kit::sample;
+    use harness_metadata::Metrics;
+
+    #[test]
+    fn metrics_of_the_last_attempt_are_properties() {
+        let line = r#"{"payload":"p","invocation":0,"name":"a","value":2.5,"unit":"ms"}"#;
+        let metric = serde_json::from_str(line).expect("it is a metric");
+        let attempt = Attempt {
+            metrics: Metrics {
+                found: vec![metric],
+                unread: 3,
+            },
+            ..sample::code(1, 0)
+        };
+        let finished = sample::finished(sample::test("greet", "says_hello"), vec![attempt]);
+        let properties = properties(&finished);
+        assert!(properties.contains(&("metric", "p.a = 2.5 ms".to_owned())));
+        assert!(properties.contains(&("metrics-unread", "3".to_owned())));
+        let none = sample::finished(sample::test("greet", "waves"), vec![sample::code(1, 0)]);
+        let names = super::properties(&none).into_iter().map(|(name, _)| name);
+        assert_eq!(names.filter(|name| name.starts_with("metric")).count(), 0);
+    }
 }

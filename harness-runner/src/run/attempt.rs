@@ -32,6 +32,7 @@ use known::Known;
 use std::{
     collections::VecDeque,
     ffi::OsString,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
@@ -61,6 +62,8 @@ pub(super) struct Running<'a> {
     known: Known,
     /// The file for variables, if it is a setup script.
     env_file: Option<OsString>,
+    /// The file for metrics, if it is a test: it is not there unless the test makes it.
+    metrics_file: Option<PathBuf>,
     /// The receivers of the answers to the inspections that the stub has been asked for, in order:
     /// the sender of a question, or the attempt's own record.
     inspections: VecDeque<Option<mpsc::UnboundedSender<Described>>>,
@@ -94,8 +97,11 @@ impl<'a> Running<'a> {
     ) -> Self {
         let test = shared.work.test(start.test);
         let begun = shared.clock.now();
+        let ticket = slot.next_ticket();
+        let is_test = test.role == Role::Test;
+        let metrics_file = is_test.then(|| shared.work.blocks.metrics_file(slot.number, ticket));
         Self {
-            ticket: slot.next_ticket(),
+            ticket,
             slot,
             shared,
             test,
@@ -115,6 +121,7 @@ impl<'a> Running<'a> {
             printed: shared.work.printed.as_ref().map(Printed::new),
             known: Known::default(),
             env_file: None,
+            metrics_file,
             inspections: VecDeque::new(),
             cut: None,
         }

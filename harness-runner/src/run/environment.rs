@@ -1,12 +1,19 @@
 //! Variables of a test beyond those that the tests of its binary share.
 
-use super::{Test, Work, scripts::ENV_FILE};
+use super::{
+    Test, Work,
+    metrics::{self, METRICS_FILE},
+    scripts::ENV_FILE,
+};
 use crate::{
     config::settings::TestGroup,
-    protocol::{Environment, push_variable},
+    protocol::{Environment, Ticket, push_variable},
 };
 use harness_metadata::{RunId, Word, event::RunMode};
-use std::ffi::OsStr;
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 /// The version of cargo-nextest whose contract tests can rely on.
 const NEXTEST_VERSION: &str = "0.9.143";
@@ -51,6 +58,8 @@ pub(super) struct OfAttempt<'a> {
     pub(super) total_attempts: u32,
     pub(super) slot: usize,
     pub(super) group_slot: Option<usize>,
+    /// The file that it may append metrics to.
+    pub(super) metrics_file: Option<&'a Path>,
 }
 
 impl Blocks {
@@ -120,7 +129,15 @@ impl Blocks {
                 push_variable(&mut block, OsStr::new(&name), OsStr::new(value));
             }
         }
+        if let Some(path) = of.metrics_file {
+            push_variable(&mut block, OsStr::new(METRICS_FILE), path.as_os_str());
+        }
         block
+    }
+
+    /// Returns the path for the metrics of an attempt.
+    pub(super) fn metrics_file(&self, slot: usize, ticket: Ticket) -> PathBuf {
+        metrics::path(&self.run.id, slot, ticket)
     }
 }
 
@@ -140,6 +157,7 @@ impl OfRun {
         for name in ENV_FILE {
             environment.remove(name);
         }
+        environment.remove(METRICS_FILE);
         add_run(&mut environment, self);
         environment.to_block()
     }

@@ -136,6 +136,11 @@ impl Details {
         put("disturbed", wording::disturbed(attempt).map(Value::String));
         let policy = violations::lines(attempt, Pids::Shown);
         put("policy", (!policy.is_empty()).then(|| json!(policy)));
+        let metrics = attempt.metrics.found.iter().map(ToString::to_string);
+        let metrics: Vec<_> = metrics
+            .filter_map(|metric| Some(json!(metric.split_once(" = ")?)))
+            .collect();
+        put("metrics", (!metrics.is_empty()).then(|| json!(metrics)));
         put("treeMemory", usage.peak_tree_memory.map(Value::from));
         put("throttled", usage.throttled.map(|time| json!(ms(time))));
         put("message", message.map(|text| json!(cut(&text))));

@@ -7,6 +7,7 @@ use crate::{
     run::{
         Output,
         live::{Batch, Lines, Printed},
+        metrics,
         slot::{FromSlot, Spoken},
         unit::{Ending, verdict},
         word::judged,
@@ -82,6 +83,11 @@ impl Running<'_> {
             limits,
             policy,
             stuck: self.known.stuck,
+            metrics: self
+                .metrics_file
+                .as_deref()
+                .map(metrics::take)
+                .unwrap_or_default(),
             trace: self.known.so_far.trace,
             earlier: Vec::new(),
         };

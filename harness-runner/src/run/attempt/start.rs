@@ -153,6 +153,7 @@ impl Running<'_> {
                 total_attempts: self.start.total_attempts,
                 slot: self.slot.number,
                 group_slot: self.start.group_slot,
+                metrics_file: self.metrics_file.as_deref(),
             },
         )
     }

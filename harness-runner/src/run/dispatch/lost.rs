@@ -1,7 +1,7 @@
 //! Attempts of which there is no report.
 
 use super::{Action, Dispatcher, Occupancy};
-use harness_metadata::{Attempt, Fault, Outcome, Usage, Verdict, outcome::StreamSize};
+use harness_metadata::{Attempt, Fault, Metrics, Outcome, Usage, Verdict, outcome::StreamSize};
 use std::time::Duration;
 
 impl Dispatcher {
@@ -63,6 +63,7 @@ impl Dispatcher {
             stderr: StreamSize::default(),
             pid: None,
             stuck: Vec::new(),
+            metrics: Metrics::default(),
             trace: None,
             earlier: Vec::new(),
         }

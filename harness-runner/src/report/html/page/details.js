@@ -146,6 +146,7 @@ function panel(report, attempt) {
     ...(attempt.policy ?? []).map((line) => el("p", { class: "slow" }, visible(line))),
     message && el("section", null, el("h3", null, "Message"), el("pre", { class: "message", tabindex: 0, "aria-label": "Message" }, visible(message))),
     values && el("section", null, el("h3", null, "Difference"), difference(values)),
+    table("Metrics", ["Metric", "Value"], (attempt.metrics ?? []).map((metric) => [visible(metric[0]), visible(metric[1])])),
     output("Standard error", attempt.stderr, attempt.written[1]),
     output("Standard output", attempt.stdout, attempt.written[0]),
     leaked(attempt.leak),
