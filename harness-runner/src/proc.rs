@@ -16,6 +16,7 @@ use std::{
         ffi::{OsStrExt, OsStringExt},
         fs::MetadataExt,
     },
+    path::Path,
     sync::LazyLock,
 };
 
@@ -96,6 +97,49 @@ pub(crate) fn read_all(file: File) -> io::Result<Vec<u8>> {
     // A file alone would be asked for its size all the same.
     file.take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Returns the children of all threads of a process (proc_pid_task_children(5)).
+pub(crate) fn children(parent: Pid) -> Vec<Pid> {
+    children_of_threads(&path(parent, "task"))
+}
+
+fn children_of_threads(folder: &str) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let lists = threads
+        .flatten()
+        .map(|thread| fs::read_to_string(thread.path().join("children")));
+    lists
+        .flatten()
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Returns the children of this process by the /proc of a PID namespace around its own, which has other
+/// ids for them. `None` if it does not tell.
+pub(crate) fn own_children_seen_from_outside() -> Option<Vec<Pid>> {
+    let own = ids("self")?;
+    let is_own = own.last() == Some(&nix::unistd::getpid().as_raw());
+    if !is_own || !Path::new("/proc/thread-self/children").exists() {
+        return None;
+    }
+    let outside = children_of_threads("/proc/self/task");
+    let here = |child: &Pid| ids(&child.to_string())?.get(own.len() - 1).copied();
+    outside.iter().map(here).collect()
+}
+
+/// Returns the ids of a process in the namespaces that it is in, the outermost first (NSpid of
+/// proc_pid_status(5)).
+fn ids(process: &str) -> Option<Vec<Pid>> {
+    let status = read(&format!("/proc/{process}/status")).ok()?;
+    let ids = field(&status, "NSpid:")?.split_whitespace();
+    ids.map(|id| id.parse().ok()).collect()
 }
 
 /// Returns the value of a field of proc_pid_status(5), which is named with its colon.

@@ -85,7 +85,7 @@ pub(super) fn name_in_passing(since: Instant) -> Option<Survivor> {
     // it mostly is dead, too, when this process has the CPU again.
     let youngest = (0..LOOKS)
         .take_while(|_| !budget.has_used(NAMING))
-        .filter_map(|_| told_children(own).pop());
+        .filter_map(|_| proc::children(own).pop());
     youngest.into_iter().find_map(|pid| {
         Some(Survivor {
             pid,
@@ -371,7 +371,7 @@ impl Children {
 
     fn of(&self, parent: Pid) -> Vec<Pid> {
         match self {
-            Self::Told => told_children(parent),
+            Self::Told => proc::children(parent),
             Self::ByParent(children) => children.get(&parent).cloned().unwrap_or_default(),
             Self::Waitable(children) if parent == own_pid() => children.clone(),
             Self::Waitable(_) => Vec::new(),
@@ -402,7 +402,9 @@ const LARGEST_PID: Pid = 4 << 20;
 /// Returns the live children of this process without a /proc of its own. Where no /proc knows this process
 /// that takes a second if ids may be large, so it is for kills only.
 fn waitable_children() -> Vec<Pid> {
-    if let Some(children) = children_seen_from_outside() {
+    if let Some(mut children) = proc::own_children_seen_from_outside() {
+        // The kernel has the last word.
+        children.retain(|pid| sys::is_live_child(*pid));
         return children;
     }
     // The file of a foreign /proc is as good.
@@ -412,54 +414,6 @@ fn waitable_children() -> Vec<Pid> {
     (2..=largest.unwrap_or(LARGEST_PID))
         .filter(exists)
         .filter(|pid| sys::is_live_child(*pid))
-        .collect()
-}
-
-/// Returns the live children of this process by the /proc of a PID namespace that this one is in, which
-/// has other ids for them. `None` if it does not tell.
-fn children_seen_from_outside() -> Option<Vec<Pid>> {
-    let own = inner_ids("self")?;
-    if own.last() != Some(&own_pid()) || !Path::new("/proc/thread-self/children").exists() {
-        return None;
-    }
-    let outside = children_of_threads("/proc/self/task");
-    let here = |child: &Pid| inner_ids(&child.to_string())?.get(own.len() - 1).copied();
-    let children: Option<Vec<Pid>> = outside.iter().map(here).collect();
-    let mut children = children?;
-    // The kernel has the last word.
-    children.retain(|pid| sys::is_live_child(*pid));
-    Some(children)
-}
-
-/// Returns the ids of a process in the namespaces that it is in, the outermost first (NSpid of
-/// proc_pid_status(5)).
-fn inner_ids(process: &str) -> Option<Vec<Pid>> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let ids = status
-        .lines()
-        .find_map(|line| line.strip_prefix("NSpid:"))?;
-    ids.split_whitespace().map(|id| id.parse().ok()).collect()
-}
-
-/// Children of all threads of a process (proc_pid_task_children(5)).
-fn told_children(parent: Pid) -> Vec<Pid> {
-    children_of_threads(&proc::path(parent, "task"))
-}
-
-fn children_of_threads(folder: &str) -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let lists = threads
-        .flatten()
-        .map(|thread| fs::read_to_string(thread.path().join("children")));
-    lists
-        .flatten()
-        .flat_map(|list| {
-            list.split_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect::<Vec<_>>()
-        })
         .collect()
 }
 
