@@ -19,6 +19,7 @@ mod digests;
 mod inputs;
 mod key;
 mod ledger;
+mod links;
 mod observing;
 mod settle;
 mod special;

@@ -4,7 +4,8 @@ use super::{
     decide::{Changed, Decision, Limits, Once, Shared, Why, decide},
     key::Key,
     ledger::{Ledger, Pass, Stored},
-    settle::{Fact, Settled},
+    links::Links,
+    settle::Settled,
     state::{Here, State, parent},
 };
 use harness_metadata::TestId;
@@ -59,20 +60,30 @@ pub fn choose(
 /// last pass, and none of its inputs may be among the files.
 pub fn affected(ledger: &Ledger, candidates: &[Candidate], since: &Since) -> Vec<Decision> {
     let unknown = Stored::default();
-    let decide = |candidate: &Candidate| {
+    let mut links = Links::default();
+    let changes = since.paths.iter().map(|path| path.as_os_str().as_bytes());
+    // A test may have asked for a file by another way than the one that its repository knows.
+    let changes: BTreeSet<Vec<u8>> = changes
+        .flat_map(|path| [path.to_vec(), links.entry(path)])
+        .collect();
+    let mut decide = |candidate: &Candidate| {
         let stored = ledger.tests.get(&candidate.test).unwrap_or(&unknown);
         let key = match &candidate.key {
             Ok(key) => key,
             Err(reason) => return Decision::run(Why::Circumstance(reason.clone())),
         };
-        affects(stored, key, since)
+        if let Some((path, why)) = &since.all {
+            let path = path.as_os_str().as_bytes().to_vec();
+            return Decision::run(Why::OfAll { path, why });
+        }
+        affects(stored, key, &changes, &mut links)
     };
-    let mut decisions: Vec<Decision> = candidates.iter().map(decide).collect();
+    let mut decisions: Vec<Decision> = candidates.iter().map(&mut decide).collect();
     run_entangled(ledger, candidates, &mut decisions);
     decisions
 }
 
-fn affects(stored: &Stored, key: &Key, since: &Since) -> Decision {
+fn affects(stored: &Stored, key: &Key, changes: &BTreeSet<Vec<u8>>, links: &mut Links) -> Decision {
     if let Some(distrust) = stored
         .distrust
         .as_ref()
@@ -82,10 +93,6 @@ fn affects(stored: &Stored, key: &Key, since: &Since) -> Decision {
     }
     if let Some(reason) = &stored.refused {
         return Decision::run(Why::NotStored(reason.clone()));
-    }
-    if let Some((path, why)) = &since.all {
-        let path = path.as_os_str().as_bytes().to_vec();
-        return Decision::run(Why::OfAll { path, why });
     }
     let same = |pass: &&Pass| {
         let before = &pass.key;
@@ -105,13 +112,13 @@ fn affects(stored: &Stored, key: &Key, since: &Since) -> Decision {
             Some(_) => Why::Differs(Changed::Command),
         });
     };
-    let paths = since.paths.iter().map(|path| path.as_os_str().as_bytes());
-    for path in paths {
-        let concerns = |fact: &&Fact| concerns(path, fact);
-        let facts = pass.settled.inputs.iter().chain(&pass.settled.outputs);
-        if let Some(fact) = facts.clone().find(concerns) {
+    for fact in pass.settled.inputs.iter().chain(&pass.settled.outputs) {
+        let places = links.places(&fact.path);
+        let mut touching =
+            (places.iter()).filter_map(|place| touching(changes, place, &fact.state));
+        if let Some(path) = touching.next() {
             return Decision::run(Why::Touched {
-                path: path.to_vec(),
+                path: path.clone(),
                 asked: fact.path.clone(),
             });
         }
@@ -119,18 +126,30 @@ fn affects(stored: &Stored, key: &Key, since: &Since) -> Decision {
     Decision::Reuse(pass.known())
 }
 
-/// Returns whether a change of a path may change a fact. A folder that was not there may have come with a file in it.
-fn concerns(path: &[u8], fact: &Fact) -> bool {
-    let is_below = |path: &[u8], folder: &[u8]| {
-        let rest = path.strip_prefix(folder);
-        rest.is_some_and(|rest| rest.first() == Some(&b'/'))
-    };
-    let by_state = match fact.state {
-        State::Names(_) => parent(path) == fact.path,
-        State::Absent { .. } => is_below(path, &fact.path),
-        _ => false,
-    };
-    path == fact.path || is_below(&fact.path, path) || by_state
+/// Returns the first change that may change the state of a place. A folder that was not there may have come with a
+/// file in it.
+fn touching<'a>(
+    changes: &'a BTreeSet<Vec<u8>>,
+    place: &[u8],
+    state: &State,
+) -> Option<&'a Vec<u8>> {
+    let mut at = place;
+    loop {
+        if let Some(path) = changes.get(at) {
+            return Some(path);
+        }
+        if at.len() <= 1 {
+            break;
+        }
+        at = parent(at);
+    }
+    let start = [place, b"/"].concat();
+    let mut below = (changes.range(start.clone()..)).take_while(|path| path.starts_with(&start));
+    match state {
+        State::Names(_) => below.find(|path| parent(path) == place),
+        State::Absent { .. } => below.next(),
+        _ => None,
+    }
 }
 
 /// Lets tests run that share a path with one that runs and changes it.

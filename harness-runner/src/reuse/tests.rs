@@ -674,6 +674,29 @@ fn a_changed_file_affects_the_tests_that_asked_for_it() {
 }
 
 #[test]
+fn a_changed_file_affects_the_tests_that_reach_it_by_a_link() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().canonicalize().expect("it is there");
+    std::fs::create_dir(root.join("real")).expect("it can be made");
+    std::os::unix::fs::symlink("real", root.join("link")).expect("it can be made");
+    let asked = root.join("link/data");
+    let asked = asked.to_str().expect("UTF-8");
+    let mut world = Memory::new();
+    let file = world.file(asked, "old");
+    let rests_on = settled(&mut world, vec![read(asked, file)]).expect("it is known");
+    let mut ledger = Ledger::empty(Utf8Path::new("/nowhere"));
+    ledger.tests.insert(test("a"), stored(rests_on));
+    for (name, expected) in [("real/data", true), ("link", true), ("real/other", false)] {
+        let since = Since {
+            paths: BTreeSet::from([root.join(name)]),
+            all: None,
+        };
+        let decision = &affected(&ledger, &[candidate("a")], &since)[0];
+        assert_eq!(!is_reused(decision), expected, "{name}");
+    }
+}
+
+#[test]
 fn a_ledger_is_read_as_it_was_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Utf8Path::from_path(folder.path()).expect("UTF-8");
