@@ -294,6 +294,11 @@ fn a_changed_file_that_a_test_or_its_child_reads_fails_the_next_run() {
         .assert_says("5 tests run: 3 passed, 2 failed, 0 skipped, 9 cached");
     // A failure is not used again.
     assert_eq!(suite.runs(&[]), ["has_a_child_that_reads", "reads_a_file"]);
+    // Cached tests have passed.
+    suite
+        .harness(&["run", "--rerun", "latest", "--no-fail-fast"])
+        .assert_code(exit_code::TEST_RUN_FAILED)
+        .assert_says("2 tests run: 0 passed, 2 failed");
     suite.write("data/read.txt", "right");
     suite.write("data/child.txt", "right");
     suite

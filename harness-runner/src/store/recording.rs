@@ -156,9 +156,14 @@ impl Head {
 /// run the worst verdict of its instances counts.
 pub(super) fn results(path: &Utf8Path) -> io::Result<BTreeMap<TestId, Verdict>> {
     #[derive(Deserialize)]
-    struct Finished {
+    struct Ended {
         test: TestId,
+        /// A test whose earlier pass counts has none.
+        #[serde(default = "passed")]
         verdict: Verdict,
+    }
+    fn passed() -> Verdict {
+        Verdict::Pass
     }
     let badness = |verdict| match verdict {
         Verdict::Pass => 0,
@@ -167,8 +172,9 @@ pub(super) fn results(path: &Utf8Path) -> io::Result<BTreeMap<TestId, Verdict>> 
         Verdict::Fail => 3,
     };
     let mut results = BTreeMap::new();
-    for line in lines(path)?.filter(|line| kind(line) == Some(b"test-finished")) {
-        if let Ok(Finished { test, verdict }) = serde_json::from_slice(&line) {
+    let kinds: [&[u8]; 2] = [b"test-finished", b"test-cached"];
+    for line in lines(path)?.filter(|line| kind(line).is_some_and(|kind| kinds.contains(&kind))) {
+        if let Ok(Ended { test, verdict }) = serde_json::from_slice(&line) {
             let (test, _) = test.without_iteration();
             let worst = results.entry(test).or_insert(verdict);
             if badness(verdict) > badness(*worst) {
