@@ -20,6 +20,7 @@ mod inputs;
 mod key;
 mod ledger;
 mod links;
+mod looks;
 mod observing;
 mod settle;
 mod special;

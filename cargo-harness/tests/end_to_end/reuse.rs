@@ -308,6 +308,30 @@ fn a_changed_file_that_a_test_or_its_child_reads_fails_the_next_run() {
 }
 
 #[test]
+fn a_file_that_changes_during_a_run_is_no_input_of_a_pass() {
+    let suite = Suite::new(
+        r#"
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/log.txt");
+#[test]
+fn a_reads() { std::fs::read(FILE).unwrap(); }
+#[test]
+fn b_writes() { std::fs::write(FILE, "left").unwrap(); }
+#[test]
+fn c_reads() { std::fs::read(FILE).unwrap(); }
+"#,
+    );
+    suite
+        .harness(&["run", "--cached", "-j1"])
+        .assert_code(exit_code::OK);
+    let plan = suite.plan(&[]);
+    let (decision, reason) = &plan["a_reads"];
+    assert_eq!(decision, "run");
+    // When it began or later, or while the run went on: as soon as its files were looked at.
+    assert!(reason.contains("was changed w"), "{reason}");
+    assert_eq!(suite.runs(&[]), ["a_reads", "b_writes", "c_reads"]);
+}
+
+#[test]
 fn reuse_is_said_in_all_reports() {
     let suite = Suite::new("#[test]\nfn one() {}\n#[test]\nfn two() {}\n");
     suite

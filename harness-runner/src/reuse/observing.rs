@@ -7,6 +7,7 @@ use super::{
     inputs::Inputs,
     key::Key,
     ledger::{Distrust, Ledger, LedgerError, Pass, Stored},
+    looks::Looks,
     settle::{Fact, Settled, settle},
     state::{Here, State, World},
     times::Clock,
@@ -115,6 +116,7 @@ impl Observing {
         let work = Work {
             of,
             here,
+            looks: Looks::default(),
             clock: Clock::read(),
             news: BTreeMap::new(),
             observed: Observed::default(),
@@ -200,6 +202,7 @@ struct News {
 struct Work {
     of: OfRun,
     here: Here,
+    looks: Looks,
     clock: Option<Clock>,
     news: BTreeMap<TestId, News>,
     observed: Observed,
@@ -213,6 +216,7 @@ impl Work {
             };
             self.add(ended, watched);
         }
+        self.forget_changed();
         self.write();
         self.observed
     }
@@ -234,7 +238,7 @@ impl Work {
             Err(_) => Vec::new(),
         };
         let settled = inputs.and_then(|inputs| {
-            let settled = settle(&inputs, began, &mut self.here)?;
+            let settled = settle(&inputs, began, &mut self.looks.of_test(&mut self.here))?;
             self.clock_went_on()?;
             Ok(settled)
         });
@@ -295,6 +299,35 @@ impl Work {
             mismatch: mismatch.clone(),
         });
         mismatch
+    }
+
+    /// Forgets what rests on a file that has changed since it was looked at for the first time.
+    fn forget_changed(&mut self) {
+        let changed = self.looks.changed(&mut self.here);
+        if changed.is_empty() {
+            return;
+        }
+        for (test, news) in &mut self.news {
+            let rests_on = |settled: &Settled| {
+                let mut facts = settled.inputs.iter().chain(&settled.outputs);
+                facts.find_map(|fact| changed.get(&fact.path)).cloned()
+            };
+            if news.failed.as_ref().and_then(rests_on).is_some() {
+                news.failed = None;
+            }
+            let Some(path) = (news.pass.as_ref().ok()).and_then(|pass| rests_on(&pass.settled))
+            else {
+                continue;
+            };
+            let path = String::from_utf8_lossy(&path);
+            let reason = format!("`{path}` was changed while the run went on");
+            self.observed.stored -= 1;
+            self.observed.refused.push((test.clone(), reason.clone()));
+            // What it was compared with as a sample is not known either.
+            let known = |audit: &Audit| audit.test != *test || audit.mismatch.is_some();
+            self.observed.audits.retain(known);
+            news.pass = Err(reason);
+        }
     }
 
     /// A clock that was set back makes changes look old.

@@ -7,6 +7,7 @@ use super::{
     inputs::Inputs,
     key::{Key, Surroundings, Value},
     ledger::{Distrust, Ledger, Pass, Stored},
+    looks::Looks,
     settle::{Settled, settle},
     state::{Here, Look, State, World, nearest},
     times::Clock,
@@ -694,6 +695,22 @@ fn a_changed_file_affects_the_tests_that_reach_it_by_a_link() {
         let decision = &affected(&ledger, &[candidate("a")], &since)[0];
         assert_eq!(!is_reused(decision), expected, "{name}");
     }
+}
+
+#[test]
+fn a_look_for_one_test_counts_for_another_unless_the_file_is_another_at_the_end() {
+    let mut world = Memory::new();
+    world.file("/ws/data", "old");
+    let mut looks = Looks::default();
+    let paths: [&[u8]; 3] = [b"/ws/data", b"/ws/absent", b"/ws"];
+    let first = paths.map(|path| looks.of_test(&mut world).look(path));
+    assert!(looks.changed(&mut world).is_empty());
+    world.file("/ws/data", "new");
+    world.file("/ws/absent", "");
+    let second = paths.map(|path| looks.of_test(&mut world).look(path));
+    assert_eq!(first[..2], second[..2]);
+    let changed: Vec<Vec<u8>> = looks.changed(&mut world).into_iter().collect();
+    assert_eq!(changed, [b"/ws/absent".to_vec(), b"/ws/data".to_vec()]);
 }
 
 #[test]
