@@ -16,6 +16,7 @@ mod contender;
 mod makespan;
 mod memory;
 mod reports;
+mod reuse;
 mod strace;
 mod workload;
 
@@ -31,7 +32,13 @@ fn main() {
     let names: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| *wanted == name);
     for name in &names {
-        let others = [strace::NAME, memory::NAME, makespan::NAME, reports::NAME];
+        let others = [
+            strace::NAME,
+            memory::NAME,
+            makespan::NAME,
+            reports::NAME,
+            reuse::NAME,
+        ];
         let known = Workload::NAMES
             .iter()
             .chain(&others)
@@ -75,17 +82,25 @@ fn main() {
             _ => {}
         }
     }
+    compare_others(&wanted, &contenders, quick);
+}
+
+/// Makes the comparisons that are no table of contenders.
+fn compare_others(wanted: &dyn Fn(&str) -> bool, contenders: &[Contender], quick: bool) {
     if wanted(strace::NAME) {
         strace::compare(if quick { 3 } else { 9 });
     }
     if wanted(memory::NAME) {
-        memory::compare(&contenders);
+        memory::compare(contenders);
     }
     if wanted(reports::NAME) {
         reports::compare(if quick { 7 } else { 21 });
     }
+    if wanted(reuse::NAME) {
+        reuse::compare(if quick { 3 } else { 9 });
+    }
     if wanted(makespan::NAME) {
-        makespan::compare(&contenders, contender::slots(), if quick { 1 } else { 3 });
+        makespan::compare(contenders, contender::slots(), if quick { 1 } else { 3 });
     }
 }
 

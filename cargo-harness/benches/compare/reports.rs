@@ -44,7 +44,7 @@ pub(crate) fn compare(rounds: usize) {
                     }
                     command.args(["--message-format", "libtest-json-plus"]);
                 }
-                let cost = cost_of(&mut command);
+                let cost = cost_of(&mut command, workload.may_fail);
                 if round > 0 {
                     costs[kind].push(cost);
                 }

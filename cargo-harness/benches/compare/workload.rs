@@ -36,7 +36,7 @@ impl Workload {
     /// 20,000 empty tests in 20 binaries.
     pub(crate) const TWENTY_THOUSAND: &str = "twenty-thousand-empty";
     /// A real suite of short tests, most of which start processes.
-    const SUITE: &str = "real-suite";
+    pub(crate) const SUITE: &str = "real-suite";
     /// Tests that compile a small package from nothing, as tests of build tools do.
     const COMPILE: &str = "compile";
     /// Everything is built and nothing is selected.
