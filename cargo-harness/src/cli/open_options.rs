@@ -13,7 +13,7 @@ pub(super) struct OpenArgs {
         value_enum,
         num_args = 0..=1,
         require_equals = true,
-        // Of `report`, which needs one of its reports or this.
+        // `report` needs one of this group.
         group = "Reports",
         help_heading = "Reporter options"
     )]

@@ -3,7 +3,10 @@
 //! A look that was taken for one test counts for another, before or after it, if the same is there at the end of the
 //! run: the time of a file's last change says so.
 
-use super::state::{Look, State, World};
+use super::{
+    state::{Look, State, World},
+    times::{is_settled, now},
+};
 use std::collections::{BTreeSet, HashMap};
 
 /// Looks that are remembered. Tests make up names, and a look at each would take all memory in the end.
@@ -39,7 +42,8 @@ impl Looks {
 pub(super) struct OfTest<'a> {
     world: &'a mut dyn World,
     of_run: &'a mut HashMap<Vec<u8>, Look>,
-    /// Looks at what changes without being another, such as a folder with new names in it.
+    /// Looks at what changes without being another, such as a folder with new names in it, and at files that have just
+    /// changed: one more change could have the same time.
     own: HashMap<Vec<u8>, Look>,
 }
 
@@ -48,8 +52,10 @@ impl World for OfTest<'_> {
         if let Some(look) = self.of_run.get(path).or_else(|| self.own.get(path)) {
             return look.clone();
         }
+        let now = now();
         let look = self.world.look(path);
-        let lasts = matches!(look.state, State::File { .. } | State::Absent { .. });
+        let lasts = matches!(look.state, State::File { .. } | State::Absent { .. })
+            && look.files.iter().all(|file| is_settled(file, now));
         let looks = match lasts && self.of_run.len() < MOST {
             true => &mut *self.of_run,
             false => &mut self.own,

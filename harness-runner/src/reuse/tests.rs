@@ -10,7 +10,7 @@ use super::{
     looks::Looks,
     settle::{Settled, settle},
     state::{Here, Look, State, World, nearest},
-    times::Clock,
+    times::{Clock, now},
 };
 use crate::sys::Identity;
 use camino::Utf8Path;
@@ -711,6 +711,19 @@ fn a_look_for_one_test_counts_for_another_unless_the_file_is_another_at_the_end(
     assert_eq!(first[..2], second[..2]);
     let changed: Vec<Vec<u8>> = looks.changed(&mut world).into_iter().collect();
     assert_eq!(changed, [b"/ws/absent".to_vec(), b"/ws/data".to_vec()]);
+}
+
+#[test]
+fn a_look_at_a_file_that_has_just_changed_counts_for_one_test() {
+    let mut world = Memory::new();
+    let just = i64::try_from(now().as_secs()).expect("it is not that late");
+    world.put("/ws/data", Some("old"), just);
+    let mut looks = Looks::default();
+    let first = looks.of_test(&mut world).look(b"/ws/data");
+    // Within one step of the file system's times.
+    let file = world.files.get_mut(b"/ws/data".as_slice());
+    file.expect("it is there").content = Some(b"new".to_vec());
+    assert_ne!(looks.of_test(&mut world).look(b"/ws/data"), first);
 }
 
 #[test]
