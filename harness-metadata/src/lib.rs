@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod budget;
 pub mod event;
 pub mod exit_code;
 pub mod id;
@@ -7,6 +8,7 @@ pub mod level;
 pub mod limit;
 pub mod location;
 pub mod machine;
+pub mod measure;
 pub mod metric;
 pub mod noise;
 pub mod outcome;
@@ -20,12 +22,14 @@ pub mod trace;
 pub mod usage;
 pub mod word;
 
+pub use budget::BudgetFinding;
 pub use event::{Event, EventKind};
 pub use id::{AttemptId, RunId, TestId};
 pub use level::{DurationsBy, FinalStatusLevel, ReportSkipped, StatusLevel};
 pub use limit::{Cpus, LimitHit, LimitKind, Limits};
 pub use location::Location;
 pub use machine::Machine;
+pub use measure::{Measure, MeasureUnit, Measured};
 pub use metric::{Metric, Metrics, Polarity};
 pub use nextest_metadata::{RustBinaryId, TestCaseName};
 pub use outcome::{

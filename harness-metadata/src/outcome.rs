@@ -1,6 +1,7 @@
 //! The outcome of a test, and the profile's verdict.
 
 use crate::{
+    budget::BudgetFinding,
     limit::LimitHit,
     metric::Metrics,
     policy::Violations,
@@ -351,6 +352,9 @@ pub struct Attempt {
     /// The violations of its policy; `None` if there were none, or it has no policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Box<Violations>>,
+    /// The budgets that it did not keep to, or of which that is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budget: Vec<BudgetFinding>,
     /// The profile's verdict.
     pub verdict: Verdict,
     /// True if it ran for longer than the slow period.
@@ -404,6 +408,7 @@ impl Attempt {
             leak: self.leak.clone(),
             limits: self.limits.clone(),
             policy: self.policy.clone(),
+            budget: self.budget.clone(),
             stuck: self.stuck.clone(),
             metrics: self.metrics.clone(),
             trace: None,

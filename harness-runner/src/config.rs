@@ -9,6 +9,7 @@
 //!    answers for each test.
 
 mod archive_include;
+pub mod budget;
 mod compiled;
 mod declared;
 mod error;
@@ -16,6 +17,7 @@ mod file;
 mod filter_text;
 mod kind;
 mod layer;
+mod limit;
 mod migrate;
 mod names;
 mod overrides;

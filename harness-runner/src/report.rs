@@ -7,6 +7,8 @@
 mod account;
 pub mod allure;
 pub mod annotations;
+mod budget;
+mod bytes;
 pub mod captured;
 pub mod causes;
 pub mod chrome;
@@ -49,8 +51,9 @@ mod wording;
 mod wrapper;
 
 pub(crate) use account::ending;
+pub use bytes::size;
 pub(crate) use failure::Reason;
-pub use wording::{awaits_system, plural, signal_name, silent_binary, size};
+pub use wording::{awaits_system, plural, signal_name, silent_binary};
 
 use harness_metadata::{AttemptId, Event, EventKind, event::TestFinished};
 use std::{

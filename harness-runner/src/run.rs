@@ -9,6 +9,7 @@ mod arguments;
 mod attempt;
 mod blocks;
 mod bounds;
+mod budget;
 mod capture;
 mod causes;
 mod clock;

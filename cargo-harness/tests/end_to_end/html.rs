@@ -177,14 +177,19 @@ fn a_browser_shows_the_report_and_takes_no_output_for_markup() {
     );
 }
 
-/// Returns the results of earlier runs that a page has, by the rows of their tests.
-fn before(page: &Path) -> serde_json::Map<String, serde_json::Value> {
+/// Returns what a page has of its tests.
+pub(crate) fn details(page: &Path) -> serde_json::Value {
     let page = fs::read_to_string(page).expect("it was written");
     let (_, rest) = page.split_once("id=\"details\">").expect("it has details");
     let (packed, _) = rest.split_once("</script>").expect("they end");
     let packed = STANDARD.decode(packed).expect("it is Base64");
     let details = decompress_to_vec_zlib(&packed).expect("it is compressed");
-    let mut details: serde_json::Value = serde_json::from_slice(&details).expect("it is JSON");
+    serde_json::from_slice(&details).expect("it is JSON")
+}
+
+/// Returns the results of earlier runs that a page has, by the rows of their tests.
+fn before(page: &Path) -> serde_json::Map<String, serde_json::Value> {
+    let mut details = details(page);
     let results = details["before"]["results"].take();
     results.as_object().expect("it is a map").clone()
 }

@@ -16,6 +16,7 @@ mod bad_surroundings;
 mod below;
 mod bench;
 mod breaks;
+mod budgets;
 mod cargo_facts;
 mod changed;
 mod coming_over;

@@ -6,6 +6,7 @@
 
 use super::{
     RunSettings,
+    budget::Budget,
     declared::{FlakyFailStatus, RunOrigins, TestLayer, TestOrigins, TestValues},
     layer::{Explained, Origin, OverrideOrigin},
     quarantine::QuarantineEntry,
@@ -367,6 +368,8 @@ impl CompiledProfile {
             .rev()
             .filter_map(|(layer, _)| layer.env.as_ref());
         values.env = set.flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        values.budget =
+            Budget::merged(layers.iter().filter_map(|(layer, _)| layer.budget.as_ref()));
         let mut settings = TestSettings::from(&values);
         if self.parts.mode == RunMode::Benchmark {
             settings.slow_timeout = values.bench_slow_timeout;
@@ -416,6 +419,7 @@ impl From<&TestValues> for TestSettings {
                 ipc: values.policy_ipc.clone(),
                 net: values.policy_net.clone(),
             },
+            budget: values.budget.clone(),
             trace: TraceSetting {
                 level: values.trace_level,
                 required: values.trace_required,

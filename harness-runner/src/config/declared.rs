@@ -5,6 +5,7 @@
 
 use super::{
     archive_include::ArchiveInclude,
+    budget::Budget,
     error::Place,
     kind::{self, Kind, words},
     layer::{Declared, Explained, Origin, Scope, layer},
@@ -189,6 +190,11 @@ layer! {
     policy_ipc: Ipc {
         PolicyIpc, "policy.ipc", Both, kind::IPC, default Ipc::All,
         "[the ways](policy.md#other-processes) by which the test may reach processes that it has not started"
+    }
+    /// The budgets, each by itself.
+    budget: Budget {
+        Budget, "budget", Both, kind::BUDGET, default Budget::default(),
+        "[budgets](budgets.md): limits on numbers that were measured, judged at the end of an attempt"
     }
     /// When the output of a test that passes is shown.
     success_output: OutputWhen {

@@ -2,6 +2,8 @@
 
 use super::{
     archive_include::{self, ArchiveInclude, OnMissing, RelativeTo},
+    budget::{Budget, BudgetResult},
+    limit,
     parse::{Noted, Value},
     policy, scripts,
     settings::*,
@@ -85,6 +87,7 @@ kinds! {
         ] });
     NET: Net = policy::net, "array of [rules](policy.md#network), or `\"all\"`",
         json!({ "anyOf": [{ "const": "all" }, { "type": "array", "items": net_rule() }] });
+    BUDGET: Budget = limit::read, "table of [names](budgets.md#names) and limits", budgets();
     FAIL_FAST: MaxFail = value::fail_fast, "boolean, or table", fail_fast();
 }
 
@@ -180,6 +183,20 @@ fn leak_timeout() -> Json {
         "result": { "enum": LeakResult::words() },
     });
     either(duration(), properties, &["period"])
+}
+
+fn budgets() -> Json {
+    let limit = json!({ "anyOf": [{ "type": "number" }, { "type": "string", "minLength": 1 }] });
+    let table = json!({
+        "type": "object",
+        "properties": {
+            "max": limit,
+            "min": limit,
+            "required": { "type": "boolean" },
+            "result": { "enum": BudgetResult::words() },
+        },
+    });
+    json!({ "type": "object", "additionalProperties": { "anyOf": [limit, table] } })
 }
 
 fn included() -> Json {

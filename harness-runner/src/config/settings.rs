@@ -1,5 +1,6 @@
 //! The settings of one test, after profiles, inheritance and overrides.
 
+use super::budget::Budget;
 use crate::policy::Policy;
 use harness_metadata::{
     Limits,
@@ -46,6 +47,8 @@ pub struct TestSettings {
     pub trace: TraceSetting,
     /// The files, programs and ways of communication that it may use.
     pub policy: Policy,
+    /// The limits on numbers that its attempts measure.
+    pub budget: Budget,
 }
 
 /// The use of passes of tests that cannot have changed since.

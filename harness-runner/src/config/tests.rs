@@ -1,6 +1,7 @@
 //! Helpers for the tests of messages.
 
 mod at_once;
+mod budget;
 mod migrate;
 mod policy;
 mod precedence;

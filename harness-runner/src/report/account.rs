@@ -1,7 +1,7 @@
 //! The end of an attempt in the words of reports for programs, which two runs share.
 
 use super::{
-    Excerpt, Outputs, Stream, evidence, excerpt, extract, failure, leak, service,
+    Excerpt, Outputs, Stream, budget, evidence, excerpt, extract, failure, leak, service,
     stuck::Pids,
     violations,
     wording::{self, interruption_type},
@@ -39,6 +39,7 @@ impl Account {
         let (kind, ty) = match wording::limits_decide(attempt) {
             true => (Kind::Failure, "test limit".to_owned()),
             false if wording::policy_decides(attempt) => (Kind::Failure, "test policy".to_owned()),
+            false if budget::decides(attempt) => (Kind::Failure, "test budget".to_owned()),
             false => class(attempt),
         };
         let message = wording::closing(attempt).unwrap_or_else(|| ty.clone());
@@ -48,6 +49,7 @@ impl Account {
         for line in leak::lines(attempt, Pids::Hidden)
             .into_iter()
             .chain(violations)
+            .chain(budget::lines(attempt, Pids::Shown))
         {
             body.push('\n');
             body.push_str(&line);

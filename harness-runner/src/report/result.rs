@@ -3,7 +3,7 @@
 use super::{
     Outputs,
     account::{self, Account, Kind},
-    leak,
+    budget, leak,
     share::Share,
     stuck::Pids,
     style::escaped_lines,
@@ -192,6 +192,9 @@ pub(super) fn properties(finished: &TestFinished) -> Vec<(&'static str, String)>
     }
     let violations = violations::lines(last, Pids::Hidden).into_iter();
     all.extend(violations.map(|line| ("violation", line)));
+    let budgets = budget::lines(last, Pids::Shown).into_iter();
+    let budgets = budgets.map(|line| line.trim_start_matches("budget: ").to_owned());
+    all.extend(budgets.map(|line| ("budget", line)));
     all.extend(leak::survivors(last, Pids::Hidden).map(|survivor| ("survivor", survivor)));
     all
 }

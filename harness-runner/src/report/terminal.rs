@@ -23,6 +23,7 @@ use self::block::Shown;
 pub use self::{fold::Fold, options::TerminalOptions};
 use super::{
     Outputs, Sink, SinkError,
+    budget::{self, Unjudged},
     failure::Reason,
     leak,
     progress::{Bar, ProgressMode, terminal_size},
@@ -73,6 +74,8 @@ pub struct Terminal<W: Write> {
     run_again: BTreeMap<Disturbance, usize>,
     /// As before, of those that were not.
     disturbed: BTreeMap<Disturbance, usize>,
+    /// The budgets that could not be judged.
+    unjudged: Unjudged,
     live: Live,
     /// The iterations of a stress run, and the results of its tests.
     stress: Stress,
@@ -121,6 +124,7 @@ impl<W: Write> Terminal<W> {
             slowest: Vec::new(),
             run_again: BTreeMap::new(),
             disturbed: BTreeMap::new(),
+            unjudged: Unjudged::default(),
             live: Live::default(),
             stress: Stress::default(),
             binaries_skipped_by_default: 0,
@@ -279,6 +283,7 @@ impl<W: Write> Terminal<W> {
             bar.finished(&finished.test);
         }
         self.count_disturbed(finished);
+        self.unjudged.count(finished);
         self.stress.count(finished);
         let class = Class::of(finished);
         let when = self.output_when(finished);
@@ -359,7 +364,9 @@ impl<W: Write> Terminal<W> {
             return;
         };
         let violations = violations::lines(last, Pids::Shown);
-        for line in leak::lines(last, Pids::Shown).into_iter().chain(violations) {
+        let budgets = budget::measured_lines(last, Pids::Shown);
+        let lines = leak::lines(last, Pids::Shown).into_iter();
+        for line in lines.chain(violations).chain(budgets) {
             self.say(&format!("             {}", paint(&line, self.styles.warn)));
         }
     }

@@ -1,5 +1,7 @@
 //! The words for what happened: statuses, closing sentences, counts.
 
+use super::budget;
+pub(super) use super::bytes::size;
 use harness_metadata::{
     Attempt, Exit, Interruption, LimitHit, NoResultKind, Outcome, Quarantine, RawString, RunStats,
     RustBinaryId, Verdict,
@@ -78,6 +80,9 @@ pub(super) fn attempt_status(attempt: &Attempt) -> String {
     }
     if policy_decides(attempt) {
         return "POLICY".to_owned();
+    }
+    if budget::decides(attempt) {
+        return "BUDGET".to_owned();
     }
     match (&attempt.outcome, attempt.verdict) {
         (Outcome::Exited(exit), Verdict::Pass) => match (exit.success(), attempt.slow, leaky) {
@@ -208,6 +213,7 @@ pub(super) fn closing(attempt: &Attempt) -> Option<String> {
     if escaped_policy(attempt) {
         hits.push("did what its policy does not allow and could not deny".to_owned());
     }
+    hits.extend(budget::hits(attempt));
     if hits.is_empty() {
         return ending;
     }
@@ -449,16 +455,6 @@ pub(super) fn item(mode: RunMode, count: usize) -> &'static str {
 /// Returns a duration in seconds with three decimals.
 pub(super) fn seconds(duration: Duration) -> String {
     format!("{:.3}s", duration.as_secs_f64())
-}
-
-/// Returns a size with a binary unit.
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
-    }
 }
 
 /// The counts of a summary: text, and whether it is bad news (`Some(false)`), good news

@@ -173,6 +173,9 @@ fn passed(finished: &TestFinished) -> Result<Passed, String> {
     if last.policy.is_some() {
         return fail("it violated its policy");
     }
+    if !last.budget.is_empty() {
+        return fail("it did not keep to its budget");
+    }
     if finished.quarantine.is_some() {
         return fail("it is in quarantine");
     }

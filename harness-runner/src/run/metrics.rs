@@ -24,8 +24,13 @@ pub(super) fn path(run: &str, slot: usize, ticket: Ticket) -> PathBuf {
     env::temp_dir().join(format!("harness-metrics-{run}-{slot}.{ticket}"))
 }
 
+/// Takes the metrics of an attempt that is over, if it may have some.
+pub(super) fn of(path: Option<&Path>) -> Metrics {
+    path.map(take).unwrap_or_default()
+}
+
 /// Takes the metrics of an attempt that is over. The file is gone then.
-pub(super) fn take(path: &Path) -> Metrics {
+fn take(path: &Path) -> Metrics {
     let Ok(file) = own_files::open(path) else {
         // A test without metrics, or one that has made something else of it.
         return Metrics::default();

@@ -3,7 +3,7 @@
 use super::{Notice, Session, cpus, machine};
 use crate::{
     changes::{self, GitError, Tree},
-    config::settings::ReuseMode,
+    config::{budget::Limit, settings::ReuseMode},
     list::ListedBinary,
     plan::PlannedTest,
     protocol::Environment,
@@ -368,6 +368,12 @@ impl OfBinary {
             &settings.slow_timeout,
             (settings.leak_timeout, settings.leak),
             (settings.require_result, &settings.policy),
+            settings
+                .budget
+                .0
+                .iter()
+                .map(Limit::written)
+                .collect::<Vec<_>>(),
             (
                 &settings.retries,
                 settings.flaky_result,

@@ -341,6 +341,7 @@ fn the_wrong_value_of_each_key_is_answered_with_what_it_takes() {
         `profile.p.policy.fs.exec` must be `"all"` or an array of paths, but is a date
         `profile.p.policy.net` must be `"all"` or an array of tables, but is a date
         `profile.p.policy.ipc` must be `"all"` or an array of words, but is a date
+        `profile.p.budget` must be a table such as `{ rss = "200 MiB", processes = 4 }`, but is a date
         `profile.p.success-output` must be a string, but is a date; write one of `immediate`, `immediate-final`, `final`, `never`
         `profile.p.failure-output` must be a string, but is a date; write one of `immediate`, `immediate-final`, `final`, `never`
         `profile.p.junit.store-success-output` must be `true` or `false`, but is a date

@@ -129,6 +129,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         policy.fs.exec = "all"
         policy.net = "all"
         policy.ipc = "all"
+        budget = {}
         success-output = "never"
         failure-output = "immediate"
         junit.store-success-output = false
@@ -286,6 +287,7 @@ fn every_key_is_read() {
         policy.fs.exec = "all"  # built-in default
         policy.net = "all"  # built-in default
         policy.ipc = "all"  # built-in default
+        budget = {}  # built-in default
         success-output = "final"  # profile `ci`
         failure-output = "immediate-final"  # profile `ci`
         junit.store-success-output = true  # profile `ci`
@@ -324,6 +326,7 @@ fn every_key_is_read() {
         policy.fs.exec = "all"  # built-in default
         policy.net = "all"  # built-in default
         policy.ipc = "all"  # built-in default
+        budget = {}  # built-in default
         success-output = "final"  # profile `ci`
         failure-output = "never"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         junit.store-success-output = true  # profile `ci`

@@ -7,7 +7,9 @@ use super::{
     facts::Facts,
     index::{Words, ms},
 };
-use crate::report::{Excerpt, Outputs, failure, share::Share, stuck::Pids, violations, wording};
+use crate::report::{
+    Excerpt, Outputs, budget, failure, share::Share, stuck::Pids, violations, wording,
+};
 use harness_metadata::{
     Attempt, Exit, TestId, TraceSummary,
     event::TestFinished,
@@ -136,6 +138,8 @@ impl Details {
         put("disturbed", wording::disturbed(attempt).map(Value::String));
         let policy = violations::lines(attempt, Pids::Shown);
         put("policy", (!policy.is_empty()).then(|| json!(policy)));
+        let budget = budget::lines(attempt, Pids::Shown);
+        put("budget", (!budget.is_empty()).then(|| json!(budget)));
         let metrics = attempt.metrics.found.iter().map(ToString::to_string);
         let metrics: Vec<_> = metrics
             .filter_map(|metric| Some(json!(metric.split_once(" = ")?)))

@@ -92,6 +92,7 @@ impl<W: Write> Terminal<W> {
             self.note(word, self.styles.fail, &how);
         }
         self.disturbances(&run.stats);
+        self.unjudged_budgets();
         self.durations();
         self.final_list(outputs);
         self.rates();
@@ -134,6 +135,13 @@ impl<W: Write> Terminal<W> {
                 were(stats.disturbed)
             );
             self.note("Disturbed", self.styles.warn, &text);
+        }
+    }
+
+    /// Says which budgets could not be judged, and in how many tests.
+    fn unjudged_budgets(&mut self) {
+        for line in self.unjudged.lines(|count| self.items(count)) {
+            self.note("Budget", self.styles.warn, &line);
         }
     }
 

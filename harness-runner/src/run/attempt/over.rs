@@ -5,7 +5,7 @@ use crate::{
     config::settings::LeakPolicy,
     protocol::Ticket,
     run::{
-        Output,
+        Output, budget,
         live::{Batch, Lines, Printed},
         metrics,
         slot::{FromSlot, Spoken},
@@ -68,7 +68,7 @@ impl Running<'_> {
         let trace = self.slot.traces.end(ending.stub_free);
         let output = self.streams.finish();
         let sizes = output.as_ref();
-        let attempt = Attempt {
+        let mut attempt = Attempt {
             number: self.start.attempt,
             verdict,
             slow: ending.slow,
@@ -82,15 +82,14 @@ impl Running<'_> {
             leak,
             limits,
             policy,
+            budget: Vec::new(),
             stuck: self.known.stuck,
-            metrics: self
-                .metrics_file
-                .as_deref()
-                .map(metrics::take)
-                .unwrap_or_default(),
+            metrics: metrics::of(self.metrics_file.as_deref()),
             trace: self.known.so_far.trace,
             earlier: Vec::new(),
         };
+        attempt.budget = budget::judge(&self.test.settings.budget, &attempt);
+        attempt.verdict = budget::verdict(attempt.verdict, &attempt.budget);
         Over {
             attempt,
             output,

@@ -54,6 +54,7 @@ impl Dispatcher {
             leak: None,
             limits: Vec::new(),
             policy: None,
+            budget: Vec::new(),
             verdict,
             slow: false,
             started_at: self.limits.started_at + since,
