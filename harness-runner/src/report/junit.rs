@@ -1,8 +1,8 @@
 //! The JUnit report.
 //!
-//! At every moment of a run the report is a valid file of what is known: each test case is added
-//! when its test finishes (`interim`), in the order in which tests finish, so that a binary may
-//! have several suites. Until the end the report's name ends in `(incomplete)` and its last test
+//! At every moment of a run the report is a valid file of what is known: test cases are added
+//! when their tests finish, those of a few milliseconds at once (`interim`), in the order in which tests finish, so
+//! that a binary may have several suites. Until the end the report's name ends in `(incomplete)` and its last test
 //! case is an error which says that the run did not end. The last report has a suite for each
 //! binary; it is put together from the cases on disk, so memory does not grow with output, in a
 //! temporary file that is renamed over the former.
@@ -15,6 +15,7 @@
 //! was interrupted or ran out of time has the property `run-cut-off` that says so: the root can
 //! have none.
 
+mod append;
 mod case;
 mod frame;
 mod helpers;
@@ -26,6 +27,7 @@ pub use options::{JunitOptions, Schema};
 
 use super::{Outputs, Sink, SinkError, account, outlet::Outlet};
 use crate::own_files::{self, Beside};
+use append::{Open, Waiting};
 use case::Cases;
 use chrono::{DateTime, FixedOffset};
 use frame::{Frame, Mark, rendered};
@@ -33,7 +35,7 @@ use harness_metadata::{
     Event, EventKind, Location, RunId, TestId,
     event::{CancelReason, RunFinished, RunStarted, TestCached},
 };
-use interim::{Change, Interim, Part};
+use interim::{Interim, Part};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 use std::{
     collections::HashMap,
@@ -57,6 +59,8 @@ pub struct Junit {
     /// The file on disk; `None` if it could not be written.
     interim: Option<Interim>,
     open: Open,
+    /// The test cases that are not in the file yet.
+    waiting: Vec<Waiting>,
     /// The statement that the run has not come to its end.
     mark: Mark,
     /// The number of tests that could not be written to the report.
@@ -76,17 +80,6 @@ struct Suite {
 
 /// From the first start to the last end of tests.
 type Span = (DateTime<FixedOffset>, DateTime<FixedOffset>);
-
-/// The end of the report on disk, where the next test case goes.
-#[derive(Debug, Default)]
-struct Open {
-    /// The offset of the closing part.
-    end: u64,
-    /// The suite that is still open there: which one, where its header is, and what it has.
-    suite: Option<(usize, u64, TestSuite)>,
-    /// The counts of the whole report.
-    totals: Totals,
-}
 
 #[derive(Copy, Clone, Debug, Default)]
 struct Totals {
@@ -120,6 +113,7 @@ impl Junit {
             by_name: HashMap::new(),
             interim: None,
             open: Open::default(),
+            waiting: Vec::new(),
             mark: Mark::default(),
             lost: 0,
             broken: None,
@@ -168,25 +162,6 @@ impl Junit {
             && fs::metadata(path).map_or(true, |there| there.is_file())
     }
 
-    /// Adds a test case to its suite, and to what is on disk.
-    fn add(&mut self, test: &TestId, case: TestCase, span: Option<Span>) -> io::Result<()> {
-        let mut alone = TestSuite::new(test.binary.as_str());
-        alone.add_test_case(case);
-        let mut report = Report::unnamed();
-        report.add_test_suite(alone.clone());
-        let text = rendered(&report)?;
-        let text = frame::inside_suite(&text);
-        alone.test_cases.clear();
-
-        let at = self.suite(test);
-        let part = self.append(at, &alone, text, span)?;
-        let suite = &mut self.suites[at];
-        suite.span = joined(suite.span, span);
-        add_counts(&mut suite.counts, &alone);
-        suite.parts.push(part);
-        Ok(())
-    }
-
     fn suite(&mut self, test: &TestId) -> usize {
         let name = match self.options.schema {
             Schema::Surefire => self.options.name.clone(),
@@ -200,69 +175,6 @@ impl Junit {
             });
             self.suites.len() - 1
         })
-    }
-
-    /// Puts a test case in the place of what closes the report, and closes it again.
-    fn append(
-        &mut self,
-        at: usize,
-        alone: &TestSuite,
-        text: &str,
-        span: Option<Span>,
-    ) -> io::Result<Part> {
-        let totals = self.open.totals.add(alone);
-        let all = frame::wide(&self.frame(totals, true)?.header);
-        let span = joined(self.suites[at].span, span);
-        let mut tail = String::new();
-        let (header_at, counts) = match &self.open.suite {
-            Some((open, header_at, counts)) if *open == at => (*header_at, counts.clone()),
-            open => {
-                if open.is_some() {
-                    tail.push_str(frame::CLOSE_SUITE);
-                }
-                (
-                    self.open.end + tail.len() as u64,
-                    TestSuite::new(self.suites[at].counts.name.clone()),
-                )
-            }
-        };
-        let mut counts = counts;
-        add_counts(&mut counts, alone);
-        let header = frame::wide(&self.suite_header(&counts, span, true)?);
-        let is_new = header_at >= self.open.end;
-        if is_new {
-            tail.push_str(&header);
-        }
-        let part = Part {
-            offset: self.open.end + tail.len() as u64,
-            length: text.len() as u64,
-        };
-        tail.push_str(text);
-        tail.push_str(&self.mark.in_suite);
-        tail.push_str(frame::CLOSE_SUITE);
-        tail.push_str(&self.mark.end);
-        let mut changes = vec![Change {
-            at: self.open.end,
-            bytes: tail.into_bytes(),
-        }];
-        if !is_new {
-            changes.push(Change {
-                at: header_at,
-                bytes: header.into_bytes(),
-            });
-        }
-        changes.push(Change {
-            at: 0,
-            bytes: all.into_bytes(),
-        });
-        let lost = || io::Error::other("there was no place for its parts");
-        self.interim.as_mut().ok_or_else(lost)?.change(changes)?;
-        self.open = Open {
-            end: part.offset + part.length,
-            suite: Some((at, header_at, counts)),
-            totals,
-        };
-        Ok(part)
     }
 
     /// Returns the suite which says that the run did not end.
@@ -323,6 +235,7 @@ impl Junit {
 
     /// Writes the report from the test cases on disk.
     fn write(&mut self, incomplete: bool) -> io::Result<()> {
+        self.write_waiting();
         if let Some(interim) = &mut self.interim {
             interim.freeze();
         }
@@ -563,8 +476,15 @@ impl Sink for Junit {
         self.done(&event.kind, done)
     }
 
+    /// Each result is in the report now. If there is no room, the end of the run says so.
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.write_waiting();
+        Ok(())
+    }
+
     /// The known results are in the report already, whose name says that it is incomplete.
     fn close(&mut self) -> Result<(), SinkError> {
+        self.write_waiting();
         let written = match &self.interim {
             Some(interim) if !interim.is_seen() => self.write(true),
             _ => Ok(()),

@@ -389,30 +389,40 @@ fn the_junit_report_holds_every_result_as_soon_as_it_is_known() {
             test.test.binary = "other".into();
         }
     }
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let path = directory.path().join("junit.xml");
-    std::fs::write(&path, "an older one").expect("the folder can be written");
-    let mut options = JunitOptions::new(path.to_str().expect("a UTF-8 path"));
-    options.properties = true;
-    let mut sink = Junit::new(options);
-    let mut expected = Vec::new();
-    for event in &events {
-        sink.handle(event, &outputs).expect("there is room");
-        if let EventKind::TestFinished(test) = &event.kind {
-            expected.push(test.test.name.as_str().replace('\n', "\\n"));
+    for at_once in 1..=events.len() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("junit.xml");
+        std::fs::write(&path, "an older one").expect("the folder can be written");
+        let mut options = JunitOptions::new(path.to_str().expect("a UTF-8 path"));
+        options.properties = true;
+        let mut sink = Junit::new(options);
+        let mut expected = Vec::new();
+        // The first event makes the file.
+        let (first, rest) = events.split_at(1);
+        for events in std::iter::once(first).chain(rest.chunks(at_once)) {
+            for event in events {
+                sink.handle(event, &outputs).expect("there is room");
+                let report = std::fs::read_to_string(&path).expect("it is there at every moment");
+                names(&report);
+                if let EventKind::TestFinished(test) = &event.kind {
+                    expected.push(test.test.name.as_str().replace('\n', "\\n"));
+                }
+            }
+            sink.flush().expect("there is room");
+            let report = std::fs::read_to_string(&path).expect("it is there at every moment");
+            let mut names = names(&report);
+            let is_over = |event: &Event| matches!(event.kind, EventKind::RunFinished(_));
+            if events.iter().any(is_over) {
+                names.sort();
+                expected.sort();
+            } else {
+                assert_eq!(names.pop().as_deref(), Some("the run did not end"));
+            }
+            assert_eq!(names, expected);
         }
-        let report = std::fs::read_to_string(&path).expect("it is there at every moment");
-        let mut names = names(&report);
-        if matches!(event.kind, EventKind::RunFinished(_)) {
-            names.sort();
-            expected.sort();
-        } else {
-            assert_eq!(names.pop().as_deref(), Some("the run did not end"));
-        }
-        assert_eq!(names, expected);
+        let files = std::fs::read_dir(directory.path()).expect("it is there");
+        assert_eq!(files.count(), 1, "nothing is left beside the report");
     }
-    let files = std::fs::read_dir(directory.path()).expect("it is there");
-    assert_eq!(files.count(), 1, "nothing is left beside the report");
 }
 
 #[test]

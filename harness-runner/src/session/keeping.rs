@@ -54,6 +54,24 @@ pub(super) struct Keeping {
     observing: Option<Observing>,
 }
 
+/// Events that came one right after the other, on their way to the sinks with readers.
+#[derive(Default)]
+struct Batch {
+    items: Vec<Item>,
+    /// Their bytes in the recording.
+    bytes: usize,
+    /// Whether the next event should not be waited for.
+    urgent: bool,
+}
+
+impl Batch {
+    fn has_room(&self) -> bool {
+        const ITEMS: usize = 256;
+        const BYTES: usize = 1 << 20;
+        self.items.len() < ITEMS && self.bytes < BYTES
+    }
+}
+
 /// The end of keeping a run.
 #[derive(Default)]
 pub(super) struct Ended {
@@ -99,12 +117,17 @@ impl Keeping {
         loop {
             match next {
                 Ok(told) => {
-                    let mut urgent = self.take(told, to);
-                    while let Ok(told) = events.try_recv() {
-                        urgent |= self.take(told, to);
+                    let mut batch = Batch::default();
+                    self.take(told, to, &mut batch);
+                    while batch.has_room()
+                        && let Ok(told) = events.try_recv()
+                    {
+                        self.take(told, to, &mut batch);
                     }
+                    // A result that is shown is in the reports.
                     self.files.for_each(|sink| sink.flush());
-                    let pauses = last_batch.elapsed() < 2 * BATCH && !urgent;
+                    let pauses = last_batch.elapsed() < 2 * BATCH && !batch.urgent;
+                    batch.items.into_iter().for_each(|item| to.push(item));
                     if pauses {
                         thread::park_timeout(BATCH);
                     }
@@ -129,8 +152,8 @@ impl Keeping {
         self.flush();
     }
 
-    /// Keeps an event and passes it on. Returns whether the next one should not be waited for.
-    fn take(&mut self, told: Told, to: &Entrance) -> bool {
+    /// Keeps an event and adds it to those that are passed on next.
+    fn take(&mut self, told: Told, to: &Entrance, batch: &mut Batch) {
         let Told {
             mut event,
             output,
@@ -138,7 +161,7 @@ impl Keeping {
             passage,
             shown,
         } = told;
-        let urgent = shown.is_some() || matches!(event.kind, EventKind::RunFinished(_));
+        batch.urgent |= shown.is_some() || matches!(event.kind, EventKind::RunFinished(_));
         let place = output.and_then(|(_, output)| self.keep_output(&mut event, output));
         let kept = match &place {
             Some((_, kept)) => *kept,
@@ -160,20 +183,20 @@ impl Keeping {
         if in_recording
             && passage.is_none()
             && shown.is_none()
-            && to.is_full(size)
+            && to.is_full(batch.bytes + size)
             && let Some(recorded) = self.last_recorded()
         {
-            to.push(Item::Recorded(recorded));
-            return urgent;
+            batch.items.push(Item::Recorded(recorded));
+            return;
         }
-        to.push(Item::Event(Box::new(Whole {
+        batch.bytes += size;
+        batch.items.push(Item::Event(Box::new(Whole {
             event,
             size,
             place,
             passage,
             shown,
         })));
-        urgent
     }
 
     /// Lets an event add to what is found in the run, and the last event have all of that.

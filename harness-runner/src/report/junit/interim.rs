@@ -83,7 +83,7 @@ impl Interim {
             }),
         };
         // Not every file system can do it: then the report has no tests until the end.
-        interim.change(Vec::new())?;
+        interim.change(&[])?;
         Ok(interim)
     }
 
@@ -93,14 +93,16 @@ impl Interim {
     }
 
     /// Makes changes, all or none.
-    pub(super) fn change(&mut self, changes: Vec<Change>) -> io::Result<()> {
+    pub(super) fn change(&mut self, changes: &[Change]) -> io::Result<()> {
+        let changes = laid(changes);
         let Some(swap) = &mut self.swap else {
             return write(&self.current, &changes);
         };
         let length = changes.iter().map(Change::end).max();
-        let written = write(&swap.next, &swap.behind)
-            .and_then(|()| write(&swap.next, &changes))
-            .and_then(|()| match length.filter(|_| swap.damaged) {
+        let mut all = swap.behind.clone();
+        changes.iter().for_each(|change| lay(&mut all, change));
+        let written =
+            write(&swap.next, &all).and_then(|()| match length.filter(|_| swap.damaged) {
                 Some(length) => swap.next.set_len(length),
                 None => Ok(()),
             });
@@ -161,6 +163,26 @@ fn write(file: &File, changes: &[Change]) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns changes of which no two have a byte in common, and that make the same file as these.
+fn laid(changes: &[Change]) -> Vec<Change> {
+    let mut laid = Vec::new();
+    changes.iter().for_each(|change| lay(&mut laid, change));
+    laid
+}
+
+/// Adds a change that comes after others, of which no two have a byte in common. Nor do they then.
+fn lay(changes: &mut Vec<Change>, later: &Change) {
+    let under =
+        (changes.iter_mut()).find(|earlier| (earlier.at..earlier.end()).contains(&later.at));
+    let Some(under) = under else {
+        changes.push(later.clone());
+        return;
+    };
+    let from = (later.at - under.at) as usize;
+    let to = under.bytes.len().min(from + later.bytes.len());
+    under.bytes.splice(from..to, later.bytes.iter().copied());
+}
+
 fn exchange(one: &std::path::Path, other: &Utf8Path) -> nix::Result<()> {
     let flags = RenameFlags::RENAME_EXCHANGE;
     renameat2(AT_FDCWD, one, AT_FDCWD, other.as_std_path(), flags)
@@ -178,6 +200,32 @@ mod tests {
     }
 
     #[test]
+    fn changes_that_are_laid_over_each_other_make_the_same_file() {
+        let change = |at, text: &str| Change {
+            at,
+            bytes: text.as_bytes().to_vec(),
+        };
+        let all = [
+            change(4, "<case><end>"),
+            change(0, "head"),
+            change(10, "<another><end>"),
+            change(5, "CASE"),
+            change(0, "HEAD"),
+        ];
+        let laid = laid(&all);
+        let contents = |changes: &[Change]| {
+            let file = tempfile::tempfile().unwrap();
+            write(&file, changes).unwrap();
+            let mut text = vec![0; 64];
+            let length = file.read_at(&mut text, 0).unwrap();
+            String::from_utf8(text[..length].to_vec()).unwrap()
+        };
+        assert_eq!(contents(&laid), "HEAD<CASE><another><end>");
+        assert_eq!(contents(&laid), contents(&all));
+        assert_eq!(laid.len(), 2, "each place is written once");
+    }
+
+    #[test]
     fn runs_that_share_a_report_take_nothing_from_each_other() {
         let (_folder, folder) = folder();
         let report = folder.join("junit.xml");
@@ -192,7 +240,7 @@ mod tests {
                         let mut interim = Interim::replace(report, &contents).unwrap();
                         for at in 0..20 {
                             let bytes = vec![b'A' + number];
-                            interim.change(vec![Change { at, bytes }]).unwrap();
+                            interim.change(&[Change { at, bytes }]).unwrap();
                             let seen = fs::read(report).unwrap();
                             assert_eq!(seen.len(), 1000);
                             let all = String::from_utf8(seen).unwrap().to_lowercase();

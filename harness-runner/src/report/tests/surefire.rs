@@ -42,6 +42,7 @@ fn a_report_by_the_schema_of_maven_is_valid_at_every_moment() {
     let outputs: &dyn Outputs = &outputs;
     for event in &events {
         sink.handle(event, outputs).expect("there is room");
+        sink.flush().expect("there is room");
         let report = std::fs::read_to_string(&path).expect("it is there at every moment");
         valid(&report);
         let ended = matches!(event.kind, EventKind::RunFinished(_));
