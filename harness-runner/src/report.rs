@@ -7,6 +7,7 @@
 mod account;
 pub mod allure;
 pub mod annotations;
+mod attachments;
 mod budget;
 mod bytes;
 pub mod captured;

@@ -141,6 +141,7 @@ fn junit(recording: &Recording, path: Utf8PathBuf) -> JunitOptions {
         options.stream_cap = usize::try_from(noted.stream_cap).unwrap_or(usize::MAX);
         options.hostname = noted.hostname;
         options.schema = noted.schema;
+        options.attachments = noted.attachments;
     }
     options
 }

@@ -264,6 +264,7 @@ impl RunCommand {
                 stream_cap: settings.junit_output_cap,
                 hostname: hostname(),
                 schema: schema(settings),
+                attachments: settings.junit_attachments,
             }),
         }
     }
@@ -357,6 +358,7 @@ impl RunCommand {
             junit.stream_cap = usize::try_from(settings.junit_output_cap).unwrap_or(usize::MAX);
             junit.properties = true;
             junit.schema = schema(settings);
+            junit.attachments = settings.junit_attachments;
             junit.hostname = hostname();
             sinks.files.push(Box::new(Junit::new(junit)));
         }

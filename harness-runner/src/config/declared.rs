@@ -370,6 +370,11 @@ layer! {
         JunitOutputCap, "junit.output-cap", Profile, kind::SIZE, default 1 << 20,
         "the size of each stream in the report"
     }
+    /// Whether output that is too long for the JUnit report lies whole beside it.
+    junit_attachments: bool {
+        JunitAttachments, "junit.attachments", Profile, kind::BOOLEAN, default false,
+        "whether output of which the report has only the ends lies whole [beside it](output.md#attachments)"
+    }
     /// The path of the HTML report, as written; `None` for no report.
     html_path: Option<Utf8PathBuf> {
         HtmlPath, "html.path", Profile, kind::PATH, default None,

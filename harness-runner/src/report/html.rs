@@ -55,12 +55,13 @@ struct Started {
 impl Html {
     /// Returns a sink that writes to a file.
     pub fn new(path: impl Into<Utf8PathBuf>) -> Self {
+        let path = path.into();
         Self {
-            path: path.into(),
+            details: Details::beside(&path),
+            path,
             earlier: None,
             run: None,
             index: Index::default(),
-            details: Details::default(),
             running: HashMap::new(),
             at: Duration::ZERO,
             written: false,
@@ -106,7 +107,9 @@ impl Html {
             &self.details.json(&before),
         )?;
         document.flush()?;
-        document.finish()
+        document.finish()?;
+        self.details.end();
+        Ok(())
     }
 
     /// Returns the last results before this run, as JSON.

@@ -224,7 +224,9 @@ impl Junit {
             }
         }
         self.at = run.elapsed;
-        self.write(false)
+        self.write(false)?;
+        self.cases.end();
+        Ok(())
     }
 
     /// Notes that a test is not in the report.

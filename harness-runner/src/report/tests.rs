@@ -348,6 +348,39 @@ fn skipped_tests_are_in_the_report_if_they_are_to_be_reported() {
 }
 
 #[test]
+fn output_that_is_too_long_for_the_junit_report_lies_beside_it() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("junit.xml");
+    let long = "line\n".repeat(1000);
+    let mut outputs = Memory::default();
+    outputs.put(&test("long"), 1, b"short", long.as_bytes());
+    outputs.put(&test("short"), 1, b"short", b"short");
+    let failed = |name| (test(name), vec![code(1, 101)]);
+    let mut events = run(vec![failed("long"), failed("short")]);
+    if let EventKind::RunStarted(run) = &mut events[0].kind {
+        let root = directory.path().canonicalize().expect("it is there");
+        run.workspace_root = root.to_str().expect("it is UTF-8").to_owned();
+    }
+    let report = |attachments| {
+        let mut options = JunitOptions::new(path.to_str().expect("a UTF-8 path"));
+        (options.stream_cap, options.attachments) = (1000, attachments);
+        feed(&mut Junit::new(options), &events, &outputs);
+        std::fs::read_to_string(&path).expect("it is there")
+    };
+    let folder = directory.path().join("junit.xml.files");
+    assert!(!report(false).contains("ATTACHMENT"));
+    assert!(!folder.exists());
+
+    let report = report(true);
+    let mut attached = report.split("[[ATTACHMENT|").skip(1);
+    let name = attached.next().and_then(|rest| rest.split("]]").next());
+    assert_eq!(attached.next(), None, "only one stream is long: {report}");
+    let file = directory.path().join(name.expect("it has one"));
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), long);
+    assert_eq!(folder.read_dir().expect("it is there").count(), 1);
+}
+
+#[test]
 fn a_report_that_is_closed_early_holds_what_is_known() {
     let (events, outputs) = mixed();
     let directory = tempfile::tempdir().expect("a temporary directory");

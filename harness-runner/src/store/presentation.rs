@@ -31,6 +31,9 @@ pub struct JunitPresentation {
     /// The schema that the report keeps to.
     #[serde(default)]
     pub schema: Schema,
+    /// Whether long output lies whole beside the report.
+    #[serde(default)]
+    pub attachments: bool,
 }
 
 impl Run {

@@ -366,6 +366,7 @@ fn the_wrong_value_of_each_key_is_answered_with_what_it_takes() {
         `profile.p.junit.report-name` must be a string, but is a date
         `profile.p.junit.schema` must be a string, but is a date; write one of `free`, `junit-10`, `surefire`
         `profile.p.junit.output-cap` must be a size such as `"64 MiB"` or a number of bytes, but is a date
+        `profile.p.junit.attachments` must be `true` or `false`, but is a date
         `profile.p.html.path` must be a string, but is a date
         `profile.p.ctrf.path` must be a string, but is a date
         `profile.p.allure.path` must be a string, but is a date

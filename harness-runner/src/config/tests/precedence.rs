@@ -89,6 +89,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         junit.report-name = "harness-run"
         junit.schema = "free"
         junit.output-cap = "1 MiB"
+        junit.attachments = false
         html.path = none
         ctrf.path = none
         allure.path = none
@@ -247,6 +248,7 @@ fn every_key_is_read() {
         junit.report-name = "mine"  # profile `ci`
         junit.schema = "junit-10"  # profile `ci`
         junit.output-cap = 1000  # profile `ci`
+        junit.attachments = false  # built-in default
         html.path = none  # built-in default
         ctrf.path = none  # built-in default
         allure.path = none  # built-in default

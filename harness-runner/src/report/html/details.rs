@@ -8,10 +8,12 @@ use super::{
     index::{Words, ms},
 };
 use crate::report::{
-    Excerpt, Outputs, budget, failure, share::Share, stuck::Pids, violations, wording,
+    Excerpt, Outputs, Stream, attachments::Attachments, budget, failure, share::Share, stuck::Pids,
+    violations, wording,
 };
+use camino::Utf8Path;
 use harness_metadata::{
-    Attempt, Exit, TestId, TraceSummary,
+    Attempt, AttemptId, Exit, TestId, TraceSummary,
     event::TestFinished,
     outcome::Leak,
     trace::{FileUse, NetworkOperation, ProcessSummary, Sender},
@@ -33,6 +35,8 @@ pub(super) struct Details {
     /// Lists of files and addresses, as JSON.
     sets: Words,
     share: Share,
+    /// The place of output that is too long for the page; `None` if there is none.
+    attachments: Option<Attachments>,
     /// The facts of the last trace of each row, each once.
     rows: Vec<Option<usize>>,
     facts: Vec<Facts>,
@@ -41,6 +45,50 @@ pub(super) struct Details {
 }
 
 impl Details {
+    /// Returns details whose long output lies in files beside the report at `path`.
+    pub(super) fn beside(path: &Utf8Path) -> Self {
+        Self {
+            attachments: Attachments::beside(path),
+            ..Self::default()
+        }
+    }
+
+    /// The report is written, and refers to no other files.
+    pub(super) fn end(&mut self) {
+        if let Some(attachments) = self.attachments.take() {
+            attachments.finish();
+        }
+    }
+
+    /// Writes each stream that the page has only the ends of to a file of its own. Returns the names of the files,
+    /// from the folder of the report, or why there is none.
+    fn attach(
+        &mut self,
+        test: &TestId,
+        attempt: &Attempt,
+        excerpts: [&Option<Excerpt>; 2],
+        outputs: &dyn Outputs,
+    ) -> Option<Value> {
+        let attachments = self.attachments.as_mut()?;
+        let id = AttemptId {
+            test: test.clone(),
+            attempt: attempt.number,
+        };
+        let streams = [Stream::Stdout, Stream::Stderr].into_iter().zip(excerpts);
+        let files = streams.map(|(stream, excerpt)| {
+            (excerpt.as_ref()).filter(|excerpt| excerpt.left_out > 0)?;
+            match attachments.add(&id, stream, outputs) {
+                Ok(name) => {
+                    let folder = attachments.folder().file_name().unwrap_or_default();
+                    Some(json!({ "file": format!("{folder}/{}", name?) }))
+                }
+                Err(error) => Some(json!({ "why": error.to_string() })),
+            }
+        });
+        let files: Vec<_> = files.collect();
+        (files != [None, None]).then(|| json!(files))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.tests.len()
     }
@@ -108,6 +156,7 @@ impl Details {
     ) -> Value {
         let [stdout, stderr] = self.share.read(test, attempt.number, outputs);
         let message = failure::text(test, stdout.as_ref(), stderr.as_ref());
+        let whole = self.attach(test, attempt, [&stdout, &stderr], outputs);
         let [stdout, stderr] = [stdout, stderr].map(|excerpt| {
             let shown = excerpt.as_ref().map(shown);
             self.share.take(shown.as_deref().unwrap_or_default());
@@ -132,6 +181,7 @@ impl Details {
                 map.insert(key.to_owned(), value);
             }
         };
+        put("whole", whole);
         put("slot", start.map(|start| json!(start.slot)));
         put("start", start.map(|start| json!(ms(start.at))));
         put("closing", wording::closing(attempt).map(Value::String));

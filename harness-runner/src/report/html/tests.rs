@@ -95,6 +95,33 @@ fn data(page: &str, id: &str) -> Value {
 }
 
 #[test]
+fn output_that_is_too_long_for_the_page_lies_beside_it() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let folder = Utf8Path::from_path(folder.path()).expect("it is UTF-8");
+    let path = folder.join("report.html");
+    let long = b"\xff0123456789".repeat(10_000);
+    let mut outputs = sample::Memory::default();
+    outputs.put(&sample::test("long"), 1, &long, b"short");
+    let events = sample::run(vec![(sample::test("long"), vec![sample::code(1, 1)])]);
+    let write = || {
+        let mut sink = Html::new(&path).against(NoRuns);
+        sample::feed(&mut sink, &events, &outputs);
+        let page = fs::read_to_string(&path).expect("it is there");
+        data(&page, "details")["tests"][0]["attempts"][0]["whole"].take()
+    };
+    let whole = write();
+    assert_eq!(whole[1], Value::Null, "it is short: {whole}");
+    let file = folder.join(whole[0]["file"].as_str().expect("there is one"));
+    assert_eq!(fs::read(file).expect("it is there"), long);
+
+    let files = folder.join("report.html.files");
+    fs::remove_dir_all(&files).expect("it is there");
+    fs::write(&files, "in the way").expect("there is room");
+    let whole = write();
+    assert!(whole[0]["why"].is_string(), "the page says why: {whole}");
+}
+
+#[test]
 fn the_index_has_every_test_and_the_details_what_it_did() {
     let mut outputs = sample::Memory::default();
     let fails = sample::test("fails");

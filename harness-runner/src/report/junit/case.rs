@@ -4,11 +4,13 @@ use super::{JunitOptions, Schema, property};
 use crate::report::{
     Excerpt, Outputs, Stream,
     account::{self, Account, Kind},
+    attachments::{self, Attachments},
     captured::plain,
     excerpt, extract, result,
     style::escaped,
     wording,
 };
+use camino::Utf8PathBuf;
 use harness_metadata::{
     Attempt, AttemptId, Location, Outcome, TestId, Verdict,
     event::{OutputPolicy, RunStarted, TestFinished},
@@ -27,6 +29,9 @@ pub(super) struct Cases {
     properties: bool,
     schema: Schema,
     files: BTreeMap<String, String>,
+    /// `None` if there are to be none.
+    attachments: Option<Attachments>,
+    workspace: Utf8PathBuf,
     failed: HashMap<TestId, Vec<Told>>,
 }
 
@@ -63,11 +68,16 @@ impl Cases {
             properties: options.properties && options.schema == Schema::Free,
             schema: options.schema,
             files: BTreeMap::new(),
+            attachments: (options.attachments)
+                .then(|| Attachments::beside(&options.path))
+                .flatten(),
+            workspace: Utf8PathBuf::new(),
             failed: HashMap::new(),
         }
     }
 
     pub(super) fn know(&mut self, run: &RunStarted) {
+        self.workspace = run.workspace_root.as_str().into();
         let files = run.sources.iter();
         self.files = files
             .map(|(id, source)| (id.to_string(), source.file.clone()))
@@ -244,10 +254,44 @@ impl Cases {
                 Outcome::StartFailed(_) => "(process failed to start)",
                 _ => "not captured",
             };
-            told.stdout = Some(self.stream(stdout, "stdout", missing));
+            let is_cut =
+                |excerpt: &Option<Excerpt>| excerpt.as_ref().is_some_and(|it| it.left_out > 0);
+            let cut = [
+                (Stream::Stdout, is_cut(&stdout)),
+                (Stream::Stderr, is_cut(&stderr)),
+            ];
+            let mut stdout = self.stream(stdout, "stdout", missing);
+            for (stream, _) in cut.into_iter().filter(|(_, is_cut)| *is_cut) {
+                stdout.push_str(&self.attached(&id, stream, outputs));
+            }
+            told.stdout = Some(stdout);
             told.stderr = Some(self.stream(stderr, "stderr", missing));
         }
         told
+    }
+
+    /// Writes a stream to a file of its own, if that is asked for. Returns the line that refers to it: Jenkins and
+    /// GitLab look for it in standard output.
+    fn attached(&mut self, id: &AttemptId, stream: Stream, outputs: &dyn Outputs) -> String {
+        let Some(attachments) = &mut self.attachments else {
+            return String::new();
+        };
+        match attachments.add(id, stream, outputs) {
+            Ok(None) => String::new(),
+            Ok(Some(name)) => {
+                let file = attachments.folder().join(name);
+                let path = attachments::shown(&file, &self.workspace);
+                format!("\n[[ATTACHMENT|{}]]\n", legal(path.as_str()))
+            }
+            Err(error) => format!("\n(no file has the whole of it: {error})\n"),
+        }
+    }
+
+    /// Every test is in the report.
+    pub(super) fn end(&mut self) {
+        if let Some(attachments) = self.attachments.take() {
+            attachments.finish();
+        }
     }
 
     fn stream(&mut self, excerpt: Option<Excerpt>, name: &str, missing: &str) -> String {

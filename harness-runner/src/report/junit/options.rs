@@ -20,6 +20,8 @@ pub struct JunitOptions {
     pub schema: Schema,
     /// The host's name.
     pub hostname: String,
+    /// Whether output of which the report has only the ends lies whole in a file beside it.
+    pub attachments: bool,
 }
 
 impl JunitOptions {
@@ -33,6 +35,7 @@ impl JunitOptions {
             properties: false,
             schema: Schema::Free,
             hostname: "localhost".to_owned(),
+            attachments: false,
         }
     }
 }

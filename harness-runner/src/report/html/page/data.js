@@ -50,10 +50,12 @@ export const KINDS = [
  *   failures: [number, number, string, number, string][], dropped: [number, number, number] }} Trace
  * @typedef {{ pid: number, command: string, killed: boolean, outlived: number, age: number | null, holds: unknown[] }} Survivor
  * @typedef {{ survivors: Survivor[], outputOpen: boolean, late: number, allowed: boolean }} Leak
+ * The file of a stream that the page has only the ends of, or why there is none.
+ * @typedef {{ file?: string, why?: string }} Whole
  * @typedef {{ n: number, status: string, passed: boolean, ms: number, pid: number | null, user: number, system: number,
  *   memory: number, processes: number | null, switches: [number, number], written: [number, number], slot?: number,
  *   start: number, closing?: string, disturbed?: string, policy?: string[], budget?: string[], metrics?: [string, string][], treeMemory?: number, throttled?: number, message?: string,
- *   stdout?: string, stderr?: string, leak?: Leak, stuck?: [number, number, string, string, string][],
+ *   stdout?: string, stderr?: string, whole?: (Whole | null)[], leak?: Leak, stuck?: [number, number, string, string, string][],
  *   trace?: Trace }} Attempt
  * @typedef {{ attempts: Attempt[], total: number, quarantine: string | null }} Test
  * Of the only attempt of a test the index has some.

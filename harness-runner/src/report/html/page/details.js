@@ -37,10 +37,17 @@ function facts(entries) {
   return el("dl", null, shown.map(([name, value]) => [el("dt", null, name), el("dd", null, value)]).flat());
 }
 
-/** @param {string} title @param {string | undefined} text @param {number} written */
-function output(title, text, written) {
+/**
+ * @param {string} title
+ * @param {string | undefined} text
+ * @param {number} written
+ * @param {import("./data.js").Whole | null} [whole]
+ */
+function output(title, text, written, whole) {
   if (!text) return written ? el("p", { class: "dim" }, `${title}: ${size(written)}, not kept`) : null;
   return el("section", null, el("h3", null, title),
+    whole?.file && el("p", null, el("a", { href: whole.file.split("/").map(encodeURIComponent).join("/") }, `The whole of it (${size(written)})`)),
+    whole?.why && el("p", { class: "slow" }, `No file has the whole of it: ${visible(whole.why)}`),
     el("pre", { tabindex: 0, "aria-label": title }, colored(text)));
 }
 
@@ -148,8 +155,8 @@ function panel(report, attempt) {
     message && el("section", null, el("h3", null, "Message"), el("pre", { class: "message", tabindex: 0, "aria-label": "Message" }, visible(message))),
     values && el("section", null, el("h3", null, "Difference"), difference(values)),
     table("Metrics", ["Metric", "Value"], (attempt.metrics ?? []).map((metric) => [visible(metric[0]), visible(metric[1])])),
-    output("Standard error", attempt.stderr, attempt.written[1]),
-    output("Standard output", attempt.stdout, attempt.written[0]),
+    output("Standard error", attempt.stderr, attempt.written[1], attempt.whole?.[1]),
+    output("Standard output", attempt.stdout, attempt.written[0], attempt.whole?.[0]),
     leaked(attempt.leak),
     table("Tasks when its time was up", ["Process", "Task", "Command", "Thread", "State"], (attempt.stuck ?? []).map((task) =>
       [String(task[0]), String(task[1]), visible(task[2]), visible(task[3]), visible(task[4])])),
