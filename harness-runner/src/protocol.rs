@@ -11,7 +11,7 @@ pub mod broker;
 mod command;
 pub mod packet;
 
-pub use crate::sys::Identity;
+pub use crate::sys::{Identity, Recording};
 pub(crate) use command::terminated;
 pub use command::{Command, CommandBlocks, Environment, RawCommand, push_variable};
 
@@ -178,6 +178,8 @@ pub struct Trace<'a> {
     /// By what. Levels above [`TraceLevel::Process`] need [`Backend::Ptrace`],
     /// [`Backend::Notify`] or [`Backend::Outer`].
     pub backend: Backend,
+    /// Whether calls are recorded. Needs [`Backend::Ptrace`].
+    pub recording: Recording,
     /// The file to write the whole trace to, absolute, without NUL; empty for none.
     #[serde(with = "serde_bytes")]
     pub file: &'a [u8],
@@ -205,6 +207,7 @@ impl Trace<'_> {
     pub const LIFECYCLE: Trace<'static> = Trace {
         level: TraceLevel::Process,
         backend: Backend::Lifecycle,
+        recording: Recording::Off,
         file: &[],
         live: false,
         no_new_privs: true,

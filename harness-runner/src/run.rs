@@ -225,6 +225,7 @@ mod tests {
             tracing: Tracing {
                 level: harness_metadata::event::TraceLevel::Off,
                 backend: harness_metadata::trace::Backend::None,
+                recording: crate::sys::Recording::Off,
                 no_new_privs: false,
                 ladder: None,
             },

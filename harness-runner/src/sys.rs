@@ -17,6 +17,9 @@ pub(crate) mod notify;
 mod process;
 mod ptrace;
 mod reaping;
+#[cfg_attr(not(target_arch = "x86_64"), path = "sys/no_recorder.rs")]
+pub(crate) mod recorder;
+mod recording;
 mod wait;
 
 pub(crate) use child::{
@@ -34,6 +37,7 @@ pub(crate) use process::{
     pidfd_open, reap, restore_default_action, restore_signals, set_pace, stop_by_pidfd,
     stop_group_by_pidfd, wait_for_end_of,
 };
+pub use recording::Recording;
 
 pub(crate) use clocks::cpu_time;
 pub(crate) use files::{Looked, inherited, look, look_closely, open_in_root};

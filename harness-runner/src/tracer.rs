@@ -18,6 +18,9 @@ pub(crate) mod loads;
 pub(crate) mod notified;
 mod outbox;
 pub mod record;
+mod recorded;
+#[cfg_attr(not(target_arch = "x86_64"), path = "tracer/no_recorder.rs")]
+mod recorder;
 mod served;
 mod stop;
 pub(crate) mod tasks;

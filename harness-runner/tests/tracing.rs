@@ -25,7 +25,7 @@ use harness_metadata::{
     trace::{Backend, CallResult, Creation, Doubt, Exec, FileCall, FileOperation, Sender},
 };
 use harness_runner::{
-    protocol::{Cgroup, RawCommand, Request, Response, Spawn, Trace},
+    protocol::{Cgroup, RawCommand, Recording, Request, Response, Spawn, Trace},
     stub::{self, link::Stub},
 };
 use libtest_mimic::{Arguments, Trial};
@@ -66,6 +66,16 @@ fn watch_by(
     program: &str,
     meanwhile: impl FnOnce(&Stub),
 ) -> Seen {
+    watch_recorded((backend, Recording::Off), level, program, meanwhile)
+}
+
+/// As [`watch_by`], perhaps with a recorder.
+fn watch_recorded(
+    (backend, recording): (Backend, Recording),
+    level: TraceLevel,
+    program: &str,
+    meanwhile: impl FnOnce(&Stub),
+) -> Seen {
     let folder = tempfile::tempdir().unwrap();
     let stub = Stub::launch().unwrap();
     assert_eq!(stub.ready().unwrap().missing(backend), None);
@@ -89,6 +99,7 @@ fn watch_by(
         trace: Trace {
             level,
             backend,
+            recording,
             file: &[],
             live: true,
             no_new_privs: true,
@@ -282,6 +293,38 @@ fn a_listener_hears_of_a_process_before_it_does_anything() {
     assert_eq!(exec.result, CallResult::Err(libc::ENOENT));
 }
 
+fn calls_are_told_alike_whether_they_stop_or_are_recorded() {
+    let watch = |recording| {
+        let by = (Backend::Ptrace, recording);
+        watch_recorded(by, TraceLevel::Full, "calls", |_| ())
+    };
+    let told = |seen: &Seen| {
+        let calls = seen
+            .files()
+            .skip_while(|call| call.path.asked.as_bytes() != b"/none-0");
+        let of_test = |call: &&FileCall| call.path.asked.as_bytes() != b"/proc/self/maps";
+        let calls = calls.filter(of_test).take(2 * programs::CALLS);
+        let calls =
+            calls.map(|call| (call.call.clone(), call.path.clone(), call.result, call.file));
+        calls.collect::<Vec<_>>()
+    };
+    let stopped = watch(Recording::Off);
+    assert_eq!(stopped.of_file("/stopped").len(), 1);
+    assert_eq!(told(&stopped).len(), 2 * programs::CALLS);
+    for recording in [Recording::On, Recording::Verified] {
+        let recorded = watch(recording);
+        assert_eq!(recorded.exit, Exit::Code(0));
+        assert_eq!(recorded.doubts(), Vec::<&Doubt>::new(), "{recording:?}");
+        assert_eq!(told(&recorded), told(&stopped), "{recording:?}");
+        assert!(recorded.events.is_sorted_by_key(|event| event.at));
+        let is_here = match cfg!(target_arch = "x86_64") {
+            true => "/recorded",
+            false => "/stopped",
+        };
+        assert_eq!(recorded.of_file(is_here).len(), 1, "{recording:?}");
+    }
+}
+
 fn who_is_listened_to_can_be_killed() {
     if !can_listen() {
         return;
@@ -316,6 +359,7 @@ fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
             trace: Trace {
                 level: TraceLevel::Io,
                 backend: Backend::Notify,
+                recording: Recording::Off,
                 file: &[],
                 live: false,
                 no_new_privs: true,
@@ -673,6 +717,10 @@ const TESTS: &[(&str, fn())] = &[
         a_listener_hears_of_a_process_before_it_does_anything,
     ),
     ("notify_killed", who_is_listened_to_can_be_killed),
+    (
+        "recorded_calls",
+        calls_are_told_alike_whether_they_stop_or_are_recorded,
+    ),
     (
         "notify_not_executed",
         what_cannot_be_executed_is_no_attempt_for_a_listener_either,

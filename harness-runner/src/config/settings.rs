@@ -382,6 +382,10 @@ pub enum TraceBackend {
     Auto,
     /// ptrace(2) only.
     Ptrace,
+    /// ptrace(2) with calls recorded in the test's own processes where that is possible.
+    Recorder,
+    /// As [`Self::Recorder`], and each recorded call stops as well, to be compared.
+    RecorderVerified,
     /// seccomp user notification only, which leaves ptrace(2) to the test.
     Notify,
     /// Nothing: the test is not traced whatever the level says.
@@ -477,6 +481,8 @@ words!(TerminateMode { Wait = "wait", Immediate = "immediate" });
 words!(TraceBackend {
     Auto = "auto",
     Ptrace = "ptrace",
+    Recorder = "recorder",
+    RecorderVerified = "recorder-verified",
     Notify = "notify",
     None = "none",
 });

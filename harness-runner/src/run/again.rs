@@ -71,6 +71,7 @@ mod tests {
     const TRACING: Tracing = Tracing {
         level: TraceLevel::Io,
         backend: Backend::Ptrace,
+        recording: crate::sys::Recording::Off,
         no_new_privs: true,
         ladder: Some(Ladder {
             level: TraceLevel::Io,

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     config::{scripts::check_variable, settings::TestSettings},
     own_files,
-    protocol::{Environment, push_variable},
+    protocol::{Environment, Recording, push_variable},
 };
 use harness_metadata::{RustBinaryId, TestCaseName, TestId, event::TraceLevel, trace::Backend};
 use std::{
@@ -109,6 +109,7 @@ fn parse(bytes: &[u8]) -> Variables {
 const UNTRACED: Tracing = Tracing {
     level: TraceLevel::Off,
     backend: Backend::None,
+    recording: Recording::Off,
     no_new_privs: false,
     ladder: None,
 };

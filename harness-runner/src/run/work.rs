@@ -3,7 +3,7 @@
 use super::{BreakExec, dispatch::Stress, ladder::Ladder};
 use crate::{
     config::settings::{MaxFail, TestSettings},
-    protocol::{self, Environment, Identity, terminated},
+    protocol::{self, Environment, Identity, Recording, terminated},
     store::TraceFiles,
     stub::cgroup::Cgroups,
     stub::link::Stub,
@@ -279,6 +279,8 @@ pub struct Tracing {
     pub level: TraceLevel,
     /// By what.
     pub backend: Backend,
+    /// Whether calls are recorded where they are made.
+    pub recording: Recording,
     /// Whether no_new_privs may be set for it.
     pub no_new_privs: bool,
     /// The tracing of a second time, after a disturbance; `None` for no second time.

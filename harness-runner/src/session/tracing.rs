@@ -5,7 +5,7 @@ use super::backends::Lesson;
 use crate::{
     config::settings::{TraceBackend, TraceSetting},
     proc,
-    protocol::{Available, Trace},
+    protocol::{Available, Recording, Trace},
     report::less,
     run::{
         Tracing,
@@ -67,6 +67,11 @@ impl Choice {
             tracing: Tracing {
                 level,
                 backend,
+                recording: match (backend, setting.backend) {
+                    (Backend::Ptrace, TraceBackend::Recorder) => Recording::On,
+                    (Backend::Ptrace, TraceBackend::RecorderVerified) => Recording::Verified,
+                    _ => Recording::Off,
+                },
                 no_new_privs: setting.no_new_privs,
                 ladder: None,
             },
@@ -153,7 +158,9 @@ impl Means {
             (TraceLevel::Process, TraceBackend::Notify) => &[],
             (_, TraceBackend::Notify) => &[Backend::Notify],
             (TraceLevel::Process, _) => &[Backend::Lifecycle, Backend::Outer],
-            (_, TraceBackend::Ptrace) => &[Backend::Ptrace, Backend::Outer, Backend::Lifecycle],
+            (_, TraceBackend::Ptrace | TraceBackend::Recorder | TraceBackend::RecorderVerified) => {
+                &[Backend::Ptrace, Backend::Outer, Backend::Lifecycle]
+            }
             (_, TraceBackend::Auto) => &[
                 Backend::Ptrace,
                 Backend::Outer,

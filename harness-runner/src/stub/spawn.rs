@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     policy::Bounds,
-    protocol::{self, Spawn},
+    protocol::{self, Recording, Spawn},
     sys::{Tid, notify::Listener},
     tracer::{
         filter::{self, Action},
@@ -496,9 +496,10 @@ impl Spawner {
 
     /// Returns the filter of a child.
     fn filter(&mut self, way: &Way) -> Rc<[libc::sock_filter]> {
-        let action = match way.backend {
-            Backend::Notify => Action::Notify,
-            _ => Action::Trace,
+        let action = match (way.backend, way.recording) {
+            (Backend::Notify, _) => Action::Notify,
+            (_, Recording::On) => Action::Record,
+            (_, Recording::Off | Recording::Verified) => Action::Trace,
         };
         match &self.program {
             Some((level, does, program)) if (*level, *does) == (way.level, action) => {

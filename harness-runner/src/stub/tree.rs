@@ -353,6 +353,7 @@ impl Tree {
         if let Some(tasks) = self.traced.tasks_mut() {
             tasks.release_overdue(&mut self.watch);
             tasks.look_at_stopped(&mut self.watch);
+            tasks.tell_recorded(&mut self.watch);
         }
         self.look_for_escapes(Duration::ZERO);
     }

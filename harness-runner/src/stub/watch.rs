@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     policy::{Bounds, Judge},
-    protocol::{Available, Escape, Trace},
+    protocol::{Available, Escape, Recording, Trace},
     tracer::{
         Observer, notified,
         record::{Loaded, Recorder},
@@ -49,6 +49,8 @@ pub(super) struct Watch {
 pub(super) struct Way {
     pub(super) level: TraceLevel,
     pub(super) backend: Backend,
+    /// Whether calls are recorded.
+    pub(super) recording: Recording,
     /// The requested part that is missing.
     missing: Option<String>,
 }
@@ -59,6 +61,7 @@ impl Way {
         let nothing = Self {
             level: TraceLevel::Off,
             backend: Backend::None,
+            recording: Recording::Off,
             missing: None,
         };
         let backend = match asked.backend {
@@ -71,7 +74,7 @@ impl Way {
             return Self {
                 level: asked.level,
                 backend,
-                missing: None,
+                ..nothing
             };
         }
         if backend == Backend::Notify {
@@ -81,6 +84,7 @@ impl Way {
                 Self {
                     level,
                     backend,
+                    recording: Recording::Off,
                     missing: Some(notified::UNSEEN.to_owned()),
                 }
             } else {
@@ -94,6 +98,7 @@ impl Way {
             return Self {
                 level: asked.level,
                 backend,
+                recording: asked.recording,
                 missing: None,
             };
         }
@@ -101,6 +106,7 @@ impl Way {
         Self {
             level: TraceLevel::Process,
             backend: Backend::Lifecycle,
+            recording: Recording::Off,
             missing: less.then(|| "what processes do, only that they exist".to_owned()),
         }
     }
@@ -120,6 +126,7 @@ impl Way {
         Self {
             level,
             backend: Backend::Outer,
+            recording: Recording::Off,
             missing,
         }
     }

@@ -6,6 +6,7 @@
 //! stopping call counts.
 
 use super::decode::{self, NATIVE_ARCHITECTURE, X32_BIT};
+use crate::sys::recorder::{HOOK, HOOK_SIZE, RECORDED};
 use harness_metadata::event::TraceLevel;
 use libc::sock_filter;
 use std::mem::offset_of;
@@ -16,6 +17,8 @@ use syscalls::Sysno;
 pub enum Action {
     /// For a tracer: SECCOMP_RET_TRACE.
     Trace,
+    /// For a tracer, unless the address of the call's instruction is the recorder's.
+    Record,
     /// For a listener: SECCOMP_RET_USER_NOTIF.
     Notify,
 }
@@ -23,7 +26,7 @@ pub enum Action {
 impl Action {
     fn value(self) -> u32 {
         match self {
-            Self::Trace => libc::SECCOMP_RET_TRACE,
+            Self::Trace | Self::Record => libc::SECCOMP_RET_TRACE,
             Self::Notify => libc::SECCOMP_RET_USER_NOTIF,
         }
     }
@@ -36,7 +39,7 @@ pub fn program(level: TraceLevel, action: Action) -> Vec<sock_filter> {
         return vec![ret(libc::SECCOMP_RET_ALLOW)];
     }
     let mut code = Code::new(action);
-    let native = code.tree(&segments(level));
+    let native = code.tree(&segments(level, action));
     // No native call has so high a number.
     let native = match X32_BIT {
         Some(bit) => code.jump(libc::BPF_JGE, bit, Code::STOP, native),
@@ -183,14 +186,17 @@ struct Segment {
     /// The offset of the next segment.
     end: u32,
     rule: Rule,
+    /// Whether such a call passes if the recorder makes it.
+    recorded: bool,
 }
 
 /// Divides all numbers into segments.
-fn segments(level: TraceLevel) -> Vec<Segment> {
+fn segments(level: TraceLevel, action: Action) -> Vec<Segment> {
     let mut segments = vec![Segment {
         from: 0,
         end: u32::MAX,
         rule: Rule::Never,
+        recorded: false,
     }];
     // Not `Sysno::iter`, which forgets the last one. One number more ends the last segment.
     for number in 0..=Sysno::last().id() as u32 + 1 {
@@ -203,10 +209,14 @@ fn segments(level: TraceLevel) -> Vec<Segment> {
             // A call of a later kernel.
             None => Rule::Always,
         };
+        let recorded = action == Action::Record
+            && rule != Rule::Never
+            && Sysno::new(number as usize).is_some_and(|call| RECORDED.contains(&call));
         match segments.last_mut() {
-            Some(last) if last.rule == rule || rule == Rule::Either => continue,
+            Some(_) if rule == Rule::Either => continue,
+            Some(last) if last.rule == rule && last.recorded == recorded => continue,
             Some(last) if last.from == number => {
-                last.rule = rule;
+                (last.rule, last.recorded) = (rule, recorded);
                 continue;
             }
             Some(last) => last.end = number,
@@ -216,6 +226,7 @@ fn segments(level: TraceLevel) -> Vec<Segment> {
             from: number,
             end: u32::MAX,
             rule,
+            recorded,
         });
     }
     segments
@@ -228,6 +239,8 @@ fn segments(level: TraceLevel) -> Vec<Segment> {
 struct Code {
     /// The last instruction comes first.
     backwards: Vec<sock_filter>,
+    /// The place of calls that stop unless the recorder makes them.
+    unrecorded: Place,
 }
 
 /// A place in a program: how many instructions come after it.
@@ -242,9 +255,26 @@ impl Code {
     const IN_A_ROW: usize = 3;
 
     fn new(action: Action) -> Self {
-        Self {
+        let mut code = Self {
             backwards: vec![ret(libc::SECCOMP_RET_ALLOW), ret(action.value())],
+            unrecorded: Self::STOP,
+        };
+        if action == Action::Record {
+            code.unrecorded = code.pass_recorder();
         }
+        code
+    }
+
+    /// Allows a call whose instruction is the recorder's, and stops every other.
+    fn pass_recorder(&mut self) -> Place {
+        let address = offset_of!(libc::seccomp_data, instruction_pointer);
+        let half = |upper| address + half_of(upper);
+        let end = (HOOK + HOOK_SIZE) as u32;
+        let begun = self.jump(libc::BPF_JGE, HOOK as u32, Self::ALLOW, Self::STOP);
+        let within = self.jump(libc::BPF_JGE, end, Self::STOP, begun);
+        let low = self.load(half(false), within);
+        let upper = self.jump(libc::BPF_JEQ, (HOOK >> 32) as u32, low, Self::STOP);
+        self.load(half(true), upper)
     }
 
     fn program(mut self) -> Vec<sock_filter> {
@@ -307,8 +337,8 @@ impl Code {
         for (index, segment) in segments.iter().enumerate().rev() {
             let leaf = match &segment.rule {
                 Rule::Never | Rule::Either => continue,
-                Rule::Always => Self::STOP,
-                Rule::If(alternatives) => self.alternatives(alternatives),
+                Rule::Always => self.stop(segment),
+                Rule::If(alternatives) => self.alternatives(alternatives, self.stop(segment)),
             };
             let Segment { from, end, .. } = *segment;
             next = if end - from == 1 {
@@ -328,11 +358,19 @@ impl Code {
         next
     }
 
-    /// Stops if all tests of one alternative hold.
-    fn alternatives(&mut self, alternatives: &[Vec<Test>]) -> Place {
+    /// Returns where calls of a segment go that are of interest.
+    fn stop(&self, segment: &Segment) -> Place {
+        match segment.recorded {
+            true => self.unrecorded,
+            false => Self::STOP,
+        }
+    }
+
+    /// Goes to where a call stops if all tests of one alternative hold.
+    fn alternatives(&mut self, alternatives: &[Vec<Test>], stop: Place) -> Place {
         let mut next = Self::ALLOW;
         for tests in alternatives.iter().rev() {
-            let mut holds = Self::STOP;
+            let mut holds = stop;
             for test in tests.iter().rev() {
                 let (operation, value, holds_if) = match test.is {
                     Is::Equal(value) => (libc::BPF_JEQ, value, true),
@@ -358,9 +396,13 @@ impl Code {
 
 /// The offset of one half of an argument.
 fn argument(test: &Test) -> usize {
+    offset_of!(libc::seccomp_data, args) + 8 * usize::from(test.argument) + half_of(test.upper)
+}
+
+/// The offset of one half within a number of 64 bits.
+fn half_of(upper: bool) -> usize {
     let upper_is_second = cfg!(target_endian = "little");
-    let half = if test.upper == upper_is_second { 4 } else { 0 };
-    offset_of!(libc::seccomp_data, args) + 8 * usize::from(test.argument) + half
+    if upper == upper_is_second { 4 } else { 0 }
 }
 
 fn ret(value: u32) -> sock_filter {

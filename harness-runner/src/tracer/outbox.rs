@@ -11,6 +11,10 @@ use std::{
 /// Events that the observer does not have yet, in order. Empty between two stops.
 pub(super) struct Outbox {
     started: Instant,
+    /// When the next events happened, if not now.
+    date: Option<Duration>,
+    /// When the last event happened.
+    last: Duration,
     entries: Vec<Entry>,
 }
 
@@ -28,6 +32,8 @@ impl Outbox {
     pub(super) fn new(started: Instant) -> Self {
         Self {
             started,
+            date: None,
+            last: Duration::ZERO,
             entries: Vec::new(),
         }
     }
@@ -37,10 +43,16 @@ impl Outbox {
         self.started.elapsed()
     }
 
+    /// Dates the next events to this time of the attempt, though not before the last one; `None` for now.
+    pub(super) fn date(&mut self, date: Option<Duration>) {
+        self.date = date.map(|date| date.max(self.last));
+    }
+
     /// A task did something.
     pub(super) fn event(&mut self, tracee: Tracee, kind: TraceEventKind) {
+        self.last = self.date.unwrap_or_else(|| self.started.elapsed());
         self.entries.push(Entry::Event(TraceEvent {
-            at: self.started.elapsed(),
+            at: self.last,
             pid: tracee.process.raw(),
             tid: tracee.tid.raw(),
             kind,

@@ -12,6 +12,7 @@ use super::{
     live::{Context, Process},
     loads::Loads,
     outbox::Outbox,
+    recorder::Recorder,
     stop::{Aside, Kernel, Linux, Next, Tracee},
 };
 use crate::policy::Bounds;
@@ -36,6 +37,7 @@ mod exiting;
 mod held;
 mod loading;
 mod origin;
+mod recording;
 mod refusals;
 mod refused;
 mod skipped;
@@ -48,6 +50,7 @@ use calls::{Call, Calls, is_interruption};
 pub(crate) use loading::Loader;
 use loading::Loaders;
 use origin::Harness;
+use recording::Recording;
 use refused::Refusals;
 use tree::{Early, Tree};
 
@@ -75,6 +78,8 @@ pub(crate) struct Root {
     pub(crate) loader: Option<Loader>,
     /// The memory of loaders.
     pub(crate) loads: Option<Rc<RefCell<Loads>>>,
+    /// Whether calls are recorded where they are made.
+    pub(crate) recording: crate::sys::Recording,
     /// The options that it was seized with.
     pub(crate) options: Options,
     /// The usage of the children of this process that were reaped before.
@@ -96,6 +101,7 @@ pub(crate) struct Tasks<K: Kernel = Linux> {
     loaders: Loaders,
     breaks: Breaks,
     refusals: Refusals,
+    recording: Recording,
     /// The most memory that a process used that has ended.
     peak_memory: u64,
     /// The usage of the children of this process that have been reaped.
@@ -147,6 +153,7 @@ impl<K: Kernel> Tasks<K> {
             loaders: Loaders::default(),
             breaks: Breaks::default(),
             refusals: Refusals::default(),
+            recording: Recording::new(Recorder::new(root.recording)),
             peak_memory: 0,
             reaped: root.reaped,
             harness: Harness::default(),
@@ -220,6 +227,7 @@ impl<K: Kernel> Tasks<K> {
         let mut news = Some(News { tid, waited, usage });
         while let Some(News { tid, waited, usage }) = news.take() {
             self.aside.overtaken(tid);
+            self.take_recorded();
             match waited {
                 Waited::Ended(exit) => news = self.ended(tid, exit, usage),
                 Waited::Stopped(stopped) => {
@@ -287,6 +295,9 @@ impl<K: Kernel> Tasks<K> {
         if let Some(next) = self.stopped_for_break(tracee, stopped.at()) {
             return next;
         }
+        if let Some(next) = self.at_injection(stopped) {
+            return next;
+        }
         match stopped.at() {
             Stop::Filtered => self.at_filter(tracee),
             Stop::Syscall => self.at_syscall(tracee),
@@ -300,7 +311,11 @@ impl<K: Kernel> Tasks<K> {
                 false => Next::Killed,
             },
             Stop::Signal(libc::SIGTRAP) if self.at_hook(tracee.tid) => Next::Go(None),
+            Stop::Signal(libc::SIGSEGV | libc::SIGBUS) if self.at_recorders_fault(tracee.tid) => {
+                Next::Go(None)
+            }
             Stop::Signal(signal) => {
+                self.leave_hook(tracee);
                 self.heed_stop(tracee, signal);
                 self.signalled(tracee, signal);
                 Next::Go(Some(RawSignal::new(signal)))
@@ -329,6 +344,9 @@ impl<K: Kernel> Tasks<K> {
             return self.onward(tid);
         };
         let call = untraced::without_flag(tid, call);
+        if let Some(next) = self.at_recordable(tracee, &call) {
+            return next;
+        }
         match self.calls.take(tid) {
             Some(Call::Interrupted(before, pending)) if before == call => {
                 self.calls.set(tid, Call::Awaited(call, pending));
@@ -346,11 +364,14 @@ impl<K: Kernel> Tasks<K> {
         let mut events = std::mem::take(&mut self.decoded);
         let live = self.live(Tracee { tid, process });
         let entry = decode::entry(&call, self.root.level, &live, &mut events);
-        self.report(tracee, &mut events);
+        self.report_entry(tracee, &entry, &mut events);
         self.decoded = events;
         match entry {
             Entry::Done => Next::Go(None),
             Entry::Await(pending) => {
+                if pending.moves_root() {
+                    self.stop_recording();
+                }
                 let policy = self.root.policy.as_deref();
                 if policy.is_some_and(|policy| pending.is_denied_by(policy)) {
                     // What cannot be skipped shows in the trace, by which the attempt is judged.
@@ -408,6 +429,7 @@ impl<K: Kernel> Tasks<K> {
         if let Some(child) = self.kernel.event_message(tracee.tid) {
             self.created_in_loading(tracee.process, child);
             self.created(tracee.tid, child, Some(by));
+            self.recorded_creation(tracee.process, child);
             if self.waits_for_first_stop(tracee.tid, child) {
                 return Next::Aside;
             }
@@ -475,6 +497,7 @@ impl<K: Kernel> Tasks<K> {
         let of_leader = self.news_of_leader(tid);
         self.peak_memory = self.peak_memory.max(usage.max_rss_bytes);
         self.abandon_call(tid);
+        self.recorded_end(tid);
         if !self.tree.is_leaderless(tid.led()) {
             self.ended_loading(tid.led(), exit);
         }

@@ -15,10 +15,12 @@ use std::{
 pub(crate) const ARGUMENT: &str = "__program";
 pub(crate) const THREADS: usize = 8;
 pub(crate) const FORKS: usize = 60;
+pub(crate) const CALLS: usize = 1_000;
 
 pub(crate) fn run(name: &str) -> ! {
     match name {
         "empty" => {}
+        "calls" => calls(),
         "files" => files(),
         "forks" => on_threads(|_| {
             for _ in 0..FORKS {
@@ -229,4 +231,15 @@ fn restart() {
     File::options().write(true).open("pipe").unwrap();
     wait(child);
     assert!(VALUE.load(Ordering::SeqCst) > 0);
+}
+
+/// Many calls, and then one that says whether a recorder is here.
+fn calls() {
+    for number in 0..CALLS {
+        assert!(File::open(format!("/none-{number}")).is_err());
+        assert!(fs::metadata("/").is_ok());
+    }
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let recorded = maps.lines().any(|line| line.starts_with("70000000-"));
+    let _ = File::open(if recorded { "/recorded" } else { "/stopped" });
 }

@@ -333,7 +333,7 @@ fn the_wrong_value_of_each_key_is_answered_with_what_it_takes() {
         `profile.p.require-result` must be `true` or `false`, but is a date
         `profile.p.trace.level` must be a string, but is a date; write one of `off`, `process`, `io`, `full`
         `profile.p.trace.required` must be `true` or `false`, but is a date
-        `profile.p.trace.backend` must be a string, but is a date; write one of `auto`, `ptrace`, `notify`, `none`
+        `profile.p.trace.backend` must be a string, but is a date; write one of `auto`, `ptrace`, `recorder`, `recorder-verified`, `notify`, `none`
         `profile.p.trace.no-new-privs` must be `true` or `false`, but is a date
         `profile.p.policy.mode` must be a string, but is a date; write one of `observe`, `audit`, `enforce`
         `profile.p.policy.fs.read` must be `"all"` or an array of paths, but is a date

@@ -322,7 +322,7 @@ fn values_that_make_no_sense_say_why() {
     line_error(
         "trace = { backend = 'seccomp' }",
         expect![
-            "2:21: `profile.default.trace.backend` must be one of `auto`, `ptrace`, `notify`, `none`, not `seccomp`"
+            "2:21: `profile.default.trace.backend` must be one of `auto`, `ptrace`, `recorder`, `recorder-verified`, `notify`, `none`, not `seccomp`"
         ],
     );
     line_error(

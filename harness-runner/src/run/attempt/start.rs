@@ -105,6 +105,7 @@ impl Running<'_> {
             trace: Trace {
                 level: self.tracing.level,
                 backend: self.tracing.backend,
+                recording: self.tracing.recording,
                 file: &trace_file,
                 live: work.live.is_some(),
                 no_new_privs: self.tracing.no_new_privs,

@@ -98,6 +98,7 @@ impl Recipe<'_> {
             policy: self.bounds.filter(|bounds| confine::needs_tracer(bounds)),
             loader: self.loader,
             loads: self.loads,
+            recording: self.asked.way.recording,
             options,
             reaped: born.baseline,
         }

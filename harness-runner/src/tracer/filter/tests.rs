@@ -14,10 +14,15 @@ const FOREIGN: u32 = if cfg!(target_arch = "x86_64") {
 /// Interprets a filter as the kernel does (net/core/filter.c), for the instructions that seccomp(2)
 /// allows and we use: returns the verdict and the number of instructions.
 fn run(program: &[sock_filter], call: &Syscall) -> (u32, usize) {
+    run_at(program, call, 0x7f00_0000_1234)
+}
+
+/// As [`run`], with the call's instruction at an address.
+fn run_at(program: &[sock_filter], call: &Syscall, address: u64) -> (u32, usize) {
     let mut data = Vec::new();
     data.extend((call.number as u32).to_ne_bytes());
     data.extend(call.arch.to_ne_bytes());
-    data.extend(0x7f00_0000_1234_u64.to_ne_bytes());
+    data.extend(address.to_ne_bytes());
     for argument in call.args {
         data.extend(argument.to_ne_bytes());
     }
@@ -275,6 +280,59 @@ proptest! {
         if !stops(&program, &call) && !missed {
             let (entry, events) = entry_of(&call);
             prop_assert!(matches!(entry, Entry::Done) && events.is_empty(), "{name}: {events:?}");
+        }
+    }
+}
+
+/// Each call that stops does so wherever it is made but at the hook, and there each that is not recorded.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn only_calls_that_are_recorded_pass_and_only_at_the_hook() {
+    let hook = [HOOK, HOOK + 1, HOOK + HOOK_SIZE - 1];
+    let elsewhere = [
+        0,
+        HOOK - 1,
+        HOOK + HOOK_SIZE,
+        HOOK | 1 << 32,
+        HOOK | 1 << 63,
+        u64::MAX,
+    ];
+    for level in [TraceLevel::Io, TraceLevel::Full] {
+        let (stopping, recording) = (
+            program(level, Action::Trace),
+            program(level, Action::Record),
+        );
+        for number in 0..=Sysno::last().id() as u32 + 1 {
+            let known = Sysno::new(number as usize);
+            if known.map_or(number < Sysno::last().id() as u32, decode::is_rare) {
+                continue;
+            }
+            for args in [
+                [0; 6],
+                [1, 0, 0x1000, 0x1000, 0, 0],
+                [0xffff_ff9c, 0, 0, 0, 0, 0],
+            ] {
+                for arch in [NATIVE_ARCHITECTURE, FOREIGN] {
+                    let call = Syscall {
+                        arch,
+                        ..native(number, args)
+                    };
+                    let stops = stops(&stopping, &call);
+                    let recorded = known.is_some_and(|known| RECORDED.contains(&known));
+                    let passes = recorded && arch == NATIVE_ARCHITECTURE;
+                    let verdict = |address| run_at(&recording, &call, address).0;
+                    let expected = |stops| match stops {
+                        true => libc::SECCOMP_RET_TRACE,
+                        false => libc::SECCOMP_RET_ALLOW,
+                    };
+                    for address in elsewhere {
+                        assert_eq!(verdict(address), expected(stops), "{call:?} {address:#x}");
+                    }
+                    for address in hook {
+                        assert_eq!(verdict(address), expected(stops && !passes), "{call:?}");
+                    }
+                }
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     sys::{Syscall, Tid},
     tracer::{
         Map,
-        decode::{self, Pending},
+        decode::{self, Entry, Pending},
         live::Live,
         stop::{Kernel, Tracee},
     },
@@ -63,8 +63,24 @@ impl<K: Kernel> Tasks<K> {
     ) {
         let mut events = std::mem::take(&mut self.decoded);
         how(pending, &self.live(tracee), &mut events);
-        self.report(tracee, &mut events);
+        if !self.keeps_for_comparison(tracee.tid, &mut events) {
+            self.report(tracee, &mut events);
+        }
         self.decoded = events;
+    }
+
+    /// Reports what can be told at a call's entry.
+    pub(super) fn report_entry(
+        &mut self,
+        tracee: Tracee,
+        entry: &Entry,
+        events: &mut Vec<TraceEventKind>,
+    ) {
+        // What is awaited is compared as a whole.
+        let is_done = matches!(entry, Entry::Done);
+        if !is_done || !self.keeps_for_comparison(tracee.tid, events) {
+            self.report(tracee, events);
+        }
     }
 
     /// Reports what a call was decoded to, after taking notice of it.
@@ -75,6 +91,7 @@ impl<K: Kernel> Tasks<K> {
             self.loaders.heed(tracee.process, &kind);
             self.outbox.event(tracee, kind);
         }
+        self.stop_recording_elsewhere();
     }
 
     pub(super) fn live(&self, tracee: Tracee) -> Live<'_> {

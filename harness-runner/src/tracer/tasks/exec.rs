@@ -32,6 +32,7 @@ impl<K: Kernel> Tasks<K> {
             false => self.takes_over(former, process),
         };
         self.tree.entry(leader).process = Some(process);
+        self.recorded_execution(process);
         if process == self.root.pid && !self.executed {
             self.at_exec_of_root();
             return true;

@@ -85,6 +85,11 @@ impl Loaders {
             )
     }
 
+    /// Returns whether the loader of a process is at work.
+    pub(super) fn is_at_work(&self, process: Tgid) -> bool {
+        !self.at_work.is_empty() && self.at_work.contains_key(&process)
+    }
+
     /// A task that may have a copy of a trap ended.
     pub(super) fn forget_copy(&mut self, tid: Tid) {
         self.copies.remove(&tid);

@@ -20,6 +20,7 @@ fn root(pid: i32) -> Root {
         policy: None,
         loader: None,
         loads: None,
+        recording: crate::sys::Recording::Off,
         options: Options::default(),
         reaped: RawUsage::default(),
     }
