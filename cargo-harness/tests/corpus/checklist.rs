@@ -34,7 +34,7 @@ pub(crate) fn program(line: &Line, name: &str) -> String {
 
 /// The parts, each with its lines.
 #[rustfmt::skip]
-pub(crate) const PARTS: [(&str, &[Line]); 9] = [
+pub(crate) const PARTS: [(&str, &[Line]); 10] = [
     ("Starting, and creating processes", &[
         line(1, "Seizing a process does not stop it; until then it may run, execute or end", &[],
             "the child waits to be seized. Tests of the stub"),
@@ -177,5 +177,16 @@ pub(crate) const PARTS: [(&str, &[Line]); 9] = [
         line(95, "Some sanitizers refuse to be traced", &[], "they need an unstable compiler; that they are listed: `end_to_end`, `rerun`"),
         line(96, "Coverage builds write profiles", &[], "a matter for readers of traces"),
         line(97, "A test can see that it is traced", &["sees_its_tracer", "asks_for_its_seccomp_mode", "enters_the_strict_mode"], "run again without what it sees: `end_to_end`, `rerun`"),
+    ]),
+    ("Recording within the process", &[
+        line(98, "A process makes more calls than there is memory for", &["makes_many_calls"], ""),
+        line(99, "A handler runs on top of a call that is being recorded, and may never return to it",
+            &["is_interrupted_in_a_recorded_call", "leaves_a_recorded_call"],
+            "a handler that records calls itself: the tests of the hook"),
+        line(100, "A process can be killed between a call and its record", &["is_killed_while_it_records"], ""),
+        line(101, "An address can be none, and the program has to learn of it from the kernel", &["gives_addresses_that_are_none"], ""),
+        line(102, "A process can forbid itself what the recorder does",
+            &["filters_itself_after_many_calls", "forbids_itself_the_clock"], ""),
+        line(103, "Memory with a recorder in it is copied, shared and replaced", &["forks_while_it_is_recorded"], ""),
     ]),
 ];

@@ -202,6 +202,8 @@ pub(crate) const DOUBTS: &[(&str, Doubt, &[Backend])] = {
         ("p36_restarts_a_blocked_open", STATUS, CALLS),
         ("p43_may_gain_privileges_as_before", STATUS, CALLS),
         ("p91_uses_all_processors", STATUS, CALLS),
+        ("p101_gives_addresses_that_are_none", Doubt::Unreadable, &[Backend::Notify]),
+        ("p102_filters_itself_after_many_calls", Doubt::OwnFilter, CALLS),
     ]
 };
 
@@ -517,4 +519,42 @@ pub(crate) const EXPECTATIONS: &[Expectation] = &[
     expect("p85_waits_for_nobody", "all ends", |t| (1..5).all(|code| t.exited(code) == 1)).not_notified(ENDS).of_lives(),
     expect("p91_uses_all_processors", "what it read", |t| !t.opened("/status").is_empty()),
     expect("p97_sees_its_tracer", "what it read", |t| !t.opened("/status").is_empty()),
+    expect("p98_makes_many_calls", "each, of each thread in order", |t|
+        ["many", "one", "other"].iter().all(|name| missing(t, name) == (0..400).collect::<Vec<_>>())
+            && t.calls(Op::ReadLink, "/link").len() == 400 && t.calls(Op::Stat, "/link").len() == 400),
+    expect("p99_is_interrupted_in_a_recorded_call", "one call, and those before and after it", |t|
+        t.opened("/pipe").into_iter().filter(|result| t.fine(*result)).count() == 2
+            && ["before", "after"].iter().all(|name| missing(t, name) == (0..40).collect::<Vec<_>>())).not_notified(AGAIN),
+    expect("p99_leaves_a_recorded_call", "a call without an answer", |t|
+        t.opened("/pipe") == [Unknown] && missing(t, "before").len() == 40 && t.exited(7) == 1).not_notified(AGAIN),
+    expect("p100_is_killed_while_it_records", "all that it counted, and at most one more", |t| {
+        let (killed, counted) = (missing(t, "killed"), missing(t, "counted"));
+        counted.len() == 1 && killed == (0..killed.len()).collect::<Vec<_>>()
+            && (counted[0]..=counted[0] + 1).contains(&killed.len())
+    }),
+    expect("p101_gives_addresses_that_are_none", "all calls but those that named nothing", |t|
+        ["before", "after"].iter().all(|name| missing(t, name) == (0..40).collect::<Vec<_>>())
+            && t.files().filter(|(_, call)| call.path.asked.as_bytes().starts_with(b"/x/")).count() == 6),
+    expect("p102_filters_itself_after_many_calls", "what came before", |t|
+        missing(t, "before") == (0..40).collect::<Vec<_>>() && t.opened("/filtered").len() == 40),
+    expect("p102_forbids_itself_the_clock", "all calls", |t|
+        missing(t, "timeless") == (0..40).collect::<Vec<_>>()),
+    expect("p103_forks_while_it_is_recorded", "the calls of each process", |t| {
+        let children = (0..4).flat_map(|number| [format!("child-{number}"), format!("child-{number}-later")]);
+        let names = children.chain(["before", "parent", "parent-later"].map(str::to_owned));
+        names.into_iter().all(|name| missing(t, &name) == (0..40).collect::<Vec<_>>())
+            && t.execs().filter(|(_, exec)| exec.program.path().as_bytes() == b"/bin/true").count() == 5
+    }),
 ];
+
+/// Returns the numbers of the files that were looked for in vain, in order: the 7 of `name-007`.
+fn missing(trace: &Trace, name: &str) -> Vec<usize> {
+    let number = |call: &FileCall| {
+        let path = call.path.path().to_string();
+        let (before, number) = path.rsplit_once('-')?;
+        let is_so = before.rsplit('/').next() == Some(name) && call.operation == Op::Open;
+        let is_missing = matches!(call.result, Err(libc::ENOENT) | Unknown);
+        (is_so && is_missing).then(|| number.parse().ok())?
+    };
+    trace.files().filter_map(|(_, call)| number(call)).collect()
+}

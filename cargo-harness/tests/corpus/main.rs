@@ -241,6 +241,27 @@ fn every_program_is_seen_for_another_user() {
 }
 
 #[test]
+fn every_program_is_seen_by_the_recorder() {
+    let options = ["--trace", "full", "--profile", "recorder"];
+    all_are_seen("every_program_is_seen_by_the_recorder", User::Own, &options);
+}
+
+/// A record that is not what the stops of the same call say is a doubt, and no program should have one.
+#[test]
+fn what_the_recorder_writes_down_is_what_stops_say() {
+    let name = "what_the_recorder_writes_down_is_what_stops_say";
+    let options = ["--trace", "full", "--profile", "recorder-verified"];
+    all_are_seen(name, User::Own, &options);
+}
+
+#[test]
+fn what_the_recorder_writes_down_is_what_stops_say_for_another_user() {
+    let name = "what_the_recorder_writes_down_is_what_stops_say_for_another_user";
+    let options = ["--trace", "full", "--profile", "recorder-verified"];
+    all_are_seen(name, User::Nobody, &options);
+}
+
+#[test]
 fn every_program_is_in_the_list_and_the_reverse() {
     let mut written = BTreeSet::new();
     for entry in fs::read_dir(folder().join("tests"))
@@ -269,7 +290,7 @@ fn every_program_has_an_expectation() {
 fn every_line_is_tested_or_says_why_not() {
     let lines: Vec<_> = PARTS.iter().flat_map(|(_, lines)| *lines).collect();
     let numbers: Vec<_> = lines.iter().map(|line| line.number).collect();
-    assert_eq!(numbers, (1..=97).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=103).collect::<Vec<_>>());
     for line in lines {
         assert!(
             !line.programs.is_empty() || !line.note.is_empty(),
