@@ -109,8 +109,27 @@ fn subprocess_is_seen_as_strace_sees_it() {
     compare("oracle subprocess", "subprocess", "0.2.15");
 }
 
+#[test]
+fn walkdir_is_recorded_as_strace_sees_it() {
+    compare_by("oracle recorder walkdir", ("walkdir", "2.5.0"), "recorder");
+}
+
+#[test]
+fn fs_extra_is_recorded_as_strace_sees_it() {
+    compare_by(
+        "oracle recorder fs_extra",
+        ("fs_extra", "1.3.0"),
+        "recorder",
+    );
+}
+
 /// Runs the tests of a package twice, and compares test by test.
 fn compare(name: &str, package: &str, version: &str) {
+    compare_by(name, (package, version), "auto");
+}
+
+/// As [`compare`], with this backend.
+fn compare_by(name: &str, (package, version): (&str, &str), backend: &str) {
     if !installed("strace", &["--version"]) {
         return skip(name, "strace is not installed");
     }
@@ -120,6 +139,8 @@ fn compare(name: &str, package: &str, version: &str) {
     };
     // Tests find what is left in it, by the run before or by another one at the same time.
     let temporary = scene.path("temporary");
+    let config = format!("[profile.default]\ntrace = {{ backend = \"{backend}\" }}\n");
+    let config = scene.write("harness.toml", &config);
     let run = |level: &str| {
         let _ = fs::remove_dir_all(folder.join("tests/temp"));
         let _ = fs::remove_dir_all(&temporary);
@@ -127,6 +148,7 @@ fn compare(name: &str, package: &str, version: &str) {
         let arguments = ["run", "--tests", "--no-fail-fast", "-j1", "--trace", level];
         let mut command = scene.harness([]);
         command.args(arguments).current_dir(&folder);
+        command.arg("--config-file").arg(&config);
         command.env("TMPDIR", &temporary);
         // The shell of the wrapper would set it, and shells that tests start look at it.
         command.env_remove("PWD");
