@@ -205,6 +205,17 @@ fn become_program(setup: &Setup, guardian: Pid, has_to_enter: bool) -> ! {
     give_up(setup, Stage::Exec, &error)
 }
 
+/// The test process.
+#[derive(Copy, Clone)]
+struct Test {
+    pid: Pid,
+    /// A descriptor that can be read when it has ended; `None` if the kernel has none.
+    end: Option<RawFd>,
+}
+
+/// No limit, for poll(2).
+const FOREVER: i32 = -1;
+
 /// The state of the tree.
 struct Tree {
     leader: Pid,
@@ -215,8 +226,8 @@ struct Tree {
     described: u32,
 }
 
-/// The interval of looks at whether the test process is alive: its end closes the pipe, unless it was
-/// forked without an exec.
+/// The interval of looks at whether the test process is alive, where the kernel has no descriptor of a process: its
+/// end closes the pipe, unless it was forked without an exec.
 const LOOK_MS: i32 = 500;
 
 fn guard(setup: &Setup, leader: Pid) -> ! {
@@ -243,7 +254,11 @@ fn guard(setup: &Setup, leader: Pid) -> ! {
     };
     tree.say(&raw(b'S', [leader as u64, 0, 0, 0, 0]));
     let signals = sys::child_signals();
-    tree.wait(orders, signals, setup.test);
+    let test = Test {
+        pid: setup.test,
+        end: sys::process_end(setup.test),
+    };
+    tree.wait(orders, signals, test);
     if let Some(kill) = kill {
         sys::write(kill, b"1");
     }
@@ -268,7 +283,8 @@ impl Tree {
 
     /// Waits for the end of the program, the order to kill, or the end of the test process. Obeys the
     /// other orders.
-    fn wait(&mut self, orders: RawFd, signals: RawFd, test: Pid) {
+    fn wait(&mut self, orders: RawFd, signals: RawFd, test: Test) {
+        let limit = test.end.map_or(LOOK_MS, |_| FOREVER);
         let mut buffer = [0; 128];
         loop {
             // The leader stays a zombie until its group is killed, so the group's id is its own.
@@ -278,9 +294,14 @@ impl Tree {
                 }
                 sys::reap(pid);
             }
-            let has_order = sys::wait_for_two(orders, signals, LOOK_MS);
+            // An id that was taken by another process before its descriptor was opened is no parent of ours.
+            if sys::parent_pid() != test.pid {
+                return;
+            }
+            let watched = [orders, signals, test.end.unwrap_or(-1)];
+            let has_order = sys::wait_for_any(watched, limit);
             while sys::read(signals, &mut buffer).is_some() {}
-            if sys::parent_pid() != test {
+            if sys::parent_pid() != test.pid {
                 return;
             }
             if has_order {
@@ -333,7 +354,7 @@ impl Tree {
             if sys::now_ms() - begun > KILLING_MS {
                 return found.max(1);
             }
-            sys::wait_for_two(signals, signals, 20);
+            sys::wait_for_any([signals, -1, -1], 20);
             while sys::read(signals, &mut buffer).is_some() {}
         }
     }
@@ -496,6 +517,27 @@ mod tests {
             numbered(&mut buffer, b"/proc/", 0, b"\0").to_str(),
             Ok("/proc/0")
         );
+    }
+
+    #[test]
+    fn the_end_of_a_process_wakes_without_a_limit() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let Some(end) = sys::process_end(child.id() as Pid) else {
+            eprintln!("skipped: the kernel has no descriptors of processes");
+            child.kill().expect("it runs");
+            child.wait().expect("it is ours");
+            return;
+        };
+        // Nothing has ended yet.
+        assert!(!sys::wait_for_any([end, -1, -1], 0));
+        drop(child.stdin.take());
+        assert!(sys::wait_for_any([end, -1, -1], FOREVER));
+        child.wait().expect("it is ours");
+        sys::close(end);
+        assert_eq!(sys::process_end(child.id() as Pid), None);
     }
 
     #[test]

@@ -184,16 +184,24 @@ pub(crate) fn child_signals() -> RawFd {
     unsafe { libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) }
 }
 
-/// Waits until one of two descriptors can be read, or is closed. Returns whether the first one is.
-pub(crate) fn wait_for_two(first: RawFd, second: RawFd, milliseconds: c_int) -> bool {
-    let entry = |fd| libc::pollfd {
+/// Opens a descriptor that can be read once a process has ended. `None` before Linux 5.3, and where the call
+/// is not allowed.
+pub(crate) fn process_end(pid: Pid) -> Option<RawFd> {
+    // SAFETY: plain numbers. The descriptor is closed on exec by itself.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    RawFd::try_from(fd).ok().filter(|fd| *fd >= 0)
+}
+
+/// Waits until one of the descriptors can be read, or is closed. Returns whether the first one is. One that is
+/// negative is not waited for, and so many milliseconds that are negative have no end.
+pub(crate) fn wait_for_any(descriptors: [RawFd; 3], milliseconds: c_int) -> bool {
+    let mut polled = descriptors.map(|fd| libc::pollfd {
         fd,
         events: libc::POLLIN,
         revents: 0,
-    };
-    let mut polled = [entry(first), entry(second)];
+    });
     // SAFETY: the array lives as long as the call, and its length is given.
-    unsafe { libc::poll(polled.as_mut_ptr(), 2, milliseconds) };
+    unsafe { libc::poll(polled.as_mut_ptr(), 3, milliseconds) };
     polled[0].revents != 0
 }
 
