@@ -114,6 +114,9 @@ pub enum Format<'a> {
     /// criterion: `NAME time: [1.0 µs 1.1 µs 1.2 µs]`. `NAME.time` in nanoseconds, with `.low` and
     /// `.high`, and `NAME.thrpt` in the printed unit.
     Criterion,
+    /// divan's table: `NAME.fastest`, `NAME.slowest`, `NAME.median` and `NAME.mean` in nanoseconds. `NAME` is as in its
+    /// list, with the crate and the modules: `benches::group::name`.
+    Divan,
     /// The text format of Prometheus: `name{label="value"} 1.5`. The labels belong to the name.
     Prometheus,
     /// A regular expression. A match with groups `name` and `value` is the metric of that name; of any
@@ -138,6 +141,7 @@ impl Format<'_> {
             Self::KeyValue => "key-value",
             Self::Libtest => "libtest",
             Self::Criterion => "criterion",
+            Self::Divan => "divan",
             Self::Prometheus => "prometheus",
             #[cfg(feature = "regex")]
             Self::Regex(_) => "regex",
@@ -212,6 +216,21 @@ impl<'a> Findings<'a> {
 pub(crate) struct Metrics {
     pub(crate) metrics: Vec<Metric>,
     pub(crate) notes: Vec<String>,
+}
+
+impl Format<'_> {
+    /// Reads the metrics in a text that a program printed, and has no remarks. The exit code is in no text.
+    #[must_use]
+    pub fn read(self, text: &[u8]) -> Vec<Metric> {
+        let mut findings = Findings::default();
+        read_part(self, text, &mut findings);
+        let mut all = Metrics {
+            metrics: Vec::new(),
+            notes: Vec::new(),
+        };
+        all.take(findings.found, self, Some(Stream::Stdout), 0);
+        all.metrics
+    }
 }
 
 /// Reads the metrics of a program: standard output first, and standard error only if that has none.
@@ -330,6 +349,7 @@ fn read_part<'a>(format: Format<'_>, part: &'a [u8], findings: &mut Findings<'a>
     }
     match format {
         Format::Criterion => bench::criterion(part, findings),
+        Format::Divan => bench::divan(part, findings),
         #[cfg(feature = "regex")]
         Format::Regex(pattern) => pattern::read(pattern, part, findings),
         _ => {}

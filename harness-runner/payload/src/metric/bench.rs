@@ -94,3 +94,80 @@ fn nanoseconds(unit: &str) -> Option<f64> {
         _ => return None,
     })
 }
+
+/// The columns of divan's table that are metrics.
+const COLUMNS: [&str; 4] = ["fastest", "slowest", "median", "mean"];
+
+/// divan's table: a tree of names below that of the crate, and columns of which each row of a benchmark has all.
+///
+/// ```text
+/// parse      fastest       │ slowest       │ median        │ mean          │ samples │ iters
+/// ├─ large   1.2 µs        │ 3.1 µs        │ 1.3 µs        │ 1.4 µs        │ 100     │ 3200
+/// ╰─ of      │               │               │               │         │
+///    ╰─ 10   5.2 ns        │ …
+/// ```
+pub(super) fn divan<'a>(part: &'a [u8], findings: &mut Findings<'a>) {
+    // The names of the groups that a row is in, with the columns in which they begin.
+    let mut groups: Vec<(usize, &str)> = Vec::new();
+    let mut root = None;
+    for line in part.split(|byte| *byte == b'\n') {
+        let Ok(line) = std::str::from_utf8(line) else {
+            continue;
+        };
+        if let Some((name, rest)) = line.split_once("fastest")
+            && rest.trim_start().starts_with("│ slowest")
+        {
+            (root, groups) = (Some(name.trim()), Vec::new());
+            continue;
+        }
+        let Some(root_name) = root else { continue };
+        let Some((indent, rest)) = branch(line) else {
+            // A line of throughput begins with spaces and bars, and has no name.
+            root = root.filter(|_| !line.trim().is_empty());
+            continue;
+        };
+        let mut cells = rest.split('│').map(str::trim);
+        let first = cells.next().unwrap_or_default();
+        let (name, fastest) = name_and_time(first);
+        groups.retain(|(column, _)| *column < indent);
+        groups.push((indent, name));
+        let Some(fastest) = fastest else { continue };
+        let names = groups.iter().map(|(_, name)| *name);
+        let path: Vec<&str> = std::iter::once(root_name).chain(names).collect();
+        let path = path.join("::");
+        let times = std::iter::once(fastest).chain(cells);
+        for (column, time) in COLUMNS.into_iter().zip(times) {
+            let mut words = time.split_whitespace();
+            let (Some(value), Some(factor)) = (words.next(), words.next().and_then(nanoseconds))
+            else {
+                continue;
+            };
+            let metric = format!("{path}.{column}");
+            if let Some(value) = findings.number(&metric, value) {
+                findings.add(Found::new(metric, value * factor).in_unit("ns"));
+            }
+        }
+    }
+}
+
+/// Returns where the name of a row begins, and the row from there.
+fn branch(line: &str) -> Option<(usize, &str)> {
+    let at = line.find(['├', '╰'])?;
+    let rest = line[at..].trim_start_matches(['├', '╰', '─']);
+    let before = line[..at].chars();
+    before
+        .clone()
+        .all(|it| it == ' ' || it == '│')
+        .then(|| (before.count(), rest.trim_start()))
+}
+
+/// Splits a cell such as `large   1.2 µs` at its time. A group has none.
+fn name_and_time(cell: &str) -> (&str, Option<&str>) {
+    let timed = cell.rsplit_once("  ").and_then(|(name, time)| {
+        let mut words = time.split_whitespace();
+        words.next()?.parse::<f64>().ok()?;
+        nanoseconds(words.next()?)?;
+        Some((name.trim(), Some(time.trim())))
+    });
+    timed.unwrap_or((cell, None))
+}

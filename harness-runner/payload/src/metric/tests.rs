@@ -256,3 +256,33 @@ fn a_stream_with_a_part_left_out_says_so() {
         read.notes
     );
 }
+
+#[test]
+fn the_table_of_divan_is_read_with_its_groups() {
+    let table = "Timer precision: 20 ns
+b             fastest       │ slowest       │ median        │ mean          │ samples │ iters
+├─ plain      0.27 ns       │ 0.273 ns      │ 0.273 ns      │ 0.272 ns      │ 100     │ 409600
+├─ with_args                │               │               │               │         │
+│  ├─ 10      5.692 ns      │ 5.733 ns      │ 5.714 ns      │ 5.713 ns      │ 100     │ 51200
+│  ╰─ 1000    1.5 µs        │ 2.25 ms       │ 1 s           │ 2 s           │ 100     │ 400
+╰─ group                    │               │               │               │         │
+   ╰─ inner   0.27 ns       │ 0.273 ns      │ 0.275 ns      │ 0.272 ns      │ 100     │ 409600
+              18.51 Gitem/s │ 18.31 Gitem/s │ 18.31 Gitem/s │ 18.38 Gitem/s │         │
+
+not: a table │ 3 ns
+";
+    let metrics = Format::Divan.read(table.as_bytes());
+    let value = |name: &str| {
+        let metric = metrics.iter().find(|metric| metric.name == name);
+        metric.map(|metric| (metric.value, metric.unit.clone().unwrap_or_default()))
+    };
+    let ns = |value: f64| Some((value, "ns".to_owned()));
+    assert_eq!(value("b::plain.median"), ns(0.273));
+    assert_eq!(value("b::with_args::10.fastest"), ns(5.692));
+    assert_eq!(value("b::with_args::1000.fastest"), ns(1_500.0));
+    assert_eq!(value("b::with_args::1000.slowest"), ns(2_250_000.0));
+    assert_eq!(value("b::with_args::1000.mean"), ns(2e9));
+    assert_eq!(value("b::group::inner.median"), ns(0.275));
+    assert_eq!(metrics.len(), 16);
+    assert!(Format::Divan.read(b"").is_empty());
+}
