@@ -110,8 +110,11 @@ pub(super) fn decides(attempt: &Attempt) -> bool {
         && attempt.budget.iter().any(|finding| finding.fails)
 }
 
-/// Returns the budgets that fail an attempt, as the end of a sentence that starts with "test".
+/// Returns the budgets that fail an attempt which would have passed, as the end of a sentence that starts with "test".
 pub(super) fn hits(attempt: &Attempt) -> Vec<String> {
+    if !decides(attempt) {
+        return Vec::new();
+    }
     let failing = attempt.budget.iter().filter(|finding| finding.fails);
     failing
         .map(|finding| format!("is outside of its budget: {}", said(finding)))
@@ -183,6 +186,10 @@ mod tests {
             ]
         );
         assert_eq!(lines(&attempt, Pids::Hidden).len(), 1);
+        assert_eq!(hits(&attempt).len(), 1);
+        // A test that fails by itself has its own reason.
+        attempt.outcome = sample::code(1, 101).outcome;
+        assert!(hits(&attempt).is_empty());
     }
 
     #[test]
