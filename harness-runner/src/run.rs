@@ -40,6 +40,7 @@ pub use capture::Output;
 pub use debugger::BreakExec;
 pub(crate) use dispatch::Shortage;
 pub use dispatch::{Stress, StressMode, Until};
+pub(crate) use metrics::forget as forget_metrics;
 pub use work::{
     Below, Binary, Capture, Image, ReadyWhen, Role, Script, Selection, Service, StandardInput,
     Test, Tracing, Work, Wrapped,

@@ -434,7 +434,16 @@ impl Session {
 
     /// Tells of earlier runs whose runner was killed, once.
     pub fn tell_of_killed(&self, notify: &mut dyn FnMut(Notice)) {
-        let killed = store::take_killed(&self.store);
+        let killed = take_killed(&self.store);
         killed.into_iter().map(Notice::Killed).for_each(notify);
     }
+}
+
+/// Returns the runs in a store whose runner was killed, each only once, and deletes what their tests left for it.
+pub fn take_killed(store: &Utf8Path) -> Vec<store::Killed> {
+    let killed = store::take_killed(store);
+    for killed in &killed {
+        run::forget_metrics(killed.run.header.run_id);
+    }
+    killed
 }

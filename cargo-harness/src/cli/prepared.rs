@@ -11,7 +11,7 @@ use harness_runner::{
     filter::FilterOptions,
     history::TimingsError,
     report::{awaits_system, style::escaped_lines},
-    session::{Notice, Options, SessionError, TakeUpError},
+    session::{self, Notice, Options, SessionError, TakeUpError},
     store,
 };
 use owo_colors::{OwoColorize, Style};
@@ -161,7 +161,7 @@ fn kind(error: &SessionError) -> Kind {
 
 /// Tells of runs whose runner was killed, once, and packs what has ended.
 pub(super) fn tidy(store: &Utf8Path, global: &GlobalOptions) {
-    for killed in store::take_killed(store) {
+    for killed in session::take_killed(store) {
         warn(&killed.to_string(), global.stderr_colors());
     }
     store::pack_all(store);

@@ -4,7 +4,7 @@
 //! what was recorded before a crash is kept.
 
 use crate::{own_files, protocol::Ticket};
-use harness_metadata::{Metric, Metrics};
+use harness_metadata::{Metric, Metrics, RunId};
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read},
@@ -14,6 +14,9 @@ use std::{
 /// The variable with its path.
 pub(super) const METRICS_FILE: &str = "HARNESS_METRICS_FILE";
 
+/// The beginning of its name.
+const PREFIX: &str = "harness-metrics-";
+
 /// The most metrics of an attempt.
 const MOST: usize = 10_000;
 /// The most bytes that are read.
@@ -21,7 +24,23 @@ const MOST_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Returns the path for an attempt. It is among temporary files, which tests may write.
 pub(super) fn path(run: &str, slot: usize, ticket: Ticket) -> PathBuf {
-    env::temp_dir().join(format!("harness-metrics-{run}-{slot}.{ticket}"))
+    env::temp_dir().join(format!("{PREFIX}{run}-{slot}.{ticket}"))
+}
+
+/// Deletes the files of a run whose runner was killed, so that it could not take them. It is enough to know its
+/// id: no other run has it.
+pub(crate) fn forget(run: RunId) {
+    let prefix = format!("{PREFIX}{run}-");
+    let Ok(entries) = fs::read_dir(env::temp_dir()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            // One that cannot be deleted is no worse than before.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Takes the metrics of an attempt that is over, if it may have some.
@@ -78,6 +97,21 @@ mod tests {
         let many = "{\"name\":\"a\",\"value\":1}\n".repeat(MOST + 3);
         let metrics = read(many.as_bytes());
         assert_eq!((metrics.found.len(), metrics.unread), (MOST, 3));
+    }
+
+    #[test]
+    fn the_files_of_a_killed_run_go_and_those_of_others_stay() {
+        let (killed, other) = (RunId::random(), RunId::random());
+        let files = [(killed, 0), (killed, 3), (other, 0)]
+            .map(|(run, slot)| path(&run.to_string(), slot, 7));
+        for file in &files {
+            fs::write(file, "{\"name\":\"a\",\"value\":1}\n").expect("it is written");
+        }
+        forget(killed);
+        let there = files.each_ref().map(|file| file.exists());
+        forget(other);
+        assert_eq!(there, [false, false, true]);
+        assert!(!files[2].exists());
     }
 
     #[test]
