@@ -33,12 +33,14 @@ mod policy;
 mod prepared;
 mod print;
 mod recordings;
+mod regressions;
 mod replay;
 mod report;
 mod reuse_options;
 mod run;
 mod runner_options;
 mod runs;
+mod series;
 mod service;
 mod shake;
 mod show_config;
@@ -292,6 +294,8 @@ enum Command {
     History(history::HistoryCommand),
     /// Rank the tests that passed and failed in the recorded runs.
     Flaky(flaky::FlakyCommand),
+    /// Find the numbers of tests that are worse or better in the latest runs than before.
+    Regressions(regressions::RegressionsCommand),
     /// Compare two recorded runs.
     Compare(compare::CompareCommand),
     /// List, show and delete recorded runs.
@@ -384,6 +388,7 @@ impl App {
             Command::Report(command) => command.run(&self.global),
             Command::History(command) => command.run(&self.global),
             Command::Flaky(command) => command.run(&self.global),
+            Command::Regressions(command) => command.run(&self.global),
             Command::Compare(command) => command.run(&self.global),
             Command::Store(command) => command.run(&self.global),
             Command::Merge(command) => command.run(&self.global),

@@ -104,6 +104,25 @@ pub struct Metric {
     pub source: Option<String>,
 }
 
+impl Metric {
+    /// Returns its name after that of its program: `redis-benchmark.SET`.
+    pub fn full_name(&self) -> String {
+        match &self.payload {
+            Some(payload) => format!("{payload}.{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// Returns whether it is meant by a name: its own alone, or after that of its program.
+    pub fn is_named(&self, name: &str) -> bool {
+        let of_payload = self.payload.as_ref().is_some_and(|payload| {
+            let rest = name.strip_prefix(payload.as_str());
+            rest.and_then(|rest| rest.strip_prefix('.')) == Some(self.name.as_str())
+        });
+        self.name == name || of_payload
+    }
+}
+
 /// As people read it: `redis-benchmark[2].SET = 51282.05 1/s`.
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,6 +20,7 @@ mod find;
 mod header;
 mod killed;
 pub mod last;
+mod measured;
 pub mod merge;
 mod moving;
 mod overview;
@@ -48,6 +49,7 @@ pub use find::{
 };
 pub use header::RunHeader;
 pub use killed::{Killed, take_killed};
+pub use measured::{Measurements, Quantity, Sample, Setting, measurements};
 pub use moving::{MoveError, Moved, count, move_runs};
 pub use overview::{Overview, State};
 pub use packing::pack_all;

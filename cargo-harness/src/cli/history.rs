@@ -1,5 +1,7 @@
 //! `cargo harness history`: how a test ended from run to run, and what it used.
 
+mod metric;
+
 use super::{
     GlobalOptions,
     recordings::{self, Place},
@@ -8,7 +10,7 @@ use super::{
 };
 use crate::command_error::CommandError;
 use clap::{Args, builder::TypedValueParser};
-use harness_metadata::{DurationsBy, TestId, Verdict};
+use harness_metadata::{DurationsBy, Metric, TestId, Verdict};
 use harness_runner::{
     report::{
         plural, size,
@@ -36,6 +38,9 @@ pub(super) struct HistoryCommand {
     /// Show how much it used of this, the most first. Default: its time, the latest run first.
     #[arg(long, value_name = "USE", value_parser = uses())]
     by: Option<DurationsBy>,
+    /// Show this number instead, with its noise band: a metric, or another number of the runner.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "by")]
+    metric: Option<String>,
     #[command(flatten)]
     list: ListForm,
     #[command(flatten)]
@@ -54,6 +59,7 @@ struct Row<'a> {
     failed_attempts: usize,
     #[serde(flatten)]
     used: Used,
+    metrics: &'a [Metric],
 }
 
 /// The use of resources by a test, in JSON.
@@ -118,8 +124,12 @@ pub(super) fn short(run: &PastRun) -> String {
 
 /// Returns the word for a result, and how it is painted.
 fn word(result: &TestResult, styles: &Styles) -> (&'static str, owo_colors::Style) {
-    match result.verdict {
-        Verdict::Pass if result.flaky() => ("flaky", styles.retry),
+    word_of(result.verdict, result.flaky(), styles)
+}
+
+fn word_of(verdict: Verdict, flaky: bool, styles: &Styles) -> (&'static str, owo_colors::Style) {
+    match verdict {
+        Verdict::Pass if flaky => ("flaky", styles.retry),
         Verdict::Pass => ("passed", styles.pass),
         Verdict::Fail => ("failed", styles.fail),
         Verdict::Quarantined => ("quarantined", styles.warn),
@@ -129,6 +139,11 @@ fn word(result: &TestResult, styles: &Styles) -> (&'static str, owo_colors::Styl
 
 impl HistoryCommand {
     pub(super) fn run(&self, global: &GlobalOptions) -> Result<i32, CommandError> {
+        if let Some(name) = &self.metric {
+            let (test, form) = (self.test.join(" "), self.list.message_format);
+            let text = metric::text(&self.place, global, &test, name, form)?;
+            return recordings::written(io::stdout().write_all(text.as_bytes()), "the history");
+        }
         let runs = read(&self.place, global)?;
         let tests = runs.iter().flat_map(|(_, results)| results);
         let tests: BTreeSet<TestId> = tests.map(|result| result.test.clone()).collect();
@@ -163,6 +178,7 @@ fn json(run: &PastRun, result: &TestResult) -> String {
         attempts: result.attempts,
         failed_attempts: result.failed,
         used: Used::of(result),
+        metrics: &result.metrics,
     };
     serde_json::json!(row).to_string() + "\n"
 }

@@ -33,6 +33,7 @@ mod limits;
 mod live;
 mod load;
 mod messages;
+mod metrics;
 mod nesting;
 mod oracle;
 mod others;

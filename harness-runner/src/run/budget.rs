@@ -135,14 +135,8 @@ fn worst(limit: &Limit, outside: &[Measured]) -> Option<(Option<f64>, Option<Str
 
 /// Returns the unit and the values of a metric: by its name alone of all programs, or with the name of one.
 fn metric(name: &str, attempt: &Attempt) -> (Option<String>, Vec<Measured>) {
-    let found = attempt.metrics.found.iter().filter(|metric| {
-        let of_payload = metric.payload.as_ref().is_some_and(|payload| {
-            let rest = name.strip_prefix(payload.as_str());
-            rest.and_then(|rest| rest.strip_prefix('.')) == Some(metric.name.as_str())
-        });
-        metric.name == name || of_payload
-    });
-    let found: Vec<_> = found.collect();
+    let found = attempt.metrics.found.iter();
+    let found: Vec<_> = found.filter(|metric| metric.is_named(name)).collect();
     let unit = found.first().and_then(|metric| metric.unit.clone());
     if found.is_empty() {
         let mut why = format!("the test recorded no metric `{name}`");

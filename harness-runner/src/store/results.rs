@@ -3,7 +3,7 @@
 
 use super::recording::{kind, lines};
 use camino::Utf8Path;
-use harness_metadata::{DurationsBy, TestId, Usage, Verdict};
+use harness_metadata::{DurationsBy, Metric, Metrics, TestId, Usage, Verdict};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +32,8 @@ pub struct TestResult {
     pub disk: u64,
     /// The processes of the last one; `None` if they were not counted.
     pub processes: Option<u32>,
+    /// The metrics of the last one.
+    pub metrics: Vec<Metric>,
 }
 
 impl TestResult {
@@ -64,6 +66,8 @@ impl TestResult {
             #[serde(with = "harness_metadata::seconds")]
             elapsed: Duration,
             usage: Usage,
+            #[serde(default)]
+            metrics: Metrics,
         }
         #[derive(Deserialize)]
         struct Finished {
@@ -71,7 +75,8 @@ impl TestResult {
             verdict: Verdict,
             attempts: Vec<Attempt>,
         }
-        let finished: Finished = serde_json::from_slice(line).ok()?;
+        let mut finished: Finished = serde_json::from_slice(line).ok()?;
+        let metrics = std::mem::take(&mut finished.attempts.last_mut()?.metrics.found);
         let attempts = &finished.attempts;
         let last = attempts.last()?;
         let failed = |attempt: &&Attempt| attempt.verdict == Verdict::Fail;
@@ -86,6 +91,7 @@ impl TestResult {
             memory: usage.peak_tree_memory.unwrap_or(usage.peak_memory),
             disk: usage.disk_read + usage.disk_written,
             processes: usage.processes,
+            metrics,
         })
     }
 
@@ -326,6 +332,7 @@ mod tests {
             memory: millis << 20,
             disk: 0,
             processes: None,
+            metrics: Vec::new(),
         }
     }
 

@@ -18,7 +18,7 @@ use thiserror::Error;
 const FILE: &str = "history.sqlite";
 
 /// The version of the schema, in `user_version`. It grows with every change of the schema.
-pub const SQL_SCHEMA_VERSION: i32 = 1;
+pub const SQL_SCHEMA_VERSION: i32 = 2;
 
 /// The mark of our databases, in `application_id`: `HRNS`.
 const APPLICATION: i32 = 0x4852_4e53;

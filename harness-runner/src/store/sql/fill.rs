@@ -3,7 +3,7 @@
 use super::super::PastRun;
 use crate::report::{self, Outputs, Sink, SinkError};
 use harness_metadata::{
-    Attempt, Event, EventKind, Exit, Outcome, RawString, TestId, TraceSummary, Verdict,
+    Attempt, Event, EventKind, Exit, Outcome, Polarity, RawString, TestId, TraceSummary, Verdict,
     event::{RunStarted, TestFinished},
     trace::{Address, FileSummary, PeerSummary, ProcessSummary},
 };
@@ -176,6 +176,8 @@ struct Statements<'a> {
     file_use: Statement<'a>,
     peer: Statement<'a>,
     failure: Statement<'a>,
+    metric: Statement<'a>,
+    budget: Statement<'a>,
 }
 
 impl<'a> Statements<'a> {
@@ -194,6 +196,10 @@ impl<'a> Statements<'a> {
             peer: connection
                 .prepare("INSERT INTO peers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?,
             failure: connection.prepare("INSERT INTO failures VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?,
+            metric: connection
+                .prepare("INSERT INTO metrics VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?,
+            budget: connection
+                .prepare("INSERT INTO budgets VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?,
         })
     }
 }
@@ -319,10 +325,50 @@ impl Filler<'_> {
             trace.map(TraceSummary::complete),
             files,
         ])?;
+        self.numbers(number, attempt)?;
         match trace {
             Some(trace) => self.trace(number, trace),
             None => Ok(()),
         }
+    }
+
+    /// Adds the metrics of an attempt, and the budgets that it did not keep to.
+    fn numbers(&mut self, number: i64, attempt: &Attempt) -> rusqlite::Result<()> {
+        for metric in &attempt.metrics.found {
+            let (polarity, target) = match metric.polarity {
+                Polarity::HigherIsBetter => ("higher-is-better", None),
+                Polarity::LowerIsBetter => ("lower-is-better", None),
+                Polarity::Target(target) => ("target", Some(target.0)),
+                _ => ("unknown", None),
+            };
+            self.statements.metric.execute(params![
+                number,
+                metric.payload,
+                metric.invocation,
+                metric.name,
+                // SQLite makes NULL of NaN.
+                metric.value.0,
+                metric.unit,
+                polarity,
+                target,
+                metric.source,
+            ])?;
+        }
+        for finding in &attempt.budget {
+            self.statements.budget.execute(params![
+                number,
+                finding.name,
+                finding.value.map(|value| value.0),
+                finding.unit,
+                finding.max.map(|max| max.0),
+                finding.min.map(|min| min.0),
+                finding.fails,
+                finding.unmeasured,
+                finding.file,
+                finding.line,
+            ])?;
+        }
+        Ok(())
     }
 
     /// Returns the number of a set of uses of files.

@@ -126,3 +126,29 @@ CREATE TABLE failures (
     errno INTEGER NOT NULL
 );
 CREATE INDEX failures_of_attempt ON failures (attempt);
+CREATE TABLE metrics (
+    attempt INTEGER NOT NULL REFERENCES attempts ON DELETE CASCADE,
+    payload TEXT,
+    invocation INTEGER,
+    name TEXT NOT NULL,
+    value REAL,
+    unit TEXT,
+    polarity TEXT NOT NULL,
+    target REAL,
+    source TEXT
+);
+CREATE INDEX metrics_of_attempt ON metrics (attempt);
+CREATE INDEX metrics_by_name ON metrics (name);
+CREATE TABLE budgets (
+    attempt INTEGER NOT NULL REFERENCES attempts ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value REAL,
+    unit TEXT,
+    max REAL,
+    min REAL,
+    fails INTEGER NOT NULL,
+    unmeasured TEXT,
+    file TEXT NOT NULL,
+    line INTEGER NOT NULL
+);
+CREATE INDEX budgets_of_attempt ON budgets (attempt);

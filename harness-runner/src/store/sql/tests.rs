@@ -32,6 +32,25 @@ impl Rows for All {
     }
 }
 
+/// Metrics of each polarity, and a number that is none.
+fn metrics() -> harness_metadata::Metrics {
+    let lines = [
+        r#"{"payload":"redis","invocation":2,"name":"p99","value":1.5,"unit":"ms","polarity":"lower-is-better","source":"json"}"#,
+        r#"{"name":"ratio","value":"NaN","polarity":{"target":0.5}}"#,
+        r#"{"name":"rate","value":"inf","polarity":"higher-is-better"}"#,
+        r#"{"name":"plain","value":3}"#,
+    ];
+    harness_metadata::Metrics {
+        found: lines.map(|line| serde_json::from_str(line).unwrap()).into(),
+        unread: 0,
+    }
+}
+
+fn budget() -> harness_metadata::BudgetFinding {
+    let line = r#"{"name":"rss","value":5.0,"values":1,"unit":"B","max":4.0,"fails":true,"file":"a.toml","line":3}"#;
+    serde_json::from_str(line).unwrap()
+}
+
 /// A database beside a run.
 struct Place {
     scene: Scene,
@@ -112,6 +131,8 @@ impl Place {
         ];
         let attempt = harness_metadata::Attempt {
             trace: Some(Box::new(trace)),
+            metrics: metrics(),
+            budget: vec![budget()],
             ..sample::code(1, 101)
         };
         let finished = sample::finished(id_of_test, vec![attempt]);
@@ -161,6 +182,18 @@ fn a_run_is_in_the_tables_with_its_attempts_and_what_their_traces_saw() {
     ] {
         assert!(files.contains(&row.map(Value::from).to_vec()), "{files:?}");
     }
+    let metrics = "SELECT payload, invocation, name, iif(abs(value) > 1e308, 'inf', value), unit, polarity, target FROM metrics ORDER BY metrics.rowid";
+    let expected = json!([
+        ["redis", 2, "p99", 1.5, "ms", "lower-is-better", null],
+        [null, null, "ratio", null, null, "target", 0.5],
+        [null, null, "rate", "inf", null, "higher-is-better", null],
+        [null, null, "plain", 3.0, null, "unknown", null],
+    ]);
+    assert_eq!(json!(place.ask(metrics)), expected);
+    assert_eq!(
+        json!(place.ask("SELECT name, value, max, min, fails, file, line FROM budgets")),
+        json!([["rss", 5.0, 4.0, null, 1, "a.toml", 3]])
+    );
     // A run that was killed has no counts.
     assert_eq!(
         place.number("SELECT count(*) FROM runs WHERE passed IS NULL"),
@@ -203,7 +236,7 @@ fn a_database_of_another_version_is_made_anew() {
     drop(connection);
     let update = place.update();
     assert_eq!((update.was_version, update.added), (Some(9), 1));
-    assert_eq!(place.number("PRAGMA user_version"), 1);
+    assert_eq!(place.number("PRAGMA user_version"), 2);
     let left = "SELECT count(*) FROM sqlite_schema WHERE name = 'a\"b'";
     assert_eq!(place.number(left), 0);
 }
