@@ -4,12 +4,14 @@
 //! table, [`Places::effect`], says for each file what it can affect, and [`Places::select`] adds the
 //! packages that depend on those. Nothing here looks into sources.
 
+mod export;
 mod git;
 mod lock;
 #[cfg(test)]
 mod tests;
 mod watched;
 
+pub use export::{ExportError, Exported, export};
 pub use git::{GitError, Since, Tree};
 pub use notify::Event as FileEvent;
 pub use watched::{WatchError, Watched};

@@ -7,6 +7,7 @@
 mod again;
 mod arguments;
 mod attempt;
+mod benchmark;
 mod blocks;
 mod bounds;
 mod budget;

@@ -1,5 +1,7 @@
 //! `cargo harness bench`: runs benchmarks, and lets them measure.
 
+mod measure;
+
 use super::{
     GlobalOptions,
     cached::CachedArgs,
@@ -46,11 +48,16 @@ pub(super) struct BenchCommand {
     runner: RunnerArgs,
     #[command(flatten)]
     reporter: ReporterArgs,
+    #[command(flatten)]
+    measure: measure::MeasureArgs,
 }
 
 impl BenchCommand {
     pub(super) fn run(self, global: &GlobalOptions) -> Result<i32, CommandError> {
         self.refuse()?;
+        if self.measure.is_wanted() {
+            return self.measure(global);
+        }
         let run = RunCommand {
             cargo: self.cargo,
             filter: self.filter,

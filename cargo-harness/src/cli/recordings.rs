@@ -19,7 +19,7 @@ use std::io;
 const NAMED: usize = 5;
 
 /// The place of recorded runs.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Place {
     /// Path to Cargo.toml.
     #[arg(long, value_name = "PATH")]

@@ -299,24 +299,149 @@ fn criterion_and_divan_measure() {
         "[[profile.default.overrides]]\nfilter = 'binary(criterion)'\n\
          run-extra-args = ['--quick', '--noplot']\n",
     );
-    let mut command = scene.command(place::runner());
-    command.current_dir(place::workspace().join("fixtures/others"));
-    command.env("CARGO_TARGET_DIR", shared_target().join("others"));
-    command.env("CRITERION_HOME", scene.path("criterion"));
-    // The profile of tests, which other tests have built already.
-    command.args([
-        "bench",
-        "--locked",
-        "--cargo-profile",
-        "dev",
-        "--bench",
-        "*",
-    ]);
-    command.arg("--config-file").arg(config);
-    let run = scene.run(command);
+    let command = || {
+        let mut command = scene.command(place::runner());
+        command.current_dir(place::workspace().join("fixtures/others"));
+        command.env("CARGO_TARGET_DIR", shared_target().join("others"));
+        command.env("CRITERION_HOME", scene.path("criterion"));
+        // The profile of tests, which other tests have built already.
+        command.args(["bench", "--locked", "--cargo-profile", "dev"]);
+        command.args(["--bench", "*", "--config-file"]).arg(&config);
+        command
+    };
+    let run = scene.run(command());
     run.assert_code(exit_code::OK)
         .assert_says("2 benchmarks run: 2 passed");
     assert!(run.stdout.contains("time:   ["), "{}", run.stdout);
     assert!(run.stdout.contains("fastest"), "{}", run.stdout);
     assert!(Path::new(&scene.path("criterion/add with criterion")).is_dir());
+
+    // Captured, their figures are read.
+    let mut captured = command();
+    captured
+        .args(["--live", "--events"])
+        .arg(scene.path("events"));
+    scene.run(captured).assert_code(exit_code::OK);
+    let finished = results::finished(results::events(&scene));
+    let metrics = finished
+        .iter()
+        .flat_map(|test| &test.attempts[0].metrics.found);
+    let iterations: BTreeSet<_> = metrics
+        .filter(|metric| metric.name == "iteration")
+        .map(|metric| {
+            assert!(metric.value.0 > 0.0 && metric.unit.as_deref() == Some("ns"));
+            metric.source.clone().unwrap_or_default()
+        })
+        .collect();
+    let expected = ["criterion".to_owned(), "divan".to_owned()];
+    assert_eq!(iterations, BTreeSet::from(expected));
+}
+
+/// A benchmark whose figure is in its source.
+const FIGURE: &str = r#"
+    const FIGURE: u64 = 100;
+    fn main() {
+        let args: Vec<String> = std::env::args().skip(1).collect();
+        let has = |name: &str| args.iter().any(|arg| arg == name);
+        if has("--list") {
+            if !has("--ignored") { println!("zebra: benchmark") }
+            return;
+        }
+        println!("test zebra ... bench: {FIGURE:>11} ns/iter (+/- 3)");
+    }
+"#;
+
+#[test]
+fn two_revisions_are_measured_in_turns_and_compared_in_one_table() {
+    const NAME: &str = "two_revisions_are_measured_in_turns_and_compared_in_one_table";
+    if !installed("git", &["--version"]) {
+        return skip(NAME, "git is not installed");
+    }
+    let scene = Scene::new();
+    let package = scene.package("measured", "");
+    scene.write("measured/benches/custom.rs", FIGURE);
+    let manifest = scene.path("measured/Cargo.toml");
+    let text = fs::read_to_string(&manifest).expect("it was written");
+    let bench = "[[bench]]\nname = \"custom\"\nharness = false\n";
+    fs::write(manifest, text + bench).expect("it is ours");
+    scene.write("measured/.gitignore", "target\nCargo.lock\n");
+    for args in [
+        &["init", "-q"][..],
+        &["add", "."],
+        &["commit", "-qm", "first"],
+    ] {
+        let mut git = scene.command("git");
+        git.args(["-c", "user.name=a", "-c", "user.email=a@b"]);
+        git.args(args).current_dir(&package);
+        scene.run(git).assert_code(0);
+    }
+    scene.write(
+        "measured/benches/custom.rs",
+        &FIGURE.replace("= 100", "= 150"),
+    );
+    let bench = [
+        "bench",
+        "--cargo-profile",
+        "dev",
+        "--bench",
+        "custom",
+        "--max-rounds",
+        "8",
+    ];
+    let mut compared = bench.to_vec();
+    compared.extend(["--against", "HEAD"]);
+    let run = scene.run(scene.harness_in(&package, &compared));
+    run.assert_code(exit_code::OK);
+    run.assert_says("`HEAD` is commit ");
+    run.assert_says("8 rounds of at most 8: 1 of 1 figure is known to 2 %");
+    let lines: Vec<_> = run.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let words: Vec<_> = lines[1].split_whitespace().collect();
+    assert_eq!(
+        words.join(" "),
+        "measured::bench/custom zebra iteration 100 ns 150 ns +50.0 % (+50.0 to +50.0) 8 worse"
+    );
+    // No run of a round is kept, and neither the index nor the working tree has changed.
+    let mut git = scene.command("git");
+    git.args(["status", "--short"]).current_dir(&package);
+    assert_eq!(scene.run(git).stdout.trim(), "M benches/custom.rs");
+
+    let mut alone = bench.to_vec();
+    alone.push("--json");
+    let run = scene.run(scene.harness_in(&package, &alone));
+    run.assert_code(exit_code::OK);
+    let row: serde_json::Value = serde_json::from_str(&run.stdout).expect("it is one line of JSON");
+    assert_eq!(
+        (&row["metric"], &row["now"]),
+        (&"iteration".into(), &vec![150.0; 8].into())
+    );
+
+    let unknown = scene.run(scene.harness_in(&package, &["bench", "--against", "no-such"]));
+    unknown
+        .assert_code(exit_code::SETUP)
+        .assert_says("`no-such` is no revision");
+    let refused =
+        scene.run(scene.harness_in(&package, &["bench", "--against", "HEAD", "--junit", "x"]));
+    refused
+        .assert_code(exit_code::USAGE)
+        .assert_says("`--junit` is about one run");
+    scene.assert_no_strays();
+}
+
+#[test]
+fn the_figures_of_a_benchmark_are_metrics_of_its_result() {
+    let case = Case::new();
+    let mut command = case.command(&["bench", "--live", "adds", "--events"]);
+    command.arg(case.0.path("events"));
+    case.0.run(command).assert_code(exit_code::OK);
+    let finished = results::finished(results::events(&case.0));
+    let metrics = &finished[0].attempts[0].metrics.found;
+    let names: Vec<_> = metrics
+        .iter()
+        .map(|it| (it.name.as_str(), it.unit.as_deref()))
+        .collect();
+    assert_eq!(
+        names,
+        [("iteration", Some("ns")), ("deviation", Some("ns"))]
+    );
 }

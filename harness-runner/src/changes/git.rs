@@ -6,7 +6,7 @@ use std::{
     ffi::OsStr,
     io,
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 use thiserror::Error;
@@ -176,8 +176,33 @@ impl Tree {
     }
 }
 
+/// Returns the commit of a revision.
+pub(super) fn commit(top: &Path, revision: &str) -> Result<String, GitError> {
+    let git = Git {
+        top: top.to_owned(),
+    };
+    let commit = format!("{revision}^{{commit}}");
+    // A name that begins with a dash would be taken for a flag.
+    let asked = [
+        "rev-parse",
+        "--verify",
+        "--quiet",
+        "--end-of-options",
+        &commit,
+    ];
+    match git.output(&asked) {
+        Ok(output) => Ok(String::from_utf8_lossy(&output).trim().to_owned()),
+        Err(GitError::Failed { .. }) => Err(GitError::NoRevision {
+            base: revision.to_owned(),
+            shallow: git.is_shallow(),
+            top: git.top,
+        }),
+        Err(error) => Err(error),
+    }
+}
+
 /// Returns the root of the working tree.
-fn top(root: &Utf8Path) -> Result<PathBuf, GitError> {
+pub(super) fn top(root: &Utf8Path) -> Result<PathBuf, GitError> {
     let output = run(root.as_std_path(), &["rev-parse", "--show-toplevel"])?;
     let line = output.stdout.strip_suffix(b"\n").unwrap_or(&output.stdout);
     if !output.status.success() || line.is_empty() {
@@ -269,7 +294,7 @@ impl Git {
     }
 }
 
-fn run(folder: &std::path::Path, args: &[&str]) -> Result<Output, GitError> {
+fn run(folder: &Path, args: &[&str]) -> Result<Output, GitError> {
     let mut command = Command::new("git");
     command
         .args(["-c", "diff.relative=false", "-c", "core.fsmonitor=false"])

@@ -5,9 +5,8 @@ use crate::{
     config::settings::LeakPolicy,
     protocol::Ticket,
     run::{
-        Output, budget,
+        Output, benchmark, budget,
         live::{Batch, Lines, Printed},
-        metrics,
         slot::{FromSlot, Spoken},
         unit::{Ending, verdict},
         word::judged,
@@ -84,7 +83,7 @@ impl Running<'_> {
             policy,
             budget: Vec::new(),
             stuck: self.known.stuck,
-            metrics: metrics::of(self.metrics_file.as_deref()),
+            metrics: benchmark::measured(self.test, self.metrics_file.as_deref(), output.as_ref()),
             trace: self.known.so_far.trace,
             earlier: Vec::new(),
         };
