@@ -377,6 +377,9 @@ pub struct Attempt {
     /// The states of its tasks when it exceeded its time limit; empty if it did not.
     #[serde(default)]
     pub stuck: Vec<StuckTask>,
+    /// The states of its tasks when it was last reported as slow; empty if it was not, or was ended by its time limit then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slow_tasks: Vec<StuckTask>,
     /// The metrics that it, or a program that it ran, has recorded.
     #[serde(default, skip_serializing_if = "Metrics::is_empty")]
     pub metrics: Metrics,
@@ -410,6 +413,7 @@ impl Attempt {
             policy: self.policy.clone(),
             budget: self.budget.clone(),
             stuck: self.stuck.clone(),
+            slow_tasks: self.slow_tasks.clone(),
             metrics: self.metrics.clone(),
             trace: None,
             earlier: self.earlier.clone(),

@@ -53,6 +53,7 @@ mod scripts;
 mod servers;
 mod services;
 mod show_config;
+mod slow;
 mod stores;
 mod strays;
 mod survive;

@@ -2,7 +2,7 @@
 
 use super::{
     Excerpt, Outputs, Stream, budget, evidence, excerpt, extract, failure, leak, service,
-    stuck::Pids,
+    stuck::{self, Pids},
     violations,
     wording::{self, interruption_type},
 };
@@ -48,6 +48,7 @@ impl Account {
         let violations = violations::lines(attempt, Pids::Hidden);
         for line in leak::lines(attempt, Pids::Hidden)
             .into_iter()
+            .chain(stuck::slow(attempt, Pids::Hidden))
             .chain(violations)
             .chain(budget::lines(attempt, Pids::Shown))
         {

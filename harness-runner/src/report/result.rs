@@ -5,7 +5,7 @@ use super::{
     account::{self, Account, Kind},
     budget, leak,
     share::Share,
-    stuck::Pids,
+    stuck::{self, Pids},
     style::escaped_lines,
     violations, wording,
 };
@@ -192,6 +192,9 @@ pub(super) fn properties(finished: &TestFinished) -> Vec<(&'static str, String)>
     }
     let violations = violations::lines(last, Pids::Hidden).into_iter();
     all.extend(violations.map(|line| ("violation", line)));
+    let slow = stuck::slow(last, Pids::Hidden).into_iter();
+    let slow = slow.map(|line| line.trim_start_matches("slow: ").to_owned());
+    all.extend(slow.map(|line| ("slow", line)));
     let budgets = budget::lines(last, Pids::Shown).into_iter();
     let budgets = budgets.map(|line| line.trim_start_matches("budget: ").to_owned());
     all.extend(budgets.map(|line| ("budget", line)));

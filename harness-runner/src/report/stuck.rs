@@ -1,7 +1,10 @@
 //! The tasks of a timed-out test and the things that they waited for, in a few lines.
 
 use super::style::escaped;
-use harness_metadata::outcome::{Doing, StuckTask, WaitsOn};
+use harness_metadata::{
+    Attempt,
+    outcome::{Doing, StuckTask, WaitsOn},
+};
 
 /// The most tasks that are named.
 const MOST: usize = 8;
@@ -40,6 +43,16 @@ pub(super) fn lines(test: Option<i32>, tasks: &[StuckTask], pids: Pids) -> Vec<S
         last.push_str(&format!(", and {left_out} more tasks"));
     }
     lines
+}
+
+/// Returns what an attempt was doing when it was last reported as slow, a line for each task of interest. Nothing of one
+/// whose time was up, which has its states at that time.
+pub(super) fn slow(attempt: &Attempt, pids: Pids) -> Vec<String> {
+    if !attempt.stuck.is_empty() {
+        return Vec::new();
+    }
+    let lines = lines(attempt.pid, &attempt.slow_tasks, pids).into_iter();
+    lines.map(|line| format!("slow: {line}")).collect()
 }
 
 fn waits_for_thread(task: &StuckTask) -> bool {

@@ -27,7 +27,7 @@ use super::{
     failure::Reason,
     leak,
     progress::{Bar, ProgressMode, terminal_size},
-    stuck::Pids,
+    stuck::{self, Pids},
     style::{Styles, escaped, paint},
     taskbar::Taskbar,
     violations,
@@ -366,7 +366,8 @@ impl<W: Write> Terminal<W> {
         let violations = violations::lines(last, Pids::Shown);
         let budgets = budget::measured_lines(last, Pids::Shown);
         let lines = leak::lines(last, Pids::Shown).into_iter();
-        for line in lines.chain(violations).chain(budgets) {
+        let slow = stuck::slow(last, Pids::Shown);
+        for line in lines.chain(slow).chain(violations).chain(budgets) {
             self.say(&format!("             {}", paint(&line, self.styles.warn)));
         }
     }

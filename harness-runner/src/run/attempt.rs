@@ -64,11 +64,20 @@ pub(super) struct Running<'a> {
     env_file: Option<OsString>,
     /// The file for metrics, if it is a test: it is not there unless the test makes it.
     metrics_file: Option<PathBuf>,
-    /// The receivers of the answers to the inspections that the stub has been asked for, in order:
-    /// the sender of a question, or the attempt's own record.
-    inspections: VecDeque<Option<mpsc::UnboundedSender<Described>>>,
+    /// The receivers of the answers to the inspections that the stub has been asked for, in order.
+    inspections: VecDeque<Inspection>,
     /// The reason why it was cut short, if it was.
     cut: Option<Cut>,
+}
+
+/// The receiver of an answer to an inspection.
+enum Inspection {
+    /// A question from outside.
+    Question(mpsc::UnboundedSender<Described>),
+    /// The attempt's own record: its time is up.
+    TimeUp,
+    /// The attempt's own record: it is slow.
+    Slow,
 }
 
 /// The reason why an attempt that waits goes on.
@@ -159,14 +168,22 @@ impl<'a> Running<'a> {
             for action in self.unit.handle(self.shared.clock.now(), input) {
                 match action {
                     Action::Finish(ending) => return Some(ending),
-                    Action::Slow { terminating } => self.tell_slow(terminating),
-                    Action::Inspect => self.inspect(None),
+                    Action::Slow { terminating } => self.slow(terminating),
+                    Action::Inspect => self.inspect(Inspection::TimeUp),
                     Action::Signal(signal) => self.signal(signal),
                     Action::Kill => self.kill(),
                 }
             }
         }
         None
+    }
+
+    /// Says that it is slow, and asks why: what its tasks wait for then is a sample.
+    fn slow(&mut self, terminating: bool) {
+        self.tell_slow(terminating);
+        if !terminating && self.test.role == Role::Test {
+            self.inspect(Inspection::Slow);
+        }
     }
 
     fn tell_slow(&self, terminating: bool) {
@@ -187,8 +204,8 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Asks what its tasks wait for. `to` is `None` for its own record.
-    fn inspect(&mut self, to: Option<mpsc::UnboundedSender<Described>>) {
+    /// Asks what its tasks wait for.
+    fn inspect(&mut self, to: Inspection) {
         self.inspections.push_back(to);
         let ticket = self.ticket;
         let request = Request::Inspect { ticket };
@@ -298,7 +315,7 @@ impl<'a> Running<'a> {
                 Vec::new()
             }
             ToSlot::Describe(to) => {
-                self.inspect(Some(to));
+                self.inspect(Inspection::Question(to));
                 self.streams.read(&mut self.slot.buffer)
             }
             ToSlot::Start(_) | ToSlot::End => Vec::new(),

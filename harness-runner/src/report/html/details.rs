@@ -8,7 +8,11 @@ use super::{
     index::{Words, ms},
 };
 use crate::report::{
-    Excerpt, Outputs, Stream, attachments::Attachments, budget, failure, share::Share, stuck::Pids,
+    Excerpt, Outputs, Stream,
+    attachments::Attachments,
+    budget, failure,
+    share::Share,
+    stuck::{self, Pids},
     violations, wording,
 };
 use camino::Utf8Path;
@@ -186,10 +190,9 @@ impl Details {
         put("start", start.map(|start| json!(ms(start.at))));
         put("closing", wording::closing(attempt).map(Value::String));
         put("disturbed", wording::disturbed(attempt).map(Value::String));
-        let policy = violations::lines(attempt, Pids::Shown);
-        put("policy", (!policy.is_empty()).then(|| json!(policy)));
-        let budget = budget::lines(attempt, Pids::Shown);
-        put("budget", (!budget.is_empty()).then(|| json!(budget)));
+        put("policy", lines(violations::lines(attempt, Pids::Shown)));
+        put("slow", lines(stuck::slow(attempt, Pids::Shown)));
+        put("budget", lines(budget::lines(attempt, Pids::Shown)));
         let metrics = attempt.metrics.found.iter().map(ToString::to_string);
         let metrics: Vec<_> = metrics
             .filter_map(|metric| Some(json!(metric.split_once(" = ")?)))
@@ -207,7 +210,7 @@ impl Details {
             stderr.filter(|text| !text.is_empty()).map(Value::String),
         );
         put("leak", attempt.leak.as_ref().map(leak));
-        put("stuck", stuck(attempt));
+        put("stuck", stuck_tasks(attempt));
         put(
             "trace",
             attempt.trace.as_deref().map(|trace| self.trace(trace)),
@@ -332,7 +335,12 @@ fn leak(leak: &Leak) -> Value {
 }
 
 /// Returns the states of the tasks of a test whose time was up, by process and thread.
-fn stuck(attempt: &Attempt) -> Option<Value> {
+/// Returns lines, if there are any.
+fn lines(lines: Vec<String>) -> Option<Value> {
+    (!lines.is_empty()).then(|| json!(lines))
+}
+
+fn stuck_tasks(attempt: &Attempt) -> Option<Value> {
     let tasks = attempt.stuck.iter().map(|task| {
         let doing = json!(task.doing);
         json!([

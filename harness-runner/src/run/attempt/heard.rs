@@ -1,6 +1,6 @@
 //! The messages of a stub about the attempt that runs, and their inputs for its unit.
 
-use super::{Cut, Running};
+use super::{Cut, Inspection, Running};
 use crate::{
     protocol::{Exited, Left, Response, SoFar},
     run::{
@@ -66,9 +66,16 @@ impl Running<'_> {
     }
 
     fn inspected(&mut self, pid: Option<i32>, tasks: Vec<StuckTask>) -> Vec<Input> {
-        let Some(Some(to)) = self.inspections.pop_front() else {
-            self.known.stuck = tasks;
-            return Vec::new();
+        let to = match self.inspections.pop_front() {
+            Some(Inspection::Question(to)) => to,
+            Some(Inspection::Slow) => {
+                self.known.slow = tasks;
+                return Vec::new();
+            }
+            Some(Inspection::TimeUp) | None => {
+                self.known.stuck = tasks;
+                return Vec::new();
+            }
         };
         let inputs = self.streams.read(&mut self.slot.buffer);
         let (slot, attempt) = (self.slot.number, self.start.attempt);

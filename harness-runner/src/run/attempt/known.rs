@@ -14,6 +14,8 @@ pub(super) struct Known {
     pub(super) so_far: SoFar,
     /// The states of its tasks at its time limit.
     pub(super) stuck: Vec<StuckTask>,
+    /// The states of its tasks when it was last reported as slow.
+    pub(super) slow: Vec<StuckTask>,
 }
 
 impl Known {

@@ -83,6 +83,7 @@ impl Running<'_> {
             policy,
             budget: Vec::new(),
             stuck: self.known.stuck,
+            slow_tasks: self.known.slow,
             metrics: benchmark::measured(self.test, self.metrics_file.as_deref(), output.as_ref()),
             trace: self.known.so_far.trace,
             earlier: Vec::new(),

@@ -64,6 +64,7 @@ impl Dispatcher {
             stderr: StreamSize::default(),
             pid: None,
             stuck: Vec::new(),
+            slow_tasks: Vec::new(),
             metrics: Metrics::default(),
             trace: None,
             earlier: Vec::new(),

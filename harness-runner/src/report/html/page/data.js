@@ -54,7 +54,7 @@ export const KINDS = [
  * @typedef {{ file?: string, why?: string }} Whole
  * @typedef {{ n: number, status: string, passed: boolean, ms: number, pid: number | null, user: number, system: number,
  *   memory: number, processes: number | null, switches: [number, number], written: [number, number], slot?: number,
- *   start: number, closing?: string, disturbed?: string, policy?: string[], budget?: string[], metrics?: [string, string][], treeMemory?: number, throttled?: number, message?: string,
+ *   start: number, closing?: string, disturbed?: string, policy?: string[], budget?: string[], slow?: string[], metrics?: [string, string][], treeMemory?: number, throttled?: number, message?: string,
  *   stdout?: string, stderr?: string, whole?: (Whole | null)[], leak?: Leak, stuck?: [number, number, string, string, string][],
  *   trace?: Trace }} Attempt
  * @typedef {{ attempts: Attempt[], total: number, quarantine: string | null }} Test

@@ -151,6 +151,7 @@ function panel(report, attempt) {
     attempt.closing && el("p", null, el("strong", null, visible(attempt.closing))),
     attempt.disturbed && el("p", { class: "slow" }, visible(attempt.disturbed)),
     ...(attempt.policy ?? []).map((line) => el("p", { class: "slow" }, visible(line))),
+    ...(attempt.slow ?? []).map((line) => el("p", { class: "slow" }, visible(line))),
     ...(attempt.budget ?? []).map((line) => el("p", { class: "slow" }, visible(line))),
     message && el("section", null, el("h3", null, "Message"), el("pre", { class: "message", tabindex: 0, "aria-label": "Message" }, visible(message))),
     values && el("section", null, el("h3", null, "Difference"), difference(values)),
