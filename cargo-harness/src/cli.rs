@@ -9,6 +9,7 @@ mod changed;
 mod compare;
 mod completions;
 mod conflicts;
+mod differences;
 mod doc_options;
 mod doctests;
 mod events;
@@ -262,6 +263,8 @@ enum Command {
     Plan(Box<plan::PlanCommand>),
     /// Build, and say why a test would run.
     Why(Box<plan::WhyCommand>),
+    /// Build, and list the functions that differ from an earlier build, with the tests that enter them.
+    Changed(Box<differences::ChangedCommand>),
     /// Build tests, and put them into an archive.
     Archive(Box<archive::ArchiveCommand>),
     /// Show the processes, files and connections of a test.
@@ -372,6 +375,7 @@ impl App {
             Command::List(command) => command.run(&self.global),
             Command::Plan(command) => command.run(&self.global),
             Command::Why(command) => command.run(&self.global),
+            Command::Changed(command) => command.run(&self.global),
             Command::Archive(command) => command.run(&self.global),
             Command::Trace(command) => command.run(&self.global),
             Command::Explain(command) => command.run(&self.global),

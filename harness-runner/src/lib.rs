@@ -2,7 +2,7 @@
 //! every process under a tracer.
 //!
 //! Modules import one way, in this order: `sys`; then `proc`, `own_files`, `policy`; then `filter`, `report`, `protocol`,
-//! `tracer`, `keys`; then `stub`, `config`, `cargo`, `store`, `cache`, `changes`; then `trace`, `archive`,
+//! `tracer`, `keys`, `functions`; then `stub`, `config`, `cargo`, `store`, `cache`, `changes`; then `trace`, `archive`,
 //! `history`, `answers`, `reuse`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
 //!
 //! The tracer can be used by itself, too: see [its module](trace).
@@ -22,6 +22,7 @@ pub mod cargo;
 pub mod changes;
 pub mod config;
 pub mod filter;
+pub mod functions;
 pub mod history;
 pub mod keys;
 pub mod list;

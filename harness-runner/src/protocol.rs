@@ -91,6 +91,17 @@ pub struct Spawn<'a> {
     /// Its policy, as [`Bounds::to_bytes`](crate::policy::Bounds::to_bytes) writes it; empty for none.
     #[serde(with = "serde_bytes")]
     pub policy: &'a [u8],
+    /// The functions that are recorded when they are entered; `None` for none.
+    pub entries: Option<Entries<'a>>,
+}
+
+/// The record of the functions that a test enters.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entries<'a> {
+    /// The file that lists the executables: see [`Executables`](crate::tracer::entries::Executables).
+    pub executables: &'a str,
+    /// The beginning of the names of the files to write.
+    pub prefix: &'a str,
 }
 
 /// The end that a process is given if the runner dies.

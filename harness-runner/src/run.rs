@@ -260,6 +260,7 @@ mod tests {
             output_live: false,
             break_exec: None,
             trace_files: None,
+            entries: None,
             cgroups: None,
             stubs: Vec::new(),
             scripts: Vec::new(),

@@ -20,6 +20,8 @@ mod reaping;
 #[cfg_attr(not(target_arch = "x86_64"), path = "sys/no_recorder.rs")]
 pub(crate) mod recorder;
 mod recording;
+#[cfg(target_arch = "x86_64")]
+mod remote;
 mod wait;
 
 pub(crate) use child::{
@@ -47,6 +49,8 @@ pub(crate) use ptrace::{
     seize, set_options, signal_origin, stack_pointer, syscall_info,
 };
 pub(crate) use reaping::{HeldChild, KernelReaps};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use remote::{send_to_thread, set_signal_mask, signal_mask, stops_again};
 pub(crate) use wait::{
     RawUsage, WaitAny, Waited, child_with_news, has_news, has_own_children, news_at, news_of,
     report_stops, usage_of_reaped, wait_any, wait_for_news, wait_for_own,

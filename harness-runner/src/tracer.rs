@@ -8,6 +8,7 @@
 pub mod breakpoint;
 pub mod decode;
 pub(crate) mod disturbed;
+pub mod entries;
 pub mod filter;
 #[cfg_attr(not(target_arch = "x86_64"), path = "tracer/no_hook.rs")]
 pub(crate) mod hook;

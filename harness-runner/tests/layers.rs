@@ -15,7 +15,14 @@ use std::{collections::BTreeSet, fs, path::Path};
 const LAYERS: &[&[&str]] = &[
     &["sys"],
     &["proc", "own_files", "policy"],
-    &["filter", "report", "protocol", "tracer", "keys"],
+    &[
+        "filter",
+        "report",
+        "protocol",
+        "tracer",
+        "keys",
+        "functions",
+    ],
     &["stub", "config", "cargo", "store", "cache", "changes"],
     // `answers` reads traces through `store` and starts nothing, so that `session` can use it for a selection.
     &["trace", "archive", "history", "answers", "reuse"],

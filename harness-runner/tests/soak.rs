@@ -209,6 +209,7 @@ impl Attempt<'_> {
             image: None,
             farewell: None,
             policy: &[],
+            entries: None,
             foreground: false,
         };
         let null = File::options()

@@ -109,6 +109,7 @@ fn watch_recorded(
         image: None,
         farewell: None,
         policy: &[],
+        entries: None,
         foreground: false,
     };
     let null = File::options()
@@ -369,6 +370,7 @@ fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
             image: None,
             farewell: None,
             policy: &[],
+            entries: None,
             foreground: false,
         };
         let null = File::open("/dev/null").unwrap();

@@ -3,6 +3,7 @@
 use super::{changed, prepared, runner_options::RunnerArgs};
 use crate::command_error::{CommandError, Kind};
 use clap::Args;
+use harness_metadata::TestId;
 use harness_runner::{
     changes::Since,
     config::{
@@ -13,6 +14,7 @@ use harness_runner::{
     reuse::Observed,
     session::{Deciding, Session},
 };
+use std::collections::BTreeMap;
 
 /// Options for passes that are used again.
 #[derive(Debug, Default, Args)]
@@ -148,6 +150,21 @@ pub(super) fn conclude(observed: Option<&Observed>, verbose: bool, colors: bool)
     }
     if let Some(error) = &observed.unwritten {
         prepared::warn(&format!("{error}, so no pass is stored"), colors);
+    }
+    let mut unrecorded: BTreeMap<&str, Vec<&TestId>> = BTreeMap::new();
+    for (test, reason) in &observed.unrecorded {
+        unrecorded.entry(reason).or_default().push(test);
+    }
+    for (reason, tests) in unrecorded {
+        let more = match tests.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        let text = format!(
+            "the functions that `{}`{more} entered are not known, so executables count as a whole for it: {reason}",
+            tests[0]
+        );
+        prepared::note(&text, colors);
     }
     if verbose {
         for (test, reason) in &observed.refused {

@@ -72,7 +72,7 @@ pub(super) fn tell(notice: &Notice, colors: bool) {
         Notice::Config(warning) => warn(&warning.to_string(), colors),
         Notice::Archive(text) => note(text, colors),
         Notice::Ledger(why) => warn(&format!("{why}, so all tests run"), colors),
-        Notice::LeftOut(text) => warn(text, colors),
+        Notice::LeftOut(text) | Notice::Functions(text) => warn(text, colors),
         Notice::Doctests(text) => note(text, colors),
         Notice::Runner(warning) | Notice::Quarantine(warning) => warn(warning, colors),
         Notice::PartsOfThisMachine => warn(

@@ -28,6 +28,7 @@ mod faults_of_the_peer;
 mod findings;
 mod first_run;
 mod fixture;
+mod functions;
 mod html;
 mod limits;
 mod live;

@@ -36,6 +36,10 @@ pub struct Built {
     pub environments: BTreeMap<RustBinaryId, Arc<Environment>>,
     /// The summary for `list --message-format json`.
     pub meta: RustBuildMetaSummary,
+    /// The other executables, by their paths.
+    pub programs: BTreeSet<Utf8PathBuf>,
+    /// Whether any of its crates may be optimized; what compiles them, and their build scripts, do not count.
+    pub optimized: bool,
 }
 
 /// The facts about a package so far.
@@ -61,6 +65,7 @@ pub(super) struct Artifacts<'a> {
     /// Binaries of which not all is known that they need to be listed.
     waiting: Vec<Artifact>,
     binaries: BTreeMap<RustBinaryId, Arc<TestBinary>>,
+    optimized: bool,
     /// The build that these are of, if it was made before.
     reused: Option<&'a Reused>,
 }
@@ -84,6 +89,7 @@ impl<'a> Artifacts<'a> {
             manifests: BTreeMap::new(),
             waiting: Vec::new(),
             binaries: BTreeMap::new(),
+            optimized: false,
             reused: None,
         }
     }
@@ -153,7 +159,10 @@ impl<'a> Artifacts<'a> {
                 name: binary.binary_name.clone(),
                 src_path: src_path.to_owned(),
             },
-            profile: Profile { test: true },
+            profile: Profile {
+                test: true,
+                opt_level: serde_json::Value::Null,
+            },
             filenames: Vec::new(),
             executable: Some(reused.file(&binary.binary_path)),
         })
@@ -167,6 +176,7 @@ impl<'a> Artifacts<'a> {
                 self.take_ready()
             }
             Message::CompilerArtifact(artifact) if artifact.profile.test => {
+                self.optimized |= artifact.profile.optimizes();
                 if artifact.executable.is_none() {
                     return Ok(Vec::new());
                 }
@@ -174,6 +184,9 @@ impl<'a> Artifacts<'a> {
                 self.take_ready()
             }
             Message::CompilerArtifact(artifact) => {
+                let kinds = &artifact.target.kind;
+                let of_build = |kind: &String| kind == "custom-build" || kind == "proc-macro";
+                self.optimized |= artifact.profile.optimizes() && !kinds.iter().any(of_build);
                 self.add_non_test(&artifact);
                 self.take_ready()
             }
@@ -194,12 +207,19 @@ impl<'a> Artifacts<'a> {
             environments.insert(id.clone(), Arc::new(complete));
         }
         let meta = self.meta();
+        let facts = self.facts.into_values();
+        let programs = facts.flat_map(|facts| facts.executables.into_values());
+        let programs = programs.collect();
+        // Of a build that was made before it is not known.
+        let optimized = self.optimized || self.reused.is_some();
         let binaries = self.binaries.into_values().collect();
         Ok((
             Built {
                 binaries,
                 environments,
                 meta,
+                programs,
+                optimized,
             },
             rest,
         ))

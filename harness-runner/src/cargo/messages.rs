@@ -40,6 +40,9 @@ pub(super) struct Target {
 #[derive(Debug, Deserialize)]
 pub(super) struct Profile {
     pub(super) test: bool,
+    /// `0` for no optimization; some versions of cargo have numbers.
+    #[serde(default)]
+    pub(super) opt_level: serde_json::Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,6 +51,14 @@ pub(super) struct BuildScript {
     pub(super) linked_paths: Vec<String>,
     pub(super) env: Vec<(String, String)>,
     pub(super) out_dir: Utf8PathBuf,
+}
+
+impl Profile {
+    /// Returns whether code may be optimized.
+    pub(super) fn optimizes(&self) -> bool {
+        let level = self.opt_level.as_str().map(str::to_owned);
+        level.unwrap_or_else(|| self.opt_level.to_string()) != "0"
+    }
 }
 
 /// Understands one line.

@@ -417,6 +417,11 @@ layer! {
         flag "--cache-read-only",
         "whether passes are used and [none is stored](reuse.md#in-ci)"
     }
+    /// Whether passes rest on functions.
+    reuse_functions: bool {
+        ReuseFunctions, "reuse.functions", Profile, kind::BOOLEAN, default true,
+        "whether a pass rests on the [functions](reuse.md#below-the-executable) that its test entered, and not on whole executables"
+    }
     /// The time for which a pass counts.
     reuse_lifetime: Duration {
         ReuseLifetime, "reuse.lifetime", Profile, kind::DURATION,

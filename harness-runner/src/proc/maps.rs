@@ -5,7 +5,7 @@ use crate::{
     sys::{self, Pid},
 };
 use nix::errno::Errno;
-use std::{collections::BTreeSet, fs::File};
+use std::{collections::BTreeSet, fs::File, os::unix::fs::MetadataExt};
 
 /// A file that is mapped.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,18 @@ pub(crate) struct MappedFile {
     /// Its device's major and minor number.
     device: (u32, u32),
     inode: u64,
+}
+
+impl MappedFile {
+    /// Returns the file at a path, as its mappings have it on most file systems.
+    pub(crate) fn at(path: &str) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        let device = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
+        Some(Self {
+            device,
+            inode: metadata.ino(),
+        })
+    }
 }
 
 /// Returns the files that a process has mapped.
@@ -73,7 +85,6 @@ mod tests {
     use super::*;
     use std::{
         io::{Read, Write},
-        os::unix::fs::MetadataExt,
         process::{Command, Stdio},
     };
 

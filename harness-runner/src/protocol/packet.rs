@@ -264,6 +264,7 @@ mod tests {
             image: None,
             farewell: None,
             policy: &[],
+            entries: None,
             foreground: true,
         })
     }

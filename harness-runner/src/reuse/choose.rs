@@ -1,10 +1,11 @@
 //! Decides about all tests of a plan together.
 
 use super::{
-    decide::{Changed, Decision, Limits, Once, Shared, Why, decide},
+    decide::{Changed, Decision, Limits, Once, Shared, Why, binary, decide},
     key::Key,
     ledger::{Ledger, Pass, Stored},
     links::Links,
+    programs::Programs,
     settle::Settled,
     state::{Here, State, parent},
 };
@@ -39,6 +40,7 @@ pub fn choose(
     candidates: &[Candidate],
     limits: Limits,
     here: &mut Here,
+    programs: &mut Programs,
 ) -> Vec<Decision> {
     let mut world = Once::new(here);
     let unknown = Stored::default();
@@ -48,7 +50,7 @@ pub fn choose(
             Err(reason) => Decision::run(Why::Circumstance(reason.clone())),
             Ok(key) => {
                 let stored = ledger.tests.get(&candidate.test).unwrap_or(&unknown);
-                decide(stored, key, limits, &mut world)
+                decide(stored, (key, &candidate.test), limits, &mut world, programs)
             }
         })
         .collect();
@@ -58,7 +60,12 @@ pub fn choose(
 
 /// Decides about each candidate by the files that have changed since a revision: the binary has to be the one of the
 /// last pass, and none of its inputs may be among the files.
-pub fn affected(ledger: &Ledger, candidates: &[Candidate], since: &Since) -> Vec<Decision> {
+pub fn affected(
+    ledger: &Ledger,
+    candidates: &[Candidate],
+    since: &Since,
+    programs: &mut Programs,
+) -> Vec<Decision> {
     let unknown = Stored::default();
     let mut links = Links::default();
     let changes = since.paths.iter().map(|path| path.as_os_str().as_bytes());
@@ -76,14 +83,26 @@ pub fn affected(ledger: &Ledger, candidates: &[Candidate], since: &Since) -> Vec
             let path = path.as_os_str().as_bytes().to_vec();
             return Decision::run(Why::OfAll { path, why });
         }
-        affects(stored, key, &changes, &mut links)
+        affects(
+            stored,
+            (key, &candidate.test),
+            &changes,
+            &mut links,
+            programs,
+        )
     };
     let mut decisions: Vec<Decision> = candidates.iter().map(&mut decide).collect();
     run_entangled(ledger, candidates, &mut decisions);
     decisions
 }
 
-fn affects(stored: &Stored, key: &Key, changes: &BTreeSet<Vec<u8>>, links: &mut Links) -> Decision {
+fn affects(
+    stored: &Stored,
+    (key, test): (&Key, &TestId),
+    changes: &BTreeSet<Vec<u8>>,
+    links: &mut Links,
+    programs: &mut Programs,
+) -> Decision {
     if let Some(distrust) = stored
         .distrust
         .as_ref()
@@ -94,22 +113,24 @@ fn affects(stored: &Stored, key: &Key, changes: &BTreeSet<Vec<u8>>, links: &mut 
     if let Some(reason) = &stored.refused {
         return Decision::run(Why::NotStored(reason.clone()));
     }
-    let same = |pass: &&Pass| {
+    let mut changed = None;
+    let mut same = |pass: &&Pass| {
         let before = &pass.key;
-        (before.binary, before.command) == (key.binary, key.command)
-            && before.harness == key.harness
+        let differs = binary(pass, key, test, stored, programs);
+        let same =
+            differs.is_none() && before.command == key.command && before.harness == key.harness;
+        changed = changed.take().or(differs);
+        same
     };
-    let Some(pass) = stored.passes.iter().find(same) else {
-        return Decision::run(match stored.passes.first() {
-            None => Why::Unknown,
-            Some(pass) if pass.key.binary != key.binary => Why::Differs(Changed::Binary {
-                before: pass.key.binary,
-                now: key.binary,
-            }),
-            Some(pass) if pass.key.harness != key.harness => Why::Differs(Changed::Harness {
+    let found = stored.passes.iter().find(&mut same);
+    let Some(pass) = found else {
+        return Decision::run(match (stored.passes.first(), changed) {
+            (None, _) => Why::Unknown,
+            (_, Some(changed)) => Why::Differs(changed),
+            (Some(pass), _) if pass.key.harness != key.harness => Why::Differs(Changed::Harness {
                 before: pass.key.harness.clone(),
             }),
-            Some(_) => Why::Differs(Changed::Command),
+            (Some(_), _) => Why::Differs(Changed::Command),
         });
     };
     for fact in pass.settled.inputs.iter().chain(&pass.settled.outputs) {

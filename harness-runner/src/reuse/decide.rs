@@ -4,9 +4,12 @@ use super::{
     digests::Digest,
     key::{Key, Value},
     ledger::{Known, Pass, Stored},
+    programs::{Otherwise, Programs},
     settle::Fact,
     state::{Look, State, World},
 };
+use crate::functions::Difference;
+use camino::Utf8PathBuf;
 use harness_metadata::TestId;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -101,6 +104,13 @@ pub enum Changed {
         /// Now.
         now: Digest,
     },
+    /// A function that it entered, or that one of them depends on.
+    Function {
+        /// The executable.
+        program: Utf8PathBuf,
+        /// The difference.
+        difference: Difference,
+    },
     /// Its command, or the settings that reach its process.
     Command,
     /// A variable, a limit, the machine.
@@ -133,7 +143,13 @@ pub enum Changed {
 }
 
 /// Decides about a test. The first difference is the reason to run it.
-pub fn decide(stored: &Stored, key: &Key, limits: Limits, world: &mut dyn World) -> Decision {
+pub fn decide(
+    stored: &Stored,
+    (key, test): (&Key, &TestId),
+    limits: Limits,
+    world: &mut dyn World,
+    programs: &mut Programs,
+) -> Decision {
     if let Some(distrust) = &stored.distrust
         && distrust.binary == key.binary
     {
@@ -145,7 +161,11 @@ pub fn decide(stored: &Stored, key: &Key, limits: Limits, world: &mut dyn World)
     let mut first = None;
     // The latest comes first. Another branch may have an older one.
     for pass in &stored.passes {
-        match difference(pass, key, limits, world) {
+        let found = match binary(pass, key, test, stored, programs) {
+            Some(changed) => Some(Why::Differs(changed)),
+            None => difference(pass, key, limits, world, programs),
+        };
+        match found {
             None => return Decision::Reuse(pass.known()),
             Some(why) => drop(first.get_or_insert(why)),
         }
@@ -153,7 +173,50 @@ pub fn decide(stored: &Stored, key: &Key, limits: Limits, world: &mut dyn World)
     Decision::run(first.unwrap_or(Why::Unknown))
 }
 
-fn difference(pass: &Pass, key: &Key, limits: Limits, world: &mut dyn World) -> Option<Why> {
+/// Returns how the executables differ from those of a pass, as far as the test rests on them.
+pub(super) fn binary(
+    pass: &Pass,
+    key: &Key,
+    test: &TestId,
+    stored: &Stored,
+    programs: &mut Programs,
+) -> Option<Changed> {
+    // Something was wrong with a binary. Another one is trusted when the test has passed with it.
+    let trusted = stored.distrust.is_none();
+    let own = pass.entered.first().filter(|_| trusted);
+    if pass.key.binary != key.binary && own.is_none_or(|own| own.digest != pass.key.binary) {
+        let (before, now) = (pass.key.binary, key.binary);
+        return Some(Changed::Binary { before, now });
+    }
+    for (number, entered) in pass.entered.iter().enumerate().filter(|_| trusted) {
+        let test = (number == 0).then_some(test.name.as_str());
+        match programs.difference(entered, test) {
+            None => {}
+            Some(Otherwise::Differs(difference)) => {
+                let program = entered.path.clone();
+                return Some(Changed::Function {
+                    program,
+                    difference,
+                });
+            }
+            Some(Otherwise::Unknown) if number == 0 => {
+                let (before, now) = (pass.key.binary, key.binary);
+                return (before != now).then_some(Changed::Binary { before, now });
+            }
+            // Its content is compared, as that of any file.
+            Some(Otherwise::Unknown) => {}
+        }
+    }
+    None
+}
+
+fn difference(
+    pass: &Pass,
+    key: &Key,
+    limits: Limits,
+    world: &mut dyn World,
+    programs: &mut Programs,
+) -> Option<Why> {
     let of_key = difference_of_keys(&pass.key, key);
     if let Some(changed) = of_key {
         return Some(Why::Differs(changed));
@@ -163,12 +226,20 @@ fn difference(pass: &Pass, key: &Key, limits: Limits, world: &mut dyn World) -> 
     if age.is_none_or(|age| age > limits.lifetime) {
         return Some(Why::Expired(age.unwrap_or_default()));
     }
+    let mut by_function = |path: &[u8]| {
+        let mut entered = pass.entered.iter();
+        let entered = entered.find(|it| it.path.as_str().as_bytes() == path);
+        entered.is_some_and(|it| programs.knows(it))
+    };
     let differs = |fact: &Fact, world: &mut dyn World| {
         let now = fact.look(world);
         let before = fact.state.clone();
         (now != before).then(|| (fact.path.clone(), before, now))
     };
     for fact in &pass.settled.inputs {
+        if by_function(&fact.path) {
+            continue;
+        }
         if let Some((path, before, now)) = differs(fact, world) {
             return Some(Why::Differs(Changed::Input { path, before, now }));
         }
@@ -185,10 +256,6 @@ fn difference_of_keys(before: &Key, now: &Key) -> Option<Changed> {
     if before.harness != now.harness {
         let before = before.harness.clone();
         return Some(Changed::Harness { before });
-    }
-    if before.binary != now.binary {
-        let (before, now) = (before.binary, now.binary);
-        return Some(Changed::Binary { before, now });
     }
     if before.command != now.command {
         return Some(Changed::Command);

@@ -29,6 +29,11 @@ impl Digest {
         Self::from(blake3::hash(bytes))
     }
 
+    /// Returns all of it, as a name for files.
+    pub(super) fn whole(&self) -> String {
+        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+    }
+
     /// Returns the digest of bytes that cannot be guessed from it without the key.
     pub(super) fn keyed(key: &[u8; 32], bytes: &[u8]) -> Self {
         Self::from(blake3::keyed_hash(key, bytes))

@@ -16,7 +16,7 @@ use harness_metadata::{
         NetworkOperation, Reach, TracedPath,
     },
 };
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Questions of one test; a test with more of them is run.
 const MOST: usize = 100_000;
@@ -43,6 +43,8 @@ pub(super) struct Asked {
     pub(super) listed: bool,
     /// The kernel opened it to execute something, and nothing says which file that was.
     pub(super) executed: bool,
+    /// It was asked for in another way than to execute it.
+    pub(super) read: bool,
     /// It was opened for writing without being emptied.
     pub(super) open_to_write: bool,
 }
@@ -60,6 +62,8 @@ pub(super) struct Inputs {
     /// The first reason why no state of files stands for what the test met.
     pub(super) obstacle: Option<String>,
     pids: BTreeSet<i32>,
+    /// The number of executions by a path.
+    pub(super) executions: BTreeMap<Vec<u8>, usize>,
 }
 
 fn shown(path: &[u8]) -> String {
@@ -128,6 +132,7 @@ impl Inputs {
         match exec.result.error() {
             Some(errno) => self.failed(&path, errno, &exec.program),
             None => {
+                *self.executions.entry(path.clone()).or_default() += 1;
                 self.executed(&path, is_roundabout(&exec.program));
                 for interpreter in &exec.interpreters {
                     let interpreter = self.made.followed(interpreter.as_bytes(), true);
@@ -147,7 +152,7 @@ impl Inputs {
             self.is_kept_by(|| format!("the interpreter `{path}` is no absolute path"));
             return;
         }
-        if let Some(asked) = self.ask(path, Met::Something, None) {
+        if let Some(asked) = self.note(path, Met::Something, None) {
             asked.executed = true;
         }
     }
@@ -323,8 +328,15 @@ impl Inputs {
         asked.is_some_and(|asked| asked.met == Met::Nothing)
     }
 
-    /// Notes a question. Returns it, unless its answer is the test's own doing.
+    /// Notes a question about a file, other than its execution.
     fn ask(&mut self, path: &[u8], met: Met, file: Option<FileId>) -> Option<&mut Asked> {
+        let asked = self.note(path, met, file)?;
+        asked.read = true;
+        Some(asked)
+    }
+
+    /// Notes a question. Returns it, unless its answer is the test's own doing.
+    fn note(&mut self, path: &[u8], met: Met, file: Option<FileId>) -> Option<&mut Asked> {
         if self.made.has(path) {
             return None;
         }
@@ -360,6 +372,7 @@ impl Inputs {
             file,
             listed: false,
             executed: false,
+            read: false,
             open_to_write: false,
         });
         self.asked.last_mut()

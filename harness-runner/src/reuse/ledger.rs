@@ -7,6 +7,7 @@ use super::{
     digests::{Digest, Digests},
     folder,
     key::{Key, Surroundings},
+    programs::Entered,
     settle::{Fact, Settled},
     state::Here,
 };
@@ -25,7 +26,7 @@ use thiserror::Error;
 
 const MAGIC: &[u8; 8] = b"HRNSREU\n";
 /// Grows when a reader of the old one would go wrong, and when the rules of what is an input change.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const LEDGER: &str = "ledger";
 const LOCK: &str = "lock";
 /// A file that is longer is not read.
@@ -77,6 +78,9 @@ pub struct Pass {
     pub key: Key,
     /// Its inputs and outputs.
     pub settled: Settled,
+    /// The functions that it entered of the workspace's executables, its own binary first, and read nothing else of them; empty if
+    /// that is not known.
+    pub entered: Vec<Entered>,
     /// The run.
     pub run: RunId,
     /// When the test was started, since 1970.
@@ -120,13 +124,35 @@ pub struct Stored {
 
 impl Stored {
     /// Adds a pass. Others that rest on the same go.
-    pub(super) fn add(&mut self, pass: Pass) {
+    pub(super) fn add(&mut self, mut pass: Pass) {
         self.refused = None;
+        let same = |old: &&Pass| old.key == pass.key && old.settled.inputs == pass.settled.inputs;
+        if let Some(old) = self.passes.iter().find(same) {
+            // Which functions are entered may depend on chance.
+            pass.entered = both(&old.entered, &pass.entered);
+        }
         self.passes
             .retain(|old| old.key != pass.key || old.settled.inputs != pass.settled.inputs);
         self.passes.insert(0, pass);
         self.passes.truncate(PASSES);
     }
+}
+
+/// Returns what was entered in one of two passes; nothing if it is not known of one.
+fn both(old: &[Entered], new: &[Entered]) -> Vec<Entered> {
+    if old.is_empty() {
+        return new.to_vec();
+    }
+    let mut all = new.to_vec();
+    for entered in &mut all {
+        let same = |it: &&Entered| (&it.path, it.digest) == (&entered.path, entered.digest);
+        if let Some(before) = old.iter().find(same) {
+            entered.functions.extend(&before.functions);
+            entered.functions.sort_unstable();
+            entered.functions.dedup();
+        }
+    }
+    all
 }
 
 /// The passes of all tests, with all that they rest on.
@@ -167,6 +193,7 @@ struct WrittenPass {
     surroundings: u32,
     inputs: Vec<u32>,
     outputs: Vec<u32>,
+    entered: Vec<Entered>,
     run: RunId,
     at: Duration,
     elapsed: Duration,
@@ -270,6 +297,7 @@ impl Ledger {
                     surroundings: surroundings.of(&*pass.key.surroundings),
                     inputs: pass.settled.inputs.iter().map(|it| facts.of(it)).collect(),
                     outputs: pass.settled.outputs.iter().map(|it| facts.of(it)).collect(),
+                    entered: pass.entered.clone(),
                     run: pass.run,
                     at: pass.at,
                     elapsed: pass.elapsed,
@@ -314,6 +342,7 @@ impl Written {
                     inputs: facts(&pass.inputs)?,
                     outputs: facts(&pass.outputs)?,
                 },
+                entered: pass.entered.clone(),
                 run: pass.run,
                 at: pass.at,
                 elapsed: pass.elapsed,

@@ -4,17 +4,22 @@
 
 use super::{
     digests::Digest,
+    entered::{self, Program},
     inputs::Inputs,
     key::Key,
     ledger::{Distrust, Ledger, LedgerError, Pass, Stored},
     looks::Looks,
+    programs::Entered,
     settle::{Fact, Settled, settle},
     state::{Here, State, World},
     times::Clock,
 };
 use crate::{
     store::{KeptTrace, open_trace},
-    tracer::record::file::{Ending, ReadError},
+    tracer::{
+        entries::EntryFiles,
+        record::file::{Ending, ReadError},
+    },
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
@@ -58,6 +63,8 @@ pub struct Observed {
     pub stored: usize,
     /// The tests that passed, and the reasons why that is not stored.
     pub refused: Vec<(TestId, String)>,
+    /// The tests of which it is not known what they entered, so that their executables count as a whole, and the reasons.
+    pub unrecorded: Vec<(TestId, String)>,
     /// The samples.
     pub audits: Vec<Audit>,
     /// The reason why the ledger could not be written.
@@ -99,6 +106,12 @@ pub struct OfRun {
     pub run: RunId,
     /// The tests.
     pub watched: BTreeMap<TestId, Watched>,
+    /// The executables whose entries are recorded.
+    pub programs: Vec<Program>,
+    /// The files of that record; `None` if there is none.
+    pub entries: Option<EntryFiles>,
+    /// The tests' own binaries.
+    pub binaries: BTreeMap<TestId, Utf8PathBuf>,
     /// Whether nothing is stored.
     pub read_only: bool,
     /// The key of digests that may stand for secrets.
@@ -236,6 +249,7 @@ impl Work {
             Ok((inputs, began)) => (Ok(inputs), began),
             Err(reason) => (Err(reason), Duration::ZERO),
         };
+        let entered = self.entered(&test, &inputs);
         let changes: Vec<Vec<u8>> = match &inputs {
             Ok(inputs) => inputs.changes().map(<[u8]>::to_vec).collect(),
             Err(_) => Vec::new(),
@@ -260,6 +274,7 @@ impl Work {
         let pass = settled.map(|(settled, passed)| Pass {
             key: watched.key.clone(),
             settled,
+            entered,
             run: self.of.run,
             at: passed.at,
             elapsed: passed.elapsed,
@@ -282,6 +297,42 @@ impl Work {
         self.news.insert(test, news);
     }
 
+    /// Returns what a test has entered of the executables that it did nothing else with than to execute them.
+    fn entered(&mut self, test: &TestId, inputs: &Result<Inputs, String>) -> Vec<Entered> {
+        let Some(files) = &self.of.entries else {
+            return Vec::new();
+        };
+        let prefix = files.prefix(test);
+        let entered = match (inputs, self.of.binaries.get(test)) {
+            (Ok(inputs), Some(own)) => {
+                entered::read(&prefix, &self.of.programs, own, &inputs.executions)
+            }
+            _ => Err(String::new()),
+        };
+        entered::remove(&prefix, self.of.programs.len());
+        let mut entered = match entered {
+            Ok(entered) => entered,
+            Err(reason) => {
+                if !reason.is_empty() {
+                    self.observed.unrecorded.push((test.clone(), reason));
+                }
+                return Vec::new();
+            }
+        };
+        let asked = inputs.iter().flat_map(|inputs| &inputs.asked);
+        let read: BTreeSet<&[u8]> = asked
+            .filter(|it| it.read)
+            .map(|it| it.path.as_slice())
+            .collect();
+        let own = entered.first().map(|it| it.path.clone());
+        entered.retain(|it| !read.contains(it.path.as_str().as_bytes()));
+        // It has read its own binary, which counts as a whole.
+        if entered.first().map(|it| &it.path) != own.as_ref() {
+            entered.clear();
+        }
+        entered
+    }
+
     /// Returns why a test that ran as a sample is not what its pass said.
     fn distrust(
         &mut self,
@@ -293,7 +344,12 @@ impl Work {
         let before = watched.sampled.as_ref()?;
         let mismatch = match (result, settled) {
             (Err(reason), _) => Some(format!("when it was run as a sample, {reason}")),
-            (Ok(()), Ok(settled)) => mismatch(before, settled),
+            (Ok(()), Ok(settled)) => {
+                // Executables differ where what the test enters does not.
+                let programs = self.of.programs.iter();
+                let programs = programs.map(|it| it.path.as_str().as_bytes()).collect();
+                mismatch(before, settled, &programs)
+            }
             // What it rests on is not known this time. That refuses the pass, and says nothing of the one before.
             (Ok(()), Err(_)) => return None,
         };
@@ -374,7 +430,10 @@ impl News {
     fn enter(self, stored: &mut Stored, read_only: bool) {
         let as_before = |failed: &Settled| {
             let mut passes = stored.passes.iter();
-            passes.any(|pass| pass.key == self.key && mismatch(&pass.settled, failed).is_none())
+            let none = BTreeSet::new();
+            passes.any(|pass| {
+                pass.key == self.key && mismatch(&pass.settled, failed, &none).is_none()
+            })
         };
         if self.failed.as_ref().is_some_and(as_before) {
             stored.distrust = Some(Distrust {
@@ -431,11 +490,12 @@ fn read(folder: &Utf8Path, trace: Option<&KeptTrace>) -> Result<(Inputs, Duratio
 
 /// Returns how what a test has met as a sample differs from what it met before. Names that it made up itself, and
 /// looked for in vain, are no difference.
-fn mismatch(before: &Settled, now: &Settled) -> Option<String> {
+fn mismatch(before: &Settled, now: &Settled, programs: &BTreeSet<&[u8]>) -> Option<String> {
     let there = |settled: &Settled| -> BTreeSet<Fact> {
         let facts = settled.inputs.iter();
         facts
             .filter(|fact| !matches!(fact.state, State::Absent { .. } | State::Folder { .. }))
+            .filter(|fact| !programs.contains(fact.path.as_slice()))
             .cloned()
             .collect()
     };

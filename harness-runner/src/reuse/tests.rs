@@ -1,13 +1,14 @@
 //! A pass, from the events of a trace to the decision about it, in a world of the tests' own.
 
 use super::{
-    choose::{Candidate, Since, affected, choose},
-    decide::{Changed, Decision, Limits, Why, decide},
+    choose::{self, Candidate, Since},
+    decide::{self, Changed, Decision, Limits, Why},
     digests::Digest,
     inputs::Inputs,
     key::{Key, Surroundings, Value},
     ledger::{Distrust, Ledger, Pass, Stored},
     looks::Looks,
+    programs::Programs,
     settle::{Settled, settle},
     state::{Here, Look, State, World, nearest},
     times::{Clock, now},
@@ -32,6 +33,29 @@ use std::{
 const BEGAN: Duration = Duration::from_secs(1_000);
 /// A time long before.
 const OLD: i64 = 500;
+
+fn no_programs() -> Programs {
+    Programs::none(Utf8Path::new("/nowhere"))
+}
+
+/// Decides where nothing is known of functions.
+fn decide(stored: &Stored, key: &Key, limits: Limits, world: &mut dyn World) -> Decision {
+    let test = candidate("a").test;
+    decide::decide(stored, (key, &test), limits, world, &mut no_programs())
+}
+
+fn choose(
+    ledger: &Ledger,
+    candidates: &[Candidate],
+    limits: Limits,
+    here: &mut Here,
+) -> Vec<Decision> {
+    choose::choose(ledger, candidates, limits, here, &mut no_programs())
+}
+
+fn affected(ledger: &Ledger, candidates: &[Candidate], since: &Since) -> Vec<Decision> {
+    choose::affected(ledger, candidates, since, &mut no_programs())
+}
 
 #[derive(Clone, Debug)]
 struct File {
@@ -240,6 +264,7 @@ fn pass(settled: Settled) -> Pass {
     Pass {
         key: key(),
         settled,
+        entered: Vec::new(),
         run: RunId(uuid::Uuid::nil()),
         at: BEGAN,
         elapsed: Duration::from_secs(1),

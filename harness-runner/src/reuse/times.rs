@@ -1,8 +1,12 @@
 //! Times of files, against those of tests.
 
 use crate::sys::Identity;
+use camino::Utf8Path;
 use nix::time::{ClockId, clock_gettime};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fs, io,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 /// The coarsest step of file times in a file system of this machine: the kernel's tick, twice.
 pub(super) const TICK: Duration = Duration::from_millis(20);
@@ -73,4 +77,26 @@ impl Clock {
     pub(super) fn at(wall: Duration, steady: Duration) -> Self {
         Self { wall, steady }
     }
+}
+
+/// Removes files and folders in a folder that were changed longer ago than this.
+pub fn remove_old(folder: &Utf8Path, age: Duration) {
+    let is_old = |entry: &fs::DirEntry| -> Option<bool> {
+        let modified = entry.metadata().ok()?.modified().ok()?;
+        Some(SystemTime::now().duration_since(modified).ok()? > age)
+    };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if is_old(&entry) == Some(true) {
+            let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
+/// Dates a file as changed now.
+///
+/// # Errors
+///
+/// When it cannot be opened or dated.
+pub fn touch(file: &Utf8Path) -> io::Result<()> {
+    fs::File::open(file)?.set_modified(SystemTime::now())
 }

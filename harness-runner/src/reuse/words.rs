@@ -4,6 +4,7 @@ use super::{
     decide::{Changed, Decision, Why},
     state::State,
 };
+use crate::functions::{self, Difference};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 /// Shows a path as seen from the root of the workspace, if it is below it.
@@ -82,6 +83,10 @@ impl Changed {
         match self {
             Self::Harness { .. } => "another version of cargo harness stored its pass".to_owned(),
             Self::Binary { .. } => "its test binary has changed".to_owned(),
+            Self::Function {
+                program,
+                difference,
+            } => of_function(&shown(program.as_str().as_bytes(), root), difference),
             Self::Command => "its command or its settings have changed".to_owned(),
             Self::Surroundings { name, before, now } => {
                 let how = match (before, now) {
@@ -110,7 +115,7 @@ impl Changed {
                 format!("the content {before}"),
                 format!("the content {now}"),
             )),
-            Self::Command => None,
+            Self::Command | Self::Function { .. } => None,
             Self::Surroundings { before, now, .. } => {
                 Some((shown(before.as_ref()), shown(now.as_ref())))
             }
@@ -126,6 +131,25 @@ impl Changed {
             Self::Input { path, .. } | Self::Output { path, .. } => Some(path),
             _ => None,
         }
+    }
+}
+
+fn of_function(program: &str, difference: &Difference) -> String {
+    match difference {
+        Difference::Beginning => {
+            format!("what runs before `main` in `{program}` has changed, or its compiler")
+        }
+        Difference::Function(name) => {
+            let name = functions::shown(name);
+            format!(
+                "`{name}` in `{program}`, which it entered, has changed, or something that it depends on"
+            )
+        }
+        Difference::Gone(name) => {
+            let name = functions::shown(name);
+            format!("`{name}`, which it entered, is not in `{program}` any more")
+        }
+        Difference::Test => format!("its own entry among the tests of `{program}` has changed"),
     }
 }
 

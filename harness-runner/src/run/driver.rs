@@ -24,10 +24,8 @@ use crate::{
     keys,
     protocol::RunnerStopped,
     store::KeptTrace,
-    stub::{
-        link::{self, Stub},
-        survivors, terminal,
-    },
+    stub::link::{self, Stub},
+    stub::{survivors, terminal},
 };
 use harness_metadata::{AttemptId, Event, EventKind, event::AttemptPrinted};
 use std::{
@@ -183,6 +181,7 @@ impl Driver {
                 capture: work.capture,
                 stdin: work.stdin,
                 trace_files: work.trace_files,
+                entries: work.entries,
                 cgroups: work.cgroups,
                 break_exec: BreakExec::pattern(work.break_exec.as_ref()),
                 live: work.trace_live.then(live::Road::default),

@@ -8,7 +8,7 @@ use super::{
     scripts, services,
     work::{Binary, Role, Test},
 };
-use crate::{store::TraceFiles, stub::cgroup::Cgroups};
+use crate::{store::TraceFiles, stub::cgroup::Cgroups, tracer::entries::EntryFiles};
 use harness_metadata::TestId;
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
@@ -39,6 +39,7 @@ pub(super) struct SharedWork {
     /// Empty for none.
     pub(super) break_exec: String,
     pub(super) trace_files: Option<TraceFiles>,
+    pub(super) entries: Option<EntryFiles>,
     pub(super) cgroups: Option<Arc<Cgroups>>,
     pub(super) started_at: chrono::DateTime<chrono::FixedOffset>,
 }

@@ -7,6 +7,7 @@ use crate::{
     store::TraceFiles,
     stub::cgroup::Cgroups,
     stub::link::Stub,
+    tracer::entries::EntryFiles,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
@@ -67,6 +68,8 @@ pub struct Work {
     pub break_exec: Option<BreakExec>,
     /// The folder for traces; `None` to write none.
     pub trace_files: Option<TraceFiles>,
+    /// The files for the functions that tests enter; `None` to record none.
+    pub entries: Option<EntryFiles>,
     /// The cgroup of attempts; `None` if cgroups are unavailable.
     pub cgroups: Option<Arc<Cgroups>>,
     /// Stubs that have been started already.

@@ -1,6 +1,6 @@
 //! Tests that need not run: what decides about them, and what their passes are compared with.
 
-use super::{Notice, Session, cpus, machine};
+use super::{Notice, Session, cpus, machine, programs};
 use crate::{
     changes::{self, GitError, Tree},
     config::{budget::Limit, settings::ReuseMode},
@@ -8,8 +8,8 @@ use crate::{
     plan::PlannedTest,
     protocol::Environment,
     reuse::{
-        self, Candidate, Decision, Digest, Here, Key, Ledger, Limits, Observing, OfRun, Since,
-        Surroundings, Value, Watched,
+        self, Candidate, Decision, Digest, Here, Key, Ledger, Limits, Observing, OfRun, Programs,
+        Since, Surroundings, Value, Watched,
     },
     store,
 };
@@ -18,6 +18,7 @@ use harness_metadata::{
     event::{RunMode, TestCached},
 };
 use std::{
+    cell::{RefCell, RefMut},
     collections::{BTreeMap, HashMap},
     ffi::OsStr,
     fmt::Write as _,
@@ -68,6 +69,7 @@ pub(super) struct Reusing {
     candidates: Vec<Candidate>,
     here: Here,
     ledger: Ledger,
+    programs: RefCell<Programs>,
     sampled: HashMap<TestId, reuse::Settled>,
     /// The events of the tests that do not run.
     cached: Vec<TestCached>,
@@ -77,6 +79,14 @@ impl Reusing {
     pub(super) fn events(&self) -> impl Iterator<Item = EventKind> {
         let cached = self.cached.iter().cloned();
         cached.map(|test| EventKind::TestCached(Box::new(test)))
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(super) fn programs(&self) -> RefMut<'_, Programs> {
+        self.programs.borrow_mut()
     }
 
     pub(super) fn count(&self) -> usize {
@@ -120,14 +130,18 @@ impl Session {
         ledger.teach(&mut here);
         let candidates = self.candidates(&ledger, &mut here);
         let settings = self.profile.run_settings();
+        let mut programs = match settings.reuse_functions {
+            true => self.programs(&mut here, notify),
+            false => Programs::none(&self.store),
+        };
         let decisions = match &since {
-            Some(since) => reuse::affected(&ledger, &candidates, since),
+            Some(since) => reuse::affected(&ledger, &candidates, since, &mut programs),
             None => {
                 let limits = Limits {
                     now: reuse::now(),
                     lifetime: settings.reuse_lifetime,
                 };
-                reuse::choose(&ledger, &candidates, limits, &mut here)
+                reuse::choose(&ledger, &candidates, limits, &mut here, &mut programs)
             }
         };
         let tests = candidates.iter().map(|candidate| candidate.test.clone());
@@ -136,6 +150,7 @@ impl Session {
             candidates,
             here,
             ledger,
+            programs: RefCell::new(programs),
             sampled: HashMap::new(),
             cached: Vec::new(),
         });
@@ -197,8 +212,27 @@ impl Session {
         self.reusing.as_ref().map_or(0, Reusing::count)
     }
 
-    /// Starts to read the traces of a run.
-    pub(super) fn observe(&self, run: &store::Run) -> Option<Observing> {
+    /// Starts to read the traces of a run, and prepares the record of the functions that its tests enter.
+    pub(super) fn observing(
+        &self,
+        run: Option<&store::Run>,
+    ) -> (Option<Observing>, Option<programs::OfRun>) {
+        let recording = self.recording();
+        let observing = run.and_then(|run| self.observe(run, recording.as_ref()));
+        let recording = recording.filter(|_| observing.is_some());
+        (observing, recording)
+    }
+
+    /// Prepares that record, if passes are stored with functions.
+    fn recording(&self) -> Option<programs::OfRun> {
+        let reusing = self.reusing.as_ref()?;
+        let wanted = self.profile.run_settings().reuse_functions && !self.plan.tests.is_empty();
+        wanted
+            .then(|| self.records(&mut reusing.programs.borrow_mut()))
+            .flatten()
+    }
+
+    fn observe(&self, run: &store::Run, recording: Option<&programs::OfRun>) -> Option<Observing> {
         let reusing = self.reusing.as_ref()?;
         let watched = reusing.candidates.iter().map(|candidate| {
             let (key, ruled_out) = match &candidate.key {
@@ -213,7 +247,14 @@ impl Session {
             };
             (candidate.test.clone(), watched)
         });
+        let binaries = self.plan.tests.iter().map(|test| {
+            let path = &self.tests.binaries[test.binary].binary.path;
+            (test.id.clone(), path.clone())
+        });
         let of = OfRun {
+            programs: recording.map_or_else(Vec::new, |it| it.programs.clone()),
+            entries: recording.map(programs::OfRun::files),
+            binaries: binaries.collect(),
             store: self.store.clone(),
             folder: run.folder().to_owned(),
             run: self.run_id,

@@ -30,6 +30,8 @@ pub enum Notice {
     Killed(store::Killed),
     /// The stored passes cannot be used.
     Ledger(String),
+    /// The functions of an executable are not known.
+    Functions(String),
     /// Documentation tests are compiled.
     Doctests(String),
     /// Binaries cannot be listed now, because the system does not have enough. It is tried again.

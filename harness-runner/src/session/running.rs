@@ -8,7 +8,7 @@ use super::{
     keeping::{Ended, Keeping},
     machine,
     policies::Policies,
-    prepare,
+    prepare, programs,
     reporting::{Reporting, Sinks},
     tracing::{self, Choice},
 };
@@ -94,13 +94,12 @@ impl Session {
             // Without it a replay has the default options.
             let _ = run.note_presentation(&options.presentation);
         }
-        let traced = choices
-            .iter()
-            .any(|choice| choice.tracing.level > TraceLevel::Off);
+        let traced = (choices.iter()).any(|choice| choice.tracing.level > TraceLevel::Off);
         let unkept = kept.as_ref().err().filter(|_| traced);
         let trace = trace_in_force(options, &choices, unkept);
         let trace_files = kept.as_ref().ok().map(store::Run::trace_files);
-        let observing = kept.as_ref().ok().and_then(|run| self.observe(run));
+        // Its files are removed when the run is over.
+        let (observing, recording) = self.observing(kept.as_ref().ok());
         let keeping = Keeping::new(kept, sinks.files, self.gathered(), observing);
         sinks.readers.push(Box::new(self.learning(&choices)));
         sinks.readers.extend(self.remembering(store));
@@ -117,8 +116,7 @@ impl Session {
         self.begin(&mut reporting, slots);
         // Removed here, when the run is over.
         let cgroups = made.cgroups.map(Arc::new);
-        let work = self.work(options, slots.given, &choices, started_at, stubs);
-        let work = match work {
+        let work = match self.work(options, slots.given, &choices, started_at, stubs) {
             Ok(work) => work,
             Err(source) => {
                 reporting.cut_short();
@@ -128,6 +126,7 @@ impl Session {
         };
         let work = run::Work {
             trace_files,
+            entries: recording.as_ref().map(programs::OfRun::files),
             cgroups: cgroups.clone(),
             ..work
         };
@@ -381,6 +380,7 @@ impl Session {
             output_live: options.output_live,
             break_exec: options.break_exec.clone(),
             trace_files: None,
+            entries: None,
             cgroups: None,
             stubs,
             scripts,

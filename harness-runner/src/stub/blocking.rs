@@ -99,6 +99,7 @@ impl Stub {
             image: None,
             farewell: None,
             policy: &[],
+            entries: None,
         };
         self.send(
             &Request::Spawn(spawn),

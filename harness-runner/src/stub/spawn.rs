@@ -30,7 +30,7 @@ use crate::{
 };
 use harness_metadata::{Exit, StartFailure, event::TraceLevel, exit_code, trace::Backend};
 use nix::{errno::Errno, fcntl::OFlag};
-use recipe::{Asked, Born, Recipe};
+use recipe::{Asked, Born, Listed, Recipe};
 use std::{
     borrow::Cow,
     cell::{OnceCell, RefCell},
@@ -73,6 +73,7 @@ pub(super) struct Spawner {
     /// The loads of its children and their descendants, by that policy.
     loads: Rc<RefCell<Loads>>,
     loaders: Loaders,
+    executables: Listed,
     /// The folder of the workspace, which is the same for all tests of a run.
     workspace: OnceCell<Option<Rc<Path>>>,
     /// The usage of all children, if each of them has been reaped.
@@ -166,6 +167,7 @@ impl Spawner {
             policy: Vec::new(),
             loads: Rc::default(),
             loaders,
+            executables: Listed::default(),
             workspace: OnceCell::new(),
             reaped: None,
         })
@@ -283,6 +285,7 @@ impl Spawner {
             program,
             cwd,
             breakpoint,
+            entries: self.executables.recording(spawn.entries),
             loads,
             loader,
             den: self.den(&spawn.cgroup)?,
@@ -396,6 +399,7 @@ impl Spawner {
         };
         let root = Root {
             breakpoint: None,
+            entries: None,
             loader: None,
             loads: None,
             ..recipe.into_root(born)

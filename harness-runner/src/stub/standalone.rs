@@ -225,6 +225,7 @@ fn start(
         image: None,
         farewell: None,
         policy: &[],
+        entries: None,
     };
     let stdio = match stdio {
         Some(streams) => streams.iter().map(above_standard).collect(),

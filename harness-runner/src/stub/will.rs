@@ -93,6 +93,7 @@ impl Stub {
             image: None,
             farewell: None,
             policy: &[],
+            entries: None,
         };
         if self.spawn(&spawn, &will.stdio).is_err() {
             self.abandon();

@@ -243,9 +243,15 @@ impl Loads {
         hook
     }
 
-    /// Remembers what the loader of a process has done, which stands at the hook.
-    pub(crate) fn learn(&mut self, key: Key, process: Pid, seen: Seen) {
-        match Load::new(&key, process, seen) {
+    /// Remembers what the loader of a process has done, which stands at the hook. Some files are mapped by us.
+    pub(crate) fn learn(
+        &mut self,
+        key: Key,
+        process: Pid,
+        seen: Seen,
+        ours: &BTreeSet<MappedFile>,
+    ) {
+        match Load::new(&key, process, seen, ours) {
             Some(load) if facts::is_fresh(&load.facts) => {}
             Some(load) => self.remember(key, Memory::Load(Rc::new(load))),
             None => self.remember(key, Memory::Unclear),
@@ -288,7 +294,7 @@ pub(crate) struct Seen {
 
 impl Load {
     /// `None` if it cannot be told from facts what a loader does.
-    fn new(key: &Key, process: Pid, seen: Seen) -> Option<Self> {
+    fn new(key: &Key, process: Pid, seen: Seen, ours: &BTreeSet<MappedFile>) -> Option<Self> {
         let no_new_privs = match key.executed_by {
             By::Us { .. } => gave_up_privileges(process)?,
             By::Tracee => false,
@@ -317,7 +323,7 @@ impl Load {
             told: Rc::new(told),
             interpreters: seen.interpreters,
             hook: seen.hook,
-            mapped: mapped(process)?,
+            mapped: &mapped(process)? - ours,
             no_new_privs,
         })
     }
@@ -327,9 +333,9 @@ impl Load {
         facts::hold(&self.facts)
     }
 
-    /// Returns whether the same files are mapped by a process.
-    pub(crate) fn is_mapped_by(&self, process: Pid) -> bool {
-        mapped(process).is_some_and(|files| files == self.mapped)
+    /// Returns whether the same files are mapped by a process, beside ours.
+    pub(crate) fn is_mapped_by(&self, process: Pid, ours: &BTreeSet<MappedFile>) -> bool {
+        mapped(process).is_some_and(|files| &files - ours == self.mapped)
     }
 }
 

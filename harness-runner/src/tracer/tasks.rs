@@ -9,6 +9,7 @@ use super::{
     breakpoint::Breakpoint,
     decode::{self, Entry, Environment},
     disturbed::Means,
+    entries::EntryRecord,
     live::{Context, Process},
     loads::Loads,
     outbox::Outbox,
@@ -76,6 +77,8 @@ pub(crate) struct Root {
     pub(crate) policy: Option<Rc<Bounds>>,
     /// If what its loader does is known, or to be remembered.
     pub(crate) loader: Option<Loader>,
+    /// If the functions that are entered are recorded.
+    pub(crate) entries: Option<EntryRecord>,
     /// The memory of loaders.
     pub(crate) loads: Option<Rc<RefCell<Loads>>>,
     /// Whether calls are recorded where they are made.
@@ -306,7 +309,7 @@ impl<K: Kernel> Tasks<K> {
                 self.at_trap(tracee.tid)
             }
             Stop::Created(by) => self.at_creation(tracee, by),
-            Stop::Exec => match self.at_exec(tracee.tid.led()) {
+            Stop::Exec => match self.at_exec(tracee.tid.led()) && self.records(tracee.process) {
                 true => Next::Go(None),
                 false => Next::Killed,
             },

@@ -374,6 +374,7 @@ fn the_wrong_value_of_each_key_is_answered_with_what_it_takes() {
         `profile.p.reuse.mode` must be a string, but is a date; write one of `off`, `record`, `cached`
         `profile.p.reuse.audit` must be a percentage such as `"5%"`, but is a date
         `profile.p.reuse.read-only` must be `true` or `false`, but is a date
+        `profile.p.reuse.functions` must be `true` or `false`, but is a date
         `profile.p.reuse.lifetime` must be a duration such as `"1m 30s"`, but is a date
         `profile.p.reuse.ignore-environment` must be an array of strings, but is a date
         `profile.p.archive.include` must be an array of tables, but is a date

@@ -97,6 +97,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         reuse.mode = "off"
         reuse.audit = "5%"
         reuse.read-only = false
+        reuse.functions = true
         reuse.lifetime = "14days"
         reuse.ignore-environment = []
         archive.include = []
@@ -256,6 +257,7 @@ fn every_key_is_read() {
         reuse.mode = "off"  # built-in default
         reuse.audit = "5%"  # built-in default
         reuse.read-only = false  # built-in default
+        reuse.functions = true  # built-in default
         reuse.lifetime = "14days"  # built-in default
         reuse.ignore-environment = []  # built-in default
         archive.include = []  # built-in default

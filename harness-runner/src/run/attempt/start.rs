@@ -2,7 +2,7 @@
 
 use super::Running;
 use crate::{
-    protocol::{OwnFarewell, Request, Spawn, Trace},
+    protocol::{Entries, OwnFarewell, Request, Spawn, Trace},
     run::{
         Capture, Image, StandardInput,
         arguments::{command, word},
@@ -89,6 +89,7 @@ impl Running<'_> {
         let trace_file = self.trace_file();
         let [stdout, stderr] = self.outputs()?;
         let farewell = self.farewell();
+        let entries = self.entries();
         let null = self.slot.null.open()?;
         let own = io::stdin();
         let is_test = self.test.role == Role::Test;
@@ -116,12 +117,23 @@ impl Running<'_> {
             image: binary.image.as_ref().map(Image::to_protocol),
             farewell: farewell.as_ref().map(OwnFarewell::to_protocol),
             policy: self.test.policy.as_deref().unwrap_or_default(),
+            entries: entries.as_ref().map(|(executables, prefix)| Entries {
+                executables,
+                prefix,
+            }),
         };
         let mut fds = vec![stdin, stdout.as_fd(), stderr.as_fd()];
         if farewell.is_some() {
             fds.extend(self.streams.readers());
         }
         self.slot.stub.start(&Request::Spawn(spawn), &fds)
+    }
+
+    /// Returns the list of executables whose entries are recorded, and where.
+    fn entries(&self) -> Option<(String, String)> {
+        let of_run = self.shared.work.entries.as_ref()?;
+        let recorded = self.test.role == Role::Test && self.test.keeps_trace;
+        recorded.then(|| (of_run.executables(), of_run.prefix(&self.test.id)))
     }
 
     /// Returns how the stub ends it if the runner dies.

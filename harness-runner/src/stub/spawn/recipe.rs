@@ -14,6 +14,7 @@ use crate::{
     sys::Tgid,
     tracer::{
         breakpoint::Breakpoint,
+        entries::{EntryRecord, Executables},
         loads::{Known, Load, Loads},
         tasks::{Loader, Root},
     },
@@ -45,6 +46,8 @@ pub(super) struct Recipe<'a> {
     pub(super) program: CString,
     pub(super) cwd: &'a CStr,
     pub(super) breakpoint: Option<Breakpoint>,
+    /// If the functions that are entered are recorded.
+    pub(super) entries: Option<EntryRecord>,
     /// The memory of loaders, if there is one.
     pub(super) loads: Option<Rc<RefCell<Loads>>>,
     /// If what its loader does is known, or to be remembered.
@@ -53,6 +56,33 @@ pub(super) struct Recipe<'a> {
     pub(super) den: Option<Rc<Den>>,
     /// Its policy.
     pub(super) bounds: Option<Rc<Bounds>>,
+}
+
+/// The executables of the run whose entries are recorded, and the file that lists them.
+#[derive(Default)]
+pub(super) struct Listed(Option<(String, Rc<Executables>)>);
+
+impl Listed {
+    /// Returns the record of a child and its descendants. Without the list nothing is recorded, and so nothing is known
+    /// of them.
+    pub(super) fn recording(
+        &mut self,
+        asked: Option<protocol::Entries<'_>>,
+    ) -> Option<EntryRecord> {
+        let asked = asked?;
+        let known = self.0.as_ref();
+        let known = known.filter(|(path, _)| path == asked.executables);
+        let executables = match known {
+            Some((_, executables)) => Rc::clone(executables),
+            None => {
+                let executables = Rc::new(Executables::load(asked.executables).ok()?);
+                let path = asked.executables.to_owned();
+                self.0 = Some((path, Rc::clone(&executables)));
+                executables
+            }
+        };
+        Some(EntryRecord::new(executables, asked.prefix.to_owned()))
+    }
 }
 
 /// A root that has just been created.
@@ -97,6 +127,7 @@ impl Recipe<'_> {
             breakpoint: self.breakpoint,
             policy: self.bounds.filter(|bounds| confine::needs_tracer(bounds)),
             loader: self.loader,
+            entries: self.entries,
             loads: self.loads,
             recording: self.asked.way.recording,
             options,

@@ -53,6 +53,12 @@ impl<K: Kernel> Tasks<K> {
         true
     }
 
+    /// Has the entries of functions recorded, if they are. Returns whether the process is still where it was.
+    pub(super) fn records(&self, process: Tgid) -> bool {
+        let recording = self.root.entries.as_ref();
+        recording.is_none_or(|recording| recording.executed(process))
+    }
+
     /// A thread leads its process from now on. Returns the call that it was in.
     fn takes_over(&mut self, former: Tid, process: Tgid) -> Option<Call> {
         let call = self.calls.take(former);

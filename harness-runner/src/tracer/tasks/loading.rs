@@ -8,17 +8,18 @@
 
 use super::Tasks;
 use crate::{
-    proc,
+    proc::{self, maps::MappedFile},
     sys::{Tgid, Tid},
     tracer::{
         Map,
+        entries::EntryRecord,
         hook::{Installing, Reached, Trap},
         loads::{Key, Known, Load, Loads, Seen},
         stop::{Kernel, Tracee},
     },
 };
 use harness_metadata::{Exit, RawString, TraceEventKind, trace::Doubt};
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
 /// Signals of a process that has done something wrong.
 const FAULTS: [i32; 7] = [
@@ -258,7 +259,8 @@ impl<K: Kernel> Tasks<K> {
             Phase::Watched { trap, seen } => {
                 let _ = trap.remove(tid).and_then(|()| reached.pass(tid));
                 if !self.context.elsewhere {
-                    self.at_loads(|loads| loads.learn(key, tid.raw(), seen));
+                    let ours = self.mapped_by_us();
+                    self.at_loads(|loads| loads.learn(key, tid.raw(), seen, &ours));
                 }
             }
             Phase::Trusted { trap, load, filter } => {
@@ -277,11 +279,17 @@ impl<K: Kernel> Tasks<K> {
 
     /// A loader is done of which it was known what it does.
     fn loaded(&mut self, process: Tgid, key: &Key, load: &Load) {
-        if load.is_mapped_by(process.raw()) {
+        if load.is_mapped_by(process.raw(), &self.mapped_by_us()) {
             self.outbox.loaded(process, &load.told);
         } else {
             self.doubt_loader(process, key, "it loaded something else than before");
         }
+    }
+
+    /// Returns the files that are mapped to record entries.
+    fn mapped_by_us(&self) -> BTreeSet<MappedFile> {
+        let recording = self.root.entries.as_ref();
+        recording.map_or_else(BTreeSet::new, EntryRecord::mapped)
     }
 
     /// Has the root, which stands at the hook, install its filter.

@@ -21,6 +21,7 @@ fn root(pid: i32) -> Root {
         loader: None,
         loads: None,
         recording: crate::sys::Recording::Off,
+        entries: None,
         options: Options::default(),
         reaped: RawUsage::default(),
     }
