@@ -19,6 +19,7 @@ mod flaky;
 mod help;
 mod hermetic;
 mod history;
+mod inputs;
 mod kept;
 mod list;
 mod man;
@@ -35,6 +36,7 @@ mod prepared;
 mod print;
 mod recordings;
 mod regressions;
+mod remote_options;
 mod replay;
 mod report;
 mod reuse_options;
@@ -265,6 +267,8 @@ enum Command {
     Why(Box<plan::WhyCommand>),
     /// Build, and list the functions that differ from an earlier build, with the tests that enter them.
     Changed(Box<differences::ChangedCommand>),
+    /// Build, and list the files that tests need of this machine to run elsewhere.
+    Inputs(Box<inputs::InputsCommand>),
     /// Build tests, and put them into an archive.
     Archive(Box<archive::ArchiveCommand>),
     /// Show the processes, files and connections of a test.
@@ -376,6 +380,7 @@ impl App {
             Command::Plan(command) => command.run(&self.global),
             Command::Why(command) => command.run(&self.global),
             Command::Changed(command) => command.run(&self.global),
+            Command::Inputs(command) => command.run(&self.global),
             Command::Archive(command) => command.run(&self.global),
             Command::Trace(command) => command.run(&self.global),
             Command::Explain(command) => command.run(&self.global),

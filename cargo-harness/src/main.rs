@@ -7,7 +7,7 @@ mod panics;
 
 use cli::{Called, Foreign};
 use command_error::{CommandError, Kind};
-use harness_runner::{cargo, stub};
+use harness_runner::{cargo, run::agent, stub};
 use std::{
     env,
     ffi::{OsStr, OsString},
@@ -21,6 +21,10 @@ fn main() -> ExitCode {
     let first = args.get(1).map(OsString::as_os_str);
     if first == Some(OsStr::new(stub::ARGUMENT)) {
         return exit_code(stub::serve());
+    }
+    if first == Some(OsStr::new(agent::ARGUMENT)) {
+        stub::restore_signals();
+        return exit_code(panics::guarded(agent::serve));
     }
     if let Some(code) = cargo::stand_in(&args) {
         return exit_code(code);

@@ -14,6 +14,7 @@ pub mod noise;
 pub mod outcome;
 pub mod policy;
 pub mod raw;
+pub mod remote;
 #[cfg(test)]
 mod schema;
 pub mod seconds;
@@ -38,6 +39,7 @@ pub use outcome::{
 };
 pub use policy::{PolicyMode, Violation, Violations};
 pub use raw::RawString;
+pub use remote::Remote;
 pub use stats::RunStats;
 pub use trace::{TraceEvent, TraceEventKind, TraceSummary};
 pub use usage::Usage;

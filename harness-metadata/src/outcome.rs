@@ -5,6 +5,7 @@ use crate::{
     limit::LimitHit,
     metric::Metrics,
     policy::Violations,
+    remote::Remote,
     trace::{Disturbance, EarlierTime, TraceSummary},
     usage::Usage,
 };
@@ -388,6 +389,9 @@ pub struct Attempt {
     /// Earlier times that the tracer disturbed, in order. They do not count against the test.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<EarlierTime>,
+    /// The engine that ran it; `None` if it ran on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<Box<Remote>>,
 }
 
 impl Attempt {
@@ -417,6 +421,7 @@ impl Attempt {
             metrics: self.metrics.clone(),
             trace: None,
             earlier: self.earlier.clone(),
+            remote: self.remote.clone(),
             ..*self
         }
     }

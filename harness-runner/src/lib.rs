@@ -3,7 +3,7 @@
 //!
 //! Modules import one way, in this order: `sys`; then `proc`, `own_files`, `policy`; then `filter`, `report`, `protocol`,
 //! `tracer`, `keys`, `functions`; then `stub`, `config`, `cargo`, `store`, `cache`, `changes`; then `trace`, `archive`,
-//! `history`, `answers`, `reuse`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
+//! `history`, `answers`, `reuse`, `inputs`; then `list`, `plan`, `run`, and `session` last, the only one that knows everybody.
 //!
 //! The tracer can be used by itself, too: see [its module](trace).
 
@@ -24,6 +24,7 @@ pub mod config;
 pub mod filter;
 pub mod functions;
 pub mod history;
+pub mod inputs;
 pub mod keys;
 pub mod list;
 pub mod own_files;

@@ -5,6 +5,7 @@
 //! `attempt` the second. This is the only module that uses tokio, on one thread.
 
 mod again;
+pub mod agent;
 mod arguments;
 mod attempt;
 mod benchmark;
@@ -17,7 +18,10 @@ mod clock;
 mod debugger;
 mod dispatch;
 mod driver;
+mod elsewhere;
+pub mod engine;
 mod environment;
+mod job;
 pub mod ladder;
 mod line;
 pub(crate) mod live;
@@ -41,6 +45,7 @@ pub use capture::Output;
 pub use debugger::BreakExec;
 pub(crate) use dispatch::Shortage;
 pub use dispatch::{Stress, StressMode, Until};
+pub use engine::{Away, MayGo};
 pub(crate) use metrics::forget as forget_metrics;
 pub use work::{
     Below, Binary, Capture, Image, ReadyWhen, Role, Script, Selection, Service, StandardInput,
@@ -265,6 +270,7 @@ mod tests {
             stubs: Vec::new(),
             scripts: Vec::new(),
             services: Vec::new(),
+            remote: None,
         };
         let started = Running::start(work, thread::current());
         let (running, events) = started.expect("there is a thread");

@@ -23,6 +23,7 @@ mod prepare;
 mod programs;
 mod query;
 mod queue;
+mod remote;
 mod reporting;
 mod rerun;
 mod reuse;
@@ -130,8 +131,19 @@ pub struct RunOptions {
     pub write_timings: Option<Utf8PathBuf>,
     /// The path of the JUnit report, for readers after a crash.
     pub junit: Option<Utf8PathBuf>,
+    /// The engine that runs tests elsewhere; `None` if all run here.
+    pub remote: Option<Remote>,
     /// The options of the reports, for a replay.
     pub presentation: store::Presentation,
+}
+
+/// The engine of a run.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// The engine.
+    pub engine: Arc<dyn run::engine::Engine>,
+    /// Tells the user which tests stay here.
+    pub notify: fn(Notice),
 }
 
 /// An error that ended a session early.

@@ -39,6 +39,7 @@ mod tests;
 mod trace_files;
 mod traced;
 mod transfer;
+mod with_files;
 mod worth;
 
 pub use chain::{Chain, Standing, last_failed};
@@ -63,6 +64,7 @@ pub use retention::{Prunable, Reason, Retention, age, prunable, prune};
 pub use spool::{Spool, SpoolFile, SpooledOutput, SpooledStream};
 pub use trace_files::{KeptTrace, Span, TraceFile, TraceFiles};
 pub use transfer::{Exported, Imported, TransferError, export, import};
+pub use with_files::last_with_files;
 pub use worth::Ending;
 
 use crate::{

@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["stub", "config", "cargo", "store", "cache", "changes"],
     // `answers` reads traces through `store` and starts nothing, so that `session` can use it for a selection.
-    &["trace", "archive", "history", "answers", "reuse"],
+    &["trace", "archive", "history", "answers", "reuse", "inputs"],
     &["list"],
     &["plan"],
     &["run"],

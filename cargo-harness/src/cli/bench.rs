@@ -6,6 +6,7 @@ use super::{
     GlobalOptions,
     cached::CachedArgs,
     filter_options::FilterArgs,
+    remote_options::RemoteArgs,
     reuse_options::ReuseArgs,
     run::RunCommand,
     runner_options::{ReporterArgs, RunnerArgs},
@@ -65,6 +66,7 @@ impl BenchCommand {
             runner: self.runner,
             reporter: self.reporter,
             cached: CachedArgs::default(),
+            remote: RemoteArgs::default(),
             mode: RunMode::Benchmark,
         };
         run.run(global)

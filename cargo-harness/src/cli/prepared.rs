@@ -73,7 +73,7 @@ pub(super) fn tell(notice: &Notice, colors: bool) {
         Notice::Archive(text) => note(text, colors),
         Notice::Ledger(why) => warn(&format!("{why}, so all tests run"), colors),
         Notice::LeftOut(text) | Notice::Functions(text) => warn(text, colors),
-        Notice::Doctests(text) => note(text, colors),
+        Notice::Doctests(text) | Notice::Remote(text) => note(text, colors),
         Notice::Runner(warning) | Notice::Quarantine(warning) => warn(warning, colors),
         Notice::PartsOfThisMachine => warn(
             "the parts rest on the record of this machine, and another machine may have others; \

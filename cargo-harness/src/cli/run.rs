@@ -14,6 +14,7 @@ use super::{
     measuring,
     open::Openable,
     prepared::{self, session_error},
+    remote_options::{self, RemoteArgs},
     reuse_options::ReuseArgs,
     runner_options::{NoTests, ReporterArgs, RunnerArgs, overrides},
     service::Service,
@@ -49,7 +50,7 @@ use harness_runner::{
         terminal::{Fold, Terminal, TerminalOptions},
     },
     run::{BreakExec, Capture},
-    session::{Options, RunOptions, Session, Sinks, Start, Summary},
+    session::{Options, Remote, RunOptions, Session, Sinks, Start, Summary},
     store::{JunitPresentation, Presentation},
     stub::terminal,
 };
@@ -76,6 +77,8 @@ pub(super) struct RunCommand {
     pub(super) reporter: ReporterArgs,
     #[command(flatten)]
     pub(super) cached: CachedArgs,
+    #[command(flatten)]
+    pub(super) remote: RemoteArgs,
     /// The kind of items that run.
     #[arg(skip)]
     pub(super) mode: RunMode,
@@ -124,16 +127,16 @@ impl RunCommand {
             start.build(&options).map_err(session_error(colors))?;
             return Ok(exit_code::OK);
         }
+        let remote = self.engine(&start, no_capture, colors)?;
         let mut session = start
             .prepare(&options, &mut notify)
             .map_err(session_error(colors))?;
         if let Some(program) = &program {
             program.check(&session)?;
         }
-        let documentation = match &program {
-            None => Documentation::of(&session, &options, &self.runner.documentation),
-            Some(_) => None,
-        };
+        let documentation = Documentation::of(&session, &options, &self.runner.documentation);
+        // Below a debugger one test runs.
+        let documentation = documentation.filter(|_| program.is_none());
         let cached = &self.cached;
         let nothing_to_run = cached.leave_out(&self.runner, no_capture, &mut session, colors)?;
         let left_aside = session.left_aside().cloned();
@@ -146,6 +149,7 @@ impl RunCommand {
             below: program.as_ref().map(Program::below),
             write_timings: self.timings_path(&session, &options.cwd)?,
             junit,
+            remote,
             ..self.run_options(settings, global, capture, &user)
         };
         doctests::compile(&mut session, colors)?;
@@ -160,6 +164,19 @@ impl RunCommand {
         };
         let told = documentation.conclude(&session, &options, concluded.is_ok(), colors);
         concluded.and_then(|code| told.map(|()| code))
+    }
+
+    /// Connects to the engine of the run, if it has one.
+    fn engine(
+        &self,
+        start: &Start,
+        no_capture: bool,
+        colors: bool,
+    ) -> Result<Option<Remote>, CommandError> {
+        let bench = self.mode == RunMode::Benchmark;
+        let in_the_way = remote_options::in_the_way(&self.runner, no_capture, bench);
+        let (settings, root) = (&start.settings, start.workspace_root());
+        self.remote.connect(settings, root, in_the_way, colors)
     }
 
     /// Returns the paths of the JUnit report and of the HTML report.
@@ -197,6 +214,7 @@ impl RunCommand {
     ) -> Result<Options, CommandError> {
         let mut overrides = overrides(&self.runner, &self.reporter);
         self.cached.add_to(&mut overrides);
+        self.remote.add_to(&mut overrides);
         let benchmarks = self.mode == RunMode::Benchmark;
         if benchmarks {
             measuring::settle(&mut overrides);
@@ -244,6 +262,7 @@ impl RunCommand {
             stress: self.runner.stress(),
             write_timings: None,
             junit: None,
+            remote: None,
             presentation: self.presentation(settings, global, capture, user),
         }
     }

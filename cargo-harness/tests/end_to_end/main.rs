@@ -22,6 +22,7 @@ mod changed;
 mod coming_over;
 mod config_input;
 mod doctests;
+mod elsewhere;
 mod events;
 mod explain;
 mod faults_of_the_peer;

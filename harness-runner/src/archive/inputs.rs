@@ -1,16 +1,12 @@
 //! Finds the files of a workspace that its tests were seen to use, in the recordings of earlier runs.
 
-use crate::store::{self, Record};
+use crate::store;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use harness_metadata::{
     TestId,
-    event::TraceLevel,
     trace::{FileUse, TraceSummary},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-};
+use std::{collections::BTreeSet, io};
 
 /// Files that cargo and the harness read of a workspace, wherever they are in it.
 const ALWAYS: &[&str] = &[
@@ -57,34 +53,16 @@ impl Inputs {
     ///
     /// When the recordings cannot be read.
     pub fn find(places: Places<'_>, tests: &[TestId]) -> io::Result<Self> {
-        let mut wanted: BTreeSet<&TestId> = tests.iter().collect();
-        let mut found = BTreeMap::new();
-        for run in store::runs(places.store)? {
-            if wanted.is_empty() {
-                break;
-            }
-            if run.header.workspace_root != places.root {
-                continue;
-            }
-            let mut of_run = BTreeMap::new();
-            for record in run.records()?.filter(has_files) {
-                if wanted.contains(&record.test) {
-                    let Record { test, trace, .. } = record;
-                    of_run.insert(test, trace);
-                }
-            }
-            wanted.retain(|test| !of_run.contains_key(*test));
-            found.extend(of_run);
-        }
+        let found = store::last_with_files(places.store, places.root, tests)?;
+        let untraced = tests.iter().filter(|test| !found.contains_key(*test));
         let mut inputs = Self {
             root: places.root.to_owned(),
             traced: found.len(),
-            untraced: wanted.into_iter().cloned().collect(),
+            untraced: untraced.cloned().collect(),
             ..Self::default()
         };
         inputs.add_manifests(places);
         for (test, trace) in found {
-            let trace = trace.expect("`has_files` wants a trace");
             if !trace.complete() || trace.dropped.files > 0 {
                 inputs.doubtful.push(test);
             }
@@ -128,9 +106,4 @@ impl Inputs {
             self.files.insert(inside.to_owned());
         }
     }
-}
-
-fn has_files(record: &Record) -> bool {
-    let level = record.trace.as_ref().map(|trace| trace.level);
-    level.is_some_and(|level| level >= TraceLevel::Io)
 }

@@ -12,7 +12,7 @@ use super::{
     quarantine::QuarantineEntry,
     rules::RuleScripts,
     scripts::{Scripts, Service, SetupScript, WrapperScript},
-    settings::{LeakPolicy, TestSettings, TestThreads, TraceSetting},
+    settings::{LeakPolicy, RemoteSetting, TestSettings, TestThreads, TraceSetting},
 };
 use crate::{filter::Known, policy::Policy};
 use guppy::graph::cargo::BuildPlatform;
@@ -425,6 +425,10 @@ impl From<&TestValues> for TestSettings {
                 required: values.trace_required,
                 backend: values.trace_backend,
                 no_new_privs: values.trace_no_new_privs,
+            },
+            remote: RemoteSetting {
+                allow: values.remote_allow,
+                properties: values.remote_properties.clone(),
             },
         }
     }

@@ -196,6 +196,16 @@ layer! {
         Budget, "budget", Both, kind::BUDGET, default Budget::default(),
         "[budgets](budgets.md): limits on numbers that were measured, judged at the end of an attempt"
     }
+    /// Whether the test may run elsewhere.
+    remote_allow: bool {
+        RemoteAllow, "remote.allow", Both, kind::BOOLEAN, default true,
+        "whether the test may run [elsewhere](remote.md#tests-that-stay-here), if the run has an engine"
+    }
+    /// Properties that a worker must have.
+    remote_properties: BTreeMap<String, String> {
+        RemoteProperties, "remote.properties", Both, kind::TEXTS, default BTreeMap::new(),
+        "[properties](remote.md#the-engine) of the platform that the engine's worker must have"
+    }
     /// When the output of a test that passes is shown.
     success_output: OutputWhen {
         SuccessOutput, "success-output", Both, words(), default OutputWhen::Never,
@@ -433,6 +443,69 @@ layer! {
         ReuseIgnoreEnvironment, "reuse.ignore-environment", Profile, kind::STRINGS,
         default Vec::new(),
         "names of [variables](reuse.md#the-environment) whose values do not count; `*` at the end stands for any"
+    }
+    /// The address of the engine that runs tests elsewhere; empty for none.
+    remote_address: String {
+        RemoteAddress, "remote.address", Profile, kind::TEXT, default String::new(),
+        flag "--remote",
+        "the address of the engine that runs tests [elsewhere](remote.md): `grpc://HOST:PORT`, or `grpcs://HOST:PORT` with TLS; empty for none"
+    }
+    /// The instance of the engine.
+    remote_instance: String {
+        RemoteInstance, "remote.instance", Profile, kind::TEXT, default String::new(),
+        "the name of the engine's instance; empty for none"
+    }
+    /// The number of tests that run elsewhere at the same time.
+    remote_slots: usize {
+        RemoteSlots, "remote.slots", Profile, kind::COUNT_FROM_1, default 16,
+        flag "--remote-slots",
+        "the number of tests that run elsewhere at the same time, beside those here"
+    }
+    /// Certificates of those who may vouch for the engine.
+    remote_ca: Option<Utf8PathBuf> {
+        RemoteCa, "remote.ca", Profile, kind::PATH, default None,
+        "a PEM file of those who may [vouch for the engine](remote.md#tls-and-tokens), relative to the workspace; without it those of the system"
+    }
+    /// The certificate that shows the engine who calls.
+    remote_certificate: Option<Utf8PathBuf> {
+        RemoteCertificate, "remote.certificate", Profile, kind::PATH, default None,
+        "a PEM file with the certificate that shows the engine who calls, relative to the workspace"
+    }
+    /// The key of that certificate.
+    remote_key: Option<Utf8PathBuf> {
+        RemoteKey, "remote.key", Profile, kind::PATH, default None,
+        "a PEM file with the key of that certificate, relative to the workspace"
+    }
+    /// The name in the engine's certificate.
+    remote_server_name: String {
+        RemoteServerName, "remote.server-name", Profile, kind::TEXT, default String::new(),
+        "the name in the engine's certificate, if it is another one than in its address"
+    }
+    /// The file that has the token.
+    remote_token_file: Option<Utf8PathBuf> {
+        RemoteTokenFile, "remote.token-file", Profile, kind::PATH, default None,
+        "a file with the [token](remote.md#tls-and-tokens) that shows the engine who calls, relative to the workspace"
+    }
+    /// The command that prints the token.
+    remote_token_command: Vec<String> {
+        RemoteTokenCommand, "remote.token-command", Profile, kind::STRINGS, default Vec::new(),
+        "a program and its arguments that prints that token"
+    }
+    /// The number of tries of an attempt.
+    remote_tries: usize {
+        RemoteTries, "remote.tries", Profile, kind::COUNT_FROM_1, default 4,
+        "how often an attempt elsewhere is tried [as long as only the engine is at fault](remote.md#faults-of-an-engine)"
+    }
+    /// The time after which an attempt is given up.
+    remote_patience: Duration {
+        RemotePatience, "remote.patience", Profile, kind::DURATION,
+        default Duration::from_secs(30 * 60),
+        "the time from the submission of an attempt to its end after which it is given up, beside the test's own limit"
+    }
+    /// Variables of this machine that tests elsewhere have too.
+    remote_variables: Vec<String> {
+        RemoteVariables, "remote.variables", Profile, kind::STRINGS, default Vec::new(),
+        "names of [variables](remote.md#variables) of this machine that tests elsewhere have too"
     }
     /// The paths that go into an archive beside the products of the build.
     archive_include: Vec<ArchiveInclude> {

@@ -50,6 +50,10 @@ kinds! {
     PATH: Option<Utf8PathBuf> = value::path, "path", json!({ "type": "string", "minLength": 1 });
     COUNT: usize = |value| Ok(value::count(&value, 0)?.try_into().unwrap_or(usize::MAX)),
         "integer from 0", integer_from(0);
+    COUNT_FROM_1: usize = |value| Ok(value::count(&value, 1)?.try_into().unwrap_or(usize::MAX)),
+        "integer from 1", integer_from(1);
+    TEXTS: BTreeMap<String, String> = value::texts, "table of names and strings",
+        json!({ "type": "object", "additionalProperties": { "type": "string" } });
     SIZE: u64 = size::read, "size", size_schema();
     PERCENT: Percent = value::percent, "percentage such as `\"5%\"`", percent();
     DURATION: Duration = value::positive_duration, "duration above 0", duration();

@@ -7,6 +7,7 @@ use harness_metadata::{
     event::{OutputPolicy, TraceLevel},
     words,
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
 use thiserror::Error;
 
@@ -49,6 +50,27 @@ pub struct TestSettings {
     pub policy: Policy,
     /// The limits on numbers that its attempts measure.
     pub budget: Budget,
+    /// Whether it may run elsewhere, and on which workers.
+    pub remote: RemoteSetting,
+}
+
+/// Whether a test may run elsewhere, and on which workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteSetting {
+    /// Whether it may.
+    pub allow: bool,
+    /// Properties that a worker must have.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// By the built-in defaults.
+impl Default for RemoteSetting {
+    fn default() -> Self {
+        Self {
+            allow: true,
+            properties: BTreeMap::new(),
+        }
+    }
 }
 
 /// The use of passes of tests that cannot have changed since.
@@ -184,7 +206,7 @@ pub enum FlakyResult {
 }
 
 /// When a test is slow, and when it is ended.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlowTimeout {
     /// A test is reported as slow each time it has run for this long again.
     pub period: Duration,
@@ -197,7 +219,7 @@ pub struct SlowTimeout {
 }
 
 /// The result of a timed-out test.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimeoutResult {
     /// A success.
     Pass,
@@ -207,7 +229,7 @@ pub enum TimeoutResult {
 }
 
 /// The time that descendants and open output may outlive the test.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeakTimeout {
     /// The leak window.
     pub period: Duration,
@@ -216,7 +238,7 @@ pub struct LeakTimeout {
 }
 
 /// The result of a leaky test.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeakResult {
     /// A success, marked.
     #[default]
@@ -226,7 +248,7 @@ pub enum LeakResult {
 }
 
 /// The result of a leaky test. Its leftovers are killed and recorded in any case.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeakPolicy {
     /// A success like any other.
     Allow,
@@ -269,7 +291,7 @@ pub enum MemoryRequired {
 }
 
 /// The group of a test.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TestGroup {
     /// No group of its own (`@global`).
     #[default]

@@ -12,7 +12,7 @@ use super::{
 use camino::Utf8PathBuf;
 use harness_metadata::{Cpus, Word};
 use nextest_metadata::GLOBAL_TEST_GROUP;
-use std::{num::NonZeroU32, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, time::Duration};
 
 /// The period after which a test is slow, unless configured.
 pub(super) const SLOW_PERIOD: Duration = Duration::from_secs(60);
@@ -383,6 +383,17 @@ pub(super) fn strings(value: Value<'_>) -> Result<Vec<String>, Noted> {
         return Err(value.wrong_type("an array of strings", hint));
     };
     all(elements.map(|element| element.string().map(str::to_owned)))
+}
+
+/// A table of names and strings.
+pub(super) fn texts(value: Value<'_>) -> Result<BTreeMap<String, String>, Noted> {
+    let Some(table) = value.as_table() else {
+        return Err(value.wrong_type("a table of names and strings", None));
+    };
+    let texts = table.named().into_iter();
+    let texts =
+        all(texts.map(|(_, name, value)| Ok((name.to_owned(), value.string()?.to_owned()))))?;
+    Ok(texts.into_iter().collect())
 }
 
 /// `junit.path`.

@@ -10,7 +10,7 @@ mod lanes;
 use super::{Outputs, Sink, SinkError, document::Document, wording};
 use camino::Utf8PathBuf;
 use harness_metadata::{
-    Attempt, Event, EventKind, TestId, TraceSummary,
+    Attempt, Event, EventKind, Remote, TestId, TraceSummary,
     event::{AttemptStarted, RunStarted, ScriptFinished, ScriptStarted, TestFinished},
 };
 use lanes::Lanes;
@@ -203,10 +203,43 @@ impl ChromeTrace {
             let name = format!("attempt {number} of {}", started.total);
             self.add(&slice(track, "attempt", &name, from, to, &json!({})))?;
         }
+        let remote = attempt.and_then(|attempt| attempt.remote.as_deref());
+        let (from, to) = match remote {
+            Some(remote) => self.parts(track, remote, from, to)?,
+            None => (from, to),
+        };
         match attempt.and_then(|attempt| attempt.trace.as_deref()) {
             Some(trace) => self.processes(started.slot, trace, from, to),
             None => Ok(()),
         }
+    }
+
+    /// Adds the parts of an attempt elsewhere. The last try of it ends with the attempt. Returns when its agent began
+    /// and ended.
+    fn parts(
+        &mut self,
+        track: usize,
+        remote: &Remote,
+        from: Duration,
+        to: Duration,
+    ) -> io::Result<(Duration, Duration)> {
+        let (mut end, mut agent) = (to, (from, to));
+        for (name, lasts) in [
+            ("fetch", remote.fetch),
+            ("run", remote.execution),
+            ("staging", remote.staging),
+            ("queue", remote.queue),
+            ("upload", remote.upload),
+        ] {
+            let begin = end.saturating_sub(lasts).max(from);
+            if name == "run" {
+                agent = (begin, end);
+            }
+            let args = json!({ "engine": remote.engine, "worker": remote.worker });
+            self.add(&slice(track, "remote", name, begin, end, &args))?;
+            end = begin;
+        }
+        Ok(agent)
     }
 
     fn processes(

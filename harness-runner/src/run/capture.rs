@@ -4,6 +4,7 @@
 //! the first half and the last half of it are kept, and the gap between them is counted.
 
 mod looks;
+mod received;
 mod section;
 
 use super::{

@@ -12,10 +12,11 @@ mod results;
 mod scarce;
 mod scripts;
 mod services;
+mod slots;
 mod stress;
 
 use super::unit::Force;
-use crate::config::settings::{MaxFail, TestGroup, TestSettings, ThreadsRequired};
+use crate::config::settings::{MaxFail, TestSettings};
 use chrono::{DateTime, FixedOffset};
 use group::Group;
 use harness_metadata::{
@@ -29,6 +30,7 @@ use scripts::Scripts;
 pub(super) use scripts::{ScriptCandidate, StepCandidate, Variables};
 use services::Services;
 pub(super) use services::{Said, ServiceCandidate};
+use slots::Elsewhere;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -48,6 +50,8 @@ pub(super) struct Candidate {
     /// The entry of the quarantine that has it.
     pub(super) quarantine: Option<Box<Quarantine>>,
     pub(super) command: Vec<String>,
+    /// Whether it may run elsewhere.
+    pub(super) remote: bool,
 }
 
 /// The limits of the run.
@@ -55,6 +59,8 @@ pub(super) struct Candidate {
 pub(super) struct Limits {
     /// Tests that can run at the same time.
     pub(super) slots: usize,
+    /// Tests that can run elsewhere at the same time, beside those.
+    pub(super) remote_slots: usize,
     /// CPUs of the machine.
     pub(super) cpus: usize,
     /// Bytes of memory for the tests that need some; `None` if that is not known.
@@ -125,6 +131,8 @@ pub(super) enum Action {
         attempt: u32,
         total_attempts: u32,
         group_slot: Option<usize>,
+        /// Whether it runs elsewhere.
+        remote: bool,
     },
     /// Interrupt the attempt in a slot.
     Interrupt {
@@ -154,6 +162,8 @@ pub(super) enum Action {
 struct Occupant {
     test: usize,
     weight: usize,
+    /// Whether it runs elsewhere.
+    remote: bool,
     group_slot: Option<usize>,
     attempts: Vec<Attempt>,
     state: Occupancy,
@@ -189,6 +199,7 @@ pub(super) struct Dispatcher {
     /// Occupants by slot number.
     slots: BTreeMap<usize, Occupant>,
     used: usize,
+    elsewhere: Elsewhere,
     /// Bytes of memory that the tests with a slot need.
     used_memory: u64,
     scarcity: Scarcity,
@@ -217,6 +228,7 @@ impl Dispatcher {
             groups: groups.collect(),
             slots: BTreeMap::new(),
             used: 0,
+            elsewhere: Elsewhere::new(&limits),
             used_memory: 0,
             scarcity: Scarcity::default(),
             scripts: Scripts::default(),
@@ -395,126 +407,7 @@ impl Dispatcher {
             || self.groups.values().any(|group| !group.waiting.is_empty())
             || self.scarcity.has_waiting()
             || self.services.has_waiting()
-    }
-
-    // Slots
-
-    fn fill_slots(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        let may_start = self.cancelled.is_none() && self.scripts.are_up();
-        while may_start && self.cancelled.is_none() && self.used < self.limits.slots {
-            if !self.start_refused(now, actions) || self.used >= self.limits.slots {
-                break;
-            }
-            let Some(test) = self.next_test() else {
-                match self.begin_iteration(now) {
-                    true => continue,
-                    false => break,
-                }
-            };
-            let weight = self.weight(test);
-            if !self.has_room(test, weight) {
-                // It keeps its turn, so that lighter tests behind it cannot starve it.
-                self.put_back(test);
-                break;
-            }
-            self.occupy(now, test, weight, actions);
-        }
-    }
-
-    /// Takes the next test whose group has room. Groups that were full come first: their tests
-    /// had their turn before.
-    fn next_test(&mut self) -> Option<usize> {
-        let tests = self.tests.len();
-        let earliest = self
-            .groups
-            .values_mut()
-            .filter(|group| {
-                let Some(&test) = group.waiting.front() else {
-                    return false;
-                };
-                group.has_room(weight(&self.tests[test % tests], &self.limits))
-            })
-            .min_by_key(|group| group.waiting.front().copied());
-        if let Some(test) = earliest.and_then(|group| group.waiting.pop_front()) {
-            return Some(test);
-        }
-        while let Some(test) = self.next_turn() {
-            if self.services.hold(test, test % tests) {
-                continue;
-            }
-            let weight = self.weight(test);
-            let TestGroup::Named(name) = &self.tests[test % tests].settings.test_group else {
-                return Some(test);
-            };
-            let Some(group) = self.groups.get_mut(name) else {
-                return Some(test);
-            };
-            if group.has_room(weight) && group.waiting.is_empty() {
-                return Some(test);
-            }
-            group.waiting.push_back(test);
-        }
-        None
-    }
-
-    /// Takes the next test that has its turn: one that waited for services, or one that had none.
-    fn next_turn(&mut self) -> Option<usize> {
-        if let Some(test) = self.services.take_ready() {
-            return Some(test);
-        }
-        let next = self.unstarted.range(self.next..).next().copied();
-        self.next = next.map_or(self.instances, |next| next + 1);
-        next
-    }
-
-    fn put_back(&mut self, test: usize) {
-        let once = self.once(test);
-        match &self.tests[once].settings.test_group {
-            TestGroup::Named(name) if self.groups.contains_key(name) => {
-                if let Some(group) = self.groups.get_mut(name) {
-                    group.waiting.push_front(test);
-                }
-            }
-            _ if test + 1 == self.next => self.next = test,
-            _ => self.services.put_back(test, once),
-        }
-    }
-
-    /// Returns whether there are slots and memory for a test.
-    fn has_room(&self, test: usize, weight: usize) -> bool {
-        let needed = self.used_memory + self.candidate(test).memory;
-        // Alone, a test may need more than there is.
-        let alone = self.used == 0;
-        self.used + weight <= self.limits.slots
-            && (alone || self.limits.memory.is_none_or(|there| needed <= there))
-    }
-
-    fn weight(&self, test: usize) -> usize {
-        weight(self.candidate(test), &self.limits)
-    }
-
-    fn occupy(&mut self, now: Duration, test: usize, weight: usize, actions: &mut Vec<Action>) {
-        let slot = self.free_slot();
-        let once = self.once(test);
-        let group = match &self.tests[once].settings.test_group {
-            TestGroup::Named(name) => self.groups.get_mut(name),
-            TestGroup::Global => None,
-        };
-        let group_slot = group.map(|group| group.enter(weight));
-        self.used += weight;
-        self.used_memory += self.candidate(test).memory;
-        self.unstarted.remove(&test);
-        self.iteration_started(now, test);
-        let state = Occupancy::Running { since: now };
-        let occupant = Occupant {
-            test,
-            weight,
-            group_slot,
-            attempts: Vec::new(),
-            state,
-        };
-        self.slots.insert(slot, occupant);
-        self.start(now, slot, actions);
+            || !self.elsewhere.waiting.is_empty()
     }
 
     fn start(&mut self, now: Duration, slot: usize, actions: &mut Vec<Action>) {
@@ -523,7 +416,7 @@ impl Dispatcher {
             return;
         };
         occupant.state = Occupancy::Running { since: now };
-        let (test, group_slot) = (occupant.test, occupant.group_slot);
+        let (test, group_slot, remote) = (occupant.test, occupant.group_slot, occupant.remote);
         let attempt = u32::try_from(occupant.attempts.len())
             .unwrap_or(u32::MAX)
             .saturating_add(1);
@@ -544,35 +437,9 @@ impl Dispatcher {
             attempt,
             total_attempts,
             group_slot,
+            remote,
         });
     }
-
-    fn vacate(&mut self, slot: usize) -> Option<Occupant> {
-        let occupant = self.slots.remove(&slot)?;
-        self.used -= occupant.weight;
-        let once = self.once(occupant.test);
-        self.used_memory -= self.tests[once].memory;
-        if let TestGroup::Named(name) = &self.tests[once].settings.test_group
-            && let Some(group) = self.groups.get_mut(name)
-            && let Some(group_slot) = occupant.group_slot
-        {
-            group.leave(occupant.weight, group_slot);
-        }
-        Some(occupant)
-    }
-}
-
-fn weight(test: &Candidate, limits: &Limits) -> usize {
-    let too_large = limits.memory.is_some_and(|there| test.memory > there);
-    if test.settings.exclusive || too_large {
-        return limits.slots;
-    }
-    let weight = match test.settings.threads_required {
-        ThreadsRequired::Count(count) => count,
-        ThreadsRequired::NumCpus => limits.cpus,
-        ThreadsRequired::NumTestThreads => limits.slots,
-    };
-    weight.clamp(1, limits.slots)
 }
 
 fn total_attempts(settings: &TestSettings) -> u32 {

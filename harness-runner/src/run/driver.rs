@@ -5,15 +5,13 @@ mod slow;
 
 use super::{
     BreakExec, Capture, Control, Output, Told, Work, arguments,
-    clock::Clock,
     dispatch::{Action, Candidate, Dispatcher, Input, Limits},
     environment,
-    live::{self, Lines},
-    road::Road,
+    live::Lines,
     scripts,
     serve::serve,
     services,
-    shared::{Shared, SharedWork},
+    shared::Shared,
     signals::{Heard, Signals},
     slot::{self, Broken, FromSlot, Made, Mail, Slot, Spoken, ToSlot},
     status::{Asking, gathered},
@@ -29,7 +27,6 @@ use crate::{
 };
 use harness_metadata::{AttemptId, Event, EventKind, event::AttemptPrinted};
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
     mem,
     rc::Rc,
@@ -147,8 +144,10 @@ impl Driver {
         let own_tests = work.tests.len();
         let scripts = scripts::add_units(&mut work);
         let (services, of_services) = services::add_units(&mut work);
-        let blocks = environment::Blocks::new(&work);
-        let candidates = work.tests[..own_tests].iter().map(|test| Candidate {
+        let away = work.remote.as_ref();
+        let tests = work.tests[..own_tests].iter().enumerate();
+        let candidates = tests.map(|(index, test)| Candidate {
+            remote: away.is_some_and(|away| away.tests.contains_key(&index)),
             id: test.id.clone(),
             location: test.location.clone(),
             settings: Arc::clone(&test.settings),
@@ -158,9 +157,10 @@ impl Driver {
         });
         let limits = Limits {
             slots: work.slots,
+            remote_slots: work.remote.as_ref().map_or(0, |away| away.slots),
             cpus: work.cpus,
             memory: work.memory,
-            groups: work.groups,
+            groups: work.groups.clone(),
             max_fail: work.max_fail,
             stress: work.stress,
             global_timeout: work.global_timeout,
@@ -169,35 +169,13 @@ impl Driver {
         };
         let dispatcher = Dispatcher::new(candidates.collect(), limits, fastrand::f64);
         let dispatcher = dispatcher.with_scripts(scripts).with_services(services);
-        let shared = Shared {
-            clock: Clock::start(),
-            road: Road::default(),
-            work: SharedWork {
-                tests: work.tests,
-                binaries: work.binaries,
-                is_stress: work.stress.is_some(),
-                blocks,
-                output_cap: work.output_cap,
-                capture: work.capture,
-                stdin: work.stdin,
-                trace_files: work.trace_files,
-                entries: work.entries,
-                cgroups: work.cgroups,
-                break_exec: BreakExec::pattern(work.break_exec.as_ref()),
-                live: work.trace_live.then(live::Road::default),
-                printed: work.output_live.then(live::Road::default),
-                started_at: work.started_at,
-            },
-            learned: RefCell::default(),
-            scripts: scripts::Shared::default(),
-            services: of_services,
-        };
+        let (stubs, break_exec) = (mem::take(&mut work.stubs), work.break_exec.clone());
         Self {
             dispatcher,
-            shared: Rc::new(shared),
+            shared: Rc::new(Shared::new(work, of_services)),
             slots: BTreeMap::new(),
-            stubs: work.stubs,
-            break_exec: work.break_exec,
+            stubs,
+            break_exec,
             tell,
             finished: false,
             asking: None,
@@ -227,6 +205,7 @@ impl Driver {
                     attempt,
                     total_attempts,
                     group_slot,
+                    remote,
                 } => {
                     await_shown(shown.take());
                     let start = slot::Start {
@@ -234,6 +213,7 @@ impl Driver {
                         attempt,
                         total_attempts,
                         group_slot,
+                        remote,
                     };
                     self.send(slot, ToSlot::Start(start), slot_tx);
                 }
@@ -588,7 +568,12 @@ impl Driver {
         let slot = self.slots.entry(number).or_insert_with(|| {
             let (tx, orders) = mpsc::unbounded_channel();
             let tell = slot_tx.clone();
-            let slot = Slot::new(number, self.stubs.pop(), Mail { orders, tell });
+            // One elsewhere needs none.
+            let stub = match &message {
+                ToSlot::Start(start) if start.remote => None,
+                _ => self.stubs.pop(),
+            };
+            let slot = Slot::new(number, stub, Mail { orders, tell });
             let served = tokio::task::spawn_local(serve(slot, Rc::clone(&self.shared)));
             tokio::task::spawn_local(slot::watch_over(number, served, slot_tx.clone()));
             tx

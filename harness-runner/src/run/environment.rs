@@ -41,9 +41,10 @@ pub(super) struct Blocks {
 
 /// The variables that all processes of a run have.
 struct OfRun {
+    run_id: RunId,
     id: String,
     profile: String,
-    threads: String,
+    threads: usize,
     mode: RunMode,
     /// The number of iterations of a stress run, in words.
     iterations: Option<String>,
@@ -62,12 +63,30 @@ pub(super) struct OfAttempt<'a> {
     pub(super) metrics_file: Option<&'a Path>,
 }
 
+/// The facts of a run that an agent elsewhere makes the same variables of.
+pub(super) struct Facts<'a> {
+    pub(super) run_id: RunId,
+    pub(super) profile: &'a str,
+    pub(super) threads: usize,
+    pub(super) mode: RunMode,
+}
+
 impl Blocks {
+    pub(super) fn facts(&self) -> Facts<'_> {
+        Facts {
+            run_id: self.run.run_id,
+            profile: &self.run.profile,
+            threads: self.run.threads,
+            mode: self.run.mode,
+        }
+    }
+
     pub(super) fn new(work: &Work) -> Self {
         let run = OfRun {
+            run_id: work.run_id,
             id: work.run_id.to_string(),
             profile: work.profile.clone(),
-            threads: work.slots.to_string(),
+            threads: work.slots,
             mode: work.mode,
             iterations: work.stress.map(|stress| stress.total()),
         };
@@ -164,10 +183,11 @@ impl OfRun {
 }
 
 fn add_run(environment: &mut Environment, run: &OfRun) {
+    let threads = run.threads.to_string();
     let both = [
         ("RUN_ID", run.id.as_str()),
         ("PROFILE", run.profile.as_str()),
-        ("TEST_THREADS", run.threads.as_str()),
+        ("TEST_THREADS", threads.as_str()),
         ("RUN_MODE", run.mode.word()),
     ];
     for (name, value) in both {

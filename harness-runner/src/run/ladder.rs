@@ -5,9 +5,10 @@ use harness_metadata::{
     event::TraceLevel,
     trace::{Backend, Disturbance},
 };
+use serde::{Deserialize, Serialize};
 
 /// A set of disturbances.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disturbances(u16);
 
 impl Disturbances {
@@ -63,7 +64,7 @@ impl Step {
 }
 
 /// The steps that can be taken for a test, and what it has met.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ladder {
     /// The level that was asked for.
     pub level: TraceLevel,

@@ -5,6 +5,7 @@ use super::{
     again::{again, earlier},
     attempt::{Cut, Over, Running},
     dispatch::Variables,
+    elsewhere,
     road::Toll,
     shared::Shared,
     slot::{FromSlot, Made, Slot, Start, ToSlot},
@@ -20,7 +21,10 @@ pub(super) async fn serve(mut slot: Slot, shared: Rc<Shared>) {
     while let Some(order) = slot.orders.recv().await {
         match order {
             ToSlot::Start(start) => {
-                let mut over = attempt(&mut slot, &shared, start).await;
+                let mut over = match start.remote {
+                    true => elsewhere::attempt(&mut slot, &shared, start).await,
+                    false => attempt(&mut slot, &shared, start).await,
+                };
                 if let Some(output) = &mut over.output {
                     output.toll = enter_road(&mut slot, &shared, output).await;
                 }
@@ -70,7 +74,7 @@ fn variables(slot: &mut Slot, shared: &Shared, start: Start, attempt: &Attempt) 
 }
 
 /// Makes an attempt, and makes it again if the tracer was in its way.
-async fn attempt(slot: &mut Slot, shared: &Shared, start: Start) -> Over {
+pub(super) async fn attempt(slot: &mut Slot, shared: &Shared, start: Start) -> Over {
     let once = shared.work.once(start.test);
     let learned = shared.learned.borrow().get(&once).copied();
     let mut tracing = learned.unwrap_or(shared.work.test(start.test).tracing);

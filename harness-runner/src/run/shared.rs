@@ -1,12 +1,13 @@
 //! The state that the slots and the dispatcher of a run share.
 
 use super::{
-    Capture, StandardInput, Tracing,
+    BreakExec, Capture, StandardInput, Tracing,
     clock::Clock,
+    engine::Away,
     environment, live,
     road::Road,
     scripts, services,
-    work::{Binary, Role, Test},
+    work::{Binary, Role, Test, Work},
 };
 use crate::{store::TraceFiles, stub::cgroup::Cgroups, tracer::entries::EntryFiles};
 use harness_metadata::TestId;
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     pub(super) learned: RefCell<BTreeMap<usize, Tracing>>,
     pub(super) scripts: scripts::Shared,
     pub(super) services: services::Shared,
+    pub(super) remote: Option<Away>,
 }
 
 /// The parts of [`Work`] that slots need.
@@ -42,6 +44,36 @@ pub(super) struct SharedWork {
     pub(super) entries: Option<EntryFiles>,
     pub(super) cgroups: Option<Arc<Cgroups>>,
     pub(super) started_at: chrono::DateTime<chrono::FixedOffset>,
+}
+
+impl Shared {
+    /// The state of a run that begins now. The processes of its scripts and services are among its tests.
+    pub(super) fn new(work: Work, services: services::Shared) -> Self {
+        Self {
+            clock: Clock::start(),
+            road: Road::default(),
+            learned: RefCell::default(),
+            scripts: scripts::Shared::default(),
+            services,
+            work: SharedWork {
+                blocks: environment::Blocks::new(&work),
+                tests: work.tests,
+                binaries: work.binaries,
+                is_stress: work.stress.is_some(),
+                output_cap: work.output_cap,
+                capture: work.capture,
+                stdin: work.stdin,
+                trace_files: work.trace_files,
+                entries: work.entries,
+                cgroups: work.cgroups,
+                break_exec: BreakExec::pattern(work.break_exec.as_ref()),
+                live: work.trace_live.then(live::Road::default),
+                printed: work.output_live.then(live::Road::default),
+                started_at: work.started_at,
+            },
+            remote: work.remote,
+        }
+    }
 }
 
 impl SharedWork {

@@ -1,6 +1,6 @@
 //! The inputs of a run.
 
-use super::{BreakExec, dispatch::Stress, ladder::Ladder};
+use super::{BreakExec, dispatch::Stress, engine::Away, ladder::Ladder};
 use crate::{
     config::settings::{MaxFail, TestSettings},
     protocol::{self, Environment, Identity, Recording, terminated},
@@ -16,6 +16,7 @@ use harness_metadata::{
     trace::Backend,
 };
 use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap, ffi::OsString, net::TcpListener, path::PathBuf, sync::Arc,
     time::Duration,
@@ -78,6 +79,8 @@ pub struct Work {
     pub scripts: Vec<Script>,
     /// The services, each as often as there are instances of it.
     pub services: Vec<Service>,
+    /// The engine that runs tests elsewhere; `None` if all run here.
+    pub remote: Option<Away>,
 }
 
 /// A setup script.
@@ -276,7 +279,7 @@ pub enum Role {
 }
 
 /// The tracing of a test, from its settings and the working backends.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tracing {
     /// The level.
     pub level: TraceLevel,

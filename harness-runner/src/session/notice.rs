@@ -34,6 +34,8 @@ pub enum Notice {
     Functions(String),
     /// Documentation tests are compiled.
     Doctests(String),
+    /// Some tests stay here although the run has an engine.
+    Remote(String),
     /// Binaries cannot be listed now, because the system does not have enough. It is tried again.
     AwaitsSystem {
         /// Of what.

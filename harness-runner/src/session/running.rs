@@ -314,8 +314,8 @@ impl Session {
         }
     }
 
-    fn binaries(&self, options: &RunOptions) -> Vec<run::Binary> {
-        let (workspace, built, below) = (&self.workspace, &self.built, options.below.as_ref());
+    pub(super) fn binaries(&self, below: Option<&run::Below>) -> Vec<run::Binary> {
+        let (workspace, built) = (&self.workspace, &self.built);
         let binaries = self.tests.binaries.iter();
         let binaries = binaries.map(|listed| prepare::binary(workspace, built, listed, below));
         binaries.collect()
@@ -356,13 +356,15 @@ impl Session {
         let limit = |threads: &crate::config::settings::TestThreads| threads.resolve(cpus());
         let (groups, tests) = (self.profile.test_groups().iter(), tests.collect::<Vec<_>>());
         let needs_memory = tests.iter().any(|test| test.memory > 0);
+        let binaries = self.binaries(options.below.as_ref());
+        let remote = self.away(options, &tests, &binaries)?;
         Ok(run::Work {
             run_id: self.run_id,
             mode,
             profile: self.profile.name().to_owned(),
             started_at,
             tests,
-            binaries: self.binaries(options),
+            binaries,
             slots,
             cpus: cpus(),
             memory: needs_memory.then(available_memory).flatten(),
@@ -385,6 +387,7 @@ impl Session {
             stubs,
             scripts,
             services,
+            remote,
         })
     }
 }

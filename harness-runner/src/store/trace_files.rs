@@ -47,7 +47,8 @@ pub struct TraceFiles {
 }
 
 impl TraceFiles {
-    pub(super) fn new(folder: &Utf8Path) -> Self {
+    /// Makes them in a folder that is there.
+    pub(crate) fn new(folder: &Utf8Path) -> Self {
         Self {
             folder: folder.to_owned(),
             last: Arc::default(),

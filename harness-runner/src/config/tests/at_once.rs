@@ -342,6 +342,8 @@ fn the_wrong_value_of_each_key_is_answered_with_what_it_takes() {
         `profile.p.policy.net` must be `"all"` or an array of tables, but is a date
         `profile.p.policy.ipc` must be `"all"` or an array of words, but is a date
         `profile.p.budget` must be a table such as `{ rss = "200 MiB", processes = 4 }`, but is a date
+        `profile.p.remote.allow` must be `true` or `false`, but is a date
+        `profile.p.remote.properties` must be a table of names and strings, but is a date
         `profile.p.success-output` must be a string, but is a date; write one of `immediate`, `immediate-final`, `final`, `never`
         `profile.p.failure-output` must be a string, but is a date; write one of `immediate`, `immediate-final`, `final`, `never`
         `profile.p.junit.store-success-output` must be `true` or `false`, but is a date
@@ -377,6 +379,18 @@ fn the_wrong_value_of_each_key_is_answered_with_what_it_takes() {
         `profile.p.reuse.functions` must be `true` or `false`, but is a date
         `profile.p.reuse.lifetime` must be a duration such as `"1m 30s"`, but is a date
         `profile.p.reuse.ignore-environment` must be an array of strings, but is a date
+        `profile.p.remote.address` must be a string, but is a date
+        `profile.p.remote.instance` must be a string, but is a date
+        `profile.p.remote.slots` must be an integer, but is a date
+        `profile.p.remote.ca` must be a string, but is a date
+        `profile.p.remote.certificate` must be a string, but is a date
+        `profile.p.remote.key` must be a string, but is a date
+        `profile.p.remote.server-name` must be a string, but is a date
+        `profile.p.remote.token-file` must be a string, but is a date
+        `profile.p.remote.token-command` must be an array of strings, but is a date
+        `profile.p.remote.tries` must be an integer, but is a date
+        `profile.p.remote.patience` must be a duration such as `"1m 30s"`, but is a date
+        `profile.p.remote.variables` must be an array of strings, but is a date
         `profile.p.archive.include` must be an array of tables, but is a date
         `profile.p.inherits` must be a string, but is a date
         `profile.p.default-filter` must be a string, but is a date

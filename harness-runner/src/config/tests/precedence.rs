@@ -100,6 +100,18 @@ fn without_a_configuration_every_setting_has_its_default() {
         reuse.functions = true
         reuse.lifetime = "14days"
         reuse.ignore-environment = []
+        remote.address = ""
+        remote.instance = ""
+        remote.slots = 16
+        remote.ca = none
+        remote.certificate = none
+        remote.key = none
+        remote.server-name = ""
+        remote.token-file = none
+        remote.token-command = []
+        remote.tries = 4
+        remote.patience = "30m"
+        remote.variables = []
         archive.include = []
     "#]]
     .assert_eq(&explained(profile.explain_run()));
@@ -132,6 +144,8 @@ fn without_a_configuration_every_setting_has_its_default() {
         policy.net = "all"
         policy.ipc = "all"
         budget = {}
+        remote.allow = true
+        remote.properties = {}
         success-output = "never"
         failure-output = "immediate"
         junit.store-success-output = false
@@ -260,6 +274,18 @@ fn every_key_is_read() {
         reuse.functions = true  # built-in default
         reuse.lifetime = "14days"  # built-in default
         reuse.ignore-environment = []  # built-in default
+        remote.address = ""  # built-in default
+        remote.instance = ""  # built-in default
+        remote.slots = 16  # built-in default
+        remote.ca = none  # built-in default
+        remote.certificate = none  # built-in default
+        remote.key = none  # built-in default
+        remote.server-name = ""  # built-in default
+        remote.token-file = none  # built-in default
+        remote.token-command = []  # built-in default
+        remote.tries = 4  # built-in default
+        remote.patience = "30m"  # built-in default
+        remote.variables = []  # built-in default
         archive.include = []  # built-in default
     "#]]
     .assert_eq(&explained(profile.explain_run()));
@@ -292,6 +318,8 @@ fn every_key_is_read() {
         policy.net = "all"  # built-in default
         policy.ipc = "all"  # built-in default
         budget = {}  # built-in default
+        remote.allow = true  # built-in default
+        remote.properties = {}  # built-in default
         success-output = "final"  # profile `ci`
         failure-output = "immediate-final"  # profile `ci`
         junit.store-success-output = true  # profile `ci`
@@ -331,6 +359,8 @@ fn every_key_is_read() {
         policy.net = "all"  # built-in default
         policy.ipc = "all"  # built-in default
         budget = {}  # built-in default
+        remote.allow = true  # built-in default
+        remote.properties = {}  # built-in default
         success-output = "final"  # profile `ci`
         failure-output = "never"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         junit.store-success-output = true  # profile `ci`

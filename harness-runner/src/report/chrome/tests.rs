@@ -146,3 +146,35 @@ fn a_run_that_was_killed_has_what_was_running() {
     check(&trace);
     assert_eq!(names(&trace, "test"), ["1 sample one"]);
 }
+
+#[test]
+fn an_attempt_elsewhere_shows_its_parts_one_after_the_other() {
+    let millis = Duration::from_millis;
+    let remote = Remote {
+        upload: millis(10),
+        queue: millis(20),
+        staging: millis(5),
+        execution: millis(100),
+        fetch: millis(2),
+        ..Remote::default()
+    };
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = Utf8Path::from_path(folder.path())
+        .expect("UTF-8")
+        .join("t.json");
+    let mut sink = ChromeTrace::new(&path);
+    sink.document = Some(Document::create(&path).expect("it can be made"));
+    let agent = sink
+        .parts(3, &remote, millis(1000), millis(1137))
+        .expect("it is written");
+    assert_eq!(agent, (millis(1035), millis(1135)));
+    // More than the attempt has taken: a forged recording.
+    let long = Remote {
+        fetch: millis(9000),
+        ..remote
+    };
+    let agent = sink
+        .parts(3, &long, millis(1000), millis(1137))
+        .expect("it is written");
+    assert_eq!(agent, (millis(1000), millis(1000)));
+}

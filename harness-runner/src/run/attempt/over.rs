@@ -87,6 +87,7 @@ impl Running<'_> {
             metrics: benchmark::measured(self.test, self.metrics_file.as_deref(), output.as_ref()),
             trace: self.known.so_far.trace,
             earlier: Vec::new(),
+            remote: None,
         };
         attempt.budget = budget::judge(&self.test.settings.budget, &attempt);
         attempt.verdict = budget::verdict(attempt.verdict, &attempt.budget);

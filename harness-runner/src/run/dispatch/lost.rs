@@ -68,6 +68,7 @@ impl Dispatcher {
             metrics: Metrics::default(),
             trace: None,
             earlier: Vec::new(),
+            remote: None,
         }
     }
 }

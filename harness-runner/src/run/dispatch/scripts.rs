@@ -225,7 +225,7 @@ impl Dispatcher {
         for candidate in &candidates {
             self.units += 1 + usize::from(candidate.teardown.is_some());
         }
-        self.scripts = Scripts::new(candidates, self.limits.slots, self.tests.len());
+        self.scripts = Scripts::new(candidates, self.all_slots(), self.tests.len());
         if self.limits.stress.is_some() {
             self.scripts.last_to_the_end();
         }
@@ -267,6 +267,7 @@ impl Dispatcher {
             attempt: 1,
             total_attempts: 1,
             group_slot: None,
+            remote: false,
         });
     }
 

@@ -307,7 +307,7 @@ impl Dispatcher {
         for candidate in &candidates {
             self.units += 1 + usize::from(candidate.conditions.command.is_some());
         }
-        self.services = Services::new(candidates, self.limits.slots, self.tests.len());
+        self.services = Services::new(candidates, self.all_slots(), self.tests.len());
         if self.limits.stress.is_some() {
             self.services.last_to_the_end();
         }
@@ -383,6 +383,7 @@ impl Dispatcher {
             attempt: 1,
             total_attempts: 1,
             group_slot: None,
+            remote: false,
         });
     }
 

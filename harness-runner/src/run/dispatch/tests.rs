@@ -1,3 +1,4 @@
+mod elsewhere;
 mod scripts;
 mod services;
 
@@ -6,7 +7,8 @@ use super::{
     *,
 };
 use crate::config::settings::{
-    FlakyResult, LeakTimeout, RetryPolicy, SlowTimeout, TerminateMode, TimeoutResult,
+    FlakyResult, LeakTimeout, RetryPolicy, SlowTimeout, TerminateMode, TestGroup, ThreadsRequired,
+    TimeoutResult,
 };
 use fixture_kit::sample;
 use harness_metadata::{
@@ -38,6 +40,7 @@ pub(in crate::run) fn settings() -> TestSettings {
 
 fn candidate(name: &str, settings: TestSettings) -> Candidate {
     Candidate {
+        remote: false,
         id: sample::test("krate", name),
         location: None,
         settings: Arc::new(settings),
@@ -55,6 +58,7 @@ fn candidates(count: usize) -> Vec<Candidate> {
 
 fn limits(slots: usize) -> Limits {
     Limits {
+        remote_slots: 0,
         slots,
         cpus: 4,
         memory: None,

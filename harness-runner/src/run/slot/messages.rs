@@ -90,6 +90,8 @@ pub(in crate::run) struct Start {
     pub(in crate::run) attempt: u32,
     pub(in crate::run) total_attempts: u32,
     pub(in crate::run) group_slot: Option<usize>,
+    /// Whether it runs elsewhere.
+    pub(in crate::run) remote: bool,
 }
 
 /// A message from a slot to the dispatcher.

@@ -88,6 +88,7 @@ impl Dispatcher {
             command: candidate.command.clone(),
         })));
         let occupant = Occupant {
+            remote: false,
             test,
             weight: 0,
             group_slot: None,
