@@ -36,6 +36,15 @@ mod calls;
 mod exec;
 mod exiting;
 mod held;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(
+        unreachable_code,
+        unused_variables,
+        irrefutable_let_patterns,
+        reason = "no loader is followed there"
+    )
+)]
 mod loading;
 mod origin;
 mod recording;
