@@ -73,7 +73,8 @@ type Identity = (u64, u64, u64, i64, i64, i64, i64);
 pub(crate) struct Files(Mutex<HashMap<Identity, Digest>>);
 
 impl Files {
-    /// Returns the digest of a file. It blocks.
+    /// Returns the digest of a file. It blocks, also while another file is read: actions that start together need
+    /// the same large ones, and each of those is read once.
     pub(crate) fn digest(&self, path: &Path) -> io::Result<Digest> {
         let found = path.metadata()?;
         let identity = (
@@ -85,12 +86,12 @@ impl Files {
             found.ctime(),
             found.ctime_nsec(),
         );
-        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(digest) = known().get(&identity) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(digest) = known.get(&identity) {
             return Ok(digest.clone());
         }
         let digest = Digest::of_file(path)?;
-        known().insert(identity, digest.clone());
+        known.insert(identity, digest.clone());
         Ok(digest)
     }
 }
