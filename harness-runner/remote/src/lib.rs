@@ -1,7 +1,7 @@
 //! A client of the Remote Execution API, version 2: uploads inputs, executes actions, fetches their outputs.
 //!
-//! It knows nothing of tests. A [`Client`] is a connection to an engine, an [`Action`] is a command with its
-//! inputs, and [`Done`] is all that is believed of an engine: that the command ended with this code and left
+//! It knows nothing of tests. A `Client` is a connection to an engine, an `Action` is a command with its
+//! inputs, and `Done` is all that is believed of an engine: that the command ended with this code and left
 //! these files. The contents of all files are compared with their digests.
 //!
 //! Only SHA-256 is used, which every engine knows. Without the feature `client` this crate is empty.

@@ -7,7 +7,7 @@
 //!
 //! - `encoding` has all that depends on the machine: it makes the [`Copy`] that is mapped;
 //! - `remote` makes a stopped process do system calls;
-//! - [`EntryRecord`] is what a stub does with both.
+//! - `EntryRecord` is what a stub does with both.
 //!
 //! What goes wrong is written down, and the process runs as it is: nothing is known then of what it entered.
 
