@@ -236,7 +236,7 @@ fn a_change_of_sources_selects_each_test_that_fails_by_it() {
             "{to}: missed {failing:?}, selected {selected:#?}"
         );
         failures += failing.len();
-        // What a build script sets is a variable of all tests as well.
+        // A build script's variable is in the environment of all tests as well.
         if file != "build.rs" {
             assert!(!names.contains("tests::untouched"), "{to}: {selected:#?}");
             most = most.max(names.len());

@@ -51,7 +51,7 @@ pub enum Content {
 /// An action that has been executed to its end.
 #[derive(Clone, Debug, Default)]
 pub struct Done {
-    /// The exit code of its command. A signal is told by a number that depends on the engine.
+    /// The exit code of its command. Engines have different numbers for a signal.
     pub exit_code: i32,
     /// The contents of those of its outputs that it has left.
     pub outputs: BTreeMap<String, Vec<u8>>,

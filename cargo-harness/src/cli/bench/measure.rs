@@ -84,7 +84,7 @@ impl BenchCommand {
         let mut figures = Figures::default();
         for number in 1..=most {
             let (mut now, mut before) = (None, None);
-            // Who is first the one time is second the other.
+            // The two sides take turns in being first.
             for second in [number % 2 == 0, number % 2 != 0] {
                 match (second, &there) {
                     (false, _) => now = Some(run(&here)?),
