@@ -10,6 +10,7 @@ use super::{
         AGENT, AGENT_ARGUMENT, FILES, JOB, Job, Kept, OUTPUTS, REPORT, Refusal, Report, STDERR,
         STDOUT, Settings, TRACE,
     },
+    unreported,
 };
 use crate::{
     inputs::{Needs, missed},
@@ -30,9 +31,8 @@ use crate::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{
-    Attempt, Exit, Fault, Interruption, Metrics, Outcome, Remote, Usage,
+    Attempt, Exit, Fault, Interruption, Outcome, Remote,
     event::{RunningDetail, RunningState},
-    outcome::StreamSize,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -405,28 +405,15 @@ fn without_report(shared: &Shared, start: Start, begun: Duration, outcome: Outco
         lingers: false,
     };
     let settings = &shared.work.test(start.test).settings;
-    Attempt {
-        number: start.attempt,
-        verdict: verdict(&ending, &[], false, settings),
-        outcome: ending.outcome,
-        leak: None,
-        limits: Vec::new(),
-        policy: None,
-        budget: Vec::new(),
-        slow: false,
-        started_at: shared.work.started_at + begun,
-        elapsed: shared.clock.now().saturating_sub(begun),
-        usage: Usage::default(),
-        stdout: StreamSize::default(),
-        stderr: StreamSize::default(),
-        pid: None,
-        stuck: Vec::new(),
-        slow_tasks: Vec::new(),
-        metrics: Metrics::default(),
-        trace: None,
-        earlier: Vec::new(),
-        remote: None,
-    }
+    let verdict = verdict(&ending, &[], false, settings);
+    let elapsed = shared.clock.now().saturating_sub(begun);
+    let started_at = shared.work.started_at + begun;
+    unreported::attempt(
+        start.attempt,
+        (ending.outcome, verdict),
+        started_at,
+        elapsed,
+    )
 }
 
 /// Returns the report of an agent, or why there is none.

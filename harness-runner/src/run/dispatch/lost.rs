@@ -1,7 +1,8 @@
 //! Attempts of which there is no report.
 
 use super::{Action, Dispatcher, Occupancy};
-use harness_metadata::{Attempt, Fault, Metrics, Outcome, Usage, Verdict, outcome::StreamSize};
+use crate::run::unreported;
+use harness_metadata::{Attempt, Fault, Outcome, Verdict};
 use std::time::Duration;
 
 impl Dispatcher {
@@ -48,27 +49,12 @@ impl Dispatcher {
         outcome: Outcome,
         verdict: Verdict,
     ) -> Attempt {
-        Attempt {
+        let started_at = self.limits.started_at + since;
+        unreported::attempt(
             number,
-            outcome,
-            leak: None,
-            limits: Vec::new(),
-            policy: None,
-            budget: Vec::new(),
-            verdict,
-            slow: false,
-            started_at: self.limits.started_at + since,
-            elapsed: now.saturating_sub(since),
-            usage: Usage::default(),
-            stdout: StreamSize::default(),
-            stderr: StreamSize::default(),
-            pid: None,
-            stuck: Vec::new(),
-            slow_tasks: Vec::new(),
-            metrics: Metrics::default(),
-            trace: None,
-            earlier: Vec::new(),
-            remote: None,
-        }
+            (outcome, verdict),
+            started_at,
+            now.saturating_sub(since),
+        )
     }
 }
