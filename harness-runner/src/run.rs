@@ -37,6 +37,7 @@ mod slot;
 mod status;
 mod streams;
 mod unit;
+mod unreported;
 mod will;
 mod word;
 mod work;

@@ -127,7 +127,7 @@ fn a_metric_is_followed_over_runs_and_only_enough_of_them_are_a_regression() {
         lines[2].contains("latest   5 passes, median       401 us"),
         "{lines:?}"
     );
-    // Of two numbers: twice 2 of 1287.
+    // 2 of 1287 splits, twice: two numbers are compared.
     assert!(
         lines[3].contains("noise band 97.350 us to 102.65 us, probability of chance 0.00311"),
         "{lines:?}"

@@ -1,4 +1,4 @@
-//! A small engine in this process, for tests: it executes actions on this machine, and fails as it is told to.
+//! A small engine in this process, for tests: it executes actions on this machine, and fails as the test wants.
 //!
 //! It is no sandbox: an action is a process in a temporary folder.
 

@@ -1,4 +1,4 @@
-//! The client against an engine in this process that fails as it is told to.
+//! The client against an engine in this process that fails as the test wants.
 
 use harness_remote::{
     Action, Client, ConnectError, Content, Done, Failure, Input, Settings, Token,

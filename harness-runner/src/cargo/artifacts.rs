@@ -210,7 +210,7 @@ impl<'a> Artifacts<'a> {
         let facts = self.facts.into_values();
         let programs = facts.flat_map(|facts| facts.executables.into_values());
         let programs = programs.collect();
-        // Of a build that was made before it is not known.
+        // A build that was made before does not say it.
         let optimized = self.optimized || self.reused.is_some();
         let binaries = self.binaries.into_values().collect();
         Ok((

@@ -62,7 +62,7 @@ fn split(latest: &[f64], before: &[f64]) -> Vec<f64> {
 
 #[test]
 fn the_probability_is_that_of_all_splits() {
-    // Of the 6 splits of 4 values into two and two, one has the two lowest together, and one the highest.
+    // There are 6 splits of 4 values into two and two: one has the two lowest together, and one the highest.
     assert!((chance(&[1.0, 2.0], &[3.0, 4.0]) - 2.0 / 6.0).abs() < 1e-12);
     assert!((chance(&[3.0, 4.0], &[1.0, 2.0]) - 2.0 / 6.0).abs() < 1e-12);
     // As tables of the test have it: 5 and 8 values without overlap, 2 of 1287.
