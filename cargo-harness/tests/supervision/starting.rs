@@ -1,12 +1,14 @@
 //! Job control while setup scripts and services start.
 
 use super::*;
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::path::Path;
 
-/// Returns a command of a shell that goes on when a file is there.
+/// Returns a command of a shell that goes on when a line comes through a pipe. It has no children while
+/// it waits: a shell whose child was stopped between vfork(2) and execve(2) sleeps and does not stop.
 fn waits(begun: &Path, go: &Path, then: &str) -> String {
     let (begun, go) = (begun.display(), go.display());
-    format!("['sh', '-c', 'touch {begun}; while ! test -e {go}; do sleep 0.05; done; {then}']")
+    format!("['sh', '-c', ': > {begun}; read line < {go}; {then}']")
 }
 
 /// Stops a run and lets it go on, while it waits for a process that `config` makes of a command.
@@ -17,6 +19,7 @@ fn stops_and_goes_on(test: &str, then: &str, config: impl Fn(&str) -> String) {
     };
     let before = terminal.mode();
     let (begun, go) = (scene.path("begun"), scene.path("go"));
+    mkfifo(&go, Mode::S_IRWXU).expect("it can be made");
     let rule = "[[profile.default.scripts]]\nfilter = 'all()'\n";
     let config = format!("{}{rule}", config(&waits(&begun, &go, then)));
     let config = match config.contains("[scripts.setup.") {
@@ -25,10 +28,7 @@ fn stops_and_goes_on(test: &str, then: &str, config: impl Fn(&str) -> String) {
     };
     terminal.type_in(&line(&plain_run(&scene, &config, "passes")));
     wait_until(LONGEST_RUN, || begun.exists().then_some(())).expect("it begins");
-    // A child that the shell has just made has the shell's command line until it executes `sleep`.
-    let mut waiting = await_processes(&scene, "sh -c touch", 1);
-    waiting.sort_unstable();
-    waiting.truncate(1);
+    let waiting = await_processes(&scene, "sh -c : >", 1);
     for _ in 0..3 {
         let in_front = || {
             let group = tcgetpgrp(terminal.master()).ok()?;
@@ -42,7 +42,10 @@ fn stops_and_goes_on(test: &str, then: &str, config: impl Fn(&str) -> String) {
         terminal.type_in("fg; last=$?\n");
         await_state(&waiting, |state| !is_stopped(state));
     }
-    fs::write(go, "").expect("there is room");
+    // Opened for both, a pipe without a reader blocks nobody (fifo(7)).
+    let mut pipe = fs::File::options().read(true).write(true).open(go);
+    let pipe = pipe.as_mut().expect("it is there");
+    pipe.write_all(b"go\n").expect("there is room");
     terminal.assert_given_back(&before, exit_code::OK);
     scene.assert_no_strays();
 }
