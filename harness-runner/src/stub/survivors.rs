@@ -76,29 +76,45 @@ pub(crate) fn own_group_is_orphaned() -> bool {
 /// The number of times in a row that the last child is looked for; a look takes microseconds.
 const LOOKS: u32 = 1024;
 
-/// Describes a child that ends and leaves another one faster than its state can be looked at.
-/// `None` if there is none that lives.
+/// Describes a child that ends and leaves another one faster than its state can be looked at: without
+/// its name, if no look is fast enough for that. `None` if there is none that lives.
 pub(super) fn name_in_passing(since: Instant) -> Option<Survivor> {
     let own = own_pid();
     let budget = Budget::of_this_thread();
-    // The last one is the youngest. Those before it are dead, if it is of that kind. On a busy machine
-    // it mostly is dead, too, when this process has the CPU again.
-    let youngest = (0..LOOKS)
-        .take_while(|_| !budget.has_used(NAMING))
-        .filter_map(|_| proc::children(own).pop());
-    youngest.into_iter().find_map(|pid| {
-        Some(Survivor {
-            pid,
-            parent: own,
-            command: command_line(pid)?,
-            outlived: since.elapsed(),
-            killed: true,
-            age: None,
-            ancestry: Vec::new(),
-            holds: Vec::new(),
-        })
-    })
+    let found = |pid: Pid, command: String| Survivor {
+        pid,
+        parent: own,
+        command,
+        outlived: since.elapsed(),
+        killed: true,
+        age: None,
+        ancestry: Vec::new(),
+        holds: Vec::new(),
+    };
+    let before: BTreeSet<_> = proc::children(own).into_iter().collect();
+    let mut came = None;
+    for _ in 0..LOOKS {
+        if budget.has_used(NAMING) {
+            break;
+        }
+        // The last one is the youngest. Those before it are dead, if it is of that kind. On a busy machine
+        // it mostly is dead, too, when this process has the CPU again.
+        let Some(youngest) = proc::children(own).pop() else {
+            continue;
+        };
+        if let Some(command) = command_line(youngest) {
+            return Some(found(youngest, command));
+        }
+        // Who has come since the first look was left by one that was alive.
+        if !before.contains(&youngest) {
+            came = Some(youngest);
+        }
+    }
+    Some(found(came?, UNNAMED.to_owned()))
 }
+
+/// The command of a survivor that ended and left another before it could be looked at.
+const UNNAMED: &str = "[unknown: it ended before it could be looked at]";
 
 /// Sends SIGKILL to all live descendants. Returns those that are not dead.
 pub(super) fn kill_descendants() -> Vec<Pid> {

@@ -393,7 +393,11 @@ impl Tree {
             }
             let alive = self.alive();
             if alive.is_empty() {
-                break;
+                // The kernel's list may lack what is born and what dies while it is read.
+                match self.multiplies() {
+                    true => continue,
+                    false => break,
+                }
             }
             let trace = self.watch.summary();
             let survived = Survived {
@@ -408,7 +412,7 @@ impl Tree {
             }
             // What ended between the two looks may have left a child.
         }
-        if named.is_empty() && !self.alive().is_empty() {
+        if named.is_empty() && (self.multiplies() || !self.alive().is_empty()) {
             named.extend(survivors::name_in_passing(since));
         }
         named
