@@ -1,6 +1,7 @@
 //! The command line: argv to options.
 
 mod archive;
+mod audit;
 mod before;
 mod below;
 mod bench;
@@ -8,6 +9,7 @@ mod cached;
 mod changed;
 mod compare;
 mod completions;
+mod conditions;
 mod conflicts;
 mod differences;
 mod doc_options;
@@ -281,6 +283,9 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Run a test many times, as usual and under other conditions, and tell which of them make it fail.
     Shake(shake::Shake),
+    /// Run tests as usual and under other conditions, and tell what they do otherwise: files, addresses, programs,
+    /// order.
+    Audit(audit::Audit),
     /// List the tests that read a file or folder, or ask for it.
     WhoReads(who::WhoReads),
     /// List the tests that write, create, rename or remove a file or folder.
@@ -386,6 +391,7 @@ impl App {
             Command::Explain(command) => command.run(&self.global),
             Command::Hermetic(command) => command.run(&self.global),
             Command::Policy(command) => command.run(&self.global),
+            Command::Audit(command) => command.run(&self.global),
             Command::Shake(command) => command.run(&self.global),
             Command::WhoReads(command) => command.run(&self.global),
             Command::WhoWrites(command) => command.run(&self.global),

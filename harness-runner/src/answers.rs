@@ -5,6 +5,7 @@
 //! a test without a trace, or with an incomplete one, is unknown, and never counts as one that did
 //! nothing. Nothing is started here.
 
+pub mod audit;
 pub mod conflicts;
 pub mod difference;
 pub mod gathered;

@@ -54,7 +54,7 @@ mod wrapper;
 pub(crate) use account::ending;
 pub use bytes::size;
 pub(crate) use failure::Reason;
-pub use wording::{awaits_system, plural, signal_name, silent_binary};
+pub use wording::{attempt_status, awaits_system, plural, signal_name, silent_binary};
 
 use harness_metadata::{AttemptId, Event, EventKind, event::TestFinished};
 use std::{

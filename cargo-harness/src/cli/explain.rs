@@ -302,7 +302,8 @@ fn words(difference: &Difference, roots: &Roots) -> String {
     text
 }
 
-fn answers(answered: &Answered) -> String {
+/// Returns the answers in words.
+pub(super) fn answers(answered: &Answered) -> String {
     let all: Vec<String> = answered.said.iter().map(answer).collect();
     all.join("; ")
 }

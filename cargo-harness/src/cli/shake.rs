@@ -2,13 +2,13 @@
 
 use super::{
     GlobalOptions,
+    conditions::Condition,
     kept::Kept,
     prepared,
     recordings::{self, Place},
     trials::{Results, Scratch, Trial, Trials},
 };
 use crate::command_error::{CommandError, Kind};
-use camino::Utf8Path;
 use clap::Args;
 use harness_metadata::{TestId, exit_code};
 use harness_runner::{
@@ -19,18 +19,8 @@ use harness_runner::{
     report::style::Styles,
     store::{Query, find},
 };
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
-};
 use serde_json::json;
-use std::{
-    env, fs,
-    hint::spin_loop,
-    io::{self, Write},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-};
+use std::io::{self, Write};
 
 /// Run a test many times, as usual and under other conditions, and tell which of them make it fail.
 #[derive(Debug, Args)]
@@ -43,71 +33,6 @@ pub(super) struct Shake {
     json: bool,
     #[command(flatten)]
     place: Place,
-}
-
-/// A condition that a test may depend on.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Condition {
-    OneCpu,
-    Busy,
-    Beside,
-    TimeZone,
-    Locale,
-    TemporaryFolder,
-    Home,
-}
-
-impl Condition {
-    const ALL: [Self; 7] = [
-        Self::OneCpu,
-        Self::Busy,
-        Self::Beside,
-        Self::TimeZone,
-        Self::Locale,
-        Self::TemporaryFolder,
-        Self::Home,
-    ];
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::OneCpu => "on one CPU",
-            Self::Busy => "on a busy machine",
-            Self::Beside => "beside the other tests of its binary",
-            Self::TimeZone => "in another time zone",
-            Self::Locale => "in the locale C",
-            Self::TemporaryFolder => "with another folder for temporary files",
-            Self::Home => "with an empty home folder",
-        }
-    }
-
-    /// Returns the variables that make it.
-    fn env(self, scratch: &Utf8Path) -> io::Result<Vec<(&'static str, String)>> {
-        Ok(match self {
-            Self::OneCpu | Self::Busy | Self::Beside => Vec::new(),
-            // The first one to begin a day.
-            Self::TimeZone => vec![("TZ", "Pacific/Kiritimati".to_owned())],
-            Self::Locale => vec![("LC_ALL", "C".to_owned()), ("LANG", "C".to_owned())],
-            Self::TemporaryFolder => {
-                let folder = scratch.join("a folder with blanks");
-                fs::create_dir_all(&folder)?;
-                vec![("TMPDIR", folder.into_string())]
-            }
-            Self::Home => {
-                let folder = scratch.join("home");
-                fs::create_dir_all(&folder)?;
-                let mut env = vec![("HOME", folder.into_string())];
-                // Cargo and rustup find their own files in the home folder.
-                let own = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")];
-                for (name, folder) in own {
-                    let home = env::var("HOME").map(|home| format!("{home}/{folder}"));
-                    if let Ok(value) = env::var(name).or(home) {
-                        env.push((name, value));
-                    }
-                }
-                env
-            }
-        })
-    }
 }
 
 /// The comparison of a condition with the usual ones.
@@ -234,59 +159,11 @@ fn under(
         let message = format!("failed to write `{}`: {error}", scratch.0);
         CommandError::new(Kind::Write, message)
     })?;
-    let run = || trials.run(&trial, &scratch.0);
-    match condition {
-        Condition::OneCpu => on_one_cpu(run),
-        Condition::Busy => busily(run),
-        Condition::Beside => {
-            let trial = Trial {
-                filter: filter_of_binary(test),
-                jobs: "num-cpus".to_owned(),
-                ..one(test, times)
-            };
-            trials.run(&trial, &scratch.0)
-        }
-        _ => run(),
+    if condition == Condition::Beside {
+        trial.filter = filter_of_binary(test);
+        trial.jobs = "num-cpus".to_owned();
     }
-}
-
-/// Runs something whose processes have one CPU. A process inherits the CPUs of the thread that starts it
-/// (sched_setaffinity(2)).
-fn on_one_cpu<T>(run: impl FnOnce() -> T) -> T {
-    let this = Pid::from_raw(0);
-    let before = sched_getaffinity(this);
-    let first = before.as_ref().ok().and_then(|set| {
-        let mut cpus = 0..CpuSet::count();
-        cpus.find(|cpu| set.is_set(*cpu).unwrap_or(false))
-    });
-    let mut one = CpuSet::new();
-    if let Some(first) = first {
-        // If that is not allowed, the result is that of the usual conditions.
-        let _ = one.set(first).and_then(|()| sched_setaffinity(this, &one));
-    }
-    let result = run();
-    if let Ok(before) = before {
-        let _ = sched_setaffinity(this, &before);
-    }
-    result
-}
-
-/// Runs something while two threads a CPU do nothing but compute.
-fn busily<T>(run: impl FnOnce() -> T) -> T {
-    let over = AtomicBool::new(false);
-    let cpus = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..2 * cpus {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    spin_loop();
-                }
-            });
-        }
-        let result = run();
-        over.store(true, Ordering::Relaxed);
-        result
-    })
+    condition.during(|| trials.run(&trial, &scratch.0))
 }
 
 /// Returns the answer as lines.

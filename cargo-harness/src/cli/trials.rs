@@ -80,20 +80,15 @@ impl Trials<'_> {
         scratch: &Utf8Path,
     ) -> Result<Results, CommandError> {
         let failed = |what: String| CommandError::new(Kind::Internal, what);
-        let events = scratch.join("events");
-        let mut command = self.command(trial, scratch, &events)?;
-        let output = command
-            .output()
-            .map_err(|error| failed(format!("a run could not be started: {error}")))?;
-        let code = output.status.code();
         let first = trial.tests[0];
-        if code != Some(exit_code::OK) && code != Some(exit_code::TEST_RUN_FAILED) {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            let message = format!("a run of `{first}` ended with {}", output.status);
-            return Err(failed(message).with_detail(said));
-        }
-        let text = fs::read_to_string(&events)
-            .map_err(|error| failed(format!("failed to read `{events}`: {error}")))?;
+        let events = scratch.join("events");
+        let mut command = self.command(&scratch.join("runs"), &events)?;
+        command
+            .args(["-j", &trial.jobs, "--run-ignored", "all"])
+            .args(["--stress-count", &trial.times.to_string()])
+            .args(["-E", &trial.filter])
+            .envs(trial.env.iter().map(|(name, value)| (name, value)));
+        let text = finish(command, &events, &first.to_string())?;
         let results = iterations(&text, &trial.tests);
         match u64::try_from(results.len()) == Ok(trial.times) {
             true => Ok(results),
@@ -108,10 +103,10 @@ impl Trials<'_> {
         }
     }
 
-    fn command(
+    /// Returns the command of a run that nothing but its events tells of, with its own store of runs.
+    pub(super) fn command(
         &self,
-        trial: &Trial<'_>,
-        scratch: &Utf8Path,
+        runs: &Utf8Path,
         events: &Utf8Path,
     ) -> Result<Command, CommandError> {
         let program = env::current_exe().map_err(|error| {
@@ -123,22 +118,38 @@ impl Trials<'_> {
         let mut command = Command::new(program);
         command
             .args(["run", "--cargo-quiet", "--no-fail-fast", "--retries", "0"])
-            .args(["-j", &trial.jobs, "--run-ignored", "all"])
             .args(["--ignore-default-filter"])
             .args(["--status-level", "none", "--final-status-level", "none"])
-            .args(["--stress-count", &trial.times.to_string()])
-            .args(["-E", &trial.filter, "--events", events.as_str()])
-            .args(["--runs-dir", scratch.join("runs").as_str()])
+            .args(["--events", events.as_str(), "--runs-dir", runs.as_str()])
             .args(["--manifest-path", self.root.join("Cargo.toml").as_str()])
             .args(["--target-dir", self.target.as_str()])
             .args(global.profile.iter().flat_map(|name| ["-P", name]))
             .args(file.flat_map(|file| ["--config-file", file.as_str()]))
-            .envs(trial.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         Ok(command)
     }
+}
+
+/// Makes a run of these tests, and returns its events.
+pub(super) fn finish(
+    mut command: Command,
+    events: &Utf8Path,
+    tests: &str,
+) -> Result<String, CommandError> {
+    let failed = |what: String| CommandError::new(Kind::Internal, what);
+    let output = command
+        .output()
+        .map_err(|error| failed(format!("a run could not be started: {error}")))?;
+    let code = output.status.code();
+    if code != Some(exit_code::OK) && code != Some(exit_code::TEST_RUN_FAILED) {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let message = format!("a run of `{tests}` ended with {}", output.status);
+        return Err(failed(message).with_detail(said));
+    }
+    fs::read_to_string(events)
+        .map_err(|error| failed(format!("failed to read `{events}`: {error}")))
 }
 
 /// Returns for each iteration in which all of these tests ended whether all passed.

@@ -219,7 +219,7 @@ fn a_condition_that_makes_a_test_fail_is_named() {
         (text("condition"), text("found"), row["failed"].clone())
     });
     let rows: Vec<_> = rows.collect();
-    assert_eq!(rows.len(), 8, "{rows:?}");
+    assert_eq!(rows.len(), 10, "{rows:?}");
     for (condition, found, failed) in rows {
         match condition.as_str() {
             "in another time zone" => {

@@ -21,7 +21,7 @@ use crate::{
 };
 use chrono::{DateTime, Local};
 use harness_metadata::{RawString, TestId, noise::Names};
-use observed::Observed;
+pub(super) use observed::Observed;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},

@@ -67,7 +67,7 @@ pub fn signal_name(signal: i32) -> String {
 }
 
 /// Returns the status of one attempt, at most twelve columns for all but odd signals.
-pub(super) fn attempt_status(attempt: &Attempt) -> String {
+pub fn attempt_status(attempt: &Attempt) -> String {
     let leaky = attempt.leaked().is_some();
     if let Some(limit) = attempt.limits.first().filter(|_| limits_decide(attempt)) {
         return match limit {

@@ -11,6 +11,7 @@ use harness_metadata::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
     time::Duration,
 };
 
@@ -35,6 +36,17 @@ impl Asked {
     /// Returns whether it is about the end of a child.
     pub fn is_end(&self) -> bool {
         self.verb == ENDED
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verb, name, to } = self;
+        write!(f, "{verb} {}", name.replace("{workspace}/", ""))?;
+        match to {
+            Some(to) => write!(f, " as {}", to.replace("{workspace}/", "")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -78,35 +90,47 @@ pub struct Answered {
     pub first: Moment,
     /// The thing by the name that it had, if other tests can use it.
     pub thing: Option<Thing>,
+    /// The number of times that it was asked.
+    pub times: u64,
+    /// The number of questions that were asked before it.
+    pub place: usize,
 }
 
 /// Reads the events of an attempt.
-pub(super) struct Observed<'a> {
+pub(in crate::answers) struct Observed<'a> {
     names: Names,
     wanted: &'a dyn Fn(&Thing) -> bool,
+    /// Folders with names of their own, such as the home folder: the longest ones come first.
+    places: &'a [(Vec<u8>, &'static str)],
     /// The program of each process.
     programs: HashMap<i32, RawString>,
-    pub(super) asked: BTreeMap<Asked, Answered>,
+    pub(in crate::answers) asked: BTreeMap<Asked, Answered>,
     /// Questions that there was no room for.
-    pub(super) left_out: u64,
+    pub(in crate::answers) left_out: u64,
 }
 
 impl<'a> Observed<'a> {
     /// An attempt without events. Things that `wanted` refuses are left out.
-    pub(super) fn new(names: Names, wanted: &'a dyn Fn(&Thing) -> bool) -> Self {
+    pub(in crate::answers) fn new(names: Names, wanted: &'a dyn Fn(&Thing) -> bool) -> Self {
         Self {
             names,
             wanted,
+            places: &[],
             programs: HashMap::new(),
             asked: BTreeMap::new(),
             left_out: 0,
         }
     }
+
+    /// Gives folders names of their own. The longest ones come first.
+    pub(in crate::answers) fn with_places(self, places: &'a [(Vec<u8>, &'static str)]) -> Self {
+        Self { places, ..self }
+    }
 }
 
 impl Observed<'_> {
     /// Adds an event. `root` is the test's own process.
-    pub(super) fn event(&mut self, root: i32, event: &TraceEvent) {
+    pub(in crate::answers) fn event(&mut self, root: i32, event: &TraceEvent) {
         self.names.pids.insert(event.pid);
         match &event.kind {
             TraceEventKind::Created(created) => {
@@ -151,6 +175,13 @@ impl Observed<'_> {
     }
 
     fn shown(&self, path: &[u8]) -> String {
+        let mut places = self.places.iter();
+        let placed = places.find_map(|(folder, name)| {
+            let rest = path.strip_prefix(folder.as_slice())?;
+            let is_in_it = rest.is_empty() || rest.starts_with(b"/");
+            is_in_it.then(|| [name.as_bytes(), rest].concat())
+        });
+        let path = placed.as_deref().unwrap_or(path);
         RawString::from(self.names.path(path)).to_string()
     }
 
@@ -166,6 +197,7 @@ impl Observed<'_> {
         thing: Option<Thing>,
     ) {
         let asked = Asked { verb, name, to };
+        let place = self.asked.len();
         if self.asked.len() >= QUESTIONS && !self.asked.contains_key(&asked) {
             self.left_out += 1;
             return;
@@ -178,7 +210,10 @@ impl Observed<'_> {
                 call: call.map(str::to_owned),
             },
             thing: None,
+            times: 0,
+            place,
         });
+        answered.times += 1;
         // The moment of the first failure tells more than that of the first time.
         let failed_before = answered.said.iter().any(Said::is_failure);
         if said.is_failure() && !failed_before {
