@@ -15,6 +15,7 @@ mod before;
 mod contender;
 mod makespan;
 mod memory;
+mod recorder;
 mod reports;
 mod reuse;
 mod strace;
@@ -38,6 +39,7 @@ fn main() {
             makespan::NAME,
             reports::NAME,
             reuse::NAME,
+            recorder::NAME,
         ];
         let known = Workload::NAMES
             .iter()
@@ -98,6 +100,9 @@ fn compare_others(wanted: &dyn Fn(&str) -> bool, contenders: &[Contender], quick
     }
     if wanted(reuse::NAME) {
         reuse::compare(if quick { 3 } else { 9 });
+    }
+    if wanted(recorder::NAME) {
+        recorder::compare(if quick { 3 } else { 9 });
     }
     if wanted(makespan::NAME) {
         makespan::compare(contenders, contender::slots(), if quick { 1 } else { 3 });

@@ -1,6 +1,6 @@
 //! The workloads: generated packages and a public one, built before anything is measured.
 
-use crate::{environment::command, registry};
+use crate::{environment::command, recorder, registry};
 use std::{
     fmt::Write,
     fs,
@@ -111,13 +111,45 @@ impl Workload {
              #[test]\nfn fails() {{ print(); panic!() }}\n"
         );
         let folder = write_package("printing", &[("printing".to_owned(), source)]);
+        Self {
+            may_fail: true,
+            ..Self::written("printing", folder)
+        }
+    }
+
+    /// A package with tests that make one call again and again, and write down how long that took.
+    pub(crate) fn calling() -> Self {
+        let (calls, took) = (recorder::CALLS, recorder::TOOK);
+        let source = format!(
+            "use std::{{env, fs, fs::File, path::Path, time::Instant}};\n\
+             fn repeat(call: impl Fn()) {{\n\
+             \x20   let started = Instant::now();\n\
+             \x20   (0..{calls}).for_each(|_| call());\n\
+             \x20   let took = started.elapsed().as_nanos();\n\
+             \x20   fs::write(env::var_os(\"{took}\").unwrap(), took.to_string()).unwrap();\n\
+             }}\n\
+             const FILE: &str = concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/Cargo.toml\");\n\
+             #[test]\nfn opens() {{ repeat(|| drop(File::open(FILE).unwrap())) }}\n\
+             #[test]\nfn opens_relative() {{ repeat(|| drop(File::open(\"Cargo.toml\").unwrap())) }}\n\
+             #[test]\nfn opens_missing() {{ repeat(|| assert!(File::open(\"/not/there\").is_err())) }}\n\
+             #[test]\nfn stats() {{ repeat(|| assert!(Path::new(FILE).exists())) }}\n"
+        );
+        let folder = write_package("calling", &[("calling".to_owned(), source)]);
+        let profiles = ["ptrace", "recorder"]
+            .map(|backend| format!("[profile.{backend}]\ntrace = {{ backend = \"{backend}\" }}\n"));
+        write_if_new(&folder.join(".config/harness.toml"), &profiles.concat());
+        Self::written("calling", folder)
+    }
+
+    /// Builds a package that was written.
+    fn written(name: &'static str, folder: PathBuf) -> Self {
         let mut workload = Self {
-            name: "printing",
+            name,
             folder,
             targets: vec!["--tests"],
             filter: Vec::new(),
             rounds: 1,
-            may_fail: true,
+            may_fail: false,
             binaries: Vec::new(),
         };
         workload.binaries = workload.list();
