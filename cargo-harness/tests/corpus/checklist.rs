@@ -188,5 +188,7 @@ pub(crate) const PARTS: [(&str, &[Line]); 10] = [
         line(102, "A process can forbid itself what the recorder does",
             &["filters_itself_after_many_calls", "forbids_itself_the_clock"], ""),
         line(103, "Memory with a recorder in it is copied, shared and replaced", &["forks_while_it_is_recorded"], ""),
+        line(104, "A relative path means what the directory is at that time, and a list what its descriptor is",
+            &["asks_by_relative_paths", "lists_directories"], ""),
     ]),
 ];

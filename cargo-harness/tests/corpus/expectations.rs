@@ -545,6 +545,25 @@ pub(crate) const EXPECTATIONS: &[Expectation] = &[
         names.into_iter().all(|name| missing(t, &name) == (0..40).collect::<Vec<_>>())
             && t.execs().filter(|(_, exec)| exec.program.path().as_bytes() == b"/bin/true").count() == 5
     }),
+    expect("p104_asks_by_relative_paths", "each, from its own directory", |t| {
+        let below = |folder: &str, name: &str| {
+            let start = format!("/{folder}/{name}-");
+            let found = t.files().filter(|(_, call)| {
+                let asked = call.path.asked.to_string();
+                asked.starts_with(name) && call.path.path().to_string().contains(&start)
+            });
+            found.count() == 40 && missing(t, name) == (0..40).collect::<Vec<_>>()
+        };
+        [("first", "of-first"), ("second", "of-thread"), ("first", "again"), ("other", "renamed"), ("second", "of-descriptor")]
+            .into_iter().all(|(folder, name)| below(folder, name))
+            && ["of-removed", "of-root"].iter().all(|name| missing(t, name).len() == 40)
+            && t.opened("/second/file").into_iter().filter(|result| t.fine(*result)).count() == 81
+    }),
+    expect("p104_lists_directories", "each list, and the errors", |t| {
+        let lists: Vec<_> = t.files().filter(|(_, call)| call.operation == Op::List).map(|(_, call)| call).collect();
+        let failed = lists.iter().filter(|call| call.result == Err(libc::ENOTDIR));
+        failed.count() == 40 && lists.iter().filter(|call| call.file.is_some() && call.path.absolute.is_none()).count() >= 80
+    }).not_notified(RESULTS),
 ];
 
 /// Returns the numbers of the files that were looked for in vain, in order: the 7 of `name-007`.

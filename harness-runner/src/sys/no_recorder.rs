@@ -21,11 +21,16 @@ pub(crate) struct Record {
     pub(crate) time: u64,
     pub(crate) rewritten: bool,
     pub(crate) path: Vec<u8>,
+    pub(crate) start: Option<Vec<u8>>,
     pub(crate) file: Option<FileId>,
     pub(crate) named: Option<Result<FileId, i32>>,
 }
 
 impl Record {
+    pub(crate) fn directory(&self) -> i32 {
+        self.args[0] as i32
+    }
+
     pub(crate) fn address(&self) -> u64 {
         0
     }

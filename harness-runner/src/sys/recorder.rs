@@ -55,6 +55,9 @@ const FREE: u64 = 0;
 /// The state of a slot whose call has returned. Any other state is a ticket: its call has not returned.
 const COMMITTED: u64 = 2;
 
+/// Calls from this number on have a path in their second argument, after the descriptor of a directory.
+const WITH_DIRECTORY: u64 = 256;
+
 /// A slot's result of a look that was not made, which no call returns.
 const NO_RESULT: i64 = 1;
 
@@ -86,7 +89,8 @@ struct Slot {
     position: u64,
     /// The length of the path, its NUL included.
     length: u32,
-    unused: u32,
+    /// The length of the directory that a relative path starts with, which is behind the path; 0 of an absolute one.
+    start_length: u32,
     /// The result of a look at what the call was about, and what it found.
     file_result: i64,
     file: Stat,
@@ -137,8 +141,10 @@ pub(crate) struct Record {
     position: u64,
     /// The path was another one after the call.
     pub(crate) rewritten: bool,
-    /// With its NUL.
+    /// With its NUL. Of a call without a path, this alone.
     pub(crate) path: Vec<u8>,
+    /// The directory that a relative path starts with, or that a call without a path is about.
+    pub(crate) start: Option<Vec<u8>>,
     /// The file that the call was about.
     pub(crate) file: Option<FileId>,
     /// The file that the path led to when it had been opened, or the error.
@@ -259,6 +265,8 @@ impl Ring {
         let length = (slot.length as usize).clamp(1, ROOM);
         let mut path = slot.path[..length].to_vec();
         path[length - 1] = 0;
+        let start = slot.path[length..].get(..slot.start_length as usize);
+        let start = start.filter(|start| !start.is_empty());
         let of_statx = slot.flags & OF_STATX != 0;
         let named = match slot.named_result {
             NO_RESULT => None,
@@ -274,6 +282,7 @@ impl Ring {
             position: slot.position,
             rewritten: slot.flags & REWRITTEN != 0,
             path,
+            start: start.map(<[u8]>::to_vec),
             file: (slot.file_result == 0).then(|| slot.file.file(of_statx)),
             named,
         }
@@ -283,9 +292,15 @@ impl Ring {
 impl Record {
     /// Returns the address of the path that the call names.
     pub(crate) fn address(&self) -> u64 {
-        // As the hook finds it.
-        const WITHOUT_DIRECTORY: u64 = 256;
-        self.args[usize::from(self.number >= WITHOUT_DIRECTORY)]
+        self.args[usize::from(self.number >= WITH_DIRECTORY)]
+    }
+
+    /// Returns the descriptor of the directory that a relative path starts with (openat(2)).
+    pub(crate) fn directory(&self) -> i32 {
+        match self.number >= WITH_DIRECTORY || self.number == libc::SYS_getdents64 as u64 {
+            true => self.args[0] as i32,
+            false => libc::AT_FDCWD,
+        }
     }
 }
 

@@ -48,9 +48,8 @@ impl Task for Recorded<'_> {
         Ok(length)
     }
 
-    /// Only absolute paths are recorded.
     fn cwd(&self) -> Option<Vec<u8>> {
-        None
+        self.descriptor(libc::AT_FDCWD)
     }
 
     /// Nothing is recorded any more once a root may be another one.
@@ -58,8 +57,10 @@ impl Task for Recorded<'_> {
         None
     }
 
-    fn descriptor(&self, _: i32) -> Option<Vec<u8>> {
-        None
+    /// The only one that was asked for is that of the directory which a relative path starts with.
+    fn descriptor(&self, fd: i32) -> Option<Vec<u8>> {
+        let start = self.record.start.as_ref();
+        start.filter(|_| fd == self.record.directory()).cloned()
     }
 
     fn descriptors(&self) -> Vec<(i32, Vec<u8>)> {

@@ -7,11 +7,14 @@ use super::{
 };
 use crate::sys::arch::PAGE;
 use std::{
-    ffi::{CString, c_void},
+    ffi::{CStr, CString, c_void},
     fs,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, symlink},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::{
+            ffi::OsStrExt,
+            fs::{MetadataExt, symlink},
+        },
     },
     path::Path,
     sync::{Mutex, MutexGuard, OnceLock},
@@ -208,13 +211,129 @@ fn questions_are_recorded_with_the_file_that_they_are_about() {
 }
 
 #[test]
+fn a_relative_path_is_recorded_with_what_it_starts_with() {
+    let mut hooked = hooked();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = fs::canonicalize(folder.path()).unwrap();
+    fs::write(folder.join("file"), "text").unwrap();
+    let directory = fs::File::open(&folder).unwrap();
+    let far = fcntl(&directory);
+    let cwd = std::env::current_dir().unwrap();
+    let (stat, fstatat, openat) = (
+        hooked.recorded(libc::SYS_stat),
+        hooked.recorded(libc::SYS_newfstatat),
+        hooked.recorded(libc::SYS_openat),
+    );
+    let buffer = [0_u64; 64];
+    let into = address(&buffer);
+    let at = |text: &CStr| text.as_ptr().addr() as u64;
+    let of_cwd = libc::AT_FDCWD as u64;
+    for (fd, start) in [(directory.as_raw_fd(), &folder), (far.as_raw_fd(), &folder)] {
+        let (fd, start) = (fd as u64, Some(start.as_os_str().as_bytes().to_vec()));
+        for (name, result) in [(c"file", 0), (c"none", -2)] {
+            assert_eq!(fstatat(fd, at(name), into, 0, 0), result);
+            let [record] = &hooked.records()[..] else {
+                panic!("one call was made");
+            };
+            assert_eq!((&record.start, record.result), (&start, Some(result)));
+            assert!(!record.rewritten);
+            let file = (result == 0).then(|| identity(&folder.join("file")));
+            assert_eq!(record.file, file);
+        }
+        let opened = openat(fd, at(c"file"), 0, 0, 0);
+        // SAFETY: the descriptor was opened above, and has no other owner.
+        unsafe { libc::close(opened as i32) };
+        let [record] = &hooked.records()[..] else {
+            panic!("one call was made");
+        };
+        let file = identity(&folder.join("file"));
+        assert_eq!((record.file, record.named), (Some(file), Some(Ok(file))));
+    }
+    let start = Some(cwd.as_os_str().as_bytes().to_vec());
+    assert_eq!(stat(at(c"Cargo.toml"), into, 0, 0, 0), 0);
+    assert_eq!(fstatat(of_cwd, at(c"Cargo.toml"), into, 0, 0), 0);
+    for record in hooked.records() {
+        assert_eq!((&record.start, record.rewritten), (&start, false));
+        assert_eq!(record.file, Some(identity(&cwd.join("Cargo.toml"))));
+    }
+    // There is to be room for both, and for what it starts with once more.
+    let room = (ROOM - 2 - 2 * cwd.as_os_str().len()) / 2;
+    for (length, count) in [(room - 1, 1), (room + 3, 0)] {
+        let long = text("x/".repeat(length));
+        stat(at(&long), into, 0, 0, 0);
+        assert_eq!(hooked.records().len(), count, "{length}");
+    }
+}
+
+/// Returns a copy of a descriptor with a number of several digits.
+fn fcntl(file: &fs::File) -> OwnedFd {
+    // SAFETY: the command takes a number.
+    let copy = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 190) };
+    assert!(copy >= 190);
+    // SAFETY: it is new, and has no other owner.
+    unsafe { OwnedFd::from_raw_fd(copy) }
+}
+
+#[test]
+fn a_list_is_recorded_with_its_directory() {
+    let mut hooked = hooked();
+    let list = hooked.recorded(libc::SYS_getdents64);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = fs::canonicalize(folder.path()).unwrap();
+    let directory = fs::File::open(&folder).unwrap();
+    let mut entries = [0_u64; 512];
+    let into = entries.as_mut_ptr().addr() as u64;
+    let results = [(); 2].map(|()| list(directory.as_raw_fd() as u64, into, 4096, 0, 0));
+    assert!(results[0] > 0 && results[1] == 0, "{results:?}");
+    let records = hooked.records();
+    assert_eq!(records.len(), 2);
+    for (record, result) in records.iter().zip(results) {
+        assert_eq!(record.result, Some(result));
+        assert_eq!(record.start.as_deref(), Some(folder.as_os_str().as_bytes()));
+        assert_eq!(record.file, Some(identity(&folder)));
+        assert_eq!(
+            (record.path.as_slice(), record.rewritten),
+            (&b"\0"[..], false)
+        );
+    }
+}
+
+#[test]
+fn a_directory_that_another_thread_leaves_is_a_doubt() {
+    let mut hooked = hooked();
+    let openat = hooked.recorded(libc::SYS_openat);
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let directories = [0, 1].map(|index| fs::File::open(folders[index].path()).unwrap());
+    let far = fcntl(&directories[0]);
+    let fd = far.as_raw_fd();
+    let done = AtomicU32::new(0);
+    let mut records = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for turn in 0_usize.. {
+                if done.load(Ordering::SeqCst) == 1 {
+                    break;
+                }
+                // SAFETY: both are open, and the second has no other owner than `far`.
+                unsafe { libc::dup2(directories[turn % 2].as_raw_fd(), fd) };
+            }
+        });
+        let path = c"none";
+        while !records.iter().any(|record: &Record| record.rewritten) {
+            openat(fd as u64, path.as_ptr().addr() as u64, 0, 0, 0);
+            hooked.ring.drain(&mut records);
+        }
+        done.store(1, Ordering::SeqCst);
+    });
+}
+
+#[test]
 fn what_cannot_be_recorded_is_called_where_the_program_calls_it() {
     let mut hooked = hooked();
     let stat = hooked.recorded(libc::SYS_stat);
     let (long, buffer) = ("/x".repeat(400), [0_u64; 64]);
     let long = text(&long);
     let texts = [
-        c"relative",
         c"",
         c"/proc/self/status",
         c"//proc/self",
@@ -227,6 +346,28 @@ fn what_cannot_be_recorded_is_called_where_the_program_calls_it() {
         let (direct, _) = hooked.caller(libc::SYS_stat);
         let into = address(&buffer);
         assert_eq!(stat(path, into, 0, 0, 0), direct(path, into, 0, 0, 0));
+        assert_eq!(hooked.records(), []);
+    }
+    // Relative to a directory below /proc, and to what is none.
+    let (fstatat, list) = (
+        hooked.recorded(libc::SYS_newfstatat),
+        hooked.recorded(libc::SYS_getdents64),
+    );
+    let proc = fs::File::open("/proc/self/task").unwrap();
+    let (pipe, _) = std::io::pipe().unwrap();
+    let mut entries = [0_u64; 512];
+    let removed = tempfile::tempfile().unwrap();
+    for (fd, found) in [
+        (proc.as_raw_fd(), true),
+        (removed.as_raw_fd(), false),
+        (pipe.as_raw_fd(), false),
+        (-1, false),
+    ] {
+        let (fd, into) = (fd as u64, address(&buffer));
+        let path = c".".as_ptr().addr() as u64;
+        assert_eq!(fstatat(fd, path, into, 0, 0) == 0, found);
+        let into = entries.as_mut_ptr().addr() as u64;
+        assert_eq!(list(fd, into, 4096, 0, 0) > 0, found);
         assert_eq!(hooked.records(), []);
     }
     hooked.ring.disable();

@@ -126,6 +126,14 @@ impl<K: Kernel> Tasks<K> {
             Some(stopped) if stopped == *events => {}
             // The tracer may not, or must not, read what the process reads.
             Some(stopped) if is_blind(&stopped) => *events = stopped,
+            // Another thread has changed the path between the two.
+            Some(stopped) if is_rewritten(&stopped, events) => {
+                *events = stopped;
+                let rewritten = TraceEventKind::Doubt(Doubt::Rewritten);
+                if !events.contains(&rewritten) {
+                    events.push(rewritten);
+                }
+            }
             // It was killed before its call, or before it wrote down the answer.
             None if record.result.is_none() => {}
             Some(stopped) if record.result.is_none() && unanswered(&stopped) == *events => {
@@ -322,6 +330,19 @@ fn is_blind(told: &[TraceEventKind]) -> bool {
     let unread = [Doubt::Undumpable, Doubt::Unreadable];
     let is_unread = |kind: &TraceEventKind| matches!(kind, TraceEventKind::Doubt(doubt) if unread.contains(doubt));
     !told.is_empty() && told.iter().all(is_unread)
+}
+
+/// Returns whether a path was not the same when the stops and the recorder read it, or for one of them.
+fn is_rewritten(told: &[TraceEventKind], recorded: &[TraceEventKind]) -> bool {
+    let asked = |told: &[TraceEventKind]| match told.first() {
+        Some(TraceEventKind::File(call)) => Some(call.path.asked.clone()),
+        _ => None,
+    };
+    let rewritten = TraceEventKind::Doubt(Doubt::Rewritten);
+    let (one, other) = (asked(told), asked(recorded));
+    one.is_some() && other.is_some() && one != other
+        || told.contains(&rewritten)
+        || recorded.contains(&rewritten)
 }
 
 /// Returns the events of a call of which the answer is not known.
