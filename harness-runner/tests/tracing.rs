@@ -16,8 +16,12 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test's only way to fail")]
 
+#[path = "tracing/compared.rs"]
+mod compared;
 #[path = "tracing/programs.rs"]
 mod programs;
+#[path = "tracing/random.rs"]
+mod random;
 
 use harness_metadata::{
     Exit, TraceEvent, TraceEventKind, TraceSummary,
@@ -44,6 +48,8 @@ const SOON: Duration = Duration::from_secs(60);
 /// The trace of a program.
 struct Seen {
     root: i32,
+    /// Its own folder.
+    folder: String,
     exit: Exit,
     events: Vec<TraceEvent>,
     summary: TraceSummary,
@@ -132,6 +138,7 @@ fn watch_recorded(
                 if !exited.descendants_alive {
                     return Seen {
                         root: exited.pid,
+                        folder: folder.path().display().to_string(),
                         exit: exited.exit,
                         events,
                         summary,
@@ -143,6 +150,7 @@ fn watch_recorded(
                 let summary = *so_far.trace.unwrap();
                 return Seen {
                     root,
+                    folder: folder.path().display().to_string(),
                     exit,
                     events,
                     summary,
@@ -655,6 +663,10 @@ fn a_signal_of_the_harness_is_known_as_such() {
 }
 
 const TESTS: &[(&str, fn())] = &[
+    (
+        "random_programs",
+        compared::random_programs_have_the_same_trace_with_and_without_a_recorder,
+    ),
     (
         "an_empty_program",
         an_empty_program_is_executed_ends_and_shows_nothing_of_the_harness,

@@ -17,9 +17,18 @@ pub(crate) const THREADS: usize = 8;
 pub(crate) const FORKS: usize = 60;
 pub(crate) const CALLS: usize = 1_000;
 
+/// Becomes another program of these. Returns an exit code if that fails.
+pub(crate) fn execute(name: &str) -> i32 {
+    let error = Command::new(std::env::current_exe().unwrap())
+        .args([ARGUMENT, name])
+        .exec();
+    error.raw_os_error().unwrap_or(1)
+}
+
 pub(crate) fn run(name: &str) -> ! {
     match name {
         "empty" => {}
+        random if random.starts_with("random-") => crate::random::run(&random["random-".len()..]),
         "calls" => calls(),
         "files" => files(),
         "forks" => on_threads(|_| {
