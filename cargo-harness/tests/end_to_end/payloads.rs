@@ -3,6 +3,7 @@
 
 use crate::{
     environment::installed,
+    html::details,
     scene::{Scene, shared_target, skip},
 };
 use fixture_kit::{place, results};
@@ -100,8 +101,10 @@ fn payloads_have_the_same_verdicts_under_cargo_nextest() {
 fn payloads_have_the_same_verdicts_under_us_and_nothing_is_left_for_the_runner() {
     let scene = Scene::new();
     let mut command = of_suite(&scene, &place::runner());
-    command.args(["run", "--locked", "--no-fail-fast", "--events"]);
-    command.arg(scene.path("events"));
+    command.args(["run", "--locked", "--no-fail-fast"]);
+    for report in ["--events", "--junit", "--html"] {
+        command.arg(report).arg(scene.path(&report[2..]));
+    }
     let run = scene.run(command);
     run.assert_code(exit_code::TEST_RUN_FAILED);
     let finished = results::finished_tests(&scene);
@@ -128,6 +131,15 @@ fn payloads_have_the_same_verdicts_under_us_and_nothing_is_left_for_the_runner()
     let shown: Vec<String> = metrics.found.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["shell.p99 = 15 us", "own = 2.5 ms"]);
     assert_eq!(metrics.unread, 0);
+    // Reports have them too.
+    let junit = fs::read_to_string(scene.path("junit")).expect("it is written");
+    let html = details(&scene.path("html")).to_string();
+    for (name, value) in [("shell.p99", "15 us"), ("own", "2.5 ms")] {
+        let property = format!("<property name=\"metric\" value=\"{name} = {value}\"/>");
+        assert!(junit.contains(&property), "{junit}");
+        let row = format!("[\"{name}\",\"{value}\"]");
+        assert!(html.contains(&row), "the page has no {row}");
+    }
     for part in [
         "payload `shell` failed a check: not so: the exit code is 0: it ended with exit code 3",
         "not so: `p99` is there: there are no metrics",
@@ -152,4 +164,90 @@ fn the_example_of_the_page_about_payloads_is_a_test_of_the_suite() {
         );
     }
     assert!(example.lines().filter(|line| !line.is_empty()).count() <= 10);
+}
+
+/// The tests of `tests/real.rs` in the crate, and the number that each of their programs prints, with its unit.
+const REAL: [(&str, &str, &str); 6] = [
+    (
+        "redis_is_measured_by_its_benchmark",
+        "redis-benchmark.SET",
+        "1/s",
+    ),
+    ("postgresql_is_measured_by_pgbench", "pgbench.tps", "1/s"),
+    (
+        "postgresql_is_measured_by_pgbench",
+        "pgbench.latency_ms",
+        "ms",
+    ),
+    ("hyperfine_exports_json", "hyperfine.results.0.mean", "s"),
+    (
+        "sysbench_counts_events",
+        "sysbench.events_per_second",
+        "1/s",
+    ),
+    ("fio_prints_json", "fio.jobs.0.read.iops", "1/s"),
+];
+
+#[test]
+fn numbers_of_real_programs_are_kept_and_compared_over_more_than_ten_runs() {
+    const RUNS: usize = 13;
+    let scene = Scene::new();
+    let runs = scene.path("runs");
+    let harness = |args: &[&str]| {
+        let mut command = scene.command(place::runner());
+        command.current_dir(place::workspace().join("harness-runner/payload"));
+        command.env("CARGO_TARGET_DIR", shared_target().join("payloads"));
+        command
+            .env("PAYLOAD_RUNS", "1")
+            .arg("--runs-dir")
+            .arg(&runs);
+        scene.run({
+            command.args(args);
+            command
+        })
+    };
+    for _ in 0..RUNS {
+        harness(&["run", "--locked", "--test", "real", "--trace", "off"])
+            .assert_code(exit_code::OK);
+    }
+    let mut compared = Vec::new();
+    for (test, number, unit) in REAL {
+        let asked = harness(&["history", test, "--metric", number, "-T", "json"]);
+        if asked.status.code() == Some(exit_code::NO_TESTS) {
+            skip(test, "its programs are not installed");
+            continue;
+        }
+        asked.assert_code(exit_code::OK);
+        let rows = asked.stdout.lines();
+        let values: Vec<f64> = rows
+            .map(|row| {
+                let row: serde_json::Value = serde_json::from_str(row).expect("it is JSON");
+                row["values"][0].as_f64().expect("it is a number")
+            })
+            .collect();
+        assert_eq!(values.len(), RUNS, "{test}: {values:?}");
+        assert!(values.iter().all(|value| *value > 0.0), "{values:?}");
+        let shown = harness(&["history", test, "--metric", number]).stdout;
+        let head = shown.lines().next().unwrap_or_default();
+        let parts = [
+            format!("is better: {RUNS} runs, median "),
+            "noise band ".to_owned(),
+            format!(" {unit}"),
+        ];
+        let is_there =
+            |part: &String| head.contains(part.as_str()) || (unit == "s" && part == " s");
+        assert!(parts.iter().all(is_there), "{head}");
+        compared.push(number);
+    }
+    // Whether noise looks like a change is chance. That each number was compared is not.
+    let mut asked = vec!["regressions"];
+    asked.extend(compared.iter().flat_map(|number| ["--metric", number]));
+    if !compared.is_empty() {
+        let says = format!(
+            "{} numbers of tests compared over their last 5 passes",
+            compared.len()
+        );
+        harness(&asked).assert_says(&says);
+    }
+    scene.assert_no_strays();
 }

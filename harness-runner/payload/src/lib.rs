@@ -38,6 +38,31 @@
 //! It works the same under `cargo test`, cargo-nextest and `cargo harness`. The last one keeps the metrics with
 //! the result of the test: it names a file for them by [`METRICS_FILE`].
 //!
+//! # Nothing is forgotten
+//!
+//! The compiler warns of an invocation that is not started, of a handle that is dropped at once, and of a report that
+//! no test looks at:
+//!
+//! ```compile_fail
+//! #![deny(unused_must_use)]
+//! harness_payload::Payload::new("true", "true").invoke();
+//! ```
+//!
+//! ```compile_fail
+//! #![deny(unused_must_use)]
+//! harness_payload::Payload::new("true", "true").invoke().spawn().unwrap();
+//! ```
+//!
+//! ```compile_fail
+//! #![deny(unused_must_use)]
+//! harness_payload::Payload::new("true", "true").invoke().run().unwrap();
+//! ```
+//!
+//! ```
+//! #![deny(unused_must_use)]
+//! harness_payload::Payload::new("true", "true").invoke().run().unwrap().assert_passed();
+//! ```
+//!
 //! The library is Linux's alone.
 
 mod check;

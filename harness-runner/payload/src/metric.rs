@@ -219,6 +219,23 @@ pub(crate) struct Metrics {
 }
 
 impl Format<'_> {
+    /// Returns the direction in which a metric is better, where the format alone says so: benchmarks print times and
+    /// throughputs.
+    fn polarity(self, name: &str) -> Polarity {
+        match self {
+            Self::Libtest | Self::Criterion | Self::Divan => {
+                let last = name
+                    .rsplit('.')
+                    .find(|part| !["low", "high"].contains(part));
+                match last {
+                    Some("thrpt") => Polarity::HigherIsBetter,
+                    _ => Polarity::LowerIsBetter,
+                }
+            }
+            _ => Polarity::Unknown,
+        }
+    }
+
     /// Reads the metrics in a text that a program printed, and has no remarks. The exit code is in no text.
     #[must_use]
     pub fn read(self, text: &[u8]) -> Vec<Metric> {
@@ -250,6 +267,11 @@ pub(crate) fn read(
             let found = vec![Found::new("exit_code", f64::from(code))];
             all.take(found, format, None, invocation);
         }
+        for (stream, output) in [(Stream::Stdout, stdout), (Stream::Stderr, stderr)] {
+            if let Some(note) = left_out(stream, output) {
+                all.notes.push(note);
+            }
+        }
         return all;
     }
     for (stream, output) in [(Stream::Stdout, stdout), (Stream::Stderr, stderr)] {
@@ -261,11 +283,9 @@ pub(crate) fn read(
         let notes = findings.notes.into_iter();
         all.notes
             .extend(notes.map(|note| format!("{name}: {note}")));
-        if output.omitted() > 0 {
-            let omitted = output.omitted();
-            all.notes.push(format!(
-                "{name}: {omitted} bytes were left out, and metrics among them are not known"
-            ));
+        if let Some(note) = left_out(stream, output) {
+            all.notes
+                .push(format!("{note}, and metrics among them are not known"));
         }
         let left_out = all.take(findings.found, format, Some(stream), invocation);
         if left_out + findings.left_out > 0 {
@@ -285,6 +305,16 @@ pub(crate) fn read(
     all
 }
 
+/// Says that a part of a stream was not kept, if so.
+fn left_out(stream: Stream, output: &Output) -> Option<String> {
+    let name = stream.name();
+    match output.omitted() {
+        0 => None,
+        1 => Some(format!("{name}: 1 byte was left out")),
+        omitted => Some(format!("{name}: {omitted} bytes were left out")),
+    }
+}
+
 impl Metrics {
     /// Takes what was found, the last of each name, in the order of their first appearance. Returns how
     /// many were too many.
@@ -299,10 +329,10 @@ impl Metrics {
         let mut left_out = 0;
         for found in found {
             let metric = Metric {
+                polarity: format.polarity(&found.name),
                 name: found.name.into_owned(),
                 value: found.value,
                 unit: found.unit.map(str::to_owned),
-                polarity: Polarity::Unknown,
                 stream,
                 source: format.name(),
                 invocation,

@@ -1,5 +1,6 @@
 //! Each behaviour of the page about payloads, by a program that shows it.
 
+#![allow(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "that a test skips is for people")]
 
 use harness_payload::{
@@ -158,6 +159,17 @@ fn streams_are_kept_apart_byte_by_byte() {
     let report = run(r"printf 'a\377\000b'; printf 'c\n' >&2; exit 0");
     assert_eq!(report.stdout.whole(), Some(&b"a\xff\0b"[..]));
     assert_eq!(report.stderr.whole(), Some(&b"c\n"[..]));
+}
+
+#[test]
+fn a_stream_that_is_too_long_is_announced_whatever_the_format() {
+    let most = harness_payload::MOST_KEPT;
+    let fits = run(&format!("head -c {most} /dev/zero"));
+    assert_eq!(fits.stdout.whole().map(<[u8]>::len), Some(most));
+    assert_eq!(fits.notes, [""; 0]);
+    let over = run(&format!("head -c {} /dev/zero >&2", most + 1));
+    assert_eq!((over.stderr.whole(), over.stderr.omitted()), (None, 1));
+    assert_eq!(over.notes, ["stderr: 1 byte was left out"]);
 }
 
 #[test]
@@ -453,13 +465,18 @@ fn a_server_that_is_stopped_ends_in_its_own_way() {
 
 #[test]
 fn dropping_a_handle_kills_and_reaps_the_tree() {
-    let running = sh("setsid sleep 1000 & exec sleep 1000")
-        .spawn()
-        .expect("it starts");
-    let pid = running.pid().to_string();
-    assert!(is_alive(&pid));
+    let folder = Folder::new("drop");
+    let file = folder.0.join("pid");
+    let script = "setsid sh -c 'echo $$ > \"$0\"; exec sleep 1000' \"$0\" & exec sleep 1000";
+    let running = sh(script).arg(&file).spawn().expect("it starts");
+    let written = || fs::read_to_string(&file).unwrap_or_default();
+    wait_until("the descendant runs", || written().ends_with('\n'));
+    let pids = [running.pid().to_string(), written().trim().to_owned()];
+    assert!(pids.iter().all(|pid| is_alive(pid)), "{pids:?}");
     drop(running);
-    assert!(!PathBuf::from(format!("/proc/{pid}")).exists());
+    for pid in pids {
+        assert!(!PathBuf::from(format!("/proc/{pid}")).exists(), "{pid}");
+    }
 }
 
 #[test]
@@ -595,6 +612,57 @@ fn a_failure_to_start_is_explained() {
     }
 }
 
+/// An ELF file of this machine with an interpreter (elf(5)).
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn elf(interpreter: &str) -> Vec<u8> {
+    const HEADER: usize = 64;
+    const ENTRY: usize = 56;
+    let machine: u16 = if cfg!(target_arch = "x86_64") {
+        62
+    } else {
+        183
+    };
+    let path = [interpreter.as_bytes(), b"\0"].concat();
+    let mut file = vec![0; HEADER + ENTRY];
+    file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(16, &2_u16.to_le_bytes());
+    put(18, &machine.to_le_bytes());
+    put(20, &1_u32.to_le_bytes());
+    put(32, &(HEADER as u64).to_le_bytes());
+    put(52, &(HEADER as u16).to_le_bytes());
+    put(54, &(ENTRY as u16).to_le_bytes());
+    put(56, &1_u16.to_le_bytes());
+    // PT_INTERP: its place in the file, and its length.
+    put(HEADER, &3_u32.to_le_bytes());
+    put(HEADER + 8, &((HEADER + ENTRY) as u64).to_le_bytes());
+    put(HEADER + 32, &(path.len() as u64).to_le_bytes());
+    file.extend(path);
+    file
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[test]
+fn a_program_whose_loader_is_missing_is_explained() {
+    let folder = Folder::new("loader");
+    let file = folder.write("program", &elf("/no/such/ld.so"), 0o755);
+    let error = sh("").program(&file).run().expect_err("it cannot start");
+    let expected = format!(
+        "payload `shell` could not be started: `{}` needs the interpreter `/no/such/ld.so`, which does not exist",
+        file.display()
+    );
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn arguments_that_are_too_long_for_the_system_are_explained() {
+    // The kernel takes 32 pages for one argument, of up to 64 KiB each.
+    let long = "x".repeat(4 << 20);
+    let error = sh("true").arg(long).run().expect_err("it cannot start");
+    let error = error.to_string();
+    assert!(error.contains("larger than the system allows"), "{error}");
+}
+
 #[test]
 fn a_program_or_folder_that_is_not_found_is_explained() {
     let folder = Folder::new("search");
@@ -628,9 +696,9 @@ fn a_program_or_folder_that_is_not_found_is_explained() {
     );
 }
 
-#[test]
-fn a_program_is_in_its_cgroup_before_it_executes_and_the_cgroup_is_removed() {
-    let name = format!("/payload-test-{}", std::process::id());
+/// Runs a program in a cgroup, which has to be gone afterwards. Where no cgroup can be made, the error says so.
+fn in_a_cgroup(name: &str) {
+    let name = format!("/payload-{name}-{}", std::process::id());
     let report = match sh("cat /proc/self/cgroup; sleep 1000 &")
         .in_cgroup(&name)
         .run()
@@ -643,7 +711,7 @@ fn a_program_is_in_its_cgroup_before_it_executes_and_the_cgroup_is_removed() {
                     || error.contains("cgroup file system of version 2"),
                 "{error}"
             );
-            println!("skipped: a_program_is_in_its_cgroup_before_it_executes: {error}");
+            println!("skipped: in a cgroup: {error}");
             return;
         }
     };
@@ -658,6 +726,51 @@ fn a_program_is_in_its_cgroup_before_it_executes_and_the_cgroup_is_removed() {
     );
     let again = sh("true").in_cgroup(&name).run().expect("it was removed");
     again.assert_passed();
+}
+
+#[test]
+fn a_program_is_in_its_cgroup_before_it_executes_and_the_cgroup_is_removed() {
+    in_a_cgroup("clone3");
+}
+
+#[test]
+fn without_clone3_a_program_enters_its_cgroup_before_it_executes() {
+    let output = itself("without-clone3").output().expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let skipped = text.lines().filter(|line| line.starts_with("skipped: "));
+    skipped.for_each(|line| println!("{line}"));
+}
+
+/// Has the kernel answer clone3(2) as one that has no such call, for this process and its descendants.
+fn refuse_clone3() {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut steps = [
+        // The number of the call is the first field of `seccomp_data`.
+        step(LOAD, 0, 0, 0),
+        step(JUMP, 0, 1, libc::SYS_clone3 as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: steps.len() as u16,
+        filter: steps.as_mut_ptr(),
+    };
+    // SAFETY: plain numbers.
+    let ret = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(ret, 0);
+    // SAFETY: the kernel reads the program and its steps, which live until it has returned.
+    let ret = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
 }
 
 #[test]
@@ -711,6 +824,10 @@ fn part_of_other_tests() {
                 std::thread::park();
             }
         }
+        Ok("without-clone3") => {
+            refuse_clone3();
+            in_a_cgroup("hand-shake");
+        }
         Ok("drops") => drop(sh("exec sleep 1000").spawn().expect("it starts")),
         Ok("measures") => {
             let one = Payload::new("one", "echo")
@@ -745,8 +862,8 @@ fn a_test_process_that_is_killed_takes_its_programs_along() {
 fn a_handle_that_is_dropped_warns_that_its_metrics_are_lost() {
     let output = itself("drops").output().expect("it starts");
     let text = String::from_utf8_lossy(&output.stderr);
-    let warning =
-        "warning: payload `shell` was dropped before `wait`, `stop` or `kill`: it was killed";
+    let warning = "warning: payload `shell` was dropped before `wait`, `stop` or `kill`: it was killed, \
+                   and its metrics are lost";
     assert!(text.contains(warning), "{text}");
 }
 

@@ -18,7 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-const RUNS: usize = 10;
+/// The runs of each program: ten, or as many as `PAYLOAD_RUNS` says, where a runner repeats the whole.
+fn runs() -> usize {
+    let given = env::var("PAYLOAD_RUNS").ok();
+    given.map_or(10, |runs| runs.parse().expect("it is a number"))
+}
 
 fn installed(program: impl AsRef<Path>, args: &[&str]) -> bool {
     let mut command = Command::new(program.as_ref());
@@ -71,7 +75,8 @@ fn wait_until_ready(server: &mut Running<'_>, is_ready: impl Fn() -> bool) {
 
 /// Runs it ten times. Each run has the metric, above zero; prints its lowest, middle and highest value.
 fn measure(invocation: &Invocation<'_>, metric: &str) {
-    let mut values: Vec<f64> = (0..RUNS)
+    let runs = runs();
+    let mut values: Vec<f64> = (0..runs)
         .map(|_| {
             let report = invocation
                 .clone()
@@ -85,8 +90,8 @@ fn measure(invocation: &Invocation<'_>, metric: &str) {
         .collect();
     assert!(values.iter().all(|value| *value > 0.0), "{values:?}");
     values.sort_by(f64::total_cmp);
-    let (low, middle, high) = (values[0], values[RUNS / 2], values[RUNS - 1]);
-    println!("{metric}: {low} to {high}, in the middle {middle}, over {RUNS} runs");
+    let (low, middle, high) = (values[0], values[runs / 2], values[runs - 1]);
+    println!("{metric}: {low} to {high}, in the middle {middle}, over {runs} runs");
 }
 
 #[test]
@@ -116,7 +121,12 @@ fn redis_is_measured_by_its_benchmark() {
         .expect("it starts");
     wait_until_ready(&mut server, || Path::new(&socket).exists());
     // "SET","51282.05","0.562",…
+    const RATES: &[Expected<'_>] = &[
+        Expected::new("SET", "1/s", Polarity::HigherIsBetter),
+        Expected::new("GET", "1/s", Polarity::HigherIsBetter),
+    ];
     let benchmark = Payload::new("redis-benchmark", "redis-benchmark")
+        .metrics(RATES)
         .args(&["-n", "1000", "-t", "set,get", "--csv"])
         .format(Format::Regex(
             r#"(?m)^"(?<name>SET|GET)","(?<value>[0-9.]+)""#,
@@ -166,7 +176,13 @@ fn sysbench_counts_events() {
     if !installed("sysbench", &["--version"]) {
         return skip("sysbench_counts_events", "there is no sysbench");
     }
+    const RATE: &[Expected<'_>] = &[Expected::new(
+        "events_per_second",
+        "1/s",
+        Polarity::HigherIsBetter,
+    )];
     const PAYLOAD: Payload = Payload::new("sysbench", "sysbench")
+        .metrics(RATE)
         .args(&["cpu", "--events=20", "--cpu-max-prime=500", "run"])
         .format(Format::Regex(
             r"per second:\s+(?<events_per_second>[0-9.]+)|number of events:\s+(?<events>\d+)",
@@ -180,7 +196,13 @@ fn fio_prints_json() {
     if !installed("fio", &["--version"]) {
         return skip("fio_prints_json", "there is no fio");
     }
+    const RATE: &[Expected<'_>] = &[Expected::new(
+        "jobs.0.read.iops",
+        "1/s",
+        Polarity::HigherIsBetter,
+    )];
     const PAYLOAD: Payload = Payload::new("fio", "fio")
+        .metrics(RATE)
         .args(&[
             "--name=a",
             "--ioengine=null",
@@ -272,22 +294,27 @@ fn postgresql_is_measured_by_pgbench() {
     }
     let mut server = start_postgres(&folder, &bin, is_root);
     let host = folder.0.to_str().expect("it is UTF-8");
-    let pgbench = Payload::new("pgbench", "pgbench").format(Format::Regex(
-        r"(?m)^latency average = (?<latency_ms>[0-9.]+) ms|^tps = (?<tps>[0-9.]+)",
-    ));
+    const FIGURES: &[Expected<'_>] = &[
+        Expected::new("latency_ms", "ms", Polarity::LowerIsBetter),
+        Expected::new("tps", "1/s", Polarity::HigherIsBetter),
+    ];
+    // To fill the database is another use of the same program, which prints none of them.
+    let fill = Payload::new("pgbench -i", "pgbench");
+    let pgbench = Payload::new("pgbench", "pgbench")
+        .metrics(FIGURES)
+        .format(Format::Regex(
+            r"(?m)^latency average = (?<latency_ms>[0-9.]+) ms|^tps = (?<tps>[0-9.]+)",
+        ));
     let ask = ["-h", host, "-U", "bench", "postgres"];
-    let bench = |args: &[&str]| {
-        pgbench
-            .invoke()
-            .program(bin.join("pgbench"))
-            .args(args)
-            .args(ask)
+    let started = |payload: &Payload<'static>, args: &[&str]| {
+        let program = payload.invoke().program(bin.join("pgbench"));
+        program.args(args).args(ask.map(str::to_owned))
     };
-    bench(&["-i", "-q"])
+    started(&fill, &["-i", "-q"])
         .run()
         .expect("it starts")
         .assert_passed();
-    let select = bench(&["-S", "-t", "50"]);
+    let select = started(&pgbench, &["-S", "-t", "50"]);
     measure(
         &select
             .check(Check::min("tps", 1.0))

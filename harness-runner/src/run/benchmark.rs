@@ -62,7 +62,7 @@ fn figure(read: harness_payload::Metric, test: &str, alone: &str) -> Metric {
         },
         None => read.name.clone(),
     };
-    let throughput = name.ends_with("thrpt") || name.contains("thrpt.");
+    let throughput = read.polarity == harness_payload::Polarity::HigherIsBetter;
     Metric {
         payload: None,
         invocation: None,
