@@ -285,9 +285,12 @@ fn every_flag_is_in_the_page_of_the_command_line_and_its_variable_in_that_of_the
 #[test]
 fn every_test_that_the_pages_of_faults_name_is_there() {
     let pages = [
+        "site/docs/bench.md",
         "site/docs/beside-cargo-nextest.md",
+        "site/docs/budgets.md",
         "site/docs/coming-over.md",
         "site/docs/faults.md",
+        "site/docs/metrics.md",
         "site/docs/never-wrong.md",
         "site/docs/payloads.md",
         "site/docs/what-cargo-says.md",

@@ -16,6 +16,7 @@ mod contender;
 mod makespan;
 mod memory;
 mod recorder;
+mod regressions;
 mod reports;
 mod reuse;
 mod strace;
@@ -37,6 +38,7 @@ fn main() {
             strace::NAME,
             memory::NAME,
             makespan::NAME,
+            regressions::NAME,
             reports::NAME,
             reuse::NAME,
             recorder::NAME,
@@ -94,6 +96,9 @@ fn compare_others(wanted: &dyn Fn(&str) -> bool, contenders: &[Contender], quick
     }
     if wanted(memory::NAME) {
         memory::compare(contenders);
+    }
+    if wanted(regressions::NAME) {
+        regressions::compare();
     }
     if wanted(reports::NAME) {
         reports::compare(if quick { 7 } else { 21 });

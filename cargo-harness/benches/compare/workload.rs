@@ -285,7 +285,7 @@ fn generate_compiling(name: &str) -> PathBuf {
 }
 
 /// Writes a package of integration tests, if it is not there yet.
-fn write_package(name: &str, tests: &[(String, String)]) -> PathBuf {
+pub(crate) fn write_package(name: &str, tests: &[(String, String)]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("compare")
         .join(name);

@@ -10,6 +10,7 @@
 //! of the noise band of the earlier ones, and to differ from their median by a part.
 
 use harness_metadata::{Polarity, TestId};
+use std::collections::{HashMap, hash_map::Entry};
 
 /// The probability of a false report among all series of one question.
 pub const ERROR: f64 = 0.01;
@@ -108,7 +109,9 @@ pub fn regressions(series: &[Series], bounds: Bounds) -> Answer<'_> {
     let (long, short): (Vec<_>, Vec<_>) = series
         .iter()
         .partition(|series| series.values.len() >= latest + FEWEST_BEFORE);
-    let mut judged: Vec<_> = long.iter().map(|series| judge(series, latest)).collect();
+    let mut splits = Splits::default();
+    let judged = long.iter().map(|series| judge(series, latest, &mut splits));
+    let mut judged: Vec<_> = judged.collect();
     judged.sort_by(|a, b| a.chance.total_cmp(&b.chance));
     let compared = judged.len();
     let mut most: f64 = 0.0;
@@ -151,7 +154,7 @@ fn choose(n: usize, k: usize) -> f64 {
     (0..k).map(|it| (n - it) as f64 / (it + 1) as f64).product()
 }
 
-fn judge(series: &Series, latest: usize) -> Regression<'_> {
+fn judge<'a>(series: &'a Series, latest: usize, splits: &mut Splits) -> Regression<'a> {
     let (now, before) = series.values.split_at(latest);
     let before = &before[..before.len().min(BEFORE)];
     let by_polarity = |values: &[f64]| -> Vec<f64> {
@@ -178,7 +181,7 @@ fn judge(series: &Series, latest: usize) -> Regression<'_> {
         latest: now,
         before,
         band: band(before),
-        chance: chance(&cost_now, &cost_before),
+        chance: splits.chance(&cost_now, &cost_before),
     }
 }
 
@@ -222,29 +225,73 @@ fn quantile(sorted: &[f64], part: f64) -> f64 {
     low + (high - low) * at.fract()
 }
 
-/// Returns the probability that a random split into two such groups has ranks at least as far apart: twice that of the
-/// nearer end.
-pub fn chance(some: &[f64], others: &[f64]) -> f64 {
-    let ranks = doubled_ranks(some, others);
-    let sum: usize = ranks[..some.len()].iter().sum();
-    let mut highest = ranks.clone();
-    highest.sort_unstable_by_key(|rank| std::cmp::Reverse(*rank));
-    let most: usize = highest.iter().take(some.len()).sum();
-    // The number of ways to take `k` of the values seen so far with the sum `s`. Up to 40 values: all are exact.
-    let mut ways = vec![vec![0.0_f64; most + 1]; some.len() + 1];
-    ways[0][0] = 1.0;
-    for (seen, rank) in ranks.iter().enumerate() {
-        for taken in (1..=some.len().min(seen + 1)).rev() {
-            for total in (*rank..=most).rev() {
-                ways[taken][total] += ways[taken - 1][total - rank];
+/// The splits of values into two groups, by the ranks of the values. Series without ties have the same ones, and
+/// to count them takes longer than all else.
+#[derive(Debug, Default)]
+struct Splits(HashMap<(Vec<usize>, usize), Sums>);
+
+/// The number of splits by the sum of the ranks of the first group.
+#[derive(Debug)]
+struct Sums {
+    /// The splits with this sum or a lower one. Up to 40 values: all are exact.
+    up_to: Vec<f64>,
+}
+
+/// The most that are remembered: with ties each series may have its own.
+const MOST_SPLITS: usize = 1_000;
+
+impl Splits {
+    /// Returns the probability that a random split into two such groups has ranks at least as far apart: twice that of
+    /// the nearer end.
+    fn chance(&mut self, some: &[f64], others: &[f64]) -> f64 {
+        let mut ranks = doubled_ranks(some, others);
+        let sum: usize = ranks[..some.len()].iter().sum();
+        ranks.sort_unstable();
+        if self.0.len() >= MOST_SPLITS {
+            self.0.clear();
+        }
+        let sums = match self.0.entry((ranks, some.len())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let (ranks, size) = new.key();
+                let sums = Sums::of(ranks, *size);
+                new.insert(sums)
+            }
+        };
+        sums.chance(sum)
+    }
+}
+
+impl Sums {
+    /// Counts the splits of these ranks, the lowest first, with a first group of this size.
+    fn of(ranks: &[usize], size: usize) -> Self {
+        let most: usize = ranks.iter().rev().take(size).sum();
+        // The number of ways to take `k` of the values seen so far with the sum `s`.
+        let mut ways = vec![vec![0.0_f64; most + 1]; size + 1];
+        ways[0][0] = 1.0;
+        for (seen, rank) in ranks.iter().enumerate() {
+            for taken in (1..=size.min(seen + 1)).rev() {
+                for total in (*rank..=most).rev() {
+                    ways[taken][total] += ways[taken - 1][total - rank];
+                }
             }
         }
+        let mut so_far = 0.0;
+        let up_to = ways[size].iter().map(|ways| {
+            so_far += ways;
+            so_far
+        });
+        Self {
+            up_to: up_to.collect(),
+        }
     }
-    let ways = &ways[some.len()];
-    let all: f64 = ways.iter().sum();
-    let below: f64 = ways[..=sum].iter().sum();
-    let above: f64 = ways[sum..].iter().sum();
-    (2.0 * below.min(above) / all).min(1.0)
+
+    fn chance(&self, sum: usize) -> f64 {
+        let all = self.up_to.last().copied().unwrap_or(1.0);
+        let below = self.up_to[sum];
+        let above = all - sum.checked_sub(1).map_or(0.0, |less| self.up_to[less]);
+        (2.0 * below.min(above) / all).min(1.0)
+    }
 }
 
 /// Returns twice the rank of each value among all, the first group first. Values that are the same share the mean of their
