@@ -89,6 +89,7 @@ pub(super) fn gather(
 pub(super) fn number(number: f64, unit: Option<&str>) -> String {
     match unit {
         Some("B") if number >= 0.0 => size(number as u64),
+        Some("s") if number.abs() < 1.0 => format!("{} ms", rounded(number * 1e3)),
         Some("s") => format!("{number:.3} s"),
         Some(unit) => format!("{} {}", rounded(number), escaped(unit)),
         None => rounded(number),
@@ -182,5 +183,7 @@ mod tests {
         assert_eq!(shown, ["1902", "0.0012346", "12.346", "123457"]);
         assert_eq!(number(2048.0, Some("B")), "2.0 KiB");
         assert_eq!(number(1.5, Some("us")), "1.5000 us");
+        assert_eq!(number(1.5, Some("s")), "1.500 s");
+        assert_eq!(number(0.021_52, Some("s")), "21.520 ms");
     }
 }

@@ -2,11 +2,15 @@
 
 use crate::{
     environment::installed,
-    scene::{Finished, Scene, shared_target, skip},
+    scene::{Finished, Scene, shared_target, skip, wait_until},
 };
 use fixture_kit::{place, results};
 use harness_metadata::{EventKind, Outcome, Verdict, exit_code};
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use nix::sys::signal::Signal;
+use std::{
+    collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path, process::Command,
+    time::Duration,
+};
 
 /// Benchmarks of the standard harness beside tests.
 const STANDARD: &str = r#"
@@ -426,6 +430,202 @@ fn two_revisions_are_measured_in_turns_and_compared_in_one_table() {
         .assert_code(exit_code::USAGE)
         .assert_says("`--junit` is about one run");
     scene.assert_no_strays();
+}
+
+/// A test that records what its source says.
+const RECORDS: &str = r#"
+#[test]
+fn records() {
+    use std::io::Write;
+    let file = std::env::var_os("HARNESS_METRICS_FILE").expect("it is set");
+    let mut file = std::fs::File::options().create(true).append(true).open(file).expect("it is opened");
+    writeln!(file, "{{\"name\":\"p99\",\"value\":100,\"unit\":\"us\",\"polarity\":\"lower-is-better\"}}").expect("it is written");
+}
+"#;
+
+#[test]
+fn tests_are_measured_by_their_metrics_and_compared_with_those_of_another_folder() {
+    let scene = Scene::new();
+    let package = scene.package("measured", RECORDS);
+    let manifest = fs::read_to_string(package.join("Cargo.toml")).expect("it was written");
+    scene.write("before/measured/Cargo.toml", &manifest);
+    scene.write(
+        "before/measured/src/lib.rs",
+        &RECORDS.replace(":100,", ":80,"),
+    );
+    let before = scene.path("before/measured");
+    let before = before.to_str().expect("it is UTF-8");
+    let of_tests = [
+        "bench",
+        "--of-tests",
+        "--max-rounds",
+        "8",
+        "--against",
+        before,
+    ];
+    let run = scene.run(scene.harness_in(&package, &of_tests));
+    run.assert_code(exit_code::OK);
+    let words: Vec<_> = run.stdout.split_whitespace().collect();
+    assert!(
+        words
+            .join(" ")
+            .ends_with("rounds measured records p99 80 us 100 us +25.0 % (+25.0 to +25.0) 8 worse"),
+        "{}",
+        run.stdout
+    );
+    // Nothing of the other folder was changed, and no round is kept.
+    assert!(!scene.path("before/measured/target").exists());
+    let kept = scene.run(scene.harness_in(&package, &["store", "list"]));
+    assert!(!kept.stdout.contains("passed"), "{}", kept.stdout);
+    scene.assert_no_strays();
+}
+
+/// Two programs with the same figures, which write down that they were started.
+fn programs(scene: &Scene) -> [String; 2] {
+    ["old", "new"].map(|name| {
+        let work = if name == "old" { 100 } else { 150 };
+        let starts = scene.path("starts");
+        let script = format!(
+            "#!/bin/sh\n\
+             echo {name} \"$@\" >> {}\n\
+             echo \"test zebra ... bench: {work} ns/iter (+/- 3)\"\n\
+             echo work={work}\n",
+            starts.display()
+        );
+        let file = scene.write(name, &script);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        file.to_str().expect("it is UTF-8").to_owned()
+    })
+}
+
+#[test]
+fn two_programs_are_measured_in_turns_and_compared_in_one_table() {
+    let scene = Scene::new();
+    let [old, new] = programs(&scene);
+    // No workspace is needed.
+    let bench = |args: &[&str]| {
+        let mut command = scene.command(place::runner());
+        command.args(["bench", "--program", &new]).args(args);
+        command.current_dir(scene.path(""));
+        scene.run(command)
+    };
+    let run = bench(&[
+        "--against",
+        &old,
+        "--max-rounds",
+        "9",
+        "--precision",
+        "0%",
+        "--",
+        "-x",
+    ]);
+    run.assert_code(exit_code::OK);
+    run.assert_says("9 rounds of at most 9: ");
+    let row = |text: &str, name: &str| {
+        let row = text.lines().find(|line| line.starts_with(name));
+        let words = row.unwrap_or_else(|| panic!("no {name}:\n{text}"));
+        words.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    // Of what a benchmark harness prints, the deviation is no figure of its own.
+    assert_eq!(
+        row(&run.stdout, "zebra"),
+        "zebra 100 ns/iter 150 ns/iter +50.0 % (+50.0 to +50.0) 9 worse"
+    );
+    let names: Vec<_> = run
+        .stdout
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert_eq!(names, ["", "cpu", "rss", "time", "zebra"], "{}", run.stdout);
+    assert!(
+        run.stdout
+            .lines()
+            .next()
+            .is_some_and(|line| line.contains("…/old") && line.contains("…/new"))
+    );
+    // Each round has both, and the one that is first changes. The first round warms up.
+    let starts = fs::read_to_string(scene.path("starts")).expect("they were started");
+    let expected = ["new -x\nold -x\n", "new -x\nold -x\n", "old -x\nnew -x\n"];
+    let turns: String = (0..10)
+        .map(|round| expected[if round == 0 { 0 } else { 2 - round % 2 }])
+        .collect();
+    assert_eq!(starts, turns);
+
+    let alone = bench(&["--numbers", "key-value", "--max-rounds", "8", "--json"]);
+    alone.assert_code(exit_code::OK);
+    let rows = alone
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("it is JSON"));
+    let rows: Vec<serde_json::Value> = rows.collect();
+    let work = rows
+        .iter()
+        .find(|row| row["metric"] == "work")
+        .expect("it was printed");
+    assert_eq!(
+        (&work["now"], &work["test"]),
+        (&vec![150.0; 8].into(), &serde_json::Value::Null)
+    );
+    scene.assert_no_strays();
+}
+
+#[test]
+fn programs_that_cannot_be_measured_are_explained() {
+    let scene = Scene::new();
+    let [old, new] = programs(&scene);
+    let bench = |args: &[&str]| {
+        let mut command = scene.command(place::runner());
+        command.arg("bench").args(args).current_dir(scene.path(""));
+        scene.run(command)
+    };
+    let missing = bench(&["--program", "./no-such"]);
+    missing
+        .assert_code(exit_code::SETUP)
+        .assert_says("`./no-such` could not be started: ");
+    missing.assert_says("does not exist: was it built?");
+    let failing = bench(&["--program", &new, "--against", "false"]);
+    failing
+        .assert_code(exit_code::TEST_RUN_FAILED)
+        .assert_says("a round of `false` failed");
+    failing.assert_says("it ended with exit code 1");
+    let silent = bench(&["--program", "true", "--numbers", "json"]);
+    silent
+        .assert_code(exit_code::TEST_RUN_FAILED)
+        .assert_says("`true` printed no numbers");
+    silent.assert_says("no metrics in the format `json` in stdout or stderr");
+    let of_workspace = bench(&["--program", &new, "-E", "all()"]);
+    of_workspace.assert_code(exit_code::USAGE);
+    of_workspace
+        .assert_says("`-E` is about benchmarks of a workspace, and `--program` measures a program");
+    // One of two programs is missing.
+    let package = scene.package("measured", "");
+    let half = scene.run(scene.harness_in(&package, &["bench", "--against", &old]));
+    half.assert_code(exit_code::SETUP);
+    half.assert_says("`--program PROGRAM --against PROGRAM -- ARGUMENTS`");
+    scene.assert_no_strays();
+}
+
+#[test]
+fn a_program_that_is_measured_is_killed_with_the_command() {
+    let scene = Scene::new();
+    let script = format!(
+        "setsid sleep 1000 & echo $! > {0}.part; mv {0}.part {0}; exec sleep 1000",
+        scene.path("started").display()
+    );
+    let mut command = scene.command(place::runner());
+    command.args(["bench", "--program", "sh", "--", "-c", &script]);
+    command.current_dir(scene.path(""));
+    let running = scene.start(command);
+    let started = wait_until(Duration::from_secs(60), || {
+        scene.path("started").exists().then_some(())
+    });
+    assert!(started.is_some(), "{}", running.stderr_so_far());
+    running.signal(Signal::SIGINT);
+    assert!(!running.finish().status.success());
+    let gone = wait_until(Duration::from_secs(60), || {
+        scene.strays().is_empty().then_some(())
+    });
+    assert!(gone.is_some(), "{:?}", scene.strays());
 }
 
 #[test]

@@ -88,7 +88,12 @@ fn a_metric_is_followed_over_runs_and_only_enough_of_them_are_a_regression() {
         "{plain}"
     );
     let time = recorded.ask(&["history", "has_latency", "--metric", "time"]);
-    assert!(time.stdout.contains("8 runs, median 0."), "{}", time.stdout);
+    assert!(
+        time.stdout
+            .contains("time, lower is better: 8 runs, median "),
+        "{}",
+        time.stdout
+    );
     let unknown = recorded.ask(&["history", "has_latency", "--metric", "latncy"]);
     unknown
         .assert_code(exit_code::NO_TESTS)

@@ -5,8 +5,8 @@ use harness_runner::answers::{interval, regression::median};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A figure by its test, its name and its unit.
-type Key = (TestId, String, Option<String>);
+/// A figure by its test, its name and its unit. A program that is measured by itself has no test.
+type Key = (Option<TestId>, String, Option<String>);
 
 /// The figures of one round.
 pub(super) type Round = BTreeMap<Key, (Polarity, f64)>;
@@ -18,7 +18,7 @@ pub(super) struct Figures(BTreeMap<Key, Comparison>);
 /// One figure over all rounds.
 #[derive(Clone, Debug)]
 pub(super) struct Comparison {
-    pub(super) test: TestId,
+    pub(super) test: Option<TestId>,
     pub(super) name: String,
     pub(super) unit: Option<String>,
     polarity: Polarity,
@@ -41,7 +41,7 @@ pub(super) enum Verdict {
 /// A line of JSON.
 #[derive(Serialize)]
 struct Row<'a> {
-    test: &'a TestId,
+    test: Option<&'a TestId>,
     metric: &'a str,
     unit: Option<&'a str>,
     polarity: Polarity,
@@ -139,7 +139,7 @@ impl Comparison {
             Verdict::Unclear => "unclear",
         };
         let row = Row {
-            test: &self.test,
+            test: self.test.as_ref(),
             metric: &self.name,
             unit: self.unit.as_deref(),
             polarity: self.polarity,
@@ -157,26 +157,31 @@ impl Comparison {
 /// Names of figures that a benchmark harness derives from the same samples as the one that counts.
 const DERIVED: [&str; 5] = ["deviation", "fastest", "slowest", "mean", "iters"];
 
-/// Returns the figures of an attempt: its metrics, or its running time if it has none.
-pub(super) fn of_metrics(test: &TestId, metrics: &[Metric], seconds: f64, into: &mut Round) {
+/// Adds the figures of an attempt: its metrics, or its running time if it has none.
+pub(super) fn of_attempt(test: &TestId, metrics: &[Metric], seconds: f64, into: &mut Round) {
+    let found = of_metrics(Some(test), metrics);
+    if found.is_empty() {
+        let key = (Some(test.clone()), "time".to_owned(), Some("s".to_owned()));
+        into.insert(key, (Polarity::LowerIsBetter, seconds));
+    }
+    into.extend(found);
+}
+
+/// Returns the metrics that count, of several with one name the median.
+pub(super) fn of_metrics(test: Option<&TestId>, metrics: &[Metric]) -> Round {
     let mut values: BTreeMap<Key, (Polarity, Vec<f64>)> = BTreeMap::new();
     for metric in metrics
         .iter()
         .filter(|metric| counts(metric) && metric.value.0.is_finite())
     {
-        let key = (test.clone(), metric.full_name(), metric.unit.clone());
+        let key = (test.cloned(), metric.full_name(), metric.unit.clone());
         let (_, values) = values.entry(key).or_insert((metric.polarity, Vec::new()));
         values.push(metric.value.0);
     }
-    if values.is_empty() {
-        let key = (test.clone(), "time".to_owned(), Some("s".to_owned()));
-        values.insert(key, (Polarity::LowerIsBetter, vec![seconds]));
-    }
-    into.extend(
-        values
-            .into_iter()
-            .map(|(key, (polarity, values))| (key, (polarity, median(&values)))),
-    );
+    let values = values.into_iter();
+    values
+        .map(|(key, (polarity, values))| (key, (polarity, median(&values))))
+        .collect()
 }
 
 fn counts(metric: &Metric) -> bool {
@@ -201,7 +206,10 @@ mod tests {
     }
 
     fn round(value: f64, polarity: Polarity) -> Round {
-        Round::from([((test(), "iteration".to_owned(), None), (polarity, value))])
+        Round::from([(
+            (Some(test()), "iteration".to_owned(), None),
+            (polarity, value),
+        )])
     }
 
     fn compared(polarity: Polarity, now: f64, before: f64, rounds: u32) -> Comparison {
@@ -249,7 +257,10 @@ mod tests {
     #[test]
     fn only_figures_that_both_sides_have_are_compared() {
         let mut figures = Figures::default();
-        let other = Round::from([((test(), "other".to_owned(), None), (Polarity::Unknown, 1.0))]);
+        let other = Round::from([(
+            (Some(test()), "other".to_owned(), None),
+            (Polarity::Unknown, 1.0),
+        )]);
         figures.add(round(1.0, Polarity::Unknown), Some(other));
         assert!(figures.comparisons().is_empty());
     }
@@ -259,7 +270,7 @@ mod tests {
         let metric = |line: &str| serde_json::from_str::<Metric>(line).expect("it is one");
         let of = |metrics: &[Metric]| {
             let mut round = Round::default();
-            of_metrics(&test(), metrics, 2.5, &mut round);
+            of_attempt(&test(), metrics, 2.5, &mut round);
             round
                 .into_iter()
                 .map(|((_, name, _), (_, value))| (name, value))

@@ -1,6 +1,9 @@
-//! The two sides of a comparison: this workspace, and another revision or folder.
+//! The two sides of a comparison of benchmarks: this workspace, and another revision or folder.
 
-use super::figures::{Round, of_metrics};
+use super::{
+    Side,
+    figures::{Round, of_attempt},
+};
 use crate::{
     cli::{GlobalOptions, prepared},
     command_error::{CommandError, Kind},
@@ -32,8 +35,10 @@ const NOT_OF_ROUNDS: [&str; 12] = [
 ];
 
 /// Flags of this command that are not of a run, and whether a value follows.
-const OWN: [(&str, bool); 5] = [
+pub(super) const OWN: [(&str, bool); 7] = [
     ("--against", true),
+    ("--program", true),
+    ("--numbers", true),
     ("--precision", true),
     ("--max-rounds", true),
     ("--of-tests", false),
@@ -98,51 +103,64 @@ fn rounds_of(args: Vec<OsString>, of_tests: bool) -> Result<Vec<OsString>, Comma
     Ok(kept)
 }
 
-/// A side.
+/// A workspace, at a revision.
 #[derive(Debug)]
-pub(super) struct Side {
+pub(super) struct Workspace<'a> {
     /// As the table names it.
-    pub(super) name: String,
+    name: String,
     /// The working directory of its runs.
     folder: Utf8PathBuf,
     /// The target directory, and whether the manifest has to be named.
     target: Option<Utf8PathBuf>,
+    /// The arguments of a round.
+    args: &'a [OsString],
+    /// The folder for what a round writes.
+    scratch: &'a Utf8Path,
 }
 
-impl Side {
+impl<'a> Workspace<'a> {
     /// This workspace, as this program was started.
-    pub(super) fn here() -> Result<Self, CommandError> {
+    pub(super) fn here(args: &'a [OsString], scratch: &'a Utf8Path) -> Result<Self, CommandError> {
         Ok(Self {
             name: "now".to_owned(),
             folder: working_directory()?,
             target: None,
+            args,
+            scratch,
         })
     }
 
     /// Another workspace: in a folder, or the files of a revision, which are written below the target directory.
     pub(super) fn against(
+        &self,
         against: &str,
         root: &Utf8Path,
         target: &Utf8Path,
         global: &GlobalOptions,
     ) -> Result<Self, CommandError> {
         let own = target.join("harness").join("against");
-        let below = working_directory()?;
-        let below = below.strip_prefix(root).unwrap_or(Utf8Path::new(""));
-        if Utf8Path::new(against).join("Cargo.toml").is_file() {
-            let folder = Utf8Path::new(against).canonicalize_utf8();
-            let folder = folder.map_err(|error| {
+        let below = self.folder.strip_prefix(root).unwrap_or(Utf8Path::new(""));
+        let other = |name: String, folder: Utf8PathBuf, target: &str| Self {
+            name,
+            folder: folder.join(below),
+            target: Some(own.join(target)),
+            args: self.args,
+            scratch: self.scratch,
+        };
+        let path = Utf8Path::new(against);
+        if path.join("Cargo.toml").is_file() {
+            let folder = path.canonicalize_utf8().map_err(|error| {
                 CommandError::new(Kind::Setup, format!("failed to find `{against}`: {error}"))
             })?;
-            return Ok(Self {
-                name: folder.file_name().unwrap_or("before").to_owned(),
-                target: Some(own.join("target-of-folder")),
-                folder: folder.join(below),
-            });
+            let name = folder.file_name().unwrap_or("before").to_owned();
+            return Ok(other(name, folder, "target-of-folder"));
         }
         let exported = changes::export(root, against, &own).map_err(|error| {
-            let error = CommandError::new(Kind::Setup, error.to_string());
-            error.with_hint("`--against` names a revision, or a folder with a Cargo.toml")
+            let hint = match path.is_file() {
+                true => "`--program PROGRAM --against PROGRAM -- ARGUMENTS` compares two programs",
+                false => "`--against` names a revision, or a folder with a Cargo.toml",
+            };
+            CommandError::new(Kind::Setup, error.to_string()).with_hint(hint)
         })?;
         let lock = exported.workspace.join("Cargo.lock");
         if !lock.exists() {
@@ -154,28 +172,23 @@ impl Side {
             &format!("`{against}` is commit {short}"),
             global.stderr_colors(),
         );
-        Ok(Self {
-            name: against.chars().take(14).collect(),
-            folder: exported.workspace.join(below),
-            target: Some(own.join("target")),
-        })
+        let name = against.chars().take(14).collect();
+        Ok(other(name, exported.workspace, "target"))
+    }
+}
+
+impl Side for Workspace<'_> {
+    fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Makes a round, and returns its figures.
-    pub(super) fn round(
-        &self,
-        args: &[OsString],
-        scratch: &Utf8Path,
-    ) -> Result<Round, CommandError> {
+    fn round(&self) -> Result<Round, CommandError> {
         let failed = |what: String| CommandError::new(Kind::Internal, what);
         let program = env::current_exe()
             .map_err(|error| failed(format!("this program cannot be found: {error}")))?;
-        let events = scratch.join("events");
-        let at = args
-            .iter()
-            .position(|arg| arg == "--")
-            .unwrap_or(args.len());
-        let (own, rest) = args.split_at(at);
+        let events = self.scratch.join("events");
+        let at = self.args.iter().position(|arg| arg == "--");
+        let (own, rest) = self.args.split_at(at.unwrap_or(self.args.len()));
         let mut command = Command::new(program);
         command
             .args(own)
@@ -187,7 +200,7 @@ impl Side {
                 "none",
             ])
             .args(["--events", events.as_str()])
-            .args(["--runs-dir", scratch.join("runs").as_str()]);
+            .args(["--runs-dir", self.scratch.join("runs").as_str()]);
         if let Some(target) = &self.target {
             command.args(["--target-dir", target.as_str()]);
         }
@@ -235,7 +248,7 @@ fn figures(events: &str) -> Round {
             && let Some(last) = finished.attempts.last()
         {
             let seconds = last.elapsed.as_secs_f64();
-            of_metrics(&finished.test, &last.metrics.found, seconds, &mut round);
+            of_attempt(&finished.test, &last.metrics.found, seconds, &mut round);
         }
     }
     round
