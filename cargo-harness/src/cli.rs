@@ -49,6 +49,7 @@ mod series;
 mod service;
 mod shake;
 mod show_config;
+mod simulate;
 mod store;
 mod surroundings;
 mod touching;
@@ -286,6 +287,9 @@ enum Command {
     /// Run tests as usual and under other conditions, and tell what they do otherwise: files, addresses, programs,
     /// order.
     Audit(audit::Audit),
+    /// Go through the history of the repository, and say for each commit which tests would have been selected, and
+    /// which of those that would not have had another result.
+    Simulate(simulate::SimulateCommand),
     /// List the tests that read a file or folder, or ask for it.
     WhoReads(who::WhoReads),
     /// List the tests that write, create, rename or remove a file or folder.
@@ -393,6 +397,7 @@ impl App {
             Command::Policy(command) => command.run(&self.global),
             Command::Audit(command) => command.run(&self.global),
             Command::Shake(command) => command.run(&self.global),
+            Command::Simulate(command) => command.run(&self.global),
             Command::WhoReads(command) => command.run(&self.global),
             Command::WhoWrites(command) => command.run(&self.global),
             Command::WhoConnects(command) => command.run(&self.global),

@@ -17,6 +17,7 @@ pub mod policy;
 pub mod question;
 pub mod regression;
 pub mod rules;
+pub mod simulation;
 pub mod statistics;
 pub mod uses;
 

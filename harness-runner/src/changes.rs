@@ -7,6 +7,7 @@
 mod export;
 mod git;
 mod lock;
+mod past;
 #[cfg(test)]
 mod tests;
 mod watched;
@@ -14,6 +15,7 @@ mod watched;
 pub use export::{ExportError, Exported, export};
 pub use git::{GitError, Since, Tree};
 pub use notify::Event as FileEvent;
+pub use past::{Checkout, CheckoutError, Commit, OF_ANOTHER_REPOSITORY, Past, Span};
 pub use watched::{WatchError, Watched};
 
 use camino::{Utf8Path, Utf8PathBuf};

@@ -8,7 +8,8 @@
 //! - `image` reads the file, `code` its instructions, `parts` makes the pieces and finds the bounds of data;
 //! - `graph` digests what refers to each other in circles;
 //! - `map` is the answer, `compare` tells two apart, `table` reads the table of tests that libtest's `main` has;
-//! - `unwind` says where calls lead when they unwind.
+//! - `unwind` says where calls lead when they unwind;
+//! - `sources` finds the source files of functions, which no digest depends on.
 //!
 //! What is not understood is part of some digest as it is. So it makes a function look changed, and never the same.
 
@@ -19,6 +20,7 @@ mod image;
 mod map;
 mod names;
 mod parts;
+mod sources;
 mod table;
 mod unwind;
 
@@ -26,6 +28,7 @@ pub use compare::Comparison;
 pub use image::NoMap;
 pub use map::{Difference, Function, Map, Patch};
 pub use names::shown;
+pub use sources::source_files;
 
 /// Returns a digest of 16 bytes.
 fn hash(bytes: &[u8]) -> u128 {

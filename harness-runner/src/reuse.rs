@@ -8,7 +8,8 @@
 //! - `settle` proves that what a path leads to after the test is what the test met, or refuses the pass;
 //! - `decide` compares a stored pass with the present, `choose` does so for all tests of a plan;
 //! - `ledger` is the file of all that;
-//! - `observing` does the first two beside a run.
+//! - `observing` does the first two beside a run;
+//! - `sources` names the source files of what tests entered, to compare with selection by file.
 //!
 //! Nothing is started here.
 
@@ -25,6 +26,7 @@ mod looks;
 mod observing;
 mod programs;
 mod settle;
+mod sources;
 mod special;
 mod state;
 #[cfg(test)]
@@ -43,6 +45,7 @@ pub use ledger::{Distrust, Known, Ledger, LedgerError, Pass, Stored};
 pub use observing::{Audit, Observed, Observing, OfRun, Watched, digest_of};
 pub use programs::{Entered, Maps, Otherwise, Programs};
 pub use settle::{Fact, Settled};
+pub use sources::entered_files;
 pub use state::{Here, State, World};
 pub use times::{now, remove_old, touch};
 pub use words::ago;

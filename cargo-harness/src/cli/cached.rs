@@ -27,6 +27,9 @@ pub(super) struct CachedArgs {
     /// Store no passes and use none, whatever the profile says.
     #[arg(long)]
     pub(super) no_cached: bool,
+    /// Store what passes rest on, and run all tests, whatever the profile says.
+    #[arg(long, conflicts_with_all = ["cached", "no_cached", "affected"])]
+    pub(super) record: bool,
     /// Leave out tests that asked for no file that has changed since this revision, or since the main branch.
     #[arg(
         long,
@@ -48,9 +51,10 @@ pub(super) struct CachedArgs {
 impl CachedArgs {
     /// Adds the settings of the command line.
     pub(super) fn add_to(&self, overrides: &mut CliOverrides) {
-        overrides.run.reuse_mode = match (self.cached, self.no_cached) {
-            (true, _) => Some(ReuseMode::Cached),
-            (_, true) => Some(ReuseMode::Off),
+        overrides.run.reuse_mode = match (self.cached, self.no_cached, self.record) {
+            (true, ..) => Some(ReuseMode::Cached),
+            (_, true, _) => Some(ReuseMode::Off),
+            (.., true) => Some(ReuseMode::Record),
             _ => None,
         };
         overrides.run.reuse_audit = self.audit;
@@ -67,9 +71,10 @@ impl CachedArgs {
     }
 
     fn given(&self) -> Option<&'static str> {
-        match (self.cached, &self.affected) {
-            (true, _) => Some("--cached"),
-            (_, Some(_)) => Some("--affected"),
+        match (self.cached, &self.affected, self.record) {
+            (true, ..) => Some("--cached"),
+            (_, Some(_), _) => Some("--affected"),
+            (.., true) => Some("--record"),
             _ => None,
         }
     }

@@ -68,6 +68,9 @@ struct PlanForm {
         help_heading = "Reuse options"
     )]
     affected: Option<String>,
+    /// Compare executables as a whole, whatever functions a test entered.
+    #[arg(long, help_heading = "Reuse options")]
+    whole_executables: bool,
     /// Print JSON, an object for each test.
     #[arg(long, help_heading = "Output options")]
     json: bool,
@@ -92,7 +95,8 @@ impl PlanForm {
     ) -> Result<(Session, Decided), CommandError> {
         let colors = global.stderr_colors();
         let filters = filter.interpret(false)?;
-        let overrides = CliOverrides::default();
+        let mut overrides = CliOverrides::default();
+        overrides.run.reuse_functions = self.whole_executables.then_some(false);
         let mut options = prepared::options(global, cargo, reuse, filters.options, overrides)?;
         options.documentation = true;
         filters.before.apply(&mut options, global)?;

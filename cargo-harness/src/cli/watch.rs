@@ -3,7 +3,7 @@
 //! Each run is a process of its own, `cargo harness run`, with the keys and the terminal as always. Between
 //! runs this one reads the keys. A change during a run waits for its end.
 
-mod signals;
+pub(super) mod signals;
 mod state;
 
 use super::{App, GlobalOptions, prepared, run::RunCommand, runner_options::NoTests};

@@ -230,5 +230,5 @@ fn what_git_cannot_say_is_a_sentence() {
     let without = it.scene.run(without);
     without
         .assert_code(exit_code::SETUP)
-        .assert_says("`git` was not found, and `--changed` needs it");
+        .assert_says("`git` was not found, and is needed to know what has changed");
 }

@@ -56,6 +56,7 @@ mod scripts;
 mod servers;
 mod services;
 mod show_config;
+mod simulate;
 mod slow;
 mod stores;
 mod strays;

@@ -37,7 +37,7 @@ const MAIN: &[&str] = &[
 #[derive(Debug, Error)]
 pub enum GitError {
     /// There is no git.
-    #[error("`git` was not found, and `--changed` needs it")]
+    #[error("`git` was not found, and is needed to know what has changed")]
     Missing,
     /// It cannot be started.
     #[error("failed to start `git`")]
@@ -214,8 +214,8 @@ pub(super) fn top(root: &Utf8Path) -> Result<PathBuf, GitError> {
     Ok(PathBuf::from(OsStr::from_bytes(line)))
 }
 
-struct Git {
-    top: PathBuf,
+pub(super) struct Git {
+    pub(super) top: PathBuf,
 }
 
 impl Git {
@@ -266,7 +266,7 @@ impl Git {
         }
     }
 
-    fn is_shallow(&self) -> bool {
+    pub(super) fn is_shallow(&self) -> bool {
         let output = run(&self.top, &["rev-parse", "--is-shallow-repository"]);
         output.is_ok_and(|output| output.stdout == b"true\n")
     }
@@ -278,11 +278,11 @@ impl Git {
         String::from_utf8(self.output(&["show", &place]).ok()?).ok()
     }
 
-    fn succeeds(&self, args: &[&str]) -> Result<bool, GitError> {
+    pub(super) fn succeeds(&self, args: &[&str]) -> Result<bool, GitError> {
         Ok(run(&self.top, args)?.status.success())
     }
 
-    fn output(&self, args: &[&str]) -> Result<Vec<u8>, GitError> {
+    pub(super) fn output(&self, args: &[&str]) -> Result<Vec<u8>, GitError> {
         let output = run(&self.top, args)?;
         match output.status.success() {
             true => Ok(output.stdout),
@@ -304,10 +304,14 @@ fn run(folder: &Path, args: &[&str]) -> Result<Output, GitError> {
         // It is a look, and no one else's index is to be refreshed by it.
         .env("GIT_OPTIONAL_LOCKS", "0")
         .stdin(Stdio::null());
-    command.output().map_err(|source| match source.kind() {
+    command.output().map_err(not_started)
+}
+
+pub(super) fn not_started(source: io::Error) -> GitError {
+    match source.kind() {
         io::ErrorKind::NotFound => GitError::Missing,
         _ => GitError::Start(source),
-    })
+    }
 }
 
 fn words(output: &Output) -> String {

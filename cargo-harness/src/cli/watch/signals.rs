@@ -25,37 +25,37 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// A signal that ends the watch.
 #[derive(Copy, Clone, Debug)]
-pub(super) struct Heard {
-    pub(super) signal: Signal,
+pub(in crate::cli) struct Heard {
+    pub(in crate::cli) signal: Signal,
     /// Whether the terminal sent it, which sends it to a run as well.
-    pub(super) from_terminal: bool,
+    pub(in crate::cli) from_terminal: bool,
 }
 
 /// The run of a watch, if there is one.
 #[derive(Debug, Default)]
-pub(super) struct Run(Mutex<Option<Pid>>);
+pub(in crate::cli) struct Run(Mutex<Option<Pid>>);
 
 impl Run {
-    pub(super) fn begin(&self, pid: Pid) {
+    pub(in crate::cli) fn begin(&self, pid: Pid) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(pid);
     }
 
-    pub(super) fn end(&self) {
+    pub(in crate::cli) fn end(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn pid(&self) -> Option<Pid> {
+    pub(in crate::cli) fn pid(&self) -> Option<Pid> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Signals that are read instead of delivered. A run has none of them blocked: the standard library clears
 /// the mask of a child.
-pub(super) struct Signals(SignalFd);
+pub(in crate::cli) struct Signals(SignalFd);
 
 impl Signals {
     /// Blocks them, for this thread and all that it starts.
-    pub(super) fn block() -> io::Result<Self> {
+    pub(in crate::cli) fn block() -> io::Result<Self> {
         let signals = [
             Signal::SIGINT,
             Signal::SIGTERM,
@@ -69,7 +69,7 @@ impl Signals {
     }
 
     /// Passes them on from now on. `heard` returns whether it wants more.
-    pub(super) fn listen(
+    pub(in crate::cli) fn listen(
         self,
         run: std::sync::Arc<Run>,
         heard: impl Fn(Heard) -> bool + Send + 'static,
