@@ -227,6 +227,14 @@ fn no_answer(status: &Status, settings: &Settings) -> String {
                 settings.address.replacen("grpc:", "grpcs:", 1)
             )
         }
+        // Only after the connection stands does a server with TLS say what it thinks of the caller, and not
+        // always before it is gone.
+        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled => {
+            match settings.tls.certificate {
+                None => format!("{why}; it may want a certificate, and none is set"),
+                Some(_) => format!("{why}; it may not accept the certificate"),
+            }
+        }
         _ => why,
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! It is no sandbox: an action is a process in a temporary folder.
 
+mod certificates;
 mod storage;
+
+pub use certificates::{Authority, Pair, ServerTls};
 
 use crate::{
     api::{
@@ -62,6 +65,8 @@ pub struct Behaviour {
     pub hangs: bool,
     /// Whether it rejects properties.
     pub plain: bool,
+    /// Its certificates; `None` for no TLS.
+    pub tls: Option<ServerTls>,
 }
 
 /// Counts of what has been asked of the engine.
@@ -94,6 +99,7 @@ pub struct State {
 pub struct LocalEngine {
     runtime: Option<Runtime>,
     at: SocketAddr,
+    scheme: &'static str,
 }
 
 impl LocalEngine {
@@ -101,7 +107,7 @@ impl LocalEngine {
     ///
     /// # Errors
     ///
-    /// When there is no port to be had.
+    /// When there is no port to be had, or its certificates are none.
     pub fn start(state: &Arc<State>, at: Option<SocketAddr>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -123,7 +129,14 @@ impl LocalEngine {
             service.clone(),
         )
         .max_decoding_message_size(most);
-        let serve = Server::builder()
+        let mut server = Server::builder();
+        let tls = &state.behaviour.tls;
+        if let Some(tls) = tls {
+            let with_tls = server.tls_config(tls.config());
+            server = with_tls.map_err(io::Error::other)?;
+        }
+        let scheme = if tls.is_some() { "grpcs" } else { "grpc" };
+        let serve = server
             .add_service(execution)
             .add_service(cas)
             .add_service(capabilities_server::CapabilitiesServer::with_interceptor(
@@ -135,7 +148,11 @@ impl LocalEngine {
             .serve_with_incoming(TcpListenerStream::new(listener));
         runtime.spawn(serve);
         let runtime = Some(runtime);
-        Ok(Self { runtime, at })
+        Ok(Self {
+            runtime,
+            at,
+            scheme,
+        })
     }
 
     /// Returns where it is.
@@ -145,7 +162,7 @@ impl LocalEngine {
 
     /// Returns its address.
     pub fn address(&self) -> String {
-        format!("grpc://{}", self.at)
+        format!("{}://{}", self.scheme, self.at)
     }
 }
 

@@ -1,11 +1,12 @@
 //! The client against an engine in this process that fails as the test wants.
 
 use harness_remote::{
-    Action, Client, ConnectError, Content, Done, Failure, Input, Settings, Token,
-    engine::{Behaviour, LocalEngine, State},
+    Action, Client, ConnectError, Content, Done, Failure, Input, Settings, Tls, Token,
+    engine::{Authority, Behaviour, LocalEngine, ServerTls, State},
 };
 use std::{
     fs,
+    path::Path,
     sync::{Arc, Mutex, atomic::Ordering, mpsc},
     time::Duration,
 };
@@ -364,4 +365,104 @@ fn an_expired_token_is_read_again_once_and_never_shown() {
             .contains("it wants a token, and none is set"),
         "{error}"
     );
+}
+
+/// An engine with TLS at 127.0.0.1, and a folder with `ca.pem`, and `caller.pem` and `stranger.pem` with keys.
+fn engine_with_tls(wants_callers: bool) -> (LocalEngine, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("there is room");
+    let authority = Authority::new("the tests").expect("a key can be made");
+    let other = Authority::new("nobody's").expect("a key can be made");
+    let vouched = |by: &Authority, name: &str| by.vouch_for(name).expect("a name");
+    let (of_caller, of_stranger) = (
+        vouched(&authority, "caller.test"),
+        vouched(&other, "caller.test"),
+    );
+    fs::write(folder.path().join("ca.pem"), authority.certificate()).expect("there is room");
+    fs::write(folder.path().join("other.pem"), other.certificate()).expect("there is room");
+    of_caller
+        .write(folder.path(), "caller")
+        .expect("there is room");
+    of_stranger
+        .write(folder.path(), "stranger")
+        .expect("there is room");
+    let tls = ServerTls {
+        own: vouched(&authority, "127.0.0.1"),
+        callers: wants_callers.then(|| authority.certificate().to_owned()),
+    };
+    let (_, engine) = engine(Behaviour {
+        tls: Some(tls),
+        ..Behaviour::default()
+    });
+    (engine, folder)
+}
+
+/// Settings with one of those authorities, and maybe the certificate of a caller.
+fn with_tls(
+    engine: &LocalEngine,
+    folder: &Path,
+    ca: Option<&str>,
+    caller: Option<&str>,
+) -> Settings {
+    let file = |name: &str, ending: &str| folder.join(format!("{name}.{ending}"));
+    Settings {
+        tls: Tls {
+            ca: ca.map(|name| file(name, "pem")),
+            certificate: caller.map(|name| file(name, "pem")),
+            key: caller.map(|name| file(name, "key")),
+            name: None,
+        },
+        ..settings(engine)
+    }
+}
+
+#[test]
+fn an_engine_with_tls_is_trusted_if_the_authority_vouches_for_its_name() {
+    let (engine, folder) = engine_with_tls(false);
+    let folder = folder.path();
+    let trusting = with_tls(&engine, folder, Some("ca"), None);
+    assert!(trusting.address.starts_with("grpcs://127.0.0.1:"));
+    let client = Client::connect(&trusting).expect("it is trusted");
+    let done = execute(&client, action("echo x > out")).expect("it is executed");
+    assert_eq!(done.outputs["out"], b"x\n");
+
+    let message = |settings: &Settings| Client::connect(settings).expect_err("no").to_string();
+    // Neither another authority nor those of the system vouch for it.
+    for ca in [Some("other"), None] {
+        let told = message(&with_tls(&engine, folder, ca, None));
+        assert!(told.contains("UnknownIssuer"), "{told}");
+    }
+    let mut named = trusting.clone();
+    named.tls.name = Some("engine.test".to_owned());
+    let told = message(&named);
+    assert!(told.contains("engine.test"), "{told}");
+    // Who speaks without TLS is told what may be missing.
+    let plain = Settings {
+        address: trusting.address.replace("grpcs:", "grpc:"),
+        ..Settings::default()
+    };
+    let told = message(&plain);
+    assert!(
+        told.contains(&format!("it may want TLS: `{}`", trusting.address)),
+        "{told}"
+    );
+}
+
+#[test]
+fn an_engine_that_wants_to_know_its_callers_is_shown_a_certificate() {
+    let (engine, folder) = engine_with_tls(true);
+    let folder = folder.path();
+    let known = with_tls(&engine, folder, Some("ca"), Some("caller"));
+    let client = Client::connect(&known).expect("it knows this one");
+    let done = execute(&client, action("echo x > out")).expect("it is executed");
+    assert_eq!(done.outputs["out"], b"x\n");
+    for (caller, says) in [
+        (None, "; it may want a certificate, and none is set"),
+        (Some("stranger"), "; it may not accept the certificate"),
+    ] {
+        let unknown = with_tls(&engine, folder, Some("ca"), caller);
+        let told = Client::connect(&unknown)
+            .expect_err("it does not")
+            .to_string();
+        assert!(told.ends_with(says), "{told}");
+    }
 }
