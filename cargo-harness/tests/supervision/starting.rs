@@ -42,7 +42,7 @@ fn stops_and_goes_on(test: &str, then: &str, config: impl Fn(&str) -> String) {
         terminal.type_in("fg; last=$?\n");
         await_state(&waiting, |state| !is_stopped(state));
     }
-    // Opened for both, a pipe without a reader blocks nobody (fifo(7)).
+    // Opened for both, a pipe without a reader blocks no writer (fifo(7)).
     let mut pipe = fs::File::options().read(true).write(true).open(go);
     let pipe = pipe.as_mut().expect("it is there");
     pipe.write_all(b"go\n").expect("there is room");
