@@ -295,7 +295,7 @@ fn faults_of_an_engine_are_no_retries_of_a_test() {
 #[test]
 fn an_engine_that_hangs_is_given_up_with_a_sentence() {
     let (state, engine) = engine(Behaviour {
-        hangs: true,
+        hangs: 9.into(),
         ..Behaviour::default()
     });
     let elsewhere = Elsewhere::new();
@@ -308,6 +308,32 @@ fn an_engine_that_hangs_is_given_up_with_a_sentence() {
     finished.assert_says("the engine has not finished the action within 1 s");
     let cancelled = || (state.counts.cancelled.load(Ordering::SeqCst) > 0).then_some(());
     wait_until(Duration::from_secs(30), cancelled).expect("it is cancelled");
+}
+
+#[test]
+fn a_straggler_is_started_a_second_time_where_the_profile_allows_it() {
+    // The first action has no end.
+    let (state, engine) = engine(Behaviour {
+        hangs: 1.into(),
+        ..Behaviour::default()
+    });
+    let elsewhere = Elsewhere::new();
+    elsewhere.scene.write(
+        "space/.config/harness.toml",
+        "[profile.default.remote]\nbackup-after = \"1s\"\n",
+    );
+    let finished = elsewhere.run(&engine.address(), &["reads_a_file_of_its_package"]);
+    finished.assert_code(exit_code::OK);
+    finished.assert_says("1 test run: 1 passed");
+    let attempts = elsewhere.attempts();
+    let [attempt] = of(&attempts, "reads_a_file_of_its_package") else {
+        panic!("it is one attempt");
+    };
+    assert!(place(attempt).backup);
+    assert_eq!(place(attempt).earlier, Vec::<String>::new());
+    assert_eq!(state.counts.accepted.load(Ordering::SeqCst), 2);
+    let cancelled = || (state.counts.cancelled.load(Ordering::SeqCst) == 1).then_some(());
+    wait_until(Duration::from_secs(30), cancelled).expect("the first one is cancelled");
 }
 
 #[test]
@@ -392,7 +418,7 @@ fn a_pass_elsewhere_is_not_used_again_and_a_failure_there_counts() {
 #[test]
 fn an_interrupted_run_does_not_wait_for_an_engine() {
     let (state, engine) = engine(Behaviour {
-        hangs: true,
+        hangs: 9.into(),
         ..Behaviour::default()
     });
     let elsewhere = Elsewhere::new();

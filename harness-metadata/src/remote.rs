@@ -36,6 +36,9 @@ pub struct Remote {
     pub uploaded: u64,
     /// The number of inputs.
     pub inputs: usize,
+    /// Whether a second copy of it was started, because the first one took long. The first result counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backup: bool,
     /// The reasons of its earlier tries, in order. The test is not to blame for any of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<String>,

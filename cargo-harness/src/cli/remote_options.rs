@@ -180,6 +180,7 @@ mod engine {
             fetch: times.fetch,
             uploaded: done.uploaded,
             inputs: 0,
+            backup: false,
             earlier: done.earlier,
         };
         Done {

@@ -61,8 +61,8 @@ pub struct Behaviour {
     pub fails: AtomicU32,
     /// Outputs that it loses.
     pub loses: Vec<String>,
-    /// Whether it never finishes an action.
-    pub hangs: bool,
+    /// The number of actions that it never finishes.
+    pub hangs: AtomicU32,
     /// Whether it rejects properties.
     pub plain: bool,
     /// Its certificates; `None` for no TLS.
@@ -295,7 +295,7 @@ impl Service {
         let folder = tempdir()?;
         let root = folder.0.join("root");
         self.lay_out(action.input_root_digest.as_ref(), &root)?;
-        if state.behaviour.hangs {
+        if take(&state.behaviour.hangs) {
             std::future::pending::<()>().await;
         }
         let program = root.join(command.arguments.first().map_or("", String::as_str));

@@ -238,7 +238,7 @@ fn rejected_properties_are_told_at_once() {
 #[test]
 fn an_action_that_never_ends_is_given_up_and_cancelled() {
     let (state, engine) = engine(Behaviour {
-        hangs: true,
+        hangs: 9.into(),
         ..Behaviour::default()
     });
     let mut hangs = action("true");

@@ -429,6 +429,7 @@ impl From<&TestValues> for TestSettings {
             remote: RemoteSetting {
                 allow: values.remote_allow,
                 properties: values.remote_properties.clone(),
+                backup_after: values.remote_backup_after,
             },
         }
     }

@@ -206,6 +206,11 @@ layer! {
         RemoteProperties, "remote.properties", Both, kind::TEXTS, default BTreeMap::new(),
         "[properties](remote.md#the-engine) of the platform that the engine's worker must have"
     }
+    /// The time after which an attempt elsewhere is started a second time; `None` for never.
+    remote_backup_after: Option<Duration> {
+        RemoteBackupAfter, "remote.backup-after", Both, kind::TIME_LIMIT, default None,
+        "the time after which an attempt elsewhere is [started a second time](remote.md#stragglers); without it never"
+    }
     /// When the output of a test that passes is shown.
     success_output: OutputWhen {
         SuccessOutput, "success-output", Both, words(), default OutputWhen::Never,

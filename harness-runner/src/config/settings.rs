@@ -61,6 +61,8 @@ pub struct RemoteSetting {
     pub allow: bool,
     /// Properties that a worker must have.
     pub properties: BTreeMap<String, String>,
+    /// The time after which an attempt is started a second time; `None` for never.
+    pub backup_after: Option<Duration>,
 }
 
 /// By the built-in defaults.
@@ -69,6 +71,7 @@ impl Default for RemoteSetting {
         Self {
             allow: true,
             properties: BTreeMap::new(),
+            backup_after: None,
         }
     }
 }

@@ -4,6 +4,9 @@
 //! and the trace as files. The engine is believed only about whether the agent has finished. All that keeps the agent
 //! from that is a fault of the engine, is tried again, and never counts as an attempt of the test.
 
+mod copies;
+
+use self::copies::Copies;
 use super::{
     engine::{Action, Away, Content, Done, Failed, MayGo},
     job::{
@@ -41,7 +44,6 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
-use tokio::sync::oneshot;
 
 /// The time that an engine has beyond the test's own limits, for the agent and for killing what is left.
 const SLACK: Duration = Duration::from_secs(60);
@@ -143,30 +145,36 @@ impl Elsewhere<'_> {
 
     /// Has an engine make the attempt, and waits for it.
     async fn once(&mut self) -> Tried {
-        let action = self.action();
-        let (tell, mut told) = oneshot::channel();
-        let answer = Box::new(move |done| drop(tell.send(done)));
-        // Dropped, it cancels the action.
-        let _executing = self.away.engine.execute(action, answer);
+        let mut copies = Copies::new(&*self.away.engine);
+        copies.start(self.action(""));
+        let remote = &self.test.settings.remote;
+        let mut backup_at =
+            (remote.backup_after).map(|after| self.shared.clock.now().saturating_add(after));
         let mut slow_at = self
             .begun
             .saturating_add(self.test.settings.slow_timeout.period);
         loop {
+            let clock = &self.shared.clock;
+            let backup = backup_at.and_then(|at| clock.instant(at));
             tokio::select! {
                 biased;
-                done = &mut told => {
-                    let lost = || Failed {
-                        message: "the client of the engine has ended".to_owned(),
-                        earlier: Vec::new(),
+                done = copies.end() => {
+                    let with_backup = |mut done: Done| {
+                        done.place.backup = remote.backup_after.is_some() && backup_at.is_none();
+                        done
                     };
-                    return Tried::Done(Box::new(done.unwrap_or_else(|_| Err(lost()))));
+                    return Tried::Done(Box::new(done.map(with_backup)));
                 }
                 Some(order) = self.slot.orders.recv() => match order {
                     ToSlot::Interrupt(by, _) => return Tried::Interrupted(by),
                     ToSlot::Describe(to) => drop(to.send(self.described())),
                     ToSlot::Signal { .. } | ToSlot::Look(_) | ToSlot::Start(_) | ToSlot::End => {}
                 },
-                () = until(self.shared.clock.instant(slow_at)) => {
+                () = until(backup) => {
+                    copies.start(self.action(":backup"));
+                    backup_at = None;
+                }
+                () = until(clock.instant(slow_at)) => {
                     self.tell_slow();
                     slow_at = slow_at.saturating_add(self.test.settings.slow_timeout.period);
                 }
@@ -192,8 +200,8 @@ impl Elsewhere<'_> {
         }
     }
 
-    /// Returns what an engine is to do.
-    fn action(&self) -> Action {
+    /// Returns what an engine is to do. Actions that differ in their salts are different ones to it.
+    fn action(&self, salt: &str) -> Action {
         let settings = &self.test.settings;
         let job = postcard::to_stdvec(&self.job()).expect("a job is plain data");
         let mut inputs = inputs(&self.may_go.needs, &self.more);
@@ -218,7 +226,7 @@ impl Elsewhere<'_> {
             properties: (*self.may_go.properties).clone(),
             timeout: limit,
             patience: self.away.patience.saturating_add(limit.unwrap_or_default()),
-            salt: format!("{}:{}", self.earlier.len(), self.more.len()),
+            salt: format!("{}:{}{salt}", self.earlier.len(), self.more.len()),
             tries: self
                 .away
                 .tries

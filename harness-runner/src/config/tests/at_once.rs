@@ -344,6 +344,7 @@ fn the_wrong_value_of_each_key_is_answered_with_what_it_takes() {
         `profile.p.budget` must be a table such as `{ rss = "200 MiB", processes = 4 }`, but is a date
         `profile.p.remote.allow` must be `true` or `false`, but is a date
         `profile.p.remote.properties` must be a table of names and strings, but is a date
+        `profile.p.remote.backup-after` must be a duration such as `"1m 30s"`, but is a date
         `profile.p.success-output` must be a string, but is a date; write one of `immediate`, `immediate-final`, `final`, `never`
         `profile.p.failure-output` must be a string, but is a date; write one of `immediate`, `immediate-final`, `final`, `never`
         `profile.p.junit.store-success-output` must be `true` or `false`, but is a date

@@ -146,6 +146,7 @@ fn without_a_configuration_every_setting_has_its_default() {
         budget = {}
         remote.allow = true
         remote.properties = {}
+        remote.backup-after = none
         success-output = "never"
         failure-output = "immediate"
         junit.store-success-output = false
@@ -320,6 +321,7 @@ fn every_key_is_read() {
         budget = {}  # built-in default
         remote.allow = true  # built-in default
         remote.properties = {}  # built-in default
+        remote.backup-after = none  # built-in default
         success-output = "final"  # profile `ci`
         failure-output = "immediate-final"  # profile `ci`
         junit.store-success-output = true  # profile `ci`
@@ -361,6 +363,7 @@ fn every_key_is_read() {
         budget = {}  # built-in default
         remote.allow = true  # built-in default
         remote.properties = {}  # built-in default
+        remote.backup-after = none  # built-in default
         success-output = "final"  # profile `ci`
         failure-output = "never"  # `overrides[0]` of profile `ci` (filter `test(heavy)`, platform `host = cfg(unix), target = cfg(target_os = "linux")`)
         junit.store-success-output = true  # profile `ci`
