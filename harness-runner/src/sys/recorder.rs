@@ -21,7 +21,9 @@ mod hook;
 mod place;
 
 pub(crate) use hook::{RECORDED, behind_call};
-pub(crate) use place::{Injected, Injection, Place, Step, instruction, lead_back, lead_on};
+pub(crate) use place::{
+    Injected, Injection, Place, Step, instruction, lead_again, lead_back, lead_on,
+};
 
 use crate::sys::Tid;
 use harness_metadata::trace::FileId;
@@ -41,14 +43,14 @@ pub(crate) const HOOK_SIZE: u64 = 4096;
 pub(crate) const RING: u64 = 0x7001_0000;
 
 /// The number of slots. A power of two.
-const SLOTS: usize = 128;
+const SLOTS: usize = 256;
 /// The size of a slot, and of what is in front of them.
-const SLOT_SIZE: usize = 1024;
+const SLOT_SIZE: usize = 512;
 const SLOT_BITS: usize = SLOT_SIZE.trailing_zeros() as usize;
 /// The size of the ring.
 const RING_SIZE: usize = (1 + SLOTS) * SLOT_SIZE;
 /// The longest recorded path, its NUL included. A longer one is not recorded.
-const ROOM: usize = 600;
+const ROOM: usize = 328;
 
 /// The state of a slot that is free.
 const FREE: u64 = 0;
@@ -108,25 +110,18 @@ const REWRITTEN: u32 = 1;
 /// The device is written as by statx(2).
 const OF_STATX: u32 = 2;
 
-/// As much of `struct stat` as is looked at.
+/// As much of `struct stat` as is of interest, in the order in which it is here.
 #[repr(C)]
 #[derive(Copy, Clone)]
 struct Stat {
     device: u64,
     inode: u64,
-    links: u64,
     mode: u32,
     unused: u32,
     /// After statx(2), instead of the device.
     major: u32,
     minor: u32,
-    rest: [u8; 104],
 }
-
-// The kernel fills a whole `struct stat`.
-const _: () = assert!(size_of::<Stat>() == size_of::<libc::stat>());
-const _: () = assert!(offset_of!(Stat, inode) == offset_of!(libc::stat, st_ino));
-const _: () = assert!(offset_of!(Stat, mode) == offset_of!(libc::stat, st_mode));
 
 /// A call as the hook has written it down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,10 +192,11 @@ impl Ring {
     }
 
     /// Moves the records of calls that have returned to a list, in the order in which they did.
-    pub(crate) fn drain(&mut self, records: &mut Vec<Record>) {
+    /// Returns whether they were so many that there may have been no room for the next one.
+    pub(crate) fn drain(&mut self, records: &mut Vec<Record>) -> bool {
         let committed = self.front().committed.load(Ordering::Acquire);
         if committed == self.seen {
-            return;
+            return false;
         }
         let before = records.len();
         for index in 0..SLOTS {
@@ -210,8 +206,10 @@ impl Ring {
             }
         }
         // One whose position is taken and whose slot is not committed yet comes the next time.
-        self.seen += (records.len() - before) as u64;
+        let taken = records.len() - before;
+        self.seen += taken as u64;
         records[before..].sort_by_key(|record| record.position);
+        taken >= SLOTS / 2
     }
 
     /// Takes the record of the call that a thread is in, the last one if a handler never returned to others.

@@ -14,6 +14,8 @@ pub(super) enum Consider {
     Call,
     #[expect(dead_code)]
     Injected,
+    #[expect(dead_code)]
+    Again,
 }
 
 impl Recorder {

@@ -13,7 +13,8 @@ use crate::{
     sys::{
         Recording, Tgid, Tid,
         recorder::{
-            Injected, Injection, Place, Record, Ring, Step, counter, instruction, lead_back,
+            Injected, Injection, Place, Record, Ring, Step, counter, instruction, lead_again,
+            lead_back,
         },
     },
 };
@@ -39,6 +40,8 @@ pub(crate) struct Recorder {
     /// The counter and the time at the same moment.
     began: (u64, Instant),
     records: Vec<Record>,
+    /// The ring was full, as far as is known, before the records were taken at this stop.
+    was_full: bool,
 }
 
 /// A process. What it creates has the same memory, or a copy of it.
@@ -71,6 +74,8 @@ pub(super) enum Consider {
     Call,
     /// It makes the recorder's own call.
     Injected,
+    /// It goes to the hook once more.
+    Again,
 }
 
 impl Recorder {
@@ -88,6 +93,7 @@ impl Recorder {
             injections: Map::default(),
             began: (counter(), Instant::now()),
             records: Vec::new(),
+            was_full: false,
         })
     }
 
@@ -109,7 +115,7 @@ impl Recorder {
         let Some(ring) = &mut self.ring else {
             return Vec::new();
         };
-        ring.drain(&mut self.records);
+        self.was_full = ring.drain(&mut self.records);
         let records = std::mem::take(&mut self.records);
         let dated = |record| self.dated(record, elapsed);
         records.into_iter().map(dated).collect()
@@ -161,6 +167,14 @@ impl Recorder {
             return Consider::Call;
         };
         let known = self.processes.entry(process).or_default();
+        // There is room again. A call that is not recorded for another reason comes back here, and finds it so.
+        if let Mapped::Page(page) = known.mapped
+            && self.was_full
+            && !self.verifies
+            && lead_again(tid, page)
+        {
+            return Consider::Again;
+        }
         let stops = known.places.entry(behind).or_default();
         *stops = stops.saturating_add(1);
         // What is to be compared, is as soon as possible.

@@ -254,6 +254,29 @@ pub(crate) fn lead_on(tid: Tid) -> bool {
     lead().is_some()
 }
 
+/// Has a thread that its filter has stopped, at a place that leads to the hook over this page, go there once more
+/// instead of making its call. Returns whether it does.
+pub(crate) fn lead_again(tid: Tid, page: u64) -> bool {
+    let lead = || {
+        let mut registers = ptrace::getregs(tracee(tid)).ok()?;
+        let behind = registers.rip;
+        arch::rewind(&mut registers);
+        registers.rip = registers.rip.checked_sub(JUMP)?;
+        let mut code = [0; JUMP as usize];
+        let read = read_memory(tid, registers.rip, &mut code).ok()?;
+        let [0xe9, a, b, c, d] = code else {
+            return None;
+        };
+        let distance = i64::from(i32::from_le_bytes([a, b, c, d]));
+        let to = (behind - CALL.len() as u64).wrapping_add_signed(distance);
+        if read != code.len() || !(page..page + PAGE).contains(&to) {
+            return None;
+        }
+        ptrace::setregs(tracee(tid), registers).ok()
+    };
+    lead().is_some()
+}
+
 /// Puts a thread that a signal has stopped right behind the recorded call to where it would be if its program had made
 /// the call. Returns what the call has returned; `None` if the thread is elsewhere.
 pub(crate) fn lead_back(tid: Tid) -> Option<i64> {

@@ -37,6 +37,11 @@ impl Calls {
         self.0.remove(&tid)
     }
 
+    /// Returns whether a call of a task has not returned yet.
+    pub(super) fn has(&self, tid: Tid) -> bool {
+        self.0.contains_key(&tid)
+    }
+
     /// Returns whether the exit of the call that a task is in is awaited.
     pub(super) fn awaits(&self, tid: Tid) -> bool {
         matches!(self.0.get(&tid), Some(Call::Awaited(..)))

@@ -185,7 +185,7 @@ impl<K: Kernel> Tasks<K> {
             return Some(Next::Go(None));
         }
         let Tracee { tid, process } = tracee;
-        if self.loaders.is_at_work(process) || self.is_watched(tid) {
+        if self.loaders.is_at_work(process) || self.is_watched(tid) || self.calls.has(tid) {
             return None;
         }
         let threads = self.tree.has_other_thread(process);
@@ -194,6 +194,7 @@ impl<K: Kernel> Tasks<K> {
         match recorder.consider((tid, process), call.number, still) {
             Consider::Call => None,
             Consider::Injected => Some(Next::ToExit),
+            Consider::Again => Some(Next::Go(None)),
         }
     }
 
