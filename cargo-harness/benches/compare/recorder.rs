@@ -17,15 +17,16 @@ pub(crate) const NAME: &str = "recorder";
 
 /// The number of calls of a loop.
 pub(crate) const CALLS: usize = 100_000;
-/// The variable with the file into which a loop writes the nanoseconds that it took.
+/// The variable with the file into which a loop writes the nanoseconds that it took, and how often its thread waited.
 pub(crate) const TOOK: &str = "COMPARE_TOOK";
 
 /// The loops: the test, and its call.
-const LOOPS: [(&str, &str); 4] = [
+const LOOPS: [(&str, &str); 5] = [
     ("opens", "open and close a file"),
     ("opens_relative", "the same, by a relative path"),
     ("opens_missing", "open a file that is not there"),
     ("stats", "stat a file"),
+    ("lists", "list an empty directory"),
 ];
 
 /// The watcher of a loop.
@@ -102,12 +103,12 @@ pub(crate) fn compare(rounds: usize) {
         // One more, which warms up, and in which the traces are looked at.
         for round in 0..=rounds {
             for (watcher, times) in watchers.iter().zip(&mut times) {
-                let time = time(*watcher, &workload, test);
+                let taken = taken(*watcher, &workload, test);
                 if round == 0 && watcher.tells(test) {
                     assert!(told(&workload, test) >= CALLS, "{}", watcher.name());
                 }
                 if round > 0 {
-                    times.push(time);
+                    times.push(taken);
                 }
             }
         }
@@ -116,8 +117,8 @@ pub(crate) fn compare(rounds: usize) {
     println!();
 }
 
-/// Runs a loop and returns the time that it took.
-fn time(watcher: Watcher, workload: &Workload, test: &str) -> Duration {
+/// Runs a loop and returns the time that it took, and how often its thread waited.
+fn taken(watcher: Watcher, workload: &Workload, test: &str) -> (Duration, u64) {
     let target = workload.folder.join("target");
     let (took, trace) = (target.join("took"), target.join("strace"));
     let _ = fs::remove_file(&took);
@@ -126,7 +127,9 @@ fn time(watcher: Watcher, workload: &Workload, test: &str) -> Duration {
     assert!(status.success(), "{}: {command:?}", watcher.name());
     let _ = fs::remove_file(&trace);
     let took = fs::read_to_string(took).expect("the loop has written it");
-    Duration::from_nanos(took.parse().expect("it is a number"))
+    let mut numbers = took.split(' ').map(|number| number.parse());
+    let mut next = || numbers.next().and_then(Result::ok).expect("two numbers");
+    (Duration::from_nanos(next()), next())
 }
 
 /// Returns how many calls the latest trace of a loop has that name files.
@@ -141,19 +144,19 @@ fn told(workload: &Workload, test: &str) -> usize {
 
 /// Prints for each watcher the median of its times and of its ratios to the untraced loop, with quartiles, and what it
 /// adds to a call.
-fn print_loop(watchers: &[Watcher], times: &[Vec<Duration>]) {
+fn print_loop(watchers: &[Watcher], times: &[Vec<(Duration, u64)>]) {
+    let seconds = |taken: &(Duration, u64)| taken.0.as_secs_f64();
     for (watcher, own) in watchers.iter().zip(times) {
-        let pairs = own.iter().zip(&times[0]);
-        let ratios = pairs
-            .clone()
-            .map(|(own, off)| own.as_secs_f64() / off.as_secs_f64());
-        let added = pairs.map(|(own, off)| (own.as_secs_f64() - off.as_secs_f64()) / CALLS as f64);
-        let [_, time, _] = quartiles(own.iter().map(Duration::as_secs_f64));
+        let pairs = own.iter().map(seconds).zip(times[0].iter().map(seconds));
+        let ratios = pairs.clone().map(|(own, off)| own / off);
+        let added = pairs.map(|(own, off)| (own - off) / CALLS as f64);
+        let [_, time, _] = quartiles(own.iter().map(seconds));
         let [low, ratio, high] = quartiles(ratios);
         let [_, added, _] = quartiles(added.map(|seconds| seconds * 1e6));
+        let [_, waits, _] = quartiles(own.iter().map(|taken| taken.1 as f64));
         let name = watcher.name();
         println!(
-            "    {name:<16}{time:>8.3} s{ratio:>8.2} ({low:.2} to {high:.2}){added:>8.2} µs added"
+            "    {name:<16}{time:>8.3} s{ratio:>8.2} ({low:.2} to {high:.2}){added:>8.2} µs added, {waits} waits"
         );
     }
 }

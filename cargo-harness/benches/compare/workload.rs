@@ -122,17 +122,28 @@ impl Workload {
         let (calls, took) = (recorder::CALLS, recorder::TOOK);
         let source = format!(
             "use std::{{env, fs, fs::File, path::Path, time::Instant}};\n\
+             fn waits() -> u64 {{\n\
+             \x20   let status = fs::read_to_string(\"/proc/thread-self/status\").unwrap();\n\
+             \x20   let waits = status.lines().find_map(|line| line.strip_prefix(\"voluntary_ctxt_switches:\"));\n\
+             \x20   waits.unwrap().trim().parse().unwrap()\n\
+             }}\n\
              fn repeat(call: impl Fn()) {{\n\
+             \x20   let before = waits();\n\
              \x20   let started = Instant::now();\n\
              \x20   (0..{calls}).for_each(|_| call());\n\
              \x20   let took = started.elapsed().as_nanos();\n\
-             \x20   fs::write(env::var_os(\"{took}\").unwrap(), took.to_string()).unwrap();\n\
+             \x20   let taken = format!(\"{{took}} {{}}\", waits() - before);\n\
+             \x20   fs::write(env::var_os(\"{took}\").unwrap(), taken).unwrap();\n\
              }}\n\
              const FILE: &str = concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/Cargo.toml\");\n\
              #[test]\nfn opens() {{ repeat(|| drop(File::open(FILE).unwrap())) }}\n\
              #[test]\nfn opens_relative() {{ repeat(|| drop(File::open(\"Cargo.toml\").unwrap())) }}\n\
              #[test]\nfn opens_missing() {{ repeat(|| assert!(File::open(\"/not/there\").is_err())) }}\n\
-             #[test]\nfn stats() {{ repeat(|| assert!(Path::new(FILE).exists())) }}\n"
+             #[test]\nfn stats() {{ repeat(|| assert!(Path::new(FILE).exists())) }}\n\
+             #[test]\nfn lists() {{\n\
+             \x20   let _ = fs::create_dir(\"target/empty\");\n\
+             \x20   repeat(|| assert_eq!(fs::read_dir(\"target/empty\").unwrap().count(), 0))\n\
+             }}\n"
         );
         let folder = write_package("calling", &[("calling".to_owned(), source)]);
         let profiles = ["ptrace", "recorder"]

@@ -12,7 +12,7 @@
 //!              └───────────────────────────────────────────┘                back to the `syscall`
 //! ```
 //!
-//! Only the instruction in front of a `syscall` is replaced, if it is `mov $number, %eax`, by a jump of the
+//! Only the instruction in front of a `syscall` is replaced, if it is a `mov $number` of five bytes, by a jump of the
 //! same length. The `syscall` stays where it is: a thread that stands at it, or is waiting in it, notices
 //! nothing, and whatever the hook does not want to record goes there, with the registers that it would have
 //! had. The filter stops it there.

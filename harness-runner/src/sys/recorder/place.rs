@@ -15,12 +15,14 @@ use syscalls::Sysno;
 pub(super) const MOVE: u8 = 0xb8;
 /// The instruction `syscall`.
 pub(super) const CALL: [u8; 2] = [0x0f, 0x05];
-/// The length of [`MOVE`], and of a jump.
+/// The instructions that move a number to %edx, %esi and %edi, as the last ones in front of a call.
+const OTHER_MOVES: [u8; 3] = [0xba, 0xbe, 0xbf];
+/// The length of each, and of a jump.
 const JUMP: u64 = 5;
 /// The bytes below the stack pointer that are still in use.
 const RED_ZONE: u64 = 128;
 /// The length of what a place is led to.
-const STEP: usize = 32;
+const STEP: usize = 64;
 
 /// A place in a program that makes one call.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(crate) struct Place {
     /// The address behind its `syscall`.
     pub(super) behind: u64,
     number: u32,
+    /// The instruction in front of its `syscall`.
+    moves: [u8; JUMP as usize],
 }
 
 impl Place {
@@ -37,14 +41,17 @@ impl Place {
         let mut code = [0; JUMP as usize + CALL.len()];
         let start = behind.checked_sub(code.len() as u64)?;
         let read = read_memory(tid, start, &mut code).ok()?;
-        let [MOVE, a, b, c, d, call @ ..] = code else {
-            return None;
+        let [instruction, a, b, c, d, call @ ..] = code;
+        let number = u32::try_from(number).ok()?;
+        let can_be = match instruction {
+            MOVE => u32::from_le_bytes([a, b, c, d]) == number,
+            other => OTHER_MOVES.contains(&other),
         };
-        let moved = u32::from_le_bytes([a, b, c, d]);
-        let is_place = read == code.len() && call == CALL && u64::from(moved) == number;
+        let is_place = read == code.len() && call == CALL && can_be;
         is_place.then_some(Self {
             behind,
-            number: moved,
+            number,
+            moves: [instruction, a, b, c, d],
         })
     }
 
@@ -95,19 +102,43 @@ impl Place {
         Ok(true)
     }
 
-    /// Returns the way to the hook: `lea -128(%rsp), %rsp`, `push behind(%rip)`, `mov $number, %eax`,
-    /// `mov $HOOK, %ecx`, `jmp *%rcx`, and `behind`.
+    /// Returns the way to the hook. The number of the call may have been chosen before the replaced instruction: if it is
+    /// another one, the program makes that call itself. No flag is touched.
     fn step(&self) -> [u8; STEP] {
         const BEHIND: usize = STEP - 8;
-        const PUSHED: usize = 11;
+        let hook = (HOOK as u32).to_le_bytes();
+        let to_behind = (BEHIND as u32 - 11).to_le_bytes();
+        let less = self.number.wrapping_neg().to_le_bytes();
+        let parts: [&[u8]; 13] = [
+            // lea -128(%rsp), %rsp
+            &[0x48, 0x8d, 0x64, 0x24, 0x80],
+            // push behind(%rip)
+            &[0xff, 0x35],
+            &to_behind,
+            &self.moves,
+            // lea -number(%rax), %ecx
+            &[0x8d, 0x88],
+            &less,
+            // jecxz to behind the next four
+            &[0x67, 0xe3, 15],
+            // pop %rcx; lea -2(%rcx), %rcx
+            &[0x59, 0x48, 0x8d, 0x49, 0xfe],
+            // lea 128(%rsp), %rsp
+            &[0x48, 0x8d, 0xa4, 0x24, 0x80, 0, 0, 0],
+            // jmp *%rcx
+            &[0xff, 0xe1],
+            // mov $HOOK, %ecx
+            &[0xb9],
+            &hook,
+            // jmp *%rcx
+            &[0xff, 0xe1],
+        ];
         let mut step = [0xcc; STEP];
-        step[..7].copy_from_slice(&[0x48, 0x8d, 0x64, 0x24, 0x80, 0xff, 0x35]);
-        step[7..PUSHED].copy_from_slice(&((BEHIND - PUSHED) as u32).to_le_bytes());
-        step[11] = MOVE;
-        step[12..16].copy_from_slice(&self.number.to_le_bytes());
-        step[16] = 0xb9;
-        step[17..21].copy_from_slice(&(HOOK as u32).to_le_bytes());
-        step[21..23].copy_from_slice(&[0xff, 0xe1]);
+        let mut length = 0;
+        for part in parts {
+            step[length..length + part.len()].copy_from_slice(part);
+            length += part.len();
+        }
         step[BEHIND..].copy_from_slice(&self.behind.to_le_bytes());
         step
     }

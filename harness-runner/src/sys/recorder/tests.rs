@@ -510,6 +510,29 @@ fn a_call_that_has_not_returned_is_known_when_its_thread_is_gone() {
     assert_eq!(records, [], "it was given back");
 }
 
+/// As a library makes it that opens a directory: another register is the last to be set.
+#[test]
+fn a_place_whose_number_was_chosen_before_records_that_call_alone() {
+    let mut hooked = hooked();
+    let at = hooked.code + hooked.used;
+    hooked.used += 32;
+    // mov %edi, %eax; mov $AT_FDCWD, %edi; syscall; ret
+    let mut code = vec![0x89, 0xf8, 0xbf];
+    code.extend_from_slice(&libc::AT_FDCWD.to_le_bytes());
+    code.extend_from_slice(&[CALL[0], CALL[1], 0xc3]);
+    write_code(&memory(), at, &code).expect("our own code");
+    let place = Place::of(own(), at + 9, libc::SYS_openat as u64).expect("it can be replaced");
+    assert_eq!(place.lead(own(), &memory(), hooked.near), Ok(true));
+    // SAFETY: that is a function of this signature, which follows the C calling convention.
+    let call = unsafe { std::mem::transmute::<u64, Caller>(at) };
+    let path = c"/none".as_ptr().addr() as u64;
+    assert_eq!(call(libc::SYS_openat as u64, path, 0, 0, 0), -2);
+    let records = hooked.records();
+    assert_eq!((records.len(), records[0].result), (1, Some(-2)));
+    assert_eq!(call(libc::SYS_faccessat as u64, path, 0, 0, 0), -2);
+    assert_eq!(hooked.records(), []);
+}
+
 #[test]
 fn only_what_can_be_replaced_is_a_place() {
     let mut hooked = hooked();
