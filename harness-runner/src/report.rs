@@ -58,7 +58,7 @@ pub use wording::{attempt_status, awaits_system, plural, signal_name, silent_bin
 
 use harness_metadata::{AttemptId, Event, EventKind, event::TestFinished};
 use std::{
-    io::{self, Read},
+    io::{self, Read, Write},
     time::Duration,
 };
 use thiserror::Error;
@@ -128,6 +128,15 @@ pub trait Outputs {
     ///
     /// When kept output cannot be read back from its file.
     fn open(&self, attempt: &AttemptId, stream: Stream) -> io::Result<Option<Kept<'_>>>;
+
+    /// Writes the kept trace of an attempt, a line for each event. Returns false if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read back from its file, or not be written.
+    fn write_trace(&self, _attempt: &AttemptId, _to: &mut dyn Write) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
 /// The kept part of a stream: its head and, if bytes were dropped in between, its tail.

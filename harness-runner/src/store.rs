@@ -44,7 +44,7 @@ mod worth;
 
 pub use chain::{Chain, Standing, last_failed};
 pub use earlier::Earlier;
-pub use files::open_trace;
+pub use files::{open_trace, write_trace};
 pub use find::{
     FindError, Found, Query, RunsOf, WhichRun, ended as ended_run, ended_runs, find, the_test,
 };

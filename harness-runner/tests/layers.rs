@@ -130,6 +130,17 @@ fn tokio_is_used_by_run_only() {
 }
 
 #[test]
+fn the_crate_for_payloads_needs_three_others() {
+    let manifest =
+        fs::read_to_string(workspace().join("harness-runner/payload/Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let names = manifest["dependencies"].as_table().unwrap().keys();
+    let names: Vec<_> = names.map(String::as_str).collect();
+    // It is a dependency of tests, which wait for its build.
+    assert_eq!(names, ["libc", "regex", "serde_json"]);
+}
+
+#[test]
 fn unsafe_code_is_in_sys_only() {
     let elsewhere = |source: &Source| {
         let in_sys = source.module.first().is_some_and(|module| module == "sys");

@@ -223,11 +223,12 @@ fn a_report_has_the_last_result_of_each_test_before_the_run() {
 fn the_report_of_a_recording_is_that_of_the_run_and_has_nothing_to_load() {
     let reported = Reported::new();
     reported
-        .harness(&["report", "--html", "later.html"])
+        .harness(&["report", "--html", "later/run.html"])
         .assert_code(exit_code::OK);
+    // It has the same name: the page refers to files beside it.
     let read = |path: &Path| fs::read_to_string(path).expect("it was written");
     let page = read(&reported.report());
-    assert_eq!(read(&reported.package.join("later.html")), page);
+    assert_eq!(read(&reported.package.join("later/run.html")), page);
     assert!(page.contains("default-src 'none'; script-src 'sha256-"));
     for loads in [" src=", "<link", "@import", "url(", "http:", "fetch("] {
         let found = page.lines().find(|line| line.contains(loads));

@@ -11,6 +11,7 @@
 mod again;
 mod answers;
 mod archives;
+mod attached;
 mod audits;
 mod bad_input;
 mod bad_surroundings;

@@ -1,8 +1,15 @@
 //! Metrics over runs: they are kept, drawn with their noise band, and compared.
 
-use crate::scene::{Finished, Scene};
-use harness_metadata::exit_code;
-use std::path::{Path, PathBuf};
+use crate::{
+    html::details,
+    scene::{Finished, Scene},
+};
+use fixture_kit::results;
+use harness_metadata::{Measure, Measured, Word, exit_code};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Its latency is what the environment says.
 const SUITE: &str = r#"
@@ -150,4 +157,47 @@ fn a_metric_is_followed_over_runs_and_only_enough_of_them_are_a_regression() {
         rows.stdout
     );
     recorded.scene.assert_no_strays();
+}
+
+#[test]
+fn numbers_that_the_runner_measured_are_in_the_reports() {
+    let recorded = Recorded::new();
+    let scene = &recorded.scene;
+    let mut command = scene.harness_in(&recorded.package, &["run", "--trace", "io"]);
+    for report in ["--events", "--junit", "--html"] {
+        command.arg(report).arg(scene.path(&report[2..]));
+    }
+    command.env("LATENCY", "1");
+    scene.run(command).assert_code(exit_code::OK);
+    let (_, attempt) = results::last_attempts(scene).remove(0);
+    let known = |measure: Measure| match measure.of(&attempt) {
+        Measured::Exactly(number) => number,
+        other => panic!("{measure}: {other:?}"),
+    };
+    assert!(known(Measure::Time) > 0.0 && known(Measure::Cpu) > 0.0 && known(Measure::Rss) > 0.0);
+    let junit = fs::read_to_string(scene.path("junit")).expect("it is written");
+    let property = |name: &str| {
+        let (_, rest) = junit.split_once(&format!("<property name=\"{name}\" value=\""))?;
+        Some(rest.split('"').next().unwrap_or_default().to_owned())
+    };
+    for name in ["cpu-time", "peak-memory", "processes"] {
+        assert!(property(name).is_some(), "{name}: {junit}");
+    }
+    let page = details(&scene.path("html"));
+    let shown = &page["tests"][0]["attempts"][0];
+    assert!(
+        shown["user"].is_f64() && shown["memory"].is_u64(),
+        "{shown}"
+    );
+    for measure in [Measure::FilesOpened, Measure::CallsFiles] {
+        let number = known(measure).to_string();
+        assert_eq!(property(measure.word()), Some(number.clone()), "{junit}");
+        let row = serde_json::json!([measure.word(), number]);
+        let rows = shown["measured"].as_array().expect("it has some");
+        assert!(rows.contains(&row), "{rows:?}");
+        // The history has them by the same names.
+        let history = recorded.ask(&["history", "has_latency", "--metric", measure.word()]);
+        let says = format!("{measure}, lower is better: 1 run, median {number}");
+        assert!(history.stdout.contains(&says), "{}", history.stdout);
+    }
 }

@@ -388,7 +388,7 @@ layer! {
     /// Whether output that is too long for the JUnit report lies whole beside it.
     junit_attachments: bool {
         JunitAttachments, "junit.attachments", Profile, kind::BOOLEAN, default false,
-        "whether output of which the report has only the ends lies whole [beside it](output.md#attachments)"
+        "whether traces of failed attempts, and output of which the report has only the ends, lie [beside it](output.md#attachments)"
     }
     /// The path of the HTML report, as written; `None` for no report.
     html_path: Option<Utf8PathBuf> {

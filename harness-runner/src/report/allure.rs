@@ -7,7 +7,9 @@
 mod tests;
 
 use super::{
-    Outputs, Sink, SinkError, derived,
+    Outputs, Sink, SinkError,
+    attachments::{MOST_TRACES, wants_trace},
+    derived,
     document::Document,
     entry::{self, Entry},
     result::{self, Sources, Status, Told},
@@ -17,7 +19,7 @@ use super::{
 use crate::own_files;
 use camino::Utf8PathBuf;
 use harness_metadata::{
-    Event, EventKind, Location, TestId,
+    Attempt, AttemptId, Event, EventKind, Location, TestId,
     event::{RunStarted, TestFinished},
 };
 use serde_json::{Value, json};
@@ -36,6 +38,8 @@ pub struct Allure {
     start: i64,
     sources: Sources,
     share: Share,
+    /// The number of traces in the folder.
+    traces: usize,
     /// The number of tests that are not in the folder.
     lost: usize,
     /// The first error. It is reported at the end: the run is about the tests.
@@ -51,6 +55,7 @@ impl Allure {
             start: 0,
             sources: Sources::default(),
             share: Share::default(),
+            traces: 0,
             lost: 0,
             broken: None,
         }
@@ -113,6 +118,11 @@ impl Allure {
             value["start"] = told.start.into();
             value["stop"] = told.stop.into();
             value["attachments"] = self.attachments(uuid, told)?;
+            if let Some(attempt) = finished.attempts.get(number - 1)
+                && let Some(trace) = self.trace(uuid, &finished.test, attempt, outputs)?
+            {
+                add(&mut value["attachments"], trace);
+            }
             value["statusDetails"] = details(told);
             push(
                 &mut value["labels"],
@@ -154,6 +164,34 @@ impl Allure {
             attachments.push(json!({ "name": name, "type": "text/plain", "source": source }));
         }
         Ok(attachments.into())
+    }
+
+    /// Writes the trace of an attempt that failed.
+    fn trace(
+        &mut self,
+        uuid: Uuid,
+        test: &TestId,
+        attempt: &Attempt,
+        outputs: &dyn Outputs,
+    ) -> io::Result<Option<Value>> {
+        if !wants_trace(attempt) || self.traces >= MOST_TRACES {
+            return Ok(None);
+        }
+        let id = AttemptId {
+            test: test.clone(),
+            attempt: attempt.number,
+        };
+        let mut text = Vec::new();
+        // What cannot be read back costs no result.
+        if !outputs.write_trace(&id, &mut text).unwrap_or(false) {
+            return Ok(None);
+        }
+        self.traces += 1;
+        let source = format!("{uuid}-trace-attachment.txt");
+        self.write(&source, &text)?;
+        Ok(Some(
+            json!({ "name": "trace", "type": "text/plain", "source": source }),
+        ))
     }
 
     /// Adds a test that did not run.

@@ -1,4 +1,4 @@
-//! Files beside a report: the output that is too long for it.
+//! Files beside a report: the output that is too long for it, and the traces of attempts that failed.
 //!
 //! They lie in a folder that has the name of the report and `.files`. Each is whole or not there. A report that is
 //! written again takes those away that it does not refer to.
@@ -6,7 +6,7 @@
 use super::{Kept, Outputs, Stream, derived, document::Document, wording};
 use crate::own_files;
 use camino::{Utf8Path, Utf8PathBuf};
-use harness_metadata::AttemptId;
+use harness_metadata::{Attempt, AttemptId, Verdict};
 use std::{
     collections::BTreeSet,
     fs,
@@ -14,7 +14,11 @@ use std::{
 };
 
 /// The endings of the names of attachments.
-const SUFFIXES: [&str; 2] = [".stdout.txt", ".stderr.txt"];
+const SUFFIXES: [&str; 3] = [".stdout.txt", ".stderr.txt", TRACE];
+const TRACE: &str = ".trace.txt";
+
+/// The most traces of a report: the first failures say most.
+pub(super) const MOST_TRACES: usize = 200;
 
 /// The most characters of a test's name in the name of a file.
 const NAME: usize = 60;
@@ -24,6 +28,7 @@ const NAME: usize = 60;
 pub(super) struct Attachments {
     folder: Utf8PathBuf,
     names: BTreeSet<String>,
+    traces: usize,
 }
 
 impl Attachments {
@@ -34,6 +39,7 @@ impl Attachments {
         (!special && is_file).then(|| Self {
             folder: Utf8PathBuf::from(format!("{report}.files")),
             names: BTreeSet::new(),
+            traces: 0,
         })
     }
 
@@ -56,11 +62,39 @@ impl Attachments {
         let Some(kept) = outputs.open(id, stream)? else {
             return Ok(None);
         };
-        let name = name(id, stream);
+        let name = name(id, SUFFIXES[usize::from(stream == Stream::Stderr)]);
         let mut file = Document::create(&self.folder.join(&name))?;
         copy(kept, &mut file)?;
         file.flush()?;
         file.finish()?;
+        self.names.insert(name.clone());
+        Ok(Some(name))
+    }
+
+    /// Writes the trace of an attempt that failed to a file. Returns the name of the file; `None` if none is kept, and of
+    /// all but the first [`MOST_TRACES`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`add`](Self::add).
+    pub(super) fn add_trace(
+        &mut self,
+        id: &AttemptId,
+        attempt: &Attempt,
+        outputs: &dyn Outputs,
+    ) -> io::Result<Option<String>> {
+        if !wants_trace(attempt) || self.traces >= MOST_TRACES {
+            return Ok(None);
+        }
+        let name = name(id, TRACE);
+        let mut file = Document::create(&self.folder.join(&name))?;
+        // Without a trace the file never gets its name.
+        if !outputs.write_trace(id, &mut file)? {
+            return Ok(None);
+        }
+        file.flush()?;
+        file.finish()?;
+        self.traces += 1;
         self.names.insert(name.clone());
         Ok(Some(name))
     }
@@ -80,6 +114,11 @@ impl Attachments {
     }
 }
 
+/// Returns whether the trace of an attempt may explain something.
+pub(super) fn wants_trace(attempt: &Attempt) -> bool {
+    attempt.verdict != Verdict::Pass && attempt.trace.is_some()
+}
+
 /// Copies a stream. A line stands where bytes were not kept.
 fn copy(mut kept: Kept<'_>, to: &mut dyn Write) -> io::Result<()> {
     io::copy(&mut kept.head, to)?;
@@ -92,14 +131,13 @@ fn copy(mut kept: Kept<'_>, to: &mut dyn Write) -> io::Result<()> {
 
 /// Returns the name of a file: the test's, as far as a file can have it, and an id, which tells tests with equal
 /// beginnings apart.
-fn name(id: &AttemptId, stream: Stream) -> String {
+fn name(id: &AttemptId, suffix: &str) -> String {
     let (binary, test) = (id.test.binary.as_str(), id.test.name.as_str());
     let attempt = id.attempt.to_string();
     let number = derived::id(&[binary, test, &attempt]).simple().to_string();
     let readable: String = (test.chars().take(NAME))
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .collect();
-    let suffix = SUFFIXES[usize::from(stream == Stream::Stderr)];
     format!("{readable}-{}{suffix}", &number[..16])
 }
 
@@ -138,11 +176,12 @@ mod tests {
     fn names_are_those_of_files_and_differ() {
         let long = "x/../y::".repeat(40);
         let names = [
-            name(&id("a::b", 1), Stream::Stdout),
-            name(&id("a::b", 1), Stream::Stderr),
-            name(&id("a::b", 2), Stream::Stdout),
-            name(&id("a/:b", 1), Stream::Stdout),
-            name(&id(&long, 1), Stream::Stdout),
+            name(&id("a::b", 1), SUFFIXES[0]),
+            name(&id("a::b", 1), SUFFIXES[1]),
+            name(&id("a::b", 1), TRACE),
+            name(&id("a::b", 2), SUFFIXES[0]),
+            name(&id("a/:b", 1), SUFFIXES[0]),
+            name(&id(&long, 1), SUFFIXES[0]),
         ];
         for one in &names {
             assert!(is_attachment(one), "{one}");
@@ -184,6 +223,43 @@ mod tests {
         none.finish();
         assert!(files.join("notes.txt").exists() && !files.join(&new).exists());
         assert!(Attachments::beside(Utf8Path::new("/dev/stdout")).is_none());
+    }
+
+    /// Every attempt has a trace of one line.
+    struct OneLine;
+
+    impl Outputs for OneLine {
+        fn open(&self, _: &AttemptId, _: Stream) -> io::Result<Option<Kept<'_>>> {
+            Ok(None)
+        }
+
+        fn write_trace(&self, _: &AttemptId, to: &mut dyn Write) -> io::Result<bool> {
+            writeln!(to, "line").map(|()| true)
+        }
+    }
+
+    #[test]
+    fn traces_of_the_first_attempts_that_failed_are_attached() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = Utf8Path::from_path(folder.path()).unwrap().join("r.xml");
+        let traced = |exit| Attempt {
+            trace: Some(Box::new(crate::report::sample::trace())),
+            ..crate::report::sample::code(1, exit)
+        };
+        let untraced = crate::report::sample::code(1, 1);
+        let mut attachments = Attachments::beside(&report).unwrap();
+        let mut add = |name: &str, attempt: &Attempt, outputs: &dyn Outputs| {
+            let added = attachments.add_trace(&id(name, 1), attempt, outputs);
+            added.unwrap().is_some()
+        };
+        assert!(!add("passed", &traced(0), &OneLine));
+        assert!(!add("untraced", &untraced, &OneLine));
+        assert!(!add("not kept", &traced(1), &Memory::default()));
+        let names = (0..MOST_TRACES + 5).map(|number| number.to_string());
+        let added = names.filter(|name| add(name, &traced(1), &OneLine)).count();
+        assert_eq!(added, MOST_TRACES);
+        let files = folder.path().join("r.xml.files");
+        assert_eq!(fs::read_dir(files).unwrap().count(), MOST_TRACES);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     violations, wording,
 };
 use harness_metadata::{
-    Attempt, Location, TestId, Verdict,
+    Attempt, Location, Measure, Measured, TestId, Verdict, Word,
     event::{Source, TestFinished},
 };
 use nextest_metadata::RustBinaryId;
@@ -145,6 +145,23 @@ impl Sources {
     }
 }
 
+/// Returns what an attempt did with disks, files and sockets, by the names of budgets. What is nothing, or not known
+/// exactly, is left out.
+pub(super) fn measured(attempt: &Attempt) -> impl Iterator<Item = (&'static str, String)> {
+    let all = [
+        Measure::DiskRead,
+        Measure::DiskWritten,
+        Measure::FilesOpened,
+        Measure::CallsFiles,
+        Measure::CallsNetwork,
+    ];
+    all.into_iter()
+        .filter_map(|measure| match measure.of(attempt) {
+            Measured::Exactly(number) if number > 0.0 => Some((measure.word(), number.to_string())),
+            _ => None,
+        })
+}
+
 /// Returns what is known of a test beside its result, as names and values.
 pub(super) fn properties(finished: &TestFinished) -> Vec<(&'static str, String)> {
     let Some(last) = finished.attempts.last() else {
@@ -154,9 +171,14 @@ pub(super) fn properties(finished: &TestFinished) -> Vec<(&'static str, String)>
     let mut all = vec![
         ("attempts", finished.attempts.len().to_string()),
         ("slot", finished.slot.to_string()),
+    ];
+    if let Some(place) = wording::elsewhere(last) {
+        all.push(("ran-on", place));
+    }
+    all.extend([
         ("cpu-time", format!("{:.3}", cpu.as_secs_f64())),
         ("peak-memory", last.usage.peak_memory.to_string()),
-    ];
+    ]);
     if let Some(peak) = last.usage.peak_tree_memory {
         all.push(("peak-tree-memory", peak.to_string()));
     }
@@ -185,6 +207,7 @@ pub(super) fn properties(finished: &TestFinished) -> Vec<(&'static str, String)>
         all.push(("trace", verdict));
         all.push(("processes", processes.to_string()));
     }
+    all.extend(measured(last));
     let metrics = last.metrics.found.iter();
     all.extend(metrics.map(|metric| ("metric", metric.to_string())));
     if last.metrics.unread > 0 {

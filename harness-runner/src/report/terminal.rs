@@ -292,6 +292,7 @@ impl<W: Write> Terminal<W> {
             self.finished_line(finished, &wording::finished_status(finished));
             self.whole_names = false;
             self.quarantined(finished);
+            self.elsewhere(finished, class);
             self.used_services(finished);
             self.run_again(finished);
             self.left_behind(finished);
@@ -334,6 +335,16 @@ impl<W: Write> Terminal<W> {
         if let Some(line) = wording::quarantined(finished) {
             let line = escaped(&line).into_owned();
             self.say(&format!("             {}", paint(&line, self.styles.warn)));
+        }
+    }
+
+    /// Says where a test ran that did so elsewhere. Of one that passed that is a detail.
+    fn elsewhere(&mut self, finished: &TestFinished, class: Class) {
+        if class == Class::Passed && self.options.verbosity == 0 {
+            return;
+        }
+        if let Some(place) = finished.attempts.last().and_then(wording::elsewhere) {
+            self.say(&format!("             ran on {}", escaped(&place)));
         }
     }
 

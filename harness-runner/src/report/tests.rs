@@ -15,7 +15,7 @@ use super::{
 use expect_test::expect;
 use harness_metadata::{
     Attempt, Event, EventKind, Exit, FinalStatusLevel, LimitHit, LimitKind, Outcome, RawString,
-    StatusLevel, TraceEvent, TraceEventKind, Verdict,
+    Remote, StatusLevel, TraceEvent, TraceEventKind, Verdict,
     event::{AttemptPrinted, CancelReason, OutputStream, OutputWhen},
     trace::{Doubt, Failure, NetworkOperation, Operation},
 };
@@ -105,6 +105,44 @@ fn a_test_that_escaped_its_limits_says_how_and_is_no_leak() {
         "{terminal}"
     );
     assert_eq!(junit.matches("type=\"test limit\"").count(), 3);
+}
+
+#[test]
+fn a_test_that_ran_elsewhere_says_where() {
+    let far = |attempt: Attempt, worker: &str| Attempt {
+        remote: Some(Box::new(Remote {
+            engine: "grpc://far:8980".to_owned(),
+            worker: worker.to_owned(),
+            queue: Duration::from_millis(1500),
+            ..Remote::default()
+        })),
+        ..attempt
+    };
+    let events = run(vec![
+        (test("fails_there"), vec![far(code(1, 1), "w7")]),
+        (test("passes_there"), vec![far(code(1, 0), "")]),
+        (test("passes_here"), vec![code(1, 0)]),
+    ]);
+    let outputs = Memory::default();
+    let shown = |verbosity| {
+        let options = TerminalOptions {
+            verbosity,
+            ..TerminalOptions::default()
+        };
+        let text = terminal(options, &events, &outputs);
+        text.matches("ran on grpc://far:8980").count()
+    };
+    assert_eq!((shown(0), shown(1)), (1, 2), "of a pass it is a detail");
+    let text = terminal(TerminalOptions::default(), &events, &outputs);
+    assert!(
+        text.contains("\n             ran on grpc://far:8980, worker w7\n"),
+        "{text}"
+    );
+    let junit = junit(&events, &outputs, |options| options.properties = true);
+    for place in ["grpc://far:8980, worker w7", "grpc://far:8980"] {
+        let property = format!("<property name=\"ran-on\" value=\"{place}\"/>");
+        assert_eq!(junit.matches(&property).count(), 1, "{junit}");
+    }
 }
 
 #[test]

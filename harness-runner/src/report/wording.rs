@@ -3,8 +3,8 @@
 use super::budget;
 pub(super) use super::bytes::size;
 use harness_metadata::{
-    Attempt, Exit, Interruption, LimitHit, NoResultKind, Outcome, Quarantine, RawString, RunStats,
-    RustBinaryId, Verdict,
+    Attempt, Exit, Interruption, LimitHit, NoResultKind, Outcome, Quarantine, RawString, Remote,
+    RunStats, RustBinaryId, Verdict,
     event::{CancelReason, RunMode, TestFinished},
     trace::{Backend, Disturbance, EarlierTime},
 };
@@ -334,6 +334,15 @@ pub(super) fn disturbed(attempt: &Attempt) -> Option<String> {
         "{}, run again {again}: {because}{still}",
         first.join(", ")
     ))
+}
+
+/// Returns where an attempt ran, if that was not on this machine.
+pub(super) fn elsewhere(attempt: &Attempt) -> Option<String> {
+    let Remote { engine, worker, .. } = attempt.remote.as_deref()?;
+    Some(match worker.as_str() {
+        "" => engine.clone(),
+        worker => format!("{engine}, worker {worker}"),
+    })
 }
 
 /// Returns how many tests there are of each reason, in a line. `None` if there are none.

@@ -1,8 +1,8 @@
 //! Sinks that hear of a run in one thread, and what goes wrong with them.
 
-use super::outputs::{OutputStore, Place};
+use super::outputs::{OutputStore, Place, Traced};
 use crate::report::{Sink, SinkError, ended_attempt};
-use harness_metadata::{Event, EventKind};
+use harness_metadata::{AttemptId, Event, EventKind};
 use std::{
     panic::{self, AssertUnwindSafe},
     sync::Arc,
@@ -25,6 +25,13 @@ impl<S: Sink + ?Sized> Audience<S> {
             store: OutputStore::default(),
             errors: Vec::new(),
             panicked: false,
+        }
+    }
+
+    /// Remembers the trace of the attempt that the next event ends.
+    pub(super) fn add_trace(&mut self, attempt: AttemptId, traced: Traced) {
+        if !self.sinks.is_empty() {
+            self.store.add_trace(attempt, traced);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::{
     audience::Audience,
-    outputs::{OutputStore, Place, Room},
+    outputs::{OutputStore, Place, Room, Traced},
     queue::{Entrance, Item, Whole},
 };
 use crate::{
@@ -173,6 +173,7 @@ impl Keeping {
         }
         let place = place.map(|(place, _)| Arc::new(place));
         self.find(&mut event, trace.as_ref(), place.as_ref());
+        self.explain(&mut event, trace.as_ref());
         let belongings = Belongings {
             trace,
             output: kept,
@@ -197,6 +198,21 @@ impl Keeping {
             passage,
             shown,
         })));
+    }
+
+    /// Lets reports ask for the trace of an attempt that failed.
+    fn explain(&mut self, event: &mut Event, trace: Option<&KeptTrace>) {
+        let failed = ended_mut(event).is_some_and(|attempt| attempt.verdict != Verdict::Pass);
+        let attempt = ended_attempt(event).filter(|_| failed);
+        if let (Some(attempt), Some(trace), Some(run)) = (attempt, trace, &self.run) {
+            let traced = Traced {
+                run: run.folder().to_owned(),
+                trace: trace.clone(),
+            };
+            // The traces are found by the first event of the run.
+            self.flush();
+            self.files.add_trace(attempt, traced);
+        }
     }
 
     /// Lets an event add to what is found in the run, and the last event have all of that.

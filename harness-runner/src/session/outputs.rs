@@ -4,12 +4,13 @@
 use crate::{
     report::{Kept, Outputs, Stream},
     run::Output,
-    store::{SpoolFile, SpooledOutput},
+    store::{self, KeptTrace, SpoolFile, SpooledOutput},
 };
+use camino::Utf8PathBuf;
 use harness_metadata::{AttemptId, TestId};
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -90,30 +91,53 @@ impl Drop for InRoom {
     }
 }
 
-/// The captured output that can still be asked for.
+/// The captured output and the traces that can still be asked for.
 #[derive(Debug, Default)]
-pub(super) struct OutputStore(BTreeMap<AttemptId, Arc<Place>>);
+pub(super) struct OutputStore {
+    outputs: BTreeMap<AttemptId, Arc<Place>>,
+    traces: BTreeMap<AttemptId, Traced>,
+}
+
+/// The trace of an attempt, in the folder of its run.
+#[derive(Clone, Debug)]
+pub(super) struct Traced {
+    pub(super) run: Utf8PathBuf,
+    pub(super) trace: KeptTrace,
+}
 
 impl OutputStore {
     pub(super) fn add(&mut self, attempt: AttemptId, place: Arc<Place>) {
-        self.0.insert(attempt, place);
+        self.outputs.insert(attempt, place);
+    }
+
+    pub(super) fn add_trace(&mut self, attempt: AttemptId, traced: Traced) {
+        self.traces.insert(attempt, traced);
     }
 
     /// Forgets the output of a test's attempts.
     pub(super) fn forget(&mut self, test: &TestId, attempts: u32) {
         for attempt in 1..=attempts {
-            self.0.remove(&AttemptId {
+            let id = AttemptId {
                 test: test.clone(),
                 attempt,
-            });
+            };
+            self.outputs.remove(&id);
+            self.traces.remove(&id);
         }
     }
 }
 
 impl Outputs for OutputStore {
     fn open(&self, attempt: &AttemptId, stream: Stream) -> io::Result<Option<Kept<'_>>> {
-        let place = self.0.get(attempt);
+        let place = self.outputs.get(attempt);
         place.map(|place| place.open(stream)).transpose()
+    }
+
+    fn write_trace(&self, attempt: &AttemptId, to: &mut dyn Write) -> io::Result<bool> {
+        let Some(Traced { run, trace }) = self.traces.get(attempt) else {
+            return Ok(false);
+        };
+        store::write_trace(run, trace, to).map(|()| true)
     }
 }
 

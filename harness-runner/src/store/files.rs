@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{
     own_files,
-    report::{Kept, Stream},
-    tracer::record::file::{ReadError, Reader},
+    report::{Kept, Stream, trace_line},
+    tracer::record::file::{Ending, ReadError, Reader},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom, Write},
 };
 
 /// The extension of a pack.
@@ -178,6 +178,32 @@ impl PastOutput {
             dropped: stream.dropped,
             tail: Box::new(section(tail, end)?),
         })
+    }
+}
+
+/// The most bytes of a trace that are written as text.
+const MOST_TEXT: u64 = 16 * 1024 * 1024;
+
+/// Writes a trace of a run as text, a line for each event, as [`open_trace`] finds it. The last line says if it is not whole.
+///
+/// # Errors
+///
+/// When it cannot be read, or not be written.
+pub fn write_trace(run: &Utf8Path, trace: &KeptTrace, to: &mut dyn Write) -> io::Result<()> {
+    let mut reader = open_trace(run, trace).map_err(io::Error::other)?;
+    let mut written = 0;
+    for event in reader.by_ref() {
+        let line = trace_line::line(&event);
+        written += line.len() as u64 + 1;
+        if written > MOST_TEXT {
+            let rest = "… and more, which `cargo harness trace --log` has …";
+            return writeln!(to, "{rest}");
+        }
+        writeln!(to, "{line}")?;
+    }
+    match reader.ending() {
+        Some(Ending::Truncated) => writeln!(to, "… the trace ends before the attempt did …"),
+        _ => Ok(()),
     }
 }
 

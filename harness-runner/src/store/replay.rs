@@ -6,9 +6,10 @@
 
 use super::{
     PastRun, Presentation, SpooledOutput,
-    files::{Files, PastOutput},
+    files::{Files, PastOutput, write_trace},
     pack::Damage,
     recording,
+    trace_files::KeptTrace,
 };
 use crate::report::{Kept, Outputs, Sink, SinkError, Stream, ended_attempt};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -19,7 +20,10 @@ use harness_metadata::{
     },
 };
 use serde::Deserialize;
-use std::{collections::HashMap, io};
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+};
 use thiserror::Error;
 
 /// The recording of a run, or a file of `--events`.
@@ -89,6 +93,8 @@ pub struct Replayed {
 struct Line {
     #[serde(flatten)]
     event: Event,
+    #[serde(flatten)]
+    kept_trace: Option<KeptTrace>,
     #[serde(default)]
     kept_output: Option<SpooledOutput>,
     #[serde(default)]
@@ -110,6 +116,9 @@ enum Place {
 struct PastOutputs<'a> {
     file: Option<&'a PastOutput>,
     kept: HashMap<AttemptId, Place>,
+    /// The run, by its folder or pack, and where in it traces are.
+    run: Option<&'a Utf8Path>,
+    traces: HashMap<AttemptId, KeptTrace>,
 }
 
 impl Outputs for PastOutputs<'_> {
@@ -130,6 +139,13 @@ impl Outputs for PastOutputs<'_> {
             }
             (None, _) => Ok(None),
         }
+    }
+
+    fn write_trace(&self, attempt: &AttemptId, to: &mut dyn Write) -> io::Result<bool> {
+        let Some((run, trace)) = self.run.zip(self.traces.get(attempt)) else {
+            return Ok(false);
+        };
+        write_trace(run, trace, to).map(|()| true)
     }
 }
 
@@ -153,6 +169,8 @@ impl<'a> OneOutput<'a> {
         Self(PastOutputs {
             file,
             kept: kept.into_iter().collect(),
+            run: None,
+            traces: HashMap::new(),
         })
     }
 }
@@ -223,6 +241,8 @@ impl Recording {
         let mut outputs = PastOutputs {
             file: self.output.as_ref(),
             kept: HashMap::new(),
+            run: Some(&self.path),
+            traces: HashMap::new(),
         };
         let mut replayed = Replayed::default();
         let mut last = 0;
@@ -291,8 +311,13 @@ fn hear(
         (None, None, None) => None,
         (None, stdout, stderr) => Some(Place::Embedded { stdout, stderr }),
     };
-    if let (Some(place), Some(attempt)) = (place, ended_attempt(&event)) {
-        outputs.kept.insert(attempt, place);
+    if let Some(attempt) = ended_attempt(&event) {
+        if let Some(trace) = line.kept_trace {
+            outputs.traces.insert(attempt.clone(), trace);
+        }
+        if let Some(place) = place {
+            outputs.kept.insert(attempt, place);
+        }
     }
     for sink in sinks.iter_mut() {
         replayed.errors.extend(sink.handle(&event, outputs).err());
@@ -300,10 +325,12 @@ fn hear(
     match event.kind {
         EventKind::TestFinished(test) if !sinks.iter().any(|sink| sink.keeps_output(&test)) => {
             for attempt in &test.attempts {
-                outputs.kept.remove(&AttemptId {
+                let id = AttemptId {
                     test: test.test.clone(),
                     attempt: attempt.number,
-                });
+                };
+                outputs.kept.remove(&id);
+                outputs.traces.remove(&id);
             }
         }
         EventKind::RunFinished(finished) => replayed.finished = Some(*finished),

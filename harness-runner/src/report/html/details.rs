@@ -10,7 +10,7 @@ use super::{
 use crate::report::{
     Excerpt, Outputs, Stream,
     attachments::Attachments,
-    budget, failure,
+    budget, failure, result,
     share::Share,
     stuck::{self, Pids},
     violations, wording,
@@ -93,6 +93,27 @@ impl Details {
         (files != [None, None]).then(|| json!(files))
     }
 
+    /// Writes the trace of an attempt that failed to a file of its own. Returns as for a stream.
+    fn attach_trace(
+        &mut self,
+        test: &TestId,
+        attempt: &Attempt,
+        outputs: &dyn Outputs,
+    ) -> Option<Value> {
+        let attachments = self.attachments.as_mut()?;
+        let id = AttemptId {
+            test: test.clone(),
+            attempt: attempt.number,
+        };
+        match attachments.add_trace(&id, attempt, outputs) {
+            Ok(name) => {
+                let folder = attachments.folder().file_name().unwrap_or_default();
+                Some(json!({ "file": format!("{folder}/{}", name?) }))
+            }
+            Err(error) => Some(json!({ "why": error.to_string() })),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.tests.len()
     }
@@ -161,6 +182,7 @@ impl Details {
         let [stdout, stderr] = self.share.read(test, attempt.number, outputs);
         let message = failure::text(test, stdout.as_ref(), stderr.as_ref());
         let whole = self.attach(test, attempt, [&stdout, &stderr], outputs);
+        let trace_file = self.attach_trace(test, attempt, outputs);
         let [stdout, stderr] = [stdout, stderr].map(|excerpt| {
             let shown = excerpt.as_ref().map(shown);
             self.share.take(shown.as_deref().unwrap_or_default());
@@ -186,18 +208,17 @@ impl Details {
             }
         };
         put("whole", whole);
+        put("traceFile", trace_file);
         put("slot", start.map(|start| json!(start.slot)));
         put("start", start.map(|start| json!(ms(start.at))));
+        put("elsewhere", elsewhere(attempt));
         put("closing", wording::closing(attempt).map(Value::String));
         put("disturbed", wording::disturbed(attempt).map(Value::String));
         put("policy", lines(violations::lines(attempt, Pids::Shown)));
         put("slow", lines(stuck::slow(attempt, Pids::Shown)));
         put("budget", lines(budget::lines(attempt, Pids::Shown)));
-        let metrics = attempt.metrics.found.iter().map(ToString::to_string);
-        let metrics: Vec<_> = metrics
-            .filter_map(|metric| Some(json!(metric.split_once(" = ")?)))
-            .collect();
-        put("metrics", (!metrics.is_empty()).then(|| json!(metrics)));
+        put("measured", measured(attempt));
+        put("metrics", metrics(attempt));
         put("treeMemory", usage.peak_tree_memory.map(Value::from));
         put("throttled", usage.throttled.map(|time| json!(ms(time))));
         put("message", message.map(|text| json!(cut(&text))));
@@ -291,6 +312,36 @@ impl Details {
         )
         .into_bytes()
     }
+}
+
+/// Returns what an attempt did with disks, files and sockets.
+fn measured(attempt: &Attempt) -> Option<Value> {
+    let measured: Vec<_> = result::measured(attempt).map(|it| json!(it)).collect();
+    (!measured.is_empty()).then(|| json!(measured))
+}
+
+/// Returns the metrics that an attempt recorded, each as its name and its value.
+fn metrics(attempt: &Attempt) -> Option<Value> {
+    let metrics = attempt.metrics.found.iter().map(ToString::to_string);
+    let metrics: Vec<_> = metrics
+        .filter_map(|metric| Some(json!(metric.split_once(" = ")?)))
+        .collect();
+    (!metrics.is_empty()).then(|| json!(metrics))
+}
+
+/// Returns where an attempt ran, if that was not on this machine, and how long each part of it took.
+fn elsewhere(attempt: &Attempt) -> Option<Value> {
+    let place = wording::elsewhere(attempt)?;
+    let remote = attempt.remote.as_deref()?;
+    let parts = [
+        ("upload", remote.upload),
+        ("queue", remote.queue),
+        ("staging", remote.staging),
+        ("run", remote.execution),
+        ("fetch", remote.fetch),
+    ];
+    let parts = parts.map(|(part, time)| json!([part, ms(time)]));
+    Some(json!({ "at": place, "parts": parts, "earlier": remote.earlier }))
 }
 
 /// Returns the two ends of a stream as text. Bytes that are not UTF-8 are shown as `\xff`.

@@ -77,6 +77,8 @@ struct Columns {
     message: BTreeMap<usize, String>,
     /// The test that disturbed the last attempt.
     disturbed: BTreeMap<usize, String>,
+    /// The place of the last attempt, of rows for which that was not this machine.
+    elsewhere: BTreeMap<usize, String>,
     /// Attempts before the last one: row, slot, start, milliseconds.
     earlier: Vec<(usize, usize, f64, f64)>,
 }
@@ -178,6 +180,9 @@ impl Index {
             if !reason.message.is_empty() {
                 self.rows.message.insert(row, reason.message);
             }
+        }
+        if let Some(place) = last.and_then(wording::elsewhere) {
+            self.rows.elsewhere.insert(row, place);
         }
         let start = |number: u32| starts.iter().rfind(|start| start.attempt == number);
         for attempt in finished.attempts.iter().rev().skip(1) {

@@ -6,7 +6,7 @@ use crate::report::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use camino::Utf8Path;
 use harness_metadata::{
-    Attempt,
+    Attempt, Remote,
     trace::{FileSummary, FileUse, ProcessSummary},
 };
 use miniz_oxide::inflate::decompress_to_vec_zlib;
@@ -119,6 +119,36 @@ fn output_that_is_too_long_for_the_page_lies_beside_it() {
     fs::write(&files, "in the way").expect("there is room");
     let whole = write();
     assert!(whole[0]["why"].is_string(), "the page says why: {whole}");
+}
+
+#[test]
+fn the_page_has_where_a_test_ran_and_how_long_each_part_took() {
+    let far = Attempt {
+        remote: Some(Box::new(Remote {
+            engine: "grpc://far:8980".to_owned(),
+            worker: "w7".to_owned(),
+            queue: Duration::from_millis(1500),
+            earlier: vec!["the worker was lost".to_owned()],
+            ..Remote::default()
+        })),
+        ..sample::code(1, 0)
+    };
+    let page = written(
+        &sample::run(vec![
+            (sample::test("here"), vec![sample::code(1, 0)]),
+            (sample::test("there"), vec![far]),
+        ]),
+        &sample::Memory::default(),
+    );
+    let place = "grpc://far:8980, worker w7";
+    let rows = &data(&page, "index")["rows"];
+    assert_eq!(rows["elsewhere"], serde_json::json!({ "1": place }));
+    let tests = &data(&page, "details")["tests"];
+    assert_eq!(tests[0]["attempts"][0]["elsewhere"], Value::Null);
+    let elsewhere = &tests[1]["attempts"][0]["elsewhere"];
+    assert_eq!(elsewhere["at"], place);
+    assert_eq!(elsewhere["parts"][1], serde_json::json!(["queue", 1500.0]));
+    assert_eq!(elsewhere["earlier"][0], "the worker was lost");
 }
 
 #[test]

@@ -16,7 +16,10 @@ use harness_metadata::{
     event::{OutputPolicy, RunStarted, TestFinished},
 };
 use quick_junit::{FlakyOrRerun, NonSuccessKind, TestCase, TestCaseStatus, TestRerun};
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+};
 
 /// The size of a stream's rest once the report has reached its limit.
 const TAIL: usize = 4 * 1024;
@@ -262,21 +265,27 @@ impl Cases {
             ];
             let mut stdout = self.stream(stdout, "stdout", missing);
             for (stream, _) in cut.into_iter().filter(|(_, is_cut)| *is_cut) {
-                stdout.push_str(&self.attached(&id, stream, outputs));
+                let file = |files: &mut Attachments| files.add(&id, stream, outputs);
+                stdout.push_str(&self.attached(file));
             }
+            let trace = |files: &mut Attachments| files.add_trace(&id, attempt, outputs);
+            stdout.push_str(&self.attached(trace));
             told.stdout = Some(stdout);
             told.stderr = Some(self.stream(stderr, "stderr", missing));
         }
         told
     }
 
-    /// Writes a stream to a file of its own, if that is asked for. Returns the line that refers to it: Jenkins and
+    /// Writes a file beside the report, if that is asked for. Returns the line that refers to it: Jenkins and
     /// GitLab look for it in standard output.
-    fn attached(&mut self, id: &AttemptId, stream: Stream, outputs: &dyn Outputs) -> String {
+    fn attached(
+        &mut self,
+        write: impl FnOnce(&mut Attachments) -> io::Result<Option<String>>,
+    ) -> String {
         let Some(attachments) = &mut self.attachments else {
             return String::new();
         };
-        match attachments.add(id, stream, outputs) {
+        match write(attachments) {
             Ok(None) => String::new(),
             Ok(Some(name)) => {
                 let file = attachments.folder().join(name);

@@ -20,7 +20,7 @@ pub struct JunitOptions {
     pub schema: Schema,
     /// The host's name.
     pub hostname: String,
-    /// Whether output of which the report has only the ends lies whole in a file beside it.
+    /// Whether output of which the report has only the ends, and traces of failed attempts, lie in files beside it.
     pub attachments: bool,
 }
 

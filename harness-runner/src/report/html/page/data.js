@@ -31,7 +31,8 @@ export const KINDS = [
  * @typedef {{ binary: number[], name: string[], status: number[], flags: number[], start: number[], ms: number[],
  *   slot: number[], attempts: number[], cpu: number[], memory: number[], processes: number[], disk: number[], file: number[],
  *   line: number[] }} Lists
- * @typedef {{ place: Record<number, string>, message: Record<number, string>, disturbed: Record<number, string> }} Reasons
+ * @typedef {{ place: Record<number, string>, message: Record<number, string>, disturbed: Record<number, string>,
+ *   elsewhere: Record<number, string> }} Reasons
  * @typedef {Lists & Reasons & { earlier: [number, number, number, number][] }} Columns
  *
  * @typedef {{ id: string, rerunOf: string | null, started: string, profile: string, command: string, root: string,
@@ -52,10 +53,12 @@ export const KINDS = [
  * @typedef {{ survivors: Survivor[], outputOpen: boolean, late: number, allowed: boolean }} Leak
  * The file of a stream that the page has only the ends of, or why there is none.
  * @typedef {{ file?: string, why?: string }} Whole
+ * Where an attempt ran that did not run on the machine of the run, the times of its parts, and why earlier tries had no result.
+ * @typedef {{ at: string, parts: [string, number][], earlier: string[] }} Elsewhere
  * @typedef {{ n: number, status: string, passed: boolean, ms: number, pid: number | null, user: number, system: number,
  *   memory: number, processes: number | null, switches: [number, number], written: [number, number], slot?: number,
- *   start: number, closing?: string, disturbed?: string, policy?: string[], budget?: string[], slow?: string[], metrics?: [string, string][], treeMemory?: number, throttled?: number, message?: string,
- *   stdout?: string, stderr?: string, whole?: (Whole | null)[], leak?: Leak, stuck?: [number, number, string, string, string][],
+ *   start: number, elsewhere?: Elsewhere, closing?: string, disturbed?: string, policy?: string[], budget?: string[], slow?: string[], metrics?: [string, string][], measured?: [string, string][], treeMemory?: number, throttled?: number, message?: string,
+ *   stdout?: string, stderr?: string, whole?: (Whole | null)[], traceFile?: Whole, leak?: Leak, stuck?: [number, number, string, string, string][],
  *   trace?: Trace }} Attempt
  * @typedef {{ attempts: Attempt[], total: number, quarantine: string | null }} Test
  * Of the only attempt of a test the index has some.
@@ -97,12 +100,12 @@ export class Report {
     this.run = index.run ?? {};
     const { rows, skipped } = index;
     this.ran = rows.name.length;
-    const { earlier, place, message, disturbed, ...lists } = rows;
+    const { earlier, place, message, disturbed, elsewhere, ...lists } = rows;
     /** @type {Record<string, any[]>} */
     const columns = {};
     for (const [name, list] of Object.entries(lists)) columns[name] = [...list, .../** @type {any} */ (skipped)[name]];
     /** @type {Lists & Reasons} */
-    this.rows = { .../** @type {any} */ (columns), place, disturbed, message: { ...message } };
+    this.rows = { .../** @type {any} */ (columns), place, disturbed, elsewhere, message: { ...message } };
     for (const [row, message] of Object.entries(skipped.message)) this.rows.message[this.ran + Number(row)] = message;
     this.earlier = earlier;
     this.length = this.rows.name.length;
@@ -144,6 +147,11 @@ export class Report {
   /** @param {number} row @returns {string} */
   message(row) {
     return this.rows.message[row] ?? "";
+  }
+
+  /** Where the last attempt ran, if not on the machine of the run. @param {number} row @returns {string} */
+  elsewhere(row) {
+    return this.rows.elsewhere[row] ?? "";
   }
 
   /** Which other test disturbed it. @param {number} row @returns {string} */

@@ -37,6 +37,23 @@ function facts(entries) {
   return el("dl", null, shown.map(([name, value]) => [el("dt", null, name), el("dd", null, value)]).flat());
 }
 
+/** The numbers of an attempt that have names of budgets. @type {Record<string, string>} */
+const MEASURES = {
+  "disk.read": "Read from disks", "disk.written": "Written to disks", "files.opened": "Files opened",
+  "calls.files": "System calls on files", "calls.network": "System calls on sockets",
+};
+
+/** @param {Attempt} attempt @returns {[string, string][]} */
+function measured(attempt) {
+  return (attempt.measured ?? []).map(([name, value]) =>
+    [MEASURES[name] ?? name, name.startsWith("disk.") ? size(Number(value)) : value]);
+}
+
+/** The address of a file beside the page. @param {string} file */
+function beside(file) {
+  return file.split("/").map(encodeURIComponent).join("/");
+}
+
 /**
  * @param {string} title
  * @param {string | undefined} text
@@ -46,7 +63,7 @@ function facts(entries) {
 function output(title, text, written, whole) {
   if (!text) return written ? el("p", { class: "dim" }, `${title}: ${size(written)}, not kept`) : null;
   return el("section", null, el("h3", null, title),
-    whole?.file && el("p", null, el("a", { href: whole.file.split("/").map(encodeURIComponent).join("/") }, `The whole of it (${size(written)})`)),
+    whole?.file && el("p", null, el("a", { href: beside(whole.file) }, `The whole of it (${size(written)})`)),
     whole?.why && el("p", { class: "slow" }, `No file has the whole of it: ${visible(whole.why)}`),
     el("pre", { tabindex: 0, "aria-label": title }, colored(text)));
 }
@@ -107,8 +124,8 @@ function tree(report, counted) {
     el("ul", { class: "tree" }, roots.map((root) => item(root, 0)).filter((it) => it)));
 }
 
-/** @param {Report} report @param {Trace} trace */
-function traced(report, trace) {
+/** @param {Report} report @param {Trace} trace @param {import("./data.js").Whole} [file] */
+function traced(report, trace, file) {
   const { strings, sets } = report.details;
   const [processes, files, peers] = trace.dropped;
   const left = [[processes, "processes"], [files, "files"], [peers, "addresses"]].filter(([count]) => count)
@@ -124,6 +141,8 @@ function traced(report, trace) {
     el("p", { class: "dim" }, `Traced at level ${trace.level} by ${trace.backend}`,
       trace.doubts.length ? `; not complete: ${visible(trace.doubts.join("; "))}` : "; complete",
       left && `; ${left} did not fit`),
+    file?.file && el("p", null, el("a", { href: beside(file.file) }, "Every event of the trace, a line each")),
+    file?.why && el("p", { class: "slow" }, `No file has the events of the trace: ${visible(file.why)}`),
   ];
 }
 
@@ -164,16 +183,20 @@ function panel(report, attempt) {
     el("section", null, el("h3", null, "Resources"), facts([
       ["Started", `${time(attempt.start)} after the run`], ["Time", time(attempt.ms)],
       ["Slot", attempt.slot === undefined ? null : String(attempt.slot)],
+      ["Ran on", attempt.elsewhere ? visible(attempt.elsewhere.at) : null],
+      ["There", attempt.elsewhere ? attempt.elsewhere.parts.map(([part, ms]) => `${part} ${time(ms)}`).join(", ") : null],
+      ["Tries without a result", attempt.elsewhere?.earlier.length ? visible(attempt.elsewhere.earlier.join("; ")) : null],
       ["CPU time", `${time(attempt.user)} in user mode, ${time(attempt.system)} in the kernel`],
       ["Peak memory", attempt.memory ? `${size(attempt.memory)} of one process` : null],
       ["Peak of all together", attempt.treeMemory === undefined ? null : size(attempt.treeMemory)],
       ["Held back by cpu-max", attempt.throttled === undefined ? null : time(attempt.throttled)],
       ["Processes", attempt.processes === null ? null : String(attempt.processes)],
       ["Context switches", `${attempt.switches[0]} voluntary, ${attempt.switches[1]} involuntary`],
+      ...measured(attempt),
       ["Output", `${size(attempt.written[0])} and ${size(attempt.written[1])}`],
       ["Process id", attempt.pid === null ? null : String(attempt.pid)],
     ])),
-    attempt.trace && traced(report, attempt.trace),
+    attempt.trace && traced(report, attempt.trace, attempt.traceFile),
   ].flat();
 }
 

@@ -8,7 +8,7 @@ import { key } from "./list.js";
 
 /** @typedef {import("./data.js").Report} Report */
 
-const LANE = 24, LEFT = 56, TOP = 22;
+const LANE = 24, LEFT = 68, TOP = 22;
 
 /** @typedef {{ row: number, slot: number, from: number, to: number, kind: string, last: boolean }} Span */
 
@@ -60,7 +60,8 @@ function drawing(report, width) {
   const ends = new Map();
   for (const [slot, spans] of all) {
     const y = TOP + lane * LANE;
-    picture.append(svg("text", { x: 4, y: y + 15 }, `slot ${slot}`));
+    const far = spans.some((span) => report.elsewhere(span.row));
+    picture.append(svg("text", { x: 4, y: y + 15 }, far ? `slot ${slot} ↗` : `slot ${slot}`));
     let edge = -1;
     for (const span of spans) {
       const x = LEFT + span.from * scale;
@@ -69,7 +70,9 @@ function drawing(report, width) {
       // Many in one pixel are drawn once, unless one of them failed.
       if (right - edge < 0.7 && span.kind === "passed") continue;
       edge = Math.max(edge, right);
-      const title = `${visible(key(report, span.row))}: ${report.status(span.row)}, ${time(span.to - span.from)}`;
+      const place = report.elsewhere(span.row);
+      const title = `${visible(key(report, span.row))}: ${report.status(span.row)}, ${time(span.to - span.from)}`
+        + (place && span.last ? `, on ${visible(place)}` : "");
       picture.append(svg("rect", {
         x, y: y + 2, width: Math.max(right - x, 1), height: LANE - 6, class: span.kind, "data-row": span.row,
       }, svg("title", null, title)));
@@ -104,7 +107,8 @@ export function timelineView(report, main) {
   });
   main.replaceChildren(
     el("h2", null, "Timeline"),
-    el("p", { class: "dim" }, "A lane for each slot; a dashed line is the wait for the next attempt. Select a test to open it."),
+    el("p", { class: "dim" }, "A lane for each slot; a dashed line is the wait for the next attempt. Select a test to open it.",
+      Object.keys(report.rows.elsewhere).length > 0 && " Tests in slots with ↗ ran elsewhere."),
     el("div", { class: "bar" }, el("label", { for: "zoom" }, "Zoom"), zoom),
     holder);
   draw();
