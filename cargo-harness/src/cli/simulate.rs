@@ -4,6 +4,8 @@
 //! run, and what they did is compared with the commit before.
 
 mod children;
+mod mutants;
+mod mutate;
 mod shown;
 
 use super::{GlobalOptions, changed, kept::working_directory, prepared};
@@ -38,6 +40,13 @@ pub(super) struct SimulateCommand {
     /// End with this revision.
     #[arg(long, value_name = "REV", default_value = "HEAD")]
     head: String,
+    /// Compare so many small changes of the sources of the last revision instead, such as another operator or constant.
+    /// They run with your rights: a program that is wrong may do anything.
+    #[arg(long, value_name = "N", conflicts_with_all = ["commits", "base"], value_parser = clap::value_parser!(u32).range(1..))]
+    mutants: Option<u32>,
+    /// Choose them by this number.
+    #[arg(long, value_name = "SEED", default_value = "0", requires = "mutants")]
+    seed: u64,
     /// Path to Cargo.toml.
     #[arg(long, value_name = "PATH")]
     manifest_path: Option<Utf8PathBuf>,
@@ -60,6 +69,13 @@ struct Known {
 /// The tests that each way selects.
 type Selected = BTreeMap<Method, BTreeSet<TestId>>;
 
+/// A side of a comparison.
+#[derive(Copy, Clone, Debug)]
+enum Side {
+    Before,
+    Now,
+}
+
 /// The simulation of a history.
 struct Simulation {
     checkout: Checkout,
@@ -77,12 +93,23 @@ impl SimulateCommand {
         let below = below.and_then(|it| it.to_str()).unwrap_or_default();
         let checkout = Checkout::new(&past.top).map_err(checkout_error)?;
         let simulation = Simulation {
-            children: Children::new(&checkout, below, &self.flags, global)?,
+            children: Children::new(&checkout, below, &self.flags, self.limit(), global)?,
             checkout,
             lock: folder.join("Cargo.lock"),
         };
-        let mut shown = Shown::new(self.json, global.stdout_colors());
-        let stopped = match simulation.go_through(&past.commits, &mut shown, global) {
+        let noun = match self.mutants {
+            None => ("commit", "commits"),
+            Some(_) => ("mutant", "mutants"),
+        };
+        let mut shown = Shown::new(noun, self.json, global.stdout_colors());
+        let done = match (self.mutants, past.commits.last()) {
+            (Some(most), Some(head)) => {
+                let choice = (most as usize, self.seed);
+                simulation.mutate(head, choice, &mut shown, global)
+            }
+            _ => simulation.go_through(&past.commits, &mut shown, global),
+        };
+        let stopped = match done {
             Ok(()) => None,
             Err(Failed::Stopped(signal)) => Some(signal),
             Err(Failed::Broken(error)) => return Err(error),
@@ -96,7 +123,7 @@ impl SimulateCommand {
         if let Some(signal) = stopped {
             let message = format!(
                 "{signal} ended the simulation after {}",
-                plural(shown.rows(), "commit", "commits")
+                plural(shown.rows(), noun.0, noun.1)
             );
             return Err(CommandError::new(Kind::EndedBy(signal as i32), message));
         }
@@ -108,6 +135,14 @@ impl SimulateCommand {
                     format!("{results} would have been missed by functions or executables");
                 Err(CommandError::new(Kind::TestRun, message))
             }
+        }
+    }
+
+    /// Returns the time limit of a test. A mutant may run without end.
+    fn limit(&self) -> &'static str {
+        match self.mutants {
+            None => "2m",
+            Some(_) => "10s",
         }
     }
 
@@ -130,7 +165,7 @@ impl SimulateCommand {
 
     fn past(&self, folder: &Utf8Path, global: &GlobalOptions) -> Result<Past, CommandError> {
         let span = Span {
-            most: self.commits as usize,
+            most: self.mutants.map_or(self.commits, |_| 1) as usize,
             base: self.base.clone(),
             head: self.head.clone(),
         };
@@ -139,7 +174,7 @@ impl SimulateCommand {
         let pairs = past.commits.len().saturating_sub(1);
         let shallow = past.shallow && self.base.is_none() && pairs < span.most;
         let hint = "`git fetch --unshallow` fetches the rest of the history";
-        if pairs == 0 {
+        if pairs == 0 && self.mutants.is_none() {
             let message = match &self.base {
                 Some(base) => format!("`{}` has no commit after `{base}`", self.head),
                 None => format!(
@@ -154,7 +189,7 @@ impl SimulateCommand {
                 error
             });
         }
-        if shallow {
+        if shallow && self.mutants.is_none() {
             let text = format!(
                 "this is a shallow clone, so only {} simulated; {hint}",
                 plural(pairs, "commit is", "commits are")
@@ -190,12 +225,8 @@ impl Simulation {
             self.checkout
                 .to(&commit.id)
                 .map_err(|error| self.git(error))?;
-            if number == 0 && self.lock.is_file() {
-                // Otherwise the dependencies could be others than the user's.
-                let own = self.children.folder.join("Cargo.lock");
-                if !own.exists() {
-                    let _ = fs::copy(&self.lock, own);
-                }
+            if number == 0 {
+                self.take_lock();
             }
             let stepped = match &last {
                 None => self.begin(commit).map(|known| (known, None)),
@@ -218,6 +249,15 @@ impl Simulation {
         match last {
             Some(_) => Ok(()),
             None => Err(Failed::NotBuilt(reason)),
+        }
+    }
+
+    /// Copies `Cargo.lock` if the repository has none: the dependencies could be others than the user's.
+    fn take_lock(&self) {
+        let own = self.children.folder.join("Cargo.lock");
+        if self.lock.is_file() && !own.exists() {
+            // Then cargo chooses versions.
+            let _ = fs::copy(&self.lock, own);
         }
     }
 
@@ -266,7 +306,15 @@ impl Simulation {
         let mut compared = Compared::new(&last.verdicts, &known.verdicts, &selected);
         let suspects = compared.suspects();
         if !suspects.is_empty() {
-            compared.clear(self.by_chance(last, &known, &suspects, global)?);
+            let to = |side| {
+                let commit = match side {
+                    Side::Before => &last.commit,
+                    Side::Now => &known.commit,
+                };
+                self.checkout.to(commit).map_err(|error| self.git(error))
+            };
+            let verdicts = (&last.verdicts, &known.verdicts);
+            compared.clear(self.by_chance(verdicts, &suspects, &to, global)?);
         }
         let row = Row::new(commit, &changed, compared, reasons);
         Ok((known, Some(row)))
@@ -306,12 +354,13 @@ impl Simulation {
         Ok((selected, reasons))
     }
 
-    /// Runs tests again on both sides, and returns those that do not have the same verdicts as before each time.
+    /// Runs tests again on both sides, which `to` brings about, and returns those that do not have the same verdicts as
+    /// before each time.
     fn by_chance(
         &self,
-        last: &Known,
-        now: &Known,
+        verdicts: (&Verdicts, &Verdicts),
         suspects: &BTreeSet<TestId>,
+        to: &dyn Fn(Side) -> Result<(), Failed>,
         global: &GlobalOptions,
     ) -> Result<BTreeSet<TestId>, Failed> {
         let text = format!(
@@ -320,12 +369,11 @@ impl Simulation {
         );
         prepared::note(&text, global.stderr_colors());
         let after = self.children.again(suspects)?;
-        let to = |commit: &str| self.checkout.to(commit).map_err(|error| self.git(error));
-        to(&last.commit)?;
+        to(Side::Before)?;
         let before = self.children.again(suspects)?;
-        to(&now.commit)?;
+        to(Side::Now)?;
         let same = |test: &TestId| {
-            let sides = [(&before, &last.verdicts), (&after, &now.verdicts)];
+            let sides = [(&before, verdicts.0), (&after, verdicts.1)];
             let mut sides = sides.iter();
             sides.all(|(again, first)| again.get(test) == first.get(test))
         };

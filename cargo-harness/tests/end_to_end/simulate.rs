@@ -194,6 +194,75 @@ fn each_commit_is_compared_with_the_one_before() {
     assert_eq!(summary["functions"]["all"]["missed"], 1);
 }
 
+/// A package with places of all kinds that a mutant may change.
+const KINDS: &str = r#"
+pub static TABLE: [u32; 3] = [10, 20, 30];
+pub const WORDS: &str = include_str!("words.txt");
+pub struct Cart { pub items: u32 }
+impl Default for Cart { fn default() -> Self { Self { items: 2 } } }
+impl Drop for Cart { fn drop(&mut self) { assert_eq!(self.items, 2); } }
+pub trait Price { fn price(&self) -> u32 { 5 } }
+impl Price for Cart {}
+macro_rules! three { () => { 3 } }
+pub fn entry(index: usize) -> u32 { TABLE[index] + three!() }
+pub fn greeting() -> &'static str { env!("GREETING") }
+pub fn feature() -> bool { cfg!(feature = "loud") }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test] fn entries() { assert_eq!(entry(1), 23); }
+    #[test] fn words() { assert_eq!(WORDS, "words"); }
+    #[test] fn carts() { assert_eq!((&Cart::default() as &dyn Price).price(), 5); }
+    #[test] fn greets() { assert_eq!(greeting(), "hello"); }
+    #[test] fn loud() { assert!(feature()); }
+    #[test] #[should_panic(expected = "empty")] fn panics() { panic!("empty cart"); }
+    #[test] fn untouched() { assert_eq!("a".repeat(2), "aa"); }
+}
+"#;
+
+#[test]
+fn mutants_of_each_kind_are_compared_and_none_is_missed() {
+    let name = "simulate::mutants_of_each_kind_are_compared_and_none_is_missed";
+    if cfg!(not(target_arch = "x86_64")) {
+        skip(name, "entries are recorded on x86-64 only");
+        return;
+    }
+    let Some(it) = Repository::new(name) else {
+        return;
+    };
+    it.write("src/lib.rs", KINDS);
+    it.write("src/words.txt", "words");
+    let script = "fn main() { println!(\"cargo:rustc-env=GREETING={}\", \"hello\"); }\n";
+    it.write("build.rs", script);
+    let manifest = fs::read_to_string(it.root.join("Cargo.toml")).expect("it is there");
+    let features = "\n[features]\ndefault = [\"loud\"]\nloud = []\n";
+    it.write("Cargo.toml", &(manifest + features));
+    it.commit("first");
+    let simulated = it
+        .scene
+        .run(it.simulate(&["--mutants", "12", "--seed", "3", "--json"]));
+    simulated.assert_code(exit_code::OK);
+    let rows = simulated.stdout.lines();
+    let rows: Vec<Value> = rows
+        .map(|line| serde_json::from_str(line).expect("it is JSON"))
+        .collect();
+    let summary = &rows.last().expect("it is there")["summary"];
+    assert_eq!(summary["mutants"], 12, "{summary:#}");
+    assert_eq!(summary["functions"]["all"]["missed"], 0, "{summary:#}");
+    // Kinds take turns, so each of them is among the first ones.
+    let kinds = ["Default", "Drop", "feature", "included file", "static"];
+    for kind in kinds {
+        assert!(summary["kinds"].get(kind).is_some(), "{kind}: {summary:#}");
+    }
+    // Most of them make a test fail, and few of them concern all tests.
+    let changed = rows.iter().filter(|row| !names(&row["changed"]).is_empty());
+    assert!(changed.count() >= 8, "{}", simulated.stdout);
+    let mean = summary["functions"]["all"]["mean"].as_f64();
+    assert!(mean.is_some_and(|mean| mean < 60.0), "{summary:#}");
+    assert!(it.is_clean());
+}
+
 #[test]
 fn a_shallow_clone_and_mistakes_are_answered_with_a_sentence() {
     let Some(it) =

@@ -30,12 +30,6 @@ use std::{
 /// The times that a test runs again on each side before it counts as missed.
 pub(super) const AGAIN: usize = 3;
 
-/// Settings of all runs. Those of the workspace win.
-const SETTINGS: &str = "\
-[profile.default]
-slow-timeout = { period = \"60s\", terminate-after = 2 }
-";
-
 /// Signals that end a simulation, and the process that runs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stop {
@@ -109,16 +103,21 @@ pub(super) struct Children {
 }
 
 impl Children {
-    /// `below` is the folder of the workspace in the repository, and `flags` are those of each build.
+    /// `below` is the folder of the workspace in the repository, `flags` are those of each build, and `limit` is that of a
+    /// test, unless the workspace has one.
     pub(super) fn new(
         checkout: &Checkout,
         below: &str,
         flags: &[OsString],
+        limit: &str,
         global: &GlobalOptions,
     ) -> Result<Self, CommandError> {
         let internal = |error: io::Error| CommandError::new(Kind::Internal, error);
         let settings = checkout.beside("settings.toml");
-        fs::write(&settings, SETTINGS).map_err(internal)?;
+        let text = format!(
+            "[profile.default]\nslow-timeout = {{ period = \"{limit}\", terminate-after = 1 }}\n"
+        );
+        fs::write(&settings, text).map_err(internal)?;
         let program = env::current_exe().map_err(internal)?;
         let program = Utf8PathBuf::from_path_buf(program)
             .map_err(|_| internal(io::Error::other("the name of this program is not UTF-8")))?;

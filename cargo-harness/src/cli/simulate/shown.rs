@@ -13,7 +13,7 @@ use harness_runner::{
 };
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
 
@@ -32,6 +32,8 @@ fn is_source(file: &str) -> bool {
 /// A commit.
 pub(super) struct Row {
     commit: Commit,
+    /// The kind of a mutant.
+    kind: Option<&'static str>,
     files: usize,
     /// Whether a file of Rust or of cargo is among them.
     source: bool,
@@ -49,6 +51,7 @@ impl Row {
     ) -> Self {
         Self {
             commit: commit.clone(),
+            kind: None,
             files: files.len(),
             source: files.iter().any(|file| is_source(file)),
             result: Ok(compared),
@@ -59,6 +62,7 @@ impl Row {
     pub(super) fn not_built(commit: &Commit, reason: String) -> Self {
         Self {
             commit: commit.clone(),
+            kind: None,
             files: 0,
             source: false,
             result: Err(reason),
@@ -66,9 +70,16 @@ impl Row {
         }
     }
 
+    /// Makes it that of a mutant of this kind.
+    pub(super) fn of_kind(self, kind: &'static str) -> Self {
+        let kind = Some(kind);
+        Self { kind, ..self }
+    }
+
     fn line(&self, styles: &Styles) -> String {
-        let id = self.commit.id.get(..8).unwrap_or(&self.commit.id);
-        let subject: String = self.commit.subject.chars().take(SUBJECT).collect();
+        let id = format!("{:<8.8}", self.commit.id);
+        let most = self.kind.map_or(SUBJECT, |_| usize::MAX);
+        let subject: String = self.commit.subject.chars().take(most).collect();
         let subject = escaped(&subject);
         match &self.result {
             Err(reason) => {
@@ -93,6 +104,11 @@ impl Row {
         }
     }
 
+    /// Returns whether it was built and compared.
+    pub(super) fn is_compared(&self) -> bool {
+        self.result.is_ok()
+    }
+
     fn why(&self) -> Value {
         let reasons = self.reasons.iter();
         let reasons = reasons.filter_map(|(test, reason)| Some((test, reason.as_ref()?)));
@@ -102,10 +118,11 @@ impl Row {
     }
 
     fn json(&self) -> Value {
-        let mut json = json!({
-            "commit": self.commit.id,
-            "subject": self.commit.subject,
-        });
+        let mut json = match self.kind {
+            None => json!({"commit": self.commit.id}),
+            Some(kind) => json!({"mutant": self.commit.id, "kind": kind}),
+        };
+        json["subject"] = self.commit.subject.as_str().into();
         match &self.result {
             Err(reason) => json["not-built"] = reason.as_str().into(),
             Ok(compared) => {
@@ -167,14 +184,17 @@ fn bar(compared: &Compared) -> String {
 
 /// Writes what is found as it is found.
 pub(super) struct Shown {
+    /// Rows are these: one, and several.
+    noun: (&'static str, &'static str),
     json: bool,
     styles: Styles,
     all: Vec<Row>,
 }
 
 impl Shown {
-    pub(super) fn new(json: bool, colors: bool) -> Self {
+    pub(super) fn new(noun: (&'static str, &'static str), json: bool, colors: bool) -> Self {
         Self {
+            noun,
             json,
             styles: Styles::new(colors),
             all: Vec::new(),
@@ -195,11 +215,34 @@ impl Shown {
     pub(super) fn add(&mut self, row: Row) -> Result<(), CommandError> {
         let text = match self.json {
             true => format!("{}\n", row.json()),
-            false if self.all.is_empty() => head() + &row.line(&self.styles),
+            false if self.all.is_empty() => self.head() + &row.line(&self.styles),
             false => row.line(&self.styles),
         };
         self.all.push(row);
         write(&text)
+    }
+
+    fn head(&self) -> String {
+        let ways: Vec<String> = Method::ALL.map(|it| format!("{:>11}", it.word())).into();
+        format!(
+            "{:<8} files tests  {}  {:<22}  subject\n",
+            self.noun.0,
+            ways.join("  "),
+            "# functions + executables"
+        )
+    }
+
+    /// Returns for each kind of mutants their number, and the number of those with other results.
+    fn kinds(&self) -> BTreeMap<&'static str, (usize, usize)> {
+        let mut kinds = BTreeMap::<_, (usize, usize)>::new();
+        for row in &self.all {
+            if let (Some(kind), Ok(compared)) = (row.kind, &row.result) {
+                let (all, seen) = kinds.entry(kind).or_default();
+                *all += 1;
+                *seen += usize::from(!compared.changed.is_empty());
+            }
+        }
+        kinds
     }
 
     /// Shows the summary.
@@ -244,11 +287,18 @@ impl Shown {
         let mut text = format!(
             "\n{}, {source} with files of Rust or Cargo, {not_built} not built; {tests} results, of which {changed} are \
              other than before, {by_chance} of these by chance\n",
-            plural(compared, "commit is compared", "commits are compared"),
+            plural(
+                compared,
+                &format!("{} is compared", self.noun.0),
+                &format!("{} are compared", self.noun.1)
+            ),
         );
         text += &format!(
             "{:<14}{:>24}{:>28}{:>10}\n",
-            "selected by", "mean, median of commits", "of those with Rust or Cargo", "missed"
+            "selected by",
+            format!("mean, median of {}", self.noun.1),
+            "of those with Rust or Cargo",
+            "missed"
         );
         for method in Method::ALL {
             let Some([all, source]) = self.of(method) else {
@@ -267,13 +317,17 @@ impl Shown {
                 all.missed
             );
         }
+        for (kind, (all, seen)) in self.kinds() {
+            let mutants = plural(all, "mutant", "mutants");
+            text += &format!("{kind:<22}{mutants:>12}, with other results: {seen}\n");
+        }
         text
     }
 
     fn summary_json(&self) -> Value {
         let [compared, source, not_built, tests, changed, by_chance] = self.counts();
         let mut json = json!({"summary": {
-            "commits": compared,
+            self.noun.1: compared,
             "with-source": source,
             "not-built": not_built,
             "results": tests,
@@ -286,17 +340,11 @@ impl Shown {
                 json["summary"][method.word()] = both;
             }
         }
+        for (kind, (all, seen)) in self.kinds() {
+            json["summary"]["kinds"][kind] = json!({"mutants": all, "with-other-results": seen});
+        }
         json
     }
-}
-
-fn head() -> String {
-    let ways: Vec<String> = Method::ALL.map(|it| format!("{:>11}", it.word())).into();
-    format!(
-        "commit   files tests  {}  {:<22}  subject\n",
-        ways.join("  "),
-        "# functions + executables"
-    )
 }
 
 fn write(text: &str) -> Result<(), CommandError> {
