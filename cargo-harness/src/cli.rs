@@ -21,6 +21,7 @@ mod flaky;
 mod help;
 mod hermetic;
 mod history;
+mod injecting;
 mod inputs;
 mod kept;
 mod list;
@@ -232,6 +233,7 @@ impl GlobalOptions {
         Wish {
             given: given.filter(|folder| folder != ""),
             person: None,
+            is_apart: false,
         }
     }
 

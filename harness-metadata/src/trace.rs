@@ -66,6 +66,25 @@ pub enum TraceEventKind {
     Lookup(NameLookup),
     /// It did something that hides its actions from the tracer.
     Doubt(Doubt),
+    /// A call of it was not made, and failed, because the user asked for that. The call itself follows, if it is traced.
+    Injected(Box<Injected>),
+}
+
+/// A call that failed because the user asked for that (`--inject`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
+pub struct Injected {
+    /// The system call.
+    pub call: String,
+    /// The file, program or address; `None` if it names none.
+    pub place: Option<RawString>,
+    /// The error that it was answered with: errno(3).
+    pub errno: i32,
+    /// The request, as the user wrote it.
+    pub request: String,
+    /// The number of the call among those that the request is about, from 1.
+    pub number: u64,
 }
 
 /// A new process or thread.

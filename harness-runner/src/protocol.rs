@@ -91,6 +91,9 @@ pub struct Spawn<'a> {
     /// Its policy, as [`Bounds::to_bytes`](crate::policy::Bounds::to_bytes) writes it; empty for none.
     #[serde(with = "serde_bytes")]
     pub policy: &'a [u8],
+    /// The calls that fail, as [`inject::to_bytes`](crate::tracer::inject::to_bytes) writes them; empty for none.
+    #[serde(with = "serde_bytes")]
+    pub inject: &'a [u8],
     /// The functions that are recorded when they are entered; `None` for none.
     pub entries: Option<Entries<'a>>,
 }

@@ -27,6 +27,7 @@ pub mod findings;
 pub mod first_failure;
 mod fit;
 pub mod html;
+pub mod injected;
 pub mod json;
 pub mod junit;
 mod leak;

@@ -230,6 +230,7 @@ mod tests {
             ignored: false,
             location: None,
             policy: None,
+            inject: None,
             tracing: Tracing {
                 level: harness_metadata::event::TraceLevel::Off,
                 backend: harness_metadata::trace::Backend::None,

@@ -61,6 +61,7 @@ use crate::{
     report::SinkError,
     run, store,
     stub::link::StubError,
+    tracer::inject::Injection,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{RunId, RunStats, TestId, event::CancelReason};
@@ -125,6 +126,8 @@ pub struct RunOptions {
     /// The processes to stop for a debugger, and the command for each. Tests are then traced at the
     /// level `process`.
     pub break_exec: Option<run::BreakExec>,
+    /// The calls of tests that fail.
+    pub inject: Vec<Injection>,
     /// The iterations of a stress run.
     pub stress: Option<run::Stress>,
     /// The timing file to bring up to date at the end.
@@ -428,6 +431,11 @@ impl Session {
     /// Returns the runs before this one, for a report that shows its tests against them.
     pub fn earlier_runs(&self) -> store::Earlier {
         store::Earlier::new(&self.store, self.workspace.root())
+    }
+
+    /// The store that the run is kept in.
+    pub fn store(&self) -> &Utf8Path {
+        &self.store
     }
 
     /// Returns the path of the timing file, if the profile has one.

@@ -54,7 +54,7 @@ pub use measured::{Measurements, Quantity, Sample, Setting, measurements};
 pub use moving::{MoveError, Moved, count, move_runs};
 pub use overview::{Overview, State};
 pub use packing::pack_all;
-pub use place::{PlaceError, Wish, folder, make, place, usual};
+pub use place::{APART, PlaceError, Wish, folder, make, place, usual};
 pub use presentation::{JunitPresentation, Presentation};
 pub use recording::{Extent, Line, Record, Recorded};
 pub use replay::{Recording, RecordingError, Replayed};

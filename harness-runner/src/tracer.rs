@@ -13,6 +13,7 @@ pub mod filter;
 #[cfg_attr(not(target_arch = "x86_64"), path = "tracer/no_hook.rs")]
 pub(crate) mod hook;
 mod imports;
+pub mod inject;
 mod kin;
 mod live;
 pub(crate) mod loads;

@@ -209,6 +209,7 @@ impl Attempt<'_> {
             image: None,
             farewell: None,
             policy: &[],
+            inject: &[],
             entries: None,
             foreground: false,
         };

@@ -115,6 +115,7 @@ fn watch_recorded(
         image: None,
         farewell: None,
         policy: &[],
+        inject: &[],
         entries: None,
         foreground: false,
     };
@@ -378,6 +379,7 @@ fn what_cannot_be_executed_is_no_attempt_for_a_listener_either() {
             image: None,
             farewell: None,
             policy: &[],
+            inject: &[],
             entries: None,
             foreground: false,
         };

@@ -124,6 +124,9 @@ fn in_the_way(runner: &RunnerArgs, no_capture: bool) -> Option<(&'static str, &'
     if runner.break_exec.is_some() {
         return Some(("--break-exec", "its processes are stopped"));
     }
+    if !runner.inject.is_empty() {
+        return Some(("--inject", "calls fail that worked when the test passed"));
+    }
     if runner.stress().is_some() {
         return Some(("--stress-count", "a stress run is there to run all tests"));
     }

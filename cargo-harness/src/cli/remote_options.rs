@@ -236,6 +236,11 @@ pub(super) fn in_the_way(
             "its processes are stopped",
         ),
         (
+            !runner.inject.is_empty(),
+            "--inject",
+            "the tracer of this machine has the calls fail",
+        ),
+        (
             runner.trace_live,
             "--trace-live",
             "a trace comes back with the result",

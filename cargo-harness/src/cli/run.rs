@@ -11,7 +11,7 @@ use super::{
     doctests::{self, Documentation},
     events::{self, Events},
     filter_options::{Before, FilterArgs, Filters},
-    measuring,
+    injecting, measuring,
     open::Openable,
     prepared::{self, session_error},
     remote_options::{self, RemoteArgs},
@@ -226,6 +226,7 @@ impl RunCommand {
         let mut options =
             prepared::options(global, cargo, &self.reuse, filters.options, overrides)?;
         options.seed = self.runner.shuffle.flatten();
+        options.store.is_apart = !self.runner.inject.is_empty();
         options.documentation = true;
         if benchmarks {
             measuring::select(&mut options);
@@ -259,6 +260,7 @@ impl RunCommand {
                 breakpoint,
                 command: self.runner.break_command.clone(),
             }),
+            inject: self.runner.inject.clone(),
             stress: self.runner.stress(),
             write_timings: None,
             junit: None,
@@ -411,6 +413,9 @@ impl RunCommand {
         sinks
             .readers
             .push(Box::new(Terminal::new(io::stderr(), terminal)));
+        sinks
+            .readers
+            .extend(injecting::sink(&self.runner.inject, session, global));
         Ok(sinks)
     }
 

@@ -16,7 +16,7 @@ use harness_runner::{
     },
     report::libtest_json::Form,
     run::{Stress, StressMode, Until},
-    tracer::breakpoint::Breakpoint,
+    tracer::{breakpoint::Breakpoint, inject::Injection},
 };
 use std::str::FromStr;
 
@@ -117,6 +117,14 @@ pub(crate) struct RunnerArgs {
     /// Run this by `sh -c` for each process that is stopped; `{pid}` stands for it.
     #[arg(long, value_name = "COMMAND", requires = "break_exec")]
     pub(super) break_command: Option<String>,
+    /// Have system calls of tests fail: `CALL:ERRNO`, with a pattern and the number of the call if wanted, such as
+    /// `openat(*.toml):ENOSPC@2`.
+    #[arg(
+        long,
+        value_name = "CALL:ERRNO[@N]",
+        conflicts_with_all = ["debugger", "tracer", "break_exec", "no_run"]
+    )]
+    pub(super) inject: Vec<Injection>,
     #[command(flatten)]
     pub(super) documentation: DocArgs,
     /// Run the one selected test in this debugger, such as `gdb --args`: without capture and limits,
@@ -446,6 +454,15 @@ impl From<TraceArg> for TraceLevel {
     }
 }
 
+/// Returns the level of tracing: as high as the calls need that are to fail, and `full` if nothing else is asked for.
+fn level_for(injections: &[Injection], asked: Option<TraceLevel>) -> Option<TraceLevel> {
+    let needed = injections.iter().map(Injection::level).max();
+    match needed {
+        None => asked,
+        Some(needed) => Some(asked.map_or(TraceLevel::Full, |asked| asked.max(needed))),
+    }
+}
+
 /// Adds what the options say to what beats the profile.
 pub(super) fn overrides(runner: &RunnerArgs, reporter: &ReporterArgs) -> CliOverrides {
     let mut cli = CliOverrides::default();
@@ -462,7 +479,8 @@ pub(super) fn overrides(runner: &RunnerArgs, reporter: &ReporterArgs) -> CliOver
         (_, true) => Some(MaxFail::from_fail_fast(false)),
         _ => runner.max_fail,
     };
-    cli.test.trace_level = runner.trace.map(TraceLevel::from);
+    let level = runner.trace.map(TraceLevel::from);
+    cli.test.trace_level = level_for(&runner.inject, level);
     cli.test.trace_required = runner.trace_required.then_some(true);
     cli.test.success_output = reporter.success_output.map(OutputWhen::from);
     cli.test.failure_output = reporter.failure_output.map(OutputWhen::from);

@@ -33,6 +33,7 @@ mod first_run;
 mod fixture;
 mod functions;
 mod html;
+mod injections;
 mod limits;
 mod live;
 mod load;

@@ -1,6 +1,6 @@
 //! The summary of an attempt's trace, in bounded space.
 
-use super::{Address, Disturbance, Doubt, NetworkOperation, Operation, Reach, Sender};
+use super::{Address, Disturbance, Doubt, Injected, NetworkOperation, Operation, Reach, Sender};
 use crate::{event::TraceLevel, outcome::Exit, raw::RawString};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
@@ -56,6 +56,9 @@ pub struct TraceSummary {
     pub peers: Vec<PeerSummary>,
     /// The last calls that failed, in order, the dynamic loader's search left out.
     pub failures: Vec<Failure>,
+    /// The first calls that failed because the user asked for that. `counts` has the number of all.
+    #[serde(default)]
+    pub injected: Vec<Injected>,
     /// The number of events by the name of their kind.
     pub counts: BTreeMap<String, u64>,
     /// The counts of entries that did not fit.

@@ -264,6 +264,7 @@ mod tests {
             image: None,
             farewell: None,
             policy: &[],
+            inject: &[],
             entries: None,
             foreground: true,
         })

@@ -1,7 +1,7 @@
 //! The end of an attempt in the words of reports for programs, which two runs share.
 
 use super::{
-    Excerpt, Outputs, Stream, budget, evidence, excerpt, extract, failure, leak, service,
+    Excerpt, Outputs, Stream, budget, evidence, excerpt, extract, failure, injected, leak, service,
     stuck::{self, Pids},
     violations,
     wording::{self, interruption_type},
@@ -49,6 +49,7 @@ impl Account {
         for line in leak::lines(attempt, Pids::Hidden)
             .into_iter()
             .chain(stuck::slow(attempt, Pids::Hidden))
+            .chain(injected::lines(attempt))
             .chain(violations)
             .chain(budget::lines(attempt, Pids::Shown))
         {

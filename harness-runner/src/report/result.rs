@@ -3,7 +3,7 @@
 use super::{
     Outputs,
     account::{self, Account, Kind},
-    budget, leak,
+    budget, injected, leak,
     share::Share,
     stuck::{self, Pids},
     style::escaped_lines,
@@ -213,6 +213,8 @@ pub(super) fn properties(finished: &TestFinished) -> Vec<(&'static str, String)>
     if last.metrics.unread > 0 {
         all.push(("metrics-unread", last.metrics.unread.to_string()));
     }
+    let injected = injected::lines(last).into_iter();
+    all.extend(injected.map(|line| ("injected", line)));
     let violations = violations::lines(last, Pids::Hidden).into_iter();
     all.extend(violations.map(|line| ("violation", line)));
     let slow = stuck::slow(last, Pids::Hidden).into_iter();

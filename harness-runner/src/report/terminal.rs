@@ -25,7 +25,7 @@ use super::{
     Outputs, Sink, SinkError,
     budget::{self, Unjudged},
     failure::Reason,
-    leak,
+    injected, leak,
     progress::{Bar, ProgressMode, terminal_size},
     stuck::{self, Pids},
     style::{Styles, escaped, paint},
@@ -378,6 +378,8 @@ impl<W: Write> Terminal<W> {
         let budgets = budget::measured_lines(last, Pids::Shown);
         let lines = leak::lines(last, Pids::Shown).into_iter();
         let slow = stuck::slow(last, Pids::Shown);
+        let injected = injected::lines(last).into_iter();
+        let lines = injected.chain(lines);
         for line in lines.chain(slow).chain(violations).chain(budgets) {
             self.say(&format!("             {}", paint(&line, self.styles.warn)));
         }

@@ -8,7 +8,7 @@ use harness_metadata::{
     Exit, RawString, TraceEvent, TraceEventKind,
     trace::{
         Access, Address, CallResult, Created, Creation, Exec, Exited, FileCall, FileOperation,
-        NameLookup, NetworkCall, Reach, Sender, Signal, TracedPath,
+        Injected, NameLookup, NetworkCall, Reach, Sender, Signal, TracedPath,
     },
 };
 use nix::errno::Errno;
@@ -37,10 +37,26 @@ fn what(kind: &TraceEventKind) -> String {
         TraceEventKind::File(call) => file(call),
         TraceEventKind::Network(call) => network(call),
         TraceEventKind::Lookup(lookup) => self::lookup(lookup),
+        TraceEventKind::Injected(injected) => {
+            format!("+++ {} +++", self::injected(injected))
+        }
         TraceEventKind::Doubt(doubt) => {
             format!("!!! {} !!!", super::style::escaped(&doubt.to_string()))
         }
     }
+}
+
+/// Returns one failure in a line.
+pub(super) fn injected(injected: &Injected) -> String {
+    let place = injected.place.as_ref();
+    let of = place.map_or_else(String::new, |place| format!(" of {}", quoted(place)));
+    format!(
+        "injected: {}{of} failed with {} (`{}`, call {})",
+        super::style::escaped(&injected.call),
+        errno_name(injected.errno),
+        super::style::escaped(&injected.request),
+        injected.number,
+    )
 }
 
 fn created(created: &Created) -> String {

@@ -97,6 +97,9 @@ impl Inputs {
                 self.is_kept_by(|| format!("it asks a name server for `{}`", lookup.name));
             }
             TraceEventKind::Doubt(doubt) => self.is_kept_by(|| doubt.to_string()),
+            TraceEventKind::Injected(_) => {
+                self.is_kept_by(|| "a call failed because that was asked for".to_owned());
+            }
             TraceEventKind::Exited(_) | TraceEventKind::ThreadEnded | TraceEventKind::Signal(_) => {
             }
         }

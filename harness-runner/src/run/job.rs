@@ -145,6 +145,7 @@ impl Job {
             location: None,
             tracing: self.tracing,
             policy: None,
+            inject: None,
             keeps_trace: self.keeps_trace,
             role: Role::Test,
             measured: false,

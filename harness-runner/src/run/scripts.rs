@@ -125,6 +125,7 @@ pub(super) fn unit(id: TestId, role: Role, settings: Arc<TestSettings>, binary: 
         binary,
         ignored: false,
         policy: None,
+        inject: None,
         tracing: UNTRACED,
         keeps_trace: false,
         role,

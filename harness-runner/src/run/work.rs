@@ -196,6 +196,8 @@ pub struct Test {
     pub tracing: Tracing,
     /// Its policy, as a stub takes it; `None` for none.
     pub policy: Option<Arc<[u8]>>,
+    /// The calls that fail, as a stub takes them; `None` for none.
+    pub inject: Option<Arc<[u8]>>,
     /// Whether the traces of its attempts are kept whole.
     pub keeps_trace: bool,
     /// Its part in the run.

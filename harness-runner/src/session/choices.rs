@@ -77,7 +77,11 @@ impl Session {
                 } if setting.required => Err(SessionError::TraceRequired {
                     reason: less::less(&less),
                 }),
-                choice => Ok(choice),
+                choice => Ok(match options.inject.is_empty() {
+                    true => choice,
+                    // Each call has to stop.
+                    false => choice.without_recording(),
+                }),
             }
         };
         let choices: Result<_, SessionError> = tests.iter().map(choose).collect();

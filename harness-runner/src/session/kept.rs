@@ -1,12 +1,14 @@
 //! The store of a workspace: one answer for the commands that run tests, and for those that look back.
 
-use super::{Options, SessionError, Start, explain, reuse::TakenUp};
+use super::{Options, RunOptions, SessionError, Start, explain, reuse::TakenUp};
 use crate::{
     cargo::Workspace,
     config::{self, Sources},
     store::{self, Wish},
+    tracer::inject,
 };
 use camino::{Utf8Path, Utf8PathBuf};
+use std::sync::Arc;
 
 /// Returns the store of the workspace with this root. Of its configuration one key is read, and mistakes in
 /// others are left to those who need them.
@@ -24,7 +26,8 @@ pub fn store_of(
         Some(_) => None,
         None => config::runs_dir(root, sources)?,
     };
-    Ok(store::place(root, target, wish.or(chosen).as_deref())?)
+    let store = store::place(root, target, wish.or(chosen).as_deref())?;
+    Ok(wish.apart(store))
 }
 
 impl Options {
@@ -57,6 +60,15 @@ impl Start {
             }) => &options.cwd,
             _ => &self.root,
         };
-        Ok(store::place(root, workspace.kept_in(), chosen.as_deref())?)
+        let store = store::place(root, workspace.kept_in(), chosen.as_deref())?;
+        Ok(options.store.apart(store))
+    }
+}
+
+impl RunOptions {
+    /// Returns the calls of tests that fail, as a stub takes them; `None` for none.
+    pub(super) fn inject(&self) -> Option<Arc<[u8]>> {
+        let any = !self.inject.is_empty();
+        any.then(|| inject::to_bytes(&self.inject).into())
     }
 }

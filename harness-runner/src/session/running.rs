@@ -345,6 +345,7 @@ impl Session {
             location: test.location.clone(),
             tracing: choice.tracing,
             policy: policies.of(&test.settings.policy),
+            inject: options.inject(),
             // Its instances would write to the same files.
             keeps_trace: choice.tracing.level > TraceLevel::Off && options.stress.is_none(),
             role: run::Role::Test,

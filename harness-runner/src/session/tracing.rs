@@ -62,6 +62,12 @@ pub(super) struct Choice {
 }
 
 impl Choice {
+    /// Returns the same, with a stop at each call.
+    pub(super) fn without_recording(mut self) -> Self {
+        self.tracing.recording = Recording::Off;
+        self
+    }
+
     fn new(level: TraceLevel, backend: Backend, setting: &TraceSetting) -> Self {
         Self {
             tracing: Tracing {

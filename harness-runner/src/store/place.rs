@@ -13,6 +13,10 @@ use xxhash_rust::xxh64::xxh64;
 /// The folder of the store below a target folder.
 const USUAL: &str = "harness";
 
+/// The store, within another one, of runs with failures that were injected: what they say of a test is no history
+/// of it.
+pub const APART: &str = "injected";
+
 /// The folder of runs in a store.
 const RUNS: &str = "runs";
 
@@ -29,6 +33,8 @@ pub struct Wish {
     pub given: Option<Utf8PathBuf>,
     /// By the settings of a person, which those of the workspace beat.
     pub person: Option<Utf8PathBuf>,
+    /// Whether the run is kept apart from all others, below the folder that the command line does not name.
+    pub is_apart: bool,
 }
 
 impl Wish {
@@ -36,6 +42,14 @@ impl Wish {
     pub fn or(&self, workspace: Option<Utf8PathBuf>) -> Option<Utf8PathBuf> {
         let given = self.given.clone();
         given.or(workspace).or_else(|| self.person.clone())
+    }
+
+    /// Returns the store within this one that the run is kept in. A folder that the command line names is taken as it is.
+    pub fn apart(&self, store: Utf8PathBuf) -> Utf8PathBuf {
+        match self.is_apart && self.given.is_none() {
+            true => store.join(APART),
+            false => store,
+        }
     }
 }
 
@@ -180,7 +194,9 @@ fn foreign(store: &Utf8Path) -> Option<Utf8PathBuf> {
     }
     let entries = |folder: &Utf8Path| folder.read_dir_utf8().into_iter().flatten().flatten();
     // Nothing of a hidden file's is changed or deleted.
-    let is_own = |name: &str| name == RUNS || name.starts_with(HISTORY) || name.starts_with('.');
+    let is_own = |name: &str| {
+        name == RUNS || name == APART || name.starts_with(HISTORY) || name.starts_with('.')
+    };
     let is_run = |name: &str| uuid::Uuid::parse_str(name.split('.').next().unwrap_or(name)).is_ok();
     let other = entries(store).find(|entry| !is_own(entry.file_name()));
     let no_run = |name: &str| !is_run(name) && !name.starts_with('.');

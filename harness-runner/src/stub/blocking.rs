@@ -99,6 +99,7 @@ impl Stub {
             image: None,
             farewell: None,
             policy: &[],
+            inject: &[],
             entries: None,
         };
         self.send(

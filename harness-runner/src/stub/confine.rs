@@ -7,13 +7,18 @@ use super::watch::Way;
 use crate::{
     policy::{Bounds, IpcWay, Right},
     protocol::Spawn,
+    sys::Recording,
     sys::landlock::{self, Confinement, FOR_SCOPES},
+    tracer::inject::Injections,
 };
 use harness_metadata::{PolicyMode, StartFailure, trace::Backend};
 use std::{ffi::OsStr, os::fd::OwnedFd, os::unix::ffi::OsStrExt, path::Path};
 
 const NO_TRACER: &str = "its policy cannot be enforced: `policy.net` needs `trace` from level `io` on, by ptrace; \
                          with `policy.mode = \"audit\"` violations are reported and not denied";
+
+const NO_INJECTION: &str = "no call can be made to fail: `--inject` needs `trace` from level `io` on, by ptrace, and this \
+                            test is not traced so";
 
 /// Returns whether the tracer enforces a part of a policy.
 pub(super) fn needs_tracer(bounds: &Bounds) -> bool {
@@ -49,6 +54,25 @@ pub(super) fn bounds(
         bounds.allow_program(Path::new(OsStr::from_bytes(path)));
     }
     Ok(Some(bounds))
+}
+
+/// The calls of an attempt that fail because the user asked for that; `None` for none.
+///
+/// # Errors
+///
+/// When no tracer stops at calls: without it they would not fail.
+pub(super) fn injections(spawn: &Spawn<'_>, way: &Way) -> Result<Option<Injections>, StartFailure> {
+    if spawn.inject.is_empty() {
+        return Ok(None);
+    }
+    let failure = |message: String, errno| StartFailure { message, errno };
+    let recorded = way.recording != Recording::Off;
+    if way.backend != Backend::Ptrace || !way.filtered() || recorded {
+        return Err(failure(NO_INJECTION.to_owned(), libc::EOPNOTSUPP));
+    }
+    let injections = Injections::from_bytes(spawn.inject);
+    let unread = |error| failure(format!("`--inject` cannot be read: {error}"), libc::EINVAL);
+    injections.map(Some).map_err(unread)
 }
 
 /// Makes the ruleset of a policy that is enforced; `None` if there is nothing to enforce.

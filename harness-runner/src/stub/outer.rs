@@ -358,9 +358,10 @@ fn belongs(kind: &TraceEventKind, level: TraceLevel) -> bool {
         | TraceEventKind::ThreadEnded => true,
         TraceEventKind::File(call) => level >= call.operation.level(),
         TraceEventKind::Network(call) => level >= call.operation.level(),
-        TraceEventKind::Signal(_) | TraceEventKind::Lookup(_) | TraceEventKind::Doubt(_) => {
-            level >= TraceLevel::Io
-        }
+        TraceEventKind::Signal(_)
+        | TraceEventKind::Lookup(_)
+        | TraceEventKind::Doubt(_)
+        | TraceEventKind::Injected(_) => level >= TraceLevel::Io,
     }
 }
 

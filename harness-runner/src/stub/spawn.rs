@@ -19,10 +19,9 @@ use super::{
 };
 use crate::{
     policy::Bounds,
-    protocol::{self, Recording, Spawn},
+    protocol::{self, Spawn},
     sys::{Tid, notify::Listener},
     tracer::{
-        filter::{self, Action},
         loads::{Key, Loads},
         notified::Notified,
         tasks::{Loader, Root, Tasks},
@@ -30,7 +29,7 @@ use crate::{
 };
 use harness_metadata::{Exit, StartFailure, event::TraceLevel, exit_code, trace::Backend};
 use nix::{errno::Errno, fcntl::OFlag};
-use recipe::{Asked, Born, Listed, Recipe};
+use recipe::{Asked, Born, Filters, Listed, Recipe};
 use std::{
     borrow::Cow,
     cell::{OnceCell, RefCell},
@@ -66,8 +65,7 @@ pub(super) struct Spawner {
     last: Option<Box<Child>>,
     /// The cgroup of the last child that had one.
     den: Option<Rc<Den>>,
-    /// The filter of the last child that had one, its level and what it does.
-    program: Option<(TraceLevel, Action, Rc<[libc::sock_filter]>)>,
+    filters: Filters,
     /// The policy of the last child, as it came.
     policy: Vec<u8>,
     /// The loads of its children and their descendants, by that policy.
@@ -163,7 +161,7 @@ impl Spawner {
             foreground: None,
             last: None,
             den: None,
-            program: None,
+            filters: Filters::default(),
             policy: Vec::new(),
             loads: Rc::default(),
             loaders,
@@ -272,7 +270,8 @@ impl Spawner {
             self.policy = spawn.policy.to_vec();
             self.loads = Rc::default();
         }
-        let by_filter = bounds.as_ref().is_some_and(confine::needs_tracer);
+        let inject = confine::injections(spawn, way).map_err(SpawnError::Test)?;
+        let by_filter = bounds.as_ref().is_some_and(confine::needs_tracer) || inject.is_some();
         let remembers = !by_filter && remembers(way, manner);
         let loads = remembers.then(|| Rc::clone(&self.loads));
         let loader = loads
@@ -289,6 +288,7 @@ impl Spawner {
             loads,
             loader,
             den: self.den(&spawn.cgroup)?,
+            inject,
             bounds: bounds.map(Rc::new),
         })
     }
@@ -303,9 +303,9 @@ impl Spawner {
         let Asked { spawn, way, manner } = recipe.asked;
         let known = recipe.known_load();
         let filter = (way.filtered() && known.is_none()).then(|| Filter {
-            program: self.filter(way),
+            program: self.filters.of(way, recipe.inject.as_ref()),
             no_new_privs: spawn.trace.no_new_privs,
-            required: recipe.bounds.as_deref().is_some_and(confine::needs_tracer),
+            required: recipe.needs_filter(),
             listener: (way.backend == Backend::Notify).then(|| HandOver {
                 ready: self.ready.writer.as_raw_fd(),
                 taken: self.go.reader.as_raw_fd(),
@@ -494,27 +494,8 @@ impl Spawner {
         Some(Loader {
             key,
             known,
-            filter: self.filter(way),
+            filter: self.filters.of(way, None),
         })
-    }
-
-    /// Returns the filter of a child.
-    fn filter(&mut self, way: &Way) -> Rc<[libc::sock_filter]> {
-        let action = match (way.backend, way.recording) {
-            (Backend::Notify, _) => Action::Notify,
-            (_, Recording::On) => Action::Record,
-            (_, Recording::Off | Recording::Verified) => Action::Trace,
-        };
-        match &self.program {
-            Some((level, does, program)) if (*level, *does) == (way.level, action) => {
-                Rc::clone(program)
-            }
-            _ => {
-                let program = Rc::from(filter::program(way.level, action));
-                self.program = Some((way.level, action, Rc::clone(&program)));
-                program
-            }
-        }
     }
 
     /// Returns why a root did not become the test, if it did not. `executed` is what the tracer

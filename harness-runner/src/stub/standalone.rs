@@ -225,6 +225,7 @@ fn start(
         image: None,
         farewell: None,
         policy: &[],
+        inject: &[],
         entries: None,
     };
     let stdio = match stdio {

@@ -93,6 +93,7 @@ impl Stub {
             image: None,
             farewell: None,
             policy: &[],
+            inject: &[],
             entries: None,
         };
         if self.spawn(&spawn, &will.stdio).is_err() {

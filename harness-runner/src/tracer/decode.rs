@@ -20,6 +20,7 @@ mod memory;
 mod names;
 mod network;
 mod paths;
+mod places;
 mod process;
 mod received;
 mod sockets;
@@ -35,7 +36,7 @@ pub use vectors::Vectors;
 
 pub use super::disturbed::Question;
 pub use crate::sys::{Syscall, arch::NATIVE_ARCHITECTURE};
-pub(super) use calls::watched;
+pub(super) use calls::{level_of_named, watched};
 pub(super) use exec::interpreters_of_executed;
 pub(super) use harmless::is_rare;
 pub(super) use names::QUESTION;
@@ -310,17 +311,6 @@ impl Pending {
     pub(super) fn exec(&self) -> Option<&Exec> {
         match self.events.first() {
             Some(TraceEventKind::Exec(exec)) => Some(exec),
-            _ => None,
-        }
-    }
-
-    /// Returns what an exec is going to execute, as [`Task::look`] is asked for it; `None` if that
-    /// could not be read.
-    pub fn program(&self) -> Option<(i32, &[u8])> {
-        match &self.then {
-            Then::Executed(Executing {
-                directory, path, ..
-            }) => Some((*directory, path.as_deref()?)),
             _ => None,
         }
     }

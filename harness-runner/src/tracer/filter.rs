@@ -35,11 +35,20 @@ impl Action {
 /// Returns the filter of a level. Below [`TraceLevel::Io`] it allows everything, and need not be
 /// installed.
 pub fn program(level: TraceLevel, action: Action) -> Vec<sock_filter> {
+    program_with(level, action, &[])
+}
+
+/// As [`program`], and stops at each of these calls, whatever its arguments are.
+pub(crate) fn program_with(
+    level: TraceLevel,
+    action: Action,
+    always: &[Sysno],
+) -> Vec<sock_filter> {
     if level < TraceLevel::Io {
         return vec![ret(libc::SECCOMP_RET_ALLOW)];
     }
     let mut code = Code::new(action);
-    let native = code.tree(&segments(level, action));
+    let native = code.tree(&segments(level, action, always));
     // No native call has so high a number.
     let native = match X32_BIT {
         Some(bit) => code.jump(libc::BPF_JGE, bit, Code::STOP, native),
@@ -191,7 +200,7 @@ struct Segment {
 }
 
 /// Divides all numbers into segments.
-fn segments(level: TraceLevel, action: Action) -> Vec<Segment> {
+fn segments(level: TraceLevel, action: Action, always: &[Sysno]) -> Vec<Segment> {
     let mut segments = vec![Segment {
         from: 0,
         end: u32::MAX,
@@ -201,6 +210,7 @@ fn segments(level: TraceLevel, action: Action) -> Vec<Segment> {
     // Not `Sysno::iter`, which forgets the last one. One number more ends the last segment.
     for number in 0..=Sysno::last().id() as u32 + 1 {
         let rule = match Sysno::new(number as usize) {
+            Some(call) if always.contains(&call) => Rule::Always,
             Some(call) if decode::watched(call, level).is_some() => rule(call),
             Some(call) if decode::is_rare(call) => Rule::Either,
             Some(_) => Rule::Never,

@@ -10,6 +10,7 @@ use super::{
     decode::{self, Entry, Environment},
     disturbed::Means,
     entries::EntryRecord,
+    inject::Injections,
     live::{Context, Process},
     loads::Loads,
     outbox::Outbox,
@@ -36,6 +37,7 @@ mod calls;
 mod exec;
 mod exiting;
 mod held;
+mod injected;
 #[cfg_attr(
     not(target_arch = "x86_64"),
     allow(
@@ -84,6 +86,8 @@ pub(crate) struct Root {
     pub(crate) breakpoint: Option<Breakpoint>,
     /// The policy whose bounds of peers are enforced here.
     pub(crate) policy: Option<Rc<Bounds>>,
+    /// The calls of its processes that fail, because the user asked for that.
+    pub(crate) inject: Option<Injections>,
     /// If what its loader does is known, or to be remembered.
     pub(crate) loader: Option<Loader>,
     /// If the functions that are entered are recorded.
@@ -378,6 +382,7 @@ impl<K: Kernel> Tasks<K> {
         let entry = decode::entry(&call, self.root.level, &live, &mut events);
         self.report_entry(tracee, &entry, &mut events);
         self.decoded = events;
+        self.inject(tracee, &call, &entry);
         match entry {
             Entry::Done => Next::Go(None),
             Entry::Await(pending) => {

@@ -43,7 +43,7 @@ pub(super) enum EventKind {
     Process,
     /// Signals.
     Signal,
-    /// Events that hide something from the tracer.
+    /// Events that hide something from the tracer, and failures that were asked for.
     Doubt,
 }
 
@@ -57,7 +57,7 @@ impl EventKind {
             TraceEventKind::Signal(_) => Self::Signal,
             TraceEventKind::File(_) => Self::File,
             TraceEventKind::Network(_) | TraceEventKind::Lookup(_) => Self::Net,
-            TraceEventKind::Doubt(_) => Self::Doubt,
+            TraceEventKind::Doubt(_) | TraceEventKind::Injected(_) => Self::Doubt,
         }
     }
 }
@@ -214,7 +214,7 @@ fn failed(kind: &TraceEventKind) -> bool {
         TraceEventKind::Network(call) => call.result.error().is_some(),
         TraceEventKind::Exec(exec) => exec.result.error().is_some(),
         TraceEventKind::Exited(exited) => !exited.exit.success(),
-        TraceEventKind::Doubt(_) => true,
+        TraceEventKind::Doubt(_) | TraceEventKind::Injected(_) => true,
         TraceEventKind::Created(_)
         | TraceEventKind::ThreadEnded
         | TraceEventKind::Signal(_)

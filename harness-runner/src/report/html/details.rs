@@ -10,7 +10,7 @@ use super::{
 use crate::report::{
     Excerpt, Outputs, Stream,
     attachments::Attachments,
-    budget, failure, result,
+    budget, failure, injected, result,
     share::Share,
     stuck::{self, Pids},
     violations, wording,
@@ -214,6 +214,7 @@ impl Details {
         put("elsewhere", elsewhere(attempt));
         put("closing", wording::closing(attempt).map(Value::String));
         put("disturbed", wording::disturbed(attempt).map(Value::String));
+        put("injected", lines(injected::lines(attempt)));
         put("policy", lines(violations::lines(attempt, Pids::Shown)));
         put("slow", lines(stuck::slow(attempt, Pids::Shown)));
         put("budget", lines(budget::lines(attempt, Pids::Shown)));

@@ -117,6 +117,7 @@ impl Running<'_> {
             image: binary.image.as_ref().map(Image::to_protocol),
             farewell: farewell.as_ref().map(OwnFarewell::to_protocol),
             policy: self.test.policy.as_deref().unwrap_or_default(),
+            inject: self.test.inject.as_deref().unwrap_or_default(),
             entries: entries.as_ref().map(|(executables, prefix)| Entries {
                 executables,
                 prefix,

@@ -3,7 +3,7 @@
 use super::{Manner, SpawnError};
 use crate::{
     policy::Bounds,
-    protocol::{self, Spawn, Trace},
+    protocol::{self, Recording, Spawn, Trace},
     stub::{
         broker::Broker,
         cgroup::Den,
@@ -15,11 +15,13 @@ use crate::{
     tracer::{
         breakpoint::Breakpoint,
         entries::{EntryRecord, Executables},
+        filter::{self, Action},
+        inject::Injections,
         loads::{Known, Load, Loads},
         tasks::{Loader, Root},
     },
 };
-use harness_metadata::StartFailure;
+use harness_metadata::{StartFailure, event::TraceLevel, trace::Backend};
 use std::{
     borrow::Cow,
     cell::RefCell,
@@ -54,6 +56,8 @@ pub(super) struct Recipe<'a> {
     pub(super) loader: Option<Loader>,
     /// The cgroup that it is born into.
     pub(super) den: Option<Rc<Den>>,
+    /// The calls of its processes that fail.
+    pub(super) inject: Option<Injections>,
     /// Its policy.
     pub(super) bounds: Option<Rc<Bounds>>,
 }
@@ -85,6 +89,34 @@ impl Listed {
     }
 }
 
+/// The filter of the last child that had one, its level and what it does.
+#[derive(Default)]
+pub(super) struct Filters(Option<(TraceLevel, Action, Rc<[libc::sock_filter]>)>);
+
+impl Filters {
+    /// Returns the filter of a child.
+    pub(super) fn of(&mut self, way: &Way, inject: Option<&Injections>) -> Rc<[libc::sock_filter]> {
+        let action = match (way.backend, way.recording) {
+            (Backend::Notify, _) => Action::Notify,
+            (_, Recording::On) => Action::Record,
+            (_, Recording::Off | Recording::Verified) => Action::Trace,
+        };
+        if let Some(inject) = inject {
+            return filter::program_with(way.level, action, &inject.calls()).into();
+        }
+        match &self.0 {
+            Some((level, does, program)) if (*level, *does) == (way.level, action) => {
+                Rc::clone(program)
+            }
+            _ => {
+                let program = Rc::from(filter::program(way.level, action));
+                self.0 = Some((way.level, action, Rc::clone(&program)));
+                program
+            }
+        }
+    }
+}
+
 /// A root that has just been created.
 #[derive(Copy, Clone)]
 pub(super) struct Born {
@@ -101,6 +133,12 @@ impl Recipe<'_> {
             Known::Yes(load) => Some(load),
             Known::No => None,
         }
+    }
+
+    /// Returns whether it must not run without a filter.
+    pub(super) fn needs_filter(&self) -> bool {
+        let bounds = self.bounds.as_deref();
+        bounds.is_some_and(confine::needs_tracer) || self.inject.is_some()
     }
 
     /// Returns what stops it.
@@ -126,6 +164,7 @@ impl Recipe<'_> {
             cwd: self.cwd.to_bytes().to_vec(),
             breakpoint: self.breakpoint,
             policy: self.bounds.filter(|bounds| confine::needs_tracer(bounds)),
+            inject: self.inject,
             loader: self.loader,
             entries: self.entries,
             loads: self.loads,

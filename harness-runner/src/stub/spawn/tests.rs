@@ -147,6 +147,7 @@ impl Slot {
             image: None,
             farewell: None,
             policy: &[],
+            inject: &[],
             entries: None,
         };
         let null = File::options()

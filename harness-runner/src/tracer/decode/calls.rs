@@ -204,6 +204,30 @@ pub(in crate::tracer) fn watched(number: Sysno, level: TraceLevel) -> Option<Cal
     call(number).filter(|call| call.level <= level)
 }
 
+/// Returns the level from which on a call is seen with the files, the program or the address that it names; `None`
+/// if it names none.
+pub(in crate::tracer) fn level_of_named(number: Sysno) -> Option<TraceLevel> {
+    let shape = told(number)?;
+    let names = matches!(
+        shape,
+        Shape::Open { .. }
+            | Shape::Ask(_)
+            | Shape::List
+            | Shape::Enter(_)
+            | Shape::Change(_)
+            | Shape::Make { .. }
+            | Shape::Remove { .. }
+            | Shape::Name(_)
+            | Shape::SymbolicLink { .. }
+            | Shape::Mount { .. }
+            | Shape::Exec { .. }
+            | Shape::Network(_)
+            | Shape::SendMessage
+            | Shape::SendMessages
+    );
+    names.then(|| shape.level())
+}
+
 /// The table.
 fn call(number: Sysno) -> Option<Call> {
     let shape = told(number).or_else(|| harmless(number).is_none().then_some(Shape::Untold))?;

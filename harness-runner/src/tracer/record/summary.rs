@@ -13,8 +13,8 @@ use harness_metadata::{
     noise::{file_name, is_noise},
     trace::{
         Address, Backend, CallResult, Created, Creation, Dropped, Exec, Failure, FileCall,
-        FileSummary, FileUse, NameLookup, NetworkCall, NetworkOperation, Operation, PeerSummary,
-        ProcessSummary, Sender,
+        FileSummary, FileUse, Injected, NameLookup, NetworkCall, NetworkOperation, Operation,
+        PeerSummary, ProcessSummary, Sender,
     },
 };
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
@@ -36,7 +36,7 @@ pub(super) const ARGS_OF_ONE: usize = 4 * 1024;
 const ARGS_OF_ALL: usize = 512 * 1024;
 
 /// The names of the kinds of events, as they are counted.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "created",
     "exec",
     "exited",
@@ -46,7 +46,11 @@ const KINDS: [&str; 9] = [
     "network",
     "lookup",
     "doubt",
+    "injected",
 ];
+
+/// The most injected failures that are listed.
+const INJECTED: usize = 32;
 
 /// The position of calls on files in [`KINDS`].
 const FILE: usize = 5;
@@ -66,6 +70,7 @@ pub(super) struct Digest {
     loaded: Vec<Rc<Loaded>>,
     peers: Map<(NetworkOperation, Address), Peer>,
     failures: Failures,
+    injected: Vec<Injected>,
     dropped: Dropped,
 }
 
@@ -110,6 +115,7 @@ impl Digest {
             loaded: Vec::new(),
             peers: Map::default(),
             failures: Failures::default(),
+            injected: Vec::new(),
             dropped: Dropped::default(),
         };
         digest.add_process(root, None, Duration::ZERO, Rc::default());
@@ -153,6 +159,12 @@ impl Digest {
                 7
             }
             TraceEventKind::Doubt(_) => 8,
+            TraceEventKind::Injected(injected) => {
+                if self.injected.len() < INJECTED {
+                    self.injected.push(injected.as_ref().clone());
+                }
+                9
+            }
         };
         self.counts[number] += 1;
     }
@@ -184,6 +196,7 @@ impl Digest {
             })
             .collect();
         summary.failures = self.failures.list();
+        summary.injected.clone_from(&self.injected);
         summary
     }
 
@@ -198,6 +211,7 @@ impl Digest {
             files: Vec::new(),
             peers: Vec::new(),
             failures: Vec::new(),
+            injected: Vec::new(),
             counts: counts
                 .filter(|(_, count)| *count > 0)
                 .map(|(kind, count)| ((*kind).to_owned(), count))

@@ -18,6 +18,7 @@ fn root(pid: i32) -> Root {
         cwd: Vec::new(),
         breakpoint: None,
         policy: None,
+        inject: None,
         loader: None,
         loads: None,
         recording: crate::sys::Recording::Off,

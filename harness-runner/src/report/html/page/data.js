@@ -57,7 +57,7 @@ export const KINDS = [
  * @typedef {{ at: string, parts: [string, number][], earlier: string[] }} Elsewhere
  * @typedef {{ n: number, status: string, passed: boolean, ms: number, pid: number | null, user: number, system: number,
  *   memory: number, processes: number | null, switches: [number, number], written: [number, number], slot?: number,
- *   start: number, elsewhere?: Elsewhere, closing?: string, disturbed?: string, policy?: string[], budget?: string[], slow?: string[], metrics?: [string, string][], measured?: [string, string][], treeMemory?: number, throttled?: number, message?: string,
+ *   start: number, elsewhere?: Elsewhere, closing?: string, disturbed?: string, injected?: string[], policy?: string[], budget?: string[], slow?: string[], metrics?: [string, string][], measured?: [string, string][], treeMemory?: number, throttled?: number, message?: string,
  *   stdout?: string, stderr?: string, whole?: (Whole | null)[], traceFile?: Whole, leak?: Leak, stuck?: [number, number, string, string, string][],
  *   trace?: Trace }} Attempt
  * @typedef {{ attempts: Attempt[], total: number, quarantine: string | null }} Test

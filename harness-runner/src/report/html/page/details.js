@@ -169,6 +169,7 @@ function panel(report, attempt) {
   return [
     attempt.closing && el("p", null, el("strong", null, visible(attempt.closing))),
     attempt.disturbed && el("p", { class: "slow" }, visible(attempt.disturbed)),
+    ...(attempt.injected ?? []).map((line) => el("p", { class: "slow" }, visible(line))),
     ...(attempt.policy ?? []).map((line) => el("p", { class: "slow" }, visible(line))),
     ...(attempt.slow ?? []).map((line) => el("p", { class: "slow" }, visible(line))),
     ...(attempt.budget ?? []).map((line) => el("p", { class: "slow" }, visible(line))),
