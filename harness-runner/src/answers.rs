@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod conflicts;
 pub mod difference;
+pub mod faults;
 pub mod gathered;
 pub mod groups;
 pub mod hermetic;

@@ -1,5 +1,6 @@
 //! `cargo harness audit`: what a test does otherwise under other conditions.
 
+mod faults;
 mod rounds;
 mod words;
 
@@ -45,6 +46,26 @@ pub(super) struct Audit {
     /// Show every difference.
     #[arg(long)]
     all: bool,
+    /// Have each call of the tests fail once instead, in a run of its own, and tell what they make of it.
+    #[arg(long, conflicts_with = "times")]
+    faults: bool,
+    /// Have at most so many calls of a test fail.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "60",
+        requires = "faults",
+        value_parser = clap::value_parser!(u64).range(1..=100_000)
+    )]
+    limit: u64,
+    /// Count a test as one that hangs after so many seconds; by default 10, or ten times as long as usual.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "faults",
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    hang_after: Option<u64>,
     /// Print JSON, an object a line.
     #[arg(long, help_heading = "Output options")]
     json: bool,
@@ -83,6 +104,9 @@ impl Audit {
             roots: &roots,
             places: &places,
         };
+        if self.faults {
+            return self.faults(&rounds, global);
+        }
         let usual = rounds.usual(self.times)?;
         self.announce(&usual, global)?;
         let mut here = Vec::new();
@@ -108,11 +132,15 @@ impl Audit {
         })
     }
 
+    fn no_test(&self) -> CommandError {
+        let message = format!("no test matches `{}`", self.tests.join(" "));
+        CommandError::new(Kind::NoTests, message)
+    }
+
     fn announce(&self, usual: &[Round], global: &GlobalOptions) -> Result<(), CommandError> {
         let count = usual.first().map_or(0, BTreeMap::len);
         if count == 0 {
-            let message = format!("no test matches `{}`", self.tests.join(" "));
-            return Err(CommandError::new(Kind::NoTests, message));
+            return Err(self.no_test());
         }
         let tests = plural(count, "test runs", "tests run");
         let text = format!(

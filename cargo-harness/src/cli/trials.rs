@@ -5,10 +5,17 @@ use crate::command_error::{CommandError, Kind};
 use camino::{Utf8Path, Utf8PathBuf};
 use harness_metadata::{Event, EventKind, TestId, Verdict, exit_code};
 use harness_runner::answers::groups::filter_of;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    fs::{self, File},
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Whether all tests passed, by the number of the iteration.
@@ -88,7 +95,7 @@ impl Trials<'_> {
             .args(["--stress-count", &trial.times.to_string()])
             .args(["-E", &trial.filter])
             .envs(trial.env.iter().map(|(name, value)| (name, value)));
-        let text = finish(command, &events, &first.to_string())?;
+        let text = finish(command, &events, &first.to_string(), None)?;
         let results = iterations(&text, &trial.tests);
         match u64::try_from(results.len()) == Ok(trial.times) {
             true => Ok(results),
@@ -127,29 +134,87 @@ impl Trials<'_> {
             .args(file.flat_map(|file| ["--config-file", file.as_str()]))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .stderr(Stdio::null());
         Ok(command)
     }
 }
 
-/// Makes a run of these tests, and returns its events.
+/// Makes a run of these tests, and returns its events. With a limit for each test, the run is ended by SIGTERM when one
+/// exceeds it.
 pub(super) fn finish(
     mut command: Command,
     events: &Utf8Path,
     tests: &str,
+    limit: Option<Duration>,
 ) -> Result<String, CommandError> {
     let failed = |what: String| CommandError::new(Kind::Internal, what);
-    let output = command
-        .output()
-        .map_err(|error| failed(format!("a run could not be started: {error}")))?;
-    let code = output.status.code();
-    if code != Some(exit_code::OK) && code != Some(exit_code::TEST_RUN_FAILED) {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let message = format!("a run of `{tests}` ended with {}", output.status);
+    let started = |error| failed(format!("a run could not be started: {error}"));
+    // Those of the run before say nothing.
+    let _ = fs::remove_file(events);
+    let errors = events.with_extension("errors");
+    command.stderr(File::create(&errors).map_err(started)?);
+    let mut child = command.spawn().map_err(started)?;
+    let mut watched = Watched::new(events, limit);
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(started)? {
+            break status;
+        }
+        if watched.is_over() {
+            // It cannot be another process: nothing has waited for it.
+            let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+        }
+        thread::sleep(LOOK);
+    };
+    let ended = watched
+        .ended
+        .then_some(exit_code::ended_by(Signal::SIGTERM as i32));
+    let code = status.code();
+    let expected = [Some(exit_code::OK), Some(exit_code::TEST_RUN_FAILED), ended];
+    if code.is_none() || !expected.contains(&code) {
+        let said = fs::read_to_string(&errors).unwrap_or_default();
+        let message = format!("a run of `{tests}` ended with {status}");
         return Err(failed(message).with_detail(said));
     }
     fs::read_to_string(events)
         .map_err(|error| failed(format!("failed to read `{events}`: {error}")))
+}
+
+/// The time between two looks at a run.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The events of a run whose tests have a limit.
+struct Watched<'a> {
+    events: &'a Utf8Path,
+    limit: Option<Duration>,
+    /// The start of the test, as far as it has been seen.
+    began: Option<Instant>,
+    /// Whether it has been ended.
+    ended: bool,
+}
+
+impl<'a> Watched<'a> {
+    fn new(events: &'a Utf8Path, limit: Option<Duration>) -> Self {
+        Self {
+            events,
+            limit,
+            began: None,
+            ended: false,
+        }
+    }
+
+    /// Returns whether the time of the test is over, once. To build and to list does not count.
+    fn is_over(&mut self) -> bool {
+        let Some(limit) = self.limit.filter(|_| !self.ended) else {
+            return false;
+        };
+        let Some(began) = self.began else {
+            let text = fs::read_to_string(self.events).unwrap_or_default();
+            self.began = text.contains("\"attempt-started\"").then(Instant::now);
+            return false;
+        };
+        self.ended = began.elapsed() >= limit;
+        self.ended
+    }
 }
 
 /// Returns for each iteration in which all of these tests ended whether all passed.

@@ -1,4 +1,4 @@
-//! `run --inject`.
+//! `run --inject` and `audit --faults`.
 
 use crate::{
     nobody::Nobody,
@@ -286,4 +286,99 @@ fn an_unprivileged_user_injects_failures_too() {
     run.assert_code(exit_code::TEST_RUN_FAILED)
         .assert_says("failed with ENOSPC")
         .assert_says("No space left on device");
+}
+
+/// Returns the results of the failures of a test: call, name and result, with files and processes that stay.
+fn came(suite: &Suite, test: &str, args: &[&str]) -> (Finished, Vec<String>) {
+    let args = [&["audit", "--faults", "--json", test], args].concat();
+    let run = suite.harness(&args);
+    let rows = run.stdout.lines().map(|line| {
+        let row: serde_json::Value = serde_json::from_str(line).expect("it is an object");
+        let text = |key: &str| row[key].as_str().expect("it is a text").to_owned();
+        format!(
+            "{} {} {} {} {}",
+            text("call"),
+            text("name"),
+            text("result"),
+            row["files"],
+            row["processes"]
+        )
+    });
+    let rows = rows.collect();
+    (run, rows)
+}
+
+#[test]
+fn each_call_fails_once_and_what_comes_of_it_is_told() {
+    let suite = Suite::new();
+    let found = |test: &str, code: i32, args: &[&str], row: &str| {
+        let (run, rows) = came(&suite, test, args);
+        assert!(
+            rows.iter().any(|it| it.starts_with(row)),
+            "{row}: {rows:#?} {}",
+            run.stderr
+        );
+        run.assert_code(code);
+    };
+    let bad = exit_code::TEST_RUN_FAILED;
+    let hang = ["--hang-after", "2", "--limit", "1"];
+    found("hangs", bad, &hang, "mkdir {temp}/hangs hangs");
+    found("aborts", bad, &[], "openat {temp}/aborts.txt killed");
+    found(
+        "says_why",
+        bad,
+        &[],
+        "write {temp}/says.toml says [\"{temp}/says.toml\"]",
+    );
+    found(
+        "leaves_a_file",
+        bad,
+        &[],
+        "rename {temp}/one.txt silent [\"{temp}/one.txt\"]",
+    );
+    found(
+        "leaks_a_process",
+        bad,
+        &[],
+        "openat {temp}/leaks.txt says [] [\"sleep 600\"]",
+    );
+    let one = ["--limit", "1"];
+    found(
+        "ignores_it",
+        exit_code::OK,
+        &one,
+        "mkdir {temp}/ignored unnoticed",
+    );
+    found(
+        "ignores_it",
+        bad,
+        &[],
+        "rmdir {temp}/ignored unnoticed [\"{temp}/ignored\"]",
+    );
+    suite.scene.assert_no_strays();
+    let target = suite.package.join("target/harness");
+    assert!(
+        !target.join("trials").exists(),
+        "nothing is left of the runs"
+    );
+}
+
+#[test]
+fn the_limit_of_failures_and_what_is_left_out_are_told() {
+    let suite = Suite::new();
+    let run = suite.harness(&["audit", "--faults", "--all", "--limit", "1", "says_why"]);
+    run.assert_says("1 call of `suite::faulty says_why` fail, each in a run of its own");
+    assert!(
+        run.stdout
+            .contains("calls were not tried: `--limit` has more"),
+        "{}",
+        run.stdout
+    );
+    assert!(run.stdout.contains("again: --inject '"), "{}", run.stdout);
+    suite
+        .harness(&["audit", "--faults", "no_such_test"])
+        .assert_code(exit_code::NO_TESTS);
+    suite
+        .harness(&["audit", "--hang-after", "1", "says_why"])
+        .assert_code(exit_code::USAGE);
 }

@@ -48,6 +48,12 @@ impl Places {
         all.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.len()));
         Self(all)
     }
+
+    /// Returns the name that a path has in all runs.
+    pub fn name(&self, path: &[u8]) -> String {
+        let observed = Observed::new(names(), &|_| true).with_places(&self.0);
+        observed.shown(path)
+    }
 }
 
 /// The answers that a test got in one run.

@@ -296,7 +296,7 @@ fn is_entry_of(path: &str, roots: &Roots) -> bool {
 }
 
 /// Returns whether a test made something, has not removed it since, and it is still there.
-fn is_left(thing: &Thing, ways: &[Use], uses: &Uses) -> bool {
+pub(super) fn is_left(thing: &Thing, ways: &[Use], uses: &Uses) -> bool {
     let last = |is: fn(How) -> bool| ways.iter().filter(|it| is(it.how)).map(|it| it.last).max();
     let made = last(|how| {
         matches!(

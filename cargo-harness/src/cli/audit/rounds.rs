@@ -15,7 +15,7 @@ use harness_runner::{
     report::attempt_status,
     store::{Found, last::last_of_each},
 };
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 
 /// The observations of one run, by test.
 pub(super) type Round = BTreeMap<TestId, Observation>;
@@ -76,7 +76,7 @@ impl Rounds<'_> {
 
     fn one(&self, choose: impl FnOnce(&mut Command)) -> Result<Round, CommandError> {
         let runs = self.scratch.0.join("runs");
-        let ran = self.ran(&runs, choose)?;
+        let ran = self.ran(&runs, None, choose)?;
         let round = ran.into_iter().map(|(test, ran)| {
             let observed = self.observed(&ran).map_err(|message| {
                 let message = format!("the trace of `{test}` cannot be read: {message}");
@@ -90,17 +90,18 @@ impl Rounds<'_> {
         round
     }
 
-    /// Makes a run, and returns its tests.
+    /// Makes a run, and returns its tests. With a limit for each of them, the run is ended when one exceeds it.
     pub(super) fn ran(
         &self,
         runs: &Utf8Path,
+        limit: Option<Duration>,
         choose: impl FnOnce(&mut Command),
     ) -> Result<BTreeMap<TestId, Ran>, CommandError> {
         let events = self.scratch.0.join("events");
         let mut command = self.trials.command(runs, &events)?;
         command.args(["--trace", "full", "--no-tests", "pass", "--no-cached"]);
         choose(&mut command);
-        let text = finish(command, &events, &self.names.join(" "))?;
+        let text = finish(command, &events, &self.names.join(" "), limit)?;
         let mut ran = attempts(&text);
         // Without a test there is no run.
         let traced = match ran.is_empty() {
@@ -116,7 +117,7 @@ impl Rounds<'_> {
         Ok(ran)
     }
 
-    fn observed(&self, ran: &Ran) -> Result<Observation, String> {
+    pub(super) fn observed(&self, ran: &Ran) -> Result<Observation, String> {
         let ending = attempt_status(&ran.attempt);
         match &ran.found {
             Some(found) => {

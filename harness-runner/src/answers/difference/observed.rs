@@ -174,7 +174,7 @@ impl Observed<'_> {
         }
     }
 
-    fn shown(&self, path: &[u8]) -> String {
+    pub(in crate::answers) fn shown(&self, path: &[u8]) -> String {
         let mut places = self.places.iter();
         let placed = places.find_map(|(folder, name)| {
             let rest = path.strip_prefix(folder.as_slice())?;
