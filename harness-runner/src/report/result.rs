@@ -10,7 +10,7 @@ use super::{
     violations, wording,
 };
 use harness_metadata::{
-    Attempt, Location, Measure, Measured, TestId, Verdict, Word,
+    Attempt, Location, Measure, Measured, TestId, TraceSummary, Verdict, Word,
     event::{Source, TestFinished},
 };
 use nextest_metadata::RustBinaryId;
@@ -162,6 +162,24 @@ pub(super) fn measured(attempt: &Attempt) -> impl Iterator<Item = (&'static str,
         })
 }
 
+/// Returns what is known of a trace as a whole, as names and values.
+fn traced(trace: &TraceSummary) -> [(&'static str, String); 4] {
+    let processes = trace.processes.len() as u64 + trace.dropped.processes;
+    let verdict = match trace.complete() {
+        true => "complete".to_owned(),
+        false => {
+            let doubts: Vec<_> = trace.doubts.iter().map(ToString::to_string).collect();
+            format!("incomplete: {}", doubts.join("; "))
+        }
+    };
+    [
+        ("trace-level", trace.level.as_str().to_owned()),
+        ("trace-backend", trace.backend.as_str().to_owned()),
+        ("trace", verdict),
+        ("processes", processes.to_string()),
+    ]
+}
+
 /// Returns what is known of a test beside its result, as names and values.
 pub(super) fn properties(finished: &TestFinished) -> Vec<(&'static str, String)> {
     let Some(last) = finished.attempts.last() else {
@@ -193,20 +211,7 @@ pub(super) fn properties(finished: &TestFinished) -> Vec<(&'static str, String)>
         };
         all.push((name, line));
     }
-    if let Some(trace) = &last.trace {
-        let processes = trace.processes.len() as u64 + trace.dropped.processes;
-        let verdict = match trace.complete() {
-            true => "complete".to_owned(),
-            false => {
-                let doubts: Vec<_> = trace.doubts.iter().map(ToString::to_string).collect();
-                format!("incomplete: {}", doubts.join("; "))
-            }
-        };
-        all.push(("trace-level", trace.level.as_str().to_owned()));
-        all.push(("trace-backend", trace.backend.as_str().to_owned()));
-        all.push(("trace", verdict));
-        all.push(("processes", processes.to_string()));
-    }
+    all.extend(last.trace.iter().flat_map(|trace| traced(trace)));
     all.extend(measured(last));
     let metrics = last.metrics.found.iter();
     all.extend(metrics.map(|metric| ("metric", metric.to_string())));
