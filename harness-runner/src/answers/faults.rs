@@ -131,10 +131,10 @@ fn of_event(root: i32, event: &TraceEvent, wanted: &dyn Fn(&Thing) -> bool) -> V
         TraceEventKind::Network(call) if worked(call.result) => {
             let errno = match call.operation {
                 NetworkOperation::Connect => libc::ECONNREFUSED,
-                NetworkOperation::Bind | NetworkOperation::Listen => libc::EADDRINUSE,
+                NetworkOperation::Bind => libc::EADDRINUSE,
                 NetworkOperation::Send => libc::EPIPE,
-                // The peer is not known before.
-                NetworkOperation::Accept => return Vec::new(),
+                // Their arguments have no address.
+                NetworkOperation::Listen | NetworkOperation::Accept => return Vec::new(),
             };
             let address = call
                 .address

@@ -22,10 +22,10 @@ pub(in crate::tracer) enum Place {
 /// Left out are calls that give something back (`close`, `munmap`), as not to make them would leak it; calls that every
 /// program begins with (`mmap`, `brk`); and calls that cannot fail.
 pub(in crate::tracer) fn place(call: Sysno) -> Option<Place> {
-    if decode::level_of_named(call).is_some() {
-        return Some(Place::Told);
-    }
     Some(match call {
+        // The kernel knows the address, and the arguments do not have it.
+        Sysno::listen | Sysno::accept | Sysno::accept4 => Place::Nowhere,
+        _ if decode::level_of_named(call).is_some() => Place::Told,
         Sysno::read
         | Sysno::pread64
         | Sysno::readv

@@ -95,7 +95,11 @@ fn a_request_that_makes_no_sense_is_told_what_does() {
         let text = refused(&format!("openat:EIO@{which}"));
         assert!(text.contains("`@2` is the second one"), "{text}");
     }
-    assert!(refused("pipe2(a):EMFILE").contains("it has no pattern"));
+    // The address of a listener is not among the arguments.
+    for call in ["pipe2(a):EMFILE", "listen(127.0.0.1:*):EADDRINUSE"] {
+        assert!(refused(call).contains("it has no pattern"), "{call}");
+    }
+    assert_eq!(failing("listen:EADDRINUSE@1", "listen", ""), [1]);
     assert!(refused("openat([):EIO").contains("`[` is no pattern"));
 }
 

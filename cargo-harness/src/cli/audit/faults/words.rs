@@ -40,6 +40,11 @@ pub(super) fn text(tested: &Tested, all: bool, styles: &Styles) -> String {
             plural(quiet, "failure", "failures")
         );
     }
+    let not_made = tested.tried.len() - made;
+    if not_made > 0 {
+        let calls = plural(not_made, "call was", "calls were");
+        text += &format!("  {calls} not made when it was to fail\n");
+    }
     if tested.left_out > 0 {
         let calls = plural(tested.left_out, "call was", "calls were");
         text += &format!("  {calls} not tried: `--limit` has more\n");
