@@ -620,7 +620,8 @@ fn a_program_that_is_measured_is_killed_with_the_command() {
         scene.path("started").exists().then_some(())
     });
     assert!(started.is_some(), "{}", running.stderr_so_far());
-    running.signal(Signal::SIGINT);
+    // SIGINT is ignored in the background jobs of a shell, and in what they start.
+    running.signal(Signal::SIGTERM);
     assert!(!running.finish().status.success());
     let gone = wait_until(Duration::from_secs(60), || {
         scene.strays().is_empty().then_some(())
