@@ -4,7 +4,7 @@
 use crate::{
     contender::Contender,
     environment::{command, installed},
-    workload::Workload,
+    workload::{CALLS, TOOK, Workload},
 };
 use std::{
     fs,
@@ -14,11 +14,6 @@ use std::{
 };
 
 pub(crate) const NAME: &str = "recorder";
-
-/// The number of calls of a loop.
-pub(crate) const CALLS: usize = 100_000;
-/// The variable with the file into which a loop writes the nanoseconds that it took, and how often its thread waited.
-pub(crate) const TOOK: &str = "COMPARE_TOOK";
 
 /// The loops: the test, and its call.
 const LOOPS: [(&str, &str); 5] = [

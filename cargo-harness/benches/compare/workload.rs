@@ -1,12 +1,18 @@
 //! The workloads: generated packages and a public one, built before anything is measured.
 
-use crate::{environment::command, recorder, registry};
+use crate::{environment::command, registry};
 use std::{
     fmt::Write,
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
 };
+
+/// The calls of a loop of [`Workload::calling`].
+pub(crate) const CALLS: usize = 100_000;
+/// The variable with the file into which such a loop writes the nanoseconds that it took, and how often its thread
+/// waited.
+pub(crate) const TOOK: &str = "COMPARE_TOOK";
 
 /// Tests to run.
 pub(crate) struct Workload {
@@ -119,7 +125,7 @@ impl Workload {
 
     /// A package with tests that make one call again and again, and write down how long that took.
     pub(crate) fn calling() -> Self {
-        let (calls, took) = (recorder::CALLS, recorder::TOOK);
+        let (calls, took) = (CALLS, TOOK);
         let source = format!(
             "use std::{{env, fs, fs::File, path::Path, time::Instant}};\n\
              fn waits() -> u64 {{\n\
