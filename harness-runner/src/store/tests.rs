@@ -7,7 +7,7 @@ use harness_metadata::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn target() -> (tempfile::TempDir, Utf8PathBuf) {
+pub(super) fn target() -> (tempfile::TempDir, Utf8PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
     (folder, path)
@@ -82,7 +82,7 @@ fn attempt(number: u32, code: i32) -> Attempt {
 }
 
 /// Writes a run with these tests, and returns its id.
-fn kept(target: &Utf8Path, seconds: i64, tests: &[(&str, u32, i32)]) -> String {
+pub(super) fn kept(target: &Utf8Path, seconds: i64, tests: &[(&str, u32, i32)]) -> String {
     let began = began(seconds);
     let mut run = create(target, &began);
     for (number, (name, attempt_number, code)) in tests.iter().enumerate() {
