@@ -23,7 +23,7 @@ use harness_metadata::{
     trace::{FileUse, NetworkOperation, ProcessSummary, Sender},
 };
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::{collections::HashMap, io};
 
 /// The properties that the index has of a test with one attempt.
 const IN_INDEX: &[&str] = &["start", "slot", "ms", "system", "processes"];
@@ -81,13 +81,8 @@ impl Details {
         let streams = [Stream::Stdout, Stream::Stderr].into_iter().zip(excerpts);
         let files = streams.map(|(stream, excerpt)| {
             (excerpt.as_ref()).filter(|excerpt| excerpt.left_out > 0)?;
-            match attachments.add(&id, stream, outputs) {
-                Ok(name) => {
-                    let folder = attachments.folder().file_name().unwrap_or_default();
-                    Some(json!({ "file": format!("{folder}/{}", name?) }))
-                }
-                Err(error) => Some(json!({ "why": error.to_string() })),
-            }
+            let added = attachments.add(&id, stream, outputs);
+            linked(attachments, added)
         });
         let files: Vec<_> = files.collect();
         (files != [None, None]).then(|| json!(files))
@@ -105,13 +100,8 @@ impl Details {
             test: test.clone(),
             attempt: attempt.number,
         };
-        match attachments.add_trace(&id, attempt, outputs) {
-            Ok(name) => {
-                let folder = attachments.folder().file_name().unwrap_or_default();
-                Some(json!({ "file": format!("{folder}/{}", name?) }))
-            }
-            Err(error) => Some(json!({ "why": error.to_string() })),
-        }
+        let added = attachments.add_trace(&id, attempt, outputs);
+        linked(attachments, added)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -312,6 +302,17 @@ impl Details {
             "{{\"strings\":{strings},\"sets\":[{sets}],\"before\":{before},\"tests\":[{tests}]}}"
         )
         .into_bytes()
+    }
+}
+
+/// Returns the place of a file that was added to the folder of the report, or why it was not; `None` if there is none.
+fn linked(attachments: &Attachments, added: io::Result<Option<String>>) -> Option<Value> {
+    match added {
+        Ok(name) => {
+            let folder = attachments.folder().file_name().unwrap_or_default();
+            Some(json!({ "file": format!("{folder}/{}", name?) }))
+        }
+        Err(error) => Some(json!({ "why": error.to_string() })),
     }
 }
 
