@@ -526,7 +526,7 @@ fn two_programs_are_measured_in_turns_and_compared_in_one_table() {
         let words = row.unwrap_or_else(|| panic!("no {name}:\n{text}"));
         words.split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    // Of what a benchmark harness prints, the deviation is no figure of its own.
+    // A benchmark harness prints a deviation too, which is no figure of its own.
     assert_eq!(
         row(&run.stdout, "zebra"),
         "zebra 100 ns/iter 150 ns/iter +50.0 % (+50.0 to +50.0) 9 worse"

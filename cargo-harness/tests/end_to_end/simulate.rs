@@ -135,7 +135,7 @@ fn each_commit_is_compared_with_the_one_before() {
         return;
     };
     history(&it);
-    // What is not committed is neither tested nor touched.
+    // Changes that are not committed are not tested, and stay.
     it.write("src/lib.rs", "this is no Rust");
     let simulated = it.scene.run(it.simulate(&["--json"]));
     simulated

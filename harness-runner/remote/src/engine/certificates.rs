@@ -20,7 +20,7 @@ pub struct Pair {
     pub key: String,
 }
 
-/// What an engine with TLS shows, and what it wants to see.
+/// The certificate of an engine with TLS, and the authority of those who may call it.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     /// Its own certificate.
